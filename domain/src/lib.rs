@@ -1,0 +1,44 @@
+//! The rules of the fundraising CRM, free of I/O.
+//!
+//! One file per aggregate: its events, commands, state, `decide` (command → events or refusal) and `apply`
+//! (event → state). Nothing here knows Postgres, HTTP or the clock: what a decision needs is in its command.
+
+#[macro_use]
+mod attributes;
+#[macro_use]
+mod vocabulary;
+
+mod change;
+mod contact;
+mod document;
+mod event;
+mod ids;
+mod lifecycle;
+mod links;
+mod moment;
+mod refusal;
+mod verbatim;
+
+pub mod distributor;
+pub mod fund;
+pub mod gp;
+pub mod import;
+pub mod lp;
+pub mod note;
+pub mod person;
+pub mod roadshow;
+pub mod todo;
+
+pub use attributes::{Field, FieldKind, FieldType};
+pub use change::Change;
+pub use contact::Contact;
+pub use document::Document;
+pub use event::{DecodeError, Event, upcasters};
+pub use ids::{
+    DistributorId, FundId, GpId, Kind, LpId, NoteId, PersonId, RecordRef, RoadshowId, TodoId,
+};
+pub use lifecycle::{Lifecycle, Record};
+pub use links::Links;
+pub use moment::{Moment, MomentError};
+pub use refusal::Refusal;
+pub use verbatim::{SourceValue, Verbatim};

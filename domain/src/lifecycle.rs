@@ -1,0 +1,156 @@
+//! The stages every record goes through, and what all records have in common.
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{Field, Kind, Refusal, Verbatim};
+
+/// Never registered, in use, or archived. Archiving keeps the record, so that it can be restored.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub enum Lifecycle<R> {
+    /// Nothing has happened yet.
+    #[default]
+    Unregistered,
+    /// In use.
+    Active(R),
+    /// Removed from every list; its history stays.
+    Archived(R),
+}
+
+impl<R> Lifecycle<R> {
+    /// The record, while it is in use.
+    ///
+    /// # Errors
+    /// [`Refusal::NotRegistered`] otherwise.
+    pub fn active(&self) -> Result<&R, Refusal> {
+        match self {
+            Lifecycle::Active(record) => Ok(record),
+            Lifecycle::Unregistered | Lifecycle::Archived(_) => Err(Refusal::NotRegistered),
+        }
+    }
+
+    /// The record, in use or archived.
+    pub fn record(&self) -> Option<&R> {
+        match self {
+            Lifecycle::Active(record) | Lifecycle::Archived(record) => Some(record),
+            Lifecycle::Unregistered => None,
+        }
+    }
+
+    /// Whether the record was removed from use.
+    pub fn is_archived(&self) -> bool {
+        matches!(self, Lifecycle::Archived(_))
+    }
+
+    pub(crate) fn check_unregistered(&self) -> Result<(), Refusal> {
+        match self {
+            Lifecycle::Unregistered => Ok(()),
+            Lifecycle::Active(_) | Lifecycle::Archived(_) => Err(Refusal::AlreadyRegistered),
+        }
+    }
+
+    pub(crate) fn check_archived(&self) -> Result<(), Refusal> {
+        match self {
+            Lifecycle::Archived(_) => Ok(()),
+            Lifecycle::Unregistered | Lifecycle::Active(_) => Err(Refusal::NotArchived),
+        }
+    }
+
+    pub(crate) fn archive(&mut self) {
+        if let Lifecycle::Active(record) = std::mem::take(self) {
+            *self = Lifecycle::Archived(record);
+        } else {
+            debug_assert!(false, "only a record in use is archived");
+        }
+    }
+
+    pub(crate) fn restore(&mut self) {
+        if let Lifecycle::Archived(record) = std::mem::take(self) {
+            *self = Lifecycle::Active(record);
+        } else {
+            debug_assert!(false, "only an archived record is restored");
+        }
+    }
+
+    /// The record that an event changes. `decide` emits none for a record that is not in use.
+    pub(crate) fn changed(&mut self) -> Option<&mut R> {
+        match self {
+            Lifecycle::Active(record) => Some(record),
+            Lifecycle::Unregistered | Lifecycle::Archived(_) => {
+                debug_assert!(false, "an event on a record that is not in use");
+                None
+            }
+        }
+    }
+}
+
+/// What a record of every kind can tell. Its serialised form is the wire's, without the id.
+pub trait Record: Clone + Default + Send + Sync + Serialize + DeserializeOwned + 'static {
+    /// Which kind it is.
+    const KIND: Kind;
+    /// The attributes that stand in the record itself.
+    const OWN: &'static [Field];
+    /// The attributes that stand in its details.
+    const DETAILS: &'static [Field];
+    /// The names of those that a client can never make null.
+    const REQUIRED: &'static [&'static str];
+
+    /// Source values that the typed attributes cannot hold.
+    fn legacy(&self) -> &Verbatim;
+
+    /// Every attribute on the wire but the id.
+    fn fields() -> impl Iterator<Item = &'static Field> {
+        Self::OWN.iter().chain(Self::DETAILS)
+    }
+}
+
+/// The parts of an aggregate that are the same in all: the framework's traits over `decide` and `apply`.
+macro_rules! aggregate {
+    ($Aggregate:ident = $Record:ident, $Kind:ident, $Command:ident, $Event:ident, own: [$($own:ident: $ty:ty),*], details: $Details:ident, required: $required:expr) => {
+        impl cqrs_es::Aggregate for $Aggregate {
+            const TYPE: &'static str = crate::Kind::$Kind.as_str();
+            type Command = $Command;
+            type Event = $Event;
+            type Error = crate::Refusal;
+            type Services = ();
+
+            async fn handle(
+                &mut self,
+                command: $Command,
+                _: &(),
+                sink: &cqrs_es::event_sink::EventSink<Self>,
+            ) -> Result<(), crate::Refusal> {
+                for event in self.decide(command)? {
+                    sink.write(event, self).await;
+                }
+                Ok(())
+            }
+
+            fn apply(&mut self, event: $Event) {
+                self.evolve(event);
+            }
+        }
+
+        impl cqrs_es::DomainEvent for $Event {
+            fn event_type(&self) -> String {
+                self.as_ref().to_owned()
+            }
+            fn event_version(&self) -> String {
+                "1".to_owned()
+            }
+        }
+
+        impl crate::Record for $Record {
+            const KIND: crate::Kind = crate::Kind::$Kind;
+            const OWN: &'static [crate::Field] = &[$(crate::Field {
+                name: stringify!($own),
+                kind: <$ty as crate::FieldType>::KIND,
+            }),*];
+            const DETAILS: &'static [crate::Field] = $Details::FIELDS;
+            const REQUIRED: &'static [&'static str] = $required;
+            fn legacy(&self) -> &crate::Verbatim {
+                &self.legacy
+            }
+        }
+    };
+}
+pub(crate) use aggregate;
