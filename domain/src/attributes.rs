@@ -96,3 +96,62 @@ macro_rules! attributes {
         }
     };
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::Moment;
+
+    attributes! {
+        Details / Changes {
+            name: String,
+            size: f64,
+            count: i64,
+            open: bool,
+            date: Moment,
+        }
+    }
+
+    fn full() -> Value {
+        json!({"name": "", "size": 0.1, "count": -1, "open": false, "date": "2025-01-31T00:00:00"})
+    }
+
+    #[test]
+    fn changes_that_were_made_have_nothing_left_to_change() {
+        for value in [json!({}), json!({"name": "x", "size": null}), full()] {
+            let changes: Changes = serde_json::from_value(value.clone()).unwrap();
+            let details = Details::from(changes.clone());
+            assert!(changes.against(&details).is_empty(), "{value}");
+        }
+    }
+
+    #[test]
+    fn what_is_absent_stays_and_what_is_null_is_cleared() {
+        let mut details: Details = serde_json::from_value(full()).unwrap();
+        let changes: Changes =
+            serde_json::from_value(json!({"name": null, "count": 2, "unknown": 3})).unwrap();
+        assert_eq!(serde_json::to_value(&changes).unwrap(), json!({"name": null, "count": 2}));
+        details.amend(changes);
+        assert_eq!(
+            serde_json::to_value(&details).unwrap(),
+            json!({"name": null, "size": 0.1, "count": 2, "open": false,
+                "date": "2025-01-31T00:00:00"})
+        );
+    }
+
+    #[test]
+    fn every_attribute_is_listed_in_order_with_its_kind() {
+        use FieldKind::{Flag, Number, Text, Whole};
+        let listed = Details::FIELDS.iter().map(|field| (field.name, field.kind));
+        let expected = [
+            ("name", Text),
+            ("size", Number),
+            ("count", Whole),
+            ("open", Flag),
+            ("date", FieldKind::Moment),
+        ];
+        assert!(listed.eq(expected));
+    }
+}

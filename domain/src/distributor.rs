@@ -153,3 +153,162 @@ impl DistributorRecord {
 
 aggregate!(Distributor = DistributorRecord, Distributor, DistributorCommand, DistributorEvent,
     own: [name: String], details: DistributorDetails, required: &["name"]);
+
+#[cfg(test)]
+mod tests {
+    use cqrs_es::test::{AggregateTestExecutor, TestFramework};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::SourceValue;
+
+    fn given(events: Vec<DistributorEvent>) -> AggregateTestExecutor<Distributor> {
+        TestFramework::with(()).given(events)
+    }
+
+    fn changes(value: Value) -> DistributorChanges {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn registered() -> DistributorEvent {
+        DistributorEvent::Registered {
+            name: "Apex".into(),
+            details: changes(json!({"headquarter": "Madrid"})),
+            legacy: Verbatim::default(),
+        }
+    }
+
+    fn register(details: Value) -> DistributorCommand {
+        let (name, legacy) = ("Apex".into(), Verbatim::default());
+        DistributorCommand::Register { name, details: changes(details), legacy }
+    }
+
+    fn revise(value: Value) -> DistributorCommand {
+        DistributorCommand::Revise { name: None, changes: changes(value) }
+    }
+
+    fn kept() -> Verbatim {
+        Verbatim([("mexico".to_owned(), SourceValue::Blob { blob: "00ff".into() })].into())
+    }
+
+    /// A PUT with something for every event.
+    fn revision() -> DistributorCommand {
+        DistributorCommand::Revise {
+            name: Some("Apex Placement".into()),
+            changes: changes(json!({"headquarter": "Madrid", "mexico": "yes"})),
+        }
+    }
+
+    #[test]
+    fn a_distributor_is_registered_once_without_what_is_empty() {
+        let details = json!({"headquarter": "Madrid", "mexico": null});
+        given(vec![]).when(register(details)).then_expect_events(vec![registered()]);
+        for history in [vec![registered()], vec![registered(), DistributorEvent::Archived]] {
+            given(history).when(register(json!({}))).then_expect_error(Refusal::AlreadyRegistered);
+        }
+    }
+
+    #[test]
+    fn a_revision_records_only_what_changed_each_in_its_own_event() {
+        given(vec![registered()]).when(revision()).then_expect_events(vec![
+            DistributorEvent::Renamed { name: "Apex Placement".into() },
+            DistributorEvent::DetailsAmended { changes: changes(json!({"mexico": "yes"})) },
+        ]);
+    }
+
+    #[test]
+    fn a_revision_sent_again_changes_nothing() {
+        let events = given(vec![registered()]).when(revision()).inspect_result().unwrap();
+        given(vec![registered()]).and(events).when(revision()).then_expect_events(vec![]);
+    }
+
+    #[test]
+    fn null_clears() {
+        given(vec![registered()]).when(revise(json!({"headquarter": null}))).then_expect_events(
+            vec![DistributorEvent::DetailsAmended {
+                changes: changes(json!({"headquarter": null})),
+            }],
+        );
+    }
+
+    #[test]
+    fn what_changes_nothing_records_nothing() {
+        let commands = [
+            DistributorCommand::Revise { name: Some("Apex".into()), changes: changes(json!({})) },
+            revise(json!({"headquarter": "Madrid", "mexico": null})),
+            DistributorCommand::KeepLegacy { values: kept() },
+        ];
+        for command in commands {
+            given(vec![registered(), DistributorEvent::LegacyKept { values: kept() }])
+                .when(command)
+                .then_expect_events(vec![]);
+        }
+    }
+
+    #[test]
+    fn source_values_are_replaced_as_a_whole() {
+        let values = Verbatim::default();
+        given(vec![registered(), DistributorEvent::LegacyKept { values: kept() }])
+            .when(DistributorCommand::KeepLegacy { values: values.clone() })
+            .then_expect_events(vec![DistributorEvent::LegacyKept { values }]);
+    }
+
+    #[test]
+    fn only_a_distributor_in_use_is_changed() {
+        let commands = [
+            revise(json!({})),
+            DistributorCommand::KeepLegacy { values: kept() },
+            DistributorCommand::Archive,
+        ];
+        for history in [vec![], vec![registered(), DistributorEvent::Archived]] {
+            for command in commands.clone() {
+                given(history.clone()).when(command).then_expect_error(Refusal::NotRegistered);
+            }
+        }
+    }
+
+    #[test]
+    fn a_restored_distributor_is_as_it_was() {
+        use DistributorEvent::{Archived, Restored};
+        let active = || given(vec![registered()]);
+        active().when(DistributorCommand::Archive).then_expect_events(vec![Archived]);
+        active().when(DistributorCommand::Restore).then_expect_error(Refusal::NotArchived);
+        let archived = || active().and(vec![Archived]);
+        archived().when(DistributorCommand::Restore).then_expect_events(vec![Restored]);
+        let unchanged = revise(json!({"headquarter": "Madrid"}));
+        archived().and(vec![Restored]).when(unchanged).then_expect_events(vec![]);
+    }
+
+    #[test]
+    fn the_stored_form_of_an_event_never_changes() {
+        let check = |event: DistributorEvent, stored: Value| {
+            assert_eq!(serde_json::to_value(&event).unwrap(), stored);
+            assert_eq!(serde_json::from_value::<DistributorEvent>(stored).unwrap(), event);
+        };
+        check(
+            registered(),
+            json!({"Registered": {"name": "Apex", "details": {"headquarter": "Madrid"}}}),
+        );
+        check(
+            DistributorEvent::Registered {
+                name: "Apex".into(),
+                details: changes(json!({})),
+                legacy: kept(),
+            },
+            json!({"Registered": {"name": "Apex", "details": {},
+                "legacy": {"mexico": {"blob": "00ff"}}}}),
+        );
+        check(DistributorEvent::Renamed { name: "X".into() }, json!({"Renamed": {"name": "X"}}));
+        let all = json!({"notion_id": "n", "headquarter": null, "mexico": "yes", "text": "t"});
+        check(
+            DistributorEvent::DetailsAmended { changes: changes(all.clone()) },
+            json!({"DetailsAmended": {"changes": all}}),
+        );
+        check(
+            DistributorEvent::LegacyKept { values: kept() },
+            json!({"LegacyKept": {"values": {"mexico": {"blob": "00ff"}}}}),
+        );
+        check(DistributorEvent::Archived, json!("Archived"));
+        check(DistributorEvent::Restored, json!("Restored"));
+    }
+}

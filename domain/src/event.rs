@@ -78,7 +78,102 @@ impl Event {
 }
 
 /// Turns events as earlier releases stored them into today's form, oldest first. Loading an aggregate and reading
-/// the log both apply them. This is the first release, so there is nothing to turn yet.
+/// the log both apply them. Aggregates share names of events, so an upcaster must look at the aggregate type too. This
+/// is the first release, so there is nothing to turn yet.
 pub fn upcasters() -> Vec<Box<dyn EventUpcaster>> {
     Vec::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use cqrs_es::persist::SerializedEvent;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_stored_event_belongs_to_the_aggregate_that_recorded_it() {
+        let check = |aggregate_type: &str, expected: Event| {
+            assert_eq!(
+                Event::decode(aggregate_type, "Archived", "\"Archived\"").unwrap(),
+                expected
+            );
+        };
+        check("lp", Event::Lp(LpEvent::Archived));
+        check("gp", Event::Gp(GpEvent::Archived));
+        check("distributor", Event::Distributor(DistributorEvent::Archived));
+        check("person", Event::Person(PersonEvent::Archived));
+        check("fund", Event::Fund(FundEvent::Archived));
+        check("note", Event::Note(NoteEvent::Archived));
+        check("todo", Event::Todo(TodoEvent::Archived));
+        check("roadshow", Event::Roadshow(RoadshowEvent::Archived));
+        let released = json!({"RowReleased": {"table": "notelplink", "key": "1,2"}});
+        assert_eq!(
+            Event::decode("import", "RowReleased", &released.to_string()).unwrap(),
+            Event::Import(ImportEvent::RowReleased {
+                table: "notelplink".into(),
+                key: "1,2".into()
+            })
+        );
+    }
+
+    #[test]
+    fn an_event_that_cannot_be_read_says_why() {
+        let check = |aggregate_type: &str, payload: &str, expected: &str| {
+            let error = Event::decode(aggregate_type, "Renamed", payload).unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{error}");
+        };
+        let renamed = r#"{"Renamed": {"name": "X"}}"#;
+        check("company", renamed, "unknown aggregate type \"company\"");
+        check("Lp", renamed, "unknown aggregate type \"Lp\"");
+        check("todo", renamed, "event Renamed of todo: unknown variant `Renamed`");
+        check("lp", r#"{"Renamed": {}}"#, "event Renamed of lp: missing field `name`");
+        check("lp", "{", "event Renamed of lp: EOF");
+    }
+
+    /// As if an LP's name had once been stored as its title.
+    struct TitleBecameName;
+
+    impl EventUpcaster for TitleBecameName {
+        fn can_upcast(&self, event_type: &str, event_version: &str) -> bool {
+            (event_type, event_version) == ("Renamed", "0")
+        }
+
+        fn upcast(&self, mut event: SerializedEvent) -> SerializedEvent {
+            if event.aggregate_type == "lp" {
+                event.payload = json!({"Renamed": {"name": event.payload["Renamed"]["title"]}});
+                event.event_version = "1".to_owned();
+            }
+            event
+        }
+    }
+
+    #[test]
+    fn an_event_of_an_earlier_release_is_read_as_todays() {
+        let stored = |aggregate_type: &str, version: &str, payload: Value| SerializedEvent {
+            aggregate_id: "7".into(),
+            sequence: 2,
+            aggregate_type: aggregate_type.into(),
+            event_type: "Renamed".into(),
+            event_version: version.into(),
+            payload,
+            metadata: json!({}),
+        };
+        let check = |event: SerializedEvent, expected: Event| {
+            let upcast = match TitleBecameName.can_upcast(&event.event_type, &event.event_version) {
+                true => TitleBecameName.upcast(event),
+                false => event,
+            };
+            let payload = upcast.payload.to_string();
+            let event = Event::decode(&upcast.aggregate_type, &upcast.event_type, &payload);
+            assert_eq!(event.unwrap(), expected);
+        };
+        let renamed = || Event::Lp(LpEvent::Renamed { name: "X".into() });
+        check(stored("lp", "0", json!({"Renamed": {"title": "X"}})), renamed());
+        check(stored("lp", "1", json!({"Renamed": {"name": "X"}})), renamed());
+        check(
+            stored("gp", "0", json!({"Renamed": {"name": "X"}})),
+            Event::Gp(GpEvent::Renamed { name: "X".into() }),
+        );
+    }
 }

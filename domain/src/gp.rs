@@ -129,9 +129,8 @@ impl Gp {
                 let to = self.active()?.links.missing(to);
                 Ok(if to.is_empty() { vec![] } else { vec![GpEvent::Linked { to }] })
             }
-            GpCommand::Unlink { mut from } => {
-                let links = &self.active()?.links;
-                from.retain(|&target| links.contains(target));
+            GpCommand::Unlink { from } => {
+                let from = self.active()?.links.present(&from);
                 Ok(if from.is_empty() { vec![] } else { vec![GpEvent::Unlinked { from }] })
             }
             GpCommand::KeepLegacy { values } if self.active()?.legacy == values => Ok(vec![]),
@@ -192,3 +191,205 @@ impl GpRecord {
 
 aggregate!(Gp = GpRecord, Gp, GpCommand, GpEvent,
     own: [name: String], details: GpDetails, required: &["name"]);
+
+#[cfg(test)]
+mod tests {
+    use cqrs_es::test::{AggregateTestExecutor, TestFramework};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{LpId, PersonId, SourceValue};
+
+    fn given(events: Vec<GpEvent>) -> AggregateTestExecutor<Gp> {
+        TestFramework::with(()).given(events)
+    }
+
+    fn changes(value: Value) -> GpChanges {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn registered() -> GpEvent {
+        GpEvent::Registered {
+            name: "Ardent".into(),
+            details: changes(json!({"location": "London", "distributor_id": 3})),
+            legacy: Verbatim::default(),
+        }
+    }
+
+    fn register(details: Value) -> GpCommand {
+        let (name, legacy) = ("Ardent".into(), Verbatim::default());
+        GpCommand::Register { name, details: changes(details), legacy }
+    }
+
+    fn revise(value: Value) -> GpCommand {
+        GpCommand::Revise { name: None, changes: changes(value) }
+    }
+
+    fn kept() -> Verbatim {
+        Verbatim([("distributor_id".to_owned(), SourceValue::Text("Apex".into()))].into())
+    }
+
+    fn lps<const N: usize>(ids: [i64; N]) -> Vec<RecordRef> {
+        ids.map(|id| LpId(id).into()).into()
+    }
+
+    /// A PUT with something for every event.
+    fn revision() -> GpCommand {
+        GpCommand::Revise {
+            name: Some("Ardent Capital".into()),
+            changes: changes(json!({"location": "London", "distributor_id": 4, "note": "x"})),
+        }
+    }
+
+    #[test]
+    fn a_gp_is_registered_once_without_what_is_empty() {
+        let details = json!({"location": "London", "distributor_id": 3, "note": null});
+        given(vec![]).when(register(details)).then_expect_events(vec![registered()]);
+        for history in [vec![registered()], vec![registered(), GpEvent::Archived]] {
+            given(history).when(register(json!({}))).then_expect_error(Refusal::AlreadyRegistered);
+        }
+    }
+
+    #[test]
+    fn a_revision_records_only_what_changed_each_in_its_own_event() {
+        given(vec![registered()]).when(revision()).then_expect_events(vec![
+            GpEvent::Renamed { name: "Ardent Capital".into() },
+            GpEvent::DistributorAssigned { distributor: Some(DistributorId(4)) },
+            GpEvent::DetailsAmended { changes: changes(json!({"note": "x"})) },
+        ]);
+        given(vec![registered()])
+            .when(revise(json!({"location": null, "distributor_id": null})))
+            .then_expect_events(vec![
+                GpEvent::DistributorAssigned { distributor: None },
+                GpEvent::DetailsAmended { changes: changes(json!({"location": null})) },
+            ]);
+    }
+
+    #[test]
+    fn a_revision_sent_again_changes_nothing() {
+        let events = given(vec![registered()]).when(revision()).inspect_result().unwrap();
+        given(vec![registered()]).and(events).when(revision()).then_expect_events(vec![]);
+    }
+
+    #[test]
+    fn what_changes_nothing_records_nothing() {
+        let history = || {
+            vec![
+                registered(),
+                GpEvent::Linked { to: lps([1]) },
+                GpEvent::LegacyKept { values: kept() },
+            ]
+        };
+        let commands = [
+            GpCommand::Revise { name: Some("Ardent".into()), changes: GpChanges::default() },
+            revise(json!({"location": "London", "distributor_id": 3, "note": null})),
+            GpCommand::Link { to: lps([1, 1]) },
+            GpCommand::Unlink { from: lps([2]) },
+            GpCommand::KeepLegacy { values: kept() },
+        ];
+        for command in commands {
+            given(history()).when(command).then_expect_events(vec![]);
+        }
+    }
+
+    #[test]
+    fn only_new_relationships_are_recorded_and_only_real_ones_ended() {
+        let related = || given(vec![registered(), GpEvent::Linked { to: lps([1, 2]) }]);
+        related()
+            .when(GpCommand::Link { to: lps([2, 3, 3]) })
+            .then_expect_events(vec![GpEvent::Linked { to: lps([3]) }]);
+        related()
+            .when(GpCommand::Unlink { from: lps([2, 2, 3]) })
+            .then_expect_events(vec![GpEvent::Unlinked { from: lps([2]) }]);
+        related()
+            .and(vec![GpEvent::Unlinked { from: lps([2]) }])
+            .when(GpCommand::Link { to: lps([1, 2]) })
+            .then_expect_events(vec![GpEvent::Linked { to: lps([2]) }]);
+    }
+
+    #[test]
+    fn a_gp_has_relationships_with_lps_only() {
+        let to = PersonId(5).into();
+        given(vec![registered()])
+            .when(GpCommand::Link { to: vec![LpId(1).into(), to] })
+            .then_expect_error(Refusal::CannotLink { from: Kind::Gp, to });
+    }
+
+    #[test]
+    fn source_values_are_replaced_as_a_whole() {
+        given(vec![registered(), GpEvent::LegacyKept { values: kept() }])
+            .when(GpCommand::KeepLegacy { values: Verbatim::default() })
+            .then_expect_events(vec![GpEvent::LegacyKept { values: Verbatim::default() }]);
+    }
+
+    #[test]
+    fn only_a_gp_in_use_is_changed() {
+        let commands = [
+            revise(json!({})),
+            GpCommand::Link { to: lps([1]) },
+            GpCommand::Unlink { from: lps([1]) },
+            GpCommand::KeepLegacy { values: kept() },
+            GpCommand::Archive,
+        ];
+        for history in [vec![], vec![registered(), GpEvent::Archived]] {
+            for command in commands.clone() {
+                given(history.clone()).when(command).then_expect_error(Refusal::NotRegistered);
+            }
+        }
+    }
+
+    #[test]
+    fn a_restored_gp_is_as_it_was() {
+        let linked = || vec![registered(), GpEvent::Linked { to: lps([1]) }];
+        given(linked()).when(GpCommand::Archive).then_expect_events(vec![GpEvent::Archived]);
+        given(linked()).when(GpCommand::Restore).then_expect_error(Refusal::NotArchived);
+        let archived = || given(linked()).and(vec![GpEvent::Archived]);
+        archived().when(GpCommand::Restore).then_expect_events(vec![GpEvent::Restored]);
+        let restored = || archived().and(vec![GpEvent::Restored]);
+        restored().when(revise(json!({"location": "London"}))).then_expect_events(vec![]);
+        restored().when(GpCommand::Link { to: lps([1]) }).then_expect_events(vec![]);
+    }
+
+    #[test]
+    fn the_stored_form_of_an_event_never_changes() {
+        let check = |event: GpEvent, stored: Value| {
+            assert_eq!(serde_json::to_value(&event).unwrap(), stored);
+            assert_eq!(serde_json::from_value::<GpEvent>(stored).unwrap(), event);
+        };
+        check(
+            registered(),
+            json!({"Registered": {"name": "Ardent",
+                "details": {"location": "London", "distributor_id": 3}}}),
+        );
+        check(
+            GpEvent::Registered { name: "".into(), details: GpChanges::default(), legacy: kept() },
+            json!({"Registered": {"name": "", "details": {}, "legacy": {"distributor_id": "Apex"}}}),
+        );
+        check(GpEvent::Renamed { name: "X".into() }, json!({"Renamed": {"name": "X"}}));
+        check(
+            GpEvent::DistributorAssigned { distributor: Some(DistributorId(3)) },
+            json!({"DistributorAssigned": {"distributor": 3}}),
+        );
+        check(
+            GpEvent::DistributorAssigned { distributor: None },
+            json!({"DistributorAssigned": {"distributor": null}}),
+        );
+        let all = json!({"notion_id": "n", "location": null, "contact_level": "c",
+            "flagship_strategy": "f", "other_strategies": "o", "note": "t", "distributor_id": 3});
+        check(
+            GpEvent::DetailsAmended { changes: changes(all.clone()) },
+            json!({"DetailsAmended": {"changes": all}}),
+        );
+        check(
+            GpEvent::Linked { to: lps([1, 2]) },
+            json!({"Linked": {"to": [{"lp": 1}, {"lp": 2}]}}),
+        );
+        check(GpEvent::Unlinked { from: lps([1]) }, json!({"Unlinked": {"from": [{"lp": 1}]}}));
+        check(
+            GpEvent::LegacyKept { values: kept() },
+            json!({"LegacyKept": {"values": {"distributor_id": "Apex"}}}),
+        );
+        check(GpEvent::Archived, json!("Archived"));
+        check(GpEvent::Restored, json!("Restored"));
+    }
+}

@@ -34,25 +34,27 @@ pub enum ImportEvent {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::SourceValue;
 
     #[test]
     fn the_stored_form_of_an_event_never_changes() {
+        let check = |event: ImportEvent, stored: Value| {
+            assert_eq!(serde_json::to_value(&event).unwrap(), stored);
+            assert_eq!(serde_json::from_value::<ImportEvent>(stored).unwrap(), event);
+        };
+        let (table, key) = (|| "notelplink".to_owned(), || "900001,1".to_owned());
         let values = Verbatim([("note_id".to_owned(), SourceValue::Integer(900_001))].into());
-        let kept =
-            ImportEvent::RowKept { table: "notelplink".into(), key: "900001,1".into(), values };
-        assert_eq!(
-            serde_json::to_value(&kept).unwrap(),
-            json!({"RowKept": {"table": "notelplink", "key": "900001,1", "values": {"note_id": 900_001}}})
+        check(
+            ImportEvent::RowKept { table: table(), key: key(), values },
+            json!({"RowKept": {"table": "notelplink", "key": "900001,1",
+                "values": {"note_id": 900_001}}}),
         );
-        let released =
-            ImportEvent::RowReleased { table: "notelplink".into(), key: "900001,1".into() };
-        assert_eq!(
-            serde_json::to_value(&released).unwrap(),
-            json!({"RowReleased": {"table": "notelplink", "key": "900001,1"}})
+        check(
+            ImportEvent::RowReleased { table: table(), key: key() },
+            json!({"RowReleased": {"table": "notelplink", "key": "900001,1"}}),
         );
     }
 }

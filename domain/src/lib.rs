@@ -16,6 +16,7 @@ mod ids;
 mod lifecycle;
 mod links;
 mod moment;
+mod recurrence;
 mod refusal;
 mod verbatim;
 
@@ -31,7 +32,7 @@ pub mod todo;
 
 pub use attributes::{Field, FieldKind, FieldType};
 pub use change::Change;
-pub use contact::Contact;
+pub use contact::{Contact, Remembered};
 pub use document::Document;
 pub use event::{DecodeError, Event, upcasters};
 pub use ids::{

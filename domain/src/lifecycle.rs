@@ -154,3 +154,66 @@ macro_rules! aggregate {
     };
 }
 pub(crate) use aggregate;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::distributor::DistributorRecord;
+    use crate::fund::FundRecord;
+    use crate::gp::GpRecord;
+    use crate::lp::LpRecord;
+    use crate::note::NoteRecord;
+    use crate::person::PersonRecord;
+    use crate::roadshow::RoadshowRecord;
+    use crate::todo::TodoRecord;
+
+    #[test]
+    fn each_stage_allows_its_own_steps_only() {
+        use Lifecycle::{Active, Archived, Unregistered};
+        use Refusal::{AlreadyRegistered, NotArchived, NotRegistered};
+        type Step = Result<(), Refusal>;
+        let check = |stage: Lifecycle<i64>, register: Step, change: Step, restore: Step| {
+            assert_eq!(stage.check_unregistered(), register, "{stage:?}");
+            assert_eq!(stage.active().map(|_| ()), change, "{stage:?}");
+            assert_eq!(stage.check_archived(), restore, "{stage:?}");
+        };
+        check(Unregistered, Ok(()), Err(NotRegistered), Err(NotArchived));
+        check(Active(1), Err(AlreadyRegistered), Ok(()), Err(NotArchived));
+        check(Archived(1), Err(AlreadyRegistered), Err(NotRegistered), Ok(()));
+    }
+
+    #[test]
+    fn an_archived_record_is_kept_and_restored_unchanged() {
+        let mut stage = Lifecycle::Active(1);
+        stage.archive();
+        assert!(stage.is_archived());
+        assert_eq!(stage.record(), Some(&1));
+        stage.restore();
+        assert_eq!(stage, Lifecycle::Active(1));
+    }
+
+    #[test]
+    fn every_record_lists_exactly_the_fields_that_it_sends() {
+        fn check<R: Record>(kind: Kind) {
+            assert_eq!(R::KIND, kind);
+            let sent = serde_json::to_value(R::default()).unwrap();
+            let sent: BTreeSet<_> = sent.as_object().unwrap().keys().cloned().collect();
+            let listed: Vec<_> = R::fields().map(|field| field.name.to_owned()).collect();
+            assert_eq!(listed.len(), sent.len(), "{kind}");
+            assert_eq!(BTreeSet::from_iter(listed), sent, "{kind}");
+            for required in R::REQUIRED {
+                assert!(sent.contains(*required), "{kind} has no {required}");
+            }
+        }
+        check::<LpRecord>(Kind::Lp);
+        check::<GpRecord>(Kind::Gp);
+        check::<DistributorRecord>(Kind::Distributor);
+        check::<PersonRecord>(Kind::Person);
+        check::<FundRecord>(Kind::Fund);
+        check::<NoteRecord>(Kind::Note);
+        check::<TodoRecord>(Kind::Todo);
+        check::<RoadshowRecord>(Kind::Roadshow);
+    }
+}

@@ -35,17 +35,14 @@ impl Links {
         wanted.difference(&self.0).copied().collect()
     }
 
-    /// What to add and what to remove so that the links of these kinds are exactly `wanted`.
-    pub fn difference(
-        &self,
-        kinds: &[Kind],
-        wanted: &[RecordRef],
-    ) -> (Vec<RecordRef>, Vec<RecordRef>) {
-        let surplus = self
-            .iter()
-            .filter(|link| kinds.contains(&link.kind()) && !wanted.contains(link))
-            .collect();
-        (self.missing(wanted.iter().copied()), surplus)
+    /// Which of `unwanted` are there, each once.
+    pub fn present(&self, unwanted: &[RecordRef]) -> Vec<RecordRef> {
+        self.iter().filter(|link| unwanted.contains(link)).collect()
+    }
+
+    /// Which links of these kinds are not among `wanted`.
+    pub fn surplus(&self, kinds: &[Kind], wanted: &[RecordRef]) -> Vec<RecordRef> {
+        self.iter().filter(|link| kinds.contains(&link.kind()) && !wanted.contains(link)).collect()
     }
 }
 
@@ -66,13 +63,23 @@ mod tests {
     use super::*;
     use crate::{GpId, LpId};
 
-    #[test]
-    fn replacing_links_touches_only_the_kinds_named() {
+    fn links() -> Links {
         let mut links = Links::default();
         links.add([LpId(1).into(), LpId(2).into(), GpId(9).into()]);
+        links
+    }
+
+    #[test]
+    fn a_link_is_added_or_removed_once_and_only_if_that_changes_something() {
+        let [one, three] = [LpId(1).into(), LpId(3).into()];
+        assert_eq!(links().missing([one, three, three]), [three]);
+        assert_eq!(links().present(&[one, one, three]), [one]);
+    }
+
+    #[test]
+    fn replacing_links_removes_only_those_of_the_kinds_named() {
         let wanted = [LpId(2).into(), LpId(3).into()];
-        let (add, remove) = links.difference(&[Kind::Lp], &wanted);
-        assert_eq!(add, [LpId(3).into()]);
-        assert_eq!(remove, [LpId(1).into()]);
+        assert_eq!(links().surplus(&[Kind::Lp], &wanted), [LpId(1).into()]);
+        assert_eq!(links().surplus(&[], &wanted), []);
     }
 }

@@ -205,20 +205,29 @@ mod tests {
         LpCommand::Revise { name: None, changes: changes(value) }
     }
 
+    /// A PUT with something for every event.
+    fn revision() -> LpCommand {
+        LpCommand::Revise {
+            name: Some("Profuturo AFP".into()),
+            changes: changes(json!({"location": "Lima", "advisor": "Mercer",
+                "investment_low": 5.0, "investment_high": 25.0, "priority": "A"})),
+        }
+    }
+
     #[test]
     fn a_revision_records_only_what_changed_each_in_its_own_event() {
-        given(vec![registered()])
-            .when(LpCommand::Revise {
-                name: Some("Profuturo AFP".into()),
-                changes: changes(json!({"location": "Lima", "advisor": "Mercer",
-                    "investment_low": 10.0, "investment_high": 25.0, "priority": "A"})),
-            })
-            .then_expect_events(vec![
-                LpEvent::Renamed { name: "Profuturo AFP".into() },
-                LpEvent::TicketResized { low: Change::Keep, high: Change::Set(25.0) },
-                LpEvent::Prioritised { priority: Some("A".into()) },
-                LpEvent::DetailsAmended { changes: changes(json!({"advisor": "Mercer"})) },
-            ]);
+        given(vec![registered()]).when(revision()).then_expect_events(vec![
+            LpEvent::Renamed { name: "Profuturo AFP".into() },
+            LpEvent::TicketResized { low: Change::Set(5.0), high: Change::Set(25.0) },
+            LpEvent::Prioritised { priority: Some("A".into()) },
+            LpEvent::DetailsAmended { changes: changes(json!({"advisor": "Mercer"})) },
+        ]);
+    }
+
+    #[test]
+    fn a_revision_sent_again_changes_nothing() {
+        let events = given(vec![registered()]).when(revision()).inspect_result().unwrap();
+        given(vec![registered()]).and(events).when(revision()).then_expect_events(vec![]);
     }
 
     #[test]

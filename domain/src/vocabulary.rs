@@ -56,3 +56,39 @@ macro_rules! vocabulary {
         }
     };
 }
+
+#[cfg(test)]
+mod tests {
+    use serde::{Serialize, de::DeserializeOwned};
+    use serde_json::json;
+
+    use crate::fund::{FundStatus, Interest};
+    use crate::roadshow::{Logistics, LpStatus};
+    use crate::todo::{Priority, TodoStatus};
+
+    #[test]
+    fn a_known_word_is_known_only_as_it_is_spelt() {
+        let check = |text: &str, expected: Interest| assert_eq!(Interest::from(text), expected);
+        check("due_diligence", Interest::DueDiligence);
+        check("inactive", Interest::Inactive);
+        for text in ["Due_diligence", "due_diligence ", "due diligence", "Hot", ""] {
+            check(text, Interest::Other(text.to_owned()));
+        }
+    }
+
+    #[test]
+    fn every_text_is_stored_and_sent_as_it_was_written() {
+        fn check<V: Serialize + DeserializeOwned>(known: &[&str]) {
+            for text in known.iter().chain(&["Hot", "", "ñ\u{0}"]) {
+                let word: V = serde_json::from_value(json!(text)).unwrap();
+                assert_eq!(serde_json::to_value(&word).unwrap(), json!(text));
+            }
+        }
+        check::<FundStatus>(FundStatus::KNOWN);
+        check::<Interest>(Interest::KNOWN);
+        check::<Logistics>(Logistics::KNOWN);
+        check::<LpStatus>(LpStatus::KNOWN);
+        check::<Priority>(Priority::KNOWN);
+        check::<TodoStatus>(TodoStatus::KNOWN);
+    }
+}

@@ -1,1 +1,16 @@
-//! placeholder
+//! Everything that touches the event log: appending, loading, reading it in order, and the read models that
+//! projectors fold from it.
+//!
+//! A write goes [`log::EventLog::execute`] → `decide` → [`log::appender`] → table `events`; from there
+//! [`runner::Runner`] wakes the projectors, each of which owns the tables of one read model; [`read::Reader`] answers
+//! queries from these.
+
+pub mod database;
+pub mod files;
+pub mod log;
+pub mod projector;
+pub mod read;
+pub mod runner;
+
+/// The migrations of the log and of every read model.
+pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");

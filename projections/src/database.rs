@@ -1,0 +1,124 @@
+//! Whether the database can be reached, so that nobody waits for one that is gone.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use tokio::sync::Notify;
+
+/// A pool that knows whether its database answers.
+///
+/// The first failure marks it down; from then on requests fail at once, and a watcher asks until it is back.
+#[derive(Clone, Debug)]
+pub struct Database {
+    /// The connections.
+    pub pool: PgPool,
+    health: Arc<Health>,
+}
+
+#[derive(Debug, Default)]
+struct Health {
+    down: AtomicBool,
+    failed: Notify,
+}
+
+/// Why the database could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseError {
+    /// It does not answer; trying again later helps.
+    #[error("the database is not available: {0}")]
+    Unavailable(String),
+    /// It answered with an error that trying again will not mend.
+    #[error(transparent)]
+    Failed(sqlx::Error),
+}
+
+impl Database {
+    /// How often a database that is down is asked again.
+    const RETRY: Duration = Duration::from_millis(200);
+
+    /// Opens a pool. No connection is made yet.
+    pub fn new(options: PgConnectOptions, connections: u32) -> Self {
+        let pool = PgPoolOptions::new()
+            .max_connections(connections)
+            .min_connections(0)
+            .acquire_timeout(Duration::from_secs(3))
+            // A ping before every use would cost more than all queries; a dead connection shows at its first query.
+            .test_before_acquire(false)
+            .connect_lazy_with(options);
+        Self::over(pool)
+    }
+
+    /// Takes over a pool.
+    pub fn over(pool: PgPool) -> Self {
+        let database = Self { pool, health: Arc::default() };
+        tokio::spawn(database.clone().watch());
+        database
+    }
+
+    /// Fails at once while the database is known to be down.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Unavailable`].
+    pub fn check(&self) -> Result<(), DatabaseError> {
+        match self.is_down() {
+            true => Err(DatabaseError::Unavailable("it stopped answering".to_owned())),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether the database stopped answering.
+    pub fn is_down(&self) -> bool {
+        self.health.down.load(Ordering::Relaxed)
+    }
+
+    /// Sorts an error into "not there" and "wrong", and remembers the former.
+    pub fn judge(&self, error: sqlx::Error) -> DatabaseError {
+        if is_outage(&error) {
+            if !matches!(error, sqlx::Error::PoolTimedOut) {
+                self.health.down.store(true, Ordering::Relaxed);
+                self.health.failed.notify_one();
+            }
+            DatabaseError::Unavailable(error.to_string())
+        } else {
+            DatabaseError::Failed(error)
+        }
+    }
+
+    async fn watch(self) {
+        while !self.pool.is_closed() {
+            self.health.failed.notified().await;
+            tracing::warn!("the database stopped answering");
+            while !self.pool.is_closed()
+                && sqlx::query("select 1").execute(&self.pool).await.is_err()
+            {
+                tokio::time::sleep(Self::RETRY).await;
+            }
+            self.health.down.store(false, Ordering::Relaxed);
+            tracing::info!("the database answers");
+        }
+    }
+}
+
+/// Whether the error says that the database cannot be reached at present.
+pub fn is_outage(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => true,
+        // 08: connection exception; 57P: shut down or starting up; 53: out of connections, memory or disk;
+        // 25006: read-only (a standby, or a full disk's emergency brake).
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            code.starts_with("08")
+                || code.starts_with("57P")
+                || code.starts_with("53")
+                || code == "25006"
+        }),
+        _ => false,
+    }
+}

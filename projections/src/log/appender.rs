@@ -1,0 +1,298 @@
+//! Group commit: one task writes the events of all waiting commands in one statement.
+//!
+//! While a group is being committed the next one gathers, without any artificial delay: a lone command waits for
+//! nobody, and under load one commit carries many. A group that hits a constraint is written again one command at a
+//! time, so that each learns its own fate.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions as _, PgConnection};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{APPEND_LOCK, APPENDED, NewEvent};
+use crate::database::{Database, DatabaseError};
+
+/// The events of one command, all of which are appended or none.
+#[derive(Debug)]
+pub struct Append {
+    /// The events, in order; several streams are allowed.
+    pub events: Vec<NewEvent>,
+    /// The idempotency key that must be new, with what is recorded beside it.
+    pub key: Option<NewKey>,
+}
+
+/// An idempotency key on its way into the database.
+#[derive(Clone, Debug)]
+pub struct NewKey {
+    /// As the client sent it.
+    pub key: String,
+    /// SHA-256 of the request.
+    pub request_hash: Vec<u8>,
+    /// The type of the stream that the command is for.
+    pub aggregate_type: &'static str,
+    /// The id of that stream.
+    pub aggregate_id: String,
+    /// The stream's version after the command.
+    pub version: i64,
+}
+
+/// Why nothing was appended.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// Another command was faster on the same stream.
+    #[error("the stream has moved on")]
+    StreamMoved,
+    /// The idempotency key was used before.
+    #[error("the idempotency key was used before")]
+    KeyUsed,
+    /// The database cannot be reached. If that happened during the commit, the events may be there all the same.
+    #[error("the database is not available: {0}")]
+    Unavailable(String),
+    /// The database refused for a reason of its own.
+    #[error(transparent)]
+    Failed(sqlx::Error),
+}
+
+type Waiting = (Append, oneshot::Sender<Result<i64, AppendError>>);
+
+/// The way to the appender's task. It ends when the last handle is gone and everything accepted is written.
+#[derive(Clone, Debug)]
+pub struct Appender {
+    queue: mpsc::Sender<Waiting>,
+}
+
+/// The most commands that one statement writes.
+const GROUP: usize = 512;
+
+/// How long a connection may take to come up before the waiting commands are told that the database is gone.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+impl Appender {
+    /// Starts the task. `appended` is called with the last position after every group.
+    pub fn start(database: Database, appended: impl Fn(i64) + Send + 'static) -> Self {
+        let (queue, waiting) = mpsc::channel(4 * GROUP);
+        let options = (*database.pool.connect_options()).clone();
+        tokio::spawn(Writer { database, options, connection: None }.run(waiting, appended));
+        Self { queue }
+    }
+
+    /// Appends the events of one command and tells the position of the last one (0 if there are none).
+    ///
+    /// # Errors
+    /// See [`AppendError`].
+    pub async fn append(&self, append: Append) -> Result<i64, AppendError> {
+        let gone = |_| AppendError::Unavailable("the server is shutting down".to_owned());
+        let (tell, told) = oneshot::channel();
+        self.queue.send((append, tell)).await.map_err(|_| gone(()))?;
+        told.await.map_err(|_| gone(()))?
+    }
+}
+
+/// The task's own connection, so that a starved pool never holds up a write.
+struct Writer {
+    database: Database,
+    options: PgConnectOptions,
+    connection: Option<PgConnection>,
+}
+
+impl Writer {
+    async fn run(mut self, mut waiting: mpsc::Receiver<Waiting>, appended: impl Fn(i64)) {
+        let mut group = Vec::with_capacity(GROUP);
+        while waiting.recv_many(&mut group, GROUP).await > 0 {
+            let rivals = take_rivals(&mut group);
+            if let Some(last) = self.write_group(std::mem::take(&mut group)).await {
+                appended(last);
+            }
+            // Rivals of a stream come second: they lose, unless the first of them failed.
+            for (append, tell) in rivals {
+                let result = self.write(std::slice::from_ref(&append)).await;
+                if let Ok(positions) = &result {
+                    appended(positions.last().copied().unwrap_or_default());
+                }
+                let _ = tell
+                    .send(result.map(|positions| positions.last().copied().unwrap_or_default()));
+            }
+        }
+    }
+
+    /// Writes the group and tells each command its position. Returns the last position of all.
+    async fn write_group(&mut self, group: Vec<Waiting>) -> Option<i64> {
+        let (appends, tells): (Vec<_>, Vec<_>) = group.into_iter().unzip();
+        match self.write(&appends).await {
+            Ok(positions) => {
+                let mut end = 0;
+                for (append, tell) in appends.iter().zip(tells) {
+                    end += append.events.len();
+                    let last = if append.events.is_empty() { 0 } else { positions[end - 1] };
+                    // Whoever waited may have gone away; the events are there all the same.
+                    let _ = tell.send(Ok(last));
+                }
+                positions.last().copied()
+            }
+            Err(AppendError::Unavailable(reason)) => {
+                for tell in tells {
+                    let _ = tell.send(Err(AppendError::Unavailable(reason.clone())));
+                }
+                None
+            }
+            Err(error) if appends.len() == 1 => {
+                for tell in tells {
+                    let _ = tell.send(Err(error));
+                    break;
+                }
+                None
+            }
+            Err(_) => {
+                let mut last = None;
+                for (append, tell) in appends.into_iter().zip(tells) {
+                    let result = self.write(std::slice::from_ref(&append)).await;
+                    let result =
+                        result.map(|positions| positions.last().copied().unwrap_or_default());
+                    last = result.as_ref().ok().copied().max(last);
+                    let _ = tell.send(result);
+                }
+                last
+            }
+        }
+    }
+
+    /// One statement, one commit. Returns the positions of all events in order.
+    async fn write(&mut self, appends: &[Append]) -> Result<Vec<i64>, AppendError> {
+        let result = match self.connect().await {
+            Ok(connection) => insert(connection, appends).await,
+            Err(error) => Err(error),
+        };
+        result.map_err(|error| match &error {
+            sqlx::Error::Database(refused) if refused.code().as_deref() == Some("23505") => {
+                match refused.constraint() {
+                    Some("events_stream_version") => AppendError::StreamMoved,
+                    Some("idempotency_key_pkey") => AppendError::KeyUsed,
+                    _ => AppendError::Failed(error),
+                }
+            }
+            _ => match self.database.judge(error) {
+                DatabaseError::Unavailable(reason) => {
+                    self.connection = None;
+                    AppendError::Unavailable(reason)
+                }
+                DatabaseError::Failed(error) => AppendError::Failed(error),
+            },
+        })
+    }
+
+    async fn connect(&mut self) -> Result<&mut PgConnection, sqlx::Error> {
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => tokio::time::timeout(PATIENCE, self.options.connect())
+                .await
+                .map_err(|_| sqlx::Error::PoolTimedOut)??,
+        };
+        Ok(self.connection.insert(connection))
+    }
+}
+
+/// Takes out the commands that want a stream version which an earlier one of the group wants as well.
+fn take_rivals(group: &mut Vec<Waiting>) -> Vec<Waiting> {
+    let mut wanted = HashSet::new();
+    let rival = |(append, _): &mut Waiting| {
+        append.events.iter().any(|event| {
+            !wanted.insert((event.aggregate_type, event.aggregate_id.clone(), event.sequence))
+        })
+    };
+    group.extract_if(.., rival).collect()
+}
+
+/// Takes its turn first, so that positions are drawn in the order of commits; announces once for all rows.
+const INSERT_EVENTS: &str = "
+    with turn as materialized (select pg_advisory_xact_lock($1)),
+         announced as (select pg_notify($15, '')::text)
+    insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
+                        event_id, command_id, correlation_id, causation_id, actor, occurred_at)
+    select kind, stream, sequence, type, version, payload::json, metadata::json, event, command, correlation,
+           causation, actor, occurred
+    from turn, unnest($2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[],
+        $8::text[], $9::uuid[], $10::uuid[], $11::uuid[], $12::uuid[], $13::text[], $14::timestamptz[])
+        as new (kind, stream, sequence, type, version, payload, metadata, event, command, correlation, causation,
+                actor, occurred)
+    returning position, (select * from announced)";
+
+async fn insert(
+    connection: &mut PgConnection,
+    appends: &[Append],
+) -> Result<Vec<i64>, sqlx::Error> {
+    let events: Vec<&NewEvent> = appends.iter().flat_map(|append| &append.events).collect();
+    let keyed: Vec<(&NewKey, bool)> = appends
+        .iter()
+        .filter_map(|append| Some((append.key.as_ref()?, !append.events.is_empty())))
+        .collect();
+    if keyed.is_empty() {
+        return insert_events(connection, &events).await;
+    }
+    let mut tx = sqlx::Connection::begin(connection).await?;
+    let positions = insert_events(&mut tx, &events).await?;
+    let mut position_of = std::collections::HashMap::new();
+    let mut end = 0;
+    for append in appends {
+        end += append.events.len();
+        if let (Some(key), false) = (&append.key, append.events.is_empty()) {
+            position_of.insert(key.key.as_str(), positions[end - 1]);
+        }
+    }
+    insert_keys(&mut tx, &keyed, &position_of).await?;
+    tx.commit().await?;
+    Ok(positions)
+}
+
+async fn insert_keys(
+    connection: &mut PgConnection,
+    keyed: &[(&NewKey, bool)],
+    position_of: &std::collections::HashMap<&str, i64>,
+) -> Result<(), sqlx::Error> {
+    let keys: Vec<&NewKey> = keyed.iter().map(|(key, _)| *key).collect();
+    sqlx::query(
+        "insert into idempotency_key (key, request_hash, aggregate_type, aggregate_id, position, version)
+         select * from unnest($1::text[], $2::bytea[], $3::text[], $4::text[], $5::bigint[], $6::bigint[])",
+    )
+    .bind(keys.iter().map(|key| key.key.as_str()).collect::<Vec<_>>())
+    .bind(keys.iter().map(|key| key.request_hash.as_slice()).collect::<Vec<_>>())
+    .bind(keys.iter().map(|key| key.aggregate_type).collect::<Vec<_>>())
+    .bind(keys.iter().map(|key| key.aggregate_id.as_str()).collect::<Vec<_>>())
+    .bind(keys.iter().map(|key| position_of.get(key.key.as_str()).copied()).collect::<Vec<_>>())
+    .bind(keys.iter().map(|key| key.version).collect::<Vec<_>>())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn insert_events(
+    connection: &mut PgConnection,
+    events: &[&NewEvent],
+) -> Result<Vec<i64>, sqlx::Error> {
+    if events.is_empty() {
+        return Ok(vec![]);
+    }
+    fn column<'a, T>(events: &[&'a NewEvent], value: impl Fn(&'a NewEvent) -> T) -> Vec<T> {
+        events.iter().map(|event| value(event)).collect()
+    }
+    let rows: Vec<(i64, String)> = sqlx::query_as(INSERT_EVENTS)
+        .bind(APPEND_LOCK)
+        .bind(column(events, |event| event.aggregate_type))
+        .bind(column(events, |event| event.aggregate_id.as_str()))
+        .bind(column(events, |event| event.sequence))
+        .bind(column(events, |event| event.event_type.as_str()))
+        .bind(column(events, |event| event.event_version.as_str()))
+        .bind(column(events, |event| event.payload.as_str()))
+        .bind(column(events, |event| event.metadata.as_str()))
+        .bind(column(events, |event| event.event_id))
+        .bind(column(events, |event| event.command_id))
+        .bind(column(events, |event| event.correlation_id))
+        .bind(column(events, |event| event.causation_id))
+        .bind(column(events, |event| event.actor.as_str()))
+        .bind(column(events, |event| event.occurred_at))
+        .bind(APPENDED)
+        .fetch_all(connection)
+        .await?;
+    Ok(rows.into_iter().map(|(position, _)| position).collect())
+}

@@ -1,0 +1,337 @@
+//! From a command to its events in the log.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cqrs_es::event_sink::EventSink;
+use cqrs_es::persist::{PersistedEventStore, SerializedEvent};
+use cqrs_es::{
+    Aggregate, AggregateContext as _, AggregateError, DomainEvent as _, EventStore as _,
+};
+use domain::todo::{Todo, TodoEvent};
+use domain::{Kind, Refusal, TodoId};
+use postgres_es::PostgresEventRepository;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::appender::{AppendError, Appender, NewKey};
+use super::ids::Ids;
+use super::repository::CommandRepository;
+use crate::database::{Database, DatabaseError};
+
+/// The write side of the log.
+#[derive(Clone)]
+pub struct EventLog {
+    pub(super) database: Database,
+    appender: Appender,
+    ids: Ids,
+    /// Ids drawn but not yet used: their streams need not be loaded.
+    fresh: Arc<Mutex<HashSet<(Kind, i64)>>>,
+    head: watch::Receiver<i64>,
+}
+
+/// Who asks for a command, and under which conditions.
+#[derive(Clone, Debug)]
+pub struct CommandRequest {
+    /// What the command is called in the audit history.
+    pub name: &'static str,
+    /// Who asks.
+    pub actor: String,
+    /// Names the command.
+    pub command_id: Uuid,
+    /// Names the conversation it belongs to.
+    pub correlation_id: Uuid,
+    /// The event or command that caused it.
+    pub causation_id: Option<Uuid>,
+    /// `api`, `import:<file>` or `reactor:<name>`.
+    pub source: String,
+    /// The network address it came from.
+    pub client: Option<String>,
+    /// The program it came from.
+    pub user_agent: Option<String>,
+    /// The version the stream must have; without it a conflict is retried on the new state.
+    pub if_match: Option<i64>,
+    /// An idempotency key and the SHA-256 of the request it came with.
+    pub idempotency: Option<(String, [u8; 32])>,
+}
+
+/// What a command led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The record it was for: that of the first request when an idempotency key is used again.
+    pub id: i64,
+    /// The position of its last event; `None` when it recorded nothing.
+    pub position: Option<i64>,
+    /// The record's version after it.
+    pub version: i64,
+}
+
+/// Why a command led to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The rules do not allow it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// Others kept changing the record.
+    #[error("someone else keeps changing this record; try again")]
+    Conflict,
+    /// The record does not have the version that the request is about.
+    #[error("the record has changed: its version is {current}")]
+    VersionMismatch {
+        /// The version it has.
+        current: i64,
+    },
+    /// The idempotency key was used for another request.
+    #[error("this idempotency key was used for another request")]
+    KeyReused,
+    /// The database cannot be reached. Unless an idempotency key is sent, look before repeating the request: it may
+    /// have been recorded at the last moment.
+    #[error("the database is not available: {0}")]
+    Unavailable(String),
+    /// A defect.
+    #[error(transparent)]
+    Internal(#[from] anyhow::Error),
+}
+
+impl From<DatabaseError> for CommandError {
+    fn from(error: DatabaseError) -> Self {
+        match error {
+            DatabaseError::Unavailable(reason) => CommandError::Unavailable(reason),
+            DatabaseError::Failed(error) => CommandError::Internal(error.into()),
+        }
+    }
+}
+
+/// An aggregate whose commands the log executes.
+pub trait Executable: Aggregate<Error = Refusal, Services = ()> + Clone + 'static
+where
+    Self::Command: Clone + Send,
+{
+    /// Which kind of record it is.
+    const KIND: Kind;
+
+    /// A new record of the same kind that these events call for; `self` is the record `id` before them. It is
+    /// appended together with them or not at all.
+    fn follow_up(&self, _id: i64, _events: &[Self::Event]) -> Option<(i64, Self::Event)> {
+        None
+    }
+}
+
+macro_rules! executable {
+    ($($Aggregate:ty = $Kind:ident),* $(,)?) => {
+        $(impl Executable for $Aggregate { const KIND: Kind = Kind::$Kind; })*
+    };
+}
+
+executable! {
+    domain::lp::Lp = Lp,
+    domain::gp::Gp = Gp,
+    domain::distributor::Distributor = Distributor,
+    domain::person::Person = Person,
+    domain::fund::Fund = Fund,
+    domain::note::Note = Note,
+    domain::roadshow::Roadshow = Roadshow,
+}
+
+impl Executable for Todo {
+    const KIND: Kind = Kind::Todo;
+
+    fn follow_up(&self, id: i64, events: &[TodoEvent]) -> Option<(i64, TodoEvent)> {
+        Todo::follow_up(self, TodoId(id), events).map(|(next, event)| (next.0, event))
+    }
+}
+
+impl EventLog {
+    /// How often a command is decided anew when others change the record at the same time.
+    const ATTEMPTS: usize = 20;
+
+    /// Starts the write side.
+    pub fn start(database: Database) -> Self {
+        let (position, head) = watch::channel(0);
+        let appender = Appender::start(database.clone(), move |last| {
+            position.send_if_modified(|head| {
+                let further = last > *head;
+                *head = last.max(*head);
+                further
+            });
+        });
+        let ids = Ids::start(database.clone());
+        Self { database, appender, ids, fresh: Arc::default(), head }
+    }
+
+    /// The last position that this process appended: what wakes the projectors without a flight to the database.
+    pub fn head(&self) -> watch::Receiver<i64> {
+        self.head.clone()
+    }
+
+    /// The appender itself, for measuring it.
+    pub fn appender(&self) -> &Appender {
+        &self.appender
+    }
+
+    /// An id that no record of this kind has or ever had.
+    ///
+    /// # Errors
+    /// [`CommandError::Unavailable`] when the database cannot be reached.
+    pub async fn fresh_id(&self, kind: Kind) -> Result<i64, CommandError> {
+        let id = self.ids.draw(kind).await?;
+        let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
+        // Ids of commands that failed are never used; forgetting one only costs a needless load.
+        if fresh.len() > 10_000 {
+            fresh.clear();
+        }
+        fresh.insert((kind, id));
+        Ok(id)
+    }
+
+    /// Decides the command on the record's present state and appends what it leads to.
+    ///
+    /// # Errors
+    /// See [`CommandError`]; in every case but `Unavailable` nothing was recorded.
+    pub async fn execute<A: Executable>(
+        &self,
+        id: i64,
+        command: A::Command,
+        request: &CommandRequest,
+    ) -> Result<Receipt, CommandError>
+    where
+        A::Command: Clone + Send,
+    {
+        self.database.check()?;
+        let fresh =
+            self.fresh.lock().unwrap_or_else(PoisonError::into_inner).remove(&(A::KIND, id));
+        for attempt in 0..Self::ATTEMPTS {
+            let result =
+                self.attempt::<A>(id, command.clone(), request, fresh && attempt == 0).await;
+            match (result, request.if_match) {
+                (Err(CommandError::Conflict), None) => tokio::task::yield_now().await,
+                (Err(CommandError::Conflict), Some(version)) => {
+                    return Err(CommandError::VersionMismatch { current: version + 1 });
+                }
+                (result, _) => return result,
+            }
+        }
+        Err(CommandError::Conflict)
+    }
+
+    async fn attempt<A: Executable>(
+        &self,
+        id: i64,
+        command: A::Command,
+        request: &CommandRequest,
+        fresh: bool,
+    ) -> Result<Receipt, CommandError>
+    where
+        A::Command: Clone + Send,
+    {
+        let stored = PostgresEventRepository::new(self.database.pool.clone());
+        let repository =
+            CommandRepository::new(stored, self.appender.clone(), request.clone(), fresh);
+        let store = PersistedEventStore::<_, A>::new_event_store(repository.clone())
+            .with_upcasters(domain::upcasters());
+        let stream = id.to_string();
+        let mut context =
+            store.load_aggregate(&stream).await.map_err(|error| self.explain(error, None))?;
+        let version = position(context.current_sequence);
+        if request.if_match.is_some_and(|wanted| wanted != version) {
+            return Err(CommandError::VersionMismatch { current: version });
+        }
+        let before = context.aggregate().clone();
+        let sink = EventSink::default();
+        context.aggregate().handle(command, &(), &sink).await?;
+        let events = sink.collect().await;
+
+        let version = version + position(events.len());
+        let metadata = metadata(request);
+        if let Some((next, event)) = before.follow_up(id, &events) {
+            repository.accompany(vec![first_event::<A>(next, &event, &metadata)?]);
+        }
+        if let Some((key, hash)) = &request.idempotency {
+            repository.record_key(NewKey {
+                key: key.clone(),
+                request_hash: hash.to_vec(),
+                aggregate_type: A::TYPE,
+                aggregate_id: stream,
+                version,
+            });
+        }
+        let recorded = !events.is_empty();
+        match store.commit(events, context, metadata).await {
+            Ok(_) => {
+                let position = recorded.then(|| repository.position());
+                Ok(Receipt { id, position, version })
+            }
+            Err(error) => match repository.take_failure() {
+                Some(AppendError::KeyUsed) => self.earlier_receipt(request).await,
+                failure => Err(self.explain(error, failure)),
+            },
+        }
+    }
+
+    /// What the request led to when it came the first time.
+    async fn earlier_receipt(&self, request: &CommandRequest) -> Result<Receipt, CommandError> {
+        let Some((key, hash)) = &request.idempotency else {
+            return Err(CommandError::Conflict);
+        };
+        let record = self.recorded_answer(key).await?.ok_or(CommandError::Conflict)?;
+        if record.request_hash != hash {
+            return Err(CommandError::KeyReused);
+        }
+        let id = record.aggregate_id.parse().map_err(anyhow::Error::from)?;
+        Ok(Receipt { id, position: record.position, version: record.version })
+    }
+
+    fn explain(
+        &self,
+        error: AggregateError<Refusal>,
+        failure: Option<AppendError>,
+    ) -> CommandError {
+        if let Some(AppendError::Unavailable(reason)) = failure {
+            return CommandError::Unavailable(reason);
+        }
+        match error {
+            AggregateError::UserError(refusal) => CommandError::Refused(refusal),
+            AggregateError::AggregateConflict => CommandError::Conflict,
+            AggregateError::DatabaseConnectionError(error)
+            | AggregateError::DeserializationError(error)
+            | AggregateError::UnexpectedError(error) => match error.downcast::<sqlx::Error>() {
+                Ok(error) => self.database.judge(*error).into(),
+                Err(error) => CommandError::Internal(anyhow::anyhow!(error)),
+            },
+        }
+    }
+}
+
+fn position(sequence: usize) -> i64 {
+    i64::try_from(sequence).unwrap_or(i64::MAX)
+}
+
+/// What is stored beside every event of the request.
+fn metadata(request: &CommandRequest) -> HashMap<String, String> {
+    let mut metadata = HashMap::from([
+        ("command".to_owned(), request.name.to_owned()),
+        ("source".to_owned(), request.source.clone()),
+    ]);
+    metadata.extend(request.client.clone().map(|client| ("client".to_owned(), client)));
+    metadata.extend(request.user_agent.clone().map(|agent| ("user_agent".to_owned(), agent)));
+    metadata
+}
+
+fn first_event<A: Executable>(
+    id: i64,
+    event: &A::Event,
+    metadata: &HashMap<String, String>,
+) -> Result<SerializedEvent, CommandError>
+where
+    A::Command: Clone + Send,
+{
+    Ok(SerializedEvent::new(
+        id.to_string(),
+        1,
+        A::TYPE.to_owned(),
+        event.event_type(),
+        event.event_version(),
+        serde_json::to_value(event).map_err(anyhow::Error::from)?,
+        serde_json::to_value(metadata).map_err(anyhow::Error::from)?,
+    ))
+}

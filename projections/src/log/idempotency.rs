@@ -1,0 +1,77 @@
+//! Answers of requests that carried an idempotency key.
+
+use super::{CommandError, EventLog};
+
+/// What is known of an idempotency key.
+#[derive(Clone, Debug)]
+pub struct KeyRecord {
+    /// SHA-256 of the request that used it.
+    pub request_hash: Vec<u8>,
+    /// Status and body of the answer; `None` if the server died before it was recorded.
+    pub answer: Option<(u16, Vec<u8>)>,
+    /// The last position of the command; `None` if it recorded nothing.
+    pub position: Option<i64>,
+    /// The id of the record that the command was for.
+    pub aggregate_id: String,
+    /// The record's version after the command.
+    pub version: i64,
+}
+
+impl EventLog {
+    /// What is known of the key, if it was used.
+    ///
+    /// # Errors
+    /// [`CommandError::Unavailable`] when the database cannot be reached.
+    pub async fn recorded_answer(&self, key: &str) -> Result<Option<KeyRecord>, CommandError> {
+        type Row = (Vec<u8>, Option<i16>, Option<Vec<u8>>, Option<i64>, String, i64);
+        self.database.check()?;
+        let row: Option<Row> = sqlx::query_as(
+            "select request_hash, status, answer, position, aggregate_id, version from idempotency_key where key = $1",
+        )
+        .bind(key)
+        .fetch_optional(&self.database.pool)
+        .await
+        .map_err(|error| self.database.judge(error))?;
+        Ok(row.map(|(request_hash, status, answer, position, aggregate_id, version)| KeyRecord {
+            request_hash,
+            answer: status.zip(answer).map(|(status, body)| (status.unsigned_abs(), body)),
+            position,
+            aggregate_id,
+            version,
+        }))
+    }
+
+    /// Records the answer to the request that used the key.
+    ///
+    /// # Errors
+    /// [`CommandError::Unavailable`] when the database cannot be reached.
+    pub async fn record_answer(
+        &self,
+        key: &str,
+        status: u16,
+        body: &[u8],
+    ) -> Result<(), CommandError> {
+        sqlx::query("update idempotency_key set status = $2, answer = $3 where key = $1")
+            .bind(key)
+            .bind(status.cast_signed())
+            .bind(body)
+            .execute(&self.database.pool)
+            .await
+            .map_err(|error| self.database.judge(error))?;
+        Ok(())
+    }
+
+    /// Forgets keys older than two days; they are promised for one. Returns how many.
+    ///
+    /// # Errors
+    /// [`CommandError::Unavailable`] when the database cannot be reached.
+    pub async fn forget_old_keys(&self) -> Result<u64, CommandError> {
+        let done = sqlx::query(
+            "delete from idempotency_key where recorded_at < now() - interval '2 days'",
+        )
+        .execute(&self.database.pool)
+        .await
+        .map_err(|error| self.database.judge(error))?;
+        Ok(done.rows_affected())
+    }
+}

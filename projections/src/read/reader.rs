@@ -1,0 +1,445 @@
+//! Answers queries from the read models, and does not compute again what has not changed.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use domain::{FundId, Kind, LpId, RecordRef, RoadshowId};
+use serde_json::Value;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::answer::Answer;
+use super::shelf::{Change, Shelf, sort_key};
+use super::standing::{INTEREST, LP_STATUS};
+use super::tables::{fold, sort_columns};
+use super::{link, todo::TodoFilter};
+use crate::database::{Database, DatabaseError};
+use crate::files::Files;
+use crate::runner::Runner;
+
+/// What can be asked.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Query {
+    /// All records of a kind, in the order of the contract.
+    List(Kind),
+    /// One record.
+    Show(RecordRef),
+    /// The first ten records of a kind whose name contains the text; `%` and `_` are wildcards.
+    Search {
+        /// The kind.
+        kind: Kind,
+        /// The text; if blank, nothing is found.
+        text: String,
+    },
+    /// The records of a kind that are linked with one record, whichever owns the link.
+    Linked {
+        /// The one record.
+        of: RecordRef,
+        /// The kind of the others.
+        kind: Kind,
+    },
+    /// The notes about a record, newest first.
+    NotesOf(RecordRef),
+    /// The todos written down in notes about a record.
+    TasksOf(RecordRef),
+    /// Todos that pass a filter.
+    Todos(TodoFilter),
+    /// Every LP with its interest in a fund.
+    SalesFunnel(FundId),
+    /// Every LP with its status at a roadshow.
+    LpStatus(RoadshowId),
+}
+
+/// Why a query has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The database cannot be reached.
+    #[error("the database is not available: {0}")]
+    Unavailable(String),
+    /// A defect.
+    #[error(transparent)]
+    Internal(#[from] anyhow::Error),
+}
+
+impl From<DatabaseError> for ReadError {
+    fn from(error: DatabaseError) -> Self {
+        match error {
+            DatabaseError::Unavailable(reason) => ReadError::Unavailable(reason),
+            DatabaseError::Failed(error) => ReadError::Internal(error.into()),
+        }
+    }
+}
+
+/// One record as readers get it.
+#[derive(Clone, Debug)]
+pub struct StoredRecord {
+    /// The sequence of its last event.
+    pub version: i64,
+    /// Names this content among all that the record ever had.
+    pub tag: String,
+    /// The JSON text.
+    pub json: Bytes,
+}
+
+impl StoredRecord {
+    /// The JSON object.
+    ///
+    /// # Errors
+    /// When the stored text is damaged.
+    pub fn value(&self) -> Result<Value, ReadError> {
+        serde_json::from_slice(&self.json).map_err(|error| ReadError::Internal(error.into()))
+    }
+}
+
+/// Whether the read side is well.
+#[derive(Clone, Debug)]
+pub struct Health {
+    /// Whether the database answers.
+    pub database: bool,
+    /// The log's last position.
+    pub head: i64,
+    /// Where each projector is.
+    pub projectors: Vec<ProjectorHealth>,
+}
+
+/// Whether a projector is well.
+#[derive(Clone, Debug)]
+pub struct ProjectorHealth {
+    /// Its name.
+    pub name: &'static str,
+    /// Everything up to here is in its tables.
+    pub position: i64,
+    /// How many positions it is behind.
+    pub lag: i64,
+    /// What keeps it from going on.
+    pub failure: Option<String>,
+}
+
+/// The read side. Clones share everything.
+#[derive(Clone)]
+pub struct Reader {
+    database: Database,
+    runner: Runner,
+    files: Files,
+    log: Uuid,
+    shelves: Arc<HashMap<Kind, tokio::sync::Mutex<Shelved>>>,
+    kept: Arc<Mutex<Kept>>,
+}
+
+#[derive(Default)]
+struct Shelved {
+    /// Everything up to here is on the shelf.
+    position: i64,
+    shelf: Shelf,
+    answer: Option<Answer>,
+}
+
+/// Answers kept until what they were made of changes.
+#[derive(Default)]
+struct Kept {
+    answers: HashMap<Query, Arc<tokio::sync::Mutex<Option<Answer>>>>,
+}
+
+/// The most answers kept beside the lists; most are a few kilobytes.
+const KEPT: usize = 500;
+
+impl Reader {
+    /// Reads through this database, as far as this runner has come.
+    ///
+    /// # Errors
+    /// When the log's identity cannot be read.
+    pub async fn new(database: Database, runner: Runner, files: Files) -> Result<Self, ReadError> {
+        let log: Uuid = sqlx::query_scalar("select id from log_identity")
+            .fetch_one(&database.pool)
+            .await
+            .map_err(|error| database.judge(error))?;
+        let shelves = Kind::ALL.iter().map(|kind| (*kind, tokio::sync::Mutex::default())).collect();
+        Ok(Self { database, runner, files, log, shelves: Arc::new(shelves), kept: Arc::default() })
+    }
+
+    /// The tag of the present answer to a query, without computing it. `None` for a single record, whose tag is its
+    /// own.
+    pub fn tag(&self, query: &Query) -> Option<String> {
+        let topics = topics(query)?;
+        let checkpoints = self.runner.checkpoints().borrow();
+        let changed = topics.iter().map(|topic| checkpoints[topic].changed).max().unwrap_or(0);
+        Some(self.tagged(changed))
+    }
+
+    fn tagged(&self, changed: i64) -> String {
+        format!("{}-{changed:x}", self.log.simple())
+    }
+
+    /// The answer. `None` for a single record that does not exist.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn answer(&self, query: &Query) -> Result<Option<Answer>, ReadError> {
+        match query {
+            Query::Show(record) => Ok(self
+                .record(*record)
+                .await?
+                .map(|stored| Answer::new(stored.tag, vec![stored.json]))),
+            Query::List(kind) => self.list(*kind).await.map(Some),
+            query => self.kept(query).await.map(Some),
+        }
+    }
+
+    /// The list of a kind, from its shelf.
+    async fn list(&self, kind: Kind) -> Result<Answer, ReadError> {
+        let mut shelved = self.shelves[&kind].lock().await;
+        let (position, changed) = {
+            let checkpoints = self.runner.checkpoints().borrow();
+            let checkpoint = checkpoints[kind.as_str()];
+            (checkpoint.position, checkpoint.changed)
+        };
+        let tag = self.tagged(changed);
+        if let Some(answer) = shelved.answer.as_ref().filter(|answer| answer.tag == tag) {
+            return Ok(answer.clone());
+        }
+        self.database.check()?;
+        let changes = self.changes(kind, shelved.position).await?;
+        shelved.shelf.update(changes);
+        shelved.position = position;
+        let answer = Answer::new(tag, shelved.shelf.chunks());
+        shelved.answer = Some(answer.clone());
+        Ok(answer)
+    }
+
+    async fn changes(&self, kind: Kind, since: i64) -> Result<Vec<Change>, ReadError> {
+        type Row = (i64, bool, String, Option<String>, Option<String>);
+        let (first, second) = sort_columns(kind);
+        let rows: Vec<Row> = sqlx::query_as(&format!(
+            "select id, archived, record::text, {first}::text, {second}::text from {kind} where position > $1"
+        ))
+        .bind(since)
+        .fetch_all(&self.database.pool)
+        .await
+        .map_err(|error| self.database.judge(error))?;
+        let mut changes = Vec::with_capacity(rows.len());
+        for (id, archived, record, first, second) in rows {
+            let key = (sort_key(kind, first.as_deref(), second.as_deref()), id);
+            let text = if archived { None } else { Some(self.with_files(kind, record).await) };
+            changes.push(Change { id, key, text });
+        }
+        Ok(changes)
+    }
+
+    /// Any other answer, kept until a read model that it is made of changes. Requests for the same wait for one.
+    async fn kept(&self, query: &Query) -> Result<Answer, ReadError> {
+        let slot = {
+            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            if kept.answers.len() >= KEPT && !kept.answers.contains_key(query) {
+                kept.answers.clear();
+            }
+            kept.answers.entry(query.clone()).or_default().clone()
+        };
+        let mut slot = slot.lock().await;
+        let tag = self.tag(query).unwrap_or_default();
+        if let Some(answer) = slot.as_ref().filter(|answer| answer.tag == tag) {
+            return Ok(answer.clone());
+        }
+        self.database.check()?;
+        let records = self.records(query).await.map_err(|error| self.database.judge(error))?;
+        let answer = Answer::array(tag, records.iter().map(String::as_str));
+        *slot = Some(answer.clone());
+        Ok(answer)
+    }
+
+    async fn records(&self, query: &Query) -> Result<Vec<String>, sqlx::Error> {
+        let pool = &self.database.pool;
+        let (kind, statement, of) = match query {
+            Query::Linked { of, kind } => (*kind, link::linked_records(of.kind(), *kind), *of),
+            Query::NotesOf(of) => (Kind::Note, link::notes_about(of.kind()), *of),
+            Query::TasksOf(of) => (Kind::Todo, link::tasks_of(of.kind()), *of),
+            Query::Search { kind, text } => return search(pool, *kind, text).await,
+            Query::Todos(filter) => return filter.records(pool).await,
+            Query::SalesFunnel(fund) => return INTEREST.board(pool, fund.0).await,
+            Query::LpStatus(roadshow) => return LP_STATUS.board(pool, roadshow.0).await,
+            Query::List(_) | Query::Show(_) => return Ok(vec![]),
+        };
+        let rows: Vec<String> = sqlx::query_scalar(&statement)
+            .bind(of.kind().as_str())
+            .bind(of.id())
+            .fetch_all(pool)
+            .await?;
+        let mut records = Vec::with_capacity(rows.len());
+        for row in rows {
+            records.push(self.with_files(kind, row).await);
+        }
+        Ok(records)
+    }
+
+    /// One record, if it exists and is in use.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn record(&self, record: RecordRef) -> Result<Option<StoredRecord>, ReadError> {
+        self.database.check()?;
+        let kind = record.kind();
+        let row: Option<(i64, i64, String)> = sqlx::query_as(&format!(
+            "select version, position, record::text from {kind} where id = $1 and not archived"
+        ))
+        .bind(record.id())
+        .fetch_optional(&self.database.pool)
+        .await
+        .map_err(|error| self.database.judge(error))?;
+        let Some((version, position, text)) = row else { return Ok(None) };
+        let tag = format!("{}-{version:x}-{position:x}", self.log.simple());
+        let json = self.with_files(kind, text).await.into();
+        Ok(Some(StoredRecord { version, tag, json }))
+    }
+
+    /// Puts the content of stored files where the record names them. Only roadshows have such a field.
+    async fn with_files(&self, kind: Kind, record: String) -> String {
+        const FIELD: &str = "flight_images";
+        if kind != Kind::Roadshow || !record.contains("\"sha256\"") {
+            return record;
+        }
+        let Ok(mut value) = serde_json::from_str::<Value>(&record) else { return record };
+        let Some(sha256) = value[FIELD]["sha256"].as_str() else { return record };
+        value[FIELD] = match self.files.get(sha256).await {
+            Ok(content) => Value::String(String::from_utf8_lossy(&content).into_owned()),
+            Err(error) => {
+                tracing::error!(%error, roadshow = %value["id"], "flight images cannot be served");
+                Value::Null
+            }
+        };
+        value.to_string()
+    }
+
+    /// Which of these records do not exist or are archived.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn missing(&self, records: &[RecordRef]) -> Result<Vec<RecordRef>, ReadError> {
+        self.database.check()?;
+        let mut missing = Vec::new();
+        for kind in Kind::ALL {
+            let ids: Vec<i64> =
+                records.iter().filter(|r| r.kind() == *kind).map(|r| r.id()).collect();
+            if ids.is_empty() {
+                continue;
+            }
+            let there: Vec<i64> = sqlx::query_scalar(&format!(
+                "select id from {kind} where id = any($1) and not archived"
+            ))
+            .bind(&ids)
+            .fetch_all(&self.database.pool)
+            .await
+            .map_err(|error| self.database.judge(error))?;
+            missing
+                .extend(ids.into_iter().filter(|id| !there.contains(id)).map(|id| kind.record(id)));
+        }
+        Ok(missing)
+    }
+
+    /// The first record in use that has this Notion id. Todos and roadshows have none.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn notion_id_owner(
+        &self,
+        kind: Kind,
+        notion_id: &str,
+    ) -> Result<Option<i64>, ReadError> {
+        self.database.check()?;
+        let owner = sqlx::query_scalar(&format!(
+            "select min(id) from {kind} where notion_id = $1 and not archived"
+        ))
+        .bind(notion_id)
+        .fetch_one(&self.database.pool)
+        .await
+        .map_err(|error| self.database.judge(error))?;
+        Ok(owner)
+    }
+
+    /// One LP's interest in a fund, as the answer to recording it.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn interest(&self, fund: FundId, lp: LpId) -> Result<Option<Value>, ReadError> {
+        let one = INTEREST.one(&self.database.pool, fund.0, lp.0).await;
+        Ok(one.map_err(|error| self.database.judge(error))?)
+    }
+
+    /// One LP's status at a roadshow, as the answer to recording it.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn lp_status(
+        &self,
+        roadshow: RoadshowId,
+        lp: LpId,
+    ) -> Result<Option<Value>, ReadError> {
+        let one = LP_STATUS.one(&self.database.pool, roadshow.0, lp.0).await;
+        Ok(one.map_err(|error| self.database.judge(error))?)
+    }
+
+    /// Waits until all read models have passed the position. Tells whether they did in time.
+    pub async fn reached(&self, position: i64, patience: Duration) -> bool {
+        self.runner.reached(position, patience).await
+    }
+
+    /// The position that all read models have passed.
+    pub fn position(&self) -> i64 {
+        let checkpoints = self.runner.checkpoints().borrow();
+        checkpoints.values().map(|checkpoint| checkpoint.position).min().unwrap_or(0)
+    }
+
+    /// Whether the read side is well. Asks the database for the log's end.
+    pub async fn health(&self) -> Health {
+        let head: Result<Option<i64>, _> = match self.database.check() {
+            Ok(()) => sqlx::query_scalar("select max(position) from events")
+                .fetch_one(&self.database.pool)
+                .await
+                .map_err(|error| self.database.judge(error)),
+            Err(error) => Err(error),
+        };
+        let database = head.is_ok();
+        let failures = self.runner.failures();
+        let checkpoints = self.runner.checkpoints().borrow().clone();
+        let known = checkpoints.values().map(|checkpoint| checkpoint.position).max().unwrap_or(0);
+        let head = head.ok().flatten().unwrap_or(known);
+        let projectors = checkpoints
+            .into_iter()
+            .map(|(name, checkpoint)| ProjectorHealth {
+                name,
+                position: checkpoint.position,
+                lag: (head - checkpoint.position).max(0),
+                failure: failures.get(name).cloned(),
+            })
+            .collect();
+        Health { database, head, projectors }
+    }
+}
+
+/// The read models that an answer is made of. `None` for a single record.
+fn topics(query: &Query) -> Option<Vec<&'static str>> {
+    Some(match query {
+        Query::Show(_) => return None,
+        Query::List(kind) | Query::Search { kind, .. } => vec![kind.as_str()],
+        Query::Linked { of, kind } => vec!["link", of.kind().as_str(), kind.as_str()],
+        Query::NotesOf(of) => vec!["link", "note", of.kind().as_str()],
+        Query::TasksOf(of) => vec!["link", "note", "todo", of.kind().as_str()],
+        Query::Todos(_) => vec!["todo"],
+        Query::SalesFunnel(_) => vec!["interest", "fund", "lp", "link", "note"],
+        Query::LpStatus(_) => vec!["lp_status", "roadshow", "lp", "link", "note"],
+    })
+}
+
+async fn search(pool: &PgPool, kind: Kind, text: &str) -> Result<Vec<String>, sqlx::Error> {
+    // Postgres cannot hold U+0000, so no name contains it.
+    if text.trim().is_empty() || text.contains('\0') {
+        return Ok(vec![]);
+    }
+    sqlx::query_scalar(&format!(
+        "select record::text from {kind} where not archived and folded_name like '%' || $1 || '%' escape ''
+         order by id limit 10"
+    ))
+    .bind(fold(text))
+    .fetch_all(pool)
+    .await
+}

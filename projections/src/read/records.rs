@@ -1,0 +1,222 @@
+//! The tables of records: one row per record, holding the JSON that readers get.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::marker::PhantomData;
+
+use cqrs_es::Aggregate;
+use domain::{Kind, Lifecycle};
+use futures::future::BoxFuture;
+use serde::Serialize;
+use sqlx::PgConnection;
+
+use super::tables::{Tabled, fold};
+use crate::log::Recorded;
+use crate::projector::{ProjectError, Projector};
+
+/// Keeps the table of one kind of record.
+pub(super) struct RecordProjector<R>(PhantomData<fn() -> R>);
+
+impl<R> RecordProjector<R> {
+    pub(super) fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<R: Tabled> Projector for RecordProjector<R>
+where
+    Lifecycle<R>: Aggregate + Clone,
+{
+    fn name(&self) -> &'static str {
+        R::KIND.as_str()
+    }
+
+    fn tables(&self) -> &'static [&'static str] {
+        match R::KIND {
+            Kind::Lp => &["lp"],
+            Kind::Gp => &["gp"],
+            Kind::Distributor => &["distributor"],
+            Kind::Person => &["person"],
+            Kind::Fund => &["fund", "fund_roadshow"],
+            Kind::Note => &["note"],
+            Kind::Todo => &["todo"],
+            Kind::Roadshow => &["roadshow"],
+        }
+    }
+
+    fn project<'a>(
+        &'a self,
+        page: &'a [Recorded],
+        db: &'a mut PgConnection,
+    ) -> BoxFuture<'a, Result<Option<i64>, ProjectError>> {
+        Box::pin(async move {
+            let mut rows = Rows::<R>::load(db, earlier_ids::<R>(page)).await?;
+            for recorded in page {
+                rows.apply(recorded);
+            }
+            rows.save(db).await
+        })
+    }
+}
+
+/// The records that the page changes and that were registered before it.
+pub(super) fn earlier_ids<R: Tabled>(page: &[Recorded]) -> BTreeSet<i64>
+where
+    Lifecycle<R>: Aggregate + Clone,
+{
+    let mut born = BTreeSet::new();
+    let mut earlier = BTreeSet::new();
+    for recorded in page.iter().filter(|recorded| R::own(&recorded.event).is_some()) {
+        if recorded.sequence == 1 {
+            born.insert(recorded.id);
+        } else if !born.contains(&recorded.id) {
+            earlier.insert(recorded.id);
+        }
+    }
+    earlier
+}
+
+/// Rows of one table on their way through a page of events.
+pub(super) struct Rows<R> {
+    rows: BTreeMap<i64, Row<R>>,
+    changed: Option<i64>,
+}
+
+struct Row<R> {
+    version: i64,
+    position: i64,
+    state: Lifecycle<R>,
+    dirty: bool,
+}
+
+/// What readers get.
+#[derive(Serialize)]
+struct Wire<'a, R> {
+    id: i64,
+    #[serde(flatten)]
+    record: &'a R,
+}
+
+impl<R: Tabled> Rows<R>
+where
+    Lifecycle<R>: Aggregate + Clone,
+{
+    pub(super) async fn load(
+        db: &mut PgConnection,
+        ids: BTreeSet<i64>,
+    ) -> Result<Self, ProjectError> {
+        let mut rows = BTreeMap::new();
+        if !ids.is_empty() {
+            let table = R::KIND.as_str();
+            let stored: Vec<(i64, i64, i64, bool, String)> = sqlx::query_as(&format!(
+                "select id, version, position, archived, record::text from {table} where id = any($1)"
+            ))
+            .bind(ids.into_iter().collect::<Vec<_>>())
+            .fetch_all(db)
+            .await?;
+            for (id, version, position, archived, record) in stored {
+                let record: R = serde_json::from_str(&record)
+                    .map_err(|source| ProjectError::Row { table, source })?;
+                let state =
+                    if archived { Lifecycle::Archived(record) } else { Lifecycle::Active(record) };
+                rows.insert(id, Row { version, position, state, dirty: false });
+            }
+        }
+        Ok(Self { rows, changed: None })
+    }
+
+    /// Applies the event if it is one of this kind of record.
+    pub(super) fn apply(&mut self, recorded: &Recorded) {
+        let Some(event) = R::own(&recorded.event) else { return };
+        let row = self.rows.entry(recorded.id).or_insert_with(|| Row {
+            version: 0,
+            position: 0,
+            state: Lifecycle::default(),
+            dirty: false,
+        });
+        row.state.apply(event.clone());
+        row.version = recorded.sequence;
+        row.position = recorded.position;
+        row.dirty = true;
+        self.changed = Some(recorded.position);
+    }
+
+    /// Changes a record for a reason that lies outside its own stream.
+    pub(super) fn amend(&mut self, id: i64, position: i64, change: impl FnOnce(&mut R)) {
+        let Some(row) = self.rows.get_mut(&id) else { return };
+        if let Lifecycle::Active(record) | Lifecycle::Archived(record) = &mut row.state {
+            change(record);
+            row.position = position;
+            row.dirty = true;
+            self.changed = Some(position);
+        }
+    }
+
+    /// Writes what changed in one statement. Tells the last position that changed a row.
+    pub(super) async fn save(self, db: &mut PgConnection) -> Result<Option<i64>, ProjectError> {
+        let table = R::KIND.as_str();
+        let dirty: Vec<(i64, &Row<R>, &R)> = self
+            .rows
+            .iter()
+            .filter(|(_, row)| row.dirty)
+            .filter_map(|(id, row)| Some((*id, row, row.state.record()?)))
+            .collect();
+        if dirty.is_empty() {
+            return Ok(self.changed);
+        }
+        let records: Result<Vec<String>, _> = dirty
+            .iter()
+            .map(|(id, _, record)| serde_json::to_string(&Wire { id: *id, record: *record }))
+            .collect();
+        let records = records.map_err(|source| ProjectError::Row { table, source })?;
+        let statement = upsert::<R>();
+        let mut query = sqlx::query(&statement)
+            .bind(dirty.iter().map(|(id, ..)| *id).collect::<Vec<_>>())
+            .bind(dirty.iter().map(|(_, row, _)| row.version).collect::<Vec<_>>())
+            .bind(dirty.iter().map(|(_, row, _)| row.position).collect::<Vec<_>>())
+            .bind(dirty.iter().map(|(_, row, _)| row.state.is_archived()).collect::<Vec<_>>())
+            .bind(records)
+            .bind(dirty.iter().map(|(.., record)| fold(record.name())).collect::<Vec<_>>())
+            .bind(dirty.iter().map(|(.., record)| record.notion_id()).collect::<Vec<_>>());
+        for (_, text) in R::TEXTS {
+            query = query.bind(dirty.iter().map(|(.., record)| text(record)).collect::<Vec<_>>());
+        }
+        for (_, whole) in R::WHOLES {
+            query = query.bind(dirty.iter().map(|(.., record)| whole(record)).collect::<Vec<_>>());
+        }
+        query.execute(db).await?;
+        Ok(self.changed)
+    }
+}
+
+fn upsert<R: Tabled>() -> String
+where
+    Lifecycle<R>: Aggregate + Clone,
+{
+    let table = R::KIND.as_str();
+    let mut columns =
+        vec!["id", "version", "position", "archived", "record", "folded_name", "notion_id"];
+    let mut types = vec!["bigint", "bigint", "bigint", "boolean", "text", "text", "text"];
+    columns.extend(R::TEXTS.iter().map(|(column, _)| *column));
+    types.extend(R::TEXTS.iter().map(|_| "text"));
+    columns.extend(R::WHOLES.iter().map(|(column, _)| *column));
+    types.extend(R::WHOLES.iter().map(|_| "bigint"));
+    let arrays: Vec<String> =
+        types.iter().enumerate().map(|(at, kind)| format!("${}::{kind}[]", at + 1)).collect();
+    let values: Vec<String> = columns
+        .iter()
+        .map(
+            |column| {
+                if *column == "record" { "record::json".to_owned() } else { (*column).to_owned() }
+            },
+        )
+        .collect();
+    let updates: Vec<String> =
+        columns[1..].iter().map(|column| format!("{column} = excluded.{column}")).collect();
+    let (columns, arrays) = (columns.join(", "), arrays.join(", "));
+    format!(
+        "insert into {table} ({columns}) select {} from unnest({arrays}) as new ({columns})
+         on conflict (id) do update set {}",
+        values.join(", "),
+        updates.join(", ")
+    )
+}

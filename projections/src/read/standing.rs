@@ -1,0 +1,304 @@
+//! How LPs stand to a fund (the sales funnel) and to a roadshow: the same question, asked twice.
+
+use std::collections::BTreeMap;
+
+use domain::fund::FundEvent;
+use domain::roadshow::RoadshowEvent;
+use domain::{Contact, Event, LpId, Moment};
+use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use sqlx::{PgConnection, PgPool};
+
+use crate::log::Recorded;
+use crate::projector::{ProjectError, Projector};
+
+/// Keeps one of the two tables and answers from it.
+pub(super) struct Standings {
+    table: &'static str,
+    tables: &'static [&'static str],
+    /// The kind of record that LPs stand to.
+    owner: &'static str,
+    owner_id: &'static str,
+    /// The column and JSON key of the word that says how.
+    word: &'static str,
+    read: fn(&Event) -> Option<News<'_>>,
+}
+
+/// Interest of LPs in funds.
+pub(super) const INTEREST: Standings = Standings {
+    table: "interest",
+    tables: &["interest"],
+    owner: "fund",
+    owner_id: "fund_id",
+    word: "interest",
+    read: |event| match event {
+        Event::Fund(FundEvent::InterestRecorded { lp, interest, contact, .. }) => {
+            Some(News { lp: *lp, word: Some(interest.as_str()), contact: *contact })
+        }
+        Event::Fund(FundEvent::InterestCleared { lp }) => {
+            Some(News { lp: *lp, word: None, contact: None })
+        }
+        _ => None,
+    },
+};
+
+/// Status of LPs at roadshows.
+pub(super) const LP_STATUS: Standings = Standings {
+    table: "lp_status",
+    tables: &["lp_status"],
+    owner: "roadshow",
+    owner_id: "roadshow_id",
+    word: "status",
+    read: |event| match event {
+        Event::Roadshow(RoadshowEvent::StatusRecorded { lp, status, contact, .. }) => {
+            Some(News { lp: *lp, word: Some(status.as_str()), contact: *contact })
+        }
+        Event::Roadshow(RoadshowEvent::StatusCleared { lp }) => {
+            Some(News { lp: *lp, word: None, contact: None })
+        }
+        _ => None,
+    },
+};
+
+/// What an event says about one LP; without a word it is forgotten.
+struct News<'a> {
+    lp: LpId,
+    word: Option<&'a str>,
+    contact: Option<Contact>,
+}
+
+/// What the row of one LP becomes.
+enum Fate {
+    /// The word changes; the contact stays unless there is a new one.
+    Kept {
+        word: String,
+        contact: Option<Contact>,
+    },
+    Gone,
+}
+
+impl Projector for Standings {
+    fn name(&self) -> &'static str {
+        self.table
+    }
+
+    fn tables(&self) -> &'static [&'static str] {
+        self.tables
+    }
+
+    fn project<'a>(
+        &'a self,
+        page: &'a [Recorded],
+        db: &'a mut PgConnection,
+    ) -> BoxFuture<'a, Result<Option<i64>, ProjectError>> {
+        Box::pin(async move {
+            let mut fates: BTreeMap<(i64, i64), Fate> = BTreeMap::new();
+            let mut changed = None;
+            for recorded in page {
+                let Some(news) = (self.read)(&recorded.event) else { continue };
+                let key = (recorded.id, news.lp.0);
+                let contact = match fates.remove(&key) {
+                    Some(Fate::Kept { contact, .. }) => news.contact.or(contact),
+                    // Recorded anew after it was forgotten: nothing older may shine through.
+                    Some(Fate::Gone) => news.contact.or(Some(Contact::default())),
+                    None => news.contact,
+                };
+                let fate = match news.word {
+                    Some(word) => Fate::Kept { word: word.to_owned(), contact },
+                    None => Fate::Gone,
+                };
+                fates.insert(key, fate);
+                changed = Some(recorded.position);
+            }
+            self.write(db, fates).await?;
+            Ok(changed)
+        })
+    }
+}
+
+type Key = (i64, i64);
+
+impl Standings {
+    async fn write(
+        &self,
+        db: &mut PgConnection,
+        fates: BTreeMap<Key, Fate>,
+    ) -> Result<(), ProjectError> {
+        let mut gone = Vec::new();
+        let mut kept: Vec<(Key, String)> = Vec::new();
+        let mut touched: Vec<(Key, Contact)> = Vec::new();
+        for (key, fate) in fates {
+            match fate {
+                Fate::Gone => gone.push(key),
+                Fate::Kept { word, contact } => {
+                    kept.push((key, word));
+                    touched.extend(contact.map(|contact| (key, contact)));
+                }
+            }
+        }
+        let Standings { table, owner_id, word, .. } = self;
+        if !gone.is_empty() {
+            sqlx::query(&format!(
+                "delete from {table} using unnest($1::bigint[], $2::bigint[]) as gone (owner, lp)
+                 where {owner_id} = gone.owner and lp_id = gone.lp"
+            ))
+            .bind(gone.iter().map(|(owner, _)| *owner).collect::<Vec<_>>())
+            .bind(gone.iter().map(|(_, lp)| *lp).collect::<Vec<_>>())
+            .execute(&mut *db)
+            .await?;
+        }
+        if !kept.is_empty() {
+            sqlx::query(&format!(
+                "insert into {table} ({owner_id}, lp_id, {word})
+                 select * from unnest($1::bigint[], $2::bigint[], $3::text[])
+                 on conflict ({owner_id}, lp_id) do update set {word} = excluded.{word}"
+            ))
+            .bind(kept.iter().map(|((owner, _), _)| *owner).collect::<Vec<_>>())
+            .bind(kept.iter().map(|((_, lp), _)| *lp).collect::<Vec<_>>())
+            .bind(kept.iter().map(|(_, word)| word.as_str()).collect::<Vec<_>>())
+            .execute(&mut *db)
+            .await?;
+        }
+        self.write_contacts(db, &touched).await
+    }
+
+    async fn write_contacts(
+        &self,
+        db: &mut PgConnection,
+        contacts: &[(Key, Contact)],
+    ) -> Result<(), ProjectError> {
+        if contacts.is_empty() {
+            return Ok(());
+        }
+        let Standings { table, owner_id, .. } = self;
+        sqlx::query(&format!(
+            "update {table} set contact_date = new.date, contact_note = new.note
+             from unnest($1::bigint[], $2::bigint[], $3::text[], $4::bigint[]) as new (owner, lp, date, note)
+             where {owner_id} = new.owner and lp_id = new.lp"
+        ))
+        .bind(contacts.iter().map(|((owner, _), _)| *owner).collect::<Vec<_>>())
+        .bind(contacts.iter().map(|((_, lp), _)| *lp).collect::<Vec<_>>())
+        .bind(contacts.iter().map(|(_, c)| c.date.map(|date| date.to_string())).collect::<Vec<_>>())
+        .bind(contacts.iter().map(|(_, c)| c.note.map(|note| note.0)).collect::<Vec<_>>())
+        .execute(db)
+        .await?;
+        Ok(())
+    }
+
+    /// Every LP with its standing and its newest note in common with the owner, in the order of their ids.
+    pub(super) async fn board(
+        &self,
+        pool: &PgPool,
+        owner: i64,
+    ) -> Result<Vec<String>, sqlx::Error> {
+        let Standings { table, owner: kind, owner_id, word, .. } = self;
+        let rows: Vec<(i64, String, Option<String>, Option<String>, Option<i64>)> =
+            sqlx::query_as(&format!(
+                "with owner as (select id from {kind} where id = $1 and not archived),
+                 latest as (
+                     select distinct on (about.to_id) about.to_id as lp_id, note.id as note_id, note.date_key
+                     from owner join link of_owner on of_owner.to_kind = '{kind}' and of_owner.to_id = owner.id
+                         and of_owner.from_kind = 'note'
+                     join note on note.id = of_owner.from_id and not note.archived
+                     join link about on about.from_kind = 'note' and about.from_id = note.id
+                         and about.to_kind = 'lp'
+                     order by about.to_id, note.date_key desc nulls last, note.id)
+                 select lp.id, lp.record::text, standing.{word}, latest.date_key, latest.note_id
+                 from lp
+                 left join latest on latest.lp_id = lp.id
+                 left join {table} standing on standing.lp_id = lp.id
+                     and standing.{owner_id} = (select id from owner)
+                 where not lp.archived order by lp.id"
+            ))
+            .bind(owner)
+            .fetch_all(pool)
+            .await?;
+        Ok(rows
+            .iter()
+            .filter_map(|(lp, record, standing, date, note)| {
+                let facts: LpFacts = serde_json::from_str(record).ok()?;
+                let item = Item {
+                    lp_id: *lp,
+                    latest_note_id: *note,
+                    last_contact_date: date.as_deref().and_then(|date| Moment::parse(date).ok()),
+                    facts,
+                };
+                let item = serde_json::to_string(&item).ok()?;
+                let standing =
+                    serde_json::to_string(standing.as_deref().unwrap_or("inactive")).ok()?;
+                // The two keys that have different names in the two answers.
+                Some(format!("{{\"{owner_id}\":{owner},\"{word}\":{standing},{}", &item[1..]))
+            })
+            .collect())
+    }
+
+    /// The standing of one LP, with the newest note in common, or else the contact that was remembered.
+    pub(super) async fn one(
+        &self,
+        pool: &PgPool,
+        owner: i64,
+        lp: i64,
+    ) -> Result<Option<Value>, sqlx::Error> {
+        let Standings { table, owner: kind, owner_id, word, .. } = self;
+        let row: Option<(String, Option<String>, Option<i64>, Option<i64>, Option<String>)> =
+            sqlx::query_as(&format!(
+                "select standing.{word}, standing.contact_date, standing.contact_note, latest.id, latest.date_key
+                 from {table} standing left join lateral (
+                     select note.id, note.date_key from note
+                     join link of_owner on of_owner.from_kind = 'note' and of_owner.from_id = note.id
+                         and of_owner.to_kind = '{kind}' and of_owner.to_id = $1
+                     join link about on about.from_kind = 'note' and about.from_id = note.id
+                         and about.to_kind = 'lp' and about.to_id = $2
+                     where not note.archived
+                     order by note.date_key desc nulls last, note.id limit 1) latest on true
+                 where standing.{owner_id} = $1 and standing.lp_id = $2"
+            ))
+            .bind(owner)
+            .bind(lp)
+            .fetch_optional(pool)
+            .await?;
+        Ok(row.map(|(standing, contact_date, contact_note, note, date)| {
+            let live = date.and_then(|date| Moment::parse(&date).ok()).map(|date| date.to_string());
+            let (date, note) = match note {
+                Some(note) => (live, Some(note)),
+                None => (contact_date, contact_note),
+            };
+            json!({
+                *owner_id: owner, "lp_id": lp, *word: standing,
+                "last_contact_date": date, "latest_note_id": note,
+            })
+        }))
+    }
+}
+
+#[derive(Serialize)]
+struct Item<'a> {
+    lp_id: i64,
+    last_contact_date: Option<Moment>,
+    latest_note_id: Option<i64>,
+    #[serde(flatten)]
+    facts: LpFacts<'a>,
+}
+
+/// What the board shows of an LP, passed on as it stands.
+#[derive(Serialize, Deserialize)]
+struct LpFacts<'a> {
+    #[serde(borrow, rename(deserialize = "name", serialize = "lp_name"))]
+    name: &'a RawValue,
+    #[serde(borrow)]
+    aum_billions: &'a RawValue,
+    #[serde(borrow)]
+    location: &'a RawValue,
+    #[serde(borrow)]
+    priority: &'a RawValue,
+    #[serde(borrow)]
+    advisor: &'a RawValue,
+    #[serde(borrow)]
+    type_of_group: &'a RawValue,
+    #[serde(borrow)]
+    investment_low: &'a RawValue,
+    #[serde(borrow)]
+    investment_high: &'a RawValue,
+}

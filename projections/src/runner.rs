@@ -1,0 +1,451 @@
+//! Runs the projectors: exactly once per event, one process at a time, and as soon as something is appended.
+//!
+//! Each projector's checkpoint moves in the transaction that writes its tables, so a kill at any instant loses and
+//! doubles nothing. Projectors that are level share one page and one transaction; one that lags far behind catches
+//! up on a connection of its own until it is level. An advisory lock per projector keeps other processes from
+//! working in vain; the row lock on the checkpoint is what keeps the tables right.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use sqlx::postgres::{PgConnectOptions, PgListener};
+use sqlx::{Acquire as _, ConnectOptions as _, PgConnection};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::database::Database;
+use crate::log::{APPENDED, LogReader, PageLimit, ReadLogError, Recorded};
+use crate::projector::{ProjectError, Projector};
+
+/// The channel on which moved checkpoints are announced to other processes; the payload names the sender.
+const PROJECTED: &str = "crm_projected";
+
+/// The first key of the advisory lock that the runner of a projector holds; the second is the hash of its name.
+const RUNNER_LOCK: i32 = 0x6372_6d;
+
+/// The most events of one page.
+const PAGE: PageLimit = PageLimit { events: 2_000 };
+
+/// How long to wait before looking again when nothing wakes the runner, and between attempts after a failure.
+const POLL: Duration = Duration::from_millis(250);
+
+/// How often to try to take over projectors that another process runs.
+const TAKE_OVER: Duration = Duration::from_secs(2);
+
+/// Where a projector is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Everything up to here is in its tables.
+    pub position: i64,
+    /// The last position that changed a row of them.
+    pub changed: i64,
+}
+
+/// Where all projectors are.
+pub type Checkpoints = BTreeMap<&'static str, Checkpoint>;
+
+/// The running projectors, as seen by those who wait for them.
+#[derive(Clone)]
+pub struct Runner {
+    checkpoints: watch::Receiver<Checkpoints>,
+    failures: watch::Receiver<BTreeMap<&'static str, String>>,
+    stop: CancellationToken,
+    task: Arc<tokio::sync::Mutex<Option<JoinHandle<()>>>>,
+}
+
+impl Runner {
+    /// Starts running these projectors. `head` tells of appends by this very process.
+    pub fn start(
+        database: Database,
+        projectors: Vec<Arc<dyn Projector>>,
+        head: watch::Receiver<i64>,
+    ) -> Self {
+        let names = projectors.iter().map(|projector| (projector.name(), Checkpoint::default()));
+        let (checkpoints, seen) = watch::channel(names.collect::<Checkpoints>());
+        let (failures, failed) = watch::channel(BTreeMap::new());
+        let stop = CancellationToken::new();
+        let shared = Arc::new(Shared {
+            options: (*database.pool.connect_options()).clone(),
+            database,
+            projectors,
+            checkpoints,
+            failures,
+            log: LogReader::default(),
+            wake: Notify::new(),
+            process: Uuid::new_v4().simple().to_string(),
+            catching_up: Mutex::default(),
+            laggards: TaskTracker::new(),
+            stop: stop.clone(),
+        });
+        let task = tokio::spawn(async move {
+            tokio::join!(shared.listen(), shared.follow(head), shared.run());
+            shared.laggards.close();
+            shared.laggards.wait().await;
+        });
+        Self {
+            checkpoints: seen,
+            failures: failed,
+            stop,
+            task: Arc::new(tokio::sync::Mutex::new(Some(task))),
+        }
+    }
+
+    /// Where the projectors are, kept up to date.
+    pub fn checkpoints(&self) -> &watch::Receiver<Checkpoints> {
+        &self.checkpoints
+    }
+
+    /// What keeps a projector from going on, by its name; empty when all is well.
+    pub fn failures(&self) -> BTreeMap<&'static str, String> {
+        self.failures.borrow().clone()
+    }
+
+    /// Waits until every projector has passed the position. Tells whether they did within the time given.
+    pub async fn reached(&self, position: i64, patience: Duration) -> bool {
+        let mut checkpoints = self.checkpoints.clone();
+        let level = checkpoints
+            .wait_for(|all| all.values().all(|checkpoint| checkpoint.position >= position));
+        matches!(tokio::time::timeout(patience, level).await, Ok(Ok(_)))
+    }
+
+    /// Stops after the page in hand.
+    pub async fn stop(&self) {
+        self.stop.cancel();
+        if let Some(task) = self.task.lock().await.take() {
+            // A panic of the task has been reported already.
+            let _ = task.await;
+        }
+    }
+}
+
+struct Shared {
+    database: Database,
+    options: PgConnectOptions,
+    projectors: Vec<Arc<dyn Projector>>,
+    checkpoints: watch::Sender<Checkpoints>,
+    failures: watch::Sender<BTreeMap<&'static str, String>>,
+    log: LogReader,
+    wake: Notify,
+    process: String,
+    /// The projectors that go their own way until they are level with the others.
+    catching_up: Mutex<BTreeSet<&'static str>>,
+    laggards: TaskTracker,
+    stop: CancellationToken,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum RunError {
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+    #[error(transparent)]
+    Log(#[from] ReadLogError),
+    #[error("projector {name}: {source}")]
+    Project { name: &'static str, source: ProjectError },
+    #[error("the checkpoint of {0} was moved by another process")]
+    Overtaken(&'static str),
+}
+
+impl Shared {
+    /// Wakes the runner when this process appends.
+    async fn follow(&self, mut head: watch::Receiver<i64>) {
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                changed = head.changed() => match changed {
+                    Ok(()) => self.wake.notify_one(),
+                    Err(_) => return,
+                },
+            }
+        }
+    }
+
+    /// Wakes the runner when another process appends, and learns of checkpoints that another process moves.
+    async fn listen(&self) {
+        while !self.stop.is_cancelled() {
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                result = self.listen_once() => if let Err(error) = result {
+                    tracing::debug!(%error, "listening was interrupted");
+                    tokio::time::sleep(POLL).await;
+                },
+            }
+        }
+    }
+
+    async fn listen_once(&self) -> Result<(), sqlx::Error> {
+        let mut listener = PgListener::connect_with(&self.database.pool).await?;
+        listener.listen_all([APPENDED, PROJECTED]).await?;
+        loop {
+            match tokio::time::timeout(POLL, listener.try_recv()).await {
+                Ok(Ok(Some(news))) if news.channel() == APPENDED => self.wake.notify_one(),
+                Ok(Ok(Some(news))) if news.payload() == self.process => {}
+                Ok(Ok(Some(_))) => self.learn_checkpoints().await?,
+                Ok(Ok(None)) => return Ok(()),
+                Ok(Err(error)) => return Err(error),
+                // Nothing heard: look anyway, in case a notification was lost.
+                Err(_) => {
+                    self.wake.notify_one();
+                    self.learn_checkpoints().await?;
+                }
+            }
+        }
+    }
+
+    /// Takes over what the table says where it is further than what is known here.
+    async fn learn_checkpoints(&self) -> Result<(), sqlx::Error> {
+        let rows: Vec<(String, i64, i64)> =
+            sqlx::query_as("select projector, position, changed from checkpoint")
+                .fetch_all(&self.database.pool)
+                .await?;
+        self.publish(rows.iter().map(|(name, position, changed)| {
+            (name.as_str(), Checkpoint { position: *position, changed: *changed })
+        }));
+        Ok(())
+    }
+
+    fn publish<'a>(&self, news: impl Iterator<Item = (&'a str, Checkpoint)>) {
+        self.checkpoints.send_if_modified(|all| {
+            let mut further = false;
+            for (name, checkpoint) in news {
+                if let Some(known) = all.get_mut(name)
+                    && checkpoint.position > known.position
+                {
+                    *known = checkpoint;
+                    further = true;
+                }
+            }
+            further
+        });
+    }
+
+    async fn run(self: &Arc<Self>) {
+        while !self.stop.is_cancelled() {
+            if let Err(error) = self.run_connected().await {
+                match &error {
+                    RunError::Database(error) if crate::database::is_outage(error) => {
+                        tracing::debug!(%error, "projectors wait for the database");
+                    }
+                    RunError::Overtaken(_) => tracing::debug!(%error, "projectors start again"),
+                    _ => tracing::error!(%error, "projectors cannot go on; they try again"),
+                }
+                self.report(&error);
+                tokio::time::sleep(POLL).await;
+            }
+        }
+    }
+
+    fn report(&self, error: &RunError) {
+        let text = error.to_string();
+        let named = match error {
+            RunError::Project { name, .. } => Some(*name),
+            _ => None,
+        };
+        self.failures.send_modify(|failures| {
+            for projector in &self.projectors {
+                if named.is_none_or(|name| name == projector.name()) {
+                    failures.insert(projector.name(), text.clone());
+                }
+            }
+        });
+    }
+
+    /// Runs on one connection until it breaks or the runner is stopped.
+    async fn run_connected(self: &Arc<Self>) -> Result<(), RunError> {
+        let mut connection = self.connect().await?;
+        self.ensure_checkpoints(&mut connection).await?;
+        let mut mine: Vec<Arc<dyn Projector>> = Vec::new();
+        let mut tried: Option<Instant> = None;
+        while !self.stop.is_cancelled() {
+            if mine.len() < self.projectors.len() && tried.is_none_or(|at| at.elapsed() > TAKE_OVER)
+            {
+                self.take_over(&mut connection, &mut mine).await?;
+                tried = Some(Instant::now());
+            }
+            if !self.advance(&mut connection, &mine).await? {
+                self.failures.send_if_modified(|all| !std::mem::take(all).is_empty());
+                tokio::select! {
+                    () = self.stop.cancelled() => {}
+                    () = self.wake.notified() => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A page that is lost in a crash is folded again from its checkpoint, so it need not wait for the disk.
+    async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
+        self.options.clone().options([("synchronous_commit", "off")]).connect().await
+    }
+
+    /// Sends a projector that is more than a page behind on its own way, so that the others need not wait for it.
+    fn send_ahead(self: &Arc<Self>, projector: &Arc<dyn Projector>) {
+        let name = projector.name();
+        if !self.catching_up.lock().unwrap_or_else(PoisonError::into_inner).insert(name) {
+            return;
+        }
+        let (shared, projector) = (self.clone(), projector.clone());
+        self.laggards.spawn(async move {
+            tracing::info!(projector = name, "catching up");
+            if let Err(error) = shared.catch_up(&projector).await {
+                tracing::warn!(projector = name, %error, "catching up was interrupted");
+                shared.report(&error);
+                tokio::time::sleep(POLL).await;
+            }
+            shared.catching_up.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+            shared.wake.notify_one();
+        });
+    }
+
+    async fn catch_up(&self, projector: &Arc<dyn Projector>) -> Result<(), RunError> {
+        let mut connection = self.connect().await?;
+        loop {
+            let (from, front) = {
+                let known = self.checkpoints.borrow();
+                let front = known.values().map(|checkpoint| checkpoint.position).max();
+                (known[projector.name()].position, front.unwrap_or(0))
+            };
+            if self.stop.is_cancelled() || front - from <= PAGE.events {
+                return Ok(());
+            }
+            let page = self.log.read_after(&mut connection, from, PAGE).await?;
+            let Some(end) = page.last().map(|recorded| recorded.position) else { return Ok(()) };
+            self.fold(&mut connection, std::slice::from_ref(projector), from, &page, end).await?;
+        }
+    }
+
+    async fn ensure_checkpoints(&self, connection: &mut PgConnection) -> Result<(), RunError> {
+        let names: Vec<&str> = self.projectors.iter().map(|projector| projector.name()).collect();
+        sqlx::query(
+            "insert into checkpoint (projector) select * from unnest($1::text[]) on conflict do nothing",
+        )
+        .bind(names)
+        .execute(connection)
+        .await?;
+        Ok(())
+    }
+
+    /// Takes the locks of projectors that nobody runs.
+    async fn take_over(
+        &self,
+        connection: &mut PgConnection,
+        mine: &mut Vec<Arc<dyn Projector>>,
+    ) -> Result<(), RunError> {
+        for projector in &self.projectors {
+            if mine.iter().any(|other| other.name() == projector.name()) {
+                continue;
+            }
+            let got: bool = sqlx::query_scalar("select pg_try_advisory_lock($1, hashtext($2))")
+                .bind(RUNNER_LOCK)
+                .bind(projector.name())
+                .fetch_one(&mut *connection)
+                .await?;
+            if got {
+                mine.push(projector.clone());
+            }
+        }
+        self.learn_checkpoints().await?;
+        Ok(())
+    }
+
+    /// Folds the next page for whoever is furthest behind, together with all that are level with it; those more than
+    /// a page behind go their own way. Tells whether there may be more to do.
+    async fn advance(
+        self: &Arc<Self>,
+        connection: &mut PgConnection,
+        mine: &[Arc<dyn Projector>],
+    ) -> Result<bool, RunError> {
+        let known = self.checkpoints.borrow().clone();
+        let position_of = |projector: &Arc<dyn Projector>| known[projector.name()].position;
+        let front = mine.iter().map(position_of).max().unwrap_or(0);
+        for projector in
+            mine.iter().filter(|projector| front - position_of(projector) > PAGE.events)
+        {
+            self.send_ahead(projector);
+        }
+        let mine: Vec<_> = {
+            let away = self.catching_up.lock().unwrap_or_else(PoisonError::into_inner);
+            mine.iter().filter(|projector| !away.contains(projector.name())).cloned().collect()
+        };
+        let Some(last) = mine.iter().map(position_of).min() else {
+            return Ok(false);
+        };
+        let (level, ahead): (Vec<_>, Vec<_>) =
+            mine.into_iter().partition(|projector| position_of(projector) == last);
+        let next = ahead.iter().map(position_of).min();
+        let mut page = self.log.read_after(connection, last, PAGE).await?;
+        // Those behind go no further than the next ones, with whom they are level from then on.
+        if let Some(next) = next {
+            page.retain(|recorded| recorded.position <= next);
+        }
+        let Some(end) = page.last().map(|recorded| recorded.position) else {
+            // Positions may have gaps: there was nothing between those behind and the next ones.
+            if let Some(next) = next {
+                self.fold(connection, &level, last, &[], next).await?;
+            }
+            return Ok(next.is_some());
+        };
+        self.fold(connection, &level, last, &page, end).await?;
+        Ok(true)
+    }
+
+    /// One transaction: the tables and the checkpoints, or nothing.
+    async fn fold(
+        &self,
+        connection: &mut PgConnection,
+        projectors: &[Arc<dyn Projector>],
+        from: i64,
+        page: &[Recorded],
+        to: i64,
+    ) -> Result<(), RunError> {
+        let names: Vec<&str> = projectors.iter().map(|projector| projector.name()).collect();
+        let mut tx = connection.begin().await?;
+        let stored: Vec<(String, i64, i64)> = sqlx::query_as(
+            "select projector, position, changed from checkpoint
+             where projector = any($1) order by projector for update",
+        )
+        .bind(&names)
+        .fetch_all(&mut *tx)
+        .await?;
+        if let Some(name) = names.iter().find(|name| {
+            !stored.iter().any(|(stored, position, _)| stored == *name && *position == from)
+        }) {
+            tx.rollback().await?;
+            self.learn_checkpoints().await?;
+            return Err(RunError::Overtaken(name));
+        }
+        let mut changed = Vec::with_capacity(projectors.len());
+        for projector in projectors {
+            let before = stored.iter().find(|(name, ..)| name == projector.name());
+            let last = projector
+                .project(page, &mut tx)
+                .await
+                .map_err(|source| RunError::Project { name: projector.name(), source })?;
+            changed.push(last.or(before.map(|(.., changed)| *changed)).unwrap_or_default());
+        }
+        sqlx::query(
+            "with moved as (
+                 update checkpoint set position = $1, changed = new.changed
+                 from unnest($2::text[], $3::bigint[]) as new (projector, changed)
+                 where checkpoint.projector = new.projector)
+             select pg_notify($4, $5)",
+        )
+        .bind(to)
+        .bind(&names)
+        .bind(&changed)
+        .bind(PROJECTED)
+        .bind(&self.process)
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        self.publish(
+            names
+                .into_iter()
+                .zip(changed.into_iter().map(|changed| Checkpoint { position: to, changed })),
+        );
+        Ok(())
+    }
+}
