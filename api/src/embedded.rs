@@ -18,7 +18,9 @@
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown, lchown};
+use std::os::unix::fs::{
+    DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown, lchown,
+};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, SystemTime};
@@ -94,7 +96,9 @@ pub enum EmbeddedError {
         by: String,
     },
     /// All Postgres binaries found are too old.
-    #[error("Postgres {found} is too old: install version {MINIMUM_MAJOR} or newer, or set DATABASE_URL")]
+    #[error(
+        "Postgres {found} is too old: install version {MINIMUM_MAJOR} or newer, or set DATABASE_URL"
+    )]
     TooOld {
         /// The major versions found, comma separated.
         found: String,
@@ -237,7 +241,8 @@ impl Cluster {
         let place = Place::prepare(data_dir)?;
         let _turn = place.take_turn().await?;
         let membership = open_lock(&place.users_file())?;
-        flock(&membership, FlockOperation::LockShared).map_err(failed("lock", &place.users_file()))?;
+        flock(&membership, FlockOperation::LockShared)
+            .map_err(failed("lock", &place.users_file()))?;
         let cluster = Cluster { place, configured: binaries, membership };
         cluster.ensure_running().await?;
         cluster.ensure_database().await?;
@@ -359,10 +364,11 @@ impl Cluster {
     /// `CREATE DATABASE` knows no `IF NOT EXISTS`; the turn makes the question and the answer one step.
     async fn ensure_database(&self) -> Result<()> {
         let mut connection = self.options("postgres").connect().await?;
-        let exists: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)")
-            .bind(DATABASE)
-            .fetch_one(&mut connection)
-            .await?;
+        let exists: bool =
+            sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)")
+                .bind(DATABASE)
+                .fetch_one(&mut connection)
+                .await?;
         if !exists {
             sqlx::query(&format!("CREATE DATABASE {DATABASE}")).execute(&mut connection).await?;
         }
@@ -430,6 +436,10 @@ impl Place {
         self.data_dir.join("postgres.log")
     }
 
+    fn pid_file(&self) -> PathBuf {
+        self.folder.join("postmaster.pid")
+    }
+
     /// User id that the server runs as.
     fn uid(&self) -> u32 {
         self.account.as_ref().map_or_else(|| geteuid().as_raw(), |account| account.uid)
@@ -443,7 +453,9 @@ impl Place {
         loop {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Ok(file),
-                Err(Errno::WOULDBLOCK) if Instant::now() > deadline => return Err(EmbeddedError::Busy { lock: path }),
+                Err(Errno::WOULDBLOCK) if Instant::now() > deadline => {
+                    return Err(EmbeddedError::Busy { lock: path });
+                }
                 Err(Errno::WOULDBLOCK | Errno::INTR) => sleep(POLL).await,
                 Err(error) => return Err(failed("lock", &path)(error)),
             }
@@ -469,7 +481,11 @@ impl Place {
     }
 
     /// The folder of binaries to use: the first one that fits the cluster, or, for a new one, the first not too old.
-    async fn find_binaries(&self, configured: Option<&Path>, cluster: Option<u32>) -> Result<PathBuf> {
+    async fn find_binaries(
+        &self,
+        configured: Option<&Path>,
+        cluster: Option<u32>,
+    ) -> Result<PathBuf> {
         let candidates = match configured {
             Some(folder) => vec![folder.to_path_buf()],
             None => candidates(&self.data_dir),
@@ -488,10 +504,15 @@ impl Place {
         Err(match (found.is_empty(), configured, cluster) {
             (true, Some(folder), _) => EmbeddedError::UnusableBinaries {
                 folder: folder.to_path_buf(),
-                by: self.account.as_ref().map(|account| format!(" by user {}", account.name)).unwrap_or_default(),
+                by: self
+                    .account
+                    .as_ref()
+                    .map(|account| format!(" by user {}", account.name))
+                    .unwrap_or_default(),
             },
             (true, None, _) => {
-                let looked_in: Vec<_> = candidates.iter().map(|folder| folder.display().to_string()).collect();
+                let looked_in: Vec<_> =
+                    candidates.iter().map(|folder| folder.display().to_string()).collect();
                 EmbeddedError::NoPostgres { looked_in: looked_in.join(", ") }
             }
             (false, _, Some(cluster)) => {
@@ -540,7 +561,14 @@ impl Place {
         self.make_private_dir(&fresh)?;
         let output = self
             .command(&binaries.join("initdb"), &fresh)
-            .args(["--encoding=UTF8", "--locale=C", "--auth-local=trust", "--auth-host=reject", "--username", USER])
+            .args([
+                "--encoding=UTF8",
+                "--locale=C",
+                "--auth-local=trust",
+                "--auth-host=reject",
+                "--username",
+                USER,
+            ])
             .arg("--pgdata")
             .arg(&fresh)
             .kill_on_drop(true)
@@ -560,7 +588,9 @@ impl Place {
     /// Removes what a killed process left of its `initdb`. What does not go now goes the next time; it is in nobody's way.
     fn remove_leftovers(&self) {
         let entries = fs::read_dir(&self.data_dir).into_iter().flatten().flatten();
-        for entry in entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"postgres.new-")) {
+        for entry in entries
+            .filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"postgres.new-"))
+        {
             let _ = fs::remove_dir_all(entry.path());
         }
     }
@@ -569,9 +599,8 @@ impl Place {
     fn make_private_dir(&self, folder: &Path) -> Result<()> {
         DirBuilder::new().mode(0o700).create(folder).map_err(failed("create", folder))?;
         match &self.account {
-            Some(account) => {
-                chown(folder, Some(account.uid), Some(account.gid)).map_err(failed("change the owner of", folder))
-            }
+            Some(account) => chown(folder, Some(account.uid), Some(account.gid))
+                .map_err(failed("change the owner of", folder)),
             None => Ok(()),
         }
     }
@@ -579,15 +608,20 @@ impl Place {
     /// Makes the socket's folder, or makes sure that nobody else can have put a server of theirs into it.
     fn secure_socket_dir(&self) -> Result<()> {
         let folder = &self.socket_dir;
-        let untrusted = |reason| Err(EmbeddedError::SocketFolder { folder: folder.clone(), reason });
+        let untrusted =
+            |reason| Err(EmbeddedError::SocketFolder { folder: folder.clone(), reason });
         let found = match fs::symlink_metadata(folder) {
             Ok(found) => found,
-            Err(error) if error.kind() == ErrorKind::NotFound => match self.make_private_dir(folder) {
-                Err(EmbeddedError::File { source, .. }) if source.kind() == ErrorKind::AlreadyExists => {
-                    fs::symlink_metadata(folder).map_err(failed("look at", folder))?
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                match self.make_private_dir(folder) {
+                    Err(EmbeddedError::File { source, .. })
+                        if source.kind() == ErrorKind::AlreadyExists =>
+                    {
+                        fs::symlink_metadata(folder).map_err(failed("look at", folder))?
+                    }
+                    made => return made,
                 }
-                made => return made,
-            },
+            }
             Err(error) => return Err(failed("look at", folder)(error)),
         };
         if !found.is_dir() {
@@ -604,7 +638,7 @@ impl Place {
 
     /// Starts the server process and does not wait for it.
     fn launch(&self, binaries: &Path) -> Result<Child> {
-        self.remove_stale_pid_file()?;
+        self.remove_stale_pid_files()?;
         let path = self.log_file();
         let log = open_log(&path)?;
         let errors = log.try_clone().map_err(failed("open", &path))?;
@@ -614,7 +648,12 @@ impl Place {
         socket_setting.push("\"");
         let mut command = self.command(&program, &self.folder);
         command.arg("-D").arg(&self.folder).arg("-c").arg(socket_setting);
-        for setting in ["listen_addresses=", "unix_socket_permissions=0700", "log_destination=stderr", "logging_collector=off"] {
+        for setting in [
+            "listen_addresses=",
+            "unix_socket_permissions=0700",
+            "log_destination=stderr",
+            "logging_collector=off",
+        ] {
             command.args(["-c", setting]);
         }
         command.args(["-p", &PORT.to_string()]).stdout(log).stderr(errors);
@@ -624,27 +663,21 @@ impl Place {
 
     /// Process id of the cluster's running server.
     fn postmaster(&self) -> Option<Pid> {
-        let pid = self.pid_in_file()?;
+        let pid = pid_in(&self.pid_file())?;
         (self.holder(pid) == Holder::Ours).then_some(pid)
-    }
-
-    fn pid_in_file(&self) -> Option<Pid> {
-        let text = fs::read_to_string(self.folder.join("postmaster.pid")).ok()?;
-        // Negative for a Postgres in single-user mode.
-        Pid::from_raw(text.lines().next()?.trim().parse::<i32>().ok()?.checked_abs()?)
     }
 
     /// After a crash of the machine, the server's old process id may belong to anybody (in a container it does more often
     /// than not), and Postgres would take that process for a running server. Every other stale file it handles itself.
-    fn remove_stale_pid_file(&self) -> Result<()> {
-        let exists = |pid: &Pid| !matches!(test_kill_process(*pid), Err(Errno::SRCH));
-        match self.pid_in_file().filter(exists) {
-            Some(pid) if self.holder(pid) == Holder::Stranger => {
-                let path = self.folder.join("postmaster.pid");
-                fs::remove_file(&path).map_err(failed("remove", &path))
+    fn remove_stale_pid_files(&self) -> Result<()> {
+        for path in [self.pid_file(), self.socket_dir.join(format!(".s.PGSQL.{PORT}.lock"))] {
+            let exists = |pid: &Pid| !matches!(test_kill_process(*pid), Err(Errno::SRCH));
+            let holder = pid_in(&path).filter(exists).map(|pid| self.holder(pid));
+            if holder == Some(Holder::Stranger) {
+                fs::remove_file(&path).map_err(failed("remove", &path))?;
             }
-            _ => Ok(()),
         }
+        Ok(())
     }
 
     /// Who the process `pid` is. One that has ended but was not yet waited for has no command line, hence is a stranger.
@@ -652,9 +685,12 @@ impl Place {
         let arguments = command_line(pid);
         let folder = self.folder.as_os_str().as_encoded_bytes();
         let runs_here = |pid: Pid| {
-            fs::read_link(format!("/proc/{}/cwd", pid.as_raw_nonzero())).is_ok_and(|cwd| cwd == self.folder)
+            fs::read_link(format!("/proc/{}/cwd", pid.as_raw_nonzero()))
+                .is_ok_and(|cwd| cwd == self.folder)
         };
-        let program = arguments.first().map_or(&b""[..], |program| program.rsplit(|byte| *byte == b'/').next().unwrap_or(program));
+        let program = arguments.first().map_or(&b""[..], |program| {
+            program.rsplit(|byte| *byte == b'/').next().unwrap_or(program)
+        });
         if !program.starts_with(b"postgres") {
             Holder::Stranger
         } else if arguments.iter().any(|argument| argument == folder) || runs_here(pid) {
@@ -674,7 +710,10 @@ impl Place {
         let deadline = Instant::now() + STOP_LIMIT;
         while self.holder(pid) == Holder::Ours {
             if Instant::now() > deadline {
-                return Err(EmbeddedError::StopTimeout { pid: pid.as_raw_nonzero().get(), log: self.log_file() });
+                return Err(EmbeddedError::StopTimeout {
+                    pid: pid.as_raw_nonzero().get(),
+                    log: self.log_file(),
+                });
             }
             sleep(POLL).await;
         }
@@ -702,7 +741,8 @@ impl Place {
             file.read_to_end(&mut bytes)?;
             Ok(bytes)
         };
-        let bytes = read().unwrap_or_else(|error| format!("(cannot be read: {error})").into_bytes());
+        let bytes =
+            read().unwrap_or_else(|error| format!("(cannot be read: {error})").into_bytes());
         let text = String::from_utf8_lossy(&bytes);
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(12)..].join("\n")
@@ -720,6 +760,13 @@ enum Holder {
     Stranger,
 }
 
+/// The process id in the first line of one of Postgres's lock files.
+fn pid_in(path: &Path) -> Option<Pid> {
+    let text = fs::read_to_string(path).ok()?;
+    // Negative for a Postgres in single-user mode.
+    Pid::from_raw(text.lines().next()?.trim().parse::<i32>().ok()?.checked_abs()?)
+}
+
 /// The words of a process's command line; empty if there is no such process.
 fn command_line(pid: Pid) -> Vec<Vec<u8>> {
     let pid = pid.as_raw_nonzero();
@@ -727,7 +774,9 @@ fn command_line(pid: Pid) -> Vec<Vec<u8>> {
         let text = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         return text.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect();
     }
-    let output = std::process::Command::new("ps").args(["-ww", "-o", "command=", "-p", &pid.to_string()]).output();
+    let output = std::process::Command::new("ps")
+        .args(["-ww", "-o", "command=", "-p", &pid.to_string()])
+        .output();
     let text = output.map(|output| output.stdout).unwrap_or_default();
     text.split(u8::is_ascii_whitespace).map(<[u8]>::to_vec).collect()
 }
@@ -750,9 +799,14 @@ fn make_data_dir(data_dir: &Path) -> Result<()> {
         return Ok(());
     }
     let mode = if geteuid().is_root() { 0o711 } else { 0o700 };
-    DirBuilder::new().recursive(true).mode(mode).create(data_dir).map_err(failed("create", data_dir))?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(data_dir)
+        .map_err(failed("create", data_dir))?;
     // Once more by name, since the mode of a new folder is cut by the process's umask.
-    fs::set_permissions(data_dir, Permissions::from_mode(mode)).map_err(failed("set the mode of", data_dir))
+    fs::set_permissions(data_dir, Permissions::from_mode(mode))
+        .map_err(failed("set the mode of", data_dir))
 }
 
 /// The user who runs Postgres for root: the owner of the cluster if there is one, otherwise `postgres` or `nobody`.
@@ -784,7 +838,8 @@ fn account_named(users: &str, name: &str) -> Option<Account> {
 }
 
 fn chown_all(path: &Path, account: &Account) -> Result<()> {
-    lchown(path, Some(account.uid), Some(account.gid)).map_err(failed("change the owner of", path))?;
+    lchown(path, Some(account.uid), Some(account.gid))
+        .map_err(failed("change the owner of", path))?;
     if fs::symlink_metadata(path).is_ok_and(|found| found.is_dir()) {
         for entry in fs::read_dir(path).map_err(failed("read", path))? {
             chown_all(&entry.map_err(failed("read", path))?.path(), account)?;
@@ -806,7 +861,10 @@ fn check_traversable(data_dir: &Path, account: &Account) -> Result<()> {
             0o001
         };
         if found.mode() & needed == 0 {
-            return Err(EmbeddedError::NotTraversable { folder: folder.to_path_buf(), user: account.name.clone() });
+            return Err(EmbeddedError::NotTraversable {
+                folder: folder.to_path_buf(),
+                user: account.name.clone(),
+            });
         }
     }
     Ok(())
@@ -825,7 +883,11 @@ fn check_owner(folder: &Path) -> Result<()> {
 /// Folders that may hold `initdb` and `postgres`, best first.
 fn candidates(data_dir: &Path) -> Vec<PathBuf> {
     let mut folders: Vec<PathBuf> = std::env::var_os("PATH")
-        .map(|path| std::env::split_paths(&path).filter(|folder| folder.join("postgres").is_file()).collect())
+        .map(|path| {
+            std::env::split_paths(&path)
+                .filter(|folder| folder.join("postgres").is_file())
+                .collect()
+        })
         .unwrap_or_default();
     for (parent, prefix) in [
         ("/usr/lib/postgresql", ""),
@@ -836,7 +898,8 @@ fn candidates(data_dir: &Path) -> Vec<PathBuf> {
         folders.extend(newest_first(Path::new(parent), prefix));
     }
     folders.push(data_dir.join("postgresql/bin"));
-    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let absolute =
+        |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let share = absolute("XDG_DATA_HOME").or_else(|| Some(absolute("HOME")?.join(".local/share")));
     folders.extend(share.map(|share| share.join("crm/postgresql/bin")));
     folders
@@ -850,7 +913,8 @@ fn newest_first(parent: &Path, prefix: &str) -> Vec<PathBuf> {
         .flatten()
         .filter_map(|entry| {
             let name = entry.file_name().into_string().ok()?;
-            let version = leading_number(name.strip_prefix(prefix)?.trim_start_matches('@')).unwrap_or(0);
+            let version =
+                leading_number(name.strip_prefix(prefix)?.trim_start_matches('@')).unwrap_or(0);
             Some((version, entry.path().join("bin")))
         })
         .collect();
@@ -868,7 +932,7 @@ fn leading_number(text: &str) -> Option<u32> {
 fn open_lock(path: &Path) -> Result<File> {
     match File::open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            OpenOptions::new().write(true).create(true).truncate(false).mode(0o644).open(path)
+            OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)
         }
         opened => opened,
     }
@@ -876,7 +940,12 @@ fn open_lock(path: &Path) -> Result<File> {
 }
 
 fn open_log(path: &Path) -> Result<File> {
-    OpenOptions::new().append(true).create(true).mode(0o600).open(path).map_err(failed("open", path))
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(failed("open", path))
 }
 
 fn append_durably(path: &Path, text: &str) -> Result<()> {
@@ -894,7 +963,10 @@ fn sync_dir(folder: &Path) -> Result<()> {
 }
 
 /// Turns a system error into one that names what was tried on which file.
-fn failed<E: Into<std::io::Error>>(action: &'static str, path: &Path) -> impl FnOnce(E) -> EmbeddedError + use<E> {
+fn failed<E: Into<std::io::Error>>(
+    action: &'static str,
+    path: &Path,
+) -> impl FnOnce(E) -> EmbeddedError + use<E> {
     let path = path.to_path_buf();
     move |error| EmbeddedError::File { action, path, source: error.into() }
 }
@@ -911,7 +983,11 @@ mod tests {
     impl Folder {
         fn new() -> Folder {
             static COUNT: AtomicU32 = AtomicU32::new(0);
-            let name = format!("crm-embedded-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+            let name = format!(
+                "crm-embedded-{}-{}",
+                std::process::id(),
+                COUNT.fetch_add(1, Ordering::Relaxed)
+            );
             // `/tmp` rather than $TMPDIR, which may be closed to the user who runs Postgres for root.
             Folder(Path::new("/tmp").join(name))
         }
@@ -936,14 +1012,16 @@ mod tests {
     }
 
     async fn ask(cluster: &Cluster, sql: &str) -> String {
-        let mut connection = cluster.options("crm").connect().await.expect("the server takes connections");
+        let mut connection =
+            cluster.options("crm").connect().await.expect("the server takes connections");
         let answer = sqlx::query_scalar(sql).fetch_one(&mut connection).await.expect(sql);
         connection.close().await.expect("the connection closes");
         answer
     }
 
     async fn tell(cluster: &Cluster, sql: &str) {
-        let mut connection = cluster.options("crm").connect().await.expect("the server takes connections");
+        let mut connection =
+            cluster.options("crm").connect().await.expect("the server takes connections");
         sqlx::query(sql).execute(&mut connection).await.expect(sql);
     }
 
@@ -1003,11 +1081,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_pid_file_of_before_a_crash_that_names_a_strangers_process_does_not_hinder_the_start() {
+    async fn pid_files_of_before_a_crash_that_name_a_strangers_process_do_not_hinder_the_start() {
         let folder = Folder::new();
         Cluster::open(&folder.0).await.expect("it opens").close().await.expect("it closes");
-        let stale = format!("{}\n{}\n1\n5432\n\n\n0 0\nready\n", std::process::id(), folder.0.join("postgres").display());
-        fs::write(folder.0.join("postgres/postmaster.pid"), stale).expect("the file is written");
+        let stale = format!(
+            "{}\n{}\n1\n5432\n\n\n0 0\nready\n",
+            std::process::id(),
+            folder.0.join("postgres").display()
+        );
+        let place = folder.place();
+        for path in [place.pid_file(), place.socket_dir.join(".s.PGSQL.5432.lock")] {
+            fs::write(path, &stale).expect("the file is written");
+        }
         let cluster = Cluster::open(&folder.0).await.expect("it opens in spite of it");
         cluster.close().await.expect("it closes");
     }
@@ -1029,11 +1114,14 @@ mod tests {
         let cluster = Cluster::open(&folder.0).await.expect("it opens");
         let pid = folder.postmaster().expect("it runs");
         assert_eq!(rustix::process::getpgid(Some(pid)).expect("it has a group"), pid);
-        let environment = fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())).unwrap_or_default();
+        let environment =
+            fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())).unwrap_or_default();
         assert!(!String::from_utf8_lossy(&environment).contains("CARGO"));
         if geteuid().is_root() {
-            let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).expect("it has a status");
-            let groups = status.lines().find_map(|line| line.strip_prefix("Groups:")).map(str::trim);
+            let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero()))
+                .expect("it has a status");
+            let groups =
+                status.lines().find_map(|line| line.strip_prefix("Groups:")).map(str::trim);
             assert_eq!(groups, Some(""));
         }
         cluster.close().await.expect("it closes");
@@ -1045,8 +1133,15 @@ mod tests {
         let deep = folder.0.join("a-folder-name-of-some-length/".repeat(4));
         let cluster = Cluster::open(&deep).await.expect("it opens");
         let socket_dir = cluster.place.socket_dir.clone();
-        assert!(socket_dir.starts_with("/tmp") && !socket_dir.starts_with(&folder.0), "{}", socket_dir.display());
-        assert_eq!(ask(&cluster, "SHOW unix_socket_directories").await.trim_matches('"'), socket_dir.display().to_string());
+        assert!(
+            socket_dir.starts_with("/tmp") && !socket_dir.starts_with(&folder.0),
+            "{}",
+            socket_dir.display()
+        );
+        assert_eq!(
+            ask(&cluster, "SHOW unix_socket_directories").await.trim_matches('"'),
+            socket_dir.display().to_string()
+        );
         cluster.close().await.expect("it closes");
         fs::remove_dir_all(socket_dir).expect("the socket's folder goes");
     }
@@ -1056,8 +1151,11 @@ mod tests {
         let folder = Folder::new();
         Cluster::open(&folder.0).await.expect("it opens").close().await.expect("it closes");
         fs::write(folder.0.join("postgres/PG_VERSION"), "11\n").expect("the file is written");
-        let error = Cluster::open(&folder.0).await.expect_err("nothing here runs version 11").to_string();
-        for part in ["was made by Postgres 11, but only Postgres ", "apt-get install postgresql-11", "dump"] {
+        let error =
+            Cluster::open(&folder.0).await.expect_err("nothing here runs version 11").to_string();
+        for part in
+            ["was made by Postgres 11, but only Postgres ", "apt-get install postgresql-11", "dump"]
+        {
             assert!(error.contains(part), "{error}");
         }
     }
@@ -1066,9 +1164,14 @@ mod tests {
     async fn a_server_that_cannot_start_shows_the_end_of_its_log() {
         let folder = Folder::new();
         Cluster::open(&folder.0).await.expect("it opens").close().await.expect("it closes");
-        append_durably(&folder.0.join("postgres/postgresql.conf"), "\nno_such_setting = 1\n").expect("it is written");
-        let error = Cluster::open(&folder.0).await.expect_err("Postgres refuses the setting").to_string();
-        assert!(error.contains("ended while starting") && error.contains("no_such_setting"), "{error}");
+        append_durably(&folder.0.join("postgres/postgresql.conf"), "\nno_such_setting = 1\n")
+            .expect("it is written");
+        let error =
+            Cluster::open(&folder.0).await.expect_err("Postgres refuses the setting").to_string();
+        assert!(
+            error.contains("ended while starting") && error.contains("no_such_setting"),
+            "{error}"
+        );
     }
 
     #[tokio::test]
@@ -1083,7 +1186,10 @@ mod tests {
     #[tokio::test]
     async fn what_is_no_cluster_and_what_has_no_binaries_is_refused_in_clear_words() {
         let folder = Folder::new();
-        let error = Cluster::open_with(&folder.0, Some("/nowhere".into())).await.expect_err("there are none").to_string();
+        let error = Cluster::open_with(&folder.0, Some("/nowhere".into()))
+            .await
+            .expect_err("there are none")
+            .to_string();
         assert!(error.starts_with("CRM_POSTGRES_BIN is `/nowhere`"), "{error}");
 
         fs::create_dir_all(folder.0.join("postgres/photos")).expect("the folder is made");
@@ -1096,17 +1202,24 @@ mod tests {
         let folder = Folder::new();
         let inner = folder.0.join("closed/data");
         fs::create_dir_all(&inner).expect("the folders are made");
-        fs::set_permissions(folder.0.join("closed"), Permissions::from_mode(0o700)).expect("the mode is set");
+        fs::set_permissions(folder.0.join("closed"), Permissions::from_mode(0o700))
+            .expect("the mode is set");
         let account = Account { uid: 54321, gid: 54321, name: "postgres".into() };
         let error = check_traversable(&inner, &account).expect_err("it is closed").to_string();
-        assert!(error.contains("/closed`") && error.contains("chmod o+x") && error.contains("CRM_DATA_DIR"), "{error}");
+        assert!(
+            error.contains("/closed`")
+                && error.contains("chmod o+x")
+                && error.contains("CRM_DATA_DIR"),
+            "{error}"
+        );
     }
 
     #[test]
     fn a_socket_folder_that_others_may_enter_is_not_used() {
         let folder = Folder::new();
         let place = folder.place();
-        fs::set_permissions(&place.socket_dir, Permissions::from_mode(0o755)).expect("the mode is set");
+        fs::set_permissions(&place.socket_dir, Permissions::from_mode(0o755))
+            .expect("the mode is set");
         let error = place.secure_socket_dir().expect_err("it is open").to_string();
         assert!(error.contains("is open to other users"), "{error}");
     }
@@ -1125,7 +1238,9 @@ mod tests {
 
     #[test]
     fn versions_are_read_as_postgres_writes_them() {
-        for (text, expected) in [("15.18", Some(15)), ("17beta1", Some(17)), ("16\n", Some(16)), ("devel", None)] {
+        for (text, expected) in
+            [("15.18", Some(15)), ("17beta1", Some(17)), ("16\n", Some(16)), ("devel", None)]
+        {
             assert_eq!(leading_number(text), expected, "{text}");
         }
     }

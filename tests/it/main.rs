@@ -1,1 +1,4 @@
-fn main(){}
+//! The product against a real Postgres.
+
+mod harness;
+mod log;

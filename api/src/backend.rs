@@ -1,0 +1,167 @@
+//! The parts of the product put together: database, log, projectors, readers, files.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use projections::database::Database;
+use projections::files::Files;
+use projections::log::EventLog;
+use projections::read::{self, Reader};
+use projections::runner::Runner;
+use sqlx::ConnectOptions as _;
+use sqlx::postgres::PgConnectOptions;
+use tokio_util::sync::CancellationToken;
+
+use crate::embedded::Cluster;
+use crate::settings::Settings;
+
+/// The database that a command works on, and the Postgres of our own behind it if there is one.
+pub struct Store {
+    /// The connections.
+    pub database: Database,
+    /// The files beside the log.
+    pub files: Files,
+    /// The folder that crm keeps itself.
+    pub data_dir: PathBuf,
+    cluster: Option<Arc<Cluster>>,
+    stop: CancellationToken,
+}
+
+impl Store {
+    /// Opens the database that the settings name, or starts our own, and brings its schema up to date.
+    ///
+    /// # Errors
+    /// When there is no database, or its schema is newer than this program; the text says what to do.
+    pub async fn open(settings: &Settings) -> anyhow::Result<Self> {
+        let (options, cluster) = match &settings.database_url {
+            Some(url) => {
+                let options: PgConnectOptions =
+                    url.expose().parse().context("DATABASE_URL cannot be used")?;
+                (options, None)
+            }
+            None => {
+                let cluster =
+                    Cluster::open_with(&settings.data_dir, settings.postgres_bin.clone()).await?;
+                (cluster.options("crm"), Some(Arc::new(cluster)))
+            }
+        };
+        let database = connect(options, settings.db_connections);
+        migrate(&database).await?;
+        let stop = CancellationToken::new();
+        if let Some(cluster) = &cluster {
+            tokio::spawn(keep_alive(cluster.clone(), database.clone(), stop.clone()));
+        }
+        let files = files_in(&settings.data_dir);
+        Ok(Self { database, files, data_dir: settings.data_dir.clone(), cluster, stop })
+    }
+
+    /// Closes the connections and leaves our own Postgres, which stops unless another command uses it.
+    ///
+    /// # Errors
+    /// When our own Postgres does not stop; nothing is lost then.
+    pub async fn close(self) -> anyhow::Result<()> {
+        self.stop.cancel();
+        self.database.pool.close().await;
+        if let Some(mut cluster) = self.cluster {
+            // The supervisor lets go of its share as soon as it sees that it was told to stop.
+            loop {
+                match Arc::try_unwrap(cluster) {
+                    Ok(cluster) => return cluster.close().await.map_err(Into::into),
+                    Err(shared) => cluster = shared,
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where files lie that do not belong into the log.
+pub fn files_in(data_dir: &Path) -> Files {
+    Files::folder(data_dir.join("files"))
+}
+
+/// A pool with the options that the product needs; nothing is connected yet.
+pub fn connect(options: PgConnectOptions, connections: u32) -> Database {
+    // Statements are logged by those who run them, with what they mean.
+    Database::new(options.disable_statement_logging(), connections)
+}
+
+/// Brings the schema up to date. Several processes may try at once.
+///
+/// # Errors
+/// When the database cannot be reached or was made by a newer release.
+pub async fn migrate(database: &Database) -> anyhow::Result<()> {
+    use sqlx::migrate::MigrateError::{VersionMismatch, VersionMissing};
+    match projections::MIGRATIONS.run(&database.pool).await {
+        Err(VersionMissing(version) | VersionMismatch(version)) => anyhow::bail!(
+            "the database's schema (migration {version}) was not made by this release of crm; run the release that \
+             made it, or a newer one"
+        ),
+        result => result.context("the database cannot be prepared; is it there, and may crm create tables in it?"),
+    }
+}
+
+/// The running product: what is written is projected, what is projected can be read.
+pub struct Backend {
+    /// The write side.
+    pub log: EventLog,
+    /// The read side.
+    pub reader: Reader,
+    runner: Runner,
+}
+
+impl Backend {
+    /// Starts projecting what is and will be in the log.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn start(database: Database, files: Files) -> anyhow::Result<Self> {
+        let log = EventLog::start(database.clone());
+        let runner = Runner::start(database.clone(), read::projectors(), log.head());
+        let reader = Reader::new(database, runner.clone(), files).await?;
+        Ok(Self { log, reader, runner })
+    }
+
+    /// Where the projectors are.
+    pub fn runner(&self) -> &Runner {
+        &self.runner
+    }
+
+    /// Waits until the read models hold everything that is in the log now.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn settle(&self) -> anyhow::Result<()> {
+        let head = self.reader.health().await.head;
+        while !self.reader.reached(head, Duration::from_secs(1)).await {
+            if let Some((name, failure)) = self.runner.failures().into_iter().next() {
+                anyhow::bail!("projector {name} cannot go on: {failure}");
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops the projectors after the page in hand.
+    pub async fn stop(self) {
+        self.runner.stop().await;
+    }
+}
+
+/// Starts our own Postgres again when it has died under us.
+async fn keep_alive(cluster: Arc<Cluster>, database: Database, stop: CancellationToken) {
+    const LOOK: Duration = Duration::from_millis(500);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(LOOK) => {}
+        }
+        if database.is_down()
+            && let Err(error) = cluster.revive().await
+        {
+            tracing::error!(%error, "the embedded Postgres cannot be started again; crm keeps trying");
+        }
+    }
+}

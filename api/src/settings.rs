@@ -1,0 +1,799 @@
+//! The settings, read once at the start from the environment and a `.env` file; the environment wins.
+//!
+//! Everything about a setting stands in one table, [`KNOWN`]: which names exist, what they mean, which hold secrets. It
+//! drives the reading, `crm config`, and the tests that hold `.env.example` against it. Reading is a pure function of a
+//! map and reports every wrong value at once, so that nobody repairs a file by starting the server ten times.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use axum::http::Uri;
+use sqlx::postgres::PgConnectOptions;
+use tracing_subscriber::EnvFilter;
+
+/// One setting as the user sees it.
+#[derive(Debug)]
+pub struct Setting {
+    /// Name of the environment variable.
+    pub name: &'static str,
+    /// What holds when it is not set; empty if nothing does.
+    pub default: &'static str,
+    /// What it is for, in one sentence, with the unit.
+    pub meaning: &'static str,
+    /// Whether its value must never be shown.
+    pub secret: bool,
+}
+
+const fn setting(name: &'static str, default: &'static str, meaning: &'static str) -> Setting {
+    Setting { name, default, meaning, secret: false }
+}
+
+const fn secret(name: &'static str, meaning: &'static str) -> Setting {
+    Setting { name, default: "", meaning, secret: true }
+}
+
+/// All settings, in the order in which they are shown.
+pub const KNOWN: &[Setting] = &[
+    // Not marked as secret: of this URL only the password is hidden.
+    setting(
+        "DATABASE_URL",
+        "",
+        "Postgres server to use (postgres://user:password@host/database); not set: an embedded one.",
+    ),
+    setting(
+        "QDRANT_URL",
+        "",
+        "Qdrant server for the vectors (http or https); not set: an exact scan in memory.",
+    ),
+    secret("QDRANT_API_KEY", "Key for the Qdrant server."),
+    setting(
+        "S3_BUCKET",
+        "",
+        "Bucket for recordings and images; not set: a folder in CRM_DATA_DIR.",
+    ),
+    setting("AWS_REGION", "", "Region of the bucket."),
+    secret(
+        "AWS_ACCESS_KEY_ID",
+        "Access key for the bucket; goes together with AWS_SECRET_ACCESS_KEY.",
+    ),
+    secret(
+        "AWS_SECRET_ACCESS_KEY",
+        "Secret key for the bucket; goes together with AWS_ACCESS_KEY_ID.",
+    ),
+    setting(
+        "AWS_ENDPOINT_URL",
+        "",
+        "Address of an S3-compatible server, such as MinIO; not set: AWS itself.",
+    ),
+    setting(
+        "FRONTEND_URL",
+        "",
+        "Origins of the web front end that may call the API, comma separated.",
+    ),
+    setting(
+        "API_HOST",
+        "127.0.0.1",
+        "Address to listen on; 0.0.0.0 is every network of the machine.",
+    ),
+    setting("API_PORT", "8000", "TCP port to listen on; 0 takes any free one."),
+    setting(
+        "CRM_DATA_DIR",
+        "~/.local/share/crm",
+        "Folder for everything that crm keeps itself; for root /var/lib/crm.",
+    ),
+    setting(
+        "CRM_POSTGRES_BIN",
+        "",
+        "Folder with initdb and postgres for the embedded server; not set: the usual places.",
+    ),
+    setting(
+        "CRM_LOG",
+        "info",
+        "What to log: error, warn, info, debug, trace, or a filter such as info,sqlx=debug.",
+    ),
+    setting("CRM_BODY_LIMIT_MB", "64", "Largest request body, in MiB (1 to 4096)."),
+    setting("CRM_REQUEST_TIMEOUT_S", "30", "Longest time for one request, in seconds (1 to 3600)."),
+    setting("CRM_DB_CONNECTIONS", "10", "Most connections to Postgres at a time (4 to 100)."),
+];
+
+/// A value that is never shown: `Debug` and `Display` print `***`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a value.
+    pub fn new(value: impl Into<String>) -> Secret {
+        Secret(value.into())
+    }
+
+    /// The value itself, for the one place that needs it. Not for logs, errors or answers.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Where the value of a setting comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// A variable of the process's environment.
+    Environment,
+    /// The `.env` file.
+    File,
+    /// Not set, and a default holds.
+    Default,
+    /// Not set, and nothing holds in its place.
+    Unset,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Source::Environment => "environment",
+            Source::File => ".env",
+            Source::Default => "default",
+            Source::Unset => "not set",
+        })
+    }
+}
+
+/// A value that cannot be used. Its text names the variable, the value (secrets masked) and what is expected.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{name} {problem}: {expected}")]
+pub struct SettingError {
+    /// Name of the variable, or `.env` for the file itself.
+    pub name: String,
+    /// What is wrong, with the value unless it is a secret.
+    pub problem: String,
+    /// What would be right.
+    pub expected: String,
+}
+
+/// A variable that looks like a setting and is none; most likely a slip of the pen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    /// The unknown name.
+    pub name: String,
+    /// The known name nearest to it.
+    pub nearest: &'static str,
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is no setting of crm and is ignored: is {} meant?", self.name, self.nearest)
+    }
+}
+
+/// The two halves of an AWS access key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AwsKeys {
+    /// `AWS_ACCESS_KEY_ID`.
+    pub id: Secret,
+    /// `AWS_SECRET_ACCESS_KEY`.
+    pub secret: Secret,
+}
+
+/// What the environment and `.env` say, checked.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The Postgres server; `None` runs the embedded one.
+    pub database_url: Option<Secret>,
+    /// The Qdrant server; `None` keeps vectors in memory.
+    pub qdrant_url: Option<String>,
+    /// Key for the Qdrant server.
+    pub qdrant_api_key: Option<Secret>,
+    /// Bucket for files; `None` keeps them in the data folder.
+    pub s3_bucket: Option<String>,
+    /// Region of the bucket.
+    pub aws_region: Option<String>,
+    /// Keys for the bucket; `None` leaves it to the machine's own role or profile.
+    pub aws_keys: Option<AwsKeys>,
+    /// Address of an S3-compatible server.
+    pub aws_endpoint_url: Option<String>,
+    /// Origins (`scheme://host[:port]`) that may call the API from a browser.
+    pub frontend_origins: Vec<String>,
+    /// Address or host name to listen on; an IPv6 address stands without brackets.
+    pub api_host: String,
+    /// TCP port to listen on; 0 takes any free one.
+    pub api_port: u16,
+    /// Folder for everything that crm keeps itself.
+    pub data_dir: PathBuf,
+    /// Folder of Postgres binaries for the embedded server; `None` searches the usual places.
+    pub postgres_bin: Option<PathBuf>,
+    /// Filter for the log, in `tracing`'s syntax.
+    pub log: String,
+    /// Largest request body, in bytes.
+    pub body_limit: usize,
+    /// Longest time for one request.
+    pub request_timeout: Duration,
+    /// Most connections to Postgres at a time.
+    pub db_connections: u32,
+    /// What was set, with its source; for [`Settings::describe`].
+    given: BTreeMap<&'static str, (Shown, Source)>,
+}
+
+/// A value in the form in which it may be shown.
+type Shown = String;
+
+impl Settings {
+    /// Reads the environment and the nearest `.env` in the working folder or a folder above it.
+    ///
+    /// # Errors
+    /// All values that cannot be used, and a `.env` that cannot be read.
+    pub fn load() -> Result<(Settings, Vec<Warning>), Vec<SettingError>> {
+        // Without those that are no text: `std::env::vars` would panic on them, and none of ours can be meant.
+        let environment = text_only(std::env::vars_os());
+        let mut merged = read_env_file().map_err(|error| vec![error])?;
+        // A variable set to nothing counts as not set, so it does not hide the one in the file.
+        merged.extend(
+            environment
+                .iter()
+                .filter(|(_, value)| !value.trim().is_empty())
+                .map(|(k, v)| (k.clone(), v.clone())),
+        );
+        let (mut settings, warnings) = Settings::from_map(&merged)?;
+        for (name, (_, source)) in &mut settings.given {
+            if environment.get(*name).is_none_or(|value| value.trim().is_empty()) {
+                *source = Source::File;
+            }
+        }
+        Ok((settings, warnings))
+    }
+
+    /// Reads the settings from `map`. Besides the settings it uses `HOME` and `XDG_DATA_HOME`, for the default data folder.
+    ///
+    /// An empty value counts as not set. Names that begin with `CRM_` and are no setting give a warning.
+    ///
+    /// # Errors
+    /// All values that cannot be used.
+    pub fn from_map(
+        map: &BTreeMap<String, String>,
+    ) -> Result<(Settings, Vec<Warning>), Vec<SettingError>> {
+        let mut reader = Reader { map, errors: Vec::new() };
+        let settings = reader.settings();
+        match settings {
+            Some(settings) if reader.errors.is_empty() => Ok((settings, warnings(map))),
+            _ => Err(reader.errors),
+        }
+    }
+
+    /// Every setting with its value, masked if secret, and where it comes from; in the order of [`KNOWN`].
+    pub fn describe(&self) -> Vec<(&'static str, String, Source)> {
+        KNOWN.iter().map(|setting| self.describe_one(setting)).collect()
+    }
+
+    fn describe_one(&self, setting: &Setting) -> (&'static str, String, Source) {
+        let (value, source) = match self.given.get(setting.name) {
+            Some((shown, source)) => (shown.clone(), *source),
+            None if setting.name == "CRM_DATA_DIR" => {
+                (self.data_dir.display().to_string(), Source::Default)
+            }
+            None if setting.default.is_empty() => (String::new(), Source::Unset),
+            None => (setting.default.to_owned(), Source::Default),
+        };
+        (setting.name, value, source)
+    }
+}
+
+/// Reads one value after the other and collects what is wrong with them.
+struct Reader<'a> {
+    map: &'a BTreeMap<String, String>,
+    errors: Vec<SettingError>,
+}
+
+impl Reader<'_> {
+    /// `None` only if there is an error.
+    fn settings(&mut self) -> Option<Settings> {
+        const MIB: usize = 1024 * 1024;
+        // Every value is read before the first `?`, so that one error does not hide another.
+        let database_url = self.checked(
+            "DATABASE_URL",
+            "a URL like postgres://user:password@host:5432/database",
+            is_postgres_url,
+        );
+        let qdrant_url = self.checked("QDRANT_URL", "a URL like http://localhost:6334", is_web_url);
+        let bucket_form =
+            "the name of a bucket: 3 to 63 lower-case letters, digits, dots and hyphens";
+        let s3_bucket = self.checked("S3_BUCKET", bucket_form, is_bucket);
+        let aws_keys = self.aws_keys();
+        let aws_endpoint_url =
+            self.checked("AWS_ENDPOINT_URL", "a URL like http://localhost:9000", is_web_url);
+        let frontend_origins = self.origins();
+        let api_host = self.checked("API_HOST", "an IP address or a host name", is_host);
+        let api_port = self.number("API_PORT", 0, 65535);
+        let data_dir = self.data_dir();
+        let log = self.checked("CRM_LOG", "a filter like info or info,sqlx=debug", |text| {
+            EnvFilter::try_new(text).is_ok()
+        });
+        let body_limit = self.number("CRM_BODY_LIMIT_MB", 1, 4096);
+        let request_timeout = self.number("CRM_REQUEST_TIMEOUT_S", 1, 3600);
+        let db_connections = self.number("CRM_DB_CONNECTIONS", 4, 100);
+        Some(Settings {
+            database_url: database_url.map(Secret),
+            qdrant_url,
+            qdrant_api_key: self.text("QDRANT_API_KEY").map(Secret::new),
+            s3_bucket,
+            aws_region: self.text("AWS_REGION").map(str::to_owned),
+            aws_keys,
+            aws_endpoint_url,
+            frontend_origins,
+            api_host: api_host?,
+            api_port: u16::try_from(api_port?).ok()?,
+            data_dir: data_dir?,
+            postgres_bin: self.text("CRM_POSTGRES_BIN").map(|folder| self.expanded(folder)),
+            log: log?,
+            body_limit: usize::try_from(body_limit?).ok()? * MIB,
+            request_timeout: Duration::from_secs(u64::from(request_timeout?)),
+            db_connections: db_connections?,
+            given: self.given(),
+        })
+    }
+
+    /// The value of `name`; `None` if it is not set or empty.
+    fn text(&self, name: &str) -> Option<&str> {
+        self.map.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
+    }
+
+    /// The value of `name`, or its default, if `fits` agrees.
+    fn checked(
+        &mut self,
+        name: &str,
+        expected: &str,
+        fits: impl Fn(&str) -> bool,
+    ) -> Option<String> {
+        let value = self.text(name).unwrap_or(known(name).default).to_owned();
+        if value.is_empty() {
+            return None;
+        }
+        if fits(&value) {
+            return Some(value);
+        }
+        self.reject(name, &value, expected);
+        None
+    }
+
+    fn number(&mut self, name: &str, least: u32, most: u32) -> Option<u32> {
+        let fits =
+            |text: &str| u32::from_str(text).is_ok_and(|number| (least..=most).contains(&number));
+        self.checked(name, &format!("a whole number from {least} to {most}"), fits)?.parse().ok()
+    }
+
+    fn reject(&mut self, name: &str, value: &str, expected: &str) {
+        self.errors.push(SettingError {
+            name: name.to_owned(),
+            problem: format!("is `{}`", shown(known(name), value)),
+            expected: format!("expected is {expected}"),
+        });
+    }
+
+    fn aws_keys(&mut self) -> Option<AwsKeys> {
+        let names = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
+        let missing = match names.map(|name| self.text(name)) {
+            [Some(id), Some(secret)] => {
+                return Some(AwsKeys { id: Secret::new(id), secret: Secret::new(secret) });
+            }
+            [None, None] => return None,
+            [None, Some(_)] => 0,
+            [Some(_), None] => 1,
+        };
+        self.errors.push(SettingError {
+            name: names[missing].to_owned(),
+            problem: format!("is not set, but {} is", names[1 - missing]),
+            expected: "set both or neither".to_owned(),
+        });
+        None
+    }
+
+    fn origins(&mut self) -> Vec<String> {
+        let origins: Vec<String> =
+            self.text("FRONTEND_URL").unwrap_or_default().split(',').map(origin_form).collect();
+        let origins: Vec<String> =
+            origins.into_iter().filter(|origin| !origin.is_empty()).collect();
+        for wrong in origins.iter().filter(|origin| !is_origin(origin)) {
+            self.reject("FRONTEND_URL", wrong, "origins like https://crm.example.com or http://localhost:5173, without a path, comma separated");
+        }
+        origins
+    }
+
+    fn data_dir(&mut self) -> Option<PathBuf> {
+        if let Some(folder) = self.text("CRM_DATA_DIR") {
+            return Some(self.expanded(folder));
+        }
+        if rustix::process::geteuid().is_root() {
+            return Some(PathBuf::from("/var/lib/crm"));
+        }
+        let absolute = |name| self.text(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let share =
+            absolute("XDG_DATA_HOME").or_else(|| Some(absolute("HOME")?.join(".local/share")));
+        if share.is_none() {
+            self.errors.push(SettingError {
+                name: "CRM_DATA_DIR".to_owned(),
+                problem: "is not set, and there is no HOME to put the data under".to_owned(),
+                expected: "expected is a folder".to_owned(),
+            });
+        }
+        Some(share?.join("crm"))
+    }
+
+    /// A path with a leading `~/` replaced: no shell does it for the lines of a `.env`.
+    fn expanded(&self, path: &str) -> PathBuf {
+        match (path.strip_prefix("~/"), self.text("HOME")) {
+            (Some(rest), Some(home)) => Path::new(home).join(rest),
+            _ => PathBuf::from(path),
+        }
+    }
+
+    fn given(&self) -> BTreeMap<&'static str, (Shown, Source)> {
+        let given = |setting: &'static Setting| {
+            let value = shown(setting, self.text(setting.name)?);
+            Some((setting.name, (value, Source::Environment)))
+        };
+        KNOWN.iter().filter_map(given).collect()
+    }
+}
+
+/// The row of [`KNOWN`] for `name`.
+fn known(name: &str) -> &'static Setting {
+    KNOWN
+        .iter()
+        .find(|setting| setting.name == name)
+        .expect("every name read here stands in KNOWN: a test reads them all")
+}
+
+fn text_only(variables: impl Iterator<Item = (OsString, OsString)>) -> BTreeMap<String, String> {
+    variables
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+/// The lines of `.env`; none if there is no such file.
+fn read_env_file() -> Result<BTreeMap<String, String>, SettingError> {
+    let mut values = BTreeMap::new();
+    let mut last = None;
+    match dotenvy::dotenv_iter() {
+        Ok(lines) => {
+            for line in lines {
+                let (name, value) = line.map_err(|error| env_file_error(error, last.as_deref()))?;
+                last = Some(name.clone());
+                values.insert(name, value);
+            }
+            Ok(values)
+        }
+        Err(error) if error.not_found() => Ok(values),
+        Err(error) => Err(env_file_error(error, None)),
+    }
+}
+
+/// A line that cannot be understood is told by the setting before it: its own text may be a secret.
+fn env_file_error(error: dotenvy::Error, last: Option<&str>) -> SettingError {
+    let problem = match (error, last) {
+        (dotenvy::Error::LineParse(..), Some(last)) => {
+            format!("cannot be understood after the line of {last}")
+        }
+        (dotenvy::Error::LineParse(..), None) => {
+            "cannot be understood from its first setting on".to_owned()
+        }
+        (other, _) => format!("cannot be read ({other})"),
+    };
+    let expected = "expected are lines NAME=value; a value with spaces or # stands in quotes";
+    SettingError { name: ".env".to_owned(), problem, expected: expected.to_owned() }
+}
+
+/// A value as it may be shown.
+fn shown(setting: &Setting, value: &str) -> Shown {
+    match setting.name {
+        _ if setting.secret => "***".to_owned(),
+        "DATABASE_URL" => without_password(value),
+        _ => value.to_owned(),
+    }
+}
+
+/// Masks the password of a URL, wherever it stands: `user:password@host` and `?password=`. Works on text, since a URL that
+/// is wrong must be shown as well; then it hides too much rather than too little.
+fn without_password(url: &str) -> String {
+    let start = url.find("://").map_or(0, |at| at + 3);
+    let mut masked = match url[start..].rfind('@') {
+        Some(at) => {
+            let user = url[start..start + at].split(':').next().unwrap_or_default();
+            let password = if user.len() == at { "" } else { ":***" };
+            format!("{}{user}{password}{}", &url[..start], &url[start + at..])
+        }
+        None => url.to_owned(),
+    };
+    if let Some(at) = masked.find("password=").map(|at| at + "password=".len()) {
+        let end = masked[at..].find('&').map_or(masked.len(), |length| at + length);
+        masked.replace_range(at..end, "***");
+    }
+    masked
+}
+
+fn is_postgres_url(text: &str) -> bool {
+    let scheme = text.starts_with("postgres://") || text.starts_with("postgresql://");
+    scheme && PgConnectOptions::from_str(text).is_ok()
+}
+
+fn is_web_url(text: &str) -> bool {
+    let Ok(uri) = Uri::from_str(text) else { return false };
+    matches!(uri.scheme_str(), Some("http" | "https"))
+        && uri.host().is_some_and(|host| !host.is_empty())
+}
+
+/// An origin in the form in which browsers send it: no slash at the end, scheme and host in lower case.
+fn origin_form(text: &str) -> String {
+    let text = text.trim();
+    text.strip_suffix('/').unwrap_or(text).to_lowercase()
+}
+
+fn is_origin(text: &str) -> bool {
+    let authority = text.split_once("://").map(|(_, rest)| rest);
+    is_web_url(text) && authority.is_some_and(|authority| !authority.contains(['/', '?', '#', '@']))
+}
+
+fn is_bucket(text: &str) -> bool {
+    (3..=63).contains(&text.len())
+        && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-'))
+}
+
+fn is_host(text: &str) -> bool {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    // Digits and dots alone are a mistyped address: no host name ends in a number.
+    let ends_in_number = text
+        .rsplit('.')
+        .next()
+        .is_some_and(|label| label.bytes().all(|byte| byte.is_ascii_digit()));
+    IpAddr::from_str(text).is_ok()
+        || (text.len() <= 253 && text.split('.').all(is_label) && !ends_in_number)
+}
+
+/// A warning for each `CRM_` name that is no setting.
+fn warnings(map: &BTreeMap<String, String>) -> Vec<Warning> {
+    map.keys()
+        .filter(|name| {
+            name.starts_with("CRM_") && KNOWN.iter().all(|setting| setting.name != name.as_str())
+        })
+        .filter_map(|name| {
+            let nearest = KNOWN
+                .iter()
+                .map(|setting| setting.name)
+                .min_by_key(|known| distance(name, known))?;
+            Some(Warning { name: name.clone(), nearest })
+        })
+        .collect()
+}
+
+/// How many letters must be added, removed or changed to turn `a` into `b` (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, letter) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, other) in b.iter().enumerate() {
+            let changed = diagonal + usize::from(letter != *other);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        let home = [("HOME", "/home/ada")];
+        home.iter()
+            .chain(pairs)
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
+    }
+
+    fn settings(pairs: &[(&str, &str)]) -> Settings {
+        Settings::from_map(&map(pairs)).expect("these settings are right").0
+    }
+
+    fn errors(pairs: &[(&str, &str)]) -> Vec<String> {
+        let errors = Settings::from_map(&map(pairs)).expect_err("these settings are wrong");
+        errors.iter().map(SettingError::to_string).collect()
+    }
+
+    #[test]
+    fn with_nothing_set_the_defaults_hold_and_everything_is_embedded() {
+        let settings = settings(&[]);
+        assert_eq!((settings.api_host.as_str(), settings.api_port), ("127.0.0.1", 8000));
+        assert_eq!(
+            (settings.body_limit, settings.request_timeout),
+            (64 << 20, Duration::from_secs(30))
+        );
+        assert_eq!((settings.db_connections, settings.log.as_str()), (10, "info"));
+        assert!(
+            settings.database_url.is_none()
+                && settings.qdrant_url.is_none()
+                && settings.s3_bucket.is_none()
+        );
+        let root = rustix::process::geteuid().is_root();
+        let data_dir = if root { "/var/lib/crm" } else { "/home/ada/.local/share/crm" };
+        assert_eq!(settings.data_dir, Path::new(data_dir));
+    }
+
+    #[test]
+    fn an_empty_value_counts_as_not_set() {
+        let settings = settings(&[("API_PORT", ""), ("DATABASE_URL", " "), ("FRONTEND_URL", "")]);
+        assert_eq!(settings.api_port, 8000);
+        assert!(settings.database_url.is_none() && settings.frontend_origins.is_empty());
+    }
+
+    #[test]
+    fn values_are_taken_as_given() {
+        let settings = settings(&[
+            ("API_HOST", "::1"),
+            ("API_PORT", "0"),
+            ("AWS_ACCESS_KEY_ID", "id"),
+            ("AWS_SECRET_ACCESS_KEY", "key"),
+            ("CRM_BODY_LIMIT_MB", "1"),
+            ("CRM_DATA_DIR", "~/fundraising"),
+            ("CRM_LOG", "info,sqlx=debug"),
+            ("DATABASE_URL", "postgresql:///crm?host=/run/postgresql&user=crm"),
+            ("FRONTEND_URL", "http://localhost:5173/, https://CRM.example.com"),
+        ]);
+        assert_eq!(
+            (settings.api_host.as_str(), settings.api_port, settings.body_limit),
+            ("::1", 0, 1 << 20)
+        );
+        assert_eq!(settings.data_dir, Path::new("/home/ada/fundraising"));
+        assert_eq!(settings.frontend_origins, ["http://localhost:5173", "https://crm.example.com"]);
+        assert_eq!(settings.aws_keys.expect("both halves are given").secret.expose(), "key");
+    }
+
+    #[test]
+    fn each_wrong_value_is_refused_with_what_is_expected() {
+        let check = |name: &str, value: &str, expected: &str| {
+            let found = errors(&[(name, value)]);
+            assert_eq!(found.len(), 1, "{name}={value}: {found:?}");
+            assert!(
+                found[0].starts_with(&format!("{name} is `{value}`"))
+                    && found[0].contains(expected),
+                "{found:?}"
+            );
+        };
+        for value in ["mysql://localhost/crm", "localhost", "postgres://host:notaport/crm"] {
+            check("DATABASE_URL", value, "postgres://user:password@host:5432/database");
+        }
+        for value in ["localhost:6334", "ftp://host", "http://"] {
+            check("QDRANT_URL", value, "http://localhost:6334");
+        }
+        for value in ["http://a/path", "a.example.com", "http://user@host", "*"] {
+            check("FRONTEND_URL", value, "without a path");
+        }
+        for value in ["65536", "-1", "http", "80.5"] {
+            check("API_PORT", value, "a whole number from 0 to 65535");
+        }
+        for value in ["256.0.0.1", "a b", "-a", "host:80", "a..b"] {
+            check("API_HOST", value, "an IP address or a host name");
+        }
+        check("AWS_ENDPOINT_URL", "minio", "http://localhost:9000");
+        check("CRM_BODY_LIMIT_MB", "0", "from 1 to 4096");
+        check("CRM_DB_CONNECTIONS", "3", "from 4 to 100");
+        check("CRM_LOG", "info,=", "a filter");
+        check("CRM_REQUEST_TIMEOUT_S", "30s", "from 1 to 3600");
+        check("S3_BUCKET", "My Bucket", "the name of a bucket");
+    }
+
+    #[test]
+    fn all_wrong_values_are_reported_at_once() {
+        let found = errors(&[
+            ("API_PORT", "x"),
+            ("CRM_DB_CONNECTIONS", "1"),
+            ("QDRANT_URL", "x"),
+            ("AWS_ACCESS_KEY_ID", "x"),
+        ]);
+        assert_eq!(found.len(), 4, "{found:?}");
+    }
+
+    #[test]
+    fn half_an_aws_key_is_refused_without_showing_it() {
+        let found = errors(&[("AWS_SECRET_ACCESS_KEY", "hush")]);
+        assert_eq!(
+            found,
+            ["AWS_ACCESS_KEY_ID is not set, but AWS_SECRET_ACCESS_KEY is: set both or neither"]
+        );
+    }
+
+    #[test]
+    fn a_mistyped_name_is_answered_with_the_nearest_known_one() {
+        let (_, warnings) = Settings::from_map(&map(&[("CRM_DATADIR", "/x"), ("OTHER", "y")]))
+            .expect("only a warning");
+        let texts: Vec<String> = warnings.iter().map(Warning::to_string).collect();
+        assert_eq!(
+            texts,
+            ["CRM_DATADIR is no setting of crm and is ignored: is CRM_DATA_DIR meant?"]
+        );
+    }
+
+    #[test]
+    fn secrets_are_never_shown() {
+        let pairs = [
+            ("DATABASE_URL", "postgres://crm:hush@db/crm"),
+            ("QDRANT_API_KEY", "hush"),
+            ("AWS_ACCESS_KEY_ID", "hush"),
+            ("AWS_SECRET_ACCESS_KEY", "hush"),
+        ];
+        let settings = settings(&pairs);
+        let shown = format!("{settings:?} {:?} {}", settings.describe(), Secret::new("hush"));
+        assert!(!shown.contains("hush"), "{shown}");
+        let error = errors(&[("DATABASE_URL", "postgres://crm:hush@db:x/crm")]).remove(0);
+        assert!(error.contains("postgres://crm:***@db:x/crm"), "{error}");
+    }
+
+    #[test]
+    fn of_a_database_url_only_the_password_is_hidden() {
+        for (url, expected) in [
+            ("postgres://crm:se@cr:et@db/crm", "postgres://crm:***@db/crm"),
+            ("postgres://crm@db/crm", "postgres://crm@db/crm"),
+            ("postgres:///crm?password=secret&host=/run", "postgres:///crm?password=***&host=/run"),
+            ("crm:secret@db", "crm:***@db"),
+        ] {
+            assert_eq!(without_password(url), expected);
+        }
+    }
+
+    #[test]
+    fn describe_names_every_setting_with_its_source() {
+        let described = settings(&[("API_PORT", "9000")]).describe();
+        assert_eq!(described.len(), KNOWN.len());
+        let of =
+            |name| described.iter().find(|row| row.0 == name).map(|row| (row.1.as_str(), row.2));
+        assert_eq!(of("API_PORT"), Some(("9000", Source::Environment)));
+        assert_eq!(of("API_HOST"), Some(("127.0.0.1", Source::Default)));
+        assert_eq!(of("S3_BUCKET"), Some(("", Source::Unset)));
+    }
+
+    #[test]
+    fn the_example_file_documents_exactly_the_known_settings_and_is_right_as_it_stands() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../.env.example");
+        let text = std::fs::read_to_string(path).expect("the example file is there");
+        let lines: Vec<(&str, &str)> = text
+            .lines()
+            .filter_map(|line| line.trim_start_matches('#').split_once('='))
+            .filter(|(name, _)| {
+                name.bytes()
+                    .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
+            })
+            .collect();
+        let names: BTreeSet<&str> = lines.iter().map(|line| line.0).collect();
+        assert_eq!(names, KNOWN.iter().map(|setting| setting.name).collect());
+        assert_eq!(lines.len(), KNOWN.len(), "each stands there once");
+        settings(&lines);
+        for setting in KNOWN.iter().filter(|setting| !setting.default.is_empty()) {
+            assert!(
+                lines.contains(&(setting.name, setting.default)),
+                "{} shows its default",
+                setting.name
+            );
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! A fresh database for every test, on one Postgres for all of them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use api::backend::{self, Backend};
+use api::embedded::Cluster;
+use projections::database::Database as Connections;
+use projections::files::Files;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _, PgPool};
+use tempfile::TempDir;
+use tokio::sync::OnceCell;
+
+/// A migrated database of its own, dropped with the cluster's folder at the next run.
+pub struct Database {
+    /// How to connect to it.
+    pub options: PgConnectOptions,
+    /// The connections that the product would use.
+    pub connections: Connections,
+    /// The same, for the test's own questions.
+    pub pool: PgPool,
+    /// A folder for files.
+    pub dir: TempDir,
+}
+
+impl Database {
+    /// Makes one by copying a migrated template.
+    pub async fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let options = template().await.clone();
+        let name =
+            format!("test_{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        copy_template(&options, &name).await;
+        let options = options.database(&name);
+        let connections = backend::connect(options.clone(), 8);
+        let dir = TempDir::new().unwrap();
+        Self { pool: connections.pool.clone(), options, connections, dir }
+    }
+
+    /// The file storage in its folder.
+    pub fn files(&self) -> Files {
+        backend::files_in(self.dir.path())
+    }
+
+    /// The product on this database.
+    pub async fn backend(&self) -> Backend {
+        Backend::start(self.connections.clone(), self.files()).await.unwrap()
+    }
+}
+
+/// The folder of the cluster that all runs of the tests share, so that it is made once.
+pub fn cluster_folder() -> PathBuf {
+    // Not below /root: the unprivileged user that runs Postgres must be able to go there.
+    let folder = std::env::temp_dir().join(format!("crm-tests-{}", rustix_uid()));
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+fn rustix_uid() -> u32 {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata("/proc/self").unwrap().uid()
+}
+
+/// The template database's options; the cluster is started by whoever asks first and stops with the test process.
+async fn template() -> &'static PgConnectOptions {
+    static TEMPLATE: OnceCell<PgConnectOptions> = OnceCell::const_new();
+    TEMPLATE
+        .get_or_init(|| async {
+            let cluster = Arc::new(Cluster::open(&cluster_folder()).await.unwrap());
+            let options = cluster.options("postgres");
+            // Leaked on purpose: tests have no last one; the next process attaches to the server or starts it.
+            std::mem::forget(cluster);
+            prepare(&options).await;
+            options
+        })
+        .await
+}
+
+async fn prepare(options: &PgConnectOptions) {
+    let mut connection = options.connect().await.unwrap();
+    sqlx::query("select pg_advisory_lock(1)").execute(&mut connection).await.unwrap();
+    let stale: Vec<String> = sqlx::query_scalar(
+        "select datname from pg_database d where datname like 'test\\_%'
+             and not exists (select 1 from pg_stat_activity a where a.datname = d.datname)
+             and not exists (select 1 from pg_stat_activity a where a.datname like
+                 '%\\_' || (regexp_match(d.datname, '[0-9]+'))[1] || '\\_%')",
+    )
+    .fetch_all(&mut connection)
+    .await
+    .unwrap();
+    for name in stale {
+        // Another process may just be about to use it; then it stays.
+        let _ =
+            sqlx::query(&format!("drop database if exists {name}")).execute(&mut connection).await;
+    }
+    let name = template_name();
+    sqlx::query(&format!("create database {name}")).execute(&mut connection).await.unwrap();
+    let template = backend::connect(options.clone().database(&name), 2);
+    backend::migrate(&template).await.unwrap();
+    template.pool.close().await;
+    connection.close().await.unwrap();
+}
+
+async fn copy_template(options: &PgConnectOptions, name: &str) {
+    let mut connection = options.connect().await.unwrap();
+    // The template is copied by one at a time; the lock goes with the connection.
+    sqlx::query("select pg_advisory_lock(2)").execute(&mut connection).await.unwrap();
+    let statement = format!("create database {name} template {}", template_name());
+    // The session that made the template may still be leaving it.
+    while let Err(error) = sqlx::query(&statement).execute(&mut connection).await {
+        let code = error.as_database_error().and_then(|error| error.code()).unwrap_or_default();
+        assert_eq!(code, "55006", "{error}");
+    }
+    connection.close().await.unwrap();
+}
+
+/// Each test process has its own, so that two checkouts can be tested at once.
+fn template_name() -> String {
+    format!("test_template_{}", std::process::id())
+}
+
+/// The committed demonstration database.
+pub fn demo_file() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/demo.db")
+}

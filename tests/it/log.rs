@@ -1,0 +1,128 @@
+//! The event log: its order, its promises under concurrency, and the way of an event into a read model.
+
+use std::time::Duration;
+
+use domain::lp::{Lp, LpChanges, LpCommand};
+use domain::{Kind, RecordRef, Refusal, Verbatim};
+use projections::log::{CommandError, CommandRequest};
+use projections::read::Query;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::harness::Database;
+
+pub fn request(name: &'static str) -> CommandRequest {
+    CommandRequest {
+        name,
+        actor: "test".into(),
+        command_id: Uuid::new_v4(),
+        correlation_id: Uuid::new_v4(),
+        causation_id: None,
+        source: "test".into(),
+        client: None,
+        user_agent: None,
+        if_match: None,
+        idempotency: None,
+    }
+}
+
+fn register(name: &str) -> LpCommand {
+    LpCommand::Register {
+        name: name.into(),
+        details: LpChanges::default(),
+        legacy: Verbatim::default(),
+    }
+}
+
+fn revise(changes: Value) -> LpCommand {
+    LpCommand::Revise { name: None, changes: serde_json::from_value(changes).unwrap() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_can_be_read_as_soon_as_its_position_is_reached() {
+    let db = Database::new().await;
+    let backend = db.backend().await;
+    let id = backend.log.fresh_id(Kind::Lp).await.unwrap();
+    let receipt =
+        backend.log.execute::<Lp>(id, register("Profuturo"), &request("Register")).await.unwrap();
+    assert_eq!((receipt.id, receipt.version), (1, 1));
+    assert!(backend.reader.reached(receipt.position.unwrap(), Duration::from_secs(5)).await);
+    let stored = backend.reader.record(RecordRef::Lp(domain::LpId(id))).await.unwrap().unwrap();
+    assert_eq!(stored.value().unwrap()["name"], json!("Profuturo"));
+    let list = backend.reader.answer(&Query::List(Kind::Lp)).await.unwrap().unwrap();
+    let list: Value = serde_json::from_slice(&list.chunks.concat()).unwrap();
+    assert_eq!(list[0]["id"], json!(1));
+
+    let revised = revise(json!({"location": "Lima"}));
+    let receipt = backend.log.execute::<Lp>(id, revised.clone(), &request("Revise")).await.unwrap();
+    assert!(backend.reader.reached(receipt.position.unwrap(), Duration::from_secs(5)).await);
+    let list = backend.reader.answer(&Query::List(Kind::Lp)).await.unwrap().unwrap();
+    let list: Value = serde_json::from_slice(&list.chunks.concat()).unwrap();
+    assert_eq!(list[0]["location"], json!("Lima"));
+    let again = backend.log.execute::<Lp>(id, revised, &request("Revise")).await.unwrap();
+    assert_eq!((again.position, again.version), (None, 2));
+    backend.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn concurrent_revisions_of_one_record_are_all_kept() {
+    let db = Database::new().await;
+    let backend = db.backend().await;
+    backend.log.execute::<Lp>(1, register("Profuturo"), &request("Register")).await.unwrap();
+    let fields =
+        ["advisor", "location", "type_of_group", "text", "intl_mf", "intl_alts", "local_mf"];
+    let tasks = fields.map(|field| {
+        let log = backend.log.clone();
+        tokio::spawn(async move {
+            log.execute::<Lp>(1, revise(json!({field: "x"})), &request("Revise")).await
+        })
+    });
+    for task in tasks {
+        task.await.unwrap().unwrap();
+    }
+    backend.settle().await.unwrap();
+    let stored = backend.reader.record(Kind::Lp.record(1)).await.unwrap().unwrap().value().unwrap();
+    for field in fields {
+        assert_eq!(stored[field], json!("x"), "{field}");
+    }
+    backend.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_command_records_nothing() {
+    let db = Database::new().await;
+    let backend = db.backend().await;
+    let error =
+        backend.log.execute::<Lp>(9, LpCommand::Archive, &request("Archive")).await.unwrap_err();
+    assert!(matches!(error, CommandError::Refused(Refusal::NotRegistered)), "{error}");
+    let count: i64 =
+        sqlx::query_scalar("select count(*) from events").fetch_one(&db.pool).await.unwrap();
+    assert_eq!(count, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_has_passed_is_refused_and_not_retried() {
+    let db = Database::new().await;
+    let backend = db.backend().await;
+    backend.log.execute::<Lp>(1, register("Profuturo"), &request("Register")).await.unwrap();
+    let stale = CommandRequest { if_match: Some(7), ..request("Revise") };
+    let error =
+        backend.log.execute::<Lp>(1, revise(json!({"text": "x"})), &stale).await.unwrap_err();
+    assert!(matches!(error, CommandError::VersionMismatch { current: 1 }), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idempotency_key_makes_a_command_happen_once() {
+    let db = Database::new().await;
+    let backend = db.backend().await;
+    let keyed = CommandRequest { idempotency: Some(("k".into(), [1; 32])), ..request("Register") };
+    let first = backend.log.execute::<Lp>(1, register("A"), &keyed).await.unwrap();
+    let again = backend.log.execute::<Lp>(2, register("A"), &keyed).await.unwrap();
+    assert_eq!(again, first);
+    let other = CommandRequest { idempotency: Some(("k".into(), [2; 32])), ..request("Register") };
+    let error = backend.log.execute::<Lp>(3, register("B"), &other).await.unwrap_err();
+    assert!(matches!(error, CommandError::KeyReused), "{error}");
+    let count: i64 =
+        sqlx::query_scalar("select count(*) from events").fetch_one(&db.pool).await.unwrap();
+    assert_eq!(count, 1);
+}
