@@ -97,9 +97,10 @@ async fn prepare(options: &PgConnectOptions) {
     }
     let name = template_name();
     sqlx::query(&format!("create database {name}")).execute(&mut connection).await.unwrap();
-    let template = backend::connect(options.clone().database(&name), 2);
-    backend::migrate(&template).await.unwrap();
-    template.pool.close().await;
+    // One plain connection: a pool closes its own in the background, and a template in use cannot be copied.
+    let mut template = options.clone().database(&name).connect().await.unwrap();
+    projections::MIGRATIONS.run(&mut template).await.unwrap();
+    template.close().await.unwrap();
     connection.close().await.unwrap();
 }
 

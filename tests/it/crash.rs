@@ -1,0 +1,136 @@
+//! Kills at any instant: what was acknowledged is there, what is there is right.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use api::embedded::Cluster;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::check::assert_read_models_match_the_log;
+use crate::server::{Home, Server};
+
+/// Writes as fast as it can until the server is gone; tells what was acknowledged: name by id, and last priority.
+async fn write_until_killed(url: String, writer: usize) -> BTreeMap<i64, (String, String)> {
+    let client = reqwest::Client::new();
+    let mut acknowledged = BTreeMap::new();
+    for number in 0.. {
+        let name = format!("LP {writer}-{number}");
+        let posted = client.post(format!("{url}/lps")).json(&json!({"name": name})).send().await;
+        let Ok(answer) = posted else { break };
+        let Ok(row) = answer.json::<Value>().await else { break };
+        let Some(id) = row["id"].as_i64() else { break };
+        acknowledged.insert(id, (name, String::new()));
+        let priority = number.to_string();
+        let put = client.put(format!("{url}/lps/{id}")).json(&json!({"priority": priority})).send().await;
+        // An answer that never came may still have been recorded: only what was answered is promised.
+        match put {
+            Ok(answer) if answer.status() == 200 => {
+                acknowledged.insert(id, (row["name"].as_str().unwrap().to_owned(), priority));
+            }
+            _ => {
+                acknowledged.remove(&id);
+                break;
+            }
+        }
+    }
+    acknowledged
+}
+
+async fn assert_all_there(url: &str, acknowledged: &BTreeMap<i64, (String, String)>) {
+    let rows: Vec<Value> = reqwest::get(format!("{url}/lps")).await.unwrap().json().await.unwrap();
+    let rows: BTreeMap<i64, &Value> = rows.iter().map(|row| (row["id"].as_i64().unwrap(), row)).collect();
+    for (id, (name, priority)) in acknowledged {
+        let row = rows.get(id).unwrap_or_else(|| panic!("LP {id} was acknowledged"));
+        assert_eq!((&row["name"], &row["priority"]), (&json!(name), &json!(priority)), "LP {id}");
+    }
+}
+
+async fn assert_everything_is_right(home: &Home) {
+    let cluster = Cluster::open(home.path()).await.unwrap();
+    let database = api::backend::connect(cluster.options("crm"), 2);
+    assert_read_models_match_the_log(&database.pool).await;
+    let (events, distinct): (i64, i64) =
+        sqlx::query_as("select count(*), count(distinct (aggregate_type, aggregate_id, sequence)) from events")
+            .fetch_one(&database.pool)
+            .await
+            .unwrap();
+    assert_eq!(events, distinct);
+    database.pool.close().await;
+    cluster.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_server_loses_nothing_that_it_acknowledged() {
+    let home = Home::new();
+    let mut acknowledged = BTreeMap::new();
+    for round in 0..5_u64 {
+        let server = Server::start(&home, &[]).await;
+        assert_all_there(&server.url, &acknowledged).await;
+        let mut writers = JoinSet::new();
+        for writer in 0..6 {
+            writers.spawn(write_until_killed(server.url.clone(), writer));
+        }
+        // The moment of the kill differs from round to round; there is no condition to wait for.
+        tokio::time::sleep(Duration::from_millis(150 + 130 * round)).await;
+        server.kill().await;
+        while let Some(written) = writers.join_next().await {
+            acknowledged.extend(written.unwrap());
+        }
+    }
+    let server = Server::start(&home, &[]).await;
+    assert!(!acknowledged.is_empty());
+    assert_all_there(&server.url, &acknowledged).await;
+    assert!(server.stop().await);
+    assert_everything_is_right(&home).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_postgres_comes_back_by_itself_and_meanwhile_everybody_is_told() {
+    let home = Home::new();
+    let server = Server::start(&home, &[]).await;
+    let client = reqwest::Client::new();
+    let lps = format!("{}/lps", server.url);
+    let before: Value =
+        client.post(&lps).json(&json!({"name": "Before"})).send().await.unwrap().json().await.unwrap();
+    home.kill_postgres();
+    let mut refused = 0;
+    let after = loop {
+        let started = std::time::Instant::now();
+        let answer = client.post(&lps).json(&json!({"name": "After"})).send().await.unwrap();
+        if answer.status() == 200 {
+            break answer.json::<Value>().await.unwrap();
+        }
+        assert_eq!(answer.status(), 503);
+        assert!(answer.headers().contains_key("retry-after"));
+        assert!(started.elapsed() < Duration::from_secs(5), "nobody is kept waiting");
+        refused += 1;
+        assert!(refused < 100_000, "it comes back");
+    };
+    assert_eq!(before["name"], json!("Before"));
+    let rows: Vec<Value> = client.get(&lps).send().await.unwrap().json().await.unwrap();
+    assert!(rows.iter().any(|row| row["id"] == before["id"]));
+    assert!(rows.iter().any(|row| row["id"] == after["id"]));
+    assert!(server.stop().await);
+    assert_everything_is_right(&home).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_asked_to_stop_finishes_what_it_accepted() {
+    let home = Home::new();
+    let server = Server::start(&home, &[]).await;
+    let mut writers = JoinSet::new();
+    for writer in 0..4 {
+        writers.spawn(write_until_killed(server.url.clone(), writer));
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(server.stop().await);
+    let mut acknowledged = BTreeMap::new();
+    while let Some(written) = writers.join_next().await {
+        acknowledged.extend(written.unwrap());
+    }
+    assert!(home.postmaster().is_none(), "its Postgres has stopped with it");
+    let server = Server::start(&home, &[]).await;
+    assert_all_there(&server.url, &acknowledged).await;
+    assert!(server.stop().await);
+}
