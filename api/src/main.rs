@@ -1,1 +1,5 @@
-fn main(){}
+//! `crm`: the server and its command line.
+
+fn main() -> std::process::ExitCode {
+    api::cli::main()
+}

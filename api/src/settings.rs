@@ -48,15 +48,15 @@ pub const KNOWN: &[Setting] = &[
     setting(
         "QDRANT_URL",
         "",
-        "Qdrant server for the vectors (http or https); not set: an exact scan in memory.",
+        "Qdrant server for search by meaning; this release has none and warns that it is not used.",
     ),
-    secret("QDRANT_API_KEY", "Key for the Qdrant server."),
+    secret("QDRANT_API_KEY", "Key for the Qdrant server; not used by this release."),
     setting(
         "S3_BUCKET",
         "",
-        "Bucket for recordings and images; not set: a folder in CRM_DATA_DIR.",
+        "Bucket for files; this release keeps them in CRM_DATA_DIR and warns that it is not used.",
     ),
-    setting("AWS_REGION", "", "Region of the bucket."),
+    setting("AWS_REGION", "", "Region of the bucket; not used by this release."),
     secret(
         "AWS_ACCESS_KEY_ID",
         "Access key for the bucket; goes together with AWS_SECRET_ACCESS_KEY.",
@@ -794,6 +794,17 @@ mod tests {
                 "{} shows its default",
                 setting.name
             );
+        }
+    }
+
+    #[test]
+    fn the_readme_lists_every_setting_as_it_is() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+        let text = std::fs::read_to_string(path).expect("the readme is there");
+        for Setting { name, default, meaning, .. } in KNOWN {
+            let default = if default.is_empty() { String::new() } else { format!("`{default}`") };
+            let row = format!("| `{name}` | {default} | {meaning} |");
+            assert!(text.lines().any(|line| line == row), "README.md lacks: {row}");
         }
     }
 }

@@ -1,1 +1,28 @@
-//! placeholder
+//! Import of legacy databases into the event log.
+//!
+//! A legacy SQLite file is read once, in one snapshot: [`source`] checks and reads it, [`unit`] gathers each record
+//! with the rows it owns, [`convert`] turns values into attributes, [`decide`] has the aggregate decide, and
+//! [`import()`] writes events and [`ledger`] marks in chunks. What attributes cannot hold is kept verbatim in the
+//! events, so that [`reconstruct()`] can tell every row again from the log alone.
+
+mod chunk;
+mod convert;
+mod decide;
+mod error;
+mod history;
+mod images;
+mod import;
+mod ledger;
+mod reader;
+mod reconstruct;
+mod record;
+mod report;
+mod schema;
+mod source;
+mod survey;
+mod unit;
+
+pub use error::ImportError;
+pub use import::{ImportOptions, import};
+pub use reconstruct::{SourceRow, SourceRows, reconstruct};
+pub use report::{Notice, Progress, Report};

@@ -276,9 +276,14 @@ async fn a_newer_copy_adds_exactly_the_differences() {
         &["fund 1 InterestRecorded"],
     )
     .await;
-    check("update todo set title = 'T', status = 'completed', completed_at = '2025-01-31 00:00:00.000000',
-           tags = null where id = 3; delete from todo where id = 4",
-        &names_of_todo_changes(&db).await).await;
+    let links = ["lp", "gp", "person", "fund", "roadshow", "note"]
+        .map(|target| format!("delete from todo{target}link where todo_id = 4;"))
+        .concat();
+    let todos = format!(
+        "update todo set title = 'T', status = 'completed', tags = 'new' where id = 3;
+         delete from todo where id = 4; {links}"
+    );
+    check(&todos, &names_of_todo_changes(&db).await).await;
     check("alter table person add column phone varchar", &["import legacy RowKept"]).await;
     check("update person set phone = '81' where id = 9", &["person 9 LegacyKept"]).await;
     check("insert or ignore into gplplink values (3, 44444)", &["gp 3 Linked"]).await;
@@ -607,6 +612,23 @@ async fn a_file_in_write_ahead_mode_is_read_with_what_is_not_yet_in_it() {
     assert_eq!(run(&db, &file).await.unwrap().events, 0);
     assert_eq!(std::fs::read(&file).unwrap(), bytes);
     assert!(!file.with_extension("db-wal").exists() && !file.with_extension("db-shm").exists());
+}
+
+#[tokio::test]
+async fn a_file_that_was_being_written_when_the_application_stopped_is_refused() {
+    let db = Database::new().await;
+    let file = legacy(db.dir.path(), "");
+    let writer = rusqlite::Connection::open(&file).unwrap();
+    writer
+        .execute_batch("pragma cache_size = 1; begin; update note set raw_notes = raw_notes || 'x'")
+        .unwrap();
+    let journal = |file: &Path| PathBuf::from(format!("{}-journal", file.display()));
+    let copy = db.dir.path().join("copy.db");
+    std::fs::copy(&file, &copy).unwrap();
+    std::fs::copy(journal(&file), journal(&copy)).unwrap();
+    let error = run(&db, &copy).await.unwrap_err();
+    assert!(matches!(error, ImportError::Interrupted), "{error}");
+    assert_eq!(events(&db).await, 0);
 }
 
 #[tokio::test]

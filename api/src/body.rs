@@ -1,0 +1,310 @@
+//! What clients send: bodies, path ids and query parameters, and the faults that the legacy server found in them.
+
+use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Uri, header};
+use http_body_util::BodyExt;
+
+use crate::json::{self, Json, JsonError};
+use crate::problem::{Fault, Problem};
+
+/// The members of a JSON object that a client sent.
+pub type Members = Vec<(String, Json)>;
+
+/// A request's body, decoded but not yet judged.
+#[derive(Debug)]
+pub enum Body {
+    /// None, or `null`.
+    Nothing,
+    /// JSON.
+    Json(Json),
+    /// Something that does not claim to be JSON: it counts as a text.
+    Text(String),
+}
+
+impl<S: Send + Sync> FromRequest<S> for Body {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let claims_json = claims_json(request.headers());
+        // It has been buffered and measured before it gets here.
+        let bytes =
+            request.into_body().collect().await.map_err(|_| Problem::Unreadable)?.to_bytes();
+        if bytes.is_empty() {
+            return Ok(Body::Nothing);
+        }
+        if !claims_json {
+            return Ok(Body::Text(String::from_utf8_lossy(&bytes).into_owned()));
+        }
+        let text = std::str::from_utf8(&bytes).map_err(|_| Problem::Unreadable)?;
+        match json::parse(text.strip_prefix('\u{feff}').unwrap_or(text)) {
+            Ok(Json::Null) => Ok(Body::Nothing),
+            Ok(value) => Ok(Body::Json(value)),
+            Err(JsonError::TooDeep) => Err(Problem::Unreadable),
+            Err(JsonError::At { offset, message }) => Err(Problem::invalid(
+                Fault::new("json_invalid", ["body".into(), offset.into()], "JSON decode error")
+                    .with_input(serde_json::json!({}))
+                    .with_context(serde_json::json!({ "error": message })),
+            )),
+        }
+    }
+}
+
+/// A body without a content type counts as JSON too.
+fn claims_json(headers: &HeaderMap) -> bool {
+    let Some(content_type) = headers.get(header::CONTENT_TYPE) else { return true };
+    let content_type = content_type.to_str().unwrap_or_default().to_ascii_lowercase();
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    essence
+        .strip_prefix("application/")
+        .is_some_and(|subtype| subtype == "json" || subtype.ends_with("+json"))
+}
+
+/// How the legacy server called a body that is no object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// For all records but roadshows.
+    Model,
+    /// For roadshows.
+    Dict,
+}
+
+impl Body {
+    /// The members of the object that the body must be.
+    ///
+    /// # Errors
+    /// [`Problem::Invalid`] when it is absent or something else.
+    pub fn into_members(self, shape: Shape) -> Result<Members, Problem> {
+        let input = match self {
+            Body::Nothing => return Err(Problem::invalid(Fault::missing(["body".into()]))),
+            Body::Json(Json::Object(members)) => return Ok(members),
+            Body::Json(other) => other.shown(),
+            Body::Text(text) => Json::Text(text).shown(),
+        };
+        let (kind, msg) = match shape {
+            Shape::Model => (
+                "model_attributes_type",
+                "Input should be a valid dictionary or object to extract fields from",
+            ),
+            Shape::Dict => ("dict_type", "Input should be a valid dictionary"),
+        };
+        Err(Problem::invalid(Fault::new(kind, ["body".into()], msg).with_input(input)))
+    }
+
+    /// The lists of ids of these names, each absent or null as `None`. No body at all is a body without lists.
+    ///
+    /// # Errors
+    /// [`Problem::Invalid`] with everything that is no list, no id, or there twice.
+    pub fn into_lists<const N: usize>(
+        self,
+        names: [&'static str; N],
+    ) -> Result<[Option<Vec<i64>>; N], Problem> {
+        let mut members = match self {
+            Body::Nothing => Vec::new(),
+            Body::Json(Json::Object(members)) => members,
+            Body::Json(_) | Body::Text(_) => {
+                let missing = names.map(|name| Fault::missing(["body".into(), name.into()]));
+                return Err(Problem::Invalid(missing.into()));
+            }
+        };
+        let mut faults = Vec::new();
+        let lists = names.map(|name| {
+            let at = members.iter().position(|(key, _)| key == name)?;
+            match members.swap_remove(at).1 {
+                Json::Null => None,
+                Json::List(items) => Some(ids(name, &items, &mut faults)),
+                other => {
+                    let fault = Fault::field(name, "list_type", "Input should be a valid list");
+                    faults.push(fault.with_input(other.shown()));
+                    None
+                }
+            }
+        });
+        if faults.is_empty() { Ok(lists) } else { Err(Problem::Invalid(faults)) }
+    }
+}
+
+fn ids(name: &str, items: &[Json], faults: &mut Vec<Fault>) -> Vec<i64> {
+    let mut ids = Vec::new();
+    for (index, item) in items.iter().enumerate() {
+        let id = match item {
+            Json::Text(text) => parse_id(text),
+            Json::Flag(flag) => Ok(i64::from(*flag)),
+            Json::Number(spelling) => parse_id(spelling).map_err(|fault| match spelling.parse() {
+                Ok(number) if f64::fract(number) != 0.0 => from_fraction(),
+                _ => fault,
+            }),
+            _ => Err(Fault::new("int_type", [], "Input should be a valid integer")),
+        };
+        let id = id.and_then(|id| match ids.contains(&id) {
+            true => Err(Fault::new("duplicate", [], "This id is in the list twice")),
+            false => Ok(id),
+        });
+        match id {
+            Ok(id) => ids.push(id),
+            Err(fault) => {
+                let fault = fault.at(["body".into(), name.into(), index.into()]);
+                faults.push(fault.with_input(item.shown()));
+            }
+        }
+    }
+    ids
+}
+
+fn from_fraction() -> Fault {
+    let msg = "Input should be a valid integer, got a number with a fractional part";
+    Fault::new("int_from_float", [], msg)
+}
+
+/// An id as the legacy server read it: spaces around it, a sign, leading zeros and a fraction of zeros do no harm.
+pub fn parse_id(text: &str) -> Result<i64, Fault> {
+    let trimmed = text.trim();
+    let (digits, fraction) = trimmed.split_once('.').unwrap_or((trimmed, "0"));
+    let unsigned = digits.strip_prefix(['+', '-']).unwrap_or(digits);
+    let all_digits =
+        |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !all_digits(unsigned) || !all_digits(fraction) || fraction.bytes().any(|byte| byte != b'0') {
+        let msg = "Input should be a valid integer, unable to parse string as an integer";
+        return Err(Fault::new("int_parsing", [], msg));
+    }
+    digits.parse().map_err(|_| {
+        Fault::new(
+            "int_parsing_size",
+            [],
+            "Unable to parse input string as an integer, exceeded maximum size",
+        )
+    })
+}
+
+/// The ids in a path, in its order.
+#[derive(Clone, Copy, Debug)]
+pub struct Ids<const N: usize>(pub [i64; N]);
+
+impl<const N: usize, S: Send + Sync> FromRequestParts<S> for Ids<N> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let params = RawPathParams::from_request_parts(parts, state)
+            .await
+            .map_err(|_| Problem::NoSuchPath)?;
+        let (mut ids, mut faults) = (Vec::new(), Vec::new());
+        for (name, value) in &params {
+            match parse_id(value) {
+                Ok(id) => ids.push(id),
+                Err(fault) => {
+                    faults.push(fault.at(["path".into(), name.into()]).with_input(value));
+                }
+            }
+        }
+        if !faults.is_empty() {
+            return Err(Problem::Invalid(faults));
+        }
+        ids.try_into().map(Ids).map_err(|ids: Vec<i64>| {
+            Problem::Internal(anyhow::anyhow!("a path with {} ids where {N} belong", ids.len()))
+        })
+    }
+}
+
+/// The parameters of a query; of those that repeat, the last counts.
+#[derive(Clone, Debug, Default)]
+pub struct Parameters(Vec<(String, String)>);
+
+impl Parameters {
+    /// The parameters of this address.
+    pub fn of(uri: &Uri) -> Self {
+        // Decoding replaces what is no UTF-8, so nothing is refused here.
+        Query::try_from_uri(uri).map(|Query(pairs)| Self(pairs)).unwrap_or_default()
+    }
+
+    /// The value of this name.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The value of this name, which must be there and storable.
+    ///
+    /// # Errors
+    /// [`Problem::Invalid`] when it is not.
+    pub fn required(&self, name: &'static str) -> Result<String, Problem> {
+        let loc = || ["query".into(), name.into()];
+        let value = self.get(name).ok_or_else(|| Problem::invalid(Fault::missing(loc())))?;
+        if value.contains('\0') {
+            return Err(Problem::invalid(crate::coerce::null_character().at(loc())));
+        }
+        Ok(value.to_owned())
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Parameters {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        Ok(Self::of(&parts.uri))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kinds(problem: Problem) -> Vec<&'static str> {
+        match problem {
+            Problem::Invalid(faults) => faults.iter().map(Fault::kind).collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_id_is_read_as_the_legacy_server_read_it() {
+        let check = |text: &str, expected: Result<i64, &str>| {
+            assert_eq!(parse_id(text).map_err(|fault| fault.kind()), expected, "{text}");
+        };
+        for text in ["1", " 1", "1.0", "+1", "01", "1.000 "] {
+            check(text, Ok(1));
+        }
+        check("-5", Ok(-5));
+        for text in ["", "x", "1.5", "1e3", "1.", ".0", "--1", "1 2"] {
+            check(text, Err("int_parsing"));
+        }
+        check("9223372036854775808", Err("int_parsing_size"));
+    }
+
+    #[test]
+    fn lists_of_ids_are_read_and_all_faults_told() {
+        let lists =
+            |text: &str| Body::Json(json::parse(text).unwrap()).into_lists(["lp_ids", "gp_ids"]);
+        let good = lists(r#"{"lp_ids": [1, "2", 3.0], "gp_ids": null, "x": 1}"#).unwrap();
+        assert_eq!(good, [Some(vec![1, 2, 3]), None]);
+        let bad = lists(r#"{"lp_ids": ["", 1, 1, 1.5, null], "gp_ids": 7}"#).unwrap_err();
+        let expected = ["int_parsing", "duplicate", "int_from_float", "int_type", "list_type"];
+        assert_eq!(kinds(bad), expected);
+        assert_eq!(kinds(lists("[]").unwrap_err()), ["missing", "missing"]);
+        assert_eq!(Body::Nothing.into_lists(["lp_ids"]).unwrap(), [None]);
+    }
+
+    #[test]
+    fn a_body_must_be_an_object() {
+        let list = || Body::Json(Json::List(vec![]));
+        assert_eq!(kinds(Body::Nothing.into_members(Shape::Model).unwrap_err()), ["missing"]);
+        assert_eq!(
+            kinds(list().into_members(Shape::Model).unwrap_err()),
+            ["model_attributes_type"]
+        );
+        assert_eq!(kinds(list().into_members(Shape::Dict).unwrap_err()), ["dict_type"]);
+    }
+
+    #[test]
+    fn only_json_counts_as_json() {
+        let check = |content_type: &'static str, expected: bool| {
+            let headers =
+                HeaderMap::from_iter([(header::CONTENT_TYPE, content_type.parse().unwrap())]);
+            assert_eq!(claims_json(&headers), expected, "{content_type}");
+        };
+        check("application/json", true);
+        check("Application/JSON; charset=utf-8", true);
+        check("application/merge-patch+json", true);
+        check("text/plain;charset=UTF-8", false);
+        check("application/x-www-form-urlencoded", false);
+        assert!(claims_json(&HeaderMap::new()));
+    }
+}

@@ -1,0 +1,126 @@
+//! Who sent a request, and under which conditions it is to be carried out.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+
+use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, header};
+use projections::log::CommandRequest;
+use uuid::Uuid;
+
+/// Names a request; a client may choose it.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The same by another name.
+pub const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
+/// A client that sends one may repeat its request: it is carried out once.
+pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// Who acts as long as nobody has to log in.
+const NOBODY_IN_PARTICULAR: &str = "anonymous";
+
+tokio::task_local! {
+    static CORRELATION: Uuid;
+}
+
+/// Runs `work` as part of the request of this name.
+pub async fn correlated<F: Future>(correlation: Uuid, work: F) -> F::Output {
+    CORRELATION.scope(correlation, work).await
+}
+
+/// The name of the request that is being handled; nil outside one.
+pub fn current_correlation() -> Uuid {
+    CORRELATION.try_with(|id| *id).unwrap_or_default()
+}
+
+/// The name that a client chose for its request, else a new one.
+pub fn correlation_of(headers: &HeaderMap) -> Uuid {
+    [REQUEST_ID, CORRELATION_ID]
+        .iter()
+        .filter_map(|name| headers.get(name)?.to_str().ok())
+        .find_map(|text| Uuid::try_parse(text.trim()).ok())
+        .unwrap_or_else(Uuid::now_v7)
+}
+
+/// The key of a request that is carried out once, however often it is sent.
+#[derive(Clone, Debug)]
+pub struct IdempotencyKey {
+    /// What the client calls it.
+    pub key: String,
+    /// The SHA-256 of the request.
+    pub request_hash: [u8; 32],
+    /// Whether it was recorded before, but its answer was not.
+    pub is_repeated: bool,
+}
+
+/// Who sent the request that is being handled.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    address: Option<String>,
+    user_agent: Option<String>,
+    /// The tags of which the record must have one.
+    pub if_match: Option<String>,
+    /// The key, if it has one.
+    pub idempotency: Option<IdempotencyKey>,
+}
+
+impl Caller {
+    /// The terms of a command that this request asks for.
+    pub fn request(&self, name: &'static str) -> CommandRequest {
+        CommandRequest {
+            name,
+            actor: NOBODY_IN_PARTICULAR.to_owned(),
+            command_id: Uuid::now_v7(),
+            correlation_id: current_correlation(),
+            causation_id: None,
+            source: "api".to_owned(),
+            client: self.address.clone(),
+            user_agent: self.user_agent.clone(),
+            if_match: None,
+            idempotency: self.idempotency.as_ref().map(|key| (key.key.clone(), key.request_hash)),
+        }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let text = |name: HeaderName| {
+            parts.headers.get(name).map(|value| {
+                // Neither the log nor a header of ours takes more than text.
+                String::from_utf8_lossy(value.as_bytes()).chars().take(500).collect()
+            })
+        };
+        let address = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        Ok(Self {
+            address: address.map(|ConnectInfo(address)| address.ip().to_string()),
+            user_agent: text(header::USER_AGENT),
+            if_match: parts
+                .headers
+                .get(header::IF_MATCH)
+                .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()),
+            idempotency: parts.extensions.get().cloned(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_may_name_its_request_by_a_uuid() {
+        let id = "0198c0de-0000-7000-8000-000000000001";
+        let check = |headers: &[(HeaderName, &str)], taken: bool| {
+            let headers =
+                headers.iter().map(|(name, text)| (name.clone(), text.parse().unwrap())).collect();
+            assert_eq!(correlation_of(&headers).to_string() == id, taken, "{headers:?}");
+        };
+        check(&[(REQUEST_ID, id)], true);
+        check(&[(CORRELATION_ID, id)], true);
+        check(&[(REQUEST_ID, "7"), (CORRELATION_ID, id)], true);
+        check(&[(REQUEST_ID, "7")], false);
+        check(&[], false);
+    }
+}

@@ -1,0 +1,81 @@
+//! The command line of `crm`.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::backend::{Backend, Store};
+use crate::commands;
+use crate::import;
+use crate::settings::Settings;
+
+/// Fundraising CRM of a placement team: LPs, GPs, funds, meetings and roadshows, every change an event.
+#[derive(Parser)]
+#[command(name = "crm", version, about, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the API on API_HOST:API_PORT until interrupted
+    Serve(commands::serve::Args),
+    /// Import a legacy SQLite database; run again, it appends only what differs
+    Import(import::Args),
+    /// Show the settings in force and where each comes from
+    Config,
+    /// Ask a running server whether it is ready; exits with 1 if not
+    Health,
+}
+
+/// Runs the command that the arguments name and tells how it went: 1 for a failure, 2 for settings or arguments that
+/// cannot be used.
+#[tokio::main]
+pub async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let (settings, warnings) = match Settings::load() {
+        Ok(loaded) => loaded,
+        Err(errors) => {
+            for error in errors {
+                eprintln!("crm: {error}");
+            }
+            return ExitCode::from(2);
+        }
+    };
+    commands::start_logging(&settings);
+    for warning in warnings {
+        eprintln!("crm: warning: {warning}");
+    }
+    let result = match cli.command {
+        Command::Serve(args) => commands::serve::run(&settings, &args).await,
+        Command::Import(args) => import(&settings, &args).await,
+        Command::Config => commands::config::run(&settings),
+        Command::Health => commands::health::run(&settings).await,
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("crm: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Imports, and leaves the read models up to date, so that a server started next is ready at once.
+async fn import(settings: &Settings, args: &import::Args) -> anyhow::Result<()> {
+    let store = Store::open(settings).await?;
+    let result = async {
+        import::run(args, &store.database.pool, &store.files, &store.data_dir).await?;
+        if args.dry_run {
+            return Ok(());
+        }
+        let backend = Backend::start(store.database.clone(), store.files.clone()).await?;
+        let settled = backend.settle().await;
+        backend.stop().await;
+        settled
+    }
+    .await;
+    store.close().await?;
+    result
+}

@@ -1,0 +1,133 @@
+//! `crm serve`: the API, until interrupted.
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::app::{App, Limits};
+use crate::backend::{Backend, Store};
+use crate::origins::Origins;
+use crate::settings::Settings;
+
+/// Options of `crm serve`.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Import the bundled demonstration data if the log is empty
+    #[arg(long)]
+    pub demo: bool,
+}
+
+/// The demonstration data: a legacy database of a made-up team.
+const DEMO: &[u8] = include_bytes!("../../../tests/fixtures/demo.db");
+
+/// Serves until SIGINT or SIGTERM, then finishes what it accepted.
+///
+/// # Errors
+/// When the address is taken, or there is no database to work on; the text says what to do.
+pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<()> {
+    // The address first: to be told that it is taken should not cost a start of the database.
+    let address = (settings.api_host.as_str(), settings.api_port);
+    let listener = TcpListener::bind(address).await.with_context(|| {
+        format!(
+            "cannot listen on {}:{}; is another crm running there? Set API_PORT to another port",
+            settings.api_host, settings.api_port
+        )
+    })?;
+    let store = Store::open(settings).await?;
+    let backend = Backend::start(store.database.clone(), store.files.clone()).await?;
+    let result = serve(settings, args, listener, &store, &backend).await;
+    backend.stop().await;
+    store.close().await?;
+    result
+}
+
+async fn serve(
+    settings: &Settings,
+    args: &Args,
+    listener: TcpListener,
+    store: &Store,
+    backend: &Backend,
+) -> anyhow::Result<()> {
+    if args.demo {
+        import_demo(store, backend).await?;
+    }
+    warn_of_unused(settings);
+    let app = App::new(
+        backend.log.clone(),
+        backend.reader.clone(),
+        store.files.clone(),
+        Limits { body: settings.body_limit, time: settings.request_timeout },
+        Origins::new(&settings.frontend_origins),
+        store.data_dir.clone(),
+    );
+    let address = listener.local_addr()?;
+    say(&format!("crm is ready: http://{address}  (API documentation: http://{address}/docs)"));
+    let tidy = tokio::spawn(forget_old_keys(backend.log.clone()));
+    let result = crate::server::serve(listener, app, interrupted()?).await;
+    tidy.abort();
+    say("crm has stopped; everything that was accepted is recorded");
+    Ok(result?)
+}
+
+/// Fills an empty log, so that a first look shows something.
+async fn import_demo(store: &Store, backend: &Backend) -> anyhow::Result<()> {
+    let filled: bool = sqlx::query_scalar("select exists (select 1 from events)")
+        .fetch_one(&store.database.pool)
+        .await?;
+    if filled {
+        return Ok(());
+    }
+    let folder = tempfile::tempdir().context("there is no room for the demonstration data")?;
+    let file = folder.path().join("demo.db");
+    std::fs::write(&file, DEMO).context("there is no room for the demonstration data")?;
+    let options = replay::ImportOptions::new(&file);
+    let report =
+        replay::import(&store.database.pool, &store.files, &store.data_dir, &options, |_| ()).await?;
+    backend.settle().await?;
+    say(&format!(
+        "The log was empty: imported the demonstration data, {} rows of a legacy database as {} events.\n\
+         To begin with your own data instead, stop crm and run `CRM_DATA_DIR=<another folder> crm import <file>`.",
+        report.rows, report.events
+    ));
+    Ok(())
+}
+
+/// A setting that does nothing yet must not look as if it did.
+fn warn_of_unused(settings: &Settings) {
+    if settings.s3_bucket.is_some() {
+        tracing::warn!("S3_BUCKET is not used by this release: files are kept in CRM_DATA_DIR");
+    }
+    if settings.qdrant_url.is_some() {
+        tracing::warn!("QDRANT_URL is not used by this release: there is no search by meaning yet");
+    }
+}
+
+/// Resolves when the process is asked to stop.
+fn interrupted() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        say("crm is stopping");
+    })
+}
+
+/// Idempotency keys are promised for a day; this keeps their table small.
+async fn forget_old_keys(log: projections::log::EventLog) {
+    let mut hourly = tokio::time::interval(std::time::Duration::from_secs(3600));
+    loop {
+        hourly.tick().await;
+        if let Err(error) = log.forget_old_keys().await {
+            tracing::warn!(%error, "old idempotency keys were not forgotten; the next hour tries again");
+        }
+    }
+}
+
+/// Speaks to the person at the terminal.
+#[allow(clippy::print_stdout, reason = "what the command says to its user")]
+fn say(text: &str) {
+    println!("{text}");
+}

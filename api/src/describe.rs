@@ -1,0 +1,232 @@
+//! One table for routes and their description: an endpoint gets into the router only together with its place in the
+//! OpenAPI document, so the two cannot differ.
+
+use axum::handler::Handler;
+use axum::routing::{MethodFilter, MethodRouter};
+use domain::Kind;
+use serde_json::{Value, json};
+use utoipa::openapi::path::{
+    HttpMethod, OperationBuilder, Parameter, ParameterBuilder, ParameterIn, PathItem, PathsBuilder,
+};
+use utoipa::openapi::request_body::RequestBodyBuilder;
+use utoipa::openapi::{
+    ArrayBuilder, ContentBuilder, ObjectBuilder, Ref, RefOr, Required, ResponseBuilder, Schema,
+    Type,
+};
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::app::App;
+use crate::schemas::{body_name, schema_name};
+
+/// What an endpoint answers, or takes as its body.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// A record.
+    Record(Kind),
+    /// Some of a record's attributes.
+    Attributes(Kind),
+    /// A list of records.
+    List(Kind),
+    /// Some other object, by an example.
+    Example(Value),
+}
+
+impl Content {
+    fn schema(&self) -> RefOr<Schema> {
+        match self {
+            Content::Record(kind) => Ref::from_schema_name(schema_name(*kind)).into(),
+            Content::Attributes(kind) => Ref::from_schema_name(body_name(*kind)).into(),
+            Content::List(kind) => {
+                ArrayBuilder::new().items(Ref::from_schema_name(schema_name(*kind))).build().into()
+            }
+            Content::Example(Value::Array(_)) => {
+                ArrayBuilder::new().items(ObjectBuilder::new().build()).build().into()
+            }
+            Content::Example(_) => ObjectBuilder::new().schema_type(Type::Object).build().into(),
+        }
+    }
+
+    fn build(&self) -> utoipa::openapi::Content {
+        let example = match self {
+            Content::Example(example) => Some(example.clone()),
+            Content::Record(_) | Content::Attributes(_) | Content::List(_) => None,
+        };
+        ContentBuilder::new().schema(Some(self.schema())).example(example).build()
+    }
+}
+
+/// A handler with its method and its description.
+pub struct Endpoint {
+    method: HttpMethod,
+    handler: MethodRouter<App>,
+    summary: &'static str,
+    answers: Content,
+    takes: Option<Content>,
+    parameters: Vec<Parameter>,
+}
+
+/// Answers GET.
+pub fn get<H: Handler<T, App>, T: 'static>(
+    summary: &'static str,
+    answers: Content,
+    handler: H,
+) -> Endpoint {
+    Endpoint::new(HttpMethod::Get, MethodFilter::GET, summary, answers, handler)
+}
+
+/// Answers POST.
+pub fn post<H: Handler<T, App>, T: 'static>(
+    summary: &'static str,
+    answers: Content,
+    handler: H,
+) -> Endpoint {
+    Endpoint::new(HttpMethod::Post, MethodFilter::POST, summary, answers, handler)
+}
+
+/// Answers PUT.
+pub fn put<H: Handler<T, App>, T: 'static>(
+    summary: &'static str,
+    answers: Content,
+    handler: H,
+) -> Endpoint {
+    Endpoint::new(HttpMethod::Put, MethodFilter::PUT, summary, answers, handler)
+}
+
+/// Answers DELETE.
+pub fn delete<H: Handler<T, App>, T: 'static>(
+    summary: &'static str,
+    answers: Content,
+    handler: H,
+) -> Endpoint {
+    Endpoint::new(HttpMethod::Delete, MethodFilter::DELETE, summary, answers, handler)
+}
+
+impl Endpoint {
+    fn new<H: Handler<T, App>, T: 'static>(
+        method: HttpMethod,
+        filter: MethodFilter,
+        summary: &'static str,
+        answers: Content,
+        handler: H,
+    ) -> Self {
+        let handler = axum::routing::on(filter, handler);
+        Self { method, handler, summary, answers, takes: None, parameters: Vec::new() }
+    }
+
+    /// The body that it takes.
+    pub fn takes(self, content: Content) -> Self {
+        Self { takes: Some(content), ..self }
+    }
+
+    /// A parameter in the query.
+    pub fn query(mut self, name: &str, required: bool, description: &str) -> Self {
+        let parameter = ParameterBuilder::new()
+            .name(name)
+            .parameter_in(ParameterIn::Query)
+            .required(if required { Required::True } else { Required::False })
+            .description(Some(description))
+            .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+            .build();
+        self.parameters.push(parameter);
+        self
+    }
+
+    fn operation(&self, tag: &str, path: &str) -> OperationBuilder {
+        let method = format!("{:?}", MethodName(&self.method)).to_lowercase();
+        let id = format!("{method}{}", path.replace(['/', '-'], "_").replace(['{', '}'], ""));
+        let ids = path_parameters(path).map(|name| {
+            ParameterBuilder::new()
+                .name(name)
+                .parameter_in(ParameterIn::Path)
+                .required(Required::True)
+                .schema(Some(path_schema(name)))
+                .build()
+        });
+        let body = self.takes.as_ref().map(|content| {
+            let content = content.build();
+            RequestBodyBuilder::new()
+                .content("application/json", content)
+                .required(Some(Required::True))
+                .build()
+        });
+        let mut operation = OperationBuilder::new()
+            .tag(tag)
+            .summary(Some(self.summary))
+            .operation_id(Some(id))
+            .parameters(Some(ids.chain(self.parameters.iter().cloned())))
+            .request_body(body)
+            .response("200", json_response("It worked.", &self.answers));
+        if path.contains('{') {
+            operation = operation.response("404", Ref::from_response_name("NotFound"));
+        }
+        if path.contains('{') || self.takes.is_some() {
+            operation = operation.response("422", Ref::from_response_name("Invalid"));
+        }
+        operation
+    }
+}
+
+/// `HttpMethod` has no text of its own.
+struct MethodName<'a>(&'a HttpMethod);
+
+impl std::fmt::Debug for MethodName<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self.0 {
+            HttpMethod::Get => "get",
+            HttpMethod::Post => "post",
+            HttpMethod::Put => "put",
+            HttpMethod::Delete => "delete",
+            _ => "other",
+        })
+    }
+}
+
+/// A response with a JSON body.
+pub fn json_response(description: &str, content: &Content) -> utoipa::openapi::Response {
+    ResponseBuilder::new()
+        .description(description)
+        .content("application/json", content.build())
+        .build()
+}
+
+fn path_parameters(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+}
+
+fn path_schema(name: &str) -> ObjectBuilder {
+    let schema = ObjectBuilder::new();
+    if name.ends_with("_id") {
+        schema.schema_type(Type::Integer).examples([json!(1)])
+    } else {
+        schema.schema_type(Type::String)
+    }
+}
+
+/// The routes of one group, each with its description.
+pub struct Routes {
+    tag: &'static str,
+    router: OpenApiRouter<App>,
+}
+
+impl Routes {
+    /// No routes yet, in the group of this name.
+    pub fn tagged(tag: &'static str) -> Self {
+        Self { tag, router: OpenApiRouter::new() }
+    }
+
+    /// Adds a path with its endpoints.
+    pub fn at<const N: usize>(mut self, path: &'static str, endpoints: [Endpoint; N]) -> Self {
+        for endpoint in endpoints {
+            let operation = endpoint.operation(self.tag, path);
+            let item = PathItem::new(endpoint.method, operation);
+            let paths = PathsBuilder::new().path(path, item).build();
+            self.router = self.router.routes((Vec::new(), paths, endpoint.handler));
+        }
+        self
+    }
+
+    /// The router with the document of its routes.
+    pub fn finish(self) -> OpenApiRouter<App> {
+        self.router
+    }
+}

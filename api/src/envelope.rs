@@ -1,0 +1,188 @@
+//! What happens to every request before its handler sees it, and to every answer after.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use bytes::{Bytes, BytesMut};
+use futures::FutureExt;
+use http_body_util::BodyExt;
+use serde_json::json;
+use tracing::{Instrument, Span};
+
+use crate::answers::{PATIENCE, READ_MODEL};
+use crate::app::App;
+use crate::body::{Parameters, parse_id};
+use crate::caller::{CORRELATION_ID, REQUEST_ID, correlated, correlation_of, current_correlation};
+use crate::once;
+use crate::problem::{Fault, Problem};
+
+/// Paths that monitors ask with HEAD. Elsewhere HEAD was never answered, and it stays so.
+const ANSWER_HEAD: &[&str] = &["/livez", "/readyz", "/health"];
+
+/// The outermost layer: it names the request, catches panics, and makes every answer readable for allowed pages.
+pub async fn envelope(State(app): State<App>, request: Request, next: Next) -> Response {
+    let correlation = correlation_of(request.headers());
+    let origin = request.headers().get(header::ORIGIN).cloned();
+    let path = request.uri().path();
+    let span = tracing::info_span!("request", method = %request.method(), path, %correlation);
+    let started = Instant::now();
+    let origins = app.origins.clone();
+    let work = async move {
+        match AssertUnwindSafe(admitted(app, request, next)).catch_unwind().await {
+            Ok(response) => response,
+            Err(panic) => Problem::Internal(said(panic.as_ref())).into_response(),
+        }
+    };
+    let mut response = correlated(correlation, work).instrument(span.clone()).await;
+    let headers = response.headers_mut();
+    origins.open(origin.as_ref(), headers);
+    if let Ok(value) = HeaderValue::from_str(&correlation.to_string()) {
+        headers.insert(REQUEST_ID, value.clone());
+        headers.insert(CORRELATION_ID, value);
+    }
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    let (status, elapsed) = (response.status().as_u16(), started.elapsed());
+    span.in_scope(|| tracing::debug!(status, ?elapsed, "answered"));
+    response
+}
+
+fn said(panic: &(dyn std::any::Any + Send)) -> anyhow::Error {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    anyhow::anyhow!("a handler panicked: {}", text.unwrap_or_default())
+}
+
+async fn admitted(app: App, request: Request, next: Next) -> Response {
+    if let Some(answer) = app.origins.preflight(&request) {
+        return answer;
+    }
+    if let Err(problem) = app.origins.admit(request.method(), request.headers()) {
+        return problem.into_response();
+    }
+    let answers_head = ANSWER_HEAD.contains(&request.uri().path());
+    let handled = tokio::time::timeout(app.limits.time, handled(app.clone(), request, next)).await;
+    match handled {
+        Ok(Ok(response)) if response.status() == StatusCode::METHOD_NOT_ALLOWED => {
+            method_not_allowed(&response, answers_head)
+        }
+        Ok(Ok(response)) => response,
+        Ok(Err(problem)) => problem.into_response(),
+        Err(_) => Problem::TimedOut.into_response(),
+    }
+}
+
+async fn handled(app: App, mut request: Request, next: Next) -> Result<Response, Problem> {
+    match *request.method() {
+        Method::HEAD if !ANSWER_HEAD.contains(&request.uri().path()) => {
+            // To the router HEAD is a GET. A method that no route has gets the 405 with the path's own list.
+            *request.method_mut() = Method::TRACE;
+            Ok(next.run(request).await)
+        }
+        Method::POST | Method::PUT | Method::DELETE => write(app, request, next).await,
+        _ => read(app, request, next).await,
+    }
+}
+
+/// Waits until the read models have what the client wants to see.
+async fn read(app: App, request: Request, next: Next) -> Result<Response, Problem> {
+    let Some(position) = wanted_position(&request)? else { return Ok(next.run(request).await) };
+    let is_there = app.reader.reached(position, PATIENCE).await;
+    let mut response = next.run(request).await;
+    if !is_there {
+        response.headers_mut().insert(READ_MODEL, HeaderValue::from_static("behind"));
+    }
+    Ok(response)
+}
+
+fn wanted_position(request: &Request) -> Result<Option<i64>, Problem> {
+    let parse = |text: &str, place: &'static str, name: &'static str| {
+        let invalid =
+            |fault: Fault| Problem::invalid(fault.at([place.into(), name.into()]).with_input(text));
+        parse_id(text).map(Some).map_err(invalid)
+    };
+    if let Some(value) = request.headers().get("x-min-position") {
+        let text = String::from_utf8_lossy(value.as_bytes());
+        return parse(&text, "header", "x-min-position");
+    }
+    match Parameters::of(request.uri()).get("min_position") {
+        Some(text) => parse(text, "query", "min_position"),
+        None => Ok(None),
+    }
+}
+
+/// Carries out a write. Once its body is here it runs to its end, even if the client hangs up or loses patience: what
+/// it records is then answered under its idempotency key.
+async fn write(app: App, request: Request, next: Next) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    let body = buffered(body, app.limits.body).await?;
+    let request = Request::from_parts(parts, Body::from(body.clone()));
+    let work = once::carry_out(app, request, body, next);
+    let work = correlated(current_correlation(), work).instrument(Span::current());
+    match tokio::spawn(work).await {
+        Ok(outcome) => outcome,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(error) => Err(Problem::Internal(error.into())),
+    }
+}
+
+/// The whole body. What exceeds the limit is read on for a while and thrown away: a client that is still sending when
+/// the connection closes would never see the answer that tells it why.
+async fn buffered(mut body: Body, limit: usize) -> Result<Bytes, Problem> {
+    const PATIENCE_FACTOR: usize = 4;
+    let (mut content, mut size) = (BytesMut::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Problem::Unreadable)?;
+        let Some(data) = frame.data_ref() else { continue };
+        size += data.len();
+        match size <= limit {
+            true => content.extend_from_slice(data),
+            false => content = BytesMut::new(),
+        }
+        if size > limit.saturating_mul(PATIENCE_FACTOR) {
+            break;
+        }
+    }
+    if size > limit { Err(Problem::TooLarge(limit)) } else { Ok(content.freeze()) }
+}
+
+/// The router's 405 with a body, and without the HEAD that the router adds to every GET.
+fn method_not_allowed(response: &Response, answers_head: bool) -> Response {
+    let allow = response.headers().get(header::ALLOW).and_then(|allow| allow.to_str().ok());
+    let methods: Vec<&str> = allow
+        .unwrap_or_default()
+        .split(',')
+        .map(str::trim)
+        .filter(|method| answers_head || *method != "HEAD")
+        .collect();
+    let body = axum::Json(json!({"detail": "Method Not Allowed"}));
+    (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, methods.join(", "))], body).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_body_is_taken_up_to_the_limit_and_not_beyond() {
+        let body = |size: usize| Body::from(vec![b'x'; size]);
+        assert_eq!(buffered(body(10), 10).await.unwrap().len(), 10);
+        assert!(matches!(buffered(body(11), 10).await, Err(Problem::TooLarge(10))));
+    }
+
+    #[test]
+    fn the_405_names_the_methods_of_the_path_without_head() {
+        let check = |answers_head: bool, expected: &str| {
+            let plain = ([(header::ALLOW, "GET,HEAD,POST")], "").into_response();
+            let answer = method_not_allowed(&plain, answers_head);
+            assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED);
+            assert_eq!(answer.headers()[header::ALLOW], expected);
+        };
+        check(false, "GET, POST");
+        check(true, "GET, HEAD, POST");
+    }
+}

@@ -1,0 +1,150 @@
+//! `crm import`: the command line of the import, its progress bar and its report.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use projections::files::Files;
+use replay::{ImportOptions, Notice, Progress, Report};
+use serde_json::Value;
+use sqlx::PgPool;
+
+/// Imports a legacy database. Run again on a newer copy of the file, it appends only what differs.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// The legacy database, usually crm.db; it is only read
+    pub file: PathBuf,
+    /// Tell what would happen, and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// The folder with the images of Notion notes, usually notion_images; they are copied into the data folder
+    #[arg(long, value_name = "DIR")]
+    pub images: Option<PathBuf>,
+    /// Print the progress as JSON lines; the last line is the report
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Imports the file, shows how far it is, and prints the report.
+///
+/// # Errors
+/// When the import fails or the report cannot be printed.
+pub async fn run(args: &Args, pool: &PgPool, files: &Files, data_dir: &Path) -> anyhow::Result<()> {
+    let options = ImportOptions {
+        dry_run: args.dry_run,
+        images: args.images.clone(),
+        ..ImportOptions::new(&args.file)
+    };
+    let report = if args.json {
+        replay::import(pool, files, data_dir, &options, print_json).await?
+    } else {
+        let bar = progress_bar();
+        let report = replay::import(pool, files, data_dir, &options, |now| advance(&bar, now)).await;
+        bar.finish_and_clear();
+        report?
+    };
+    let mut text = if args.json { serde_json::to_string(&report)? } else { describe(&report) };
+    text.push('\n');
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(())
+}
+
+fn print_json(progress: Progress) {
+    // Whoever reads the progress may have gone away; the import goes on.
+    if let Ok(line) = serde_json::to_string(&progress) {
+        let _ = writeln!(std::io::stdout(), "{line}");
+    }
+}
+
+/// A bar on a terminal, nothing elsewhere.
+fn progress_bar() -> ProgressBar {
+    const SHAPE: &str =
+        "{msg:12} {bar:32} {percent:>3}%  {human_pos} of {human_len} rows  {per_sec}  {eta} left";
+    let style = ProgressStyle::with_template(SHAPE).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(0).with_style(style)
+}
+
+fn advance(bar: &ProgressBar, now: Progress) {
+    bar.set_length(now.total);
+    bar.set_position(now.done);
+    bar.set_message(now.phase);
+}
+
+/// How many notices the text report shows.
+const SHOWN: usize = 200;
+
+/// The report for people.
+fn describe(report: &Report) -> String {
+    let mut text = String::new();
+    let (rows, events, seconds) = (report.rows, report.events, report.seconds);
+    let did = if report.dry_run { "would append" } else { "appended" };
+    // Writing to a String cannot fail.
+    let _ = writeln!(
+        text,
+        "{} file, {rows} rows: {did} {events} events in {seconds:.1} s",
+        report.generation
+    );
+    let _ = writeln!(
+        text,
+        "new {}, changed {}, deleted {}, unchanged {}, conflicts {}",
+        report.new, report.changed, report.deleted, report.unchanged, report.conflicts
+    );
+    if report.images > 0 {
+        let did = if report.dry_run { "to copy" } else { "copied" };
+        let _ = writeln!(text, "{} images {did}", report.images);
+    }
+    if !report.notices.is_empty() {
+        let _ = writeln!(text, "\nWorth a look ({}):", report.notices.len());
+    }
+    for notice in report.notices.iter().take(SHOWN) {
+        let _ = writeln!(text, "  {}", describe_notice(notice));
+    }
+    let left_out = report.notices.len().saturating_sub(SHOWN) as u64 + report.notices_left_out;
+    if left_out > 0 {
+        let _ = writeln!(text, "  … and {left_out} more; --json lists them");
+    }
+    text.trim_end().to_owned()
+}
+
+fn describe_notice(notice: &Notice) -> String {
+    let id = match &notice.id {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let column = notice.column.as_ref().map(|column| format!(" {column}")).unwrap_or_default();
+    let value = notice.value.as_ref().map(|value| format!(" ({value:?})")).unwrap_or_default();
+    format!("{} {id}{column}: {}{value}", notice.table, notice.reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_report_names_table_id_column_reason_and_value() {
+        let notice = Notice {
+            table: "lp".into(),
+            id: json!(21),
+            column: Some("aum_billions".into()),
+            reason: "text in a number column".into(),
+            value: Some("12,5".into()),
+        };
+        let report = Report {
+            rows: 2,
+            events: 3,
+            new: 2,
+            generation: "G4".into(),
+            notices: vec![notice],
+            ..Report::default()
+        };
+        assert_eq!(
+            describe(&report),
+            "G4 file, 2 rows: appended 3 events in 0.0 s\n\
+             new 2, changed 0, deleted 0, unchanged 0, conflicts 0\n\n\
+             Worth a look (1):\n  lp 21 aum_billions: text in a number column (\"12,5\")"
+        );
+    }
+}

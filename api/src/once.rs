@@ -1,0 +1,148 @@
+//! `Idempotency-Key`: a write that is sent again is not carried out again.
+//!
+//! The key goes into the log in the same transaction as the events of its command; the answer is stored right after. A
+//! repeated request gets that answer. If the server died in between, the command is asked for again and the log
+//! recognises the key.
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use domain::Kind;
+use http_body_util::BodyExt;
+use projections::log::{CommandError, KeyRecord};
+use sha2::{Digest, Sha256};
+
+use crate::answers::POSITION;
+use crate::app::App;
+use crate::caller::{IDEMPOTENCY_KEY, IdempotencyKey};
+use crate::problem::{Fault, Problem};
+
+/// Tells a stored answer from a fresh one.
+const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+/// The longest key.
+const KEY_LENGTH: usize = 255;
+
+/// Carries out a write with its body, unless its key says that this was done before.
+///
+/// # Errors
+/// [`Problem::Invalid`] for a key that cannot be used or belongs to another request.
+pub async fn carry_out(
+    app: App,
+    mut request: Request,
+    body: Bytes,
+    next: Next,
+) -> Result<Response, Problem> {
+    let Some(key) = key_of(request.headers())? else { return Ok(next.run(request).await) };
+    let request_hash = hash(&request, &body);
+    let _turn = app.turns.take(format!("idempotency key {key}")).await;
+    let is_repeated = match app.log.recorded_answer(&key).await.map_err(problem)? {
+        None => false,
+        Some(known) if known.request_hash[..] != request_hash => return Err(Problem::key_reused()),
+        Some(KeyRecord { answer: Some((status, body)), position, .. }) => {
+            return Ok(replayed(&app, status, body, position));
+        }
+        Some(_) => true,
+    };
+    let idempotency = IdempotencyKey { key: key.clone(), request_hash, is_repeated };
+    request.extensions_mut().insert(idempotency);
+    let response = next.run(request).await;
+    if !response.status().is_success() {
+        return Ok(response);
+    }
+    let (parts, body) = response.into_parts();
+    let body = body.collect().await.map_err(|error| Problem::Internal(error.into()))?.to_bytes();
+    if let Err(error) = app.log.record_answer(&key, parts.status.as_u16(), &body).await {
+        // The write itself is recorded with its key: a repetition will still not be carried out twice.
+        tracing::warn!(%error, "an answer could not be kept for its idempotency key");
+    }
+    Ok(Response::from_parts(parts, Body::from(body)))
+}
+
+fn problem(error: CommandError) -> Problem {
+    // No command was sent, so the record that it would have been about plays no part.
+    Problem::of_command(error, Kind::Lp.record(0))
+}
+
+fn key_of(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
+    let key = value.to_str().unwrap_or_default();
+    if key.is_empty() || key.len() > KEY_LENGTH {
+        return Err(Problem::invalid(Fault::new(
+            "idempotency_key",
+            ["header".into(), "idempotency-key".into()],
+            format!("A key has 1 to {KEY_LENGTH} printable ASCII characters"),
+        )));
+    }
+    Ok(Some(key.to_owned()))
+}
+
+fn hash(request: &Request, body: &[u8]) -> [u8; 32] {
+    let content_type = request.headers().get(header::CONTENT_TYPE);
+    let parts: [&[u8]; 5] = [
+        request.method().as_str().as_bytes(),
+        request.uri().path().as_bytes(),
+        request.uri().query().unwrap_or_default().as_bytes(),
+        content_type.map(HeaderValue::as_bytes).unwrap_or_default(),
+        body,
+    ];
+    let mut hasher = Sha256::new();
+    for part in parts {
+        // With the lengths, no two different requests have the same bytes.
+        hasher.update((part.len() as u64).to_be_bytes());
+        hasher.update(part);
+    }
+    hasher.finalize().into()
+}
+
+fn replayed(app: &App, status: u16, body: Vec<u8>, position: Option<i64>) -> Response {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
+    let position = position.unwrap_or_else(|| app.reader.position());
+    let headers = [
+        (REPLAYED, HeaderValue::from_static("true")),
+        (POSITION, HeaderValue::from(position)),
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+    ];
+    (status, headers, body).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_the_same_only_if_all_of_it_is() {
+        let request = |method: &str, uri: &str, content_type: &str| {
+            let builder = Request::builder().method(method).uri(uri);
+            builder.header("content-type", content_type).body(Body::empty()).unwrap()
+        };
+        let first = hash(&request("POST", "/lps?a=1", "application/json"), b"{}");
+        assert_eq!(first, hash(&request("POST", "/lps?a=1", "application/json"), b"{}"));
+        for (method, uri, content_type, body) in [
+            ("PUT", "/lps?a=1", "application/json", "{}"),
+            ("POST", "/lps?a=2", "application/json", "{}"),
+            ("POST", "/gps?a=1", "application/json", "{}"),
+            ("POST", "/lps?a=1", "text/plain", "{}"),
+            ("POST", "/lps?a=1", "application/json", "{ }"),
+        ] {
+            assert_ne!(first, hash(&request(method, uri, content_type), body.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn a_key_is_short_and_printable() {
+        let check = |key: &[u8], good: bool| {
+            let value = HeaderValue::from_bytes(key).unwrap();
+            let headers = HeaderMap::from_iter([(IDEMPOTENCY_KEY, value)]);
+            assert_eq!(key_of(&headers).is_ok(), good, "{key:?}");
+        };
+        check(b"0198c0de", true);
+        check(&[b'k'; 255], true);
+        check(&[b'k'; 256], false);
+        check(b"", false);
+        check(&[0xff], false);
+    }
+}

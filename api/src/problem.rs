@@ -1,0 +1,255 @@
+//! What a handler answers when it cannot do what was asked: always JSON with `detail`.
+
+use std::borrow::Cow;
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use domain::{Kind, RecordRef, Refusal};
+use projections::log::CommandError;
+use projections::read::ReadError;
+use serde_json::{Map, Value, json};
+
+/// What people call a kind of record.
+pub fn title(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Lp => "LP",
+        Kind::Gp => "GP",
+        Kind::Distributor => "Distributor",
+        Kind::Person => "Person",
+        Kind::Fund => "Fund",
+        Kind::Note => "Note",
+        Kind::Todo => "Todo",
+        Kind::Roadshow => "Roadshow",
+    }
+}
+
+/// One thing that is wrong with a request, as the legacy server's validation put it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fault {
+    kind: &'static str,
+    loc: Vec<Value>,
+    msg: Cow<'static, str>,
+    input: Value,
+    context: Option<Value>,
+}
+
+impl Fault {
+    /// A fault of this type at this place, such as `["body", "name"]`.
+    pub fn new(
+        kind: &'static str,
+        loc: impl IntoIterator<Item = Value>,
+        msg: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        let loc = loc.into_iter().collect();
+        Self { kind, loc, msg: msg.into(), input: Value::Null, context: None }
+    }
+
+    /// A fault of a field of the body.
+    pub fn field(name: &str, kind: &'static str, msg: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(kind, ["body".into(), name.into()], msg)
+    }
+
+    /// Something required is not there.
+    pub fn missing(loc: impl IntoIterator<Item = Value>) -> Self {
+        Self::new("missing", loc, "Field required")
+    }
+
+    /// With what was sent.
+    pub fn with_input(self, input: impl Into<Value>) -> Self {
+        Self { input: input.into(), ..self }
+    }
+
+    /// With details for programs.
+    pub fn with_context(self, context: Value) -> Self {
+        Self { context: Some(context), ..self }
+    }
+
+    /// The same fault at another place.
+    pub fn at(self, loc: impl IntoIterator<Item = Value>) -> Self {
+        Self { loc: loc.into_iter().collect(), ..self }
+    }
+
+    /// Which type of fault it is.
+    pub fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    fn render(&self) -> Value {
+        /// The types that the legacy server's validation knows; it sends a link to their explanation along.
+        const EXPLAINED: &[&str] = &[
+            "missing",
+            "int_parsing",
+            "int_type",
+            "int_from_float",
+            "list_type",
+            "model_attributes_type",
+            "dict_type",
+        ];
+        let mut fault = Map::new();
+        fault.insert("type".into(), self.kind.into());
+        fault.insert("loc".into(), Value::Array(self.loc.clone()));
+        fault.insert("msg".into(), self.msg.clone().into());
+        fault.insert("input".into(), self.input.clone());
+        if let Some(context) = &self.context {
+            fault.insert("ctx".into(), context.clone());
+        }
+        if EXPLAINED.contains(&self.kind) {
+            let url = format!("https://errors.pydantic.dev/2.5/v/{}", self.kind);
+            fault.insert("url".into(), url.into());
+        }
+        Value::Object(fault)
+    }
+}
+
+/// Why a request led to nothing, or to nothing good.
+#[derive(Debug)]
+pub enum Problem {
+    /// No route has this path.
+    NoSuchPath,
+    /// There is no such record.
+    NotFound(Kind),
+    /// The body cannot even be decoded.
+    Unreadable,
+    /// The request is not as it must be.
+    Invalid(Vec<Fault>),
+    /// The record is not as the request's `If-Match` has it.
+    Outdated,
+    /// Others changed the record at the same time, or it is in a state that does not allow this.
+    Conflict(Cow<'static, str>),
+    /// The request comes from a place that may not send it.
+    Forbidden(&'static str),
+    /// The body is larger than the limit, in bytes.
+    TooLarge(usize),
+    /// It took longer than it may.
+    TimedOut,
+    /// The database cannot be reached.
+    Unavailable(String),
+    /// A defect.
+    Internal(anyhow::Error),
+}
+
+impl Problem {
+    /// One fault.
+    pub fn invalid(fault: Fault) -> Self {
+        Problem::Invalid(vec![fault])
+    }
+
+    /// What became of a command on this record.
+    pub fn of_command(error: CommandError, record: RecordRef) -> Self {
+        match error {
+            CommandError::Refused(Refusal::NotRegistered) => Problem::NotFound(record.kind()),
+            CommandError::Refused(Refusal::FieldRequired { field }) => {
+                Problem::invalid(Fault::field(field, "missing", "Field required"))
+            }
+            CommandError::Refused(refusal @ Refusal::CannotLink { .. }) => {
+                Problem::invalid(Fault::new("link", ["body".into()], refusal.to_string()))
+            }
+            CommandError::Refused(refusal) => Problem::Conflict(refusal.to_string().into()),
+            CommandError::Conflict => Problem::Conflict(
+                "Someone else keeps changing this record; please try again".into(),
+            ),
+            CommandError::VersionMismatch { .. } => Problem::Outdated,
+            CommandError::KeyReused => Problem::key_reused(),
+            CommandError::Unavailable(reason) => Problem::Unavailable(reason),
+            CommandError::Internal(error) => Problem::Internal(error),
+        }
+    }
+
+    /// An idempotency key came back with another request.
+    pub fn key_reused() -> Self {
+        Problem::invalid(Fault::new(
+            "idempotency_key_reused",
+            ["header".into(), "idempotency-key".into()],
+            "This key was used for another request",
+        ))
+    }
+
+    fn status(&self) -> StatusCode {
+        match self {
+            Problem::NoSuchPath | Problem::NotFound(_) => StatusCode::NOT_FOUND,
+            Problem::Unreadable => StatusCode::BAD_REQUEST,
+            Problem::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Problem::Outdated => StatusCode::PRECONDITION_FAILED,
+            Problem::Conflict(_) => StatusCode::CONFLICT,
+            Problem::Forbidden(_) => StatusCode::FORBIDDEN,
+            Problem::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Problem::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+            Problem::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Problem::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    fn body(&self) -> Value {
+        let detail: Value = match self {
+            Problem::NoSuchPath => "Not Found".into(),
+            Problem::NotFound(kind) => format!("{} not found", title(*kind)).into(),
+            Problem::Unreadable => "There was an error parsing the body".into(),
+            Problem::Invalid(faults) => faults.iter().map(Fault::render).collect(),
+            Problem::Outdated => "The record has changed since you read it".into(),
+            Problem::Conflict(reason) => reason.to_string().into(),
+            Problem::Forbidden(reason) => (*reason).into(),
+            Problem::TooLarge(limit) => format!("The body is larger than {limit} bytes").into(),
+            Problem::TimedOut => "The request took too long".into(),
+            // The reason is for the log: it may name hosts and users.
+            Problem::Unavailable(_) => "The database is not available; please try again".into(),
+            Problem::Internal(error) => {
+                let correlation = crate::caller::current_correlation();
+                tracing::error!(%correlation, error = format!("{error:#}"), "request failed");
+                return json!({"detail": "Internal Server Error", "correlation_id": correlation});
+            }
+        };
+        json!({ "detail": detail })
+    }
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Unavailable(reason) => Problem::Unavailable(reason),
+            ReadError::Internal(error) => Problem::Internal(error),
+        }
+    }
+}
+
+impl From<anyhow::Error> for Problem {
+    fn from(error: anyhow::Error) -> Self {
+        Problem::Internal(error)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = (self.status(), Json(self.body())).into_response();
+        if let Problem::Unavailable(reason) = &self {
+            tracing::warn!(%reason, "the database is not available");
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_says_what_is_wrong_in_the_words_of_the_contract() {
+        let check = |problem: Problem, status: u16, body: Value| {
+            assert_eq!(problem.status(), status, "{body}");
+            assert_eq!(problem.body(), body);
+        };
+        check(Problem::NoSuchPath, 404, json!({"detail": "Not Found"}));
+        check(Problem::NotFound(Kind::Lp), 404, json!({"detail": "LP not found"}));
+        let missing = Fault::missing(["query".into(), "interest".into()]);
+        check(
+            Problem::invalid(missing),
+            422,
+            json!({"detail": [{"type": "missing", "loc": ["query", "interest"], "msg": "Field required",
+                "input": null, "url": "https://errors.pydantic.dev/2.5/v/missing"}]}),
+        );
+        let refused = CommandError::Refused(Refusal::NotRegistered);
+        let problem = Problem::of_command(refused, Kind::Todo.record(1));
+        check(problem, 404, json!({"detail": "Todo not found"}));
+    }
+}

@@ -1,0 +1,150 @@
+//! The HTTP API, one file per resource. Handlers are verbs.
+
+mod distributors;
+mod funds;
+mod gps;
+mod health;
+mod images;
+mod lps;
+mod notes;
+mod people;
+mod roadshows;
+mod todos;
+
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::app::App;
+use crate::schemas;
+
+/// All routes, with the document that describes them.
+pub fn all() -> OpenApiRouter<App> {
+    [
+        lps::routes(),
+        gps::routes(),
+        distributors::routes(),
+        people::routes(),
+        funds::routes(),
+        notes::routes(),
+        todos::routes(),
+        roadshows::routes(),
+        health::routes(),
+        images::routes(),
+    ]
+    .into_iter()
+    .fold(OpenApiRouter::with_openapi(schemas::document()), |all, group| all.merge(group.finish()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every endpoint: the first of each line is the path. What the document has and this list has not, or the other
+    /// way round, is a change of the contract.
+    const ENDPOINTS: &str = "\
+/distributors get post
+/distributors/search get
+/distributors/{distributor_id} get put delete
+/distributors/{distributor_id}/notes get
+/distributors/{distributor_id}/people get
+/funds get post
+/funds/search get
+/funds/{fund_id} get put delete
+/funds/{fund_id}/lps/{lp_id}/interest put
+/funds/{fund_id}/notes get
+/funds/{fund_id}/sales-funnel get
+/gps get post
+/gps/search get
+/gps/{gp_id} get put delete
+/gps/{gp_id}/lps get
+/gps/{gp_id}/lps/{lp_id} post delete
+/gps/{gp_id}/notes get
+/gps/{gp_id}/people get
+/gps/{gp_id}/tasks get
+/health get
+/images/{file} get
+/livez get
+/lps get post
+/lps/search get
+/lps/{lp_id} get put delete
+/lps/{lp_id}/gps get
+/lps/{lp_id}/notes get
+/lps/{lp_id}/people get
+/lps/{lp_id}/tasks get
+/notes get post
+/notes/{note_id} get put delete
+/notes/{note_id}/distributors get
+/notes/{note_id}/distributors/{distributor_id} post delete
+/notes/{note_id}/funds get
+/notes/{note_id}/funds/{fund_id} post delete
+/notes/{note_id}/gps get
+/notes/{note_id}/gps/{gp_id} post delete
+/notes/{note_id}/lps get
+/notes/{note_id}/lps/{lp_id} post delete
+/notes/{note_id}/participants get
+/notes/{note_id}/participants/{person_id} post delete
+/notes/{note_id}/relationships post
+/notes/{note_id}/roadshows get
+/notes/{note_id}/roadshows/{roadshow_id} post delete
+/people get post
+/people/search get
+/people/{person_id} get put delete
+/people/{person_id}/distributors get
+/people/{person_id}/distributors/{distributor_id} post delete
+/people/{person_id}/gps get
+/people/{person_id}/gps/{gp_id} post delete
+/people/{person_id}/lps get
+/people/{person_id}/lps/{lp_id} post delete
+/readyz get
+/roadshows get post
+/roadshows/{roadshow_id} get put delete
+/roadshows/{roadshow_id}/lp-status get
+/roadshows/{roadshow_id}/lps/{lp_id}/status put
+/roadshows/{roadshow_id}/notes get
+/todos get post
+/todos/{todo_id} get put delete
+/todos/{todo_id}/funds get
+/todos/{todo_id}/gps get
+/todos/{todo_id}/lps get
+/todos/{todo_id}/notes get
+/todos/{todo_id}/people get
+/todos/{todo_id}/relationships post
+/todos/{todo_id}/roadshows get";
+
+    #[tokio::test]
+    async fn router_and_document_have_exactly_the_endpoints_of_the_contract() {
+        let (_, document) = all().split_for_parts();
+        let document = serde_json::to_value(document).unwrap();
+        let mut endpoints: Vec<String> = document["paths"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(|(path, item)| {
+                let methods = ["get", "post", "put", "delete"];
+                let methods = methods.into_iter().filter(|method| item.get(method).is_some());
+                format!("{path} {}", methods.collect::<Vec<_>>().join(" "))
+            })
+            .collect();
+        endpoints.sort();
+        assert_eq!(endpoints.join("\n"), ENDPOINTS);
+    }
+
+    #[test]
+    fn every_operation_is_described_and_every_reference_leads_somewhere() {
+        let (_, document) = all().split_for_parts();
+        let document = serde_json::to_value(document).unwrap();
+        let mut ids = std::collections::BTreeSet::new();
+        for (path, item) in document["paths"].as_object().unwrap() {
+            for operation in item.as_object().unwrap().values() {
+                assert!(!operation["summary"].as_str().unwrap_or_default().is_empty(), "{path}");
+                assert!(ids.insert(operation["operationId"].to_string()), "{path}");
+                let named = operation["parameters"].as_array().map_or(0, Vec::len);
+                assert!(named >= path.matches('{').count(), "{path}");
+            }
+        }
+        let text = document.to_string();
+        for reference in text.split("\"$ref\":\"#").skip(1) {
+            let pointer = reference.split('"').next().unwrap();
+            assert!(document.pointer(pointer).is_some(), "{pointer}");
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! `/roadshows`: trips on which a fund's GP meets LPs, and how each LP stands to them.
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use domain::lp::Lp;
+use domain::roadshow::{LpStatus, Roadshow, RoadshowCommand, RoadshowRecord};
+use domain::{Document, FundId, Kind, LpId, Moment, RoadshowId, Verbatim};
+use projections::read::{Query, StoredRecord};
+use serde_json::json;
+
+use crate::answers::answer;
+use crate::app::App;
+use crate::body::{Body, Ids, Parameters, Shape};
+use crate::caller::Caller;
+use crate::describe::{Content, Routes, delete, get, post, put};
+use crate::form::{Form, Occasion};
+use crate::problem::Problem;
+use crate::resource::{archive, list, notes, record_of, show};
+use crate::writes::{self, attribute, check_exist, current, execute};
+
+/// The routes of roadshows.
+pub fn routes() -> Routes {
+    let deleted = Content::Example(json!({"status": "deleted"}));
+    let statuses = json!([{"roadshow_id": 1, "lp_id": 1, "lp_name": "Profuturo", "status": "confirmed",
+        "last_contact_date": "2025-01-31T15:04:05", "latest_note_id": 1, "aum_billions": 12.5,
+        "location": "Mexico City", "priority": "1", "advisor": null, "type_of_group": "Afore",
+        "investment_low": 10.0, "investment_high": 50.0}]);
+    let status = json!({"roadshow_id": 1, "lp_id": 1, "status": "confirmed",
+        "last_contact_date": "2025-01-31T15:04:05", "latest_note_id": 1});
+    Routes::tagged("Roadshows")
+        .at(
+            "/roadshows",
+            [
+                get("All roadshows, by id", Content::List(Kind::Roadshow), list::<Roadshow>),
+                post("Registers a roadshow", Content::Record(Kind::Roadshow), register)
+                    .takes(Content::Attributes(Kind::Roadshow)),
+            ],
+        )
+        .at(
+            "/roadshows/{roadshow_id}",
+            [
+                get("One roadshow", Content::Record(Kind::Roadshow), show::<Roadshow>),
+                put(
+                    "Changes a roadshow; its arrival becomes its fund's roadshow date",
+                    Content::Record(Kind::Roadshow),
+                    revise,
+                )
+                .takes(Content::Attributes(Kind::Roadshow)),
+                delete("Removes a roadshow from use", deleted, archive::<Roadshow>),
+            ],
+        )
+        .at(
+            "/roadshows/{roadshow_id}/notes",
+            [get("The notes about it, newest first", Content::List(Kind::Note), notes::<Roadshow>)],
+        )
+        .at(
+            "/roadshows/{roadshow_id}/lp-status",
+            [get("How every LP stands to it", Content::Example(statuses), lp_status)],
+        )
+        .at(
+            "/roadshows/{roadshow_id}/lps/{lp_id}/status",
+            [put("Records how an LP stands to it", Content::Example(status), record_status).query(
+                "status",
+                true,
+                "confirmed, interested, offered, declined or inactive",
+            )],
+        )
+}
+
+async fn register(State(app): State<App>, caller: Caller, body: Body) -> Result<Response, Problem> {
+    let members = body.into_members(Shape::Dict)?;
+    let mut form = Form::read::<RoadshowRecord>(&members, Occasion::Register)?;
+    store_flight_images(&app, &mut form).await?;
+    let command = RoadshowCommand::Register {
+        name: form.require("name")?,
+        fund_id: form.require("fund_id")?,
+        details: form.changes()?,
+        legacy: Verbatim::default(),
+    };
+    writes::register::<Roadshow>(&app, &caller, command, &form).await
+}
+
+async fn revise(
+    State(app): State<App>,
+    Ids([id]): Ids<1>,
+    caller: Caller,
+    body: Body,
+) -> Result<Response, Problem> {
+    let members = body.into_members(Shape::Dict)?;
+    let mut form = Form::read::<RoadshowRecord>(&members, Occasion::Revise)?;
+    let (row, version) = current(&app, &caller, record_of::<Roadshow>(id)).await?;
+    store_flight_images(&app, &mut form).await?;
+    let fund_id: Option<FundId> = form.get("fund_id")?;
+    let command = RoadshowCommand::Revise {
+        name: form.get("name")?,
+        fund_id,
+        changes: form.changes()?,
+        fund_date: fund_date(&app, &row, fund_id).await?,
+    };
+    let written = execute::<Roadshow>(&app, &caller, id, "Revise", command, version).await?;
+    written.row::<Roadshow>(&app, &form).await
+}
+
+/// Pasted images are megabytes of text: they go into a file, and the event names it.
+async fn store_flight_images(app: &App, form: &mut Form) -> Result<(), Problem> {
+    let Some(images) = form.text("flight_images") else { return Ok(()) };
+    if images.len() > Document::INLINE_LIMIT {
+        let stored = app.files.put(images.as_bytes(), "application/json").await?;
+        let stored = serde_json::to_value(stored).map_err(anyhow::Error::from)?;
+        form.set("flight_images", stored);
+    }
+    Ok(())
+}
+
+/// The roadshow date that readers see at the fund which the roadshow is for after the change.
+async fn fund_date(
+    app: &App,
+    row: &StoredRecord,
+    new: Option<FundId>,
+) -> Result<Option<Moment>, Problem> {
+    let fund = match new {
+        Some(fund) => Some(fund),
+        None => attribute(row, "fund_id")?,
+    };
+    let Some(fund) = fund else { return Ok(None) };
+    match app.reader.record(fund.into()).await? {
+        Some(fund) => attribute(&fund, "roadshow_date"),
+        None => Ok(None),
+    }
+}
+
+/// Unlike the funnel of a fund, it needs a roadshow that exists.
+async fn lp_status(
+    State(app): State<App>,
+    Ids([id]): Ids<1>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    check_exist(&app, &[record_of::<Roadshow>(id)]).await?;
+    answer(&app, &headers, Query::LpStatus(RoadshowId(id))).await
+}
+
+/// Its body, if there is one, never counted.
+async fn record_status(
+    State(app): State<App>,
+    Ids([roadshow, lp]): Ids<2>,
+    parameters: Parameters,
+    caller: Caller,
+) -> Result<Response, Problem> {
+    let status = parameters.required("status")?;
+    check_exist(&app, &[record_of::<Roadshow>(roadshow), record_of::<Lp>(lp)]).await?;
+    let command = RoadshowCommand::RecordStatus {
+        lp: LpId(lp),
+        status: LpStatus::from(status.as_str()),
+        remembered: None,
+    };
+    let written =
+        execute::<Roadshow>(&app, &caller, roadshow, "RecordStatus", command, None).await?;
+    let standing = app.reader.lp_status(RoadshowId(roadshow), LpId(lp)).await?;
+    Ok(written.answer(standing.unwrap_or_else(|| {
+        json!({"roadshow_id": roadshow, "lp_id": lp, "status": status,
+            "last_contact_date": null, "latest_note_id": null})
+    })))
+}

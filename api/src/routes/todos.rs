@@ -1,0 +1,223 @@
+//! `/todos`: what is to be done, once or again and again.
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use chrono::Utc;
+use domain::fund::Fund;
+use domain::gp::Gp;
+use domain::lp::Lp;
+use domain::note::Note;
+use domain::person::Person;
+use domain::roadshow::Roadshow;
+use domain::todo::{Todo, TodoCommand, TodoRecord, TodoStatus};
+use domain::{Kind, Moment, TodoId, Verbatim};
+use projections::read::{Query, StoredRecord, TodoFilter};
+use serde_json::json;
+
+use crate::answers::answer;
+use crate::app::App;
+use crate::body::{Body, Ids, Members, Parameters, Shape};
+use crate::caller::Caller;
+use crate::describe::{Content, Routes, delete, get, post, put};
+use crate::form::{Form, Occasion};
+use crate::json::Json;
+use crate::links::wanted;
+use crate::problem::Problem;
+use crate::resource::{linked, record_of, remove_from_use, show};
+use crate::writes::{self, attribute, check_exist, current, execute};
+
+/// The routes of todos.
+pub fn routes() -> Routes {
+    let deleted = Content::Example(json!({"success": true, "message": "Todo deleted"}));
+    let links = json!({"lp_ids": [1], "gp_ids": [], "person_ids": [], "fund_ids": [1],
+        "roadshow_ids": [], "note_ids": []});
+    Routes::tagged("Todos")
+        .at(
+            "/todos",
+            [
+                get(
+                    "All todos that pass the filters, by due date",
+                    Content::List(Kind::Todo),
+                    list,
+                )
+                .query("status", false, "Exactly this status")
+                .query("priority", false, "Exactly this priority")
+                .query("tag", false, "Part of the tags")
+                .query("due_before", false, "Due before this date")
+                .query("due_after", false, "Due on this date or after it"),
+                post("Registers a todo", Content::Record(Kind::Todo), register)
+                    .takes(Content::Attributes(Kind::Todo)),
+            ],
+        )
+        .at(
+            "/todos/{todo_id}",
+            [
+                get("One todo", Content::Record(Kind::Todo), show::<Todo>),
+                put("Changes or completes a todo", Content::Record(Kind::Todo), revise)
+                    .takes(Content::Attributes(Kind::Todo)),
+                delete("Removes a todo from use", deleted, archive),
+            ],
+        )
+        .at(
+            "/todos/{todo_id}/relationships",
+            [post(
+                "Replaces all links",
+                Content::Example(json!({"success": true, "todo_id": 1})),
+                relate,
+            )
+            .takes(Content::Example(links))],
+        )
+        .at("/todos/{todo_id}/lps", [get("Its LPs", Content::List(Kind::Lp), linked::<Todo, Lp>)])
+        .at("/todos/{todo_id}/gps", [get("Its GPs", Content::List(Kind::Gp), linked::<Todo, Gp>)])
+        .at(
+            "/todos/{todo_id}/people",
+            [get("Its people", Content::List(Kind::Person), linked::<Todo, Person>)],
+        )
+        .at(
+            "/todos/{todo_id}/funds",
+            [get("Its funds", Content::List(Kind::Fund), linked::<Todo, Fund>)],
+        )
+        .at(
+            "/todos/{todo_id}/roadshows",
+            [get("Its roadshows", Content::List(Kind::Roadshow), linked::<Todo, Roadshow>)],
+        )
+        .at(
+            "/todos/{todo_id}/notes",
+            [get("Its notes", Content::List(Kind::Note), linked::<Todo, Note>)],
+        )
+}
+
+async fn list(
+    State(app): State<App>,
+    parameters: Parameters,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    // An empty parameter is no filter.
+    let filter =
+        |name: &str| parameters.get(name).filter(|text| !text.is_empty()).map(str::to_owned);
+    let filter = TodoFilter {
+        status: filter("status"),
+        priority: filter("priority"),
+        tag: filter("tag"),
+        due_before: filter("due_before"),
+        due_after: filter("due_after"),
+    };
+    answer(&app, &headers, Query::Todos(filter)).await
+}
+
+async fn register(State(app): State<App>, caller: Caller, body: Body) -> Result<Response, Problem> {
+    let members = titled(body.into_members(Shape::Model)?);
+    let form = Form::read::<TodoRecord>(&members, Occasion::Register)?;
+    let command = TodoCommand::Register {
+        title: form.require("title")?,
+        status: form.require("status")?,
+        details: form.changes()?,
+        legacy: Verbatim::default(),
+    };
+    writes::register::<Todo>(&app, &caller, command, &form).await
+}
+
+/// The meeting screen sends action items with a description only: its first line is the title.
+fn titled(mut members: Members) -> Members {
+    let has_title = members.iter().any(|(name, value)| name == "title" && *value != Json::Null);
+    let description = members.iter().find_map(|(name, value)| match value {
+        Json::Text(text) if name == "description" => Some(text.trim()),
+        _ => None,
+    });
+    if let (false, Some(line)) = (has_title, description.and_then(|text| text.lines().next())) {
+        let title = Json::Text(line.trim_end().to_owned());
+        members.retain(|(name, _)| name != "title");
+        members.push(("title".to_owned(), title));
+    }
+    members
+}
+
+async fn revise(
+    State(app): State<App>,
+    Ids([id]): Ids<1>,
+    caller: Caller,
+    body: Body,
+) -> Result<Response, Problem> {
+    let members = body.into_members(Shape::Model)?;
+    let form = Form::read::<TodoRecord>(&members, Occasion::Revise)?;
+    let (row, version) = current(&app, &caller, record_of::<Todo>(id)).await?;
+    let status: Option<TodoStatus> = form.get("status")?;
+    let (name, command) = match status {
+        Some(TodoStatus::Completed) => ("Complete", complete(&app, &row, &form).await?),
+        status => {
+            let (title, changes) = (form.get("title")?, form.changes()?);
+            ("Revise", TodoCommand::Revise { title, status, changes })
+        }
+    };
+    execute::<Todo>(&app, &caller, id, name, command, version).await?.row::<Todo>(&app, &form).await
+}
+
+async fn complete(app: &App, row: &StoredRecord, form: &Form) -> Result<TodoCommand, Problem> {
+    let pattern: Option<String> = attribute(row, "recurrence_pattern")?;
+    let next = match pattern {
+        Some(_) => writes::fresh_id(app, Kind::Todo).await?,
+        // A todo without a pattern is followed by none, so this is not used.
+        None => 0,
+    };
+    Ok(TodoCommand::Complete {
+        title: form.get("title")?,
+        changes: form.changes()?,
+        at: Moment::from(Utc::now().naive_utc()),
+        next: TodoId(next),
+    })
+}
+
+async fn archive(
+    State(app): State<App>,
+    Ids([id]): Ids<1>,
+    caller: Caller,
+) -> Result<Response, Problem> {
+    let written = remove_from_use::<Todo>(&app, &caller, id).await?;
+    Ok(written.answer(json!({"success": true, "message": "Todo deleted"})))
+}
+
+/// Every list counts; one that is absent means none.
+async fn relate(
+    State(app): State<App>,
+    Ids([id]): Ids<1>,
+    caller: Caller,
+    body: Body,
+) -> Result<Response, Problem> {
+    const LISTS: [(&str, Kind); 6] = [
+        ("lp_ids", Kind::Lp),
+        ("gp_ids", Kind::Gp),
+        ("person_ids", Kind::Person),
+        ("fund_ids", Kind::Fund),
+        ("roadshow_ids", Kind::Roadshow),
+        ("note_ids", Kind::Note),
+    ];
+    let lists = body.into_lists(LISTS.map(|(name, _)| name))?;
+    check_exist(&app, &[record_of::<Todo>(id)]).await?;
+    let all = LISTS.into_iter().zip(lists);
+    let all = all.map(|((name, kind), ids)| (name, kind, Some(ids.unwrap_or_default())));
+    let wanted = wanted(&app, all).await?;
+    let command = TodoCommand::Relink { kinds: wanted.kinds, to: wanted.to };
+    let written = execute::<Todo>(&app, &caller, id, "Relink", command, None).await?;
+    Ok(written.answer(json!({"success": true, "todo_id": id})))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_line_of_a_description_stands_in_for_a_title() {
+        let check = |body: &str, expected: Option<&str>| {
+            let members = titled(crate::json::parse(body).unwrap().into_members().unwrap());
+            let title =
+                members.into_iter().find(|(name, _)| name == "title").map(|(_, value)| value);
+            assert_eq!(title, expected.map(|text| Json::Text(text.into())), "{body}");
+        };
+        check(r#"{"description": "Call Ana\nabout fees", "note_id": 1}"#, Some("Call Ana"));
+        check(r#"{"description": "\n Call Ana \r\nabout fees", "title": null}"#, Some("Call Ana"));
+        check(r#"{"description": "x", "title": ""}"#, Some(""));
+        check(r#"{"description": "  "}"#, None);
+        check(r#"{"description": 5}"#, None);
+    }
+}

@@ -1,0 +1,123 @@
+//! The server: all routes in one router, and how it starts and stops.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware;
+use axum::response::{IntoResponse, Response};
+use tokio::net::TcpListener;
+use utoipa_swagger_ui::SwaggerUi;
+
+use crate::app::App;
+use crate::envelope::envelope;
+use crate::problem::Problem;
+use crate::routes;
+
+/// How long requests that were accepted may take when the server stops.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// The whole HTTP API, with its document at `/openapi.json` and a page to read it at `/docs`.
+pub fn router(app: App) -> Router {
+    let (routes, document) = routes::all().split_for_parts();
+    let paths: Arc<[String]> = document.paths.paths.keys().cloned().collect();
+    let pages: Router<App> = SwaggerUi::new("/docs").url("/openapi.json", document).into();
+    let routes = routes
+        .merge(pages)
+        .fallback(move |request: Request| std::future::ready(not_found(&paths, &request)))
+        .with_state(app.clone());
+    // The envelope lies around the router, not around its routes: it must see a request before a route is chosen.
+    Router::new().fallback_service(routes).layer(middleware::from_fn_with_state(app, envelope))
+}
+
+/// Serves until `shutdown`, then finishes what was accepted, within [`GRACE`].
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(
+    listener: TcpListener,
+    mut app: App,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    app.origins = app.origins.local_only(listener.local_addr()?.ip().is_loopback());
+    let service = router(app).into_make_service_with_connect_info::<SocketAddr>();
+    let (stop, stopping) = tokio::sync::oneshot::channel();
+    let server = axum::serve(listener, service).with_graceful_shutdown(async move {
+        shutdown.await;
+        // Nobody listens only if the server is gone already.
+        let _ = stop.send(());
+    });
+    let too_long = async {
+        if stopping.await.is_ok() {
+            tokio::time::sleep(GRACE).await;
+        } else {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        outcome = server.into_future() => outcome,
+        () = too_long => {
+            tracing::warn!("some requests took too long and were cut off");
+            Ok(())
+        }
+    }
+}
+
+/// Nothing is there; but with a trailing slash too many, the client is sent on.
+fn not_found(paths: &[String], request: &Request) -> Response {
+    let path = request.uri().path();
+    let stripped = path.trim_end_matches('/');
+    if path != stripped && paths.iter().any(|template| fits(template, stripped)) {
+        if let Ok(location) = HeaderValue::from_str(&absolute(request, stripped)) {
+            return (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, location)])
+                .into_response();
+        }
+    }
+    Problem::NoSuchPath.into_response()
+}
+
+fn fits(template: &str, path: &str) -> bool {
+    let mut parts = path.split('/');
+    template.split('/').all(|expected| {
+        let is_parameter = expected.starts_with('{');
+        parts.next().is_some_and(|part| expected == part || (is_parameter && !part.is_empty()))
+    }) && parts.next().is_none()
+}
+
+fn absolute(request: &Request, path: &str) -> String {
+    let header =
+        |name| request.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+    let scheme = if header("x-forwarded-proto") == Some("https") { "https" } else { "http" };
+    match header("host") {
+        Some(host) => format!("{scheme}://{host}{path}{query}"),
+        None => format!("{path}{query}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+
+    use super::*;
+
+    #[test]
+    fn a_trailing_slash_is_sent_on_if_the_path_exists_without_it() {
+        let paths = ["/lps".to_owned(), "/lps/{lp_id}/notes".to_owned()];
+        let check = |uri: &str, expected: Option<&str>| {
+            let request = Request::builder().uri(uri).header("host", "localhost:8000");
+            let answer = not_found(&paths, &request.body(Body::empty()).unwrap());
+            let location = answer.headers().get("location").map(|text| text.to_str().unwrap());
+            assert_eq!(location, expected, "{uri}");
+        };
+        check("/lps/", Some("http://localhost:8000/lps"));
+        check("/lps/?q=a", Some("http://localhost:8000/lps?q=a"));
+        check("/lps/7/notes/", Some("http://localhost:8000/lps/7/notes"));
+        check("/lps//notes/", None);
+        check("/nothing/", None);
+        check("/", None);
+    }
+}

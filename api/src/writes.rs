@@ -1,0 +1,248 @@
+//! From a command to the answer that shows what it did.
+
+use axum::Json;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use domain::{Field, Kind, Record, RecordRef};
+use projections::log::{Executable, Receipt};
+use projections::read::StoredRecord;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use tokio::sync::OwnedMutexGuard;
+
+use crate::answers::{Comparison, PATIENCE, POSITION, READ_MODEL, names_tag, record_etag};
+use crate::app::App;
+use crate::caller::Caller;
+use crate::form::Form;
+use crate::problem::{Fault, Problem};
+
+/// An aggregate that has routes.
+pub trait Resource: Executable<Command: Clone + Send> {
+    /// Its record on the wire.
+    type Record: Record;
+
+    /// The command that removes it from use.
+    fn archive() -> Self::Command;
+}
+
+macro_rules! resources {
+    ($($module:ident::$Aggregate:ident / $Record:ident / $Command:ident),* $(,)?) => {
+        $(impl Resource for domain::$module::$Aggregate {
+            type Record = domain::$module::$Record;
+            fn archive() -> Self::Command {
+                domain::$module::$Command::Archive
+            }
+        })*
+    };
+}
+
+resources! {
+    lp::Lp / LpRecord / LpCommand,
+    gp::Gp / GpRecord / GpCommand,
+    distributor::Distributor / DistributorRecord / DistributorCommand,
+    person::Person / PersonRecord / PersonCommand,
+    fund::Fund / FundRecord / FundCommand,
+    note::Note / NoteRecord / NoteCommand,
+    todo::Todo / TodoRecord / TodoCommand,
+    roadshow::Roadshow / RoadshowRecord / RoadshowCommand,
+}
+
+/// Which kind of record an aggregate is.
+pub fn kind_of<A: Resource>() -> Kind {
+    <A::Record as Record>::KIND
+}
+
+/// A command that has been carried out and, unless it says so, can be seen.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// What it was about.
+    pub record: RecordRef,
+    /// Whether it recorded anything.
+    pub changed: bool,
+    position: i64,
+    is_behind: bool,
+}
+
+/// Carries out a command and waits until readers see it. With `version`, only if the record has that version.
+///
+/// # Errors
+/// Whatever keeps the command from being carried out.
+pub async fn execute<A: Resource>(
+    app: &App,
+    caller: &Caller,
+    id: i64,
+    name: &'static str,
+    command: A::Command,
+    version: Option<i64>,
+) -> Result<Written, Problem> {
+    let request = projections::log::CommandRequest { if_match: version, ..caller.request(name) };
+    let record = kind_of::<A>().record(id);
+    let Receipt { id, position, .. } = app
+        .log
+        .execute::<A>(id, command, &request)
+        .await
+        .map_err(|error| Problem::of_command(error, record))?;
+    let is_behind = match position {
+        Some(position) => !app.reader.reached(position, PATIENCE).await,
+        None => false,
+    };
+    Ok(Written {
+        record: kind_of::<A>().record(id),
+        changed: position.is_some(),
+        position: position.unwrap_or_else(|| app.reader.position()),
+        is_behind,
+    })
+}
+
+/// Registers a record under a fresh id and answers with its row.
+///
+/// # Errors
+/// Whatever keeps the command from being carried out.
+pub async fn register<A: Resource>(
+    app: &App,
+    caller: &Caller,
+    command: A::Command,
+    form: &Form,
+) -> Result<Response, Problem> {
+    let id = fresh_id(app, kind_of::<A>()).await?;
+    execute::<A>(app, caller, id, "Register", command, None).await?.row::<A>(app, form).await
+}
+
+/// An id that no record of the kind has or had.
+///
+/// # Errors
+/// When the database does not give one.
+pub async fn fresh_id(app: &App, kind: Kind) -> Result<i64, Problem> {
+    let fresh = app.log.fresh_id(kind).await;
+    fresh.map_err(|error| Problem::of_command(error, kind.record(0)))
+}
+
+/// One attribute of a row; `None` when it is null.
+///
+/// # Errors
+/// [`Problem::Internal`] if it has another type.
+pub fn attribute<T: DeserializeOwned>(
+    row: &StoredRecord,
+    name: &str,
+) -> Result<Option<T>, Problem> {
+    let value = row.value()?.get_mut(name).map(Value::take).unwrap_or_default();
+    serde_json::from_value(value).map_err(|error| Problem::Internal(error.into()))
+}
+
+/// The record that a PUT or DELETE is about, as readers see it, if `If-Match` allows the change. The version is there
+/// when the client set that condition.
+///
+/// # Errors
+/// [`Problem::NotFound`], or [`Problem::Outdated`] when the client knows another state.
+pub async fn current(
+    app: &App,
+    caller: &Caller,
+    record: RecordRef,
+) -> Result<(StoredRecord, Option<i64>), Problem> {
+    let stored = app.reader.record(record).await?.ok_or(Problem::NotFound(record.kind()))?;
+    let Some(tags) = &caller.if_match else { return Ok((stored, None)) };
+    if !names_tag(tags, &stored.tag, Comparison::Strong) {
+        return Err(Problem::Outdated);
+    }
+    let version = stored.version;
+    Ok((stored, Some(version)))
+}
+
+impl Written {
+    /// The row as readers see it now.
+    ///
+    /// # Errors
+    /// When the read model does not answer.
+    pub async fn row<A: Resource>(self, app: &App, form: &Form) -> Result<Response, Problem> {
+        let mut headers = self.headers();
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let Some(stored) = app.reader.record(self.record).await? else {
+            // It is recorded, so the client must not send it again; readers do not see it yet, or no longer.
+            let row = bare_row(self.record.id(), <A::Record as Record>::fields(), form.sent());
+            return Ok((StatusCode::OK, headers, row.to_string()).into_response());
+        };
+        if let Some(etag) = record_etag(&stored.tag) {
+            headers.insert(header::ETAG, etag);
+        }
+        Ok((StatusCode::OK, headers, stored.json).into_response())
+    }
+
+    /// Some other body, about the same write.
+    pub fn answer(self, body: Value) -> Response {
+        (StatusCode::OK, self.headers(), Json(body)).into_response()
+    }
+
+    fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(POSITION, HeaderValue::from(self.position));
+        if self.is_behind {
+            headers.insert(READ_MODEL, HeaderValue::from_static("behind"));
+        }
+        headers
+    }
+}
+
+/// A row with nothing in it but what was sent.
+fn bare_row(
+    id: i64,
+    fields: impl Iterator<Item = &'static Field>,
+    sent: &Map<String, Value>,
+) -> Value {
+    let mut row = Map::from_iter([("id".to_owned(), id.into())]);
+    for field in fields {
+        row.insert(field.name.to_owned(), sent.get(field.name).cloned().unwrap_or_default());
+    }
+    Value::Object(row)
+}
+
+/// Makes sure that no other record of the kind has the Notion id that a form brings; keep the guard until readers see
+/// the write. `current` is the row that is being changed.
+///
+/// # Errors
+/// [`Problem::Invalid`] when another record has it.
+pub async fn claim_notion_id(
+    app: &App,
+    caller: &Caller,
+    kind: Kind,
+    form: &Form,
+    current: Option<&StoredRecord>,
+) -> Result<Option<OwnedMutexGuard<()>>, Problem> {
+    let Some(notion_id) = form.text("notion_id") else { return Ok(None) };
+    let has_it = match current {
+        Some(row) => attribute::<String>(row, "notion_id")?.as_deref() == Some(notion_id),
+        None => false,
+    };
+    // A repeated request may find the record that it made itself.
+    let is_repeated = caller.idempotency.as_ref().is_some_and(|key| key.is_repeated);
+    if has_it || is_repeated {
+        return Ok(None);
+    }
+    let turn = app.turns.take(format!("notion_id of {kind}")).await;
+    match app.reader.notion_id_owner(kind, notion_id).await? {
+        None => Ok(Some(turn)),
+        Some(owner) => {
+            let msg = format!("Another record has this notion_id: {kind} {owner}");
+            let fault = Fault::field("notion_id", "unique", msg);
+            Err(Problem::invalid(fault.with_input(notion_id)))
+        }
+    }
+}
+
+/// Checks that records exist which a path names.
+///
+/// # Errors
+/// [`Problem::NotFound`] for the first that does not.
+pub async fn check_exist(app: &App, records: &[RecordRef]) -> Result<(), Problem> {
+    let missing = app.reader.missing(records).await?;
+    match records.iter().find(|record| missing.contains(record)) {
+        Some(record) => Err(Problem::NotFound(record.kind())),
+        None => Ok(()),
+    }
+}
+
+/// An answer about a write that there was nothing to do for.
+pub fn nothing_recorded(app: &App, body: Value) -> Response {
+    let position = app.reader.position();
+    ([(POSITION, HeaderValue::from(position))], Json(body)).into_response()
+}

@@ -1,0 +1,135 @@
+//! From what a unit says to events: the commands it amounts to, decided by the aggregate in memory.
+
+use cqrs_es::DomainEvent;
+use domain::distributor::Distributor;
+use domain::fund::Fund;
+use domain::gp::Gp;
+use domain::lp::Lp;
+use domain::note::Note;
+use domain::person::Person;
+use domain::roadshow::Roadshow;
+use domain::todo::Todo;
+use domain::{Event, FundId, Kind, Lifecycle, Moment, Refusal};
+use uuid::Uuid;
+
+use crate::record::{Imported, Named};
+use crate::unit::Content;
+
+/// An event that was decided and is not yet in the log.
+#[derive(Debug)]
+pub struct Draft {
+    /// The variant's name.
+    pub event_type: String,
+    /// The version of its stored form.
+    pub event_version: String,
+    /// The event as JSON text.
+    pub payload: String,
+    /// The command that led to it.
+    pub command: &'static str,
+    /// The id of that command.
+    pub command_id: Uuid,
+}
+
+/// What a unit leads to.
+#[derive(Debug, Default)]
+pub struct Decision {
+    /// The events, in order.
+    pub drafts: Vec<Draft>,
+    /// The arrivals that these events announce to funds.
+    pub announced: Vec<(FundId, Moment)>,
+}
+
+/// Why a unit leads to nothing. Conversion rules both out.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "transparent")]
+pub enum DecideError {
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error(transparent)]
+    Content(#[from] serde_json::Error),
+}
+
+/// Decides what has to happen to a record with this history so that it says what the file says; `None` means that
+/// the file no longer has it.
+///
+/// # Errors
+/// [`DecideError`].
+pub fn decide(
+    kind: Kind,
+    history: Vec<Event>,
+    content: Option<&Content>,
+    announced: Option<Moment>,
+) -> Result<Decision, DecideError> {
+    match kind {
+        Kind::Lp => Decider::<Lp>::over(history).decide(content, announced),
+        Kind::Gp => Decider::<Gp>::over(history).decide(content, announced),
+        Kind::Distributor => Decider::<Distributor>::over(history).decide(content, announced),
+        Kind::Person => Decider::<Person>::over(history).decide(content, announced),
+        Kind::Fund => Decider::<Fund>::over(history).decide(content, announced),
+        Kind::Note => Decider::<Note>::over(history).decide(content, announced),
+        Kind::Todo => Decider::<Todo>::over(history).decide(content, announced),
+        Kind::Roadshow => Decider::<Roadshow>::over(history).decide(content, announced),
+    }
+}
+
+struct Decider<A> {
+    aggregate: A,
+    decision: Decision,
+}
+
+impl<A: Imported> Decider<A> {
+    fn over(history: Vec<Event>) -> Self {
+        let mut aggregate = A::default();
+        for event in history.into_iter().filter_map(A::event) {
+            aggregate.apply(event);
+        }
+        Self { aggregate, decision: Decision::default() }
+    }
+
+    fn decide(
+        mut self,
+        content: Option<&Content>,
+        announced: Option<Moment>,
+    ) -> Result<Decision, DecideError> {
+        let Some(content) = content else {
+            if matches!(self.aggregate.stage(), Lifecycle::Active(_)) {
+                self.put(("Archive", A::archive()))?;
+            }
+            return Ok(self.decision);
+        };
+        match self.aggregate.stage() {
+            Lifecycle::Unregistered => self.put(("Register", A::register(content)?))?,
+            Lifecycle::Active(_) => self.amend(content, announced)?,
+            Lifecycle::Archived(_) => {
+                self.put(("Restore", A::restore()))?;
+                self.amend(content, announced)?;
+            }
+        }
+        for command in self.aggregate.relate(content) {
+            self.put(command)?;
+        }
+        Ok(self.decision)
+    }
+
+    fn amend(&mut self, content: &Content, announced: Option<Moment>) -> Result<(), DecideError> {
+        let revise = self.aggregate.revise(content, announced)?;
+        self.put(("Revise", revise))?;
+        self.put(("KeepLegacy", A::keep_legacy(content.legacy.clone())))
+    }
+
+    fn put(&mut self, (name, command): Named<A::Command>) -> Result<(), DecideError> {
+        let command_id = Uuid::new_v4();
+        for event in self.aggregate.decide(command)? {
+            self.decision.drafts.push(Draft {
+                event_type: event.event_type(),
+                event_version: event.event_version(),
+                payload: serde_json::to_string(&event)?,
+                command: name,
+                command_id,
+            });
+            self.aggregate.apply(event.clone());
+            self.decision.announced.extend(self.aggregate.announces(&event));
+        }
+        Ok(())
+    }
+}

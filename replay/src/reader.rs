@@ -1,0 +1,556 @@
+//! Goes through the file once, record by record, and hands what differs from the last import to the writer.
+
+use std::collections::{BTreeSet, HashSet};
+use std::path::PathBuf;
+
+use chrono::Utc;
+use domain::import::ImportEvent;
+use domain::{Kind, Moment, SourceValue, Verbatim};
+use projections::files::Files;
+use serde_json::{Value as Json, json};
+use sqlx::PgPool;
+use tokio::runtime::Handle;
+use uuid::Uuid;
+
+use crate::chunk::Chunks;
+use crate::convert::{Cell, DOCUMENT_TYPE};
+use crate::decide::{Draft, decide};
+use crate::error::ImportError;
+use crate::history::{self, History};
+use crate::images;
+use crate::ledger::{Entry, Ledger, Mark, row_kind};
+use crate::report::{Notice, Report, key_text};
+use crate::schema::{self, Layout, Part};
+use crate::source::{Cursor, Source, Values};
+use crate::survey::Survey;
+use crate::unit::{Content, Hash, OldTodo, Unit};
+
+/// Goes through the file on a blocking thread.
+pub struct Reader {
+    /// What earlier imports saw.
+    pub ledger: Ledger,
+    /// What is in the file.
+    pub survey: Survey,
+    /// Where events go.
+    pub chunks: Chunks,
+    /// Where histories come from.
+    pub pool: PgPool,
+    /// Where large documents go; nowhere in a dry run.
+    pub files: Option<Files>,
+    /// Where images come from and go to.
+    pub images: Option<(PathBuf, PathBuf)>,
+    /// The runtime that the database and the files are asked on.
+    pub runtime: Handle,
+    /// What is told in the end.
+    pub report: Report,
+    /// Keys of rows that belong to no record, to tell equal ones apart.
+    pub keys: HashSet<(&'static str, String)>,
+}
+
+/// A record that differs from the last import, waiting for its history.
+struct Pending<'s> {
+    id: i64,
+    /// None if the file no longer has it.
+    unit: Option<(Unit<'s>, Hash)>,
+}
+
+/// Records of one kind that wait for their histories, which are loaded together.
+struct Waiting<'s> {
+    kind: Kind,
+    records: Vec<Pending<'s>>,
+    bytes: usize,
+}
+
+impl Waiting<'_> {
+    fn is_full(&self) -> bool {
+        self.records.len() >= 500 || self.bytes >= 8 << 20
+    }
+}
+
+impl Reader {
+    /// Reads everything.
+    ///
+    /// # Errors
+    /// When the file, the database or the file storage fails, or the writer is gone.
+    pub fn read(mut self, source: &Source) -> Result<Report, ImportError> {
+        for layout in &source.layouts {
+            self.keep_schema(layout)?;
+        }
+        for &kind in schema::ORDER {
+            self.read_kind(source, kind)?;
+        }
+        self.release_rows()?;
+        self.chunks.flush()?;
+        if let Some((from, to)) = self.images.take() {
+            self.chunks.enter("images");
+            images::copy(source, &from, &to, self.report.dry_run, &mut self.report)?;
+            self.chunks.flush()?;
+        }
+        self.report.events = self.chunks.events();
+        Ok(self.report)
+    }
+
+    fn read_kind(&mut self, source: &Source, kind: Kind) -> Result<(), ImportError> {
+        self.chunks.enter(kind.as_str());
+        let parts: Vec<(&Layout, Part)> = schema::parts_of(kind)
+            .filter_map(|(table, part)| Some((source.layout(table.name)?, part)))
+            .collect();
+        let mut statements = parts
+            .iter()
+            .map(|(layout, part)| source.rows(layout, &[part.owner_column, part.target_column]))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut cursors = parts
+            .iter()
+            .zip(&mut statements)
+            .map(|(&(layout, part), statement)| Ok((part, Cursor::new(layout, statement)?)))
+            .collect::<Result<Vec<_>, ImportError>>()?;
+        let mut waiting = Waiting { kind, records: Vec::new(), bytes: 0 };
+        if let Some(layout) = source.layout(kind.as_str()) {
+            let mut statement = source.rows(layout, &["id"])?;
+            let mut records = Cursor::new(layout, &mut statement)?;
+            let mut last = None;
+            while let Some(row) = records.take()? {
+                let id = layout.at("id").and_then(|at| row[at].integer());
+                match id.filter(|_| id != last) {
+                    None => self.keep_row(layout, &row, "has no id of its own")?,
+                    Some(id) => {
+                        last = Some(id);
+                        let parts = self.parts_of(id, &mut cursors)?;
+                        let unit = Unit { kind, id, layout, row, parts };
+                        self.take_unit(source, unit, &mut waiting)?;
+                    }
+                }
+                self.chunks.flush_if_large()?;
+            }
+        }
+        for (_, cursor) in &mut cursors {
+            while let Some(row) = cursor.take()? {
+                self.keep_stray(cursor.layout, kind, &row)?;
+            }
+        }
+        self.bury(source, &mut waiting)?;
+        self.settle(source, &mut waiting)
+    }
+
+    /// Takes the rows of this owner off the cursors; what stands before them belongs to no record.
+    fn parts_of<'s>(
+        &mut self,
+        id: i64,
+        cursors: &mut [(Part, Cursor<'s>)],
+    ) -> Result<Vec<(&'s Layout, Part, Values)>, ImportError> {
+        let mut parts = Vec::new();
+        for (part, cursor) in cursors {
+            let layout = cursor.layout;
+            let at = |column: &str| layout.at(column).unwrap_or_default();
+            let (owner_at, target_at) = (at(part.owner_column), at(part.target_column));
+            let mut last = None;
+            while let Some(row) = cursor.peek() {
+                let (owner, target) = (row[owner_at].integer(), row[target_at].integer());
+                if owner.is_some_and(|owner| owner > id) {
+                    break;
+                }
+                let Some(row) = cursor.take()? else { break };
+                if owner != Some(id) {
+                    self.keep_stray(layout, part.owner, &row)?;
+                } else if target.is_none() || target == last {
+                    self.keep_row(layout, &row, "is no link between two records, or a second one")?;
+                } else {
+                    last = target;
+                    self.keep_extras(layout, *part, &row)?;
+                    parts.push((layout, *part, row));
+                }
+            }
+        }
+        Ok(parts)
+    }
+
+    fn take_unit<'s>(
+        &mut self,
+        source: &Source,
+        unit: Unit<'s>,
+        waiting: &mut Waiting<'s>,
+    ) -> Result<(), ImportError> {
+        self.chunks.count_rows(1 + unit.parts.len() as u64);
+        let (key, hash) = ((unit.kind, unit.id), unit.hash());
+        if let Some(entry) = self.ledger.records.get_mut(&key) {
+            entry.seen = true;
+            if entry.hash == Some(hash) && entry.announced.is_none() {
+                self.report.unchanged += 1;
+                return Ok(());
+            }
+            waiting.bytes += unit.size();
+            waiting.records.push(Pending { id: unit.id, unit: Some((unit, hash)) });
+            return if waiting.is_full() { self.settle(source, waiting) } else { Ok(()) };
+        }
+        if self.ledger.foreign.contains(&key) {
+            self.conflict(key, "its id is in use by a record that was made in crm");
+            return Ok(());
+        }
+        self.report.new += 1;
+        let content = unit.content(self.old_todo(source, &unit, true)?);
+        self.append(&unit, hash, &content, History::default(), None).map(|_| ())
+    }
+
+    /// Has the records decided that wait for their histories.
+    fn settle(&mut self, source: &Source, waiting: &mut Waiting<'_>) -> Result<(), ImportError> {
+        let records = std::mem::take(&mut waiting.records);
+        waiting.bytes = 0;
+        if records.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<i64> = records.iter().map(|pending| pending.id).collect();
+        let loading = history::load(&self.pool, waiting.kind, &ids);
+        let mut histories = self.runtime.block_on(loading)?;
+        for pending in records {
+            let key = (waiting.kind, pending.id);
+            let history = histories.remove(&pending.id).unwrap_or_default();
+            let Some(entry) = self.ledger.records.get(&key).cloned() else { continue };
+            match pending.unit {
+                None => self.remove(key, &entry, history)?,
+                Some((unit, hash)) => self.amend(source, &unit, hash, &entry, history)?,
+            }
+            self.chunks.flush_if_large()?;
+        }
+        Ok(())
+    }
+
+    /// A record that is in the file and was imported before.
+    fn amend(
+        &mut self,
+        source: &Source,
+        unit: &Unit<'_>,
+        hash: Hash,
+        entry: &Entry,
+        history: History,
+    ) -> Result<(), ImportError> {
+        let same_rows = entry.hash == Some(hash);
+        if same_rows && history.version > entry.version {
+            // Only a roadshow's arrival has reached it, and the team has worked on it since.
+            self.report.unchanged += 1;
+            let mark = Mark {
+                hash: entry.hash,
+                version: entry.version,
+                identity: entry.identity,
+                announced: None,
+            };
+            self.chunks.mark(unit.kind.as_str(), unit.id.to_string(), mark);
+            return Ok(());
+        }
+        let content = unit.content(self.old_todo(source, unit, false)?);
+        let appended = self.append(unit, hash, &content, history, Some(entry))?;
+        match appended {
+            true if same_rows => self.report.unchanged += 1,
+            true => self.report.changed += 1,
+            false => {}
+        }
+        Ok(())
+    }
+
+    /// Appends what makes the record say what the file says. False if it was changed in crm since the last import.
+    fn append(
+        &mut self,
+        unit: &Unit<'_>,
+        hash: Hash,
+        content: &Content,
+        history: History,
+        entry: Option<&Entry>,
+    ) -> Result<bool, ImportError> {
+        let (key, version) = ((unit.kind, unit.id), history.version);
+        let announced = entry.and_then(|entry| entry.announced);
+        let decision =
+            decide(unit.kind, history.events, Some(content), announced).map_err(|e| {
+                ImportError::Record { kind: unit.kind, id: unit.id, reason: e.to_string() }
+            })?;
+        let moved_on = entry.is_some_and(|entry| version > entry.version);
+        if moved_on && !decision.drafts.is_empty() {
+            self.conflict(
+                key,
+                "changed in crm since the last import; the file's version was left out",
+            );
+            return Ok(false);
+        }
+        self.tell(unit, content);
+        if let Some(files) = self.files.as_ref().filter(|_| !decision.drafts.is_empty()) {
+            for file in &content.files {
+                let put = files.put(file, DOCUMENT_TYPE);
+                self.runtime.block_on(put).map_err(ImportError::Files)?;
+            }
+        }
+        let occurred_at = content.occurred_at.filter(|_| version == 0);
+        let version = self.push_all(key, version, decision.drafts, occurred_at);
+        for (fund, arrival) in decision.announced {
+            self.announce(fund.0, arrival);
+        }
+        let identity = unit.identity();
+        let mark = Mark { hash: Some(hash), version, identity, announced: None };
+        self.chunks.mark(unit.kind.as_str(), unit.id.to_string(), mark);
+        Ok(true)
+    }
+
+    fn push_all(
+        &mut self,
+        key: (Kind, i64),
+        mut version: i64,
+        drafts: Vec<Draft>,
+        occurred_at: Option<chrono::DateTime<Utc>>,
+    ) -> i64 {
+        for draft in drafts {
+            version += 1;
+            self.chunks.push(key, version, draft, occurred_at);
+        }
+        version
+    }
+
+    /// Remembers, across a crash as well, that a roadshow's arrival is now shown at a fund that was imported before:
+    /// the fund's row has the last word.
+    fn announce(&mut self, fund: i64, arrival: Moment) {
+        let key = (Kind::Fund, fund);
+        let Some(entry) = self.ledger.records.get_mut(&key).filter(|e| e.hash.is_some()) else {
+            return;
+        };
+        entry.announced = Some(arrival);
+        let Entry { hash, version, identity, announced, .. } = *entry;
+        let mark = Mark { hash, version, identity, announced };
+        self.chunks.mark(Kind::Fund.as_str(), fund.to_string(), mark);
+    }
+
+    /// Records that were imported before and are no longer in the file.
+    fn bury<'s>(&mut self, source: &Source, waiting: &mut Waiting<'s>) -> Result<(), ImportError> {
+        let kind = waiting.kind;
+        let is_gone = |entry: &Entry| !entry.seen && entry.hash.is_some();
+        let gone: BTreeSet<i64> = self
+            .ledger
+            .records
+            .iter()
+            .filter(|((k, _), entry)| *k == kind && is_gone(entry))
+            .map(|((_, id), _)| *id)
+            .collect();
+        for id in gone {
+            waiting.records.push(Pending { id, unit: None });
+            if waiting.is_full() {
+                self.settle(source, waiting)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn remove(
+        &mut self,
+        key: (Kind, i64),
+        entry: &Entry,
+        history: History,
+    ) -> Result<(), ImportError> {
+        let (kind, id) = key;
+        let version = history.version;
+        let decision = decide(kind, history.events, None, None)
+            .map_err(|e| ImportError::Record { kind, id, reason: e.to_string() })?;
+        if version > entry.version && !decision.drafts.is_empty() {
+            self.conflict(
+                key,
+                "gone from the file, but changed in crm since the last import; it was left in use",
+            );
+            return Ok(());
+        }
+        self.report.deleted += 1;
+        let version = self.push_all(key, version, decision.drafts, None);
+        let mark = Mark { hash: None, version, identity: entry.identity, announced: None };
+        self.chunks.mark(kind.as_str(), id.to_string(), mark);
+        Ok(())
+    }
+
+    fn conflict(&mut self, (kind, id): (Kind, i64), reason: &str) {
+        self.report.conflicts += 1;
+        self.report.note(Notice::of_row(kind.as_str(), json!(id), reason));
+    }
+
+    /// Passes on what is odd about a record.
+    fn tell(&mut self, unit: &Unit<'_>, content: &Content) {
+        for notice in &content.notices {
+            self.report.note(notice.clone());
+        }
+        let missing =
+            |kind: Kind, id: i64| !self.survey.ids.get(&kind).is_some_and(|ids| ids.contains(&id));
+        let mut dangling = Vec::new();
+        for (layout, part, row) in &unit.parts {
+            let target = layout.at(part.target_column).map_or(&Cell::Null, |at| &row[at]);
+            let Some(id) = target.integer().filter(|&id| missing(part.target, id)) else {
+                continue;
+            };
+            let reason = format!("points to {} {id}, which the file does not have", part.target);
+            let key = json!(format!("{},{id}", unit.id));
+            dangling.push(Notice::of_cell(layout, &key, part.target_column, &reason, target));
+        }
+        let references = schema::REFERENCES.iter().filter(|(kind, ..)| *kind == unit.kind);
+        for &(_, column, target) in references {
+            let cell = unit.cell(column);
+            let Some(id) = cell.integer().filter(|&id| missing(target, id)) else { continue };
+            let reason = format!("points to {target} {id}, which the file does not have");
+            dangling.push(Notice::of_cell(unit.layout, &json!(unit.id), column, &reason, cell));
+        }
+        for notice in dangling {
+            self.report.note(notice);
+        }
+    }
+
+    /// What an old todo lacks; none if it is a new one.
+    fn old_todo(
+        &self,
+        source: &Source,
+        unit: &Unit<'_>,
+        is_new: bool,
+    ) -> Result<Option<OldTodo>, ImportError> {
+        if unit.kind != Kind::Todo || unit.layout.at("title").is_some() {
+            return Ok(None);
+        }
+        if !is_new {
+            return Ok(Some(OldTodo { created: None }));
+        }
+        let date = match unit.cell("note_id").integer() {
+            Some(note) => source.value("note", "date", note)?,
+            None => Cell::Null,
+        };
+        let date = match date {
+            Cell::Text(text) => std::str::from_utf8(&text).ok().and_then(|t| Moment::parse(t).ok()),
+            _ => None,
+        };
+        let now = || (Moment::from(Utc::now().naive_utc()), false);
+        Ok(Some(OldTodo { created: Some(date.map_or_else(now, |date| (date, true))) }))
+    }
+
+    fn keep_stray(
+        &mut self,
+        layout: &Layout,
+        owner: Kind,
+        row: &Values,
+    ) -> Result<(), ImportError> {
+        self.keep_row(layout, row, &format!("belongs to a {owner} that the file does not have"))
+    }
+
+    /// Keeps a row that belongs to no record.
+    fn keep_row(&mut self, layout: &Layout, row: &Values, why: &str) -> Result<(), ImportError> {
+        self.chunks.count_rows(1);
+        let key = self.free_key(layout, key_of(layout, row));
+        if self.keep(layout, key.clone(), row) {
+            let reason = format!("{why}; kept in the log, not shown");
+            self.report.note(Notice::of_row(layout.table.name, Json::String(key), reason));
+        }
+        self.chunks.flush_if_large()
+    }
+
+    /// A link carries nothing but its two ends. If its row does, the whole row is kept beside it; `+` says so.
+    fn keep_extras(
+        &mut self,
+        layout: &Layout,
+        part: Part,
+        row: &Values,
+    ) -> Result<(), ImportError> {
+        let is_plain = part.standing.is_none();
+        let extra = |(column, cell): (&schema::Column, &Cell)| {
+            column.role == schema::Role::Extra && *cell != Cell::Null
+        };
+        if is_plain && layout.columns.iter().zip(row).any(extra) {
+            let key = self.free_key(layout, key_of(layout, row) + BESIDE_LINK);
+            self.keep(layout, key, row);
+        }
+        self.chunks.flush_if_large()
+    }
+
+    /// Makes a key that no other row of this table has.
+    fn free_key(&mut self, layout: &Layout, key: String) -> String {
+        let name = layout.table.name;
+        let mut free = key.clone();
+        let mut number = 2_u64;
+        while !self.keys.insert((name, free.clone())) {
+            free = format!("{key}#{number}");
+            number += 1;
+        }
+        free
+    }
+
+    /// Keeps a row unless it is kept already. Tells whether it was new or different.
+    fn keep(&mut self, layout: &Layout, key: String, row: &Values) -> bool {
+        let hash = crate::unit::row_hash(layout, row);
+        let values = layout.columns.iter().zip(row);
+        let values = values.map(|(column, cell)| (column.name.clone(), SourceValue::from(cell)));
+        self.keep_values(layout.table.name, key, hash, || Verbatim(values.collect()))
+    }
+
+    fn keep_values(
+        &mut self,
+        table: &str,
+        key: String,
+        hash: Hash,
+        values: impl FnOnce() -> Verbatim,
+    ) -> bool {
+        match self.ledger.meet_row(table, &key) {
+            Some(known) if known == hash => {
+                self.report.unchanged += 1;
+                return false;
+            }
+            Some(_) => self.report.changed += 1,
+            None => self.report.new += 1,
+        }
+        let event =
+            ImportEvent::RowKept { table: table.to_owned(), key: key.clone(), values: values() };
+        self.push_row(table, key, Some(hash), "KeepRow", event);
+        true
+    }
+
+    /// Keeps what the table looks like: which columns a file has is part of what it says.
+    fn keep_schema(&mut self, layout: &Layout) -> Result<(), ImportError> {
+        let names: Vec<&str> = layout.columns.iter().map(|column| column.name.as_str()).collect();
+        let cells =
+            [json!(names).to_string(), layout.sql.clone()].map(|t| Cell::Text(t.into_bytes()));
+        let hash = crate::unit::cells_hash(&cells);
+        let values = ["columns", "sql"].iter().zip(&cells);
+        let values = || Verbatim(values.map(|(&n, c)| (n.to_owned(), c.into())).collect());
+        self.keep_values(SCHEMA_TABLE, layout.table.name.to_owned(), hash, values);
+        self.chunks.flush_if_large()
+    }
+
+    /// Rows that were kept by an earlier import and are gone, or belong to a record now.
+    fn release_rows(&mut self) -> Result<(), ImportError> {
+        let unseen = self.ledger.rows.iter().filter(|(_, entry)| !entry.seen);
+        let gone: Vec<(String, String)> = unseen.map(|(key, _)| key.clone()).collect();
+        for (table, key) in gone {
+            self.report.deleted += 1;
+            let event = ImportEvent::RowReleased { table: table.clone(), key: key.clone() };
+            self.push_row(&table, key, None, "ReleaseRow", event);
+            self.chunks.flush_if_large()?;
+        }
+        Ok(())
+    }
+
+    fn push_row(
+        &mut self,
+        table: &str,
+        key: String,
+        hash: Option<Hash>,
+        command: &'static str,
+        event: ImportEvent,
+    ) {
+        self.ledger.rows_version += 1;
+        let version = self.ledger.rows_version;
+        let draft = Draft {
+            event_type: event.as_ref().to_owned(),
+            event_version: "1".to_owned(),
+            payload: json!(event).to_string(),
+            command,
+            command_id: Uuid::new_v4(),
+        };
+        self.chunks.push_row(version, draft);
+        let mark = Mark { hash, version, identity: Hash::default(), announced: None };
+        self.chunks.mark(row_kind(table), key, mark);
+    }
+}
+
+/// The table under which descriptions of tables are kept.
+pub const SCHEMA_TABLE: &str = "sqlite_master";
+
+/// Ends the key of a row that is kept beside the link that it is.
+pub const BESIDE_LINK: &str = "+";
+
+fn key_of(layout: &Layout, row: &Values) -> String {
+    let cell = |column: &str| layout.at(column).map_or(&Cell::Null, |at| &row[at]);
+    key_text(&layout.key_columns().into_iter().map(cell).collect::<Vec<_>>())
+}

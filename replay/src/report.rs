@@ -1,0 +1,135 @@
+//! What an import tells: how far it is, and in the end what it did and what was odd.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::{Value as Json, json};
+
+use crate::convert::Cell;
+use crate::schema::Layout;
+
+/// How far an import is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Progress {
+    /// What it is working on.
+    pub phase: &'static str,
+    /// Rows dealt with.
+    pub done: u64,
+    /// Rows in the file.
+    pub total: u64,
+    /// Events appended so far; in a dry run, those that would have been.
+    pub events: u64,
+}
+
+/// What an import did, or would do if it is a dry run.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Report {
+    /// Rows in the file.
+    pub rows: u64,
+    /// Rows of each table.
+    pub tables: BTreeMap<String, u64>,
+    /// Events appended by this run.
+    pub events: u64,
+    /// Records, and rows that belong to none, that were the same as at the last import.
+    pub unchanged: u64,
+    /// … that were not there then.
+    pub new: u64,
+    /// … that had other values then.
+    pub changed: u64,
+    /// … that were there then and are gone.
+    pub deleted: u64,
+    /// … that were left alone because they were changed in crm.
+    pub conflicts: u64,
+    /// Values and rows that somebody should look at; only of what is new or changed.
+    pub notices: Vec<Notice>,
+    /// How many notices were left out because there were too many.
+    pub notices_left_out: u64,
+    /// Images copied, if a folder was given.
+    pub images: u64,
+    /// The generation of the file's schema.
+    pub generation: String,
+    /// How long it took.
+    pub seconds: f64,
+    /// Whether nothing was written.
+    pub dry_run: bool,
+}
+
+/// A value or row that somebody should look at.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Notice {
+    /// The legacy table.
+    pub table: String,
+    /// The row's id, or its key, the parts joined by commas.
+    pub id: Json,
+    /// The column; none if it is about the whole row.
+    pub column: Option<String>,
+    /// What is odd, and what was done about it.
+    pub reason: String,
+    /// The stored value, shortened.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+}
+
+impl Report {
+    /// More notices than this say nothing more; a report must fit into memory.
+    const MOST_NOTICES: usize = 100_000;
+
+    /// Adds a notice.
+    pub fn note(&mut self, notice: Notice) {
+        if self.notices.len() < Self::MOST_NOTICES {
+            self.notices.push(notice);
+        } else {
+            self.notices_left_out += 1;
+        }
+    }
+}
+
+impl Notice {
+    /// About a whole row.
+    pub fn of_row(table: &str, id: Json, reason: impl Into<String>) -> Self {
+        Self { table: table.to_owned(), id, column: None, reason: reason.into(), value: None }
+    }
+
+    /// About one value.
+    pub fn of_cell(layout: &Layout, id: &Json, column: &str, reason: &str, cell: &Cell) -> Self {
+        Self {
+            table: layout.table.name.to_owned(),
+            id: id.clone(),
+            column: Some(column.to_owned()),
+            reason: reason.to_owned(),
+            value: shown(cell),
+        }
+    }
+}
+
+/// The beginning of a stored value, for people.
+fn shown(cell: &Cell) -> Option<String> {
+    const LONGEST: usize = 80;
+    let text = match cell {
+        Cell::Null => return None,
+        Cell::Integer(value) => value.to_string(),
+        Cell::Real(value) => value.to_string(),
+        Cell::Text(bytes) => {
+            let start = &bytes[..bytes.len().min(4 * LONGEST)];
+            String::from_utf8_lossy(start).chars().take(LONGEST).collect()
+        }
+        Cell::Blob(bytes) => {
+            format!("x'{}'", hex::encode(&bytes[..bytes.len().min(LONGEST / 2)]))
+        }
+    };
+    Some(text)
+}
+
+/// A row's key as notices and the log name it: integers as they are, anything else as JSON; long ones hashed.
+pub fn key_text(cells: &[&Cell]) -> String {
+    use sha2::{Digest, Sha256};
+    let part = |cell: &&Cell| match cell {
+        Cell::Integer(value) => value.to_string(),
+        other => json!(domain::SourceValue::from(*other)).to_string(),
+    };
+    let text = cells.iter().map(part).collect::<Vec<_>>().join(",");
+    match text.len() {
+        0..=200 => text,
+        _ => format!("sha256:{}", hex::encode(Sha256::digest(text))),
+    }
+}

@@ -1,0 +1,334 @@
+//! The legacy file: opened read-only, checked, and read in one snapshot.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::time::Duration;
+
+use domain::Kind;
+use rusqlite::{Connection, OpenFlags, Row, Rows};
+
+use crate::convert::Cell;
+use crate::error::ImportError;
+use crate::schema::{self, Layout};
+use crate::unit::{self, Hash};
+
+/// A row, its values in the order of its layout's columns.
+pub type Values = Vec<Cell>;
+
+/// A legacy database, open in one read transaction.
+pub struct Source {
+    connection: Connection,
+    /// The tables it has.
+    pub layouts: Vec<Layout>,
+}
+
+impl Source {
+    /// Opens the file, and makes sure that it is whole and that nothing in it would be lost.
+    ///
+    /// # Errors
+    /// When the file is missing, in use, damaged, or no legacy database.
+    pub fn open(path: &Path) -> Result<Self, ImportError> {
+        let write_ahead = check_header(path)?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+            | OpenFlags::SQLITE_OPEN_URI
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(uri(path, write_ahead), flags)?;
+        connection.busy_timeout(Duration::from_secs(2))?;
+        connection.execute_batch("pragma query_only = on; pragma mmap_size = 0; begin")?;
+        let layouts = read_layouts(&connection)?;
+        check_whole(&connection)?;
+        Ok(Self { connection, layouts })
+    }
+
+    /// The table of this name, if the file has it.
+    pub fn layout(&self, table: &str) -> Option<&Layout> {
+        self.layouts.iter().find(|layout| layout.table.name == table)
+    }
+
+    /// How many rows the table has.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn count(&self, layout: &Layout) -> Result<u64, ImportError> {
+        let sql = format!("select count(*) from {}", layout.table.name);
+        let count: i64 = self.connection.query_row(&sql, [], |row| row.get(0))?;
+        Ok(count.unsigned_abs())
+    }
+
+    /// All rows of a table, ordered by these columns.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn rows(
+        &self,
+        layout: &Layout,
+        order: &[&str],
+    ) -> Result<rusqlite::Statement<'_>, ImportError> {
+        let columns: Vec<String> = layout.columns.iter().map(|c| quoted(&c.name)).collect();
+        let order: Vec<String> = order.iter().map(|column| quoted(column)).collect();
+        let (columns, order) = (columns.join(", "), order.join(", "));
+        let sql = format!("select {columns} from {} order by {order}", layout.table.name);
+        Ok(self.connection.prepare(&sql)?)
+    }
+
+    /// The distinct integers in a column.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn integers(&self, table: &str, column: &str) -> Result<HashSet<i64>, ImportError> {
+        let column = quoted(column);
+        let mut statement = self.connection.prepare(&format!(
+            "select distinct {column} from {table} where typeof({column}) = 'integer'"
+        ))?;
+        let ids = statement.query_map([], |row| row.get(0))?;
+        Ok(ids.collect::<Result<_, _>>()?)
+    }
+
+    /// One column of the row with this id, or null.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn value(&self, table: &str, column: &str, id: i64) -> Result<Cell, ImportError> {
+        let sql = format!("select {} from {table} where id = ?", quoted(column));
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut rows = statement.query([id])?;
+        Ok(match rows.next()? {
+            Some(row) => Cell::from(row.get_ref(0)?),
+            None => Cell::Null,
+        })
+    }
+
+    /// Shows the id and identity of every record of a table.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn identities(
+        &self,
+        layout: &Layout,
+        mut show: impl FnMut(i64, Hash),
+    ) -> Result<(), ImportError> {
+        let [name, fallback] = unit::identity_columns(layout);
+        let notion_id = layout.at("notion_id").map(|_| "notion_id");
+        let columns = [name, fallback, notion_id]
+            .map(|column| column.map_or("null".to_owned(), quoted))
+            .join(", ");
+        let mut statement = self.connection.prepare(&format!(
+            "select id, {columns} from {} where typeof(id) = 'integer'",
+            layout.table.name
+        ))?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let cell = |at| row.get_ref(at).map(Cell::from);
+            show(row.get(0)?, unit::identity(&cell(1)?, &cell(2)?, &cell(3)?));
+        }
+        Ok(())
+    }
+
+    /// The texts in a column that are not null.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn texts(&self, table: &str, column: &str) -> Result<Vec<(Cell, String)>, ImportError> {
+        let column = quoted(column);
+        let mut statement = self.connection.prepare(&format!(
+            "select id, {column} from {table} where typeof({column}) = 'text' order by id"
+        ))?;
+        let mut rows = statement.query([])?;
+        let mut texts = Vec::new();
+        while let Some(row) = rows.next()? {
+            let text = row.get_ref(1)?.as_bytes().unwrap_or_default();
+            texts.push((Cell::from(row.get_ref(0)?), String::from_utf8_lossy(text).into_owned()));
+        }
+        Ok(texts)
+    }
+
+    /// The highest id that was ever given out, where the file remembers it.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn remembered_id(&self, kind: Kind) -> Result<Option<i64>, ImportError> {
+        let known = "select 1 from sqlite_master where name = 'sqlite_sequence'";
+        if !self.connection.prepare(known)?.exists([])? {
+            return Ok(None);
+        }
+        let mut statement = self.connection.prepare(
+            "select max(seq) from sqlite_sequence where name = ? and typeof(seq) = 'integer'",
+        )?;
+        Ok(statement.query_row([kind.as_str()], |row| row.get(0))?)
+    }
+}
+
+/// A cursor over the rows of one table that shows the next row before it is taken.
+pub struct Cursor<'s> {
+    /// The table.
+    pub layout: &'s Layout,
+    rows: Rows<'s>,
+    next: Option<Values>,
+}
+
+impl<'s> Cursor<'s> {
+    /// Starts a prepared query over all columns of `layout`.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn new(
+        layout: &'s Layout,
+        statement: &'s mut rusqlite::Statement<'_>,
+    ) -> Result<Self, ImportError> {
+        let mut cursor = Self { layout, rows: statement.query([])?, next: None };
+        cursor.advance()?;
+        Ok(cursor)
+    }
+
+    /// The next row.
+    pub fn peek(&self) -> Option<&Values> {
+        self.next.as_ref()
+    }
+
+    /// Takes the next row.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn take(&mut self) -> Result<Option<Values>, ImportError> {
+        let row = self.next.take();
+        self.advance()?;
+        Ok(row)
+    }
+
+    fn advance(&mut self) -> Result<(), ImportError> {
+        let width = self.layout.columns.len();
+        self.next = match self.rows.next()? {
+            Some(row) => Some(values(row, width)?),
+            None => None,
+        };
+        Ok(())
+    }
+}
+
+fn values(row: &Row<'_>, width: usize) -> Result<Values, rusqlite::Error> {
+    (0..width).map(|at| row.get_ref(at).map(Cell::from)).collect()
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Looks at the first bytes. Tells whether the file is in write-ahead mode with nobody using it.
+fn check_header(path: &Path) -> Result<bool, ImportError> {
+    let unreadable = |source| ImportError::Unreadable { path: path.to_owned(), source };
+    let facts = match std::fs::metadata(path) {
+        Ok(facts) => facts,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(ImportError::NotFound(path.to_owned()));
+        }
+        Err(error) => return Err(unreadable(error)),
+    };
+    if !facts.is_file() {
+        return Err(ImportError::NotAFile(path.to_owned()));
+    }
+    let mut header = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(100).read_to_end(&mut header))
+        .map_err(unreadable)?;
+    if !header.starts_with(b"SQLite format 3\0") {
+        return Err(ImportError::NotSqlite(path.to_owned()));
+    }
+    if header.len() < 100 {
+        return Err(ImportError::Damaged("its header is incomplete".to_owned()));
+    }
+    check_length(&header, facts.len())?;
+    let beside = |suffix: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        Path::new(&name).exists()
+    };
+    Ok(header[18] == 2 && !beside("-wal") && !beside("-shm"))
+}
+
+/// Compares the file's length with what its header says; SQLite itself would not notice a missing empty page.
+fn check_length(header: &[u8], length: u64) -> Result<(), ImportError> {
+    let number =
+        |at: usize| header[at..at + 4].iter().fold(0_u64, |n, byte| n << 8 | u64::from(*byte));
+    let page_size = match number(16) >> 16 {
+        1 => 65_536,
+        size => size,
+    };
+    let (pages, change, written_at) = (number(28), number(24), number(92));
+    if change == written_at && length < pages * page_size {
+        let expected = pages * page_size;
+        return Err(ImportError::Damaged(format!("{length} bytes instead of {expected}")));
+    }
+    Ok(())
+}
+
+/// A file in write-ahead mode that nobody has open is read as it stands: SQLite would otherwise have to make files
+/// beside it, which a read-only folder or medium does not allow.
+fn uri(path: &Path, immutable: bool) -> String {
+    let mut uri = "file:".to_owned();
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'/' | b'-' | b'.' | b'_' | b'~' => {
+                uri.push(char::from(*byte));
+            }
+            other => uri.push_str(&format!("%{other:02X}")),
+        }
+    }
+    uri.push_str(if immutable { "?mode=ro&immutable=1" } else { "?mode=ro" });
+    uri
+}
+
+fn read_layouts(connection: &Connection) -> Result<Vec<Layout>, ImportError> {
+    let mut statement = connection.prepare(
+        "select name, coalesce(sql, '') from sqlite_master
+         where type = 'table' and name not like 'sqlite\\_%' escape '\\' order by name",
+    )?;
+    let tables: Vec<(String, String)> =
+        statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
+    let missing = schema::CORE.iter().find(|core| !tables.iter().any(|(name, _)| name == *core));
+    if let Some(core) = missing {
+        return Err(ImportError::NotLegacy((*core).to_owned()));
+    }
+    let (mut layouts, mut unknown) = (Vec::new(), Vec::new());
+    for (name, sql) in tables {
+        match schema::table(&name) {
+            Some(table) => layouts.push(Layout::new(table, columns(connection, &name)?, sql)),
+            None => unknown.push(name),
+        }
+    }
+    if !unknown.is_empty() {
+        return Err(ImportError::UnknownTables(unknown));
+    }
+    for layout in &layouts {
+        if let Some(column) = layout.key_columns().into_iter().find(|c| layout.at(c).is_none()) {
+            let table = layout.table.name.to_owned();
+            return Err(ImportError::MalformedTable { table, column: column.to_owned() });
+        }
+    }
+    Ok(layouts)
+}
+
+fn columns(connection: &Connection, table: &str) -> Result<Vec<String>, ImportError> {
+    let mut statement = connection.prepare(&format!("pragma table_xinfo({})", quoted(table)))?;
+    let names = statement.query_map([], |row| row.get(1))?;
+    Ok(names.collect::<Result<_, _>>()?)
+}
+
+/// Has SQLite check the structure of the file. What it says about the content of single rows is no damage: such rows
+/// are imported as they are.
+fn check_whole(connection: &Connection) -> Result<(), ImportError> {
+    const CONTENT: &[&str] =
+        &["NULL value in", "TEXT value in", "NUMERIC value in", "CHECK ", "non-unique"];
+    let mut statement = connection.prepare("pragma quick_check")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let finding: String = row.get(0)?;
+        if finding != "ok" && !CONTENT.iter().any(|prefix| finding.starts_with(prefix)) {
+            return Err(ImportError::Damaged(
+                finding.lines().next().unwrap_or_default().to_owned(),
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,301 @@
+//! Commands at 1, 16 and 256 clients: over HTTP, through the framework alone, and appends alone, against single-row
+//! inserts of the same size by pgbench at 16.
+//!
+//! The clients run in this process, on the same cores as what they measure; so does pgbench.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use cqrs_es::DomainEvent as _;
+use domain::lp::{Lp, LpChanges, LpCommand, LpEvent};
+use domain::{Kind, Verbatim};
+use projections::log::appender::Append;
+use projections::log::{CommandRequest, EventLog, NewEvent};
+use uuid::Uuid;
+
+use crate::http::{Body, Client, Request};
+use crate::pgbench::Inserts;
+use crate::table::{Table, Target, median};
+use crate::workbench::{Served, Workbench};
+
+/// Every figure is measured this often, in turns with all others, so that a busy minute of the machine hits all alike.
+const ROUNDS: usize = 3;
+
+/// How long one measurement takes.
+const SECONDS: u64 = 3;
+
+const CLIENTS: [u32; 3] = [1, 16, 256];
+
+/// pgbench has a connection per client; the embedded server has 60.
+const MOST_CONNECTIONS: u32 = 50;
+
+/// What is measured.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Way {
+    Append,
+    /// The id is drawn right before the command, as the API does for a new record.
+    FreshId,
+    /// The caller names the id, so that the stream is loaded first.
+    NamedId,
+    Http,
+}
+
+/// One row of the table.
+struct Figure {
+    name: String,
+    way: Way,
+    projected: bool,
+    clients: u32,
+    target: Target,
+    rates: Vec<f64>,
+    ratios: Vec<f64>,
+}
+
+pub async fn run() -> anyhow::Result<()> {
+    let bench = Workbench::open().await?;
+    let backend = bench.backend(&bench.database).await?;
+    register(&backend.log, 0).await?;
+    backend.settle().await?;
+    backend.stop().await;
+    let inserts = Inserts::like_last_event(&bench).await?;
+    let mut figures = figures();
+    let mut reference: Vec<(u32, Vec<f64>)> =
+        [1, 16, MOST_CONNECTIONS].map(|clients| (clients, Vec::new())).into();
+    for _ in 0..ROUNDS {
+        for (clients, rates) in &mut reference {
+            rates.push(inserts.run(&bench, *clients, SECONDS).await?);
+        }
+        let sixteen = reference[1].1.last().copied().unwrap_or(f64::NAN);
+        measure_alone(&bench, &mut figures, sixteen).await?;
+        measure_projected(&bench, &mut figures, sixteen).await?;
+        measure_served(&bench, &mut figures, sixteen).await?;
+    }
+    print(&reference, &figures, inserts.size());
+    bench.close().await
+}
+
+fn figures() -> Vec<Figure> {
+    let mut figures = Vec::new();
+    for (way, projected, what, targets) in [
+        (Way::Append, false, "append", [Target::None, Target::None, Target::AtLeast(2.5)]),
+        (Way::FreshId, false, "framework, fresh id", [Target::None, Target::AtLeast(0.75), Target::AtLeast(1.2)]),
+        (Way::NamedId, false, "framework, named id", [Target::None; 3]),
+        (Way::Append, true, "append, projected", [Target::None; 3]),
+        (Way::FreshId, true, "framework, projected", [Target::None; 3]),
+        (Way::Http, true, "POST /lps", [Target::None; 3]),
+    ] {
+        for (clients, target) in CLIENTS.into_iter().zip(targets) {
+            let name = format!("{what}, {clients} client{}", if clients == 1 { "" } else { "s" });
+            figures.push(Figure { name, way, projected, clients, target, rates: vec![], ratios: vec![] });
+        }
+    }
+    figures
+}
+
+impl Figure {
+    fn record(&mut self, rate: f64, reference: f64) {
+        self.rates.push(rate);
+        self.ratios.push(rate / reference);
+    }
+}
+
+/// The log by itself.
+async fn measure_alone(bench: &Workbench, figures: &mut [Figure], reference: f64) -> anyhow::Result<()> {
+    for figure in figures.iter_mut().filter(|figure| !figure.projected) {
+        empty(bench).await?;
+        let database = bench.connect();
+        let log = EventLog::start(database.clone());
+        figure.record(rate_of(figure.way, figure.clients, &log).await?, reference);
+        database.pool.close().await;
+    }
+    Ok(())
+}
+
+/// With the read models following in the same process.
+async fn measure_projected(bench: &Workbench, figures: &mut [Figure], reference: f64) -> anyhow::Result<()> {
+    for figure in figures.iter_mut().filter(|figure| figure.projected && figure.way != Way::Http) {
+        empty(bench).await?;
+        let database = bench.connect();
+        let backend = bench.backend(&database).await?;
+        figure.record(rate_of(figure.way, figure.clients, &backend.log).await?, reference);
+        backend.stop().await;
+        database.pool.close().await;
+    }
+    Ok(())
+}
+
+/// The real server.
+async fn measure_served(bench: &Workbench, figures: &mut [Figure], reference: f64) -> anyhow::Result<()> {
+    for figure in figures.iter_mut().filter(|figure| figure.way == Way::Http) {
+        empty(bench).await?;
+        let server = bench.serve().await?;
+        figure.record(posts(&server, figure.clients).await?, reference);
+        server.stop().await?;
+    }
+    Ok(())
+}
+
+/// Forgets everything, so that no measurement pays for the size of the one before.
+async fn empty(bench: &Workbench) -> anyhow::Result<()> {
+    for statement in [
+        "truncate events, lp",
+        "update checkpoint set position = (select coalesce(pg_sequence_last_value(
+             pg_get_serial_sequence('events', 'position')), 0))",
+        "checkpoint",
+    ] {
+        sqlx::query(statement).execute(&bench.database.pool).await?;
+    }
+    Ok(())
+}
+
+/// Runs the clients until the time is up. Tells the commands per second.
+async fn rate_of(way: Way, clients: u32, log: &EventLog) -> anyhow::Result<f64> {
+    // Ids that no sequence gives.
+    static NAMED: AtomicI64 = AtomicI64::new(1_000_000_000);
+    let done = Arc::new(AtomicU64::new(0));
+    let start = Instant::now();
+    let end = start + Duration::from_secs(SECONDS);
+    let mut tasks = Vec::new();
+    for _ in 0..clients {
+        let (log, done) = (log.clone(), done.clone());
+        tasks.push(tokio::spawn(async move {
+            while Instant::now() < end {
+                match way {
+                    Way::Append => append(&log, NAMED.fetch_add(1, Ordering::Relaxed)).await?,
+                    Way::NamedId => register(&log, NAMED.fetch_add(1, Ordering::Relaxed)).await?,
+                    Way::FreshId | Way::Http => {
+                        let id = log.fresh_id(Kind::Lp).await?;
+                        register(&log, id).await?;
+                    }
+                }
+                done.fetch_add(1, Ordering::Relaxed);
+            }
+            anyhow::Ok(())
+        }));
+    }
+    for task in tasks {
+        task.await??;
+    }
+    Ok(per_second(done.load(Ordering::Relaxed), start))
+}
+
+#[allow(clippy::cast_precision_loss, reason = "counts of some thousands")]
+fn per_second(count: u64, since: Instant) -> f64 {
+    count as f64 / since.elapsed().as_secs_f64()
+}
+
+async fn register(log: &EventLog, id: i64) -> anyhow::Result<()> {
+    let command = LpCommand::Register {
+        name: "Profuturo Pensiones".into(),
+        details: details(),
+        legacy: Verbatim::default(),
+    };
+    log.execute::<Lp>(id, command, &request()).await?;
+    Ok(())
+}
+
+async fn append(log: &EventLog, id: i64) -> anyhow::Result<()> {
+    let request = request();
+    let event = LpEvent::Registered {
+        name: "Profuturo Pensiones".into(),
+        details: details(),
+        legacy: Verbatim::default(),
+    };
+    let event = NewEvent {
+        aggregate_type: Kind::Lp.as_str(),
+        aggregate_id: id.to_string(),
+        sequence: 1,
+        event_type: event.event_type(),
+        event_version: event.event_version(),
+        payload: serde_json::to_string(&event)?,
+        metadata: "{\"client\":\"127.0.0.1\",\"command\":\"Register\",\"source\":\"api\",\"user_agent\":\"bench\"}".to_owned(),
+        event_id: Uuid::now_v7(),
+        command_id: request.command_id,
+        correlation_id: request.correlation_id,
+        causation_id: None,
+        actor: request.actor,
+        occurred_at: None,
+    };
+    log.appender().append(Append { events: vec![event], key: None }).await?;
+    Ok(())
+}
+
+fn details() -> LpChanges {
+    LpChanges {
+        location: domain::Change::Set("Ciudad de México".into()),
+        priority: domain::Change::Set("A".into()),
+        advisor: domain::Change::Set("Stratum".into()),
+        type_of_group: domain::Change::Set("Pension fund".into()),
+        investment_low: domain::Change::Set(25.0),
+        investment_high: domain::Change::Set(150.0),
+        ..LpChanges::default()
+    }
+}
+
+fn request() -> CommandRequest {
+    CommandRequest {
+        name: "Register",
+        actor: "anonymous".into(),
+        command_id: Uuid::new_v4(),
+        correlation_id: Uuid::new_v4(),
+        causation_id: None,
+        source: "api".into(),
+        client: Some("127.0.0.1".into()),
+        user_agent: Some("bench".into()),
+        if_match: None,
+        idempotency: None,
+    }
+}
+
+/// The same record, over HTTP.
+async fn posts(server: &Served, clients: u32) -> anyhow::Result<f64> {
+    let body = serde_json::json!({
+        "name": "Profuturo Pensiones", "location": "Ciudad de México", "priority": "A", "advisor": "Stratum",
+        "type_of_group": "Pension fund", "investment_low": 25.0, "investment_high": 150.0,
+    })
+    .to_string();
+    let mut connections = Vec::new();
+    for _ in 0..clients {
+        connections.push(Client::connect(server.address).await?);
+    }
+    let done = Arc::new(AtomicU64::new(0));
+    let start = Instant::now();
+    let end = start + Duration::from_secs(SECONDS);
+    let mut tasks = Vec::new();
+    for mut client in connections {
+        let (body, done) = (body.clone(), done.clone());
+        tasks.push(tokio::spawn(async move {
+            let request = Request::with_body("POST", "/lps", body).header("user-agent", "bench");
+            while Instant::now() < end {
+                let answer = client.send(&request, Body::Dropped).await?;
+                anyhow::ensure!(answer.status == 200, "POST /lps answers {}", answer.status);
+                done.fetch_add(1, Ordering::Relaxed);
+            }
+            anyhow::Ok(())
+        }));
+    }
+    for task in tasks {
+        task.await??;
+    }
+    Ok(per_second(done.load(Ordering::Relaxed), start))
+}
+
+fn print(reference: &[(u32, Vec<f64>)], figures: &[Figure], size: usize) {
+    let mut table = Table::new("commands per second");
+    let sixteen = median(reference[1].1.clone());
+    for (clients, rates) in reference {
+        let rate = median(rates.clone());
+        let name = format!("pgbench -M prepared -c {clients}");
+        table.row(&name, format!("{rate:.0}"), format!("{sixteen:.0}"), rate / sixteen, Target::None);
+    }
+    for figure in figures {
+        let (rate, ratio) = (median(figure.rates.clone()), median(figure.ratios.clone()));
+        table.row(&figure.name, format!("{rate:.0}"), format!("{sixteen:.0}"), ratio, figure.target);
+    }
+    table.note(format!(
+        "Reference: pgbench at 16 clients, rows of {size} bytes of text. Medians of {ROUNDS} rounds of {SECONDS} s; a ratio \
+         is that to the reference of its own round."
+    ));
+    table.print();
+}

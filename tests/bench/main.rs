@@ -1,0 +1,36 @@
+//! `make bench`: how fast the product is beside plain Postgres, both measured in the same run on the same server.
+//!
+//! `cargo bench -p tests -- commands reads` runs the sections named, without names it runs all. Nothing here passes
+//! or fails: a machine that others use gives other figures in every run, so the ratios are what counts.
+
+mod commands;
+mod http;
+mod import;
+mod pgbench;
+mod reads;
+mod table;
+mod usage;
+mod workbench;
+
+use anyhow::bail;
+
+const SECTIONS: [&str; 3] = ["commands", "reads", "import"];
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    // `cargo bench` adds arguments of its own.
+    let named: Vec<String> =
+        std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    if let Some(unknown) = named.iter().find(|name| !SECTIONS.contains(&name.as_str())) {
+        bail!("there is no section `{unknown}`; there are {}", SECTIONS.join(", "));
+    }
+    workbench::build_server()?;
+    for section in SECTIONS.iter().filter(|name| named.is_empty() || named.iter().any(|n| n == *name)) {
+        match *section {
+            "commands" => commands::run().await?,
+            "reads" => reads::run().await?,
+            _ => import::run().await?,
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,5 @@
+//! `crm`, built for the tests.
+
+fn main() -> std::process::ExitCode {
+    api::cli::main()
+}
