@@ -4,12 +4,20 @@ pub mod config;
 pub mod health;
 pub mod serve;
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::EnvFilter;
 
 use crate::settings::Settings;
 
 /// Sends the log to standard error, so that standard output holds only what a command answers.
 pub fn start_logging(settings: &Settings) {
-    let filter = EnvFilter::try_new(&settings.log).unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // What sqlx has to say of a lost connection, crm says itself and better; naming sqlx in CRM_LOG brings it back.
+    let filter = EnvFilter::try_new(format!("sqlx=off,{}", settings.log))
+        .unwrap_or_else(|_| EnvFilter::new("sqlx=off,info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
 }

@@ -18,6 +18,9 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::app::App;
 use crate::schemas::{body_name, schema_name};
 
+/// The group of what is about the server and not about its records.
+pub const SERVER: &str = "Server";
+
 /// What an endpoint answers, or takes as its body.
 #[derive(Clone, Debug)]
 pub enum Content {
@@ -29,6 +32,8 @@ pub enum Content {
     List(Kind),
     /// Some other object, by an example.
     Example(Value),
+    /// A picture.
+    Picture,
 }
 
 impl Content {
@@ -43,13 +48,21 @@ impl Content {
                 ArrayBuilder::new().items(ObjectBuilder::new().build()).build().into()
             }
             Content::Example(_) => ObjectBuilder::new().schema_type(Type::Object).build().into(),
+            Content::Picture => ObjectBuilder::new().schema_type(Type::String).build().into(),
+        }
+    }
+
+    fn media_type(&self) -> &'static str {
+        match self {
+            Content::Picture => "image/*",
+            _ => "application/json",
         }
     }
 
     fn build(&self) -> utoipa::openapi::Content {
         let example = match self {
             Content::Example(example) => Some(example.clone()),
-            Content::Record(_) | Content::Attributes(_) | Content::List(_) => None,
+            _ => None,
         };
         ContentBuilder::new().schema(Some(self.schema())).example(example).build()
     }
@@ -142,6 +155,8 @@ impl Endpoint {
                 .schema(Some(path_schema(name)))
                 .build()
         });
+        // The server's own paths and its pictures are not steered.
+        let steering = header_parameters(&self.method).filter(|_| tag != SERVER);
         let body = self.takes.as_ref().map(|content| {
             let content = content.build();
             RequestBodyBuilder::new()
@@ -153,7 +168,7 @@ impl Endpoint {
             .tag(tag)
             .summary(Some(self.summary))
             .operation_id(Some(id))
-            .parameters(Some(ids.chain(self.parameters.iter().cloned())))
+            .parameters(Some(ids.chain(self.parameters.iter().cloned()).chain(steering)))
             .request_body(body)
             .response("200", json_response("It worked.", &self.answers));
         if path.contains('{') {
@@ -161,6 +176,9 @@ impl Endpoint {
         }
         if path.contains('{') || self.takes.is_some() {
             operation = operation.response("422", Ref::from_response_name("Invalid"));
+        }
+        if tag != SERVER {
+            operation = operation.response("503", Ref::from_response_name("Unavailable"));
         }
         operation
     }
@@ -185,8 +203,29 @@ impl std::fmt::Debug for MethodName<'_> {
 pub fn json_response(description: &str, content: &Content) -> utoipa::openapi::Response {
     ResponseBuilder::new()
         .description(description)
-        .content("application/json", content.build())
+        .content(content.media_type(), content.build())
         .build()
+}
+
+/// The headers that steer a request of this method, all optional.
+fn header_parameters(method: &HttpMethod) -> impl Iterator<Item = Parameter> {
+    let steering: &[(&str, &str)] = match method {
+        HttpMethod::Get => &[("If-None-Match", "Answer 304 if the tag is still this")],
+        HttpMethod::Post => &[("Idempotency-Key", "Carry the request out once for this key")],
+        _ => &[
+            ("Idempotency-Key", "Carry the request out once for this key"),
+            ("If-Match", "Carry it out only if the record's tag is still this"),
+        ],
+    };
+    steering.iter().map(|(name, description)| {
+        ParameterBuilder::new()
+            .name(*name)
+            .parameter_in(ParameterIn::Header)
+            .required(Required::False)
+            .description(Some(*description))
+            .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+            .build()
+    })
 }
 
 fn path_parameters(path: &str) -> impl Iterator<Item = &str> {

@@ -68,8 +68,14 @@ pub fn document() -> OpenApi {
     let not_found = Content::Example(json!({"detail": "LP not found"}));
     let invalid = Content::Example(json!({"detail": [{"type": "missing", "loc": ["body", "name"],
         "msg": "Field required", "input": null}]}));
+    let unavailable =
+        Content::Example(json!({"detail": "The database is not available; please try again"}));
     let components = components
         .response("NotFound", json_response("There is no such record.", &not_found))
+        .response(
+            "Unavailable",
+            json_response("The database cannot be reached; try again.", &unavailable),
+        )
         .response("Invalid", json_response("The request is not as it must be.", &invalid))
         .build();
     let info = InfoBuilder::new()

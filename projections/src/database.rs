@@ -1,7 +1,7 @@
 //! Whether the database can be reached, so that nobody waits for one that is gone.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use sqlx::PgPool;
@@ -21,6 +21,7 @@ pub struct Database {
 #[derive(Debug, Default)]
 struct Health {
     down: AtomicBool,
+    outages: AtomicU64,
     failed: Notify,
 }
 
@@ -71,20 +72,33 @@ impl Database {
 
     /// Whether the database stopped answering.
     pub fn is_down(&self) -> bool {
-        self.health.down.load(Ordering::Relaxed)
+        self.health.down.load(Ordering::Acquire)
     }
 
     /// Sorts an error into "not there" and "wrong", and remembers the former.
     pub fn judge(&self, error: sqlx::Error) -> DatabaseError {
         if is_outage(&error) {
             if !matches!(error, sqlx::Error::PoolTimedOut) {
-                self.health.down.store(true, Ordering::Relaxed);
-                self.health.failed.notify_one();
+                self.lost();
             }
             DatabaseError::Unavailable(error.to_string())
         } else {
             DatabaseError::Failed(error)
         }
+    }
+
+    /// Remembers that a connection was lost.
+    pub fn lost(&self) {
+        if !self.health.down.swap(true, Ordering::AcqRel) {
+            self.health.outages.fetch_add(1, Ordering::AcqRel);
+            self.health.failed.notify_one();
+        }
+    }
+
+    /// How often the database was lost so far. After a crash it may have forgotten what was committed without waiting
+    /// for the disk, as projectors do; whoever relies on that must look again.
+    pub fn outages(&self) -> u64 {
+        self.health.outages.load(Ordering::Acquire)
     }
 
     async fn watch(self) {
@@ -96,7 +110,7 @@ impl Database {
             {
                 tokio::time::sleep(Self::RETRY).await;
             }
-            self.health.down.store(false, Ordering::Relaxed);
+            self.health.down.store(false, Ordering::Release);
             tracing::info!("the database answers");
         }
     }

@@ -53,6 +53,7 @@ pub type Checkpoints = BTreeMap<&'static str, Checkpoint>;
 pub struct Runner {
     checkpoints: watch::Receiver<Checkpoints>,
     failures: watch::Receiver<BTreeMap<&'static str, String>>,
+    survived: watch::Receiver<u64>,
     stop: CancellationToken,
     task: Arc<tokio::sync::Mutex<Option<JoinHandle<()>>>>,
 }
@@ -67,6 +68,7 @@ impl Runner {
         let names = projectors.iter().map(|projector| (projector.name(), Checkpoint::default()));
         let (checkpoints, seen) = watch::channel(names.collect::<Checkpoints>());
         let (failures, failed) = watch::channel(BTreeMap::new());
+        let (survivor, survived) = watch::channel(database.outages());
         let stop = CancellationToken::new();
         let shared = Arc::new(Shared {
             options: (*database.pool.connect_options()).clone(),
@@ -74,6 +76,7 @@ impl Runner {
             projectors,
             checkpoints,
             failures,
+            survivor,
             log: LogReader::default(),
             wake: Notify::new(),
             process: Uuid::new_v4().simple().to_string(),
@@ -89,6 +92,7 @@ impl Runner {
         Self {
             checkpoints: seen,
             failures: failed,
+            survived,
             stop,
             task: Arc::new(tokio::sync::Mutex::new(Some(task))),
         }
@@ -102,6 +106,11 @@ impl Runner {
     /// What keeps a projector from going on, by its name; empty when all is well.
     pub fn failures(&self) -> BTreeMap<&'static str, String> {
         self.failures.borrow().clone()
+    }
+
+    /// The last outage of the database after which the read models are known to be as far as they had been before.
+    pub fn survived(&self) -> u64 {
+        *self.survived.borrow()
     }
 
     /// Waits until every projector has passed the position. Tells whether they did within the time given.
@@ -128,6 +137,7 @@ struct Shared {
     projectors: Vec<Arc<dyn Projector>>,
     checkpoints: watch::Sender<Checkpoints>,
     failures: watch::Sender<BTreeMap<&'static str, String>>,
+    survivor: watch::Sender<u64>,
     log: LogReader,
     wake: Notify,
     process: String,
@@ -145,6 +155,8 @@ enum RunError {
     Log(#[from] ReadLogError),
     #[error("projector {name}: {source}")]
     Project { name: &'static str, source: ProjectError },
+    #[error("the database was lost")]
+    Lost,
     #[error("the checkpoint of {0} was moved by another process")]
     Overtaken(&'static str),
 }
@@ -168,8 +180,13 @@ impl Shared {
         while !self.stop.is_cancelled() {
             tokio::select! {
                 () = self.stop.cancelled() => return,
-                result = self.listen_once() => if let Err(error) = result {
-                    tracing::debug!(%error, "listening was interrupted");
+                result = self.listen_once() => {
+                    // This connection always waits for news, so it is the first to learn that the database has gone.
+                    self.database.lost();
+                    self.wake.notify_one();
+                    if let Err(error) = result {
+                        tracing::debug!(%error, "listening was interrupted");
+                    }
                     tokio::time::sleep(POLL).await;
                 },
             }
@@ -197,14 +214,24 @@ impl Shared {
 
     /// Takes over what the table says where it is further than what is known here.
     async fn learn_checkpoints(&self) -> Result<(), sqlx::Error> {
-        let rows: Vec<(String, i64, i64)> =
-            sqlx::query_as("select projector, position, changed from checkpoint")
-                .fetch_all(&self.database.pool)
-                .await?;
-        self.publish(rows.iter().map(|(name, position, changed)| {
-            (name.as_str(), Checkpoint { position: *position, changed: *changed })
-        }));
+        let mut connection = self.database.pool.acquire().await?;
+        let stored = stored_checkpoints(&mut connection).await?;
+        self.publish(stored.iter().map(|(name, checkpoint)| (name.as_str(), *checkpoint)));
         Ok(())
+    }
+
+    /// Believes what the table says, even if it is less than was known: a crash may have undone the last pages. Tells
+    /// how far everybody was thought to be.
+    fn believe(&self, stored: &[(String, Checkpoint)]) -> Checkpoints {
+        let before = self.checkpoints.borrow().clone();
+        self.checkpoints.send_modify(|all| {
+            for (name, checkpoint) in stored {
+                if let Some(known) = all.get_mut(name.as_str()) {
+                    *known = *checkpoint;
+                }
+            }
+        });
+        before
     }
 
     fn publish<'a>(&self, news: impl Iterator<Item = (&'a str, Checkpoint)>) {
@@ -229,7 +256,7 @@ impl Shared {
                     RunError::Database(error) if crate::database::is_outage(error) => {
                         tracing::debug!(%error, "projectors wait for the database");
                     }
-                    RunError::Overtaken(_) => tracing::debug!(%error, "projectors start again"),
+                    RunError::Overtaken(_) | RunError::Lost => tracing::debug!(%error, "projectors start again"),
                     _ => tracing::error!(%error, "projectors cannot go on; they try again"),
                 }
                 self.report(&error);
@@ -255,8 +282,10 @@ impl Shared {
 
     /// Runs on one connection until it breaks or the runner is stopped.
     async fn run_connected(self: &Arc<Self>) -> Result<(), RunError> {
+        let outage = self.database.outages();
         let mut connection = self.connect().await?;
         self.ensure_checkpoints(&mut connection).await?;
+        let before = self.believe(&stored_checkpoints(&mut connection).await?);
         let mut mine: Vec<Arc<dyn Projector>> = Vec::new();
         let mut tried: Option<Instant> = None;
         while !self.stop.is_cancelled() {
@@ -265,7 +294,12 @@ impl Shared {
                 self.take_over(&mut connection, &mut mine).await?;
                 tried = Some(Instant::now());
             }
-            if !self.advance(&mut connection, &mine).await? {
+            if self.database.outages() != outage {
+                return Err(RunError::Lost);
+            }
+            let more = self.advance(&mut connection, &mine).await?;
+            self.confirm(outage, &before);
+            if !more {
                 self.failures.send_if_modified(|all| !std::mem::take(all).is_empty());
                 tokio::select! {
                     () = self.stop.cancelled() => {}
@@ -274,6 +308,17 @@ impl Shared {
             }
         }
         Ok(())
+    }
+
+    /// Lets readers go on once everything is back to where it was before the outage.
+    fn confirm(&self, outage: u64, before: &Checkpoints) {
+        let back = {
+            let now = self.checkpoints.borrow();
+            before.iter().all(|(name, old)| now[name].position >= old.position)
+        };
+        if back {
+            self.survivor.send_if_modified(|known| std::mem::replace(known, outage) != outage);
+        }
     }
 
     /// A page that is lost in a crash is folded again from its checkpoint, so it need not wait for the disk.
@@ -448,4 +493,15 @@ impl Shared {
         );
         Ok(())
     }
+}
+
+async fn stored_checkpoints(
+    connection: &mut PgConnection,
+) -> Result<Vec<(String, Checkpoint)>, sqlx::Error> {
+    let rows: Vec<(String, i64, i64)> =
+        sqlx::query_as("select projector, position, changed from checkpoint")
+            .fetch_all(connection)
+            .await?;
+    let checkpoint = |(name, position, changed)| (name, Checkpoint { position, changed });
+    Ok(rows.into_iter().map(checkpoint).collect())
 }

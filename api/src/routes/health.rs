@@ -7,7 +7,7 @@ use projections::read::Health;
 use serde_json::{Value, json};
 
 use crate::app::App;
-use crate::describe::{Content, Routes, get};
+use crate::describe::{Content, Routes, SERVER, get};
 
 /// A read model that lags further behind than this shows a past that nobody expects.
 const TOLERATED_LAG: i64 = 10_000;
@@ -18,7 +18,7 @@ pub fn routes() -> Routes {
     let ready =
         Content::Example(json!({"status": "ready", "reasons": [], "database": true, "head": 42,
         "projectors": [{"name": "records", "position": 42, "lag": 0, "failure": null}]}));
-    Routes::tagged("Server")
+    Routes::tagged(SERVER)
         .at("/health", [get("Whether the server runs", well, health)])
         .at(
             "/livez",

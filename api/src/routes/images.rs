@@ -3,17 +3,15 @@
 use axum::extract::{Path, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
 
 use crate::app::App;
-use crate::describe::{Content, Routes, get};
+use crate::describe::{Content, Routes, SERVER, get};
 use crate::problem::Problem;
 
 /// The route of images.
 pub fn routes() -> Routes {
-    let content = Content::Example(json!({}));
-    Routes::tagged("Server")
-        .at("/images/{file}", [get("A picture of an imported note", content, show)])
+    Routes::tagged(SERVER)
+        .at("/images/{file}", [get("A picture of an imported note", Content::Picture, show)])
 }
 
 async fn show(State(app): State<App>, Path(file): Path<String>) -> Result<Response, Problem> {

@@ -17,7 +17,7 @@ use crate::body::{Body, Ids, Shape};
 use crate::caller::Caller;
 use crate::describe::{Content, Endpoint, Routes, delete, get, post, put};
 use crate::form::{Form, Occasion};
-use crate::links::{Linking, link, unlink, wanted};
+use crate::links::{link, unlink, wanted};
 use crate::problem::{Problem, title};
 use crate::resource::{archive, linked, list, record_of, show};
 use crate::writes::{self, Resource, check_exist, claim_notion_id, current, execute, kind_of};
@@ -62,10 +62,7 @@ pub fn routes() -> Routes {
         .at("/notes/{note_id}/participants/{person_id}", link_endpoints::<Person>())
 }
 
-fn link_endpoints<To: Resource>() -> [Endpoint; 2]
-where
-    Note: Linking,
-{
+fn link_endpoints<To: Resource>() -> [Endpoint; 2] {
     let done = |what: &str| {
         let message = format!("{} {what} note", title(kind_of::<To>()));
         Content::Example(json!({"success": true, "message": message}))

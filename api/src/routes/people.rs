@@ -12,17 +12,16 @@ use serde_json::json;
 use crate::app::App;
 use crate::body::{Body, Ids, Shape};
 use crate::caller::Caller;
-use crate::describe::{Content, Routes, delete, get, post, put};
+use crate::describe::{Content, Endpoint, Routes, delete, get, post, put};
 use crate::form::{Form, Occasion};
 use crate::links::{link, unlink};
-use crate::problem::Problem;
+use crate::problem::{Problem, title};
 use crate::resource::{archive, linked, list, record_of, search, show};
-use crate::writes::{self, claim_notion_id, current, execute};
+use crate::writes::{self, Resource, claim_notion_id, current, execute, kind_of};
 
 /// The routes of people.
 pub fn routes() -> Routes {
     let deleted = || Content::Example(json!({"status": "deleted"}));
-    let done = |message: &str| Content::Example(json!({"success": true, "message": message}));
     Routes::tagged("People")
         .at(
             "/people",
@@ -66,51 +65,20 @@ pub fn routes() -> Routes {
                 linked::<Person, Distributor>,
             )],
         )
-        .at(
-            "/people/{person_id}/lps/{lp_id}",
-            [
-                post(
-                    "Records that somebody belongs to an LP",
-                    done("LP linked to person"),
-                    link::<Person, Lp>,
-                ),
-                delete(
-                    "Records that somebody has left it",
-                    done("LP unlinked from person"),
-                    unlink::<Person, Lp>,
-                ),
-            ],
-        )
-        .at(
-            "/people/{person_id}/gps/{gp_id}",
-            [
-                post(
-                    "Records that somebody belongs to a GP",
-                    done("GP linked to person"),
-                    link::<Person, Gp>,
-                ),
-                delete(
-                    "Records that somebody has left it",
-                    done("GP unlinked from person"),
-                    unlink::<Person, Gp>,
-                ),
-            ],
-        )
-        .at(
-            "/people/{person_id}/distributors/{distributor_id}",
-            [
-                post(
-                    "Records that somebody belongs to a distributor",
-                    done("Distributor linked to person"),
-                    link::<Person, Distributor>,
-                ),
-                delete(
-                    "Records that somebody has left it",
-                    done("Distributor unlinked from person"),
-                    unlink::<Person, Distributor>,
-                ),
-            ],
-        )
+        .at("/people/{person_id}/lps/{lp_id}", affiliation::<Lp>())
+        .at("/people/{person_id}/gps/{gp_id}", affiliation::<Gp>())
+        .at("/people/{person_id}/distributors/{distributor_id}", affiliation::<Distributor>())
+}
+
+fn affiliation<To: Resource>() -> [Endpoint; 2] {
+    let done = |what: &str| {
+        let message = format!("{} {what} person", title(kind_of::<To>()));
+        Content::Example(json!({"success": true, "message": message}))
+    };
+    [
+        post("Records that somebody belongs to it", done("linked to"), link::<Person, To>),
+        delete("Records that somebody has left it", done("unlinked from"), unlink::<Person, To>),
+    ]
 }
 
 async fn register(State(app): State<App>, caller: Caller, body: Body) -> Result<Response, Problem> {

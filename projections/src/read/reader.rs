@@ -160,8 +160,9 @@ impl Reader {
     }
 
     /// The tag of the present answer to a query, without computing it. `None` for a single record, whose tag is its
-    /// own.
+    /// own, and while the database is not available.
     pub fn tag(&self, query: &Query) -> Option<String> {
+        self.check().ok()?;
         let topics = topics(query)?;
         let checkpoints = self.runner.checkpoints().borrow();
         let changed = topics.iter().map(|topic| checkpoints[topic].changed).max().unwrap_or(0);
@@ -177,6 +178,8 @@ impl Reader {
     /// # Errors
     /// See [`ReadError`].
     pub async fn answer(&self, query: &Query) -> Result<Option<Answer>, ReadError> {
+        // Even what is in memory is not answered then: whoever cannot write should not think that all is well.
+        self.check()?;
         match query {
             Query::Show(record) => Ok(self
                 .record(*record)
@@ -184,6 +187,15 @@ impl Reader {
                 .map(|stored| Answer::new(stored.tag, vec![stored.json]))),
             Query::List(kind) => self.list(*kind).await.map(Some),
             query => self.kept(query).await.map(Some),
+        }
+    }
+
+    /// Fails at once while the database is down, or back but not known to show what it showed before.
+    fn check(&self) -> Result<(), ReadError> {
+        self.database.check()?;
+        match self.runner.survived() == self.database.outages() {
+            true => Ok(()),
+            false => Err(ReadError::Unavailable("the read models catch up after an outage".to_owned())),
         }
     }
 
@@ -199,7 +211,6 @@ impl Reader {
         if let Some(answer) = shelved.answer.as_ref().filter(|answer| answer.tag == tag) {
             return Ok(answer.clone());
         }
-        self.database.check()?;
         let changes = self.changes(kind, shelved.position).await?;
         shelved.shelf.update(changes);
         shelved.position = position;
@@ -241,7 +252,6 @@ impl Reader {
         if let Some(answer) = slot.as_ref().filter(|answer| answer.tag == tag) {
             return Ok(answer.clone());
         }
-        self.database.check()?;
         let records = self.records(query).await.map_err(|error| self.database.judge(error))?;
         let answer = Answer::array(tag, records.iter().map(String::as_str));
         *slot = Some(answer.clone());
@@ -277,7 +287,7 @@ impl Reader {
     /// # Errors
     /// See [`ReadError`].
     pub async fn record(&self, record: RecordRef) -> Result<Option<StoredRecord>, ReadError> {
-        self.database.check()?;
+        self.check()?;
         let kind = record.kind();
         let row: Option<(i64, i64, String)> = sqlx::query_as(&format!(
             "select version, position, record::text from {kind} where id = $1 and not archived"
@@ -315,7 +325,7 @@ impl Reader {
     /// # Errors
     /// See [`ReadError`].
     pub async fn missing(&self, records: &[RecordRef]) -> Result<Vec<RecordRef>, ReadError> {
-        self.database.check()?;
+        self.check()?;
         let mut missing = Vec::new();
         for kind in Kind::ALL {
             let ids: Vec<i64> =
@@ -345,7 +355,7 @@ impl Reader {
         kind: Kind,
         notion_id: &str,
     ) -> Result<Option<i64>, ReadError> {
-        self.database.check()?;
+        self.check()?;
         let owner = sqlx::query_scalar(&format!(
             "select min(id) from {kind} where notion_id = $1 and not archived"
         ))
