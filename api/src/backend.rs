@@ -100,7 +100,9 @@ pub async fn migrate(database: &Database) -> anyhow::Result<()> {
             "the database's schema (migration {version}) was not made by this release of crm; run the release that \
              made it, or a newer one"
         ),
-        result => result.context("the database cannot be prepared; is it there, and may crm create tables in it?"),
+        result => result.context(
+            "the database cannot be prepared; is it there, and may crm create tables in it?",
+        ),
     }
 }
 

@@ -40,7 +40,8 @@ pub async fn run(args: &Args, pool: &PgPool, files: &Files, data_dir: &Path) -> 
         replay::import(pool, files, data_dir, &options, print_json).await?
     } else {
         let bar = progress_bar();
-        let report = replay::import(pool, files, data_dir, &options, |now| advance(&bar, now)).await;
+        let report =
+            replay::import(pool, files, data_dir, &options, |now| advance(&bar, now)).await;
         bar.finish_and_clear();
         report?
     };
@@ -61,7 +62,8 @@ fn print_json(progress: Progress) {
 fn progress_bar() -> ProgressBar {
     const SHAPE: &str =
         "{msg:12} {bar:32} {percent:>3}%  {human_pos} of {human_len} rows  {per_sec}  {eta} left";
-    let style = ProgressStyle::with_template(SHAPE).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style =
+        ProgressStyle::with_template(SHAPE).unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(0).with_style(style)
 }
 

@@ -13,7 +13,7 @@ use crate::body::Ids;
 use crate::caller::Caller;
 use crate::problem::{Fault, Problem, title};
 use crate::resource::record_of;
-use crate::writes::{Resource, check_exist, execute, kind_of};
+use crate::writes::{Resource, check_exist, condition, execute, kind_of};
 
 /// An aggregate that owns links which a path can name one by one.
 pub trait Linking: Resource {
@@ -89,7 +89,8 @@ pub async fn unlink<A: Linking, From: Resource>(
     let (name, command) = A::unlink(from);
     let message = format!("{} unlinked from {}", title(from.kind()), owner::<A>());
     let body = json!({"success": true, "message": message});
-    match execute::<A>(&app, &caller, id, name, command, None).await {
+    let version = condition(&app, &caller, record_of::<A>(id)).await?;
+    match execute::<A>(&app, &caller, id, name, command, version).await {
         Ok(written) => Ok(written.answer(body)),
         Err(Problem::NotFound(_)) => Ok(crate::writes::nothing_recorded(&app, body)),
         Err(problem) => Err(problem),

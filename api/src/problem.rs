@@ -31,7 +31,7 @@ pub struct Fault {
     loc: Vec<Value>,
     msg: Cow<'static, str>,
     input: Value,
-    context: Option<Value>,
+    context: Option<Box<Value>>,
 }
 
 impl Fault {
@@ -62,7 +62,7 @@ impl Fault {
 
     /// With details for programs.
     pub fn with_context(self, context: Value) -> Self {
-        Self { context: Some(context), ..self }
+        Self { context: Some(Box::new(context)), ..self }
     }
 
     /// The same fault at another place.
@@ -92,7 +92,7 @@ impl Fault {
         fault.insert("msg".into(), self.msg.clone().into());
         fault.insert("input".into(), self.input.clone());
         if let Some(context) = &self.context {
-            fault.insert("ctx".into(), context.clone());
+            fault.insert("ctx".into(), Value::clone(context));
         }
         if EXPLAINED.contains(&self.kind) {
             let url = format!("https://errors.pydantic.dev/2.5/v/{}", self.kind);

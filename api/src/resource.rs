@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::body::{Ids, Parameters};
 use crate::caller::Caller;
 use crate::problem::Problem;
-use crate::writes::{Resource, Written, current, execute, kind_of};
+use crate::writes::{Resource, Written, condition, execute, kind_of};
 
 /// The record of this aggregate with this id.
 pub fn record_of<A: Resource>(id: i64) -> RecordRef {
@@ -93,10 +93,6 @@ pub async fn remove_from_use<A: Resource>(
     caller: &Caller,
     id: i64,
 ) -> Result<Written, Problem> {
-    // Without a condition the log alone knows whether the record is there.
-    let version = match caller.if_match {
-        Some(_) => current(app, caller, record_of::<A>(id)).await?.1,
-        None => None,
-    };
+    let version = condition(app, caller, record_of::<A>(id)).await?;
     execute::<A>(app, caller, id, "Archive", A::archive(), version).await
 }

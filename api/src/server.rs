@@ -70,11 +70,11 @@ pub async fn serve(
 fn not_found(paths: &[String], request: &Request) -> Response {
     let path = request.uri().path();
     let stripped = path.trim_end_matches('/');
-    if path != stripped && paths.iter().any(|template| fits(template, stripped)) {
-        if let Ok(location) = HeaderValue::from_str(&absolute(request, stripped)) {
-            return (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, location)])
-                .into_response();
-        }
+    if path != stripped
+        && paths.iter().any(|template| fits(template, stripped))
+        && let Ok(location) = HeaderValue::from_str(&absolute(request, stripped))
+    {
+        return (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, location)]).into_response();
     }
     Problem::NoSuchPath.into_response()
 }

@@ -148,6 +148,22 @@ pub async fn current(
     Ok((stored, Some(version)))
 }
 
+/// The version that `If-Match` asks for. Without the condition the log alone knows whether the record is there, and
+/// nothing is read.
+///
+/// # Errors
+/// As [`current`].
+pub async fn condition(
+    app: &App,
+    caller: &Caller,
+    record: RecordRef,
+) -> Result<Option<i64>, Problem> {
+    match caller.if_match {
+        Some(_) => Ok(current(app, caller, record).await?.1),
+        None => Ok(None),
+    }
+}
+
 impl Written {
     /// The row as readers see it now.
     ///

@@ -1,8 +1,8 @@
 //! Whether the database can be reached, so that nobody waits for one that is gone.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -22,7 +22,15 @@ pub struct Database {
 struct Health {
     down: AtomicBool,
     outages: AtomicU64,
+    lost_at: Mutex<Option<Instant>>,
     failed: Notify,
+}
+
+impl Health {
+    fn is_newer_than_the_last_outage(&self, age: Duration) -> bool {
+        let lost_at = *self.lost_at.lock().unwrap_or_else(PoisonError::into_inner);
+        lost_at.is_none_or(|at| at.elapsed() > age)
+    }
 }
 
 /// Why the database could not be asked.
@@ -42,19 +50,21 @@ impl Database {
 
     /// Opens a pool. No connection is made yet.
     pub fn new(options: PgConnectOptions, connections: u32) -> Self {
+        let health = Arc::<Health>::default();
+        let known = health.clone();
         let pool = PgPoolOptions::new()
             .max_connections(connections)
             .min_connections(0)
             .acquire_timeout(Duration::from_secs(3))
-            // A ping before every use would cost more than all queries; a dead connection shows at its first query.
+            // A ping before every use would cost more than all queries; a dead connection shows at its first query,
+            // and then all that are as old are thrown away unused.
             .test_before_acquire(false)
+            .before_acquire(move |_, connection| {
+                let usable = known.is_newer_than_the_last_outage(connection.age);
+                Box::pin(std::future::ready(Ok(usable)))
+            })
             .connect_lazy_with(options);
-        Self::over(pool)
-    }
-
-    /// Takes over a pool.
-    pub fn over(pool: PgPool) -> Self {
-        let database = Self { pool, health: Arc::default() };
+        let database = Self { pool, health };
         tokio::spawn(database.clone().watch());
         database
     }
@@ -90,6 +100,7 @@ impl Database {
     /// Remembers that a connection was lost.
     pub fn lost(&self) {
         if !self.health.down.swap(true, Ordering::AcqRel) {
+            *self.health.lost_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
             self.health.outages.fetch_add(1, Ordering::AcqRel);
             self.health.failed.notify_one();
         }

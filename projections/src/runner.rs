@@ -25,7 +25,7 @@ use crate::projector::{ProjectError, Projector};
 const PROJECTED: &str = "crm_projected";
 
 /// The first key of the advisory lock that the runner of a projector holds; the second is the hash of its name.
-const RUNNER_LOCK: i32 = 0x6372_6d;
+const RUNNER_LOCK: i32 = 0x0063_726d;
 
 /// The most events of one page.
 const PAGE: PageLimit = PageLimit { events: 2_000 };
@@ -256,7 +256,9 @@ impl Shared {
                     RunError::Database(error) if crate::database::is_outage(error) => {
                         tracing::debug!(%error, "projectors wait for the database");
                     }
-                    RunError::Overtaken(_) | RunError::Lost => tracing::debug!(%error, "projectors start again"),
+                    RunError::Overtaken(_) | RunError::Lost => {
+                        tracing::debug!(%error, "projectors start again")
+                    }
                     _ => tracing::error!(%error, "projectors cannot go on; they try again"),
                 }
                 self.report(&error);

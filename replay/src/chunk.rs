@@ -1,12 +1,12 @@
 //! What is written in one transaction: events and the marks that they are done.
 
+use chrono::{DateTime, Utc};
 use domain::{Kind, import};
 use projections::log::NewEvent;
 use serde_json::json;
+use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use uuid::Uuid;
-
-use chrono::{DateTime, Utc};
 
 use crate::decide::Draft;
 use crate::error::ImportError;
@@ -33,9 +33,27 @@ pub struct Chunks {
     bytes: usize,
     reported: u64,
     events_per_chunk: usize,
+    ids: Ids,
+    command_id: Uuid,
     correlation_id: Uuid,
     source: String,
     writer: mpsc::Sender<Chunk>,
+}
+
+/// Random ids from one random seed: asking the system for each would take longer than deciding the event.
+struct Ids {
+    seed: Uuid,
+    count: u64,
+}
+
+impl Ids {
+    fn next(&mut self) -> Uuid {
+        self.count += 1;
+        let hash = Sha256::new().chain_update(self.seed).chain_update(self.count.to_be_bytes());
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&hash.finalize()[..16]);
+        uuid::Builder::from_random_bytes(bytes).into_uuid()
+    }
 }
 
 impl Chunks {
@@ -50,6 +68,8 @@ impl Chunks {
             bytes: 0,
             reported: 0,
             events_per_chunk,
+            ids: Ids { seed: Uuid::new_v4(), count: 0 },
+            command_id: Uuid::nil(),
             correlation_id: Uuid::now_v7(),
             source,
             writer,
@@ -100,6 +120,9 @@ impl Chunks {
         draft: Draft,
         occurred_at: Option<DateTime<Utc>>,
     ) {
+        if draft.is_first {
+            self.command_id = self.ids.next();
+        }
         let metadata = json!({ "command": draft.command, "source": self.source });
         self.bytes += draft.payload.len() + 300;
         self.chunk.total_events += 1;
@@ -111,8 +134,8 @@ impl Chunks {
             event_version: draft.event_version,
             payload: draft.payload,
             metadata: metadata.to_string(),
-            event_id: Uuid::now_v7(),
-            command_id: draft.command_id,
+            event_id: self.ids.next(),
+            command_id: self.command_id,
             correlation_id: self.correlation_id,
             causation_id: None,
             actor: "import".to_owned(),

@@ -10,7 +10,6 @@ use domain::person::Person;
 use domain::roadshow::Roadshow;
 use domain::todo::Todo;
 use domain::{Event, FundId, Kind, Lifecycle, Moment, Refusal};
-use uuid::Uuid;
 
 use crate::record::{Imported, Named};
 use crate::unit::Content;
@@ -26,8 +25,8 @@ pub struct Draft {
     pub payload: String,
     /// The command that led to it.
     pub command: &'static str,
-    /// The id of that command.
-    pub command_id: Uuid,
+    /// Whether it is the first event of that command.
+    pub is_first: bool,
 }
 
 /// What a unit leads to.
@@ -118,14 +117,14 @@ impl<A: Imported> Decider<A> {
     }
 
     fn put(&mut self, (name, command): Named<A::Command>) -> Result<(), DecideError> {
-        let command_id = Uuid::new_v4();
+        let mut is_first = true;
         for event in self.aggregate.decide(command)? {
             self.decision.drafts.push(Draft {
                 event_type: event.event_type(),
                 event_version: event.event_version(),
                 payload: serde_json::to_string(&event)?,
                 command: name,
-                command_id,
+                is_first: std::mem::take(&mut is_first),
             });
             self.aggregate.apply(event.clone());
             self.decision.announced.extend(self.aggregate.announces(&event));

@@ -10,6 +10,7 @@ use projections::log::bulk_append;
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use crate::chunk::{Chunk, Chunks};
 use crate::error::ImportError;
@@ -82,18 +83,22 @@ async fn run(
     options: &ImportOptions,
     progress: &(impl Fn(Progress) + Send + Sync),
 ) -> Result<Report, ImportError> {
+    let file = options.file.clone();
+    let check = tokio::spawn(blocking(move || Source::check(&file)));
     let ledger = Ledger::load(connection).await?;
-    let (source, ledger, survey) = blocking(move || {
+    let surveyed = blocking(move || {
         let survey = Survey::of(&source)?;
         survey.check_lineage(&source, &ledger)?;
         Ok((source, ledger, survey))
     })
-    .await?;
-    if !options.dry_run {
-        advance_ids(connection, &survey.highest).await?;
-    }
+    .await;
+    let (source, ledger, survey) = match surveyed {
+        Ok(surveyed) => surveyed,
+        // If the file is damaged, whatever else is wrong with it comes from that.
+        Err(error) => return Err(finished(check).await.err().unwrap_or(error)),
+    };
     let (sender, receiver) = mpsc::channel(2);
-    let total = survey.rows;
+    let (total, highest) = (survey.rows, survey.highest.clone());
     let reader = Reader {
         ledger,
         report: report(&source, &survey, options),
@@ -106,10 +111,18 @@ async fn run(
         keys: HashSet::new(),
     };
     let reading = tokio::task::spawn_blocking(move || reader.read(&source));
-    let written = write(connection, receiver, options.dry_run, |chunk| {
-        let (phase, done, events) = (chunk.phase, chunk.done, chunk.total_events);
-        progress(Progress { phase, done, total, events });
-    })
+    let written = async {
+        // Nothing is written before the whole file has been checked, which goes on beside reading it.
+        finished(check).await?;
+        if !options.dry_run {
+            advance_ids(connection, &highest).await?;
+        }
+        write(connection, receiver, options.dry_run, |chunk| {
+            let (phase, done, events) = (chunk.phase, chunk.done, chunk.total_events);
+            progress(Progress { phase, done, total, events });
+        })
+        .await
+    }
     .await;
     // When writing failed the reader only knows that it was called off; the writer knows why.
     let read = reading.await;
@@ -189,7 +202,8 @@ async fn write(
     tell: impl Fn(&Chunk),
 ) -> Result<(), ImportError> {
     while let Some(chunk) = chunks.recv().await {
-        if !dry_run && !(chunk.events.is_empty() && chunk.marks.is_empty()) {
+        let is_empty = chunk.events.is_empty() && chunk.marks.is_empty();
+        if !(dry_run || is_empty) {
             write_one(connection, &chunk).await?;
         }
         tell(&chunk);
@@ -208,6 +222,10 @@ async fn write_one(connection: &mut PgConnection, chunk: &Chunk) -> Result<(), I
     ledger::record(&mut tx, &chunk.marks).await?;
     tx.commit().await?;
     Ok(())
+}
+
+async fn finished(task: JoinHandle<Result<(), ImportError>>) -> Result<(), ImportError> {
+    task.await.map_err(|error| ImportError::Stopped(error.to_string()))?
 }
 
 async fn blocking<T: Send + 'static>(

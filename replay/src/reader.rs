@@ -10,7 +10,6 @@ use projections::files::Files;
 use serde_json::{Value as Json, json};
 use sqlx::PgPool;
 use tokio::runtime::Handle;
-use uuid::Uuid;
 
 use crate::chunk::Chunks;
 use crate::convert::{Cell, DOCUMENT_TYPE};
@@ -536,7 +535,7 @@ impl Reader {
             event_version: "1".to_owned(),
             payload: json!(event).to_string(),
             command,
-            command_id: Uuid::new_v4(),
+            is_first: true,
         };
         self.chunks.push_row(version, draft);
         let mark = Mark { hash, version, identity: Hash::default(), announced: None };

@@ -25,21 +25,35 @@ pub struct Source {
 }
 
 impl Source {
-    /// Opens the file, and makes sure that it is whole and that nothing in it would be lost.
+    /// Opens the file and makes sure that nothing in it would be lost.
     ///
     /// # Errors
-    /// When the file is missing, in use, damaged, or no legacy database.
+    /// When the file is missing, in use, or no legacy database.
     pub fn open(path: &Path) -> Result<Self, ImportError> {
-        let write_ahead = check_header(path)?;
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
-            | OpenFlags::SQLITE_OPEN_URI
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(uri(path, write_ahead), flags)?;
-        connection.busy_timeout(Duration::from_secs(2))?;
-        connection.execute_batch("pragma query_only = on; pragma mmap_size = 0; begin")?;
+        let connection = connect(path)?;
         let layouts = read_layouts(&connection)?;
-        check_whole(&connection)?;
         Ok(Self { connection, layouts })
+    }
+
+    /// Has SQLite check the structure of the file, which takes as long as reading all of it. What it says about the
+    /// content of single rows is no damage: such rows are imported as they are.
+    ///
+    /// # Errors
+    /// When the file is damaged or cannot be read.
+    pub fn check(path: &Path) -> Result<(), ImportError> {
+        const CONTENT: &[&str] =
+            &["NULL value in", "TEXT value in", "NUMERIC value in", "CHECK ", "non-unique"];
+        let connection = connect(path)?;
+        let mut statement = connection.prepare("pragma quick_check")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let finding: String = row.get(0)?;
+            if finding != "ok" && !CONTENT.iter().any(|prefix| finding.starts_with(prefix)) {
+                let first = finding.lines().next().unwrap_or_default();
+                return Err(ImportError::Damaged(first.to_owned()));
+            }
+        }
+        Ok(())
     }
 
     /// The table of this name, if the file has it.
@@ -73,17 +87,34 @@ impl Source {
         Ok(self.connection.prepare(&sql)?)
     }
 
-    /// The distinct integers in a column.
+    /// The integers in a column.
     ///
     /// # Errors
     /// When the file cannot be read.
     pub fn integers(&self, table: &str, column: &str) -> Result<HashSet<i64>, ImportError> {
         let column = quoted(column);
-        let mut statement = self.connection.prepare(&format!(
-            "select distinct {column} from {table} where typeof({column}) = 'integer'"
-        ))?;
+        let mut statement = self
+            .connection
+            .prepare(&format!("select {column} from {table} where typeof({column}) = 'integer'"))?;
         let ids = statement.query_map([], |row| row.get(0))?;
         Ok(ids.collect::<Result<_, _>>()?)
+    }
+
+    /// The highest integer in a column that is lower than `limit`.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn highest(
+        &self,
+        table: &str,
+        column: &str,
+        limit: i64,
+    ) -> Result<Option<i64>, ImportError> {
+        let column = quoted(column);
+        let sql = format!(
+            "select max({column}) from {table} where typeof({column}) = 'integer' and {column} < ?"
+        );
+        Ok(self.connection.query_row(&sql, [limit], |row| row.get(0))?)
     }
 
     /// One column of the row with this id, or null.
@@ -215,6 +246,18 @@ fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
+/// A connection that cannot write, in a read transaction: all it reads is of one moment.
+fn connect(path: &Path) -> Result<Connection, ImportError> {
+    let immutable = check_header(path)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+        | OpenFlags::SQLITE_OPEN_URI
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(uri(path, immutable), flags)?;
+    connection.busy_timeout(Duration::from_secs(2))?;
+    connection.execute_batch("pragma query_only = on; pragma mmap_size = 0; begin")?;
+    Ok(connection)
+}
+
 /// Looks at the first bytes. Tells whether the file is in write-ahead mode with nobody using it.
 fn check_header(path: &Path) -> Result<bool, ImportError> {
     let unreadable = |source| ImportError::Unreadable { path: path.to_owned(), source };
@@ -313,22 +356,4 @@ fn columns(connection: &Connection, table: &str) -> Result<Vec<String>, ImportEr
     let mut statement = connection.prepare(&format!("pragma table_xinfo({})", quoted(table)))?;
     let names = statement.query_map([], |row| row.get(1))?;
     Ok(names.collect::<Result<_, _>>()?)
-}
-
-/// Has SQLite check the structure of the file. What it says about the content of single rows is no damage: such rows
-/// are imported as they are.
-fn check_whole(connection: &Connection) -> Result<(), ImportError> {
-    const CONTENT: &[&str] =
-        &["NULL value in", "TEXT value in", "NUMERIC value in", "CHECK ", "non-unique"];
-    let mut statement = connection.prepare("pragma quick_check")?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        let finding: String = row.get(0)?;
-        if finding != "ok" && !CONTENT.iter().any(|prefix| finding.starts_with(prefix)) {
-            return Err(ImportError::Damaged(
-                finding.lines().next().unwrap_or_default().to_owned(),
-            ));
-        }
-    }
-    Ok(())
 }

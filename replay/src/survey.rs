@@ -48,15 +48,19 @@ impl Survey {
                     survey.ids.insert(kind, ids);
                 }
                 Rows::Parts(Part { owner, owner_column, target, target_column, .. }) => {
-                    survey.raise(owner, source.integers(layout.table.name, owner_column)?);
-                    survey.raise(target, source.integers(layout.table.name, target_column)?);
+                    survey
+                        .raise(owner, source.highest(layout.table.name, owner_column, PLAUSIBLE)?);
+                    survey.raise(
+                        target,
+                        source.highest(layout.table.name, target_column, PLAUSIBLE)?,
+                    );
                 }
             }
         }
         // A record that is made later must not take the place of one that is only referred to.
         for &(owner, column, target) in schema::REFERENCES {
             if source.layout(owner.as_str()).is_some_and(|layout| layout.at(column).is_some()) {
-                survey.raise(target, source.integers(owner.as_str(), column)?);
+                survey.raise(target, source.highest(owner.as_str(), column, PLAUSIBLE)?);
             }
         }
         Ok(survey)

@@ -79,7 +79,12 @@ fn figures() -> Vec<Figure> {
     let mut figures = Vec::new();
     for (way, projected, what, targets) in [
         (Way::Append, false, "append", [Target::None, Target::None, Target::AtLeast(2.5)]),
-        (Way::FreshId, false, "framework, fresh id", [Target::None, Target::AtLeast(0.75), Target::AtLeast(1.2)]),
+        (
+            Way::FreshId,
+            false,
+            "framework, fresh id",
+            [Target::None, Target::AtLeast(0.75), Target::AtLeast(1.2)],
+        ),
         (Way::NamedId, false, "framework, named id", [Target::None; 3]),
         (Way::Append, true, "append, projected", [Target::None; 3]),
         (Way::FreshId, true, "framework, projected", [Target::None; 3]),
@@ -87,7 +92,15 @@ fn figures() -> Vec<Figure> {
     ] {
         for (clients, target) in CLIENTS.into_iter().zip(targets) {
             let name = format!("{what}, {clients} client{}", if clients == 1 { "" } else { "s" });
-            figures.push(Figure { name, way, projected, clients, target, rates: vec![], ratios: vec![] });
+            figures.push(Figure {
+                name,
+                way,
+                projected,
+                clients,
+                target,
+                rates: vec![],
+                ratios: vec![],
+            });
         }
     }
     figures
@@ -101,7 +114,11 @@ impl Figure {
 }
 
 /// The log by itself.
-async fn measure_alone(bench: &Workbench, figures: &mut [Figure], reference: f64) -> anyhow::Result<()> {
+async fn measure_alone(
+    bench: &Workbench,
+    figures: &mut [Figure],
+    reference: f64,
+) -> anyhow::Result<()> {
     for figure in figures.iter_mut().filter(|figure| !figure.projected) {
         empty(bench).await?;
         let database = bench.connect();
@@ -113,7 +130,11 @@ async fn measure_alone(bench: &Workbench, figures: &mut [Figure], reference: f64
 }
 
 /// With the read models following in the same process.
-async fn measure_projected(bench: &Workbench, figures: &mut [Figure], reference: f64) -> anyhow::Result<()> {
+async fn measure_projected(
+    bench: &Workbench,
+    figures: &mut [Figure],
+    reference: f64,
+) -> anyhow::Result<()> {
     for figure in figures.iter_mut().filter(|figure| figure.projected && figure.way != Way::Http) {
         empty(bench).await?;
         let database = bench.connect();
@@ -126,7 +147,11 @@ async fn measure_projected(bench: &Workbench, figures: &mut [Figure], reference:
 }
 
 /// The real server.
-async fn measure_served(bench: &Workbench, figures: &mut [Figure], reference: f64) -> anyhow::Result<()> {
+async fn measure_served(
+    bench: &Workbench,
+    figures: &mut [Figure],
+    reference: f64,
+) -> anyhow::Result<()> {
     for figure in figures.iter_mut().filter(|figure| figure.way == Way::Http) {
         empty(bench).await?;
         let server = bench.serve().await?;
@@ -287,11 +312,23 @@ fn print(reference: &[(u32, Vec<f64>)], figures: &[Figure], size: usize) {
     for (clients, rates) in reference {
         let rate = median(rates.clone());
         let name = format!("pgbench -M prepared -c {clients}");
-        table.row(&name, format!("{rate:.0}"), format!("{sixteen:.0}"), rate / sixteen, Target::None);
+        table.row(
+            &name,
+            format!("{rate:.0}"),
+            format!("{sixteen:.0}"),
+            rate / sixteen,
+            Target::None,
+        );
     }
     for figure in figures {
         let (rate, ratio) = (median(figure.rates.clone()), median(figure.ratios.clone()));
-        table.row(&figure.name, format!("{rate:.0}"), format!("{sixteen:.0}"), ratio, figure.target);
+        table.row(
+            &figure.name,
+            format!("{rate:.0}"),
+            format!("{sixteen:.0}"),
+            ratio,
+            figure.target,
+        );
     }
     table.note(format!(
         "Reference: pgbench at 16 clients, rows of {size} bytes of text. Medians of {ROUNDS} rounds of {SECONDS} s; a ratio \

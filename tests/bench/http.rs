@@ -52,13 +52,16 @@ impl Client {
                 bail!("the server closed the connection");
             }
             filled += read;
-            if let Some(end) = self.buffer[..filled].windows(4).position(|four| four == b"\r\n\r\n") {
+            if let Some(end) = self.buffer[..filled].windows(4).position(|four| four == b"\r\n\r\n")
+            {
                 break (end + 4, std::str::from_utf8(&self.buffer[..end])?.to_owned());
             }
         };
         let header = |wanted: &str| {
             let mut pairs = answer.lines().filter_map(|line| line.split_once(": "));
-            pairs.find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.to_owned())
+            pairs
+                .find(|(name, _)| name.eq_ignore_ascii_case(wanted))
+                .map(|(_, value)| value.to_owned())
         };
         let status = answer.split(' ').nth(1).context("no status")?.parse()?;
         let size = match (status, header("content-length")) {

@@ -22,7 +22,9 @@ pub async fn run() -> anyhow::Result<()> {
         let bench = Workbench::open().await?;
         let file = legacy_file(&bench).await?;
         let seconds = run_import(&bench, &file).await?;
-        events = sqlx::query_scalar::<_, i64>("select count(*) from events").fetch_one(&bench.database.pool).await?;
+        events = sqlx::query_scalar::<_, i64>("select count(*) from events")
+            .fetch_one(&bench.database.pool)
+            .await?;
         let import = events as f64 / seconds;
         let copy = events as f64 / copy(&bench).await?;
         imports.push(import);
@@ -33,7 +35,13 @@ pub async fn run() -> anyhow::Result<()> {
     let mut table = Table::new("events per second");
     let (import, copy) = (median(imports), median(copies));
     let name = format!("crm import, {events} events");
-    table.row(&name, format!("{import:.0}"), format!("{copy:.0}"), median(ratios), Target::AtLeast(0.5));
+    table.row(
+        &name,
+        format!("{import:.0}"),
+        format!("{copy:.0}"),
+        median(ratios),
+        Target::AtLeast(0.5),
+    );
     table.note("From the start of `crm` to its end, and of `psql` likewise; Postgres runs already. Medians of 3 rounds.");
     table.print();
     Ok(())
@@ -43,7 +51,12 @@ pub async fn run() -> anyhow::Result<()> {
 pub async fn legacy_file(bench: &Workbench) -> anyhow::Result<PathBuf> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/make_legacy_db.py");
     let file = bench.folder.path().join("legacy.db");
-    let output = Command::new("python3").arg(script).arg(&file).output().await.context("there is no python3")?;
+    let output = Command::new("python3")
+        .arg(script)
+        .arg(&file)
+        .output()
+        .await
+        .context("there is no python3")?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     Ok(file)
 }
@@ -62,8 +75,11 @@ pub async fn run_import(bench: &Workbench, file: &Path) -> anyhow::Result<f64> {
 async fn copy(bench: &Workbench) -> anyhow::Result<f64> {
     let file = bench.folder.path().join("events.copy");
     let file = file.display();
-    psql(bench, &format!("\\copy (select {COLUMNS} from events order by position) to '{file}'")).await?;
-    sqlx::query("create table bench_events (like events including all)").execute(&bench.database.pool).await?;
+    psql(bench, &format!("\\copy (select {COLUMNS} from events order by position) to '{file}'"))
+        .await?;
+    sqlx::query("create table bench_events (like events including all)")
+        .execute(&bench.database.pool)
+        .await?;
     sqlx::query("checkpoint").execute(&bench.database.pool).await?;
     let start = Instant::now();
     psql(bench, &format!("\\copy bench_events ({COLUMNS}) from '{file}'")).await?;
@@ -71,7 +87,8 @@ async fn copy(bench: &Workbench) -> anyhow::Result<f64> {
 }
 
 async fn psql(bench: &Workbench, command: &str) -> anyhow::Result<()> {
-    let output = bench.program("psql")?.args(["--no-psqlrc", "--command", command]).output().await?;
+    let output =
+        bench.program("psql")?.args(["--no-psqlrc", "--command", command]).output().await?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     Ok(())
 }

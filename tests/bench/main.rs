@@ -25,7 +25,9 @@ async fn main() -> anyhow::Result<()> {
         bail!("there is no section `{unknown}`; there are {}", SECTIONS.join(", "));
     }
     workbench::build_server()?;
-    for section in SECTIONS.iter().filter(|name| named.is_empty() || named.iter().any(|n| n == *name)) {
+    for section in
+        SECTIONS.iter().filter(|name| named.is_empty() || named.iter().any(|n| n == *name))
+    {
         match *section {
             "commands" => commands::run().await?,
             "reads" => reads::run().await?,

@@ -85,7 +85,8 @@ pub async fn run() -> anyhow::Result<()> {
 
 impl Table {
     fn row_of_memory(&mut self, name: &str, server: &Served) -> anyhow::Result<()> {
-        let (now, most) = (usage::memory(server.pid, "VmRSS")?, usage::memory(server.pid, "VmHWM")?);
+        let (now, most) =
+            (usage::memory(server.pid, "VmRSS")?, usage::memory(server.pid, "VmHWM")?);
         let figure = format!("{now:.0} (peak {most:.0})");
         self.row(name, figure, format!("{MEMORY:.0}"), now / MEMORY, Target::AtMost(1.0));
         Ok(())
@@ -153,13 +154,19 @@ async fn endpoints(client: &mut Client) -> anyhow::Result<Vec<Endpoint>> {
         Endpoint {
             name: "sales-funnel",
             path: format!("/funds/{fund}/sales-funnel"),
-            change: Change::Words(format!("/funds/{fund}/lps/{lp}/interest?interest"), ["meeting", "interested"]),
+            change: Change::Words(
+                format!("/funds/{fund}/lps/{lp}/interest?interest"),
+                ["meeting", "interested"],
+            ),
             legacy: 184.0,
         },
         Endpoint {
             name: "lp-status",
             path: format!("/roadshows/{roadshow}/lp-status"),
-            change: Change::Words(format!("/roadshows/{roadshow}/lps/{lp}/status?status"), ["offered", "confirmed"]),
+            change: Change::Words(
+                format!("/roadshows/{roadshow}/lps/{lp}/status?status"),
+                ["offered", "confirmed"],
+            ),
             legacy: 245.0,
         },
     ])
@@ -186,7 +193,13 @@ async fn measure(
     ] {
         let (puts, both) = changed(bench, server, endpoint, request).await?;
         let ours = both - puts;
-        cpu.row(&format!("{name} {what}"), format!("{ours:.3}"), format!("{legacy}"), ours / legacy, target);
+        cpu.row(
+            &format!("{name} {what}"),
+            format!("{ours:.3}"),
+            format!("{legacy}"),
+            ours / legacy,
+            target,
+        );
         if !matches!(target, Target::None) {
             cpu.figure(&format!("{name}: the PUT itself"), format!("{puts:.3}"));
         }
@@ -198,7 +211,13 @@ async fn measure(
     ] {
         let (ours, one) = unchanged(bench, server, request, 1).await?;
         let (_, sixteen) = unchanged(bench, server, request, 16).await?;
-        cpu.row(&format!("{name} {what}"), format!("{ours:.3}"), format!("{legacy}"), ours / legacy, target);
+        cpu.row(
+            &format!("{name} {what}"),
+            format!("{ours:.3}"),
+            format!("{legacy}"),
+            ours / legacy,
+            target,
+        );
         let size = match what {
             "unchanged" => first.size,
             "unchanged, compressed" => packed,
@@ -229,7 +248,8 @@ async fn changed(
         let before = cpu_of(bench, server)?;
         for number in 0..CHANGES {
             let (path, body) = endpoint.change.request(number + CHANGES * u32::from(reads));
-            let answer = client.send(&Request::with_body("PUT", &path, body), Body::Dropped).await?;
+            let answer =
+                client.send(&Request::with_body("PUT", &path, body), Body::Dropped).await?;
             ensure!(answer.status == 200, "PUT {path} answers {}", answer.status);
             if reads {
                 client.send(get, Body::Dropped).await?;

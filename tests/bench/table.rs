@@ -24,7 +24,14 @@ impl Table {
     }
 
     /// Adds a figure with the ratio to its reference.
-    pub fn row(&mut self, name: &str, figure: String, reference: String, ratio: f64, target: Target) {
+    pub fn row(
+        &mut self,
+        name: &str,
+        figure: String,
+        reference: String,
+        ratio: f64,
+        target: Target,
+    ) {
         let (wanted, met) = match target {
             Target::AtLeast(least) => (format!("≥ {least}"), verdict(ratio >= least)),
             Target::AtMost(most) => (format!("≤ {most}"), verdict(ratio <= most)),
@@ -36,7 +43,14 @@ impl Table {
 
     /// Adds a figure that is compared with nothing.
     pub fn figure(&mut self, name: &str, figure: String) {
-        self.rows.push([name.to_owned(), figure, String::new(), String::new(), String::new(), String::new()]);
+        self.rows.push([
+            name.to_owned(),
+            figure,
+            String::new(),
+            String::new(),
+            String::new(),
+            String::new(),
+        ]);
     }
 
     /// Adds a line below the table.
@@ -49,8 +63,9 @@ impl Table {
     pub fn print(&self) {
         let head = [self.title, "figure", "reference", "ratio", "target", "met"].map(str::to_owned);
         let rows: Vec<&[String; 6]> = std::iter::once(&head).chain(&self.rows).collect();
-        let widths: [usize; 6] =
-            std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
+        let widths: [usize; 6] = std::array::from_fn(|column| {
+            rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)
+        });
         let mut text = String::from("\n");
         for (at, row) in rows.iter().enumerate() {
             for (cell, width) in row.iter().zip(widths) {

@@ -43,7 +43,8 @@ impl Workbench {
         let options = cluster.options(DATABASE);
         let database = backend::connect(options.clone(), CONNECTIONS);
         backend::migrate(&database).await?;
-        let data: String = sqlx::query_scalar("show data_directory").fetch_one(&database.pool).await?;
+        let data: String =
+            sqlx::query_scalar("show data_directory").fetch_one(&database.pool).await?;
         let pid = std::fs::read_to_string(Path::new(&data).join("postmaster.pid"))?;
         let postmaster = pid.lines().next().context("postmaster.pid is empty")?.trim().parse()?;
         let programs: String =
@@ -66,7 +67,11 @@ impl Workbench {
     /// A program of Postgres's, told how to connect.
     pub fn program(&self, name: &str) -> anyhow::Result<Command> {
         let path = self.programs.join(name);
-        ensure!(path.exists(), "there is no {}: install Postgres's contrib programs", path.display());
+        ensure!(
+            path.exists(),
+            "there is no {}: install Postgres's contrib programs",
+            path.display()
+        );
         let mut command = Command::new(path);
         let socket = self.options.get_socket().context("the cluster has no socket")?;
         command.env("PGHOST", socket).env("PGPORT", self.options.get_port().to_string());
@@ -76,7 +81,10 @@ impl Workbench {
     }
 
     /// `crm` with these arguments on this bench's folder.
-    pub fn crm<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> anyhow::Result<Command> {
+    pub fn crm<A: AsRef<OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> anyhow::Result<Command> {
         let mut command = Command::new(server_path()?);
         command.args(arguments);
         // Away from the checkout, where an `.env` may lie.

@@ -15,27 +15,92 @@ pub async fn assert_read_models_match_the_log(pool: &PgPool) {
     let log = whole_log(pool).await;
     let positions: Vec<i64> = log.iter().map(|recorded| recorded.position).collect();
     assert!(positions.is_sorted(), "positions are in order");
-    check::<domain::lp::LpRecord>(pool, &log, |e| match e { Event::Lp(e) => Some(e), _ => None }, |_| ()).await;
-    check::<domain::gp::GpRecord>(pool, &log, |e| match e { Event::Gp(e) => Some(e), _ => None }, |_| ()).await;
-    check::<domain::distributor::DistributorRecord>(
-        pool, &log, |e| match e { Event::Distributor(e) => Some(e), _ => None }, |_| (),
+    check::<domain::lp::LpRecord>(
+        pool,
+        &log,
+        |e| match e {
+            Event::Lp(e) => Some(e),
+            _ => None,
+        },
+        |_| (),
     )
     .await;
-    check::<domain::person::PersonRecord>(pool, &log, |e| match e { Event::Person(e) => Some(e), _ => None }, |_| ()).await;
-    check::<domain::note::NoteRecord>(pool, &log, |e| match e { Event::Note(e) => Some(e), _ => None }, |_| ()).await;
-    check::<domain::todo::TodoRecord>(pool, &log, |e| match e { Event::Todo(e) => Some(e), _ => None }, |_| ()).await;
+    check::<domain::gp::GpRecord>(
+        pool,
+        &log,
+        |e| match e {
+            Event::Gp(e) => Some(e),
+            _ => None,
+        },
+        |_| (),
+    )
+    .await;
+    check::<domain::distributor::DistributorRecord>(
+        pool,
+        &log,
+        |e| match e {
+            Event::Distributor(e) => Some(e),
+            _ => None,
+        },
+        |_| (),
+    )
+    .await;
+    check::<domain::person::PersonRecord>(
+        pool,
+        &log,
+        |e| match e {
+            Event::Person(e) => Some(e),
+            _ => None,
+        },
+        |_| (),
+    )
+    .await;
+    check::<domain::note::NoteRecord>(
+        pool,
+        &log,
+        |e| match e {
+            Event::Note(e) => Some(e),
+            _ => None,
+        },
+        |_| (),
+    )
+    .await;
+    check::<domain::todo::TodoRecord>(
+        pool,
+        &log,
+        |e| match e {
+            Event::Todo(e) => Some(e),
+            _ => None,
+        },
+        |_| (),
+    )
+    .await;
     check::<domain::roadshow::RoadshowRecord>(
-        pool, &log, |e| match e { Event::Roadshow(e) => Some(e), _ => None }, |_| (),
+        pool,
+        &log,
+        |e| match e {
+            Event::Roadshow(e) => Some(e),
+            _ => None,
+        },
+        |_| (),
     )
     .await;
     let dates = roadshow_dates(&log);
-    check::<domain::fund::FundRecord>(pool, &log, |e| match e { Event::Fund(e) => Some(e), _ => None }, |rows| {
-        for (id, date) in &dates {
-            if let Some((.., record)) = rows.get_mut(id) {
-                record["roadshow_date"] = json!(date);
+    check::<domain::fund::FundRecord>(
+        pool,
+        &log,
+        |e| match e {
+            Event::Fund(e) => Some(e),
+            _ => None,
+        },
+        |rows| {
+            for (id, date) in &dates {
+                if let Some((.., record)) = rows.get_mut(id) {
+                    record["roadshow_date"] = json!(date);
+                }
             }
-        }
-    })
+        },
+    )
     .await;
     check_links(pool, &log).await;
     check_standings(pool, &log).await;
@@ -48,7 +113,8 @@ pub async fn whole_log(pool: &PgPool) -> Vec<Recorded> {
     let mut log: Vec<Recorded> = Vec::new();
     loop {
         let after = log.last().map_or(0, |recorded| recorded.position);
-        let page = reader.read_after(&mut connection, after, PageLimit { events: 5_000 }).await.unwrap();
+        let page =
+            reader.read_after(&mut connection, after, PageLimit { events: 5_000 }).await.unwrap();
         if page.is_empty() {
             return log;
         }
@@ -68,7 +134,13 @@ async fn check<R: Record>(
     for recorded in log {
         if let Some(event) = own(&recorded.event) {
             let (version, state) = states.entry(recorded.id).or_default();
-            assert_eq!(*version + 1, recorded.sequence, "{} {}: no gap in the stream", R::KIND, recorded.id);
+            assert_eq!(
+                *version + 1,
+                recorded.sequence,
+                "{} {}: no gap in the stream",
+                R::KIND,
+                recorded.id
+            );
             *version = recorded.sequence;
             state.apply(event.clone());
         }
@@ -87,8 +159,10 @@ async fn check<R: Record>(
             .fetch_all(pool)
             .await
             .unwrap();
-    let found: Rows =
-        rows.into_iter().map(|(id, version, archived, record)| (id, (version, archived, record))).collect();
+    let found: Rows = rows
+        .into_iter()
+        .map(|(id, version, archived, record)| (id, (version, archived, record)))
+        .collect();
     for (id, row) in &expected {
         assert_eq!(found.get(id), Some(row), "{} {id}", R::KIND);
     }
@@ -149,7 +223,10 @@ async fn check_links(pool: &PgPool, log: &[Recorded]) {
         }
     }
     let rows: Vec<(String, i64, String, i64)> =
-        sqlx::query_as("select from_kind, from_id, to_kind, to_id from link").fetch_all(pool).await.unwrap();
+        sqlx::query_as("select from_kind, from_id, to_kind, to_id from link")
+            .fetch_all(pool)
+            .await
+            .unwrap();
     let found: BTreeSet<_> = rows
         .into_iter()
         .map(|(from, from_id, to, to_id)| {
@@ -165,7 +242,9 @@ async fn check_standings(pool: &PgPool, log: &[Recorded]) {
     for recorded in log {
         match &recorded.event {
             Event::Fund(event) => funds.entry(recorded.id).or_default().apply(event.clone()),
-            Event::Roadshow(event) => roadshows.entry(recorded.id).or_default().apply(event.clone()),
+            Event::Roadshow(event) => {
+                roadshows.entry(recorded.id).or_default().apply(event.clone())
+            }
             _ => {}
         }
     }

@@ -22,7 +22,8 @@ async fn write_until_killed(url: String, writer: usize) -> BTreeMap<i64, (String
         let Some(id) = row["id"].as_i64() else { break };
         acknowledged.insert(id, (name, String::new()));
         let priority = number.to_string();
-        let put = client.put(format!("{url}/lps/{id}")).json(&json!({"priority": priority})).send().await;
+        let put =
+            client.put(format!("{url}/lps/{id}")).json(&json!({"priority": priority})).send().await;
         // An answer that never came may still have been recorded: only what was answered is promised.
         match put {
             Ok(answer) if answer.status() == 200 => {
@@ -39,7 +40,8 @@ async fn write_until_killed(url: String, writer: usize) -> BTreeMap<i64, (String
 
 async fn assert_all_there(url: &str, acknowledged: &BTreeMap<i64, (String, String)>) {
     let rows: Vec<Value> = reqwest::get(format!("{url}/lps")).await.unwrap().json().await.unwrap();
-    let rows: BTreeMap<i64, &Value> = rows.iter().map(|row| (row["id"].as_i64().unwrap(), row)).collect();
+    let rows: BTreeMap<i64, &Value> =
+        rows.iter().map(|row| (row["id"].as_i64().unwrap(), row)).collect();
     for (id, (name, priority)) in acknowledged {
         let row = rows.get(id).unwrap_or_else(|| panic!("LP {id} was acknowledged"));
         assert_eq!((&row["name"], &row["priority"]), (&json!(name), &json!(priority)), "LP {id}");
@@ -50,11 +52,12 @@ async fn assert_everything_is_right(home: &Home) {
     let cluster = Cluster::open(home.path()).await.unwrap();
     let database = api::backend::connect(cluster.options("crm"), 2);
     assert_read_models_match_the_log(&database.pool).await;
-    let (events, distinct): (i64, i64) =
-        sqlx::query_as("select count(*), count(distinct (aggregate_type, aggregate_id, sequence)) from events")
-            .fetch_one(&database.pool)
-            .await
-            .unwrap();
+    let (events, distinct): (i64, i64) = sqlx::query_as(
+        "select count(*), count(distinct (aggregate_type, aggregate_id, sequence)) from events",
+    )
+    .fetch_one(&database.pool)
+    .await
+    .unwrap();
     assert_eq!(events, distinct);
     database.pool.close().await;
     cluster.close().await.unwrap();
@@ -91,8 +94,15 @@ async fn a_killed_postgres_comes_back_by_itself_and_meanwhile_everybody_is_told(
     let server = Server::start(&home, &[]).await;
     let client = reqwest::Client::new();
     let lps = format!("{}/lps", server.url);
-    let before: Value =
-        client.post(&lps).json(&json!({"name": "Before"})).send().await.unwrap().json().await.unwrap();
+    let before: Value = client
+        .post(&lps)
+        .json(&json!({"name": "Before"}))
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
     home.kill_postgres();
     let mut refused = 0;
     let after = loop {

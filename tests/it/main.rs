@@ -1,4 +1,5 @@
 //! The product against a real Postgres.
+#![allow(clippy::unwrap_used, reason = "a test that fails on an unwrap says where")]
 
 mod check;
 mod crash;

@@ -78,17 +78,29 @@ async fn carry_out(log: &EventLog, step: Step) {
         Step::Archive(kind, id) => archive(log, kind, id).await,
         Step::Restore(kind, id) => restore(log, kind, id).await,
         Step::Link(Kind::Gp, id, to, other) => {
-            log.execute::<Gp>(id, GpCommand::Link { to: vec![to.record(other)] }, &request("Link")).await
+            log.execute::<Gp>(id, GpCommand::Link { to: vec![to.record(other)] }, &request("Link"))
+                .await
         }
         Step::Link(Kind::Person, id, to, other) => {
             let with = vec![to.record(other)];
-            log.execute::<Person>(id, PersonCommand::Affiliate { with }, &request("Affiliate")).await
+            log.execute::<Person>(id, PersonCommand::Affiliate { with }, &request("Affiliate"))
+                .await
         }
         Step::Link(Kind::Todo, id, to, other) => {
-            log.execute::<Todo>(id, TodoCommand::Link { to: vec![to.record(other)] }, &request("Link")).await
+            log.execute::<Todo>(
+                id,
+                TodoCommand::Link { to: vec![to.record(other)] },
+                &request("Link"),
+            )
+            .await
         }
         Step::Link(_, id, to, other) => {
-            log.execute::<Note>(id, NoteCommand::Link { to: vec![to.record(other)] }, &request("Link")).await
+            log.execute::<Note>(
+                id,
+                NoteCommand::Link { to: vec![to.record(other)] },
+                &request("Link"),
+            )
+            .await
         }
         Step::Relink(kind, id, others) => {
             let to = others.into_iter().map(|other| kind.record(other)).collect();
@@ -111,13 +123,18 @@ async fn carry_out(log: &EventLog, step: Step) {
         }
         Step::Arrival(roadshow, day) => {
             let changes = from(json!({"arrival": on_day(day)}));
-            let command =
-                RoadshowCommand::Revise { name: None, fund_id: None, changes, fund_date: on_day(Some(1)) };
+            let command = RoadshowCommand::Revise {
+                name: None,
+                fund_id: None,
+                changes,
+                fund_date: on_day(Some(1)),
+            };
             log.execute::<Roadshow>(roadshow, command, &request("Revise")).await
         }
         Step::RoadshowDate(fund, day) => {
             let changes = from(json!({"roadshow_date": on_day(day)}));
-            let command = FundCommand::Revise { fund_name: None, changes, shown_roadshow_date: None };
+            let command =
+                FundCommand::Revise { fund_name: None, changes, shown_roadshow_date: None };
             log.execute::<Fund>(fund, command, &request("Revise")).await
         }
         Step::Complete(todo) => {
@@ -141,11 +158,18 @@ async fn register(log: &EventLog, kind: Kind, id: i64) -> Done {
     let (name, legacy, named) = (format!("{kind} {id}"), Verbatim::default(), request("Register"));
     let none = json!({});
     match kind {
-        Kind::Lp => log.execute::<Lp>(id, LpCommand::Register { name, details: from(none), legacy }, &named).await,
-        Kind::Gp => log.execute::<Gp>(id, GpCommand::Register { name, details: from(none), legacy }, &named).await,
+        Kind::Lp => {
+            log.execute::<Lp>(id, LpCommand::Register { name, details: from(none), legacy }, &named)
+                .await
+        }
+        Kind::Gp => {
+            log.execute::<Gp>(id, GpCommand::Register { name, details: from(none), legacy }, &named)
+                .await
+        }
         Kind::Distributor => {
             use domain::distributor::{Distributor, DistributorCommand::Register};
-            log.execute::<Distributor>(id, Register { name, details: from(none), legacy }, &named).await
+            log.execute::<Distributor>(id, Register { name, details: from(none), legacy }, &named)
+                .await
         }
         Kind::Person => {
             let command = PersonCommand::Register { name, details: from(none), legacy };
@@ -161,9 +185,15 @@ async fn register(log: &EventLog, kind: Kind, id: i64) -> Done {
         }
         Kind::Todo => {
             let pattern = r#"{"type":"weekly"}"#;
-            let details = from(json!({"due_date": "2025-01-31T00:00:00", "recurrence_pattern": pattern}));
+            let details =
+                from(json!({"due_date": "2025-01-31T00:00:00", "recurrence_pattern": pattern}));
             let status = TodoStatus::Pending;
-            log.execute::<Todo>(id, TodoCommand::Register { title: name, status, details, legacy }, &named).await
+            log.execute::<Todo>(
+                id,
+                TodoCommand::Register { title: name, status, details, legacy },
+                &named,
+            )
+            .await
         }
         Kind::Roadshow => {
             let fund_id = FundId(id % 3 + 1);
@@ -178,7 +208,8 @@ async fn revise(log: &EventLog, kind: Kind, id: i64, word: &str) -> Done {
     match kind {
         Kind::Lp => {
             let changes = from(json!({"priority": word, "investment_low": 0.1, "text": null}));
-            log.execute::<Lp>(id, LpCommand::Revise { name: Some(word.into()), changes }, &named).await
+            log.execute::<Lp>(id, LpCommand::Revise { name: Some(word.into()), changes }, &named)
+                .await
         }
         Kind::Note => {
             let changes = from(json!({"raw_notes": word, "useful": word.len() > 3, "date": null}));
@@ -187,11 +218,13 @@ async fn revise(log: &EventLog, kind: Kind, id: i64, word: &str) -> Done {
         Kind::Todo => {
             let changes = from(json!({"tags": word, "priority": word, "note_id": 2}));
             let status = Some(word.into());
-            log.execute::<Todo>(id, TodoCommand::Revise { title: None, status, changes }, &named).await
+            log.execute::<Todo>(id, TodoCommand::Revise { title: None, status, changes }, &named)
+                .await
         }
         _ => {
             let changes = from(json!({"location": word, "distributor_id": 3}));
-            log.execute::<Gp>(id, GpCommand::Revise { name: Some(word.into()), changes }, &named).await
+            log.execute::<Gp>(id, GpCommand::Revise { name: Some(word.into()), changes }, &named)
+                .await
         }
     }
 }

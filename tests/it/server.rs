@@ -65,7 +65,8 @@ impl Drop for Home {
 
 fn signal(pid: i32, name: &str) {
     // The process may be gone already, which is as good.
-    let _ = std::process::Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status();
+    let _ =
+        std::process::Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status();
 }
 
 /// A running `crm serve`.
@@ -95,7 +96,8 @@ impl Server {
             }
             None
         };
-        let url = tokio::time::timeout(Duration::from_secs(90), ready).await.expect("ready in time");
+        let url =
+            tokio::time::timeout(Duration::from_secs(90), ready).await.expect("ready in time");
         // What it says later goes nowhere, but it must be able to say it.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         Self { child, url: url.expect("the server says that it is ready") }

@@ -17,7 +17,8 @@ pub async fn run(settings: &Settings) -> anyhow::Result<()> {
         "::" => "::1",
         host => host,
     };
-    let asked = tokio::time::timeout(std::time::Duration::from_secs(3), ask(host, settings.api_port));
+    let asked =
+        tokio::time::timeout(std::time::Duration::from_secs(3), ask(host, settings.api_port));
     let answer = asked
         .await
         .map_err(|_| anyhow::anyhow!("no answer within 3 s"))

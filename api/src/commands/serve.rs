@@ -82,7 +82,8 @@ async fn import_demo(store: &Store, backend: &Backend) -> anyhow::Result<()> {
     std::fs::write(&file, DEMO).context("there is no room for the demonstration data")?;
     let options = replay::ImportOptions::new(&file);
     let report =
-        replay::import(&store.database.pool, &store.files, &store.data_dir, &options, |_| ()).await?;
+        replay::import(&store.database.pool, &store.files, &store.data_dir, &options, |_| ())
+            .await?;
     backend.settle().await?;
     say(&format!(
         "The log was empty: imported the demonstration data, {} rows of a legacy database as {} events.\n\

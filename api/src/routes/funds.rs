@@ -17,7 +17,7 @@ use crate::describe::{Content, Routes, delete, get, post, put};
 use crate::form::{Form, Occasion};
 use crate::problem::Problem;
 use crate::resource::{archive, list, notes, record_of, search, show};
-use crate::writes::{self, attribute, check_exist, claim_notion_id, current, execute};
+use crate::writes::{self, attribute, check_exist, claim_notion_id, condition, current, execute};
 
 /// The routes of funds.
 pub fn routes() -> Routes {
@@ -121,12 +121,13 @@ async fn record_interest(
 ) -> Result<Response, Problem> {
     let interest = parameters.required("interest")?;
     check_exist(&app, &[record_of::<Fund>(fund), record_of::<Lp>(lp)]).await?;
+    let version = condition(&app, &caller, record_of::<Fund>(fund)).await?;
     let command = FundCommand::RecordInterest {
         lp: LpId(lp),
         interest: Interest::from(interest.as_str()),
         remembered: None,
     };
-    let written = execute::<Fund>(&app, &caller, fund, "RecordInterest", command, None).await?;
+    let written = execute::<Fund>(&app, &caller, fund, "RecordInterest", command, version).await?;
     let standing = app.reader.interest(FundId(fund), LpId(lp)).await?;
     Ok(written.answer(standing.unwrap_or_else(|| {
         json!({"fund_id": fund, "lp_id": lp, "interest": interest,

@@ -57,10 +57,11 @@ async fn readyz(State(app): State<App>) -> (StatusCode, Json<Value>) {
 }
 
 fn reasons_against(health: &Health) -> Vec<String> {
-    let mut reasons = Vec::new();
     if !health.database {
-        reasons.push("the database does not answer".to_owned());
+        // Nothing else can go on either, and need not be told.
+        return vec!["the database does not answer".to_owned()];
     }
+    let mut reasons = Vec::new();
     for projector in &health.projectors {
         let (name, lag) = (projector.name, projector.lag);
         if lag > TOLERATED_LAG {
@@ -71,4 +72,25 @@ fn reasons_against(health: &Health) -> Vec<String> {
         }
     }
     reasons
+}
+
+#[cfg(test)]
+mod tests {
+    use projections::read::ProjectorHealth;
+
+    use super::*;
+
+    #[test]
+    fn a_server_is_ready_when_its_database_answers_and_its_read_models_keep_up() {
+        let check = |database: bool, lag: i64, failure: Option<&str>, expected: &[&str]| {
+            let failure = failure.map(str::to_owned);
+            let projectors = vec![ProjectorHealth { name: "lp", position: 5, lag, failure }];
+            let health = Health { database, head: 5 + lag, projectors };
+            assert_eq!(reasons_against(&health), expected);
+        };
+        check(true, 10_000, None, &[]);
+        check(true, 10_001, None, &["read model lp is 10001 events behind"]);
+        check(true, 0, Some("x"), &["read model lp does not go on: x"]);
+        check(false, 10_001, Some("x"), &["the database does not answer"]);
+    }
 }

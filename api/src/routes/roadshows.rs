@@ -17,7 +17,7 @@ use crate::describe::{Content, Routes, delete, get, post, put};
 use crate::form::{Form, Occasion};
 use crate::problem::Problem;
 use crate::resource::{archive, list, notes, record_of, show};
-use crate::writes::{self, attribute, check_exist, current, execute};
+use crate::writes::{self, attribute, check_exist, condition, current, execute};
 
 /// The routes of roadshows.
 pub fn routes() -> Routes {
@@ -149,13 +149,14 @@ async fn record_status(
 ) -> Result<Response, Problem> {
     let status = parameters.required("status")?;
     check_exist(&app, &[record_of::<Roadshow>(roadshow), record_of::<Lp>(lp)]).await?;
+    let version = condition(&app, &caller, record_of::<Roadshow>(roadshow)).await?;
     let command = RoadshowCommand::RecordStatus {
         lp: LpId(lp),
         status: LpStatus::from(status.as_str()),
         remembered: None,
     };
     let written =
-        execute::<Roadshow>(&app, &caller, roadshow, "RecordStatus", command, None).await?;
+        execute::<Roadshow>(&app, &caller, roadshow, "RecordStatus", command, version).await?;
     let standing = app.reader.lp_status(RoadshowId(roadshow), LpId(lp)).await?;
     Ok(written.answer(standing.unwrap_or_else(|| {
         json!({"roadshow_id": roadshow, "lp_id": lp, "status": status,

@@ -138,9 +138,8 @@ impl Writer {
                 None
             }
             Err(error) if appends.len() == 1 => {
-                for tell in tells {
+                if let Some(tell) = tells.into_iter().next() {
                     let _ = tell.send(Err(error));
-                    break;
                 }
                 None
             }

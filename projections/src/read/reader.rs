@@ -195,7 +195,9 @@ impl Reader {
         self.database.check()?;
         match self.runner.survived() == self.database.outages() {
             true => Ok(()),
-            false => Err(ReadError::Unavailable("the read models catch up after an outage".to_owned())),
+            false => {
+                Err(ReadError::Unavailable("the read models catch up after an outage".to_owned()))
+            }
         }
     }
 

@@ -194,7 +194,9 @@ impl Standings {
         owner: i64,
     ) -> Result<Vec<String>, sqlx::Error> {
         let Standings { table, owner: kind, owner_id, word, .. } = self;
-        let rows: Vec<(i64, String, Option<String>, Option<String>, Option<i64>)> =
+        // The LP and its record, its standing, date and id of the newest note.
+        type Row = (i64, String, Option<String>, Option<String>, Option<i64>);
+        let rows: Vec<Row> =
             sqlx::query_as(&format!(
                 "with owner as (select id from {kind} where id = $1 and not archived),
                  latest as (
@@ -242,7 +244,9 @@ impl Standings {
         lp: i64,
     ) -> Result<Option<Value>, sqlx::Error> {
         let Standings { table, owner: kind, owner_id, word, .. } = self;
-        let row: Option<(String, Option<String>, Option<i64>, Option<i64>, Option<String>)> =
+        // The standing, the remembered contact, id and date of the newest note.
+        type Row = (String, Option<String>, Option<i64>, Option<i64>, Option<String>);
+        let row: Option<Row> =
             sqlx::query_as(&format!(
                 "select standing.{word}, standing.contact_date, standing.contact_note, latest.id, latest.date_key
                  from {table} standing left join lateral (

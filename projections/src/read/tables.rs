@@ -3,15 +3,18 @@
 use cqrs_es::Aggregate;
 use domain::{Event, Kind, Lifecycle, Moment, Record};
 
+/// Names of columns, each with how its value is found in a record.
+pub(super) type Columns<R, T> = &'static [(&'static str, fn(&R) -> Option<T>)];
+
 /// A record that has a table of its own, named after its kind.
 pub(super) trait Tabled: Record
 where
     Lifecycle<Self>: Aggregate + Clone,
 {
     /// The columns beside those that all tables share; all are text or null.
-    const TEXTS: &'static [(&'static str, fn(&Self) -> Option<String>)] = &[];
+    const TEXTS: Columns<Self, String> = &[];
     /// Likewise, as integers.
-    const WHOLES: &'static [(&'static str, fn(&Self) -> Option<i64>)] = &[];
+    const WHOLES: Columns<Self, i64> = &[];
 
     /// The event, if it is one of this kind of record.
     fn own(event: &Event) -> Option<&<Lifecycle<Self> as Aggregate>::Event>;
@@ -45,8 +48,8 @@ fn date_key(moment: Option<Moment>) -> Option<String> {
 macro_rules! tabled {
     ($($Record:ty = $Kind:ident { name: $name:expr, $(texts: $texts:expr,)? $(wholes: $wholes:expr,)? })*) => {$(
         impl Tabled for $Record {
-            $(const TEXTS: &'static [(&'static str, fn(&Self) -> Option<String>)] = $texts;)?
-            $(const WHOLES: &'static [(&'static str, fn(&Self) -> Option<i64>)] = $wholes;)?
+            $(const TEXTS: Columns<Self, String> = $texts;)?
+            $(const WHOLES: Columns<Self, i64> = $wholes;)?
 
             fn own(event: &Event) -> Option<&<Lifecycle<Self> as Aggregate>::Event> {
                 match event {

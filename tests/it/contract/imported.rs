@@ -1,0 +1,234 @@
+//! Whatever a legacy file holds, every list that the legacy server had answers as the legacy server did.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use replay::{ImportOptions, import};
+use serde_json::{Value, json};
+
+use super::Api;
+use super::legacy::{LISTS, Legacy, RELATIONS, table, untied, wall};
+use crate::harness::{Database, demo_file};
+
+/// The product after an import, and the file.
+async fn imported(file: &Path) -> (Api, Legacy) {
+    let db = Database::new().await;
+    let options = ImportOptions::new(file);
+    import(&db.pool, &db.files(), db.dir.path(), &options, |_| ()).await.unwrap();
+    let api = Api::on(db).await;
+    api.backend.settle().await.unwrap();
+    (api, Legacy::open(file))
+}
+
+/// A file with everything odd that the legacy server still served.
+fn dirty_file(folder: &Path) -> PathBuf {
+    let file = folder.join("dirty.db");
+    let generator = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/make_legacy_db.py");
+    let sizes = "--lps 45 --gps 20 --distributors 8 --funds 20 --people 35 --notes 90 --todos 80 --roadshows 20";
+    let made = Command::new("python3")
+        .arg(generator)
+        .arg(&file)
+        .args(sizes.split(' ').chain(["--dirty"]))
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    file
+}
+
+fn array(value: Value) -> Vec<Value> {
+    match value {
+        Value::Array(items) => items,
+        other => panic!("no list: {other}"),
+    }
+}
+
+fn id(row: &Value) -> i64 {
+    row["id"].as_i64().unwrap()
+}
+
+/// As the legacy server had it, by time instead of by how dates happen to be spelled.
+fn by_time(path: &str, mut list: Vec<Value>) -> Vec<Value> {
+    match path {
+        "notes" => {
+            list.sort_by_key(|note| std::cmp::Reverse(wall(&note["date"])));
+            untied(list, "date")
+        }
+        "todos" => {
+            list.sort_by_key(|todo| wall(&todo["due_date"]));
+            untied(list, "due_date")
+        }
+        _ => list,
+    }
+}
+
+fn assert_same(answer: Vec<Value>, expected: Vec<Value>, what: &str) {
+    for (row, expected) in answer.iter().zip(&expected) {
+        assert_eq!(row, expected, "{what}");
+    }
+    assert_eq!(answer.len(), expected.len(), "{what}");
+}
+
+/// Every list and every record. Some records are there, so the comparison says something.
+async fn check_lists(api: &Api, legacy: &Legacy, odd_dates: bool) {
+    for (path, ..) in LISTS {
+        let (mut expected, mut answer) =
+            (legacy.list(path), array(api.read(&format!("/{path}")).await));
+        assert!(!expected.is_empty(), "{path}");
+        for row in &answer {
+            assert_eq!(&api.read(&format!("/{path}/{}", id(row))).await, row);
+        }
+        if odd_dates {
+            expected = by_time(path, expected);
+        }
+        if odd_dates || *path == "notes" {
+            let date = if *path == "todos" { "due_date" } else { "date" };
+            (expected, answer) = (untied(expected, date), untied(answer, date));
+        }
+        assert_same(answer, expected, path);
+    }
+}
+
+/// Every list of linked records of every record, and the same of a record that does not exist.
+async fn check_relations(api: &Api, legacy: &Legacy) {
+    for relation in RELATIONS {
+        let (owner, name) = relation.path;
+        let mut found = 0;
+        for row in legacy.rows(table(owner), "", &[]) {
+            let uri = format!("/{owner}/{}/{name}", id(&row));
+            let mut answer = array(api.read(&uri).await);
+            let mut expected = legacy.linked(relation, id(&row));
+            if name == "notes" && owner != "todos" {
+                (answer, expected) = (untied(answer, "date"), by_time("notes", expected));
+            }
+            found += expected.len();
+            assert_same(answer, expected, &uri);
+        }
+        assert!(found > 0, "{owner} {name}");
+        assert_eq!(api.read(&format!("/{owner}/987654/{name}")).await, json!([]));
+    }
+    for owner in ["lps", "gps"] {
+        let mut found = 0;
+        for row in legacy.rows(table(owner), "", &[]) {
+            let uri = format!("/{owner}/{}/tasks", id(&row));
+            let expected = legacy.tasks(owner, id(&row));
+            found += expected.len();
+            assert_same(array(api.read(&uri).await), expected, &uri);
+        }
+        assert!(found > 0, "{owner} tasks");
+    }
+}
+
+/// Every LP in every funnel and at every roadshow.
+async fn check_standings(api: &Api, legacy: &Legacy) {
+    let lps = legacy.list("lps");
+    let (mut words, mut contacts) = (0, 0);
+    for (path, owner, list, word) in [
+        ("funds", "fund", "sales-funnel", "interest"),
+        ("roadshows", "roadshow", "lp-status", "status"),
+    ] {
+        for row in legacy.list(path) {
+            let uri = format!("/{path}/{}/{list}", id(&row));
+            let answer = array(api.read(&uri).await);
+            assert_eq!(answer.len(), lps.len(), "{uri}");
+            for (mut item, lp) in answer.into_iter().zip(&lps) {
+                let (date, note) = (item["last_contact_date"].take(), item["latest_note_id"].take());
+                let stored = legacy.standing(owner, id(&row), id(lp));
+                let mut expected = json!({"lp_id": lp["id"], "lp_name": lp["name"],
+                    "last_contact_date": null, "latest_note_id": null, "aum_billions": lp["aum_billions"],
+                    "location": lp["location"], "priority": lp["priority"], "advisor": lp["advisor"],
+                    "type_of_group": lp["type_of_group"], "investment_low": lp["investment_low"],
+                    "investment_high": lp["investment_high"]});
+                expected[format!("{owner}_id")] = row["id"].clone();
+                expected[word] = stored.as_deref().unwrap_or("inactive").into();
+                assert_eq!(item, expected, "{uri}");
+                let newest = legacy.newest_common_notes(owner, id(&row), id(lp));
+                words += usize::from(stored.is_some());
+                contacts += usize::from(!newest.is_empty());
+                match note.as_i64() {
+                    Some(note) => assert!(newest.contains(&(note, date)), "{uri} {note}: {newest:?}"),
+                    None => assert!(newest.is_empty() && date.is_null(), "{uri}: {newest:?}"),
+                }
+            }
+        }
+    }
+    assert!(words > 20 && contacts > 5, "{words} {contacts}");
+}
+
+fn encoded(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
+
+/// Pieces of all names, in several cases.
+async fn check_search(api: &Api, legacy: &Legacy) {
+    for path in ["lps", "gps", "people", "funds", "distributors"] {
+        let column = if path == "funds" { "fund_name" } else { "name" };
+        let mut found = 0;
+        for row in legacy.rows(table(path), "", &[]) {
+            let name: Vec<char> = row[column].as_str().unwrap().chars().take(40).collect();
+            let middle: String = name.iter().skip(1).take(3).collect();
+            for text in [middle.to_uppercase(), middle.to_lowercase(), name.iter().collect()] {
+                let uri = format!("/{path}/search?q={}", encoded(&text));
+                let expected = match text.trim() {
+                    "" => vec![],
+                    _ => legacy.search(path, &text),
+                };
+                found += expected.len();
+                assert_same(array(api.read(&uri).await), expected, &format!("{uri} {text:?}"));
+            }
+        }
+        assert!(found > 5, "{path}");
+    }
+}
+
+async fn check_filters(api: &Api, legacy: &Legacy) {
+    let check = async |filters: &[(&str, &str)]| {
+        let query: Vec<String> =
+            filters.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
+        let uri = format!("/todos?{}", query.join("&"));
+        let expected = legacy.todos(filters);
+        let found = expected.len();
+        assert_same(array(api.read(&uri).await), expected, &format!("{filters:?}"));
+        found
+    };
+    let due = legacy.rows("todo", "where due_date is not null order by due_date", &[]);
+    let middle = due[due.len() / 2]["due_date"].as_str().unwrap().to_owned();
+    let (day, spaced) = (&middle[..10], middle.replacen('T', " ", 1));
+    for filters in [
+        &[("status", "pending")][..],
+        &[("status", "completed"), ("priority", "high")],
+        &[("priority", "medium"), ("tag", "LEGAL")],
+        &[("tag", "k_c")],
+        &[("tag", "%")],
+        &[("due_before", day)],
+        &[("due_after", day)],
+        &[("due_before", &middle)],
+        &[("due_after", &middle)],
+        &[("due_before", &spaced), ("status", "pending")],
+        &[("due_after", "2025-01-01"), ("due_before", "bad"), ("tag", "i")],
+    ] {
+        assert!(check(filters).await > 0, "{filters:?}");
+    }
+    for filters in [&[("status", "Pending")][..], &[("tag", "xyz")], &[("due_after", "bad")]] {
+        assert_eq!(check(filters).await, 0, "{filters:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_imported_file_is_served_as_the_legacy_server_served_it() {
+    let (api, legacy) = imported(&demo_file()).await;
+    check_lists(&api, &legacy, false).await;
+    check_relations(&api, &legacy).await;
+    check_standings(&api, &legacy).await;
+    check_search(&api, &legacy).await;
+    check_filters(&api, &legacy).await;
+}
+
+#[tokio::test]
+async fn a_file_full_of_odd_values_is_served_as_the_legacy_server_served_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (api, legacy) = imported(&dirty_file(folder.path())).await;
+    check_lists(&api, &legacy, true).await;
+    check_relations(&api, &legacy).await;
+    check_standings(&api, &legacy).await;
+    check_search(&api, &legacy).await;
+}
