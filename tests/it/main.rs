@@ -4,6 +4,7 @@
 mod check;
 mod crash;
 mod harness;
+mod import;
 mod log;
 mod projections;
 mod server;
