@@ -100,7 +100,8 @@ impl Database {
     /// Remembers that a connection was lost.
     pub fn lost(&self) {
         if !self.health.down.swap(true, Ordering::AcqRel) {
-            *self.health.lost_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+            *self.health.lost_at.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some(Instant::now());
             self.health.outages.fetch_add(1, Ordering::AcqRel);
             self.health.failed.notify_one();
         }

@@ -19,11 +19,12 @@ use crate::pgbench::Inserts;
 use crate::table::{Table, Target, median};
 use crate::workbench::{Served, Workbench};
 
-/// Every figure is measured this often, in turns with all others, so that a busy minute of the machine hits all alike.
-const ROUNDS: usize = 3;
+/// Every figure is measured this often, in turns with all others, each time right after its reference: a busy minute
+/// of the machine hits all alike.
+const ROUNDS: usize = 5;
 
 /// How long one measurement takes.
-const SECONDS: u64 = 3;
+const SECONDS: u64 = 1;
 
 const CLIENTS: [u32; 3] = [1, 16, 256];
 
@@ -41,12 +42,18 @@ enum Way {
     Http,
 }
 
+/// What is measured at every number of clients.
+struct Series {
+    name: &'static str,
+    way: Way,
+    /// Whether the read models follow.
+    projected: bool,
+    /// Rates, and ratios to the reference of the same minute, by number of clients.
+    figures: [Figure; CLIENTS.len()],
+}
+
 /// One row of the table.
 struct Figure {
-    name: String,
-    way: Way,
-    projected: bool,
-    clients: u32,
     target: Target,
     rates: Vec<f64>,
     ratios: Vec<f64>,
@@ -59,106 +66,88 @@ pub async fn run() -> anyhow::Result<()> {
     backend.settle().await?;
     backend.stop().await;
     let inserts = Inserts::like_last_event(&bench).await?;
-    let mut figures = figures();
-    let mut reference: Vec<(u32, Vec<f64>)> =
-        [1, 16, MOST_CONNECTIONS].map(|clients| (clients, Vec::new())).into();
+    let mut all = series();
+    let mut reference: Vec<f64> = Vec::new();
+    let mut others = [1, MOST_CONNECTIONS].map(|clients| (clients, Figure::new(Target::None)));
     for _ in 0..ROUNDS {
-        for (clients, rates) in &mut reference {
-            rates.push(inserts.run(&bench, *clients, SECONDS).await?);
+        for series in &mut all {
+            let sixteen = inserts.run(&bench, 16, SECONDS).await?;
+            reference.push(sixteen);
+            for (clients, figure) in CLIENTS.into_iter().zip(&mut series.figures) {
+                empty(&bench).await?;
+                figure
+                    .record(measure(&bench, series.way, series.projected, clients).await?, sixteen);
+            }
         }
-        let sixteen = reference[1].1.last().copied().unwrap_or(f64::NAN);
-        measure_alone(&bench, &mut figures, sixteen).await?;
-        measure_projected(&bench, &mut figures, sixteen).await?;
-        measure_served(&bench, &mut figures, sixteen).await?;
+        for (clients, figure) in &mut others {
+            let sixteen = reference.last().copied().unwrap_or(f64::NAN);
+            figure.record(inserts.run(&bench, *clients, SECONDS).await?, sixteen);
+        }
     }
-    print(&reference, &figures, inserts.size());
+    print(&reference, &others, &all, inserts.size());
     bench.close().await
 }
 
-fn figures() -> Vec<Figure> {
-    let mut figures = Vec::new();
-    for (way, projected, what, targets) in [
-        (Way::Append, false, "append", [Target::None, Target::None, Target::AtLeast(2.5)]),
-        (
-            Way::FreshId,
-            false,
-            "framework, fresh id",
-            [Target::None, Target::AtLeast(0.75), Target::AtLeast(1.2)],
-        ),
-        (Way::NamedId, false, "framework, named id", [Target::None; 3]),
-        (Way::Append, true, "append, projected", [Target::None; 3]),
-        (Way::FreshId, true, "framework, projected", [Target::None; 3]),
-        (Way::Http, true, "POST /lps", [Target::None; 3]),
-    ] {
-        for (clients, target) in CLIENTS.into_iter().zip(targets) {
-            let name = format!("{what}, {clients} client{}", if clients == 1 { "" } else { "s" });
-            figures.push(Figure {
-                name,
-                way,
-                projected,
-                clients,
-                target,
-                rates: vec![],
-                ratios: vec![],
-            });
-        }
-    }
-    figures
+fn series() -> Vec<Series> {
+    use Target::{AtLeast, None};
+    [
+        ("append", Way::Append, false, [None, None, AtLeast(2.5)]),
+        ("framework, fresh id", Way::FreshId, false, [None, AtLeast(0.75), AtLeast(1.2)]),
+        ("framework, named id", Way::NamedId, false, [None; 3]),
+        ("append, projected", Way::Append, true, [None; 3]),
+        ("framework, projected", Way::FreshId, true, [None; 3]),
+        ("POST /lps", Way::Http, true, [None; 3]),
+    ]
+    .into_iter()
+    .map(|(name, way, projected, targets)| Series {
+        name,
+        way,
+        projected,
+        figures: targets.map(Figure::new),
+    })
+    .collect()
 }
 
 impl Figure {
+    fn new(target: Target) -> Self {
+        Self { target, rates: Vec::new(), ratios: Vec::new() }
+    }
+
     fn record(&mut self, rate: f64, reference: f64) {
         self.rates.push(rate);
         self.ratios.push(rate / reference);
     }
-}
 
-/// The log by itself.
-async fn measure_alone(
-    bench: &Workbench,
-    figures: &mut [Figure],
-    reference: f64,
-) -> anyhow::Result<()> {
-    for figure in figures.iter_mut().filter(|figure| !figure.projected) {
-        empty(bench).await?;
-        let database = bench.connect();
-        let log = EventLog::start(database.clone());
-        figure.record(rate_of(figure.way, figure.clients, &log).await?, reference);
-        database.pool.close().await;
+    fn print(&self, table: &mut Table, name: &str, reference: f64) {
+        let (rate, ratio) = (median(&self.rates), median(&self.ratios));
+        table.row(name, format!("{rate:.0}"), format!("{reference:.0}"), ratio, self.target);
     }
-    Ok(())
 }
 
-/// With the read models following in the same process.
-async fn measure_projected(
+/// One measurement: commands per second.
+async fn measure(
     bench: &Workbench,
-    figures: &mut [Figure],
-    reference: f64,
-) -> anyhow::Result<()> {
-    for figure in figures.iter_mut().filter(|figure| figure.projected && figure.way != Way::Http) {
-        empty(bench).await?;
-        let database = bench.connect();
-        let backend = bench.backend(&database).await?;
-        figure.record(rate_of(figure.way, figure.clients, &backend.log).await?, reference);
-        backend.stop().await;
-        database.pool.close().await;
-    }
-    Ok(())
-}
-
-/// The real server.
-async fn measure_served(
-    bench: &Workbench,
-    figures: &mut [Figure],
-    reference: f64,
-) -> anyhow::Result<()> {
-    for figure in figures.iter_mut().filter(|figure| figure.way == Way::Http) {
-        empty(bench).await?;
+    way: Way,
+    projected: bool,
+    clients: u32,
+) -> anyhow::Result<f64> {
+    if way == Way::Http {
         let server = bench.serve().await?;
-        figure.record(posts(&server, figure.clients).await?, reference);
+        let rate = posts(&server, clients).await?;
         server.stop().await?;
+        return Ok(rate);
     }
-    Ok(())
+    let database = bench.connect();
+    let rate = if projected {
+        let backend = bench.backend(&database).await?;
+        let rate = rate_of(way, clients, &backend.log).await?;
+        backend.stop().await;
+        rate
+    } else {
+        rate_of(way, clients, &EventLog::start(database.clone())).await?
+    };
+    database.pool.close().await;
+    Ok(rate)
 }
 
 /// Forgets everything, so that no measurement pays for the size of the one before.
@@ -306,33 +295,20 @@ async fn posts(server: &Served, clients: u32) -> anyhow::Result<f64> {
     Ok(per_second(done.load(Ordering::Relaxed), start))
 }
 
-fn print(reference: &[(u32, Vec<f64>)], figures: &[Figure], size: usize) {
+fn print(reference: &[f64], others: &[(u32, Figure)], all: &[Series], size: usize) {
     let mut table = Table::new("commands per second");
-    let sixteen = median(reference[1].1.clone());
-    for (clients, rates) in reference {
-        let rate = median(rates.clone());
-        let name = format!("pgbench -M prepared -c {clients}");
-        table.row(
-            &name,
-            format!("{rate:.0}"),
-            format!("{sixteen:.0}"),
-            rate / sixteen,
-            Target::None,
-        );
+    let sixteen = median(reference);
+    for (clients, figure) in others {
+        figure.print(&mut table, &format!("pgbench -M prepared -c {clients}"), sixteen);
     }
-    for figure in figures {
-        let (rate, ratio) = (median(figure.rates.clone()), median(figure.ratios.clone()));
-        table.row(
-            &figure.name,
-            format!("{rate:.0}"),
-            format!("{sixteen:.0}"),
-            ratio,
-            figure.target,
-        );
+    for series in all {
+        for (clients, figure) in CLIENTS.into_iter().zip(&series.figures) {
+            figure.print(&mut table, &format!("{}, {clients}", series.name), sixteen);
+        }
     }
     table.note(format!(
-        "Reference: pgbench at 16 clients, rows of {size} bytes of text. Medians of {ROUNDS} rounds of {SECONDS} s; a ratio \
-         is that to the reference of its own round."
+        "By number of clients. Reference: pgbench -c 16, rows of {size} bytes of text. Medians of {ROUNDS} measurements of \
+         {SECONDS} s; a ratio is that to the reference measured right before."
     ));
     table.print();
 }

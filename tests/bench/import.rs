@@ -33,13 +33,13 @@ pub async fn run() -> anyhow::Result<()> {
         bench.close().await?;
     }
     let mut table = Table::new("events per second");
-    let (import, copy) = (median(imports), median(copies));
+    let (import, copy) = (median(&imports), median(&copies));
     let name = format!("crm import, {events} events");
     table.row(
         &name,
         format!("{import:.0}"),
         format!("{copy:.0}"),
-        median(ratios),
+        median(&ratios),
         Target::AtLeast(0.5),
     );
     table.note("From the start of `crm` to its end, and of `psql` likewise; Postgres runs already. Medians of 3 rounds.");

@@ -1,13 +1,16 @@
 //! Kills at any instant: what was acknowledged is there, what is there is right.
 
 use std::collections::BTreeMap;
+use std::process::Stdio;
 use std::time::Duration;
 
 use api::embedded::Cluster;
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::task::JoinSet;
 
 use crate::check::assert_read_models_match_the_log;
+use crate::import::{assert_log_tells, legacy};
 use crate::server::{Home, Server};
 
 /// Writes as fast as it can until the server is gone; tells what was acknowledged: name by id, and last priority.
@@ -143,4 +146,40 @@ async fn a_server_that_is_asked_to_stop_finishes_what_it_accepted() {
     let server = Server::start(&home, &[]).await;
     assert_all_there(&server.url, &acknowledged).await;
     assert!(server.stop().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_that_is_killed_at_any_moment_is_completed_by_the_next_run() {
+    let home = Home::new();
+    let file = legacy(home.path(), "--lps 200 --notes 1500 --todos 1500 --dirty --dirty-fatal");
+    let path = file.to_str().unwrap();
+    let mut killed = 0;
+    for round in 1..=6_u64 {
+        let mut import =
+            home.crm(&["import", path, "--json"]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(import.stdout.take().unwrap()).lines();
+        // As far as this many reports of progress, each time further.
+        for _ in 0..2 * round {
+            let _ = lines.next_line().await;
+        }
+        if import.try_wait().unwrap().is_none() {
+            import.kill().await.unwrap();
+            killed += 1;
+        }
+    }
+    assert!(killed > 2, "most of the imports were killed before they were done");
+    let done = home.crm(&["import", path, "--json"]).output().await.unwrap();
+    assert!(done.status.success());
+    let again = home.crm(&["import", path, "--json"]).output().await.unwrap();
+    let report = String::from_utf8(again.stdout).unwrap();
+    let report: Value = serde_json::from_str(report.lines().last().unwrap()).unwrap();
+    assert_eq!(report["events"], json!(0), "there was nothing left to do");
+
+    let cluster = Cluster::open(home.path()).await.unwrap();
+    let database = api::backend::connect(cluster.options("crm"), 2);
+    let files = api::backend::files_in(home.path());
+    assert_log_tells(&database.pool, &files, &file, "after all the kills").await;
+    database.pool.close().await;
+    cluster.close().await.unwrap();
+    assert_everything_is_right(&home).await;
 }

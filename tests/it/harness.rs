@@ -15,8 +15,6 @@ use tokio::sync::OnceCell;
 
 /// A migrated database of its own, dropped with the cluster's folder at the next run.
 pub struct Database {
-    /// How to connect to it.
-    pub options: PgConnectOptions,
     /// The connections that the product would use.
     pub connections: Connections,
     /// The same, for the test's own questions.
@@ -34,9 +32,9 @@ impl Database {
             format!("test_{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         copy_template(&options, &name).await;
         let options = options.database(&name);
-        let connections = backend::connect(options.clone(), 8);
+        let connections = backend::connect(options, 8);
         let dir = TempDir::new().unwrap();
-        Self { pool: connections.pool.clone(), options, connections, dir }
+        Self { pool: connections.pool.clone(), connections, dir }
     }
 
     /// The file storage in its folder.

@@ -5,17 +5,20 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use domain::SourceValue;
+use domain::{Kind, SourceValue};
+use projections::files::Files;
+use projections::read::Query;
 use replay::{ImportError, ImportOptions, Progress, Report, SourceRows, import, reconstruct};
 use rusqlite::types::ValueRef;
 
+use crate::check::assert_read_models_match_the_log;
 use crate::harness::Database;
 
 /// Enough of everything that every kind of dirt finds its row.
 const SIZES: &str = "--lps 45 --gps 20 --distributors 8 --funds 20 --people 35 --notes 90 --todos 80 --roadshows 20";
 
 /// Makes a legacy database.
-fn legacy(folder: &Path, flags: &str) -> PathBuf {
+pub fn legacy(folder: &Path, flags: &str) -> PathBuf {
     let file = folder.join(format!("{}.db", flags.replace([' ', '-'], "")));
     let generator = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/make_legacy_db.py");
     let made = Command::new("python3")
@@ -93,8 +96,13 @@ async fn run_with(db: &Database, options: &ImportOptions) -> Result<Report, Impo
 
 /// The log tells exactly the rows of the file.
 async fn assert_lossless(db: &Database, file: &Path, what: &str) {
+    assert_log_tells(&db.pool, &db.files(), file, what).await;
+}
+
+/// The log behind this pool tells exactly the rows of the file.
+pub async fn assert_log_tells(pool: &sqlx::PgPool, files: &Files, file: &Path, what: &str) {
     let expected = sorted(source_rows(file));
-    let told = sorted(reconstruct(&db.pool, &db.files()).await.unwrap());
+    let told = sorted(reconstruct(pool, files).await.unwrap());
     let tables = |rows: &BTreeMap<String, Vec<String>>| rows.keys().cloned().collect::<Vec<_>>();
     assert_eq!(tables(&told), tables(&expected), "{what}");
     for (table, rows) in expected {
@@ -699,4 +707,29 @@ async fn the_demonstration_file_is_imported() {
         (60, 300, "G4")
     );
     assert_lossless(&db, &file, "demo").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn read_models_hold_whatever_a_file_held() {
+    for generation in 1..=4 {
+        for hybrid in ["", " --hybrid"] {
+            let flags = format!("--generation {generation}{hybrid} --dirty --dirty-fatal");
+            let (db, _) = imported(&flags).await;
+            let backend = db.backend().await;
+            backend.settle().await.unwrap();
+            assert_read_models_match_the_log(&db.pool).await;
+            for kind in Kind::ALL {
+                let list = backend.reader.answer(&Query::List(*kind)).await.unwrap().unwrap();
+                let rows: Vec<serde_json::Value> =
+                    serde_json::from_slice(&list.chunks.concat()).unwrap();
+                let stored: i64 =
+                    sqlx::query_scalar(&format!("select count(*) from {kind} where not archived"))
+                        .fetch_one(&db.pool)
+                        .await
+                        .unwrap();
+                assert_eq!(rows.len() as i64, stored, "{flags}: {kind}");
+            }
+            backend.stop().await;
+        }
+    }
 }

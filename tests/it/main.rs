@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails on an unwrap says where")]
 
 mod check;
+mod contract;
 mod crash;
 mod harness;
 mod import;

@@ -21,7 +21,9 @@ async fn the_arrival_of_the_roadshow_touched_last_is_the_roadshow_date_of_its_fu
         let listed = api.read("/funds").await;
         assert_eq!(listed[0]["roadshow_date"], expected, "{step}, in the list");
     };
-    let made = async |body: Value| -> String { format!("/roadshows/{}", api.made("roadshows", body).await) };
+    let made = async |body: Value| -> String {
+        format!("/roadshows/{}", api.made("roadshows", body).await)
+    };
     let put = async |uri: &str, body: Value| {
         let row = api.put(uri, body).await.expect(200, uri);
         assert_eq!(row, api.read(uri).await, "the answer is the row");
@@ -31,7 +33,8 @@ async fn the_arrival_of_the_roadshow_touched_last_is_the_roadshow_date_of_its_fu
     check("a roadshow without arrival", Some("2024-01-01")).await;
     let one = made(json!({"name": "one", "fund_id": fund, "arrival": "2025-03-01"})).await;
     check("a new roadshow", Some("2025-03-01")).await;
-    let two = made(json!({"name": "two", "fund_id": fund, "arrival": "2025-04-01T00:00:00Z"})).await;
+    let two =
+        made(json!({"name": "two", "fund_id": fund, "arrival": "2025-04-01T00:00:00Z"})).await;
     check("a second one", Some("2025-04-01")).await;
     put(&one, json!({"notes": "x"})).await;
     check("a change that has nothing to do with it", Some("2025-03-01")).await;
@@ -43,7 +46,9 @@ async fn the_arrival_of_the_roadshow_touched_last_is_the_roadshow_date_of_its_fu
     check("another arrival", Some("2025-05-01")).await;
     put(&one, json!({"arrival": null})).await;
     check("no arrival any more", Some("2025-05-01")).await;
-    api.put(&format!("/funds/{fund}"), json!({"roadshow_date": "2030-01-01"})).await.expect(200, "fund");
+    api.put(&format!("/funds/{fund}"), json!({"roadshow_date": "2030-01-01"}))
+        .await
+        .expect(200, "fund");
     check("a date set by hand", Some("2030-01-01")).await;
     put(&two, json!({})).await;
     check("the arrival wins again", Some("2025-04-01")).await;
@@ -87,21 +92,30 @@ async fn completing_a_todo_says_when_and_reopening_it_does_not_unsay_it() {
     let id = todo(&api, json!({"recurrence_pattern": null})).await;
     let before = chrono::Utc::now().naive_utc();
     let done = complete(&api, id).await;
-    let at = |todo: &Value| -> chrono::NaiveDateTime { todo["completed_at"].as_str().unwrap().parse().unwrap() };
+    let at = |todo: &Value| -> chrono::NaiveDateTime {
+        todo["completed_at"].as_str().unwrap().parse().unwrap()
+    };
     assert!((at(&done) - before).num_seconds().abs() < 60, "UTC: {done}");
     assert_eq!(done["status"], "completed");
     let again = complete(&api, id).await;
     assert!(at(&again) > at(&done), "every time counts");
-    let open = api.put(&format!("/todos/{id}"), json!({"status": "pending"})).await.expect(200, "open");
-    assert_eq!((&open["status"], &open["completed_at"]), (&json!("pending"), &again["completed_at"]));
+    let open =
+        api.put(&format!("/todos/{id}"), json!({"status": "pending"})).await.expect(200, "open");
+    assert_eq!(
+        (&open["status"], &open["completed_at"]),
+        (&json!("pending"), &again["completed_at"])
+    );
     // Other changes come along; a date of its own does not count against the clock.
-    let body = json!({"status": "completed", "title": "Called", "completed_at": "2001-01-01T00:00:00"});
+    let body =
+        json!({"status": "completed", "title": "Called", "completed_at": "2001-01-01T00:00:00"});
     let row = api.put(&format!("/todos/{id}"), body).await.expect(200, "both");
     assert_eq!((&row["title"], &row["status"]), (&json!("Called"), &json!("completed")));
     assert!(at(&row) > at(&again), "{row}");
     assert_eq!(api.ids("/todos").await, [id], "no copy without a pattern");
     // A new record that is completed from the start was never completed.
-    let born = todo(&api, json!({"status": "completed", "recurrence_pattern": "{\"type\": \"daily\"}"})).await;
+    let born =
+        todo(&api, json!({"status": "completed", "recurrence_pattern": "{\"type\": \"daily\"}"}))
+            .await;
     assert_eq!(api.read(&format!("/todos/{born}")).await["completed_at"], Value::Null);
     assert_eq!(copies(&api, born).await, [] as [Value; 0]);
 }
@@ -118,17 +132,27 @@ async fn a_recurring_todo_comes_again_when_it_is_completed() {
         complete(&api, id).await;
         let copies = copies(&api, id).await;
         let dues: Vec<&Value> = copies.iter().map(|copy| &copy["due_date"]).collect();
-        assert_eq!(dues, expected.iter().map(|due| json!(due)).collect::<Vec<_>>().iter().collect::<Vec<_>>(), "{pattern}");
+        assert_eq!(
+            dues,
+            expected.iter().map(|due| json!(due)).collect::<Vec<_>>().iter().collect::<Vec<_>>(),
+            "{pattern}"
+        );
     };
     let due = json!("2025-01-31T09:00:00");
     check(json!({"type": "daily"}), due.clone(), Some("2025-02-01T09:00:00")).await;
     check(json!({"type": "daily", "interval": 3}), due.clone(), Some("2025-02-03T09:00:00")).await;
     check(json!({"type": "weekly", "interval": 1}), due.clone(), Some("2025-02-07T09:00:00")).await;
     check(json!({"type": "monthly"}), due.clone(), Some("2025-03-02T09:00:00")).await;
-    check(json!({"type": "monthly", "interval": 2}), due.clone(), Some("2025-04-01T09:00:00")).await;
+    check(json!({"type": "monthly", "interval": 2}), due.clone(), Some("2025-04-01T09:00:00"))
+        .await;
     check(json!({"type": "weekly", "interval": 0}), due.clone(), Some("2025-01-31T09:00:00")).await;
     check(json!({"type": "daily", "interval": -1}), due.clone(), Some("2025-01-30T09:00:00")).await;
-    check(json!({"type": "daily", "end_date": "2025-02-02"}), due.clone(), Some("2025-02-01T09:00:00")).await;
+    check(
+        json!({"type": "daily", "end_date": "2025-02-02"}),
+        due.clone(),
+        Some("2025-02-01T09:00:00"),
+    )
+    .await;
     check(json!({"type": "daily", "end_date": "2025-02-01"}), due.clone(), None).await;
     check(json!({"type": "weekly", "end_date": "2025-02-06"}), due.clone(), None).await;
     check(json!({"type": "yearly"}), due.clone(), None).await;
@@ -151,7 +175,10 @@ async fn a_copy_has_what_the_todo_had_before_and_does_not_come_again() {
     let body = json!({"status": "completed", "title": "Called", "due_date": "2026-01-01", "tags": null,
         "recurrence_pattern": "{\"type\": \"daily\"}"});
     let done = api.put(&uri, body).await.expect(200, "done");
-    assert_eq!((&done["title"], &done["due_date"]), (&json!("Called"), &json!("2026-01-01T00:00:00")));
+    assert_eq!(
+        (&done["title"], &done["due_date"]),
+        (&json!("Called"), &json!("2026-01-01T00:00:00"))
+    );
     let first = copies(&api, id).await;
     assert_eq!(first.len(), 1);
     let copy = first[0].clone();

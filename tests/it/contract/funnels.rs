@@ -16,8 +16,10 @@ async fn with_three_lps() -> Api {
 }
 
 /// The two kinds of boards: path, list, id, word and link of a note.
-const BOARDS: [(&str, &str, &str, &str); 2] =
-    [("funds", "sales-funnel", "fund_id", "interest"), ("roadshows", "lp-status", "roadshow_id", "status")];
+const BOARDS: [(&str, &str, &str, &str); 2] = [
+    ("funds", "sales-funnel", "fund_id", "interest"),
+    ("roadshows", "lp-status", "roadshow_id", "status"),
+];
 
 #[tokio::test]
 async fn every_lp_stands_on_the_board_and_is_inactive_until_somebody_says_otherwise() {
@@ -33,19 +35,27 @@ async fn every_lp_stands_on_the_board_and_is_inactive_until_somebody_says_otherw
             item
         };
         let inactive = "inactive";
-        let expected = json!([item(1, "a", inactive), item(2, "b", inactive), item(3, "c", inactive)]);
+        let expected =
+            json!([item(1, "a", inactive), item(2, "b", inactive), item(3, "c", inactive)]);
         assert_eq!(api.read(&board).await, expected);
         for standing in ["meeting", "Hot & cold", "ñ", "", "inactive"] {
             let mut query = url_encoded(standing);
             query.insert_str(0, &format!("/{path}/1/lps/2/{word}?{word}="));
             let answer = api.put(&query, json!({"ignored": true})).await.expect(200, &query);
-            assert_eq!(answer, json!({owner_id: 1, "lp_id": 2, word: standing, "last_contact_date": null,
-                "latest_note_id": null}));
-            let expected = json!([item(1, "a", inactive), item(2, "b", standing), item(3, "c", inactive)]);
+            assert_eq!(
+                answer,
+                json!({owner_id: 1, "lp_id": 2, word: standing, "last_contact_date": null,
+                "latest_note_id": null})
+            );
+            let expected =
+                json!([item(1, "a", inactive), item(2, "b", standing), item(3, "c", inactive)]);
             assert_eq!(api.read(&board).await, expected, "{standing}");
         }
         for (uri, missing) in [
-            (format!("/{path}/77/lps/1/{word}?{word}=x"), if path == "funds" { "Fund" } else { "Roadshow" }),
+            (
+                format!("/{path}/77/lps/1/{word}?{word}=x"),
+                if path == "funds" { "Fund" } else { "Roadshow" },
+            ),
             (format!("/{path}/1/lps/77/{word}?{word}=x"), "LP"),
         ] {
             let events = api.events().await;
@@ -56,7 +66,8 @@ async fn every_lp_stands_on_the_board_and_is_inactive_until_somebody_says_otherw
     }
     // A fund that does not exist has a funnel, a roadshow has none.
     let funnel = api.read("/funds/77/sales-funnel").await;
-    let standings: Vec<&Value> = funnel.as_array().unwrap().iter().map(|item| &item["interest"]).collect();
+    let standings: Vec<&Value> =
+        funnel.as_array().unwrap().iter().map(|item| &item["interest"]).collect();
     assert_eq!(standings, ["inactive"; 3]);
     assert_eq!(funnel[0]["fund_id"], 77);
     api.get("/roadshows/77/lp-status").await.expect(404, "lp-status");
@@ -70,7 +81,9 @@ fn url_encoded(text: &str) -> String {
 async fn the_last_contact_is_the_newest_note_about_both() {
     let api = with_three_lps().await;
     let mut notes = Vec::new();
-    for date in [json!("2025-01-31"), json!("2025-03-01T10:00:00.5"), json!(null), json!("2025-02-01")] {
+    for date in
+        [json!("2025-01-31"), json!("2025-03-01T10:00:00.5"), json!(null), json!("2025-02-01")]
+    {
         notes.push(api.made("notes", json!({"name": "x", "date": date})).await);
     }
     for (path, list, _, word) in BOARDS {
@@ -83,10 +96,18 @@ async fn the_last_contact_is_the_newest_note_about_both() {
         let check = async |lp: usize, date: Value, note: Option<usize>| {
             let item = api.read(&format!("/{path}/1/{list}")).await[lp - 1].take();
             let note = note.map(|note| notes[note]);
-            assert_eq!((&item["last_contact_date"], item["latest_note_id"].as_i64()), (&date, note), "{path} {lp}");
+            assert_eq!(
+                (&item["last_contact_date"], item["latest_note_id"].as_i64()),
+                (&date, note),
+                "{path} {lp}"
+            );
             let uri = format!("/{path}/1/lps/{lp}/{word}?{word}=meeting");
             let answer = api.put(&uri, json!(null)).await.expect(200, &uri);
-            assert_eq!((&answer["last_contact_date"], answer["latest_note_id"].as_i64()), (&date, note), "{uri}");
+            assert_eq!(
+                (&answer["last_contact_date"], answer["latest_note_id"].as_i64()),
+                (&date, note),
+                "{uri}"
+            );
         };
         link(2, json!([1, 2])).await;
         check(1, json!(null), Some(2)).await;
@@ -98,16 +119,25 @@ async fn the_last_contact_is_the_newest_note_about_both() {
         check(2, json!(null), Some(2)).await;
         check(3, json!("2025-03-01T10:00:00.500000"), Some(1)).await;
         // It follows the notes as they change.
-        api.put(&format!("/notes/{}", notes[3]), json!({"date": "2026-01-01"})).await.expect(200, "note");
+        api.put(&format!("/notes/{}", notes[3]), json!({"date": "2026-01-01"}))
+            .await
+            .expect(200, "note");
         check(1, json!("2026-01-01T00:00:00"), Some(3)).await;
-        api.put(&format!("/notes/{}", notes[3]), json!({"date": "2025-02-01"})).await.expect(200, "note");
+        api.put(&format!("/notes/{}", notes[3]), json!({"date": "2025-02-01"}))
+            .await
+            .expect(200, "note");
         check(1, json!("2025-03-01T10:00:00.500000"), Some(1)).await;
         for note in &notes {
-            api.post(&format!("/notes/{note}/relationships"), json!({"roadshow_ids": []})).await.expect(200, "clear");
+            api.post(&format!("/notes/{note}/relationships"), json!({"roadshow_ids": []}))
+                .await
+                .expect(200, "clear");
         }
         let board = api.read(&format!("/{path}/1/{list}")).await;
         for item in board.as_array().unwrap() {
-            assert_eq!((&item["last_contact_date"], &item["latest_note_id"]), (&json!(null), &json!(null)));
+            assert_eq!(
+                (&item["last_contact_date"], &item["latest_note_id"]),
+                (&json!(null), &json!(null))
+            );
         }
     }
 }
@@ -159,6 +189,9 @@ async fn the_board_follows_its_lps_and_forgets_those_that_are_gone() {
             .collect();
         assert_eq!(standings, [(1, "meeting"), (3, "meeting"), (new, "inactive")]);
         let uri = format!("/{path}/1/lps/2/{word}?{word}=meeting");
-        assert_eq!(api.put(&uri, json!(null)).await.expect(404, &uri), json!({"detail": "LP not found"}));
+        assert_eq!(
+            api.put(&uri, json!(null)).await.expect(404, &uri),
+            json!({"detail": "LP not found"})
+        );
     }
 }

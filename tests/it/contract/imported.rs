@@ -131,7 +131,8 @@ async fn check_standings(api: &Api, legacy: &Legacy) {
             let answer = array(api.read(&uri).await);
             assert_eq!(answer.len(), lps.len(), "{uri}");
             for (mut item, lp) in answer.into_iter().zip(&lps) {
-                let (date, note) = (item["last_contact_date"].take(), item["latest_note_id"].take());
+                let (date, note) =
+                    (item["last_contact_date"].take(), item["latest_note_id"].take());
                 let stored = legacy.standing(owner, id(&row), id(lp));
                 let mut expected = json!({"lp_id": lp["id"], "lp_name": lp["name"],
                     "last_contact_date": null, "latest_note_id": null, "aum_billions": lp["aum_billions"],
@@ -145,7 +146,9 @@ async fn check_standings(api: &Api, legacy: &Legacy) {
                 words += usize::from(stored.is_some());
                 contacts += usize::from(!newest.is_empty());
                 match note.as_i64() {
-                    Some(note) => assert!(newest.contains(&(note, date)), "{uri} {note}: {newest:?}"),
+                    Some(note) => {
+                        assert!(newest.contains(&(note, date)), "{uri} {note}: {newest:?}")
+                    }
                     None => assert!(newest.is_empty() && date.is_null(), "{uri}: {newest:?}"),
                 }
             }

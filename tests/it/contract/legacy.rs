@@ -101,8 +101,7 @@ impl Legacy {
 
     /// The columns of a table with their declared types.
     pub fn columns(&self, table: &str) -> Vec<(String, String)> {
-        let mut statement =
-            self.0.prepare("select name, type from pragma_table_info(?1)").unwrap();
+        let mut statement = self.0.prepare("select name, type from pragma_table_info(?1)").unwrap();
         let columns =
             statement.query_map([table], |row| Ok((row.get(0).unwrap(), row.get(1).unwrap())));
         columns.unwrap().map(Result::unwrap).collect()
@@ -133,8 +132,10 @@ impl Legacy {
     /// The records linked with one.
     pub fn linked(&self, relation: &Relation, id: i64) -> Vec<Value> {
         let (link, own, other) = relation.link;
-        let tail =
-            format!("where id in (select {other} from {link} where {own} = ?1) order by {}", relation.order);
+        let tail = format!(
+            "where id in (select {other} from {link} where {own} = ?1) order by {}",
+            relation.order
+        );
         self.rows(relation.others, &tail, &[&id])
     }
 
@@ -170,7 +171,8 @@ impl Legacy {
                 }
             })
             .collect();
-        let values: Vec<&dyn ToSql> = filters.iter().map(|(_, value)| value as &dyn ToSql).collect();
+        let values: Vec<&dyn ToSql> =
+            filters.iter().map(|(_, value)| value as &dyn ToSql).collect();
         let tail =
             format!("where {} order by due_date, priority desc, id", conditions.join(" and "));
         self.rows("todo", &tail, &values)
@@ -232,9 +234,7 @@ fn moment(stored: &str) -> String {
     let zoned = DateTime::parse_from_str(&text, "%Y-%m-%d %H:%M:%S%.f%:z");
     let (wall, zone): (NaiveDateTime, Option<FixedOffset>) = match zoned {
         Ok(zoned) => (zoned.naive_local(), Some(*zoned.offset())),
-        Err(_) => {
-            (NaiveDateTime::parse_from_str(&text, "%Y-%m-%d %H:%M:%S%.f").unwrap(), None)
-        }
+        Err(_) => (NaiveDateTime::parse_from_str(&text, "%Y-%m-%d %H:%M:%S%.f").unwrap(), None),
     };
     let fraction = match wall.nanosecond() {
         0 => String::new(),

@@ -36,7 +36,8 @@ async fn a_link_is_made_and_taken_away_as_often_as_one_likes() {
         let kind = if *others == "participants" { "people" } else { *others };
         let row = api.read(&format!("/{kind}/1")).await;
         let check = async |method: Method, message: &str, expected: Value| {
-            let answer = api.send(request(method, &uri).body(axum::body::Body::empty()).unwrap()).await;
+            let answer =
+                api.send(request(method, &uri).body(axum::body::Body::empty()).unwrap()).await;
             assert_eq!(answer.expect(200, &uri), json!({"success": true, "message": message}));
             assert_eq!(api.read(&list).await, expected, "{uri}");
         };
@@ -79,9 +80,15 @@ async fn the_relationships_of_a_note_are_replaced_as_a_whole() {
     check(all, [&[1, 2], &[1], &[1], &[1], &[1], &[1]]).await;
     // What the front end leaves out it clears; what it does not know it cannot clear.
     check(json!({"lp_ids": [2]}), [&[2], &[], &[], &[1], &[1], &[1]]).await;
-    check(json!({"lp_ids": null, "gp_ids": [1], "x": [1]}), [&[], &[1], &[], &[1], &[1], &[1]]).await;
-    check(json!({"roadshow_ids": [], "participant_ids": []}), [&[], &[], &[], &[], &[1], &[]]).await;
-    check(json!({"lp_ids": [1], "fund_ids": [1], "roadshow_ids": [1]}), [&[1], &[], &[1], &[1], &[1], &[]]).await;
+    check(json!({"lp_ids": null, "gp_ids": [1], "x": [1]}), [&[], &[1], &[], &[1], &[1], &[1]])
+        .await;
+    check(json!({"roadshow_ids": [], "participant_ids": []}), [&[], &[], &[], &[], &[1], &[]])
+        .await;
+    check(
+        json!({"lp_ids": [1], "fund_ids": [1], "roadshow_ids": [1]}),
+        [&[1], &[], &[1], &[1], &[1], &[]],
+    )
+    .await;
     assert_eq!(api.ids("/roadshows/1/notes").await, [1]);
     assert_eq!(api.ids("/distributors/1/notes").await, [1]);
     check(Value::Null, [&[], &[], &[], &[1], &[1], &[]]).await;
@@ -136,9 +143,13 @@ async fn a_link_is_seen_from_both_sides_in_the_order_of_ids() {
             api.made(path, json!({"name": "x"})).await;
         }
     }
-    for (owner, others) in [("people", "lps"), ("people", "gps"), ("people", "distributors"), ("gps", "lps")] {
+    for (owner, others) in
+        [("people", "lps"), ("people", "gps"), ("people", "distributors"), ("gps", "lps")]
+    {
         for (one, other) in [(3, 2), (1, 2), (2, 2), (2, 4), (2, 1)] {
-            api.post(&format!("/{owner}/{one}/{others}/{other}"), json!(null)).await.expect(200, owner);
+            api.post(&format!("/{owner}/{one}/{others}/{other}"), json!(null))
+                .await
+                .expect(200, owner);
         }
         assert_eq!(api.ids(&format!("/{owner}/2/{others}")).await, [1, 2, 4], "{owner} {others}");
         assert_eq!(api.ids(&format!("/{others}/2/{owner}")).await, [1, 2, 3], "{others} {owner}");

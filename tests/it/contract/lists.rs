@@ -33,19 +33,33 @@ async fn lists_have_the_order_that_they_always_had_however_records_change() {
     assert_eq!(api.ids("/funds").await[3], 1);
 
     let mut notes = Vec::new();
-    for date in [json!(null), json!("2025-01-31"), json!("2025-02-01"), json!("2025-01-31T00:00:01"), json!("")] {
+    for date in [
+        json!(null),
+        json!("2025-01-31"),
+        json!("2025-02-01"),
+        json!("2025-01-31T00:00:01"),
+        json!(""),
+    ] {
         notes.push(api.made("notes", json!({"name": "x", "date": date})).await);
     }
     let order = |of: [usize; 5]| of.map(|at| notes[at]).to_vec();
     assert_eq!(api.ids("/notes").await, order([2, 3, 1, 0, 4]));
-    api.put(&format!("/notes/{}", notes[4]), json!({"date": "2030-01-01"})).await.expect(200, "note");
+    api.put(&format!("/notes/{}", notes[4]), json!({"date": "2030-01-01"}))
+        .await
+        .expect(200, "note");
     api.put(&format!("/notes/{}", notes[2]), json!({"date": null})).await.expect(200, "note");
     assert_eq!(api.ids("/notes").await, order([4, 3, 1, 0, 2]));
-    for (path, one) in [("lps", lps[0]), ("gps", api.made("gps", json!({"name": "x"})).await), ("funds", 1)] {
+    for (path, one) in
+        [("lps", lps[0]), ("gps", api.made("gps", json!({"name": "x"})).await), ("funds", 1)]
+    {
         for note in &notes {
             api.post(&format!("/notes/{note}/{path}/{one}"), json!(null)).await.expect(200, path);
         }
-        assert_eq!(api.ids(&format!("/{path}/{one}/notes")).await, order([4, 3, 1, 0, 2]), "{path}");
+        assert_eq!(
+            api.ids(&format!("/{path}/{one}/notes")).await,
+            order([4, 3, 1, 0, 2]),
+            "{path}"
+        );
     }
 }
 
@@ -68,7 +82,9 @@ async fn todos_are_listed_by_due_date_then_priority_and_filtered_as_text() {
     // Null on a change stays null and sorts last among equal dates; on a new record it is the default.
     let null = json!({"title": "x", "due_date": "2025-01-31", "status": "pending"});
     let id = api.made("todos", null).await;
-    api.put(&format!("/todos/{id}"), json!({"priority": null, "tags": null})).await.expect(200, "null");
+    api.put(&format!("/todos/{id}"), json!({"priority": null, "tags": null}))
+        .await
+        .expect(200, "null");
     let check = async |query: &str, expected: &[i64]| {
         assert_eq!(api.ids(&format!("/todos{query}")).await, expected, "{query}");
     };
@@ -105,7 +121,10 @@ async fn tasks_of_an_lp_or_gp_are_the_todos_of_its_notes() {
         let other = api.made("notes", json!({"name": "y"})).await;
         let mut todos = Vec::new();
         for of in [note, other, note] {
-            todos.push(api.made("todos", json!({"title": "x", "note_id": of, "due_date": "2025-01-01"})).await);
+            todos.push(
+                api.made("todos", json!({"title": "x", "note_id": of, "due_date": "2025-01-01"}))
+                    .await,
+            );
         }
         api.post(&format!("/notes/{note}/{owner}/{one}"), json!(null)).await.expect(200, "link");
         // A link from the todo itself does not count here.
@@ -116,7 +135,9 @@ async fn tasks_of_an_lp_or_gp_are_the_todos_of_its_notes() {
         let tasks = api.read(&uri).await;
         assert_eq!(ids(&tasks), [todos[0], todos[2]], "{owner}");
         assert_eq!(tasks[0], api.read(&format!("/todos/{}", todos[0])).await);
-        api.put(&format!("/todos/{}", todos[0]), json!({"note_id": other})).await.expect(200, "moved");
+        api.put(&format!("/todos/{}", todos[0]), json!({"note_id": other}))
+            .await
+            .expect(200, "moved");
         assert_eq!(api.ids(&uri).await, [todos[2]]);
         api.delete(&format!("/notes/{note}")).await.expect(200, "gone");
         assert_eq!(api.read(&uri).await, Value::Array(vec![]));

@@ -126,10 +126,19 @@ async fn the_meeting_screen_may_add_a_todo_without_a_title() {
     let todo = api.post("/todos", body).await.expect(200, "todo");
     assert_eq!((&todo["title"], &todo["note_id"]), (&json!("Call Ana"), &json!(1)));
     assert_eq!(todo["description"], "Call Ana\nabout fees");
-    assert_eq!(api.post("/todos", json!({"description": " "})).await.faults(), ["missing at body.title"]);
-    assert_eq!(api.post("/todos", json!({"title": null})).await.faults(), ["string_type at body.title"]);
+    assert_eq!(
+        api.post("/todos", json!({"description": " "})).await.faults(),
+        ["missing at body.title"]
+    );
+    assert_eq!(
+        api.post("/todos", json!({"title": null})).await.faults(),
+        ["string_type at body.title"]
+    );
     // The todos screen sends the whole row back.
     let mut row = todo.clone();
     row["status"] = "in_progress".into();
-    assert_eq!(api.put(&format!("/todos/{}", todo["id"]), row.clone()).await.expect(200, "row"), row);
+    assert_eq!(
+        api.put(&format!("/todos/{}", todo["id"]), row.clone()).await.expect(200, "row"),
+        row
+    );
 }

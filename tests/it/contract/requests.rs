@@ -32,7 +32,15 @@ async fn what_does_not_exist_is_not_found_by_its_name() {
     assert_eq!(todo.expect(404, "todo"), gone("Todo"));
     let status = api.get("/roadshows/9/lp-status").await;
     assert_eq!(status.expect(404, "lp-status"), gone("Roadshow"));
-    for uri in ["/", "/nothing", "/lps/1/nothing", "/lp", "/LPS", "/images/none.png", "/images/..%2Fcrm.db"] {
+    for uri in [
+        "/",
+        "/nothing",
+        "/lps/1/nothing",
+        "/lp",
+        "/LPS",
+        "/images/none.png",
+        "/images/..%2Fcrm.db",
+    ] {
         let answer = api.get(uri).await;
         assert_eq!(answer.expect(404, uri), json!({"detail": "Not Found"}));
     }
@@ -90,7 +98,8 @@ async fn one_slash_too_many_at_the_end_sends_the_client_on() {
     check(Method::POST, "/lps/", "http://localhost:8000/lps").await;
     check(Method::PUT, "/lps/7/", "http://localhost:8000/lps/7").await;
     check(Method::GET, "/todos/?status=a%20b", "http://localhost:8000/todos?status=a%20b").await;
-    check(Method::GET, "/funds/1/sales-funnel/", "http://localhost:8000/funds/1/sales-funnel").await;
+    check(Method::GET, "/funds/1/sales-funnel/", "http://localhost:8000/funds/1/sales-funnel")
+        .await;
     api.get("/nothing/").await.expect(404, "/nothing/");
     assert_eq!(api.events().await, 0);
 }
@@ -99,7 +108,9 @@ async fn one_slash_too_many_at_the_end_sends_the_client_on() {
 async fn an_id_in_a_path_is_an_integer_however_it_is_spelled() {
     let api = Api::new().await;
     let id = api.made("lps", json!({"name": "x"})).await;
-    for spelling in [format!("{id}"), format!("{id}.0"), format!("%20{id}"), format!("0{id}"), format!("+{id}")] {
+    for spelling in
+        [format!("{id}"), format!("{id}.0"), format!("%20{id}"), format!("0{id}"), format!("+{id}")]
+    {
         let row = api.put(&format!("/lps/{spelling}"), json!({})).await.expect(200, &spelling);
         assert_eq!(row["id"], id);
     }
@@ -121,9 +132,12 @@ async fn an_id_in_a_path_is_an_integer_however_it_is_spelled() {
     }
     let both = api.put("/funds/a/lps/b/interest?interest=meeting", json!(null)).await;
     assert_eq!(both.faults(), ["int_parsing at path.fund_id", "int_parsing at path.lp_id"]);
-    assert_eq!(both.body["detail"][0], json!({"type": "int_parsing", "loc": ["path", "fund_id"],
+    assert_eq!(
+        both.body["detail"][0],
+        json!({"type": "int_parsing", "loc": ["path", "fund_id"],
         "msg": "Input should be a valid integer, unable to parse string as an integer", "input": "a",
-        "url": both.body["detail"][0]["url"]}));
+        "url": both.body["detail"][0]["url"]})
+    );
     for id in ["-1", "0", "9223372036854775807"] {
         api.get(&format!("/lps/{id}")).await.expect(404, id);
         assert_eq!(api.read(&format!("/lps/{id}/notes")).await, json!([]));
@@ -137,7 +151,11 @@ async fn a_body_that_is_no_object_is_refused_as_it_always_was() {
         let uri = format!("/{path}");
         let shape = if path == "roadshows" { "dict_type" } else { "model_attributes_type" };
         let check = async |body: &'static str, expected: String| {
-            assert_eq!(api.raw(Method::POST, &uri, body).await.faults(), [expected], "{uri} {body}");
+            assert_eq!(
+                api.raw(Method::POST, &uri, body).await.faults(),
+                [expected],
+                "{uri} {body}"
+            );
         };
         check("", "missing at body".into()).await;
         check("null", "missing at body".into()).await;
@@ -183,7 +201,11 @@ async fn a_list_of_ids_must_be_one() {
         check(json!({"lp_ids": [lp, "x"]}), &["int_parsing at body.lp_ids.1"]).await;
         check(json!({"lp_ids": [1.5]}), &["int_from_float at body.lp_ids.0"]).await;
         check(json!({"lp_ids": [null]}), &["int_type at body.lp_ids.0"]).await;
-        check(json!({"lp_ids": 7, "gp_ids": "1"}), &["list_type at body.lp_ids", "list_type at body.gp_ids"]).await;
+        check(
+            json!({"lp_ids": 7, "gp_ids": "1"}),
+            &["list_type at body.lp_ids", "list_type at body.gp_ids"],
+        )
+        .await;
         check(json!({"lp_ids": [lp, lp]}), &["duplicate at body.lp_ids.1"]).await;
         check(json!({"lp_ids": [lp, 987]}), &["not_found at body.lp_ids.1"]).await;
         let whole = api.post(&uri, json!([1])).await.faults();
@@ -191,7 +213,9 @@ async fn a_list_of_ids_must_be_one() {
         assert!(whole.len() >= 4, "{whole:?}");
     }
     assert_eq!(api.events().await, events, "a refused request records nothing");
-    api.post(&format!("/notes/{note}/relationships"), json!({"lp_ids": [lp.to_string()]})).await.expect(200, "text");
+    api.post(&format!("/notes/{note}/relationships"), json!({"lp_ids": [lp.to_string()]}))
+        .await
+        .expect(200, "text");
     assert_eq!(api.ids(&format!("/notes/{note}/lps")).await, [lp]);
 }
 

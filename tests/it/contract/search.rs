@@ -40,9 +40,47 @@ const NAMES: &[&str] = &[
 ];
 
 const ASKED: &[&str] = &[
-    "capital", "CAPITAL", "Ñ", "ñ", "ñandú", "ÑANDÚ", "nandu", "e\u{301}", "é", "É", "100%", "0% r", "a_b", "_",
-    "%", "__", "\\", "k\\s", "%real", "%a%l%", " ", "   ", "", "\t", " p", "d ", "  ", "e  s", "o'b", "\"", "😀",
-    "ß", "STRASSE", "i\u{307}", "İ", "k", "\u{212a}", "10", "capital 1", "nothing", "'; drop table lp; --",
+    "capital",
+    "CAPITAL",
+    "Ñ",
+    "ñ",
+    "ñandú",
+    "ÑANDÚ",
+    "nandu",
+    "e\u{301}",
+    "é",
+    "É",
+    "100%",
+    "0% r",
+    "a_b",
+    "_",
+    "%",
+    "__",
+    "\\",
+    "k\\s",
+    "%real",
+    "%a%l%",
+    " ",
+    "   ",
+    "",
+    "\t",
+    " p",
+    "d ",
+    "  ",
+    "e  s",
+    "o'b",
+    "\"",
+    "😀",
+    "ß",
+    "STRASSE",
+    "i\u{307}",
+    "İ",
+    "k",
+    "\u{212a}",
+    "10",
+    "capital 1",
+    "nothing",
+    "'; drop table lp; --",
 ];
 
 fn encoded(text: &str) -> String {
@@ -70,14 +108,25 @@ async fn a_search_finds_the_first_ten_that_sqlite_would_find() {
                 .unwrap();
             let expected: Vec<i64> = match text.trim() {
                 "" => vec![],
-                _ => statement.query_map([text], |row| row.get(0)).unwrap().map(Result::unwrap).collect(),
+                _ => statement
+                    .query_map([text], |row| row.get(0))
+                    .unwrap()
+                    .map(Result::unwrap)
+                    .collect(),
             };
             found += expected.len();
             let answer = api.ids(&format!("/{path}/search?q={}", encoded(text))).await;
             assert_eq!(answer, expected, "{path} {text:?}");
         }
         assert!(found > 100, "{found}");
-        for uri in ["search", "search?q=", "search?x=capital", "search?q=%00", "search?q=a%00b", "search?q"] {
+        for uri in [
+            "search",
+            "search?q=",
+            "search?x=capital",
+            "search?q=%00",
+            "search?q=a%00b",
+            "search?q",
+        ] {
             assert_eq!(api.read(&format!("/{path}/{uri}")).await, json!([]), "{path} {uri}");
         }
         let rows = api.read(&format!("/{path}/search?q=quoted")).await;

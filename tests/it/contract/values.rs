@@ -16,7 +16,10 @@ fn outcomes(declared: &str) -> &'static [(&'static str, Outcome)] {
     match declared {
         "VARCHAR" => &[
             ("\"\"", Ok("\"\"")),
-            ("\"  a\\r\\n<b>%_' ñ😀e\\u0301 \\ud83d\\ude00\"", Ok("\"  a\\r\\n<b>%_' ñ😀e\u{301} 😀\"")),
+            (
+                "\"  a\\r\\n<b>%_' ñ😀e\\u0301 \\ud83d\\ude00\"",
+                Ok("\"  a\\r\\n<b>%_' ñ😀e\u{301} 😀\""),
+            ),
             ("2", Ok("\"2\"")),
             ("-7", Ok("\"-7\"")),
             ("1.5", Ok("\"1.5\"")),
@@ -188,8 +191,11 @@ async fn all_faults_of_a_body_are_told_at_once_and_nothing_of_it_is_taken() {
     let id = api.made("lps", json!({"name": "x"})).await;
     let body = json!({"name": null, "aum_billions": "a", "location": [], "priority": "1"});
     let faults = api.put(&format!("/lps/{id}"), body.clone()).await.faults();
-    let expected =
-        ["string_type at body.name", "float_parsing at body.aum_billions", "string_type at body.location"];
+    let expected = [
+        "string_type at body.name",
+        "float_parsing at body.aum_billions",
+        "string_type at body.location",
+    ];
     assert_eq!(faults, expected);
     assert_eq!(api.post("/lps", body).await.faults(), expected);
     assert_eq!(api.read(&format!("/lps/{id}")).await["priority"], Value::Null);
@@ -210,23 +216,29 @@ async fn a_new_record_has_its_defaults_where_nothing_or_null_was_sent() {
     let empty = json!({"raw_notes": "", "summary": "", "date": null, "useful": null});
     check("notes", json!({"name": "x"}), empty.clone()).await;
     check("notes", json!({"name": "x", "raw_notes": null, "summary": null}), empty).await;
-    let todo = json!({"status": "pending", "priority": "medium", "due_date": null, "completed_at": null});
+    let todo =
+        json!({"status": "pending", "priority": "medium", "due_date": null, "completed_at": null});
     let before = chrono::Utc::now().naive_utc();
     for body in [
         json!({"title": "x"}),
         json!({"title": "x", "status": null, "priority": null, "created_at": null, "due_date": ""}),
     ] {
         let made = check("todos", body, todo.clone()).await;
-        let created: chrono::NaiveDateTime =
-            made["created_at"].as_str().unwrap().parse().unwrap();
+        let created: chrono::NaiveDateTime = made["created_at"].as_str().unwrap().parse().unwrap();
         let age = created - before;
         assert!(age.num_seconds().abs() < 60, "{made}");
     }
     let none = json!({"lv_flight": "None", "lv_hotel": "None", "mty_driver": "None", "cdmx_driver": "None",
         "flight_images": null, "arrival": null});
     check("roadshows", json!({"name": "x", "fund_id": 1}), none.clone()).await;
-    check("roadshows", json!({"name": "x", "fund_id": "1", "lv_flight": null, "lv_hotel": null}), none).await;
-    check("lps", json!({"name": 12, "phone": "1", "id": 4711}), json!({"name": "12", "id": 1})).await;
+    check(
+        "roadshows",
+        json!({"name": "x", "fund_id": "1", "lv_flight": null, "lv_hotel": null}),
+        none,
+    )
+    .await;
+    check("lps", json!({"name": 12, "phone": "1", "id": 4711}), json!({"name": "12", "id": 1}))
+        .await;
     check("people", json!({"name": "x", "org_id": "7"}), json!({"org_id": 7})).await;
     // A date that crashed the legacy server is taken, or refused by name.
     let dated = json!({"title": "x", "created_at": "2025-01-31T10:00:00-06:00"});
@@ -234,7 +246,8 @@ async fn a_new_record_has_its_defaults_where_nothing_or_null_was_sent() {
     let refused = api.post("/todos", json!({"title": "x", "created_at": "soon"})).await;
     assert_eq!(refused.faults(), ["datetime_parsing at body.created_at"]);
     for date in [json!(""), json!("soon"), json!(5)] {
-        let refused = api.post("/roadshows", json!({"name": "x", "fund_id": 1, "departure": date})).await;
+        let refused =
+            api.post("/roadshows", json!({"name": "x", "fund_id": 1, "departure": date})).await;
         let faults = refused.faults();
         assert!(faults[0].ends_with("at body.departure"), "{faults:?}");
     }
@@ -271,6 +284,9 @@ async fn long_values_are_taken_and_given_back() {
     let id = api.made("roadshows", roadshow).await;
     let row = api.read(&format!("/roadshows/{id}")).await;
     assert_eq!(row["flight_images"].as_str().unwrap().len(), images.len());
-    assert_eq!(api.put(&format!("/roadshows/{id}"), row.clone()).await.expect(200, "whole row"), row);
+    assert_eq!(
+        api.put(&format!("/roadshows/{id}"), row.clone()).await.expect(200, "whole row"),
+        row
+    );
     assert_eq!(api.read("/roadshows").await[1], row);
 }
