@@ -45,6 +45,13 @@ pub async fn answer(app: &App, headers: &HeaderMap, query: Query) -> Result<Resp
     if let Some(tag) = app.reader.tag(&query).filter(|tag| is_known(headers, tag)) {
         return Ok(not_modified(&tag));
     }
+    if let Some((tag, pieces)) = app.reader.large_list(&query).await? {
+        let mut response = Body::from_stream(pieces).into_response();
+        let json = HeaderValue::from_static("application/json");
+        response.headers_mut().insert(header::CONTENT_TYPE, json);
+        response.headers_mut().extend(cache_headers(etag(&tag, shown, Encoding::Identity)));
+        return Ok(response);
+    }
     let answer = app.reader.answer(&query).await?;
     let answer = answer.ok_or_else(|| shown.map_or(Problem::NoSuchPath, Problem::NotFound))?;
     if is_known(headers, &answer.tag) {

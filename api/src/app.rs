@@ -10,7 +10,9 @@ use projections::log::EventLog;
 use projections::read::Reader;
 use tokio::sync::OwnedMutexGuard;
 
+use crate::answers::PATIENCE;
 use crate::origins::Origins;
+use crate::problem::Problem;
 
 /// What every handler works with.
 #[derive(Clone)]
@@ -52,6 +54,21 @@ impl App {
     ) -> Self {
         let data_dir = Arc::new(data_dir.into());
         Self { log, reader, files, limits, origins, data_dir, turns: Turns::default() }
+    }
+}
+
+impl App {
+    /// Waits until readers see everything that this process has written. Whatever a write is judged by must not be older
+    /// than the writes that were answered before it.
+    ///
+    /// # Errors
+    /// [`Problem::Unavailable`] when that takes too long: better to try again than to be told that a record is not there.
+    pub async fn level(&self) -> Result<(), Problem> {
+        let head = *self.log.head().borrow();
+        match self.reader.reached(head, PATIENCE).await {
+            true => Ok(()),
+            false => Err(Problem::Unavailable("the read models are behind".to_owned())),
+        }
     }
 }
 

@@ -23,6 +23,8 @@ pub enum Occasion {
 #[derive(Clone, Debug)]
 pub struct Form {
     sent: Map<String, Value>,
+    /// Those that stand in the record itself, not among its details.
+    own: &'static [Field],
 }
 
 impl Form {
@@ -40,7 +42,11 @@ impl Form {
                 Err(fault) => faults.push(fault),
             }
         }
-        if faults.is_empty() { Ok(Self { sent }) } else { Err(Problem::Invalid(faults)) }
+        if faults.is_empty() {
+            Ok(Self { sent, own: R::OWN })
+        } else {
+            Err(Problem::Invalid(faults))
+        }
     }
 
     /// One attribute, if it was sent.
@@ -70,12 +76,14 @@ impl Form {
         self.sent.insert(name.to_owned(), value);
     }
 
-    /// The optional attributes, as the aggregate takes them.
+    /// The record's details, as the aggregate takes them.
     ///
     /// # Errors
     /// [`Problem::Internal`] if they do not have the types of the attributes.
     pub fn changes<C: DeserializeOwned>(&self) -> Result<C, Problem> {
-        typed(Value::Object(self.sent.clone()))
+        let mut details = self.sent.clone();
+        details.retain(|name, _| self.own.iter().all(|field| field.name != name));
+        typed(Value::Object(details))
     }
 
     /// Everything that was sent.

@@ -122,6 +122,7 @@ pub async fn wanted(
             places.push((name, index));
         }
     }
+    app.level().await?;
     let missing = app.reader.missing(&wanted.to).await?;
     let faults: Vec<Fault> = wanted
         .to

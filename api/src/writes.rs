@@ -139,6 +139,7 @@ pub async fn current(
     caller: &Caller,
     record: RecordRef,
 ) -> Result<(StoredRecord, Option<i64>), Problem> {
+    app.level().await?;
     let stored = app.reader.record(record).await?.ok_or(Problem::NotFound(record.kind()))?;
     let Some(tags) = &caller.if_match else { return Ok((stored, None)) };
     if !names_tag(tags, &stored.tag, Comparison::Strong) {
@@ -250,6 +251,7 @@ pub async fn claim_notion_id(
 /// # Errors
 /// [`Problem::NotFound`] for the first that does not.
 pub async fn check_exist(app: &App, records: &[RecordRef]) -> Result<(), Problem> {
+    app.level().await?;
     let missing = app.reader.missing(records).await?;
     match records.iter().find(|record| missing.contains(record)) {
         Some(record) => Err(Problem::NotFound(record.kind())),

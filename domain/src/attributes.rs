@@ -56,7 +56,7 @@ macro_rules! attributes {
 
         #[doc = concat!("What changes in [`", stringify!($Details), "`]; what is absent stays.")]
         #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
-        #[serde(default)]
+        #[serde(default, deny_unknown_fields)]
         #[allow(missing_docs, reason = "the wire names are the documentation")]
         pub struct $Changes {
             $(#[serde(skip_serializing_if = "crate::Change::is_keep")] pub $field: crate::Change<$ty>),*
@@ -130,8 +130,7 @@ mod tests {
     #[test]
     fn what_is_absent_stays_and_what_is_null_is_cleared() {
         let mut details: Details = serde_json::from_value(full()).unwrap();
-        let changes: Changes =
-            serde_json::from_value(json!({"name": null, "count": 2, "unknown": 3})).unwrap();
+        let changes: Changes = serde_json::from_value(json!({"name": null, "count": 2})).unwrap();
         assert_eq!(serde_json::to_value(&changes).unwrap(), json!({"name": null, "count": 2}));
         details.amend(changes);
         assert_eq!(
@@ -153,5 +152,12 @@ mod tests {
             ("date", FieldKind::Moment),
         ];
         assert!(listed.eq(expected));
+    }
+
+    #[test]
+    fn a_change_of_an_unknown_attribute_is_not_overlooked() {
+        let error =
+            serde_json::from_value::<Changes>(json!({"count": 2, "unknown": 3})).unwrap_err();
+        assert!(error.to_string().contains("unknown"), "{error}");
     }
 }

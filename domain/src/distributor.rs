@@ -64,6 +64,7 @@ pub enum DistributorCommand {
 // Variant and field names are the storage format: rename only with an upcaster.
 /// What has happened to a distributor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, AsRefStr)]
+#[serde(deny_unknown_fields)]
 #[allow(missing_docs, reason = "fields carry the names of the attributes")]
 pub enum DistributorEvent {
     /// It was taken up.

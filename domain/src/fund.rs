@@ -132,6 +132,7 @@ pub enum FundCommand {
 // Variant and field names are the storage format: rename only with an upcaster.
 /// What has happened to a fund.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, AsRefStr)]
+#[serde(deny_unknown_fields)]
 #[allow(missing_docs, reason = "fields carry the names of the attributes")]
 pub enum FundEvent {
     /// It was taken up.

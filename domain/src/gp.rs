@@ -81,6 +81,7 @@ pub enum GpCommand {
 // Variant and field names are the storage format: rename only with an upcaster.
 /// What has happened to a GP.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, AsRefStr)]
+#[serde(deny_unknown_fields)]
 #[allow(missing_docs, reason = "fields carry the names of the attributes")]
 pub enum GpEvent {
     /// It was taken up.

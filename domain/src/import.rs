@@ -13,6 +13,7 @@ pub const STREAM_ID: &str = "legacy";
 // Variant and field names are the storage format: rename only with an upcaster.
 /// What an import recorded beside the records. Nothing decides on these events: they are facts about a file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, AsRefStr)]
+#[serde(deny_unknown_fields)]
 pub enum ImportEvent {
     /// A row that belongs to no record is kept as it stood.
     RowKept {

@@ -73,6 +73,7 @@ pub enum LpCommand {
 // Variant and field names are the storage format: rename only with an upcaster.
 /// What has happened to an LP.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, AsRefStr)]
+#[serde(deny_unknown_fields)]
 #[allow(missing_docs, reason = "fields carry the names of the attributes")]
 pub enum LpEvent {
     /// It was taken up.

@@ -97,6 +97,7 @@ pub enum NoteCommand {
 // Variant and field names are the storage format: rename only with an upcaster.
 /// What has happened to a note.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, AsRefStr)]
+#[serde(deny_unknown_fields)]
 #[allow(missing_docs, reason = "fields carry the names of the attributes")]
 pub enum NoteEvent {
     /// It was taken up.

@@ -85,6 +85,7 @@ pub enum PersonCommand {
 // Variant and field names are the storage format: rename only with an upcaster.
 /// What has happened to a person's record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, AsRefStr)]
+#[serde(deny_unknown_fields)]
 #[allow(missing_docs, reason = "fields carry the names of the attributes")]
 pub enum PersonEvent {
     /// The person was taken up.

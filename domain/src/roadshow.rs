@@ -129,6 +129,7 @@ pub enum RoadshowCommand {
 // Variant and field names are the storage format: rename only with an upcaster.
 /// What has happened to a roadshow.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, AsRefStr)]
+#[serde(deny_unknown_fields)]
 #[allow(missing_docs, reason = "fields carry the names of the attributes")]
 pub enum RoadshowEvent {
     /// It was taken up.

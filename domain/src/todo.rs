@@ -126,6 +126,7 @@ pub enum TodoCommand {
 // Variant and field names are the storage format: rename only with an upcaster.
 /// What has happened to a todo.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, AsRefStr)]
+#[serde(deny_unknown_fields)]
 #[allow(missing_docs, reason = "fields carry the names of the attributes")]
 pub enum TodoEvent {
     /// It was taken up.

@@ -7,6 +7,7 @@ mod reader;
 mod records;
 mod shelf;
 mod standing;
+mod stream;
 mod tables;
 mod todo;
 
@@ -16,6 +17,7 @@ use crate::projector::Projector;
 
 pub use answer::{Answer, Encoding};
 pub use reader::{Health, ProjectorHealth, Query, ReadError, Reader, StoredRecord};
+pub use stream::Pieces;
 pub use todo::TodoFilter;
 
 /// The projectors of all relational read models.

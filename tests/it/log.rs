@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use domain::lp::{Lp, LpChanges, LpCommand};
-use domain::{Kind, RecordRef, Refusal, Verbatim};
-use projections::log::{CommandError, CommandRequest};
+use domain::lp::{Lp, LpChanges, LpCommand, LpEvent};
+use domain::{Event, Kind, RecordRef, Refusal, Verbatim};
+use projections::log::{CommandError, CommandRequest, LogReader, PageLimit};
 use projections::read::Query;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -125,4 +125,47 @@ async fn an_idempotency_key_makes_a_command_happen_once() {
     let count: i64 =
         sqlx::query_scalar("select count(*) from events").fetch_one(&db.pool).await.unwrap();
     assert_eq!(count, 1);
+}
+
+/// As if an earlier release had stored the priority under another name.
+struct ImportanceToPriority;
+
+impl cqrs_es::persist::EventUpcaster for ImportanceToPriority {
+    fn can_upcast(&self, event_type: &str, event_version: &str) -> bool {
+        (event_type, event_version) == ("Prioritised", "0")
+    }
+
+    fn upcast(
+        &self,
+        mut event: cqrs_es::persist::SerializedEvent,
+    ) -> cqrs_es::persist::SerializedEvent {
+        let importance = event.payload["Prioritised"]["importance"].take();
+        event.payload = json!({"Prioritised": {"priority": importance}});
+        event.event_version = "1".into();
+        event
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_is_read_through_the_upcasters() {
+    let db = Database::new().await;
+    let backend = db.backend().await;
+    backend.log.execute::<Lp>(1, register("Profuturo"), &request("Register")).await.unwrap();
+    sqlx::query(
+        r#"insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
+                               command_id, correlation_id, actor)
+           values ('lp', '1', 2, 'Prioritised', '0', '{"Prioritised":{"importance":"A"}}', '{}',
+                   gen_random_uuid(), gen_random_uuid(), 'test')"#,
+    )
+    .execute(&db.pool)
+    .await
+    .unwrap();
+    let mut connection = db.pool.acquire().await.unwrap();
+    let limit = PageLimit { events: 10 };
+    let reader = LogReader::with_upcasters(vec![Box::new(ImportanceToPriority)]);
+    let log = reader.read_after(&mut connection, 0, limit).await.unwrap();
+    let expected = Event::Lp(LpEvent::Prioritised { priority: Some("A".into()) });
+    assert_eq!(log[1].event, expected);
+    let error = LogReader::default().read_after(&mut connection, 0, limit).await.unwrap_err();
+    assert!(error.to_string().starts_with("position 2: event Prioritised of lp"), "{error}");
 }

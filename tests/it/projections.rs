@@ -347,3 +347,26 @@ async fn an_answer_is_kept_until_something_it_is_made_of_changes() {
     assert_eq!(rows.len(), 2);
     backend.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_too_large_for_memory_is_streamed_and_is_the_same_list() {
+    use futures::StreamExt as _;
+
+    let db = Database::new().await;
+    let file = crate::harness::demo_file();
+    let options = replay::ImportOptions::new(&file);
+    replay::import(&db.pool, &db.files(), db.dir.path(), &options, |_| ()).await.unwrap();
+    let backend = db.backend().await;
+    backend.settle().await.unwrap();
+    let frugal = backend.reader.clone().with_shelf_limit(0);
+    for kind in Kind::ALL {
+        let query = Query::List(*kind);
+        let whole = backend.reader.answer(&query).await.unwrap().unwrap();
+        assert!(backend.reader.large_list(&query).await.unwrap().is_none());
+        let (tag, pieces) = frugal.large_list(&query).await.unwrap().unwrap();
+        let pieces: Vec<_> = pieces.map(Result::unwrap).collect().await;
+        assert_eq!(tag, whole.tag);
+        assert!(pieces.concat() == whole.chunks.concat(), "{kind}");
+    }
+    backend.stop().await;
+}

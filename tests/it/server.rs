@@ -113,9 +113,4 @@ impl Server {
         signal(i32::try_from(self.child.id().unwrap()).unwrap(), "TERM");
         self.child.wait().await.unwrap().success()
     }
-
-    /// The process id.
-    pub fn pid(&self) -> u32 {
-        self.child.id().unwrap()
-    }
 }

@@ -1,5 +1,6 @@
 //! `/images`: the pictures that came with imported notes, from the folder `images` of the data folder.
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
@@ -14,7 +15,12 @@ pub fn routes() -> Routes {
         .at("/images/{file}", [get("A picture of an imported note", Content::Picture, show)])
 }
 
-async fn show(State(app): State<App>, Path(file): Path<String>) -> Result<Response, Problem> {
+async fn show(
+    State(app): State<App>,
+    file: Result<Path<String>, PathRejection>,
+) -> Result<Response, Problem> {
+    // What is no UTF-8 is no name of ours.
+    let Path(file) = file.map_err(|_| Problem::NoSuchPath)?;
     if !is_plain(&file) {
         return Err(Problem::NoSuchPath);
     }

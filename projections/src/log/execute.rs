@@ -184,6 +184,11 @@ impl EventLog {
         Ok(id)
     }
 
+    /// Whether the id was drawn and not used yet; from now on it counts as used.
+    fn take_fresh(&self, kind: Kind, id: i64) -> bool {
+        self.fresh.lock().unwrap_or_else(PoisonError::into_inner).remove(&(kind, id))
+    }
+
     /// Decides the command on the record's present state and appends what it leads to.
     ///
     /// # Errors
@@ -198,8 +203,7 @@ impl EventLog {
         A::Command: Clone + Send,
     {
         self.database.check()?;
-        let fresh =
-            self.fresh.lock().unwrap_or_else(PoisonError::into_inner).remove(&(A::KIND, id));
+        let fresh = self.take_fresh(A::KIND, id);
         for attempt in 0..Self::ATTEMPTS {
             let result =
                 self.attempt::<A>(id, command.clone(), request, fresh && attempt == 0).await;
@@ -244,6 +248,8 @@ impl EventLog {
         let version = version + position(events.len());
         let metadata = metadata(request);
         if let Some((next, event)) = before.follow_up(id, &events) {
+            // Its stream begins here: the first command on it must load it.
+            self.take_fresh(A::KIND, next);
             repository.accompany(vec![first_event::<A>(next, &event, &metadata)?]);
         }
         if let Some((key, hash)) = &request.idempotency {

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::answer::Answer;
 use super::shelf::{Change, Shelf, sort_key};
 use super::standing::{INTEREST, LP_STATUS};
+use super::stream::Pieces;
 use super::tables::{fold, sort_columns};
 use super::{link, todo::TodoFilter};
 use crate::database::{Database, DatabaseError};
@@ -125,6 +126,7 @@ pub struct Reader {
     files: Files,
     log: Uuid,
     shelves: Arc<HashMap<Kind, tokio::sync::Mutex<Shelved>>>,
+    shelf_limit: u64,
     kept: Arc<Mutex<Kept>>,
 }
 
@@ -140,10 +142,16 @@ struct Shelved {
 #[derive(Default)]
 struct Kept {
     answers: HashMap<Query, Arc<tokio::sync::Mutex<Option<Answer>>>>,
+    /// How much was put in since it was last emptied.
+    bytes: usize,
 }
 
-/// The most answers kept beside the lists; most are a few kilobytes.
-const KEPT: usize = 500;
+/// The largest list kept in memory, in bytes; 12,000 notes of the usual length. Larger ones are streamed.
+const SHELF_LIMIT: u64 = 64 << 20;
+
+/// The most answers kept beside the lists, and the most bytes of them; then all are forgotten.
+const KEPT: usize = 2_000;
+const KEPT_BYTES: usize = 32 << 20;
 
 impl Reader {
     /// Reads through this database, as far as this runner has come.
@@ -156,7 +164,15 @@ impl Reader {
             .await
             .map_err(|error| database.judge(error))?;
         let shelves = Kind::ALL.iter().map(|kind| (*kind, tokio::sync::Mutex::default())).collect();
-        Ok(Self { database, runner, files, log, shelves: Arc::new(shelves), kept: Arc::default() })
+        Ok(Self {
+            database,
+            runner,
+            files,
+            log,
+            shelves: Arc::new(shelves),
+            shelf_limit: SHELF_LIMIT,
+            kept: Arc::default(),
+        })
     }
 
     /// The tag of the present answer to a query, without computing it. `None` for a single record, whose tag is its
@@ -244,8 +260,8 @@ impl Reader {
     async fn kept(&self, query: &Query) -> Result<Answer, ReadError> {
         let slot = {
             let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-            if kept.answers.len() >= KEPT && !kept.answers.contains_key(query) {
-                kept.answers.clear();
+            if kept.bytes > KEPT_BYTES || kept.answers.len() >= KEPT {
+                *kept = Kept::default();
             }
             kept.answers.entry(query.clone()).or_default().clone()
         };
@@ -256,6 +272,7 @@ impl Reader {
         }
         let records = self.records(query).await.map_err(|error| self.database.judge(error))?;
         let answer = Answer::array(tag, records.iter().map(String::as_str));
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).bytes += answer.len();
         *slot = Some(answer.clone());
         Ok(answer)
     }
@@ -284,6 +301,43 @@ impl Reader {
         Ok(records)
     }
 
+    /// The list of a kind as a stream with its tag, if it is too large to be kept in memory.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn large_list(&self, query: &Query) -> Result<Option<(String, Pieces)>, ReadError> {
+        let (Query::List(kind), Some(tag)) = (query, self.tag(query)) else { return Ok(None) };
+        let mut shelved = self.shelves[kind].lock().await;
+        let size = match shelved.answer.as_ref().map(Answer::len) {
+            Some(size) => size as u64,
+            None => self.table_size(*kind).await?,
+        };
+        if size <= self.shelf_limit {
+            return Ok(None);
+        }
+        *shelved = Shelved::default();
+        Ok(Some((tag, self.pieces(*kind))))
+    }
+
+    async fn table_size(&self, kind: Kind) -> Result<u64, ReadError> {
+        let size: i64 = sqlx::query_scalar("select pg_table_size($1::regclass)")
+            .bind(kind.as_str())
+            .fetch_one(&self.database.pool)
+            .await
+            .map_err(|error| self.database.judge(error))?;
+        Ok(size.unsigned_abs())
+    }
+
+    /// Keeps lists in memory only up to this many bytes each.
+    #[must_use]
+    pub fn with_shelf_limit(self, bytes: u64) -> Self {
+        Self { shelf_limit: bytes, ..self }
+    }
+
+    pub(super) fn pool(&self) -> &PgPool {
+        &self.database.pool
+    }
+
     /// One record, if it exists and is in use.
     ///
     /// # Errors
@@ -305,7 +359,7 @@ impl Reader {
     }
 
     /// Puts the content of stored files where the record names them. Only roadshows have such a field.
-    async fn with_files(&self, kind: Kind, record: String) -> String {
+    pub(super) async fn with_files(&self, kind: Kind, record: String) -> String {
         const FIELD: &str = "flight_images";
         if kind != Kind::Roadshow || !record.contains("\"sha256\"") {
             return record;

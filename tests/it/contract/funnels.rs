@@ -3,6 +3,8 @@
 use serde_json::{Value, json};
 
 use super::Api;
+use super::imported::imported;
+use crate::harness::demo_file;
 
 /// A fund, a roadshow of it, and three LPs; ids from 1.
 async fn with_three_lps() -> Api {
@@ -143,23 +145,35 @@ async fn the_last_contact_is_the_newest_note_about_both() {
 }
 
 #[tokio::test]
-async fn the_remembered_contact_stays_when_no_note_is_left_in_common() {
-    let api = with_three_lps().await;
-    let note = api.made("notes", json!({"name": "x", "date": "2025-01-31"})).await;
-    for (path, _, owner_id, word) in BOARDS {
+async fn the_contact_that_a_legacy_row_remembers_stays_when_there_is_no_note_in_common() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("remembers.db");
+    std::fs::copy(demo_file(), &file).unwrap();
+    let sqlite = rusqlite::Connection::open(&file).unwrap();
+    let forget = "pragma foreign_keys = off; delete from notelplink where lp_id = 1;
+        insert or replace into fundlpinterest values (1, 1, 'meeting', '2025-01-31 10:00:00.000000', 7);
+        insert or replace into roadshowlpstatus values (1, 1, 'offered', '2025-01-31 10:00:00.000000', 7);";
+    sqlite.execute_batch(forget).unwrap();
+    drop(sqlite);
+    let (api, _) = imported(&file).await;
+    for (path, list, owner_id, word) in BOARDS {
+        let item = api.read(&format!("/{path}/1/{list}")).await[0].take();
+        assert_eq!(
+            (&item["latest_note_id"], &item["last_contact_date"]),
+            (&json!(null), &json!(null))
+        );
+        let uri = format!("/{path}/1/lps/1/{word}?{word}=interested");
+        let answer = api.put(&uri, json!(null)).await.expect(200, &uri);
+        let expected = json!({owner_id: 1, "lp_id": 1, word: "interested",
+            "last_contact_date": "2025-01-31T10:00:00", "latest_note_id": 7});
+        assert_eq!(answer, expected);
+        // A note in common is newer than any memory.
+        let note = api.made("notes", json!({"name": "x", "date": "2001-01-01"})).await;
         let lists = json!({"lp_ids": [1], "fund_ids": [1], "roadshow_ids": [1]});
         api.post(&format!("/notes/{note}/relationships"), lists).await.expect(200, "link");
-        let uri = format!("/{path}/1/lps/1/{word}?{word}=");
-        let expected = |standing: &str| {
-            json!({owner_id: 1, "lp_id": 1, word: standing, "last_contact_date": "2025-01-31T00:00:00",
-                "latest_note_id": note})
-        };
-        let before = api.put(&format!("{uri}meeting"), json!(null)).await;
-        assert_eq!(before.expect(200, "before"), expected("meeting"));
-        let none = json!({"roadshow_ids": []});
-        api.post(&format!("/notes/{note}/relationships"), none).await.expect(200, "unlink");
-        let after = api.put(&format!("{uri}offered"), json!(null)).await;
-        assert_eq!(after.expect(200, "after"), expected("offered"), "{path}");
+        let answer = api.put(&uri, json!(null)).await.expect(200, &uri);
+        assert_eq!(answer["latest_note_id"], note, "{path}");
+        api.delete(&format!("/notes/{note}")).await.expect(200, "note");
     }
 }
 

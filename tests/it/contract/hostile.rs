@@ -109,7 +109,8 @@ async fn addresses_that_are_hard_to_read_are_answered() {
     assert_eq!(check(&format!("/lps/search?q={long}"), 200).await, json!([]));
     assert_eq!(check(&format!("/lps/search?q={}", "%25".repeat(20_000)), 200).await[0]["id"], 1);
     assert_eq!(check(&format!("/lps/search?q={}1", "%25_".repeat(10)), 200).await, json!([]));
-    check(&format!("/todos?tag={long}&due_before={long}"), 200).await;
+    let half = &long[..30_000];
+    check(&format!("/todos?tag={half}&due_before={half}"), 200).await;
     check(&format!("/lps/{}", "9".repeat(60_000)), 422).await;
     check(&format!("/{long}"), 404).await;
 }
@@ -143,7 +144,7 @@ async fn a_body_may_be_as_large_as_the_limit_and_no_larger() {
     }
     let named = post("/lps", filled("text", 10 << 20)).await.expect(200, "a large text");
     assert_eq!(named["name"], "x");
-    let long_name = json!({"name": "n".repeat(10 << 20)}).to_string();
+    let long_name = json!({"name": "n".repeat(1 << 20)}).to_string();
     let id = post("/lps", long_name).await.expect(200, "a large name")["id"].clone();
     let search =
         send(&router, Request::get("/lps/search?q=nnnn").body(Body::empty()).unwrap()).await;

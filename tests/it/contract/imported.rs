@@ -6,12 +6,12 @@ use std::process::Command;
 use replay::{ImportOptions, import};
 use serde_json::{Value, json};
 
-use super::Api;
 use super::legacy::{LISTS, Legacy, RELATIONS, table, untied, wall};
+use super::{Api, kinds};
 use crate::harness::{Database, demo_file};
 
 /// The product after an import, and the file.
-async fn imported(file: &Path) -> (Api, Legacy) {
+pub async fn imported(file: &Path) -> (Api, Legacy) {
     let db = Database::new().await;
     let options = ImportOptions::new(file);
     import(&db.pool, &db.files(), db.dir.path(), &options, |_| ()).await.unwrap();
@@ -20,15 +20,15 @@ async fn imported(file: &Path) -> (Api, Legacy) {
     (api, Legacy::open(file))
 }
 
-/// A file with everything odd that the legacy server still served.
-fn dirty_file(folder: &Path) -> PathBuf {
+/// A file with everything odd that was ever seen.
+fn dirty_file(folder: &Path, flags: &str) -> PathBuf {
     let file = folder.join("dirty.db");
     let generator = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/make_legacy_db.py");
     let sizes = "--lps 45 --gps 20 --distributors 8 --funds 20 --people 35 --notes 90 --todos 80 --roadshows 20";
     let made = Command::new("python3")
         .arg(generator)
         .arg(&file)
-        .args(sizes.split(' ').chain(["--dirty"]))
+        .args(sizes.split(' ').chain(flags.split(' ')))
         .output()
         .unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
@@ -229,9 +229,78 @@ async fn an_imported_file_is_served_as_the_legacy_server_served_it() {
 #[tokio::test]
 async fn a_file_full_of_odd_values_is_served_as_the_legacy_server_served_it() {
     let folder = tempfile::tempdir().unwrap();
-    let (api, legacy) = imported(&dirty_file(folder.path())).await;
+    let (api, legacy) = imported(&dirty_file(folder.path(), "--dirty")).await;
     check_lists(&api, &legacy, true).await;
     check_relations(&api, &legacy).await;
     check_standings(&api, &legacy).await;
     check_search(&api, &legacy).await;
+}
+
+#[tokio::test]
+async fn a_file_that_broke_the_legacy_server_is_served_without_what_broke_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (api, legacy) = imported(&dirty_file(folder.path(), "--dirty --dirty-fatal")).await;
+    check_lists(&api, &legacy, true).await;
+    check_relations(&api, &legacy).await;
+    check_standings(&api, &legacy).await;
+    assert_eq!(api.read("/lps/36").await["aum_billions"], Value::Null);
+    assert_eq!(api.read("/notes/71").await["date"], Value::Null);
+    assert_eq!(api.read("/lps/35").await["name"], "P\u{fffd}rep\u{fffd}");
+    assert_eq!(api.read("/notes/70").await["summary"], Value::Null);
+}
+
+#[tokio::test]
+async fn what_links_to_nothing_in_a_file_links_to_nothing_that_is_made_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("dangling.db");
+    std::fs::copy(demo_file(), &file).unwrap();
+    let sqlite = rusqlite::Connection::open(&file).unwrap();
+    sqlite.pragma_update(None, "foreign_keys", false).unwrap();
+    // One and the next ids after the newest of every kind, on both sides of every link.
+    for relation in RELATIONS {
+        let (owner, others) = (table(relation.path.0), relation.others);
+        for ahead in 1..4 {
+            let make = format!(
+                "insert or ignore into {link} ({own}, {other}) select max(o.id) + {ahead}, 1 from {owner} o;
+                 insert or ignore into {link} ({own}, {other}) select 1, max(o.id) + {ahead} from {others} o;",
+                link = relation.link.0,
+                own = relation.link.1,
+                other = relation.link.2,
+            );
+            sqlite.execute_batch(&make).unwrap();
+        }
+    }
+    let standings = "insert into fundlpinterest values (1, 61, 'meeting', null, null), (11, 1, 'meeting', null, null);
+        insert into roadshowlpstatus values (1, 61, 'offered', null, null), (11, 1, 'offered', null, null);
+        update todo set note_id = 301 where id = 1";
+    sqlite.execute_batch(standings).unwrap();
+    drop(sqlite);
+    let (api, _) = imported(&file).await;
+    for (path, mut smallest) in kinds() {
+        smallest["fund_id"] = 1.into();
+        for _ in 0..3 {
+            let id = api.made(path, smallest.clone()).await;
+            for relation in RELATIONS.iter().filter(|relation| relation.path.0 == path) {
+                let uri = format!("/{path}/{id}/{}", relation.path.1);
+                assert_eq!(api.read(&uri).await, json!([]), "{uri}");
+            }
+            let board = match path {
+                "funds" => format!("/funds/{id}/sales-funnel"),
+                "roadshows" => format!("/roadshows/{id}/lp-status"),
+                _ => continue,
+            };
+            let word = if path == "funds" { "interest" } else { "status" };
+            for item in array(api.read(&board).await) {
+                assert_eq!(item[word], "inactive", "{board}");
+            }
+        }
+    }
+    for (board, word) in
+        [("/funds/1/sales-funnel", "interest"), ("/roadshows/1/lp-status", "status")]
+    {
+        let lps = array(api.read(board).await);
+        for item in lps.iter().filter(|item| item["lp_id"].as_i64() > Some(60)) {
+            assert_eq!(item[word], "inactive", "{board}");
+        }
+    }
 }

@@ -20,13 +20,14 @@ pub const LISTS: &[(&str, &str, &str)] = &[
     ("roadshows", "roadshow", "id"),
 ];
 
-/// A list of records that are linked with one: its path, the link table with the one's and the others' column, and the
-/// order.
+/// A list of records that are linked with one.
 pub struct Relation {
     /// The path of the one's kind and the name of the list.
     pub path: (&'static str, &'static str),
-    link: (&'static str, &'static str, &'static str),
-    others: &'static str,
+    /// The link table with the one's and the others' column.
+    pub link: (&'static str, &'static str, &'static str),
+    /// The table of the others.
+    pub others: &'static str,
     order: &'static str,
 }
 
@@ -116,7 +117,7 @@ impl Legacy {
         let mut found = Vec::new();
         while let Some(row) = rows.next().unwrap() {
             let members = columns.iter().enumerate().map(|(at, (name, declared))| {
-                (name.clone(), sent(declared, row.get_ref(at).unwrap()))
+                (name.clone(), sent(name, declared, row.get_ref(at).unwrap()))
             });
             found.push(Value::Object(members.collect::<Map<_, _>>()));
         }
@@ -209,24 +210,38 @@ fn standings(owner: &str) -> (&'static str, &'static str) {
     }
 }
 
-/// A stored value as it was sent. What a column's type cannot hold is null, and U+0000 is replaced.
-fn sent(declared: &str, value: ValueRef<'_>) -> Value {
+/// A stored value as it was sent. What a column's type cannot hold is null, U+0000 is replaced, and so is in a name
+/// whatever is no text.
+fn sent(name: &str, declared: &str, value: ValueRef<'_>) -> Value {
     match (declared, value) {
         (_, ValueRef::Null) => Value::Null,
-        ("VARCHAR", ValueRef::Text(text)) => {
-            std::str::from_utf8(text).unwrap().replace('\0', "\u{fffd}").into()
-        }
-        ("FLOAT", ValueRef::Real(number)) => json!(number + 0.0),
+        ("VARCHAR", ValueRef::Text(bytes)) => match std::str::from_utf8(bytes) {
+            Ok(text) => text.replace('\0', "\u{fffd}").into(),
+            Err(_) => unreadable(name, bytes),
+        },
+        ("VARCHAR", ValueRef::Blob(bytes)) => unreadable(name, bytes),
+        ("FLOAT", ValueRef::Real(number)) if number.is_finite() => json!(number + 0.0),
         ("INTEGER", ValueRef::Integer(number)) => json!(number),
         ("FLOAT" | "INTEGER", ValueRef::Text(_) | ValueRef::Real(_)) => Value::Null,
         ("BOOLEAN", value) => json!(!matches!(value, ValueRef::Integer(0))),
-        ("DATETIME", ValueRef::Text(text)) => moment(std::str::from_utf8(text).unwrap()).into(),
+        ("DATETIME", ValueRef::Text(text)) => {
+            moment(std::str::from_utf8(text).unwrap()).map(Value::from).unwrap_or_default()
+        }
+        ("DATETIME", ValueRef::Integer(_)) => Value::Null,
         (declared, value) => panic!("{value:?} in a column declared {declared}"),
     }
 }
 
-/// A stored date as it was sent.
-fn moment(stored: &str) -> String {
+/// Bytes that are no text: a name is needed anyway.
+fn unreadable(name: &str, bytes: &[u8]) -> Value {
+    match name {
+        "name" => String::from_utf8_lossy(bytes).replace('\0', "\u{fffd}").into(),
+        _ => Value::Null,
+    }
+}
+
+/// A stored date as it was sent, if it is one.
+fn moment(stored: &str) -> Option<String> {
     let mut text = stored.replacen('T', " ", 1).replace('Z', "+00:00");
     if text.len() == 10 {
         text.push_str(" 00:00:00");
@@ -234,7 +249,7 @@ fn moment(stored: &str) -> String {
     let zoned = DateTime::parse_from_str(&text, "%Y-%m-%d %H:%M:%S%.f%:z");
     let (wall, zone): (NaiveDateTime, Option<FixedOffset>) = match zoned {
         Ok(zoned) => (zoned.naive_local(), Some(*zoned.offset())),
-        Err(_) => (NaiveDateTime::parse_from_str(&text, "%Y-%m-%d %H:%M:%S%.f").unwrap(), None),
+        Err(_) => (NaiveDateTime::parse_from_str(&text, "%Y-%m-%d %H:%M:%S%.f").ok()?, None),
     };
     let fraction = match wall.nanosecond() {
         0 => String::new(),
@@ -245,7 +260,7 @@ fn moment(stored: &str) -> String {
         Some(zone) if zone.local_minus_utc() == 0 => "Z".into(),
         Some(zone) => zone.to_string(),
     };
-    format!("{}{fraction}{zone}", wall.format("%Y-%m-%dT%H:%M:%S"))
+    Some(format!("{}{fraction}{zone}", wall.format("%Y-%m-%dT%H:%M:%S")))
 }
 
 /// The wall time of a date as sent, as text that sorts by time.
