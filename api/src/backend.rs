@@ -39,6 +39,10 @@ impl Store {
             Some(url) => {
                 let options: PgConnectOptions =
                     url.expose().parse().context("DATABASE_URL cannot be used")?;
+                greet(&options).await.with_context(|| {
+                    let (host, port) = (options.get_host(), options.get_port());
+                    format!("the Postgres of DATABASE_URL does not let crm in (host {host}, port {port})")
+                })?;
                 (options, None)
             }
             None => {
@@ -76,6 +80,16 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// Tries a connection of its own, since a pool would only say that it waited in vain.
+async fn greet(options: &PgConnectOptions) -> anyhow::Result<()> {
+    use sqlx::Connection as _;
+    const PATIENCE: Duration = Duration::from_secs(10);
+    let connection = tokio::time::timeout(PATIENCE, options.connect())
+        .await
+        .with_context(|| format!("no answer within {} s", PATIENCE.as_secs()))??;
+    Ok(connection.close().await?)
 }
 
 /// Where files lie that do not belong into the log.

@@ -56,7 +56,7 @@ pub async fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("crm: {error:#}");
+            eprintln!("crm: {}", explain(&error));
             ExitCode::FAILURE
         }
     }
@@ -78,4 +78,31 @@ async fn import(settings: &Settings, args: &import::Args) -> anyhow::Result<()> 
     .await;
     store.close().await?;
     result
+}
+
+/// The error and its causes, but for those that the one before has told already.
+fn explain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !text.ends_with(&cause) {
+            let separator = if text.is_empty() { "" } else { ": " };
+            text = format!("{text}{separator}{cause}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let refused = std::io::Error::other("refused");
+        let error = Err::<(), _>(refused).context("cannot connect: refused").context("no database");
+        let error = error.unwrap_err();
+        assert_eq!(explain(&error), "no database: cannot connect: refused");
+    }
 }

@@ -4,7 +4,7 @@ pub mod config;
 pub mod health;
 pub mod serve;
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 
 use tracing_subscriber::EnvFilter;
 
@@ -20,4 +20,9 @@ pub fn start_logging(settings: &Settings) {
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
+}
+
+/// Speaks to the person at the terminal, who may have stopped listening (`crm config | head`).
+pub fn say(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
 }

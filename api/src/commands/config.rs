@@ -1,15 +1,15 @@
 //! `crm config`: what is in force, secrets masked.
 
+use crate::commands::say;
 use crate::settings::Settings;
 
 /// Prints every setting, its value and where it comes from.
 ///
 /// # Errors
 /// Never; the result is that of all commands.
-#[allow(clippy::print_stdout, reason = "the answer of the command")]
 pub fn run(settings: &Settings) -> anyhow::Result<()> {
     for (name, value, source) in settings.describe() {
-        println!("{name:<24} {value:<48} {source}");
+        say(&format!("{name:<24} {value:<48} {source}"));
     }
     Ok(())
 }

@@ -4,13 +4,13 @@ use anyhow::{Context, bail};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::commands::say;
 use crate::settings::Settings;
 
 /// Asks `/readyz` of the server that these settings describe.
 ///
 /// # Errors
 /// When nobody answers within three seconds, or the answer is not 200.
-#[allow(clippy::print_stdout, reason = "the answer of the command")]
 pub async fn run(settings: &Settings) -> anyhow::Result<()> {
     let host = match settings.api_host.as_str() {
         "0.0.0.0" => "127.0.0.1",
@@ -25,7 +25,7 @@ pub async fn run(settings: &Settings) -> anyhow::Result<()> {
         .and_then(|answer| answer)
         .with_context(|| format!("no server answers at {host}:{}", settings.api_port))?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    println!("{}", body.trim());
+    say(body.trim());
     match head.split(' ').nth(1) {
         Some("200") => Ok(()),
         _ => bail!("not ready"),

@@ -6,6 +6,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::{App, Limits};
 use crate::backend::{Backend, Store};
+use crate::commands::say;
 use crate::origins::Origins;
 use crate::settings::Settings;
 
@@ -125,10 +126,4 @@ async fn forget_old_keys(log: projections::log::EventLog) {
             tracing::warn!(%error, "old idempotency keys were not forgotten; the next hour tries again");
         }
     }
-}
-
-/// Speaks to the person at the terminal.
-#[allow(clippy::print_stdout, reason = "what the command says to its user")]
-fn say(text: &str) {
-    println!("{text}");
 }
