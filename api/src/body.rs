@@ -1,5 +1,7 @@
 //! What clients send: bodies, path ids and query parameters, and the faults that the legacy server found in them.
 
+use std::collections::HashSet;
+
 use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Uri, header};
@@ -125,7 +127,7 @@ impl Body {
 }
 
 fn ids(name: &str, items: &[Json], faults: &mut Vec<Fault>) -> Vec<i64> {
-    let mut ids = Vec::new();
+    let (mut ids, mut seen) = (Vec::new(), HashSet::new());
     for (index, item) in items.iter().enumerate() {
         let id = match item {
             Json::Text(text) => parse_id(text),
@@ -136,9 +138,9 @@ fn ids(name: &str, items: &[Json], faults: &mut Vec<Fault>) -> Vec<i64> {
             }),
             _ => Err(Fault::new("int_type", [], "Input should be a valid integer")),
         };
-        let id = id.and_then(|id| match ids.contains(&id) {
-            true => Err(Fault::new("duplicate", [], "This id is in the list twice")),
-            false => Ok(id),
+        let id = id.and_then(|id| match seen.insert(id) {
+            true => Ok(id),
+            false => Err(Fault::new("duplicate", [], "This id is in the list twice")),
         });
         match id {
             Ok(id) => ids.push(id),

@@ -1,5 +1,7 @@
 //! Links between two records that a path names, and the lists of ids that replace a record's links.
 
+use std::collections::HashSet;
+
 use axum::extract::State;
 use axum::response::Response;
 use domain::gp::{Gp, GpCommand};
@@ -123,7 +125,8 @@ pub async fn wanted(
         }
     }
     app.level().await?;
-    let missing = app.reader.missing(&wanted.to).await?;
+    let missing: HashSet<RecordRef> =
+        app.reader.missing(&wanted.to).await?.into_iter().collect();
     let faults: Vec<Fault> = wanted
         .to
         .iter()

@@ -12,8 +12,10 @@ use tokio::sync::OwnedMutexGuard;
 
 use crate::answers::{Comparison, PATIENCE, POSITION, READ_MODEL, names_tag, record_etag};
 use crate::app::App;
+use crate::body::Members;
 use crate::caller::Caller;
 use crate::form::Form;
+use crate::json;
 use crate::problem::{Fault, Problem};
 
 /// An aggregate that has routes.
@@ -127,6 +129,29 @@ pub fn attribute<T: DeserializeOwned>(
 ) -> Result<Option<T>, Problem> {
     let value = row.value()?.get_mut(name).map(Value::take).unwrap_or_default();
     serde_json::from_value(value).map_err(|error| Problem::Internal(error.into()))
+}
+
+/// The members of a PUT's body but for required attributes that are sent as null and are null already: an imported
+/// record may lack them, and a client that sends it back has not cleared them.
+///
+/// # Errors
+/// When the read model does not answer.
+pub async fn without_known_nulls<A: Resource>(
+    app: &App,
+    id: i64,
+    mut members: Members,
+) -> Result<Members, Problem> {
+    let clears = |(name, value): &(String, json::Json)| {
+        *value == json::Json::Null && <A::Record as Record>::REQUIRED.contains(&name.as_str())
+    };
+    if members.iter().any(clears) {
+        app.level().await?;
+        if let Some(row) = app.reader.record(kind_of::<A>().record(id)).await? {
+            let row = row.value()?;
+            members.retain(|member| !(clears(member) && row[member.0.as_str()].is_null()));
+        }
+    }
+    Ok(members)
 }
 
 /// The record that a PUT or DELETE is about, as readers see it, if `If-Match` allows the change. The version is there

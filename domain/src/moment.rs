@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime, Timelike, Utc};
+use chrono::{DateTime, Datelike, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime, Timelike, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{FieldKind, FieldType};
@@ -31,6 +31,8 @@ impl Moment {
         let date = digits_only(date, "dddd-dd-dd")
             .then(|| NaiveDate::parse_from_str(date, "%Y-%m-%d").ok())
             .flatten()
+            // The legacy application knew no year 0.
+            .filter(|date| date.year() > 0)
             .ok_or(MomentError)?;
         let rest = &text[10..];
         if rest.is_empty() {
@@ -187,6 +189,7 @@ mod tests {
             "pronto",
             "31/01/2025",
             "2025-02-30",
+            "0000-01-01",
             "2025-01-31 25:00:00",
             "2025-01-31x",
             "2025-01-31T10:00:00.",

@@ -20,7 +20,9 @@ use crate::form::{Form, Occasion};
 use crate::links::{link, unlink, wanted};
 use crate::problem::{Problem, title};
 use crate::resource::{archive, linked, list, record_of, show};
-use crate::writes::{self, Resource, check_exist, claim_notion_id, current, execute, kind_of};
+use crate::writes::{
+    self, Resource, check_exist, claim_notion_id, current, execute, kind_of, without_known_nulls,
+};
 
 /// The routes of notes.
 pub fn routes() -> Routes {
@@ -87,7 +89,7 @@ async fn revise(
     caller: Caller,
     body: Body,
 ) -> Result<Response, Problem> {
-    let members = body.into_members(Shape::Model)?;
+    let members = without_known_nulls::<Note>(&app, id, body.into_members(Shape::Model)?).await?;
     let form = Form::read::<NoteRecord>(&members, Occasion::Revise)?;
     let (row, version) = current(&app, &caller, record_of::<Note>(id)).await?;
     let _turn = claim_notion_id(&app, &caller, Kind::Note, &form, Some(&row)).await?;

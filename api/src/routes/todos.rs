@@ -25,7 +25,7 @@ use crate::json::Json;
 use crate::links::wanted;
 use crate::problem::Problem;
 use crate::resource::{linked, record_of, remove_from_use, show};
-use crate::writes::{self, attribute, check_exist, current, execute};
+use crate::writes::{self, attribute, check_exist, current, execute, without_known_nulls};
 
 /// The routes of todos.
 pub fn routes() -> Routes {
@@ -139,7 +139,7 @@ async fn revise(
     caller: Caller,
     body: Body,
 ) -> Result<Response, Problem> {
-    let members = body.into_members(Shape::Model)?;
+    let members = without_known_nulls::<Todo>(&app, id, body.into_members(Shape::Model)?).await?;
     let form = Form::read::<TodoRecord>(&members, Occasion::Revise)?;
     let (row, version) = current(&app, &caller, record_of::<Todo>(id)).await?;
     let status: Option<TodoStatus> = form.get("status")?;

@@ -1,11 +1,12 @@
 //! Group commit: one task writes the events of all waiting commands in one statement.
 //!
-//! While a group is being committed the next one gathers, without any artificial delay: a lone command waits for
-//! nobody, and under load one commit carries many. A group that hits a constraint is written again one command at a
-//! time, so that each learns its own fate.
+//! While a group is being committed the next one gathers, so that under load one commit carries many. A lone command
+//! waits for nobody. Callers that were just answered tend to come again at once; a group waits a moment for them where
+//! that has proved to pay, since otherwise they and those who waited meanwhile take turns in groups of half the size. A
+//! group that hits a constraint is written again one command at a time, so that each learns its own fate.
 
 use std::collections::HashSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, PgConnection};
@@ -69,12 +70,19 @@ const GROUP: usize = 512;
 /// How long a connection may take to come up before the waiting commands are told that the database is gone.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// The least time between two announcements. NOTIFY takes a lock that all commits with a NOTIFY wait for, and wakes
+/// every listener; the projectors of this process need none.
+const PAUSE: Duration = Duration::from_millis(5);
+
 impl Appender {
     /// Starts the task. `appended` is called with the last position after every group.
     pub fn start(database: Database, appended: impl Fn(i64) + Send + 'static) -> Self {
         let (queue, waiting) = mpsc::channel(4 * GROUP);
         let options = (*database.pool.connect_options()).clone();
-        tokio::spawn(Writer { database, options, connection: None }.run(waiting, appended));
+        let (news, announced) = mpsc::channel(1);
+        tokio::spawn(announce(options.clone(), announced));
+        let writer = Writer { database, options, connection: None, news, crowd: Crowd::default() };
+        tokio::spawn(writer.run(waiting, appended));
         Self { queue }
     }
 
@@ -95,16 +103,34 @@ struct Writer {
     database: Database,
     options: PgConnectOptions,
     connection: Option<PgConnection>,
+    /// Tells the task that announces appends to other processes.
+    news: mpsc::Sender<()>,
+    crowd: Crowd,
+}
+
+/// Who is likely to come, judged by the last group.
+#[derive(Default)]
+struct Crowd {
+    /// How many commands were in it or waited at its end.
+    size: usize,
+    /// Until when it is worth waiting for as many again; who has not come by then is gone.
+    until: Option<Instant>,
+    /// For how many groups not to wait, and how many it was after the last wait in vain.
+    skip: u32,
+    vain: u32,
 }
 
 impl Writer {
     async fn run(mut self, mut waiting: mpsc::Receiver<Waiting>, appended: impl Fn(i64)) {
         let mut group = Vec::with_capacity(GROUP);
         while waiting.recv_many(&mut group, GROUP).await > 0 {
+            self.crowd.gather(&mut waiting, &mut group).await;
+            let (size, start) = (group.len(), Instant::now());
             let rivals = take_rivals(&mut group);
             if let Some(last) = self.write_group(std::mem::take(&mut group)).await {
                 appended(last);
             }
+            self.crowd.learn(size, waiting.len(), start.elapsed());
             // Rivals of a stream come second: they lose, unless the first of them failed.
             for (append, tell) in rivals {
                 let result = self.write(std::slice::from_ref(&append)).await;
@@ -114,6 +140,8 @@ impl Writer {
                 let _ = tell
                     .send(result.map(|positions| positions.last().copied().unwrap_or_default()));
             }
+            // A full channel means that an announcement is due anyway.
+            let _ = self.news.try_send(());
         }
     }
 
@@ -192,6 +220,70 @@ impl Writer {
     }
 }
 
+impl Crowd {
+    /// The most groups in a row that do not wait after waits in vain.
+    const MOST_SKIPPED: u32 = 64;
+
+    /// What an event adds to the time that a group takes, more or less. The rest is the commit, which waiting can
+    /// spare; the events it cannot, and while they are written the callers of the next group get their work done.
+    const EVENT: Duration = Duration::from_micros(30);
+
+    /// The longest wait, however slow the disk.
+    const LONGEST: Duration = Duration::from_millis(4);
+
+    fn learn(&mut self, written: usize, waiting: usize, took: Duration) {
+        let events = Self::EVENT * u32::try_from(written).unwrap_or(u32::MAX);
+        let worth = (took.saturating_sub(events) * 2 / 3).min(Self::LONGEST);
+        self.size = written + waiting;
+        self.until = Instant::now().checked_add(worth);
+    }
+
+    /// Adds the commands that are about to come, if a short wait for them has not proved vain.
+    async fn gather(&mut self, waiting: &mut mpsc::Receiver<Waiting>, group: &mut Vec<Waiting>) {
+        let there = group.len();
+        let expected = self.size.min(GROUP);
+        let in_time = || self.until.is_some_and(|until| Instant::now() < until);
+        if there >= expected || !in_time() {
+            return;
+        }
+        if self.skip > 0 {
+            self.skip -= 1;
+            return;
+        }
+        while group.len() < expected && in_time() {
+            // Lets the callers run; a timer would be far too coarse.
+            tokio::task::yield_now().await;
+            while group.len() < GROUP
+                && let Ok(next) = waiting.try_recv()
+            {
+                group.push(next);
+            }
+        }
+        let paid = group.len() >= expected || group.len() >= there + there.div_ceil(2);
+        self.vain = if paid { 0 } else { (2 * self.vain + 1).min(Self::MOST_SKIPPED) };
+        self.skip = self.vain;
+    }
+}
+
+/// Tells other processes of appends. Whoever misses it looks for itself a little later.
+async fn announce(options: PgConnectOptions, mut news: mpsc::Receiver<()>) {
+    // Nothing is lost with an announcement, so it need not wait for the disk.
+    let options = options.options([("synchronous_commit", "off")]);
+    let mut connection = None;
+    while news.recv().await.is_some() {
+        if connection.is_none() {
+            connection = options.connect().await.ok();
+        }
+        if let Some(open) = &mut connection {
+            let told = sqlx::query("select pg_notify($1, '')").bind(APPENDED).execute(open).await;
+            if told.is_err() {
+                connection = None;
+            }
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
 /// Takes out the commands that want a stream version which an earlier one of the group wants as well.
 fn take_rivals(group: &mut Vec<Waiting>) -> Vec<Waiting> {
     let mut wanted = HashSet::new();
@@ -203,19 +295,20 @@ fn take_rivals(group: &mut Vec<Waiting>) -> Vec<Waiting> {
     group.extract_if(.., rival).collect()
 }
 
-/// Takes its turn first, so that positions are drawn in the order of commits; announces once for all rows.
+/// Takes its turn first, so that positions are drawn in the order of commits.
 const INSERT_EVENTS: &str = "
     with turn as materialized (select pg_advisory_xact_lock($1)),
-         announced as (select pg_notify($15, '')::text)
-    insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
-                        event_id, command_id, correlation_id, causation_id, actor, occurred_at)
-    select kind, stream, sequence, type, version, payload::json, metadata::json, event, command, correlation,
-           causation, actor, occurred
-    from turn, unnest($2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[],
-        $8::text[], $9::uuid[], $10::uuid[], $11::uuid[], $12::uuid[], $13::text[], $14::timestamptz[])
-        as new (kind, stream, sequence, type, version, payload, metadata, event, command, correlation, causation,
-                actor, occurred)
-    returning position, (select * from announced)";
+    inserted as (
+        insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
+                            event_id, command_id, correlation_id, causation_id, actor, occurred_at)
+        select kind, stream, sequence, type, version, payload::json, metadata::json, event, command, correlation,
+               causation, actor, occurred
+        from turn, unnest($2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[],
+            $8::text[], $9::uuid[], $10::uuid[], $11::uuid[], $12::uuid[], $13::text[], $14::timestamptz[])
+            as new (kind, stream, sequence, type, version, payload, metadata, event, command, correlation,
+                    causation, actor, occurred)
+        returning position)
+    select array_agg(position) from inserted";
 
 async fn insert(
     connection: &mut PgConnection,
@@ -275,7 +368,7 @@ async fn insert_events(
     fn column<'a, T>(events: &[&'a NewEvent], value: impl Fn(&'a NewEvent) -> T) -> Vec<T> {
         events.iter().map(|event| value(event)).collect()
     }
-    let rows: Vec<(i64, String)> = sqlx::query_as(INSERT_EVENTS)
+    sqlx::query_scalar(INSERT_EVENTS)
         .bind(APPEND_LOCK)
         .bind(column(events, |event| event.aggregate_type))
         .bind(column(events, |event| event.aggregate_id.as_str()))
@@ -290,8 +383,6 @@ async fn insert_events(
         .bind(column(events, |event| event.causation_id))
         .bind(column(events, |event| event.actor.as_str()))
         .bind(column(events, |event| event.occurred_at))
-        .bind(APPENDED)
-        .fetch_all(connection)
-        .await?;
-    Ok(rows.into_iter().map(|(position, _)| position).collect())
+        .fetch_one(connection)
+        .await
 }

@@ -1,6 +1,6 @@
 //! Answers queries from the read models, and does not compute again what has not changed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -396,6 +396,7 @@ impl Reader {
             .fetch_all(&self.database.pool)
             .await
             .map_err(|error| self.database.judge(error))?;
+            let there: HashSet<i64> = there.into_iter().collect();
             missing
                 .extend(ids.into_iter().filter(|id| !there.contains(id)).map(|id| kind.record(id)));
         }

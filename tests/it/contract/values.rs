@@ -157,7 +157,9 @@ async fn every_attribute_of_every_kind_takes_what_sqlite_took() {
                 check(&api, &uri, name, sent, *outcome).await;
             }
             if declared == "DATETIME" {
-                for text in ["\"\"", "\"soon\"", "\"31/01/2025\"", "\"2025-02-30\""] {
+                for text in
+                    ["\"\"", "\"soon\"", "\"31/01/2025\"", "\"2025-02-30\"", "\"0000-01-01\""]
+                {
                     let outcome = match LENIENT.contains(&(table, name)) {
                         true => Ok("null"),
                         false => Err("datetime_parsing"),

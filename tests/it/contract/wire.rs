@@ -335,3 +335,35 @@ async fn every_route_of_the_legacy_server_is_in_the_document() {
         );
     }
 }
+
+#[tokio::test]
+async fn pictures_of_imported_notes_are_served_and_nothing_else_is() {
+    let api = Api::new().await;
+    let folder = api.db.dir.path().join("images");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("3f2a_b1.png"), b"\x89PNG").unwrap();
+    std::fs::write(folder.join("foto ñ.jpeg"), b"jpeg").unwrap();
+    std::fs::write(folder.join(".env"), b"secret").unwrap();
+    std::fs::write(api.db.dir.path().join("crm.db"), b"secret").unwrap();
+    std::os::unix::fs::symlink("/etc", folder.join("etc")).unwrap();
+    for (name, media_type, content) in [
+        ("3f2a_b1.png", "image/png", &b"\x89PNG"[..]),
+        ("foto%20%C3%B1.jpeg", "image/jpeg", b"jpeg"),
+    ] {
+        let answer = api.get(&format!("/images/{name}")).await;
+        assert_eq!((answer.status, &answer.bytes[..]), (200, content));
+        assert_eq!(answer.header("content-type"), Some(media_type));
+    }
+    for name in [
+        ".env",
+        "..%2Fcrm.db",
+        "../crm.db",
+        "%2e%2e/crm.db",
+        "etc%2Fhostname",
+        "etc/hostname",
+        "etc",
+        "a%00b",
+    ] {
+        api.get(&format!("/images/{name}")).await.expect(404, name);
+    }
+}
