@@ -4,8 +4,6 @@
 FROM rust:1-bookworm AS builder
 WORKDIR /src
 COPY . .
-# Queries are checked against the committed .sqlx, so the build needs no database.
-ENV SQLX_OFFLINE=true
 # The caches stay on the build machine: a second build compiles only what changed. Hence the copy out of the cached target.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
@@ -13,7 +11,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     && cp target/release/crm /usr/local/bin/crm
 
 FROM debian:bookworm-slim
-# Certificates for TLS to Postgres, Qdrant and S3. Whichever version the base image's release has is the right one.
+# Certificates for TLS to Postgres. Whichever version the base image's release has is the right one.
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates \

@@ -10,7 +10,9 @@ create table checkpoint (
     -- Everything up to here is in the projector's tables.
     position  bigint not null default 0,
     -- The last position that changed a row of them.
-    changed   bigint not null default 0
+    changed   bigint not null default 0,
+    -- How often the tables were changed other than by following the log, as when a parked stream was taken back.
+    generation bigint not null default 0
 );
 
 create table lp (

@@ -52,13 +52,20 @@ impl Store {
             }
         };
         let database = connect(options, settings.db_connections);
-        migrate(&database).await?;
-        let stop = CancellationToken::new();
-        if let Some(cluster) = &cluster {
-            tokio::spawn(keep_alive(cluster.clone(), database.clone(), stop.clone()));
+        let (files, stop) = (files_in(&settings.data_dir), CancellationToken::new());
+        let store = Self { database, files, data_dir: settings.data_dir.clone(), cluster, stop };
+        if let Err(error) = migrate(&store.database).await {
+            if let Err(error) = store.close().await {
+                tracing::warn!(%error, "the embedded Postgres was not stopped");
+            }
+            return Err(error);
         }
-        let files = files_in(&settings.data_dir);
-        Ok(Self { database, files, data_dir: settings.data_dir.clone(), cluster, stop })
+        if let Some(cluster) = &store.cluster {
+            let supervisor =
+                keep_alive(cluster.clone(), store.database.clone(), store.stop.clone());
+            tokio::spawn(supervisor);
+        }
+        Ok(store)
     }
 
     /// Closes the connections and leaves our own Postgres, which stops unless another command uses it.
@@ -137,8 +144,13 @@ impl Backend {
     pub async fn start(database: Database, files: Files) -> anyhow::Result<Self> {
         let log = EventLog::start(database.clone());
         let runner = Runner::start(database.clone(), read::projectors(), log.head());
-        let reader = Reader::new(database, runner.clone(), files).await?;
-        Ok(Self { log, reader, runner })
+        match Reader::new(database, runner.clone(), files).await {
+            Ok(reader) => Ok(Self { log, reader, runner }),
+            Err(error) => {
+                runner.stop().await;
+                Err(error.into())
+            }
+        }
     }
 
     /// Where the projectors are.

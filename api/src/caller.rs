@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, header};
-use projections::log::CommandRequest;
+use projections::log::{CommandRequest, Receipt};
 use uuid::Uuid;
 
 /// Names a request; a client may choose it.
@@ -49,8 +49,8 @@ pub struct IdempotencyKey {
     pub key: String,
     /// The SHA-256 of the request.
     pub request_hash: [u8; 32],
-    /// Whether it was recorded before, but its answer was not.
-    pub is_repeated: bool,
+    /// What the request led to when it came before, if that is recorded but its answer is not.
+    pub earlier: Option<Receipt>,
 }
 
 /// Who sent the request that is being handled.
@@ -65,6 +65,11 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// What the request led to when it came before: whether it may be carried out is not asked again.
+    pub fn earlier(&self) -> Option<Receipt> {
+        self.idempotency.as_ref()?.earlier
+    }
+
     /// The terms of a command that this request asks for.
     pub fn request(&self, name: &'static str) -> CommandRequest {
         CommandRequest {

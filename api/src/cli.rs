@@ -4,9 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::backend::{Backend, Store};
 use crate::commands;
-use crate::import;
 use crate::settings::Settings;
 
 /// Fundraising CRM of a placement team: LPs, GPs, funds, meetings and roadshows, every change an event.
@@ -22,7 +20,7 @@ enum Command {
     /// Serve the API on API_HOST:API_PORT until interrupted
     Serve(commands::serve::Args),
     /// Import a legacy SQLite database; run again, it appends only what differs
-    Import(import::Args),
+    Import(commands::import::Args),
     /// Show the settings in force and where each comes from
     Config,
     /// Ask a running server whether it is ready; exits with 1 if not
@@ -34,8 +32,12 @@ enum Command {
 #[tokio::main]
 pub async fn main() -> ExitCode {
     let cli = Cli::parse();
-    let (settings, warnings) = match Settings::load() {
-        Ok(loaded) => loaded,
+    let (settings, warnings) = Settings::load();
+    for warning in warnings {
+        eprintln!("crm: warning: {warning}");
+    }
+    let settings = match settings {
+        Ok(settings) => settings,
         Err(errors) => {
             for error in errors {
                 eprintln!("crm: {error}");
@@ -44,12 +46,9 @@ pub async fn main() -> ExitCode {
         }
     };
     commands::start_logging(&settings);
-    for warning in warnings {
-        eprintln!("crm: warning: {warning}");
-    }
     let result = match cli.command {
         Command::Serve(args) => commands::serve::run(&settings, &args).await,
-        Command::Import(args) => import(&settings, &args).await,
+        Command::Import(args) => commands::import::run(&settings, &args).await,
         Command::Config => commands::config::run(&settings),
         Command::Health => commands::health::run(&settings).await,
     };
@@ -60,24 +59,6 @@ pub async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Imports, and leaves the read models up to date, so that a server started next is ready at once.
-async fn import(settings: &Settings, args: &import::Args) -> anyhow::Result<()> {
-    let store = Store::open(settings).await?;
-    let result = async {
-        import::run(args, &store.database.pool, &store.files, &store.data_dir).await?;
-        if args.dry_run {
-            return Ok(());
-        }
-        let backend = Backend::start(store.database.clone(), store.files.clone()).await?;
-        let settled = backend.settle().await;
-        backend.stop().await;
-        settled
-    }
-    .await;
-    store.close().await?;
-    result
 }
 
 /// The error and its causes, but for those that the one before has told already.

@@ -2,12 +2,16 @@
 
 pub mod config;
 pub mod health;
+pub mod import;
 pub mod serve;
 
 use std::io::{IsTerminal as _, Write as _};
+use std::pin::pin;
 
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+use crate::backend::Store;
 use crate::settings::Settings;
 
 /// Sends the log to standard error, so that standard output holds only what a command answers.
@@ -25,4 +29,53 @@ pub fn start_logging(settings: &Settings) {
 /// Speaks to the person at the terminal, who may have stopped listening (`crm config | head`).
 pub fn say(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// Notices when the process is asked to stop. From when it is made on, SIGINT and SIGTERM no longer end the process at
+/// once, so that there is time to leave the database in order.
+pub struct Interruption {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Interruption {
+    /// Begins to pay attention.
+    ///
+    /// # Errors
+    /// When the system does not allow it.
+    pub fn expect() -> anyhow::Result<Self> {
+        let interrupt = signal(SignalKind::interrupt())?;
+        Ok(Self { interrupt, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// Resolves when the process is asked to stop, each time.
+    pub async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// Opens the database; `None` when the process was asked to stop meanwhile.
+///
+/// # Errors
+/// As [`Store::open`].
+pub async fn open(
+    settings: &Settings,
+    interruption: &mut Interruption,
+) -> anyhow::Result<Option<Store>> {
+    let mut opening = pin!(Store::open(settings));
+    tokio::select! {
+        store = &mut opening => return store.map(Some),
+        () = interruption.next() => say("crm is stopping"),
+    }
+    // A Postgres of our own may be half up, and only one that is up can be stopped in order.
+    tokio::select! {
+        store = opening => store?.close().await?,
+        () = interruption.next() => {
+            tracing::warn!("asked twice to stop: a Postgres of our own that was starting may go on running");
+        }
+    }
+    Ok(None)
 }

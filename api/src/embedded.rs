@@ -239,13 +239,19 @@ impl Cluster {
     /// See [`EmbeddedError`].
     pub async fn open_with(data_dir: &Path, binaries: Option<PathBuf>) -> Result<Cluster> {
         let place = Place::prepare(data_dir)?;
-        let _turn = place.take_turn().await?;
+        let turn = place.take_turn().await?;
         let membership = open_lock(&place.users_file())?;
         flock(&membership, FlockOperation::LockShared)
             .map_err(failed("lock", &place.users_file()))?;
         let cluster = Cluster { place, configured: binaries, membership };
         cluster.ensure_running().await?;
-        cluster.ensure_database().await?;
+        if let Err(error) = cluster.ensure_database().await {
+            drop(turn);
+            if let Err(error) = cluster.close().await {
+                tracing::warn!(%error, "the embedded Postgres was not stopped");
+            }
+            return Err(error);
+        }
         Ok(cluster)
     }
 

@@ -12,7 +12,6 @@ pub mod describe;
 pub mod embedded;
 pub mod envelope;
 pub mod form;
-pub mod import;
 pub mod json;
 pub mod links;
 pub mod once;

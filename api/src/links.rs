@@ -71,7 +71,7 @@ pub async fn link<A: Linking, To: Resource>(
     caller: Caller,
 ) -> Result<Response, Problem> {
     let to = record_of::<To>(to);
-    check_exist(&app, &[record_of::<A>(id), to]).await?;
+    check_exist(&app, &caller, &[record_of::<A>(id), to]).await?;
     let (name, command) = A::link(to);
     let written = execute::<A>(&app, &caller, id, name, command, None).await?;
     let message = match written.changed {
@@ -107,12 +107,14 @@ pub struct Wanted {
     pub to: Vec<RecordRef>,
 }
 
-/// What lists of ids, each with its name and kind, ask for. An absent list leaves its kind alone.
+/// What lists of ids, each with its name and kind, ask for. An absent list leaves its kind alone. The records of a
+/// repeated request's ids were there.
 ///
 /// # Errors
 /// [`Problem::Invalid`] with every id that belongs to no record.
 pub async fn wanted(
     app: &App,
+    caller: &Caller,
     lists: impl IntoIterator<Item = (&'static str, Kind, Option<Vec<i64>>)>,
 ) -> Result<Wanted, Problem> {
     let (mut wanted, mut places) = (Wanted { kinds: Vec::new(), to: Vec::new() }, Vec::new());
@@ -124,9 +126,11 @@ pub async fn wanted(
             places.push((name, index));
         }
     }
+    if caller.earlier().is_some() {
+        return Ok(wanted);
+    }
     app.level().await?;
-    let missing: HashSet<RecordRef> =
-        app.reader.missing(&wanted.to).await?.into_iter().collect();
+    let missing: HashSet<RecordRef> = app.reader.missing(&wanted.to).await?.into_iter().collect();
     let faults: Vec<Fault> = wanted
         .to
         .iter()

@@ -1,8 +1,8 @@
 //! `Idempotency-Key`: a write that is sent again is not carried out again.
 //!
 //! The key goes into the log in the same transaction as the events of its command; the answer is stored right after. A
-//! repeated request gets that answer. If the server died in between, the command is asked for again and the log
-//! recognises the key.
+//! repeated request gets that answer. If the server died in between, the request is answered anew from what is recorded
+//! with its key, and neither its conditions nor the rules are asked again: they were met, and may no longer be.
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use domain::Kind;
 use http_body_util::BodyExt;
-use projections::log::{CommandError, KeyRecord};
+use projections::log::{CommandError, KeyRecord, Receipt};
 use sha2::{Digest, Sha256};
 
 use crate::answers::POSITION;
@@ -39,15 +39,18 @@ pub async fn carry_out(
     let Some(key) = key_of(request.headers())? else { return Ok(next.run(request).await) };
     let request_hash = hash(&request, &body);
     let _turn = app.turns.take(format!("idempotency key {key}")).await;
-    let is_repeated = match app.log.recorded_answer(&key).await.map_err(problem)? {
-        None => false,
+    let earlier = match app.log.recorded_answer(&key).await.map_err(problem)? {
+        None => None,
         Some(known) if known.request_hash[..] != request_hash => return Err(Problem::key_reused()),
         Some(KeyRecord { answer: Some((status, body)), position, .. }) => {
             return Ok(replayed(&app, status, body, position));
         }
-        Some(_) => true,
+        Some(KeyRecord { aggregate_id, position, version, .. }) => {
+            let id = aggregate_id.parse().map_err(anyhow::Error::from)?;
+            Some(Receipt { id, position, version })
+        }
     };
-    let idempotency = IdempotencyKey { key: key.clone(), request_hash, is_repeated };
+    let idempotency = IdempotencyKey { key: key.clone(), request_hash, earlier };
     request.extensions_mut().insert(idempotency);
     let response = next.run(request).await;
     if !response.status().is_success() {

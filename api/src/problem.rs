@@ -139,9 +139,6 @@ impl Problem {
     pub fn of_command(error: CommandError, record: RecordRef) -> Self {
         match error {
             CommandError::Refused(Refusal::NotRegistered) => Problem::NotFound(record.kind()),
-            CommandError::Refused(Refusal::FieldRequired { field }) => {
-                Problem::invalid(Fault::field(field, "missing", "Field required"))
-            }
             CommandError::Refused(refusal @ Refusal::CannotLink { .. }) => {
                 Problem::invalid(Fault::new("link", ["body".into()], refusal.to_string()))
             }

@@ -194,17 +194,17 @@ pub struct AwsKeys {
 pub struct Settings {
     /// The Postgres server; `None` runs the embedded one.
     pub database_url: Option<Secret>,
-    /// The Qdrant server; `None` keeps vectors in memory.
+    /// The Qdrant server; not used by this release, which has no search by meaning.
     pub qdrant_url: Option<String>,
-    /// Key for the Qdrant server.
+    /// Key for the Qdrant server; not used by this release.
     pub qdrant_api_key: Option<Secret>,
-    /// Bucket for files; `None` keeps them in the data folder.
+    /// Bucket for files; not used by this release, which keeps them in the data folder.
     pub s3_bucket: Option<String>,
-    /// Region of the bucket.
+    /// Region of the bucket; not used by this release.
     pub aws_region: Option<String>,
-    /// Keys for the bucket; `None` leaves it to the machine's own role or profile.
+    /// Keys for the bucket; not used by this release.
     pub aws_keys: Option<AwsKeys>,
-    /// Address of an S3-compatible server.
+    /// Address of an S3-compatible server; not used by this release.
     pub aws_endpoint_url: Option<String>,
     /// Origins (`scheme://host[:port]`) that may call the API from a browser.
     pub frontend_origins: Vec<String>,
@@ -228,18 +228,22 @@ pub struct Settings {
     given: BTreeMap<&'static str, (Shown, Source)>,
 }
 
+/// The settings, or all that is wrong with them; and, whichever it is, what is merely odd.
+pub type Loaded = (Result<Settings, Vec<SettingError>>, Vec<Warning>);
+
 /// A value in the form in which it may be shown.
 type Shown = String;
 
 impl Settings {
-    /// Reads the environment and the nearest `.env` in the working folder or a folder above it.
-    ///
-    /// # Errors
-    /// All values that cannot be used, and a `.env` that cannot be read.
-    pub fn load() -> Result<(Settings, Vec<Warning>), Vec<SettingError>> {
+    /// Reads the environment and the nearest `.env` in the working folder or a folder above it. The errors are all values
+    /// that cannot be used, or a `.env` that cannot be read.
+    pub fn load() -> Loaded {
         // Without those that are no text: `std::env::vars` would panic on them, and none of ours can be meant.
         let environment = text_only(std::env::vars_os());
-        let mut merged = read_env_file().map_err(|error| vec![error])?;
+        let mut merged = match read_env_file() {
+            Ok(lines) => lines,
+            Err(error) => return (Err(vec![error]), warnings(&environment)),
+        };
         // A variable set to nothing counts as not set, so it does not hide the one in the file.
         merged.extend(
             environment
@@ -247,30 +251,26 @@ impl Settings {
                 .filter(|(_, value)| !value.trim().is_empty())
                 .map(|(k, v)| (k.clone(), v.clone())),
         );
-        let (mut settings, warnings) = Settings::from_map(&merged)?;
-        for (name, (_, source)) in &mut settings.given {
+        let (mut settings, warnings) = Settings::from_map(&merged);
+        for (name, (_, source)) in settings.iter_mut().flat_map(|settings| &mut settings.given) {
             if environment.get(*name).is_none_or(|value| value.trim().is_empty()) {
                 *source = Source::File;
             }
         }
-        Ok((settings, warnings))
+        (settings, warnings)
     }
 
     /// Reads the settings from `map`. Besides the settings it uses `HOME` and `XDG_DATA_HOME`, for the default data folder.
     ///
-    /// An empty value counts as not set. Names that begin with `CRM_` and are no setting give a warning.
-    ///
-    /// # Errors
-    /// All values that cannot be used.
-    pub fn from_map(
-        map: &BTreeMap<String, String>,
-    ) -> Result<(Settings, Vec<Warning>), Vec<SettingError>> {
+    /// An empty value counts as not set. Names that begin with `CRM_` and are no setting give a warning. The errors are all
+    /// values that cannot be used.
+    pub fn from_map(map: &BTreeMap<String, String>) -> Loaded {
         let mut reader = Reader { map, errors: Vec::new() };
-        let settings = reader.settings();
-        match settings {
-            Some(settings) if reader.errors.is_empty() => Ok((settings, warnings(map))),
+        let settings = match reader.settings() {
+            Some(settings) if reader.errors.is_empty() => Ok(settings),
             _ => Err(reader.errors),
-        }
+        };
+        (settings, warnings(map))
     }
 
     /// Every setting with its value, masked if secret, and where it comes from; in the order of [`KNOWN`].
@@ -599,212 +599,4 @@ fn distance(a: &str, b: &str) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-
-    fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        let home = [("HOME", "/home/ada")];
-        home.iter()
-            .chain(pairs)
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect()
-    }
-
-    fn settings(pairs: &[(&str, &str)]) -> Settings {
-        Settings::from_map(&map(pairs)).expect("these settings are right").0
-    }
-
-    fn errors(pairs: &[(&str, &str)]) -> Vec<String> {
-        let errors = Settings::from_map(&map(pairs)).expect_err("these settings are wrong");
-        errors.iter().map(SettingError::to_string).collect()
-    }
-
-    #[test]
-    fn with_nothing_set_the_defaults_hold_and_everything_is_embedded() {
-        let settings = settings(&[]);
-        assert_eq!((settings.api_host.as_str(), settings.api_port), ("127.0.0.1", 8000));
-        assert_eq!(
-            (settings.body_limit, settings.request_timeout),
-            (64 << 20, Duration::from_secs(30))
-        );
-        assert_eq!((settings.db_connections, settings.log.as_str()), (10, "info"));
-        assert!(
-            settings.database_url.is_none()
-                && settings.qdrant_url.is_none()
-                && settings.s3_bucket.is_none()
-        );
-        let root = rustix::process::geteuid().is_root();
-        let data_dir = if root { "/var/lib/crm" } else { "/home/ada/.local/share/crm" };
-        assert_eq!(settings.data_dir, Path::new(data_dir));
-    }
-
-    #[test]
-    fn an_empty_value_counts_as_not_set() {
-        let settings = settings(&[("API_PORT", ""), ("DATABASE_URL", " "), ("FRONTEND_URL", "")]);
-        assert_eq!(settings.api_port, 8000);
-        assert!(settings.database_url.is_none() && settings.frontend_origins.is_empty());
-    }
-
-    #[test]
-    fn values_are_taken_as_given() {
-        let settings = settings(&[
-            ("API_HOST", "::1"),
-            ("API_PORT", "0"),
-            ("AWS_ACCESS_KEY_ID", "id"),
-            ("AWS_SECRET_ACCESS_KEY", "key"),
-            ("CRM_BODY_LIMIT_MB", "1"),
-            ("CRM_DATA_DIR", "~/fundraising"),
-            ("CRM_LOG", "info,sqlx=debug"),
-            ("DATABASE_URL", "postgresql:///crm?host=/run/postgresql&user=crm"),
-            ("FRONTEND_URL", "http://localhost:5173/, https://CRM.example.com"),
-        ]);
-        assert_eq!(
-            (settings.api_host.as_str(), settings.api_port, settings.body_limit),
-            ("::1", 0, 1 << 20)
-        );
-        assert_eq!(settings.data_dir, Path::new("/home/ada/fundraising"));
-        assert_eq!(settings.frontend_origins, ["http://localhost:5173", "https://crm.example.com"]);
-        assert_eq!(settings.aws_keys.expect("both halves are given").secret.expose(), "key");
-    }
-
-    #[test]
-    fn each_wrong_value_is_refused_with_what_is_expected() {
-        let check = |name: &str, value: &str, expected: &str| {
-            let found = errors(&[(name, value)]);
-            assert_eq!(found.len(), 1, "{name}={value}: {found:?}");
-            assert!(
-                found[0].starts_with(&format!("{name} is `{value}`"))
-                    && found[0].contains(expected),
-                "{found:?}"
-            );
-        };
-        for value in ["mysql://localhost/crm", "localhost", "postgres://host:notaport/crm"] {
-            check("DATABASE_URL", value, "postgres://user:password@host:5432/database");
-        }
-        for value in ["localhost:6334", "ftp://host", "http://"] {
-            check("QDRANT_URL", value, "http://localhost:6334");
-        }
-        for value in ["http://a/path", "a.example.com", "http://user@host", "*"] {
-            check("FRONTEND_URL", value, "without a path");
-        }
-        for value in ["65536", "-1", "http", "80.5"] {
-            check("API_PORT", value, "a whole number from 0 to 65535");
-        }
-        for value in ["256.0.0.1", "a b", "-a", "host:80", "a..b"] {
-            check("API_HOST", value, "an IP address or a host name");
-        }
-        check("AWS_ENDPOINT_URL", "minio", "http://localhost:9000");
-        check("CRM_BODY_LIMIT_MB", "0", "from 1 to 4096");
-        check("CRM_DB_CONNECTIONS", "3", "from 4 to 100");
-        check("CRM_LOG", "info,=", "a filter");
-        check("CRM_REQUEST_TIMEOUT_S", "30s", "from 1 to 3600");
-        check("S3_BUCKET", "My Bucket", "the name of a bucket");
-    }
-
-    #[test]
-    fn all_wrong_values_are_reported_at_once() {
-        let found = errors(&[
-            ("API_PORT", "x"),
-            ("CRM_DB_CONNECTIONS", "1"),
-            ("QDRANT_URL", "x"),
-            ("AWS_ACCESS_KEY_ID", "x"),
-        ]);
-        assert_eq!(found.len(), 4, "{found:?}");
-    }
-
-    #[test]
-    fn half_an_aws_key_is_refused_without_showing_it() {
-        let found = errors(&[("AWS_SECRET_ACCESS_KEY", "hush")]);
-        assert_eq!(
-            found,
-            ["AWS_ACCESS_KEY_ID is not set, but AWS_SECRET_ACCESS_KEY is: set both or neither"]
-        );
-    }
-
-    #[test]
-    fn a_mistyped_name_is_answered_with_the_nearest_known_one() {
-        let (_, warnings) = Settings::from_map(&map(&[("CRM_DATADIR", "/x"), ("OTHER", "y")]))
-            .expect("only a warning");
-        let texts: Vec<String> = warnings.iter().map(Warning::to_string).collect();
-        assert_eq!(
-            texts,
-            ["CRM_DATADIR is no setting of crm and is ignored: is CRM_DATA_DIR meant?"]
-        );
-    }
-
-    #[test]
-    fn secrets_are_never_shown() {
-        let pairs = [
-            ("DATABASE_URL", "postgres://crm:hush@db/crm"),
-            ("QDRANT_API_KEY", "hush"),
-            ("AWS_ACCESS_KEY_ID", "hush"),
-            ("AWS_SECRET_ACCESS_KEY", "hush"),
-        ];
-        let settings = settings(&pairs);
-        let shown = format!("{settings:?} {:?} {}", settings.describe(), Secret::new("hush"));
-        assert!(!shown.contains("hush"), "{shown}");
-        let error = errors(&[("DATABASE_URL", "postgres://crm:hush@db:x/crm")]).remove(0);
-        assert!(error.contains("postgres://crm:***@db:x/crm"), "{error}");
-    }
-
-    #[test]
-    fn of_a_database_url_only_the_password_is_hidden() {
-        for (url, expected) in [
-            ("postgres://crm:se@cr:et@db/crm", "postgres://crm:***@db/crm"),
-            ("postgres://crm@db/crm", "postgres://crm@db/crm"),
-            ("postgres:///crm?password=secret&host=/run", "postgres:///crm?password=***&host=/run"),
-            ("crm:secret@db", "crm:***@db"),
-        ] {
-            assert_eq!(without_password(url), expected);
-        }
-    }
-
-    #[test]
-    fn describe_names_every_setting_with_its_source() {
-        let described = settings(&[("API_PORT", "9000")]).describe();
-        assert_eq!(described.len(), KNOWN.len());
-        let of =
-            |name| described.iter().find(|row| row.0 == name).map(|row| (row.1.as_str(), row.2));
-        assert_eq!(of("API_PORT"), Some(("9000", Source::Environment)));
-        assert_eq!(of("API_HOST"), Some(("127.0.0.1", Source::Default)));
-        assert_eq!(of("S3_BUCKET"), Some(("", Source::Unset)));
-    }
-
-    #[test]
-    fn the_example_file_documents_exactly_the_known_settings_and_is_right_as_it_stands() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../.env.example");
-        let text = std::fs::read_to_string(path).expect("the example file is there");
-        let lines: Vec<(&str, &str)> = text
-            .lines()
-            .filter_map(|line| line.trim_start_matches('#').split_once('='))
-            .filter(|(name, _)| {
-                name.bytes()
-                    .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
-            })
-            .collect();
-        let names: BTreeSet<&str> = lines.iter().map(|line| line.0).collect();
-        assert_eq!(names, KNOWN.iter().map(|setting| setting.name).collect());
-        assert_eq!(lines.len(), KNOWN.len(), "each stands there once");
-        settings(&lines);
-        for setting in KNOWN.iter().filter(|setting| !setting.default.is_empty()) {
-            assert!(
-                lines.contains(&(setting.name, setting.default)),
-                "{} shows its default",
-                setting.name
-            );
-        }
-    }
-
-    #[test]
-    fn the_readme_lists_every_setting_as_it_is() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
-        let text = std::fs::read_to_string(path).expect("the readme is there");
-        for Setting { name, default, meaning, .. } in KNOWN {
-            let default = if default.is_empty() { String::new() } else { format!("`{default}`") };
-            let row = format!("| `{name}` | {default} | {meaning} |");
-            assert!(text.lines().any(|line| line == row), "README.md lacks: {row}");
-        }
-    }
-}
+mod tests;

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domain::{Field, Kind, Record, RecordRef};
-use projections::log::{Executable, Receipt};
+use projections::log::{CommandError, CommandRequest, Executable, Receipt};
 use projections::read::StoredRecord;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -65,7 +65,8 @@ pub struct Written {
     is_behind: bool,
 }
 
-/// Carries out a command and waits until readers see it. With `version`, only if the record has that version.
+/// Carries out a command and waits until readers see it. With `version`, only if the record has that version. A command
+/// of a repeated request was carried out already.
 ///
 /// # Errors
 /// Whatever keeps the command from being carried out.
@@ -77,13 +78,28 @@ pub async fn execute<A: Resource>(
     command: A::Command,
     version: Option<i64>,
 ) -> Result<Written, Problem> {
-    let request = projections::log::CommandRequest { if_match: version, ..caller.request(name) };
     let record = kind_of::<A>().record(id);
-    let Receipt { id, position, .. } = app
-        .log
-        .execute::<A>(id, command, &request)
-        .await
-        .map_err(|error| Problem::of_command(error, record))?;
+    let sent = send::<A>(app, caller, id, name, command, version).await;
+    sent.map_err(|error| Problem::of_command(error, record))
+}
+
+/// As [`execute`], for those that know what to do about a refusal.
+///
+/// # Errors
+/// Whatever keeps the command from being carried out.
+pub async fn send<A: Resource>(
+    app: &App,
+    caller: &Caller,
+    id: i64,
+    name: &'static str,
+    command: A::Command,
+    version: Option<i64>,
+) -> Result<Written, CommandError> {
+    let request = CommandRequest { if_match: version, ..caller.request(name) };
+    let Receipt { id, position, .. } = match caller.earlier() {
+        Some(earlier) => earlier,
+        None => app.log.execute::<A>(id, command, &request).await?,
+    };
     let is_behind = match position {
         Some(position) => !app.reader.reached(position, PATIENCE).await,
         None => false,
@@ -116,35 +132,44 @@ pub async fn register<A: Resource>(
 /// When the database does not give one.
 pub async fn fresh_id(app: &App, kind: Kind) -> Result<i64, Problem> {
     let fresh = app.log.fresh_id(kind).await;
-    fresh.map_err(|error| Problem::of_command(error, kind.record(0)))
+    let id = fresh.map_err(|error| Problem::of_command(error, kind.record(0)))?;
+    // Imported records may have such ids; nothing new gets one, whatever has become of the sequence.
+    match id {
+        1.. => Ok(id),
+        _ => Err(anyhow::anyhow!("the database drew {id} as the id of a new {kind}").into()),
+    }
 }
 
-/// One attribute of a row; `None` when it is null.
+/// One attribute of a row; `None` when it is null, or there is no row.
 ///
 /// # Errors
 /// [`Problem::Internal`] if it has another type.
 pub fn attribute<T: DeserializeOwned>(
-    row: &StoredRecord,
+    row: Option<&StoredRecord>,
     name: &str,
 ) -> Result<Option<T>, Problem> {
+    let Some(row) = row else { return Ok(None) };
     let value = row.value()?.get_mut(name).map(Value::take).unwrap_or_default();
     serde_json::from_value(value).map_err(|error| Problem::Internal(error.into()))
 }
 
 /// The members of a PUT's body but for required attributes that are sent as null and are null already: an imported
-/// record may lack them, and a client that sends it back has not cleared them.
+/// record may lack them, and a client that sends it back has not cleared them. Nor had a repeated request, then.
 ///
 /// # Errors
 /// When the read model does not answer.
 pub async fn without_known_nulls<A: Resource>(
     app: &App,
+    caller: &Caller,
     id: i64,
     mut members: Members,
 ) -> Result<Members, Problem> {
     let clears = |(name, value): &(String, json::Json)| {
         *value == json::Json::Null && <A::Record as Record>::REQUIRED.contains(&name.as_str())
     };
-    if members.iter().any(clears) {
+    if caller.earlier().is_some() {
+        members.retain(|member| !clears(member));
+    } else if members.iter().any(clears) {
         app.level().await?;
         if let Some(row) = app.reader.record(kind_of::<A>().record(id)).await? {
             let row = row.value()?;
@@ -155,7 +180,7 @@ pub async fn without_known_nulls<A: Resource>(
 }
 
 /// The record that a PUT or DELETE is about, as readers see it, if `If-Match` allows the change. The version is there
-/// when the client set that condition.
+/// when the client set that condition. A repeated request has met it already, and there need no longer be a record.
 ///
 /// # Errors
 /// [`Problem::NotFound`], or [`Problem::Outdated`] when the client knows another state.
@@ -163,15 +188,19 @@ pub async fn current(
     app: &App,
     caller: &Caller,
     record: RecordRef,
-) -> Result<(StoredRecord, Option<i64>), Problem> {
+) -> Result<(Option<StoredRecord>, Option<i64>), Problem> {
     app.level().await?;
-    let stored = app.reader.record(record).await?.ok_or(Problem::NotFound(record.kind()))?;
-    let Some(tags) = &caller.if_match else { return Ok((stored, None)) };
+    let stored = app.reader.record(record).await?;
+    if caller.earlier().is_some() {
+        return Ok((stored, None));
+    }
+    let stored = stored.ok_or(Problem::NotFound(record.kind()))?;
+    let Some(tags) = &caller.if_match else { return Ok((Some(stored), None)) };
     if !names_tag(tags, &stored.tag, Comparison::Strong) {
         return Err(Problem::Outdated);
     }
     let version = stored.version;
-    Ok((stored, Some(version)))
+    Ok((Some(stored), Some(version)))
 }
 
 /// The version that `If-Match` asks for. Without the condition the log alone knows whether the record is there, and
@@ -251,13 +280,9 @@ pub async fn claim_notion_id(
     current: Option<&StoredRecord>,
 ) -> Result<Option<OwnedMutexGuard<()>>, Problem> {
     let Some(notion_id) = form.text("notion_id") else { return Ok(None) };
-    let has_it = match current {
-        Some(row) => attribute::<String>(row, "notion_id")?.as_deref() == Some(notion_id),
-        None => false,
-    };
+    let has_it = attribute::<String>(current, "notion_id")?.as_deref() == Some(notion_id);
     // A repeated request may find the record that it made itself.
-    let is_repeated = caller.idempotency.as_ref().is_some_and(|key| key.is_repeated);
-    if has_it || is_repeated {
+    if has_it || caller.earlier().is_some() {
         return Ok(None);
     }
     let turn = app.turns.take(format!("notion_id of {kind}")).await;
@@ -271,11 +296,14 @@ pub async fn claim_notion_id(
     }
 }
 
-/// Checks that records exist which a path names.
+/// Checks that records exist which a path names; for a repeated request they did.
 ///
 /// # Errors
 /// [`Problem::NotFound`] for the first that does not.
-pub async fn check_exist(app: &App, records: &[RecordRef]) -> Result<(), Problem> {
+pub async fn check_exist(app: &App, caller: &Caller, records: &[RecordRef]) -> Result<(), Problem> {
+    if caller.earlier().is_some() {
+        return Ok(());
+    }
     app.level().await?;
     let missing = app.reader.missing(records).await?;
     match records.iter().find(|record| missing.contains(record)) {

@@ -1,6 +1,6 @@
 //! The union of all events, and how a stored one becomes typed again.
 
-use cqrs_es::persist::EventUpcaster;
+use cqrs_es::persist::{EventUpcaster, SerializedEvent};
 
 use crate::Kind;
 use crate::distributor::DistributorEvent;
@@ -69,11 +69,50 @@ impl Event {
             None if aggregate_type == import::STREAM_TYPE => from_str(payload).map(Event::Import),
             None => return Err(DecodeError::UnknownType(aggregate_type.to_owned())),
         };
-        event.map_err(|source| DecodeError::Payload {
-            aggregate_type: aggregate_type.to_owned(),
-            event_type: event_type.to_owned(),
-            source,
-        })
+        event.map_err(|source| unreadable(aggregate_type, event_type, source))
+    }
+
+    /// Reads an event as the log holds it, perhaps in the form of an earlier release.
+    ///
+    /// # Errors
+    /// As [`Event::decode`].
+    pub fn decode_stored(
+        upcasters: &[Box<dyn EventUpcaster>],
+        aggregate_type: &str,
+        stream: &str,
+        sequence: i64,
+        event_type: &str,
+        event_version: &str,
+        payload: &str,
+    ) -> Result<Self, DecodeError> {
+        if !upcasters.iter().any(|up| up.can_upcast(event_type, event_version)) {
+            return Self::decode(aggregate_type, event_type, payload);
+        }
+        let event = SerializedEvent::new(
+            stream.to_owned(),
+            usize::try_from(sequence).unwrap_or_default(),
+            aggregate_type.to_owned(),
+            event_type.to_owned(),
+            event_version.to_owned(),
+            serde_json::from_str(payload)
+                .map_err(|source| unreadable(aggregate_type, event_type, source))?,
+            serde_json::Value::Object(serde_json::Map::new()),
+        );
+        let event = upcasters.iter().fold(event, |event, upcaster| {
+            match upcaster.can_upcast(&event.event_type, &event.event_version) {
+                true => upcaster.upcast(event),
+                false => event,
+            }
+        });
+        Self::decode(&event.aggregate_type, &event.event_type, &event.payload.to_string())
+    }
+}
+
+fn unreadable(aggregate_type: &str, event_type: &str, source: serde_json::Error) -> DecodeError {
+    DecodeError::Payload {
+        aggregate_type: aggregate_type.to_owned(),
+        event_type: event_type.to_owned(),
+        source,
     }
 }
 
@@ -86,7 +125,6 @@ pub fn upcasters() -> Vec<Box<dyn EventUpcaster>> {
 
 #[cfg(test)]
 mod tests {
-    use cqrs_es::persist::SerializedEvent;
     use serde_json::{Value, json};
 
     use super::*;
@@ -150,30 +188,20 @@ mod tests {
 
     #[test]
     fn an_event_of_an_earlier_release_is_read_as_todays() {
-        let stored = |aggregate_type: &str, version: &str, payload: Value| SerializedEvent {
-            aggregate_id: "7".into(),
-            sequence: 2,
-            aggregate_type: aggregate_type.into(),
-            event_type: "Renamed".into(),
-            event_version: version.into(),
-            payload,
-            metadata: json!({}),
+        let upcasters: [Box<dyn EventUpcaster>; 1] = [Box::new(TitleBecameName)];
+        let read = |aggregate_type: &str, version: &str, payload: &str| {
+            Event::decode_stored(&upcasters, aggregate_type, "7", 2, "Renamed", version, payload)
         };
-        let check = |event: SerializedEvent, expected: Event| {
-            let upcast = match TitleBecameName.can_upcast(&event.event_type, &event.event_version) {
-                true => TitleBecameName.upcast(event),
-                false => event,
-            };
-            let payload = upcast.payload.to_string();
-            let event = Event::decode(&upcast.aggregate_type, &upcast.event_type, &payload);
+        let check = |aggregate_type: &str, version: &str, payload: Value, expected: Event| {
+            let event = read(aggregate_type, version, &payload.to_string());
             assert_eq!(event.unwrap(), expected);
         };
         let renamed = || Event::Lp(LpEvent::Renamed { name: "X".into() });
-        check(stored("lp", "0", json!({"Renamed": {"title": "X"}})), renamed());
-        check(stored("lp", "1", json!({"Renamed": {"name": "X"}})), renamed());
-        check(
-            stored("gp", "0", json!({"Renamed": {"name": "X"}})),
-            Event::Gp(GpEvent::Renamed { name: "X".into() }),
-        );
+        check("lp", "0", json!({"Renamed": {"title": "X"}}), renamed());
+        check("lp", "1", json!({"Renamed": {"name": "X"}}), renamed());
+        let gp = Event::Gp(GpEvent::Renamed { name: "X".into() });
+        check("gp", "0", json!({"Renamed": {"name": "X"}}), gp);
+        let error = read("lp", "0", "{").unwrap_err().to_string();
+        assert!(error.starts_with("event Renamed of lp: EOF"), "{error}");
     }
 }

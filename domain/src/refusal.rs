@@ -14,12 +14,9 @@ pub enum Refusal {
     /// Only an archived record can be restored.
     #[error("the record is not archived")]
     NotArchived,
-    /// The attribute may not be empty.
-    #[error("{field} is required and cannot be null")]
-    FieldRequired {
-        /// The attribute's wire name.
-        field: &'static str,
-    },
+    /// A todo that recurs cannot be completed without an id for the one that follows; with one, it can.
+    #[error("this todo recurs, and there is no id for the one that follows")]
+    NextIdMissing,
     /// This kind of record is not linked to that kind.
     #[error("a {from} cannot be linked to {to}")]
     CannotLink {

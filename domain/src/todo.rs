@@ -97,8 +97,8 @@ pub enum TodoCommand {
         changes: TodoChanges,
         /// Now, in UTC.
         at: Moment,
-        /// A fresh id for the next occurrence, used only if there is one.
-        next: TodoId,
+        /// A fresh id for the next occurrence, used only if there is one; without it a todo that recurs is refused.
+        next: Option<TodoId>,
     },
     /// Links the todo to records.
     Link {
@@ -187,7 +187,10 @@ impl Todo {
                 let record = self.active()?;
                 changes.completed_at = Change::Keep;
                 let mut events = record.revise(title, None, changes);
-                let next = record.next_due().map(|_| next);
+                let next = match record.next_due() {
+                    Some(_) => Some(next.ok_or(Refusal::NextIdMissing)?),
+                    None => None,
+                };
                 events.push(TodoEvent::Completed { at, next });
                 Ok(events)
             }
@@ -384,7 +387,7 @@ mod tests {
     }
 
     fn complete(value: Value) -> TodoCommand {
-        TodoCommand::Complete { title: None, changes: changes(value), at: now(), next: NEXT }
+        TodoCommand::Complete { title: None, changes: changes(value), at: now(), next: Some(NEXT) }
     }
 
     fn completed(next: Option<TodoId>) -> TodoEvent {
@@ -480,6 +483,18 @@ mod tests {
     }
 
     #[test]
+    fn a_todo_that_recurs_is_not_completed_without_an_id_for_the_next() {
+        let complete = || TodoCommand::Complete {
+            title: None,
+            changes: changes(json!({"recurrence_pattern": null})),
+            at: now(),
+            next: None,
+        };
+        given(vec![weekly()]).when(complete()).then_expect_error(Refusal::NextIdMissing);
+        given(vec![registered()]).when(complete()).then_expect_events(vec![completed(None)]);
+    }
+
+    #[test]
     fn other_changes_of_the_request_come_before_the_completion() {
         given(vec![registered()])
             .when(TodoCommand::Complete {
@@ -487,7 +502,7 @@ mod tests {
                 changes: changes(json!({"priority": "low", "due_date": "2025-02-01",
                     "tags": null, "completed_at": "1999-01-01"})),
                 at: now(),
-                next: NEXT,
+                next: Some(NEXT),
             })
             .then_expect_events(vec![
                 TodoEvent::Retitled { title: "Sent the deck".into() },

@@ -85,12 +85,36 @@ impl Database {
         self.health.down.load(Ordering::Acquire)
     }
 
-    /// Sorts an error into "not there" and "wrong", and remembers the former.
+    /// The longest that an answer of the database is waited for. A connection that has silently gone dead would else
+    /// hold up whoever uses it for as long as the network stack hopes.
+    pub const PATIENCE: Duration = Duration::from_secs(10);
+
+    /// Waits for what the database answers, but not for ever, and sorts its errors.
+    ///
+    /// # Errors
+    /// See [`DatabaseError`].
+    pub async fn ask<T>(
+        &self,
+        question: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T, DatabaseError> {
+        match tokio::time::timeout(Self::PATIENCE, question).await {
+            Ok(answer) => answer.map_err(|error| self.judge(error)),
+            Err(_) => Err(self.silent()),
+        }
+    }
+
+    /// What it means when no answer came in time.
+    pub fn silent(&self) -> DatabaseError {
+        self.lost();
+        DatabaseError::Unavailable(format!("no answer within {} s", Self::PATIENCE.as_secs()))
+    }
+
+    /// Sorts an error into "not there" and "wrong", and remembers when the database was lost.
     pub fn judge(&self, error: sqlx::Error) -> DatabaseError {
         if is_outage(&error) {
-            if !matches!(error, sqlx::Error::PoolTimedOut) {
-                self.lost();
-            }
+            self.lost();
+            DatabaseError::Unavailable(error.to_string())
+        } else if is_shortage(&error) {
             DatabaseError::Unavailable(error.to_string())
         } else {
             DatabaseError::Failed(error)
@@ -134,17 +158,24 @@ pub fn is_outage(error: &sqlx::Error) -> bool {
         sqlx::Error::Io(_)
         | sqlx::Error::Tls(_)
         | sqlx::Error::Protocol(_)
-        | sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed => true,
-        // 08: connection exception; 57P: shut down or starting up; 53: out of connections, memory or disk;
-        // 25006: read-only (a standby, or a full disk's emergency brake).
-        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-            code.starts_with("08")
-                || code.starts_with("57P")
-                || code.starts_with("53")
-                || code == "25006"
-        }),
+        // 08: connection exception; 57P: shut down or starting up.
+        sqlx::Error::Database(error) => {
+            error.code().is_some_and(|code| code.starts_with("08") || code.starts_with("57P"))
+        }
+        _ => false,
+    }
+}
+
+/// Whether the error says that the database is there, but cannot do this now: all connections are taken (here or
+/// there), its disk or memory is full, or it is read-only.
+fn is_shortage(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::PoolTimedOut => true,
+        sqlx::Error::Database(error) => {
+            error.code().is_some_and(|code| code.starts_with("53") || code == "25006")
+        }
         _ => false,
     }
 }

@@ -6,6 +6,7 @@
 //! queries from these.
 
 pub mod database;
+pub mod dead_letter;
 pub mod files;
 pub mod log;
 pub mod projector;

@@ -10,6 +10,7 @@ mod idempotency;
 mod ids;
 mod reader;
 mod repository;
+mod turns;
 
 use chrono::{DateTime, Utc};
 use sqlx::PgTransaction;
@@ -17,7 +18,8 @@ use uuid::Uuid;
 
 pub use execute::{CommandError, CommandRequest, EventLog, Executable, Receipt};
 pub use idempotency::KeyRecord;
-pub use reader::{LogReader, PageLimit, ReadLogError, Recorded};
+pub use reader::{LogReader, Page, PageLimit, ReadLogError, Recorded, Stream};
+pub use turns::Turns;
 
 /// The advisory lock that appends take turns under.
 pub const APPEND_LOCK: i64 = 0x6372_6d5f_6c6f_6701;

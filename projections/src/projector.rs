@@ -6,13 +6,10 @@ use sqlx::PgConnection;
 use crate::log::Recorded;
 
 /// Folds events into the tables of one read model. It does no I/O but through the connection it is given, and touches
-/// no tables but its own, so that a rebuild may run it again from the start.
+/// no tables but its own, so that it may be run again from the start.
 pub trait Projector: Send + Sync {
     /// Names the checkpoint; never changes.
     fn name(&self) -> &'static str;
-
-    /// Its tables, emptied by a rebuild.
-    fn tables(&self) -> &'static [&'static str];
 
     /// Folds a page of the log, in order, in the caller's transaction. Tells the last position that changed a row.
     fn project<'a>(
@@ -36,4 +33,11 @@ pub enum ProjectError {
         /// What is wrong with it.
         source: serde_json::Error,
     },
+}
+
+impl ProjectError {
+    /// Whether the database cannot be reached, which says nothing about the events.
+    pub fn is_outage(&self) -> bool {
+        matches!(self, ProjectError::Database(error) if crate::database::is_outage(error))
+    }
 }

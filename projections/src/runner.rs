@@ -18,7 +18,8 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::database::Database;
-use crate::log::{APPENDED, LogReader, PageLimit, ReadLogError, Recorded};
+use crate::dead_letter::{DeadLetters, Parked};
+use crate::log::{APPENDED, LogReader, Page, PageLimit, Recorded};
 use crate::projector::{ProjectError, Projector};
 
 /// The channel on which moved checkpoints are announced to other processes; the payload names the sender.
@@ -29,6 +30,9 @@ const RUNNER_LOCK: i32 = 0x0063_726d;
 
 /// The most events of one page.
 const PAGE: PageLimit = PageLimit { events: 2_000 };
+
+/// The longest that reading or folding one page may take before the database counts as lost.
+const FOLD_PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long to wait before looking again when nothing wakes the runner, and between attempts after a failure.
 const POLL: Duration = Duration::from_millis(250);
@@ -43,6 +47,8 @@ pub struct Checkpoint {
     pub position: i64,
     /// The last position that changed a row of them.
     pub changed: i64,
+    /// How often they were changed other than by following the log.
+    pub generation: i64,
 }
 
 /// Where all projectors are.
@@ -54,6 +60,7 @@ pub struct Runner {
     checkpoints: watch::Receiver<Checkpoints>,
     failures: watch::Receiver<BTreeMap<&'static str, String>>,
     survived: watch::Receiver<u64>,
+    dead_letters: Arc<DeadLetters>,
     stop: CancellationToken,
     task: Arc<tokio::sync::Mutex<Option<JoinHandle<()>>>>,
 }
@@ -68,6 +75,7 @@ impl Runner {
         let names = projectors.iter().map(|projector| (projector.name(), Checkpoint::default()));
         let (checkpoints, seen) = watch::channel(names.collect::<Checkpoints>());
         let (failures, failed) = watch::channel(BTreeMap::new());
+        let dead_letters = Arc::<DeadLetters>::default();
         let (survivor, survived) = watch::channel(database.outages());
         let stop = CancellationToken::new();
         let shared = Arc::new(Shared {
@@ -77,6 +85,7 @@ impl Runner {
             checkpoints,
             failures,
             survivor,
+            dead_letters: dead_letters.clone(),
             log: LogReader::default(),
             wake: Notify::new(),
             process: Uuid::new_v4().simple().to_string(),
@@ -93,6 +102,7 @@ impl Runner {
             checkpoints: seen,
             failures: failed,
             survived,
+            dead_letters,
             stop,
             task: Arc::new(tokio::sync::Mutex::new(Some(task))),
         }
@@ -106,6 +116,11 @@ impl Runner {
     /// What keeps a projector from going on, by its name; empty when all is well.
     pub fn failures(&self) -> BTreeMap<&'static str, String> {
         self.failures.borrow().clone()
+    }
+
+    /// How many streams are parked for a projector that this process runs.
+    pub fn parked(&self, projector: &str) -> usize {
+        self.dead_letters.count(projector)
     }
 
     /// The last outage of the database after which the read models are known to be as far as they had been before.
@@ -138,6 +153,7 @@ struct Shared {
     checkpoints: watch::Sender<Checkpoints>,
     failures: watch::Sender<BTreeMap<&'static str, String>>,
     survivor: watch::Sender<u64>,
+    dead_letters: Arc<DeadLetters>,
     log: LogReader,
     wake: Notify,
     process: String,
@@ -151,8 +167,6 @@ struct Shared {
 enum RunError {
     #[error(transparent)]
     Database(#[from] sqlx::Error),
-    #[error(transparent)]
-    Log(#[from] ReadLogError),
     #[error("projector {name}: {source}")]
     Project { name: &'static str, source: ProjectError },
     #[error("the database was lost")]
@@ -182,11 +196,14 @@ impl Shared {
                 () = self.stop.cancelled() => return,
                 result = self.listen_once() => {
                     // This connection always waits for news, so it is the first to learn that the database has gone.
-                    self.database.lost();
-                    self.wake.notify_one();
-                    if let Err(error) = result {
-                        tracing::debug!(%error, "listening was interrupted");
+                    match result {
+                        Ok(()) => self.database.lost(),
+                        Err(error) => {
+                            let error = self.database.judge(error);
+                            tracing::debug!(%error, "listening was interrupted");
+                        }
                     }
+                    self.wake.notify_one();
                     tokio::time::sleep(POLL).await;
                 },
             }
@@ -239,7 +256,8 @@ impl Shared {
             let mut further = false;
             for (name, checkpoint) in news {
                 if let Some(known) = all.get_mut(name)
-                    && checkpoint.position > known.position
+                    && (checkpoint.generation, checkpoint.position)
+                        > (known.generation, known.position)
                 {
                     *known = checkpoint;
                     further = true;
@@ -358,9 +376,11 @@ impl Shared {
             if self.stop.is_cancelled() || front - from <= PAGE.events {
                 return Ok(());
             }
-            let page = self.log.read_after(&mut connection, from, PAGE).await?;
-            let Some(end) = page.last().map(|recorded| recorded.position) else { return Ok(()) };
-            self.fold(&mut connection, std::slice::from_ref(projector), from, &page, end).await?;
+            let page = self.read(&mut connection, from).await?;
+            let Some(end) = page.end else { return Ok(()) };
+            let projectors = std::slice::from_ref(projector);
+            self.park_broken(&mut connection, projectors, &page).await?;
+            self.fold_with_care(&mut connection, projectors, from, &page.events, end).await?;
         }
     }
 
@@ -391,6 +411,7 @@ impl Shared {
                 .fetch_one(&mut *connection)
                 .await?;
             if got {
+                self.retry_parked(connection, projector).await?;
                 mine.push(projector.clone());
             }
         }
@@ -423,20 +444,149 @@ impl Shared {
         let (level, ahead): (Vec<_>, Vec<_>) =
             mine.into_iter().partition(|projector| position_of(projector) == last);
         let next = ahead.iter().map(position_of).min();
-        let mut page = self.log.read_after(connection, last, PAGE).await?;
-        // Those behind go no further than the next ones, with whom they are level from then on.
+        let mut page = self.read(connection, last).await?;
+        // Those behind go no further than the next ones, with whom they are level from then on. Positions may have gaps:
+        // if there is nothing in between, they are level at once.
         if let Some(next) = next {
-            page.retain(|recorded| recorded.position <= next);
+            page.events.retain(|recorded| recorded.position <= next);
+            page.broken.retain(|broken| broken.position <= next);
+            page.end = page.end.map_or(Some(next), |end| Some(end.min(next)));
         }
-        let Some(end) = page.last().map(|recorded| recorded.position) else {
-            // Positions may have gaps: there was nothing between those behind and the next ones.
-            if let Some(next) = next {
-                self.fold(connection, &level, last, &[], next).await?;
-            }
-            return Ok(next.is_some());
-        };
-        self.fold(connection, &level, last, &page, end).await?;
+        let Some(end) = page.end else { return Ok(false) };
+        self.park_broken(connection, &level, &page).await?;
+        self.fold_with_care(connection, &level, last, &page.events, end).await?;
         Ok(true)
+    }
+
+    async fn read(&self, connection: &mut PgConnection, after: i64) -> Result<Page, RunError> {
+        let reading = self.log.read_page(connection, after, PAGE);
+        tokio::time::timeout(FOLD_PATIENCE, reading)
+            .await
+            .map_err(|_| self.silent())?
+            .map_err(Into::into)
+    }
+
+    fn silent(&self) -> RunError {
+        self.database.lost();
+        RunError::Lost
+    }
+
+    /// Parks the streams of events that cannot be read.
+    async fn park_broken(
+        &self,
+        connection: &mut PgConnection,
+        projectors: &[Arc<dyn Projector>],
+        page: &Page,
+    ) -> Result<(), RunError> {
+        for broken in &page.broken {
+            for projector in projectors {
+                self.dead_letters.park(connection, projector.name(), broken).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Folds a page; if that fails, each projector by itself, in ever smaller parts, until the one event is found that
+    /// cannot be folded. Its stream is parked, and everything else goes on.
+    async fn fold_with_care(
+        &self,
+        connection: &mut PgConnection,
+        projectors: &[Arc<dyn Projector>],
+        from: i64,
+        page: &[Recorded],
+        to: i64,
+    ) -> Result<(), RunError> {
+        match self.fold(connection, projectors, from, page, to).await {
+            Err(RunError::Project { name, source }) if !source.is_outage() => {
+                tracing::warn!(projector = name, error = %source, "a page cannot be folded; looking for the event");
+            }
+            result => return result,
+        }
+        for projector in projectors {
+            let alone = std::slice::from_ref(projector);
+            let mut at = from;
+            let mut parts = vec![page];
+            while let Some(part) = parts.pop() {
+                let Some(last) = part.last() else { continue };
+                match self.fold(connection, alone, at, part, last.position).await {
+                    Ok(()) => at = last.position,
+                    Err(RunError::Project { source, .. }) if !source.is_outage() => match part {
+                        [only] => {
+                            self.try_again_or_park(connection, projector, at, only).await?;
+                            at = only.position;
+                        }
+                        _ => {
+                            let (first, second) = part.split_at(part.len() / 2);
+                            parts.extend([second, first]);
+                        }
+                    },
+                    Err(error) => return Err(error),
+                }
+            }
+            if at < to {
+                self.fold(connection, alone, at, &[], to).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives an event that could not be folded some more chances, then parks its stream.
+    async fn try_again_or_park(
+        &self,
+        connection: &mut PgConnection,
+        projector: &Arc<dyn Projector>,
+        at: i64,
+        event: &Recorded,
+    ) -> Result<(), RunError> {
+        let (alone, page) = (std::slice::from_ref(projector), std::slice::from_ref(event));
+        let mut wait = Duration::from_millis(50);
+        for _ in 0..3 {
+            tokio::time::sleep(wait).await;
+            wait *= 4;
+            match self.fold(connection, alone, at, page, event.position).await {
+                Err(RunError::Project { source, .. }) if !source.is_outage() => {}
+                result => return result,
+            }
+        }
+        let error = match self.fold(connection, alone, at, page, event.position).await {
+            Err(RunError::Project { source, .. }) => source.to_string(),
+            result => return result,
+        };
+        let parked = Parked { stream: event.stream(), position: event.position, error };
+        self.dead_letters.park(connection, projector.name(), &parked).await?;
+        self.fold(connection, alone, at, &[], event.position).await
+    }
+
+    /// Tries the parked streams of a projector again: a newer release may know what an older one did not.
+    async fn retry_parked(
+        &self,
+        connection: &mut PgConnection,
+        projector: &Arc<dyn Projector>,
+    ) -> Result<(), RunError> {
+        let name = projector.name();
+        for parked in self.dead_letters.load(connection, name).await? {
+            let mut tx = connection.begin().await?;
+            let to: i64 = sqlx::query_scalar(
+                "select position from checkpoint where projector = $1 for update",
+            )
+            .bind(name)
+            .fetch_one(&mut *tx)
+            .await?;
+            let page = self.log.read_stream(&mut tx, &parked.stream, parked.position, to).await?;
+            if !page.broken.is_empty() || projector.project(&page.events, &mut tx).await.is_err() {
+                tx.rollback().await?;
+                tracing::error!(projector = name, stream = %parked.stream, error = parked.error, "still parked");
+                continue;
+            }
+            sqlx::query("update checkpoint set generation = generation + 1 where projector = $1")
+                .bind(name)
+                .execute(&mut *tx)
+                .await?;
+            self.dead_letters.release(&mut tx, name, &parked.stream).await?;
+            tx.commit().await?;
+            tracing::info!(projector = name, stream = %parked.stream, "no longer parked");
+        }
+        Ok(())
     }
 
     /// One transaction: the tables and the checkpoints, or nothing.
@@ -450,28 +600,31 @@ impl Shared {
     ) -> Result<(), RunError> {
         let names: Vec<&str> = projectors.iter().map(|projector| projector.name()).collect();
         let mut tx = connection.begin().await?;
-        let stored: Vec<(String, i64, i64)> = sqlx::query_as(
-            "select projector, position, changed from checkpoint
-             where projector = any($1) order by projector for update",
-        )
-        .bind(&names)
-        .fetch_all(&mut *tx)
-        .await?;
-        if let Some(name) = names.iter().find(|name| {
-            !stored.iter().any(|(stored, position, _)| stored == *name && *position == from)
-        }) {
+        let stored = lock_checkpoints(&mut tx, &names).await?;
+        let overtaken = names
+            .iter()
+            .find(|name| !stored.iter().any(|(stored, at)| stored == *name && at.position == from));
+        if let Some(name) = overtaken {
             tx.rollback().await?;
             self.learn_checkpoints().await?;
             return Err(RunError::Overtaken(name));
         }
-        let mut changed = Vec::with_capacity(projectors.len());
+        let mut moved = Vec::with_capacity(projectors.len());
         for projector in projectors {
-            let before = stored.iter().find(|(name, ..)| name == projector.name());
-            let last = projector
-                .project(page, &mut tx)
+            let name = projector.name();
+            let followed = self.dead_letters.without_parked(name, page);
+            let folding = projector.project(followed.as_deref().unwrap_or(page), &mut tx);
+            let last = tokio::time::timeout(FOLD_PATIENCE, folding)
                 .await
-                .map_err(|source| RunError::Project { name: projector.name(), source })?;
-            changed.push(last.or(before.map(|(.., changed)| *changed)).unwrap_or_default());
+                .map_err(|_| self.silent())?
+                .map_err(|source| RunError::Project { name, source })?;
+            let before = stored.iter().find(|(stored, _)| stored == name);
+            let before = before.map(|(_, checkpoint)| *checkpoint).unwrap_or_default();
+            moved.push(Checkpoint {
+                position: to,
+                changed: last.unwrap_or(before.changed),
+                generation: before.generation,
+            });
         }
         sqlx::query(
             "with moved as (
@@ -482,28 +635,45 @@ impl Shared {
         )
         .bind(to)
         .bind(&names)
-        .bind(&changed)
+        .bind(moved.iter().map(|checkpoint| checkpoint.changed).collect::<Vec<_>>())
         .bind(PROJECTED)
         .bind(&self.process)
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;
-        self.publish(
-            names
-                .into_iter()
-                .zip(changed.into_iter().map(|changed| Checkpoint { position: to, changed })),
-        );
+        self.publish(names.into_iter().zip(moved));
         Ok(())
     }
+}
+
+/// A row of the table `checkpoint`: name, position, changed, generation.
+type CheckpointRow = (String, i64, i64, i64);
+
+fn checkpoint((name, position, changed, generation): CheckpointRow) -> (String, Checkpoint) {
+    (name, Checkpoint { position, changed, generation })
 }
 
 async fn stored_checkpoints(
     connection: &mut PgConnection,
 ) -> Result<Vec<(String, Checkpoint)>, sqlx::Error> {
-    let rows: Vec<(String, i64, i64)> =
-        sqlx::query_as("select projector, position, changed from checkpoint")
+    let rows: Vec<CheckpointRow> =
+        sqlx::query_as("select projector, position, changed, generation from checkpoint")
             .fetch_all(connection)
             .await?;
-    let checkpoint = |(name, position, changed)| (name, Checkpoint { position, changed });
+    Ok(rows.into_iter().map(checkpoint).collect())
+}
+
+/// Likewise for some projectors, whose checkpoints nobody else moves until the transaction ends.
+async fn lock_checkpoints(
+    connection: &mut PgConnection,
+    names: &[&str],
+) -> Result<Vec<(String, Checkpoint)>, sqlx::Error> {
+    let rows: Vec<CheckpointRow> = sqlx::query_as(
+        "select projector, position, changed, generation from checkpoint
+         where projector = any($1) order by projector for update",
+    )
+    .bind(names)
+    .fetch_all(connection)
+    .await?;
     Ok(rows.into_iter().map(checkpoint).collect())
 }

@@ -166,3 +166,38 @@ impl Chunks {
         self.writer.blocking_send(chunk).map_err(gone)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn draft(bytes: usize) -> Draft {
+        Draft {
+            event_type: "Registered".to_owned(),
+            event_version: "1".to_owned(),
+            payload: "x".repeat(bytes),
+            command: "Register",
+            is_first: true,
+        }
+    }
+
+    /// How many events there are in each chunk.
+    fn chunks_of(sizes: &[usize]) -> Vec<usize> {
+        let (sender, mut receiver) = mpsc::channel(sizes.len() + 1);
+        let mut chunks = Chunks::new(sender, "import:crm.db".to_owned(), 3);
+        for (id, size) in (1..).zip(sizes) {
+            chunks.push((Kind::Note, id), 1, draft(*size), None);
+            chunks.flush_if_large().unwrap();
+        }
+        chunks.flush().unwrap();
+        drop(chunks);
+        std::iter::from_fn(|| receiver.blocking_recv()).map(|chunk| chunk.events.len()).collect()
+    }
+
+    #[test]
+    fn a_chunk_is_full_of_events_or_of_bytes() {
+        assert_eq!(chunks_of(&[1, 1, 1, 1]), [3, 1]);
+        assert_eq!(chunks_of(&[2 << 20, 3 << 20, 1]), [2, 1]);
+        assert_eq!(chunks_of(&[9 << 20, 9 << 20, 1]), [1, 1, 1]);
+    }
+}

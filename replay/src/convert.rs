@@ -93,7 +93,8 @@ impl Converted {
         Self { value, exact: false, odd: None, file: None }
     }
 
-    fn odd(value: Json, reason: &'static str) -> Self {
+    /// A value in place of what was stored, and why.
+    pub fn odd(value: Json, reason: &'static str) -> Self {
         Self { value, exact: false, odd: Some(reason), file: None }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use projections::log::ReadLogError;
+
 /// Why an import did not take place, or stopped. Every message says what to do about it.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "each message describes its variant and fields")]
@@ -70,6 +72,15 @@ pub enum ImportError {
     Image { path: PathBuf, source: std::io::Error },
     #[error("the import stopped without a result: {0}")]
     Stopped(String),
+}
+
+impl From<ReadLogError> for ImportError {
+    fn from(error: ReadLogError) -> Self {
+        match error {
+            ReadLogError::Database(error) => error.into(),
+            ReadLogError::Decode { source, .. } => source.into(),
+        }
+    }
 }
 
 impl From<rusqlite::Error> for ImportError {

@@ -5,8 +5,6 @@ use std::collections::HashMap;
 use domain::{Event, Kind};
 use sqlx::PgPool;
 
-use cqrs_es::persist::SerializedEvent;
-
 use crate::error::ImportError;
 
 /// A record's events and its version.
@@ -19,6 +17,45 @@ pub struct History {
 }
 
 type Row = (String, i64, String, String, String);
+
+/// How much of the log is loaded at once, as stored, where long texts are compressed; one stream may be larger.
+const BATCH_BYTES: i64 = 4 << 20;
+
+/// Divides these records, in this order, so that the streams of each part fit into memory together.
+///
+/// # Errors
+/// When the database fails.
+pub async fn batches(pool: &PgPool, kind: Kind, ids: &[i64]) -> Result<Vec<Vec<i64>>, ImportError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let keys: Vec<String> = ids.iter().map(i64::to_string).collect();
+    let sizes: Vec<(String, i64)> = sqlx::query_as(
+        "select aggregate_id, sum(pg_column_size(payload)) from events
+         where aggregate_type = $1 and aggregate_id = any($2) group by aggregate_id",
+    )
+    .bind(kind.as_str())
+    .bind(&keys)
+    .fetch_all(pool)
+    .await?;
+    let sizes: HashMap<String, i64> = sizes.into_iter().collect();
+    let sized = keys.iter().map(|key| sizes.get(key).copied().unwrap_or_default());
+    Ok(divide(ids.iter().copied().zip(sized), BATCH_BYTES))
+}
+
+fn divide(sized: impl Iterator<Item = (i64, i64)>, limit: i64) -> Vec<Vec<i64>> {
+    let (mut batches, mut batch, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for (id, size) in sized {
+        if !batch.is_empty() && bytes + size > limit {
+            batches.push(std::mem::take(&mut batch));
+            bytes = 0;
+        }
+        batch.push(id);
+        bytes += size;
+    }
+    batches.extend(Some(batch).filter(|batch| !batch.is_empty()));
+    batches
+}
 
 /// Loads the streams of these records.
 ///
@@ -43,45 +80,27 @@ pub async fn load(
     for (id, sequence, event_type, event_version, payload) in rows {
         let Ok(number) = id.parse() else { continue };
         let history = histories.entry(number).or_default();
-        let event =
-            decode(kind.as_str(), (id, sequence, event_type, event_version, payload), &upcasters)?;
+        let (of, name, version) = (kind.as_str(), &event_type, &event_version);
+        let event = Event::decode_stored(&upcasters, of, &id, sequence, name, version, &payload)?;
         history.events.push(event);
         history.version = sequence;
     }
     Ok(histories)
 }
 
-/// Reads a stored event in today's form.
-///
-/// # Errors
-/// When it does not fit.
-pub fn decode(
-    aggregate_type: &str,
-    (id, sequence, event_type, event_version, payload): Row,
-    upcasters: &[Box<dyn cqrs_es::persist::EventUpcaster>],
-) -> Result<Event, domain::DecodeError> {
-    let applies = upcasters.iter().any(|u| u.can_upcast(&event_type, &event_version));
-    if !applies {
-        return Event::decode(aggregate_type, &event_type, &payload);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn histories_that_are_large_together_are_loaded_one_after_the_other() {
+        let check = |sizes: &[i64], expected: &[&[i64]]| {
+            let sized = (1..).zip(sizes.iter().copied());
+            assert_eq!(divide(sized, 10), expected, "{sizes:?}");
+        };
+        check(&[], &[]);
+        check(&[1, 2, 3], &[&[1, 2, 3]]);
+        check(&[6, 4, 1], &[&[1, 2], &[3]]);
+        check(&[99, 1, 99, 0], &[&[1], &[2], &[3], &[4]]);
     }
-    let unreadable = |source| domain::DecodeError::Payload {
-        aggregate_type: aggregate_type.to_owned(),
-        event_type: event_type.clone(),
-        source,
-    };
-    let mut event = SerializedEvent::new(
-        id,
-        usize::try_from(sequence).unwrap_or_default(),
-        aggregate_type.to_owned(),
-        event_type.clone(),
-        event_version,
-        serde_json::from_str(&payload).map_err(unreadable)?,
-        serde_json::Value::Null,
-    );
-    for upcaster in upcasters {
-        if upcaster.can_upcast(&event.event_type, &event.event_version) {
-            event = upcaster.upcast(event);
-        }
-    }
-    Event::decode(aggregate_type, &event.event_type, &event.payload.to_string())
 }

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::chunk::{Chunk, Chunks};
 use crate::error::ImportError;
-use crate::ledger::{self, Ledger};
+use crate::ledger::{self, Foreign, Ledger};
 use crate::reader::Reader;
 use crate::report::{Progress, Report};
 use crate::schema;
@@ -98,7 +98,7 @@ async fn run(
         Err(error) => return Err(finished(check).await.err().unwrap_or(error)),
     };
     let (sender, receiver) = mpsc::channel(2);
-    let (total, highest) = (survey.rows, survey.highest.clone());
+    let (total, highest, foreign) = (survey.rows, survey.highest.clone(), ledger.foreign.clone());
     let reader = Reader {
         ledger,
         report: report(&source, &survey, options),
@@ -115,7 +115,10 @@ async fn run(
         // Nothing is written before the whole file has been checked, which goes on beside reading it.
         finished(check).await?;
         if !options.dry_run {
-            advance_ids(connection, &highest).await?;
+            let is_moved = advance_ids(connection, &highest).await?;
+            if is_moved && is_taken(&ledger::foreign(connection).await?, &foreign, &highest) {
+                return Err(ImportError::ChangedMeanwhile);
+            }
         }
         write(connection, receiver, options.dry_run, |chunk| {
             let (phase, done, events) = (chunk.phase, chunk.done, chunk.total_events);
@@ -170,28 +173,43 @@ async fn unlock(mut connection: PgConnection) {
     }
 }
 
-/// New records get ids above those of the file.
+/// New records get ids above those of the file. Tells whether a sequence had to be moved.
 async fn advance_ids(
     connection: &mut PgConnection,
     highest: &BTreeMap<Kind, i64>,
-) -> Result<(), ImportError> {
-    let mut tx = connection.begin().await?;
-    sqlx::query("select pg_advisory_xact_lock($1)")
-        .bind(projections::log::APPEND_LOCK)
-        .execute(&mut *tx)
-        .await?;
-    for (kind, id) in highest.iter().filter(|(_, id)| **id > 0) {
+) -> Result<bool, ImportError> {
+    let mut is_moved = false;
+    for (kind, &id) in highest.iter().filter(|(_, id)| **id > 0) {
         let sequence = format!("{kind}_id");
-        sqlx::query(&format!(
-            "select setval('{sequence}', $1, true) from {sequence}
-             where last_value < $1 or (last_value = $1 and not is_called)"
-        ))
-        .bind(id)
-        .execute(&mut *tx)
-        .await?;
+        if last_drawn(connection, &sequence).await? >= id {
+            continue;
+        }
+        let mut tx = connection.begin().await?;
+        // Nobody draws an id until the end of the transaction: altering a sequence, unlike setting it, locks it.
+        let lock = format!("alter sequence {sequence} increment by 1");
+        sqlx::query(&lock).execute(&mut *tx).await?;
+        if last_drawn(&mut tx, &sequence).await? < id {
+            let restart = format!("alter sequence {sequence} restart with {}", id + 1);
+            sqlx::query(&restart).execute(&mut *tx).await?;
+            is_moved = true;
+        }
+        tx.commit().await?;
     }
-    tx.commit().await?;
-    Ok(())
+    Ok(is_moved)
+}
+
+/// The last id that the sequence has given out, 0 if none.
+async fn last_drawn(connection: &mut PgConnection, sequence: &str) -> Result<i64, sqlx::Error> {
+    let last = format!(
+        "select case when is_called then last_value else last_value - 1 end from {sequence}"
+    );
+    sqlx::query_scalar(&last).fetch_one(connection).await
+}
+
+/// Whether a record that was made in crm since the ledger was read has an id that the file uses.
+fn is_taken(now: &Foreign, before: &Foreign, highest: &BTreeMap<Kind, i64>) -> bool {
+    let uses = |(kind, id): &(Kind, i64)| highest.get(kind).is_some_and(|highest| id <= highest);
+    now.difference(before).any(uses)
 }
 
 /// Writes chunk by chunk, each whole or not at all.

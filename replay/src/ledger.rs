@@ -32,6 +32,9 @@ pub struct RowEntry {
     pub seen: bool,
 }
 
+/// Records that no import made: what the file says about their ids is about other records.
+pub type Foreign = HashSet<(Kind, i64)>;
+
 /// All that earlier imports saw.
 #[derive(Debug, Default)]
 pub struct Ledger {
@@ -40,7 +43,7 @@ pub struct Ledger {
     /// Rows that belong to none, by table and key.
     pub rows: BTreeMap<(String, String), RowEntry>,
     /// Records that no import made.
-    pub foreign: HashSet<(Kind, i64)>,
+    pub foreign: Foreign,
     /// The version of the stream of such rows.
     pub rows_version: i64,
 }
@@ -85,15 +88,7 @@ impl Ledger {
         for entry in stored {
             ledger.add(entry);
         }
-        let foreign: Vec<(String, String)> = sqlx::query_as(
-            "select aggregate_type, aggregate_id from events
-             where sequence = 1 and not exists
-                 (select from import_unit where kind = aggregate_type and key = aggregate_id)",
-        )
-        .fetch_all(&mut *connection)
-        .await?;
-        let record = |(kind, id): (String, String)| Some((Kind::parse(&kind)?, id.parse().ok()?));
-        ledger.foreign = foreign.into_iter().filter_map(record).collect();
+        ledger.foreign = foreign(connection).await?;
         ledger.rows_version = sqlx::query_scalar(
             "select coalesce(max(sequence), 0) from events where aggregate_type = $1 and aggregate_id = $2",
         )
@@ -129,6 +124,22 @@ impl Ledger {
         entry.seen = true;
         Some(entry.hash)
     }
+}
+
+/// The records that no import made.
+///
+/// # Errors
+/// When the database fails.
+pub async fn foreign(connection: &mut PgConnection) -> Result<Foreign, sqlx::Error> {
+    let found: Vec<(String, String)> = sqlx::query_as(
+        "select aggregate_type, aggregate_id from events
+         where sequence = 1 and not exists
+             (select from import_unit where kind = aggregate_type and key = aggregate_id)",
+    )
+    .fetch_all(connection)
+    .await?;
+    let record = |(kind, id): (String, String)| Some((Kind::parse(&kind)?, id.parse().ok()?));
+    Ok(found.into_iter().filter_map(record).collect())
 }
 
 /// Writes marks.

@@ -26,3 +26,4 @@ pub use error::ImportError;
 pub use import::{ImportOptions, import};
 pub use reconstruct::{SourceRow, SourceRows, reconstruct};
 pub use report::{Notice, Progress, Report};
+pub use source::check_file;

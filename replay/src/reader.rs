@@ -1,13 +1,14 @@
 //! Goes through the file once, record by record, and hands what differs from the last import to the writer.
 
+mod rows;
+
 use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
 
 use chrono::Utc;
-use domain::import::ImportEvent;
-use domain::{Kind, Moment, SourceValue, Verbatim};
+use domain::{Kind, Moment};
 use projections::files::Files;
-use serde_json::{Value as Json, json};
+use serde_json::json;
 use sqlx::PgPool;
 use tokio::runtime::Handle;
 
@@ -17,12 +18,14 @@ use crate::decide::{Draft, decide};
 use crate::error::ImportError;
 use crate::history::{self, History};
 use crate::images;
-use crate::ledger::{Entry, Ledger, Mark, row_kind};
-use crate::report::{Notice, Report, key_text};
+use crate::ledger::{Entry, Ledger, Mark};
+use crate::report::{Notice, Report};
 use crate::schema::{self, Layout, Part};
 use crate::source::{Cursor, Source, Values};
 use crate::survey::Survey;
 use crate::unit::{Content, Hash, OldTodo, Unit};
+
+pub use rows::{BESIDE_LINK, SCHEMA_TABLE};
 
 /// Goes through the file on a blocking thread.
 pub struct Reader {
@@ -115,8 +118,12 @@ impl Reader {
                     Some(id) => {
                         last = Some(id);
                         let parts = self.parts_of(id, &mut cursors)?;
-                        let unit = Unit { kind, id, layout, row, parts };
-                        self.take_unit(source, unit, &mut waiting)?;
+                        if self.ledger.foreign.contains(&(kind, id)) {
+                            self.refuse(layout, (kind, id), &row)?;
+                        } else {
+                            let unit = Unit { kind, id, layout, row, parts };
+                            self.take_unit(source, unit, &mut waiting)?;
+                        }
                     }
                 }
                 self.chunks.flush_if_large()?;
@@ -151,6 +158,12 @@ impl Reader {
                 let Some(row) = cursor.take()? else { break };
                 if owner != Some(id) {
                     self.keep_stray(layout, part.owner, &row)?;
+                } else if let Some(end) = self.foreign_end(*part, id, target) {
+                    self.keep_row(
+                        layout,
+                        &row,
+                        &format!("the id of {end} is another record's in crm"),
+                    )?;
                 } else if target.is_none() || target == last {
                     self.keep_row(layout, &row, "is no link between two records, or a second one")?;
                 } else {
@@ -181,36 +194,67 @@ impl Reader {
             waiting.records.push(Pending { id: unit.id, unit: Some((unit, hash)) });
             return if waiting.is_full() { self.settle(source, waiting) } else { Ok(()) };
         }
-        if self.ledger.foreign.contains(&key) {
-            self.conflict(key, "its id is in use by a record that was made in crm");
-            return Ok(());
-        }
         self.report.new += 1;
-        let content = unit.content(self.old_todo(source, &unit, true)?);
+        let content = unit.content(self.old_todo(source, &unit, true)?, &self.ledger.foreign);
         self.append(&unit, hash, &content, History::default(), None).map(|_| ())
+    }
+
+    /// The end of a link or standing that is none of the file's records but has the same id as one.
+    fn foreign_end(&self, part: Part, owner: i64, target: Option<i64>) -> Option<String> {
+        let ends = [Some((part.owner, owner)), target.map(|id| (part.target, id))];
+        let foreign = ends.into_iter().flatten().find(|end| self.ledger.foreign.contains(end))?;
+        Some(format!("{} {}", foreign.0, foreign.1))
+    }
+
+    /// A record of the file whose id is that of another one: its row is kept, beside that record.
+    fn refuse(
+        &mut self,
+        layout: &Layout,
+        key: (Kind, i64),
+        row: &Values,
+    ) -> Result<(), ImportError> {
+        self.conflict(
+            key,
+            "its id is in use by a record that was made in crm; kept in the log, not shown",
+        );
+        self.chunks.count_rows(1);
+        let name = self.free_key(layout, key.1.to_string());
+        self.keep(layout, name, row);
+        self.chunks.flush_if_large()
     }
 
     /// Has the records decided that wait for their histories.
     fn settle(&mut self, source: &Source, waiting: &mut Waiting<'_>) -> Result<(), ImportError> {
         let records = std::mem::take(&mut waiting.records);
         waiting.bytes = 0;
-        if records.is_empty() {
-            return Ok(());
-        }
         let ids: Vec<i64> = records.iter().map(|pending| pending.id).collect();
-        let loading = history::load(&self.pool, waiting.kind, &ids);
-        let mut histories = self.runtime.block_on(loading)?;
-        for pending in records {
-            let key = (waiting.kind, pending.id);
-            let history = histories.remove(&pending.id).unwrap_or_default();
-            let Some(entry) = self.ledger.records.get(&key).cloned() else { continue };
-            match pending.unit {
-                None => self.remove(key, &entry, history)?,
-                Some((unit, hash)) => self.amend(source, &unit, hash, &entry, history)?,
+        let mut records = records.into_iter();
+        let sizing = history::batches(&self.pool, waiting.kind, &ids);
+        for batch in self.runtime.block_on(sizing)? {
+            let loading = history::load(&self.pool, waiting.kind, &batch);
+            let mut histories = self.runtime.block_on(loading)?;
+            for pending in records.by_ref().take(batch.len()) {
+                let history = histories.remove(&pending.id).unwrap_or_default();
+                self.settle_one(source, waiting.kind, pending, history)?;
             }
-            self.chunks.flush_if_large()?;
         }
         Ok(())
+    }
+
+    fn settle_one(
+        &mut self,
+        source: &Source,
+        kind: Kind,
+        pending: Pending<'_>,
+        history: History,
+    ) -> Result<(), ImportError> {
+        let key = (kind, pending.id);
+        let Some(entry) = self.ledger.records.get(&key).cloned() else { return Ok(()) };
+        match pending.unit {
+            None => self.remove(key, &entry, history)?,
+            Some((unit, hash)) => self.amend(source, &unit, hash, &entry, history)?,
+        }
+        self.chunks.flush_if_large()
     }
 
     /// A record that is in the file and was imported before.
@@ -235,7 +279,7 @@ impl Reader {
             self.chunks.mark(unit.kind.as_str(), unit.id.to_string(), mark);
             return Ok(());
         }
-        let content = unit.content(self.old_todo(source, unit, false)?);
+        let content = unit.content(self.old_todo(source, unit, false)?, &self.ledger.foreign);
         let appended = self.append(unit, hash, &content, history, Some(entry))?;
         match appended {
             true if same_rows => self.report.unchanged += 1,
@@ -382,7 +426,9 @@ impl Reader {
         let references = schema::REFERENCES.iter().filter(|(kind, ..)| *kind == unit.kind);
         for &(_, column, target) in references {
             let cell = unit.cell(column);
-            let Some(id) = cell.integer().filter(|&id| missing(target, id)) else { continue };
+            let foreign = |id| self.ledger.foreign.contains(&(target, id));
+            let dangles = |id: &i64| missing(target, *id) && !foreign(*id);
+            let Some(id) = cell.integer().filter(dangles) else { continue };
             let reason = format!("points to {target} {id}, which the file does not have");
             dangling.push(Notice::of_cell(unit.layout, &json!(unit.id), column, &reason, cell));
         }
@@ -415,141 +461,4 @@ impl Reader {
         let now = || (Moment::from(Utc::now().naive_utc()), false);
         Ok(Some(OldTodo { created: Some(date.map_or_else(now, |date| (date, true))) }))
     }
-
-    fn keep_stray(
-        &mut self,
-        layout: &Layout,
-        owner: Kind,
-        row: &Values,
-    ) -> Result<(), ImportError> {
-        self.keep_row(layout, row, &format!("belongs to a {owner} that the file does not have"))
-    }
-
-    /// Keeps a row that belongs to no record.
-    fn keep_row(&mut self, layout: &Layout, row: &Values, why: &str) -> Result<(), ImportError> {
-        self.chunks.count_rows(1);
-        let key = self.free_key(layout, key_of(layout, row));
-        if self.keep(layout, key.clone(), row) {
-            let reason = format!("{why}; kept in the log, not shown");
-            self.report.note(Notice::of_row(layout.table.name, Json::String(key), reason));
-        }
-        self.chunks.flush_if_large()
-    }
-
-    /// A link carries nothing but its two ends. If its row does, the whole row is kept beside it; `+` says so.
-    fn keep_extras(
-        &mut self,
-        layout: &Layout,
-        part: Part,
-        row: &Values,
-    ) -> Result<(), ImportError> {
-        let is_plain = part.standing.is_none();
-        let extra = |(column, cell): (&schema::Column, &Cell)| {
-            column.role == schema::Role::Extra && *cell != Cell::Null
-        };
-        if is_plain && layout.columns.iter().zip(row).any(extra) {
-            let key = self.free_key(layout, key_of(layout, row) + BESIDE_LINK);
-            self.keep(layout, key, row);
-        }
-        self.chunks.flush_if_large()
-    }
-
-    /// Makes a key that no other row of this table has.
-    fn free_key(&mut self, layout: &Layout, key: String) -> String {
-        let name = layout.table.name;
-        let mut free = key.clone();
-        let mut number = 2_u64;
-        while !self.keys.insert((name, free.clone())) {
-            free = format!("{key}#{number}");
-            number += 1;
-        }
-        free
-    }
-
-    /// Keeps a row unless it is kept already. Tells whether it was new or different.
-    fn keep(&mut self, layout: &Layout, key: String, row: &Values) -> bool {
-        let hash = crate::unit::row_hash(layout, row);
-        let values = layout.columns.iter().zip(row);
-        let values = values.map(|(column, cell)| (column.name.clone(), SourceValue::from(cell)));
-        self.keep_values(layout.table.name, key, hash, || Verbatim(values.collect()))
-    }
-
-    fn keep_values(
-        &mut self,
-        table: &str,
-        key: String,
-        hash: Hash,
-        values: impl FnOnce() -> Verbatim,
-    ) -> bool {
-        match self.ledger.meet_row(table, &key) {
-            Some(known) if known == hash => {
-                self.report.unchanged += 1;
-                return false;
-            }
-            Some(_) => self.report.changed += 1,
-            None => self.report.new += 1,
-        }
-        let event =
-            ImportEvent::RowKept { table: table.to_owned(), key: key.clone(), values: values() };
-        self.push_row(table, key, Some(hash), "KeepRow", event);
-        true
-    }
-
-    /// Keeps what the table looks like: which columns a file has is part of what it says.
-    fn keep_schema(&mut self, layout: &Layout) -> Result<(), ImportError> {
-        let names: Vec<&str> = layout.columns.iter().map(|column| column.name.as_str()).collect();
-        let cells =
-            [json!(names).to_string(), layout.sql.clone()].map(|t| Cell::Text(t.into_bytes()));
-        let hash = crate::unit::cells_hash(&cells);
-        let values = ["columns", "sql"].iter().zip(&cells);
-        let values = || Verbatim(values.map(|(&n, c)| (n.to_owned(), c.into())).collect());
-        self.keep_values(SCHEMA_TABLE, layout.table.name.to_owned(), hash, values);
-        self.chunks.flush_if_large()
-    }
-
-    /// Rows that were kept by an earlier import and are gone, or belong to a record now.
-    fn release_rows(&mut self) -> Result<(), ImportError> {
-        let unseen = self.ledger.rows.iter().filter(|(_, entry)| !entry.seen);
-        let gone: Vec<(String, String)> = unseen.map(|(key, _)| key.clone()).collect();
-        for (table, key) in gone {
-            self.report.deleted += 1;
-            let event = ImportEvent::RowReleased { table: table.clone(), key: key.clone() };
-            self.push_row(&table, key, None, "ReleaseRow", event);
-            self.chunks.flush_if_large()?;
-        }
-        Ok(())
-    }
-
-    fn push_row(
-        &mut self,
-        table: &str,
-        key: String,
-        hash: Option<Hash>,
-        command: &'static str,
-        event: ImportEvent,
-    ) {
-        self.ledger.rows_version += 1;
-        let version = self.ledger.rows_version;
-        let draft = Draft {
-            event_type: event.as_ref().to_owned(),
-            event_version: "1".to_owned(),
-            payload: json!(event).to_string(),
-            command,
-            is_first: true,
-        };
-        self.chunks.push_row(version, draft);
-        let mark = Mark { hash, version, identity: Hash::default(), announced: None };
-        self.chunks.mark(row_kind(table), key, mark);
-    }
-}
-
-/// The table under which descriptions of tables are kept.
-pub const SCHEMA_TABLE: &str = "sqlite_master";
-
-/// Ends the key of a row that is kept beside the link that it is.
-pub const BESIDE_LINK: &str = "+";
-
-fn key_of(layout: &Layout, row: &Values) -> String {
-    let cell = |column: &str| layout.at(column).map_or(&Cell::Null, |at| &row[at]);
-    key_text(&layout.key_columns().into_iter().map(cell).collect::<Vec<_>>())
 }

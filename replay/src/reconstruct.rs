@@ -15,14 +15,13 @@ use domain::person::Person;
 use domain::roadshow::Roadshow;
 use domain::todo::Todo;
 use domain::{Event, Kind, Record, RecordRef, SourceValue, Verbatim};
-use futures::TryStreamExt;
 use projections::files::Files;
+use projections::log::{LogReader, PageLimit, Recorded};
 use serde_json::{Map, Value as Json, json};
 use sqlx::PgPool;
 
 use crate::convert::{Canonical, canonical};
 use crate::error::ImportError;
-use crate::history;
 use crate::reader::{BESIDE_LINK, SCHEMA_TABLE};
 use crate::record::Imported;
 use crate::schema::{self, Layout, Part, Role, Rows};
@@ -75,20 +74,18 @@ impl Log {
     async fn read(pool: &PgPool) -> Result<Self, ImportError> {
         let mut states: HashMap<(Kind, i64), State> = HashMap::new();
         let mut log = Log::default();
-        let upcasters = domain::upcasters();
-        let mut rows = sqlx::query_as::<_, (String, String, i64, String, String, String)>(
-            "select aggregate_type, aggregate_id, sequence, event_type, event_version, payload::text
-             from events order by position",
-        )
-        .fetch(pool);
-        while let Some((of, id, sequence, name, version, payload)) = rows.try_next().await? {
-            let key = (Kind::parse(&of), id.parse());
-            match history::decode(&of, (id, sequence, name, version, payload), &upcasters)? {
-                Event::Import(event) => log.keep(event),
-                event => {
-                    if let (Some(kind), Ok(id)) = key {
-                        states.entry((kind, id)).or_insert_with(|| State::of(kind)).apply(event);
-                    }
+        let mut connection = pool.acquire().await?;
+        let (reader, mut position) = (LogReader::default(), 0);
+        loop {
+            let limit = PageLimit { events: 500 };
+            let page = reader.read_after(&mut connection, position, limit).await?;
+            let Some(last) = page.last() else { break };
+            position = last.position;
+            for Recorded { id, event, .. } in page {
+                if let Some(kind) = kind_of(&event) {
+                    states.entry((kind, id)).or_insert_with(|| State::of(kind)).apply(event);
+                } else if let Event::Import(event) = event {
+                    log.keep(event);
                 }
             }
         }
@@ -246,6 +243,14 @@ macro_rules! states {
     ($($Kind:ident),*) => {
         /// A record of any kind.
         enum State { $($Kind($Kind)),* }
+
+        /// The kind of record that the event is about, if any.
+        fn kind_of(event: &Event) -> Option<Kind> {
+            match event {
+                $(Event::$Kind(_) => Some(Kind::$Kind),)*
+                Event::Import(_) => None,
+            }
+        }
 
         impl State {
             fn of(kind: Kind) -> Self {

@@ -204,6 +204,19 @@ pub fn role(table: &Table, column: &str) -> Role {
     }
 }
 
+/// The kind of the record that a column refers to, beside the keys of parts.
+fn target(table: &Table, column: &str) -> Option<Kind> {
+    match table.rows {
+        Rows::Records(kind) => {
+            let found = REFERENCES.iter().find(|(of, name, _)| (*of, *name) == (kind, column));
+            found.map(|(_, _, target)| *target)
+        }
+        Rows::Parts(part) => {
+            part.standing.filter(|_| column == "latest_note_id").map(|_| Kind::Note)
+        }
+    }
+}
+
 /// A table as one file has it.
 #[derive(Clone, Debug)]
 pub struct Layout {
@@ -224,13 +237,18 @@ pub struct Column {
     pub name: String,
     /// What it is.
     pub role: Role,
+    /// The kind of the record whose id it holds; none for keys.
+    pub target: Option<Kind>,
 }
 
 impl Layout {
     /// Describes a table with these columns.
     pub fn new(table: &'static Table, names: Vec<String>, sql: String) -> Self {
-        let columns: Vec<Column> =
-            names.into_iter().map(|name| Column { role: role(table, &name), name }).collect();
+        let column = |name: String| {
+            let (role, target) = (role(table, &name), target(table, &name));
+            Column { name, role, target }
+        };
+        let columns: Vec<Column> = names.into_iter().map(column).collect();
         let mut by_name: Vec<usize> = (0..columns.len()).collect();
         by_name.sort_by(|&a, &b| columns[a].name.cmp(&columns[b].name));
         Self { table, columns, sql, by_name }

@@ -100,7 +100,7 @@ impl Source {
         Ok(ids.collect::<Result<_, _>>()?)
     }
 
-    /// The highest integer in a column that is lower than `limit`.
+    /// The highest number in a column that is lower than `limit`, without its fraction.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -112,7 +112,8 @@ impl Source {
     ) -> Result<Option<i64>, ImportError> {
         let column = quoted(column);
         let sql = format!(
-            "select max({column}) from {table} where typeof({column}) = 'integer' and {column} < ?"
+            "select max(cast({column} as integer)) from {table}
+             where typeof({column}) in ('integer', 'real') and {column} < ?"
         );
         Ok(self.connection.query_row(&sql, [limit], |row| row.get(0))?)
     }
@@ -258,6 +259,14 @@ fn connect(path: &Path) -> Result<Connection, ImportError> {
     Ok(connection)
 }
 
+/// Makes sure that there is a file and that it begins like an SQLite database, which takes no time.
+///
+/// # Errors
+/// When it is missing, no file, or no SQLite database.
+pub fn check_file(path: &Path) -> Result<(), ImportError> {
+    check_header(path).map(|_| ())
+}
+
 /// Looks at the first bytes. Tells whether the file is in write-ahead mode with nobody using it.
 fn check_header(path: &Path) -> Result<bool, ImportError> {
     let unreadable = |source| ImportError::Unreadable { path: path.to_owned(), source };
@@ -356,4 +365,29 @@ fn columns(connection: &Connection, table: &str) -> Result<Vec<String>, ImportEr
     let mut statement = connection.prepare(&format!("pragma table_xinfo({})", quoted(table)))?;
     let names = statement.query_map([], |row| row.get(1))?;
     Ok(names.collect::<Result<_, _>>()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_is_no_database_is_refused_before_anything_is_opened() {
+        let folder = std::env::temp_dir().join(format!("crm-check-{}", uuid::Uuid::new_v4()));
+        std::fs::create_dir(&folder).unwrap();
+        let check = |path: &Path, expected: &str| {
+            let told = check_file(path).err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(told.contains(expected) && told.is_empty() == expected.is_empty(), "{told}");
+        };
+        let text = folder.join("text.db");
+        std::fs::write(&text, "id,name").unwrap();
+        let database = folder.join("crm.db");
+        Connection::open(&database).unwrap().execute_batch("create table lp (id)").unwrap();
+        check(&folder.join("none.db"), "there is no file");
+        check(&text.join("none.db"), "cannot be read");
+        check(&folder, "is not a file");
+        check(&text, "is not an SQLite database");
+        check(&database, "");
+        std::fs::remove_dir_all(folder).unwrap();
+    }
 }

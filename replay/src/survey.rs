@@ -6,7 +6,7 @@ use domain::Kind;
 
 use crate::error::ImportError;
 use crate::ledger::Ledger;
-use crate::schema::{self, Part, Rows};
+use crate::schema::{Part, Rows};
 use crate::source::Source;
 use crate::unit;
 
@@ -56,11 +56,10 @@ impl Survey {
                     );
                 }
             }
-        }
-        // A record that is made later must not take the place of one that is only referred to.
-        for &(owner, column, target) in schema::REFERENCES {
-            if source.layout(owner.as_str()).is_some_and(|layout| layout.at(column).is_some()) {
-                survey.raise(target, source.highest(owner.as_str(), column, PLAUSIBLE)?);
+            // A record that is made later must not take the place of one that is only referred to.
+            for column in &layout.columns {
+                let Some(target) = column.target else { continue };
+                survey.raise(target, source.highest(layout.table.name, &column.name, PLAUSIBLE)?);
             }
         }
         Ok(survey)

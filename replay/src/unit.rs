@@ -7,8 +7,9 @@ use serde_json::{Map, Value as Json, json};
 use sha2::{Digest, Sha256};
 
 use crate::convert::{self, Cell};
+use crate::ledger::Foreign;
 use crate::report::Notice;
-use crate::schema::{Layout, Part, Role};
+use crate::schema::{Column, Layout, Part, Role};
 use crate::source::Values;
 
 /// 16 bytes of a SHA-256.
@@ -16,6 +17,9 @@ pub type Hash = [u8; 16];
 
 /// The pseudo column of a note that names the links that its `lp_id` and `gp_id` columns imply and no link row states.
 pub const INFERRED: &str = "~inferred";
+
+/// Why a record is not attached to the one that its row names.
+const TAKEN: &str = "points to an id that a record made in crm has; not attached to it";
 
 /// A record's row and the rows that it owns.
 pub struct Unit<'s> {
@@ -101,10 +105,10 @@ impl Unit<'_> {
         self.layout.at(column).map_or(&Cell::Null, |at| &self.row[at])
     }
 
-    /// Decodes the rows.
-    pub fn content(&self, old_todo: Option<OldTodo>) -> Content {
+    /// Decodes the rows. None of their references leads to a record that is foreign to the file.
+    pub fn content(&self, old_todo: Option<OldTodo>, foreign: &Foreign) -> Content {
         let mut content = Content::default();
-        let row = convert_row(self.layout, &self.row, &json!(self.id));
+        let row = convert_row(self.layout, &self.row, &json!(self.id), foreign);
         (content.own, content.details) = (row.own, row.details);
         (content.legacy, content.files, content.notices) = (row.legacy, row.files, row.notices);
         for (layout, part, row) in &self.parts {
@@ -113,10 +117,14 @@ impl Unit<'_> {
             let Some(target) = target else { continue };
             match part.standing {
                 None => content.links.push(part.target.record(target)),
-                Some(word) => content.add_standing(self.id, layout, (word, target), row),
+                Some(word) => {
+                    let key = json!(format!("{},{target}", self.id));
+                    let row = convert_row(layout, row, &key, foreign);
+                    content.add_standing(word, LpId(target), row);
+                }
             }
         }
-        self.infer_links(&mut content);
+        self.infer_links(&mut content, foreign);
         if let Some(old) = old_todo {
             content.renew_todo(old);
         }
@@ -133,15 +141,20 @@ impl Unit<'_> {
     }
 
     /// Old notes name an LP and a GP in columns of their own.
-    fn infer_links(&self, content: &mut Content) {
+    fn infer_links(&self, content: &mut Content, foreign: &Foreign) {
         if self.kind != Kind::Note {
             return;
         }
         let mut inferred = Vec::new();
         for (column, kind) in [("lp_id", Kind::Lp), ("gp_id", Kind::Gp)] {
-            let Some(target) = self.cell(column).integer().map(|id| kind.record(id)) else {
+            let cell = self.cell(column);
+            let Some(id) = cell.integer() else { continue };
+            if foreign.contains(&(kind, id)) {
+                let notice = Notice::of_cell(self.layout, &json!(self.id), column, TAKEN, cell);
+                content.notices.push(notice);
                 continue;
-            };
+            }
+            let target = kind.record(id);
             if !content.links.contains(&target) {
                 content.links.push(target);
                 inferred.push(format!("{kind}:{}", target.id()));
@@ -155,9 +168,7 @@ impl Unit<'_> {
 }
 
 impl Content {
-    fn add_standing(&mut self, owner: i64, layout: &Layout, key: (&str, i64), values: &Values) {
-        let (word, lp) = key;
-        let mut row = convert_row(layout, values, &json!(format!("{owner},{lp}")));
+    fn add_standing(&mut self, word: &str, lp: LpId, mut row: Converted) {
         let text = row.own.remove(word).and_then(|word| word.as_str().map(str::to_owned));
         let date = row.details.get("last_contact_date").and_then(Json::as_str);
         let contact = Contact {
@@ -167,7 +178,7 @@ impl Content {
         self.notices.append(&mut row.notices);
         let word = text.unwrap_or_default();
         let remembered = Remembered { contact, legacy: row.legacy };
-        self.standings.push(Standing { lp: LpId(lp), word, remembered });
+        self.standings.push(Standing { lp, word, remembered });
     }
 
     /// Todos had no title, priority and creation date at first.
@@ -197,7 +208,7 @@ struct Converted {
     notices: Vec<Notice>,
 }
 
-fn convert_row(layout: &Layout, row: &Values, id: &Json) -> Converted {
+fn convert_row(layout: &Layout, row: &Values, id: &Json, foreign: &Foreign) -> Converted {
     let mut converted = Converted {
         own: Map::new(),
         details: Map::new(),
@@ -216,8 +227,12 @@ fn convert_row(layout: &Layout, row: &Values, id: &Json) -> Converted {
             }
             Role::Attribute { kind, own } => (kind, own),
         };
-        let result =
+        let mut result =
             if own { convert::typed_required(kind, cell) } else { convert::typed(kind, cell) };
+        if is_foreign(column, &result.value, foreign) {
+            let nobody = if own { json!(0) } else { Json::Null };
+            result = convert::Converted::odd(nobody, TAKEN);
+        }
         if !result.exact {
             keep(cell);
         }
@@ -229,6 +244,11 @@ fn convert_row(layout: &Layout, row: &Values, id: &Json) -> Converted {
         target.insert(column.name.clone(), result.value);
     }
     converted
+}
+
+/// Whether the value is the id of a record that is none of the file's.
+fn is_foreign(column: &Column, value: &Json, foreign: &Foreign) -> bool {
+    column.target.zip(value.as_i64()).is_some_and(|record| foreign.contains(&record))
 }
 
 /// The hash of one row.
@@ -340,7 +360,7 @@ mod tests {
     fn what_attributes_cannot_hold_is_kept_beside_them_and_reported() {
         let layout = layout("lp", &["id", "name", "aum_billions", "phone"]);
         let row = vec![Cell::Integer(1), text("A"), text("12,5"), text("81")];
-        let content = unit(Kind::Lp, &layout, row).content(None);
+        let content = unit(Kind::Lp, &layout, row).content(None, &Foreign::new());
         assert_eq!(content.own["name"], json!("A"));
         assert_eq!(content.details["aum_billions"], Json::Null);
         let kept: Vec<_> = content.legacy.0.keys().map(String::as_str).collect();
@@ -356,9 +376,29 @@ mod tests {
         let row = vec![Cell::Integer(1), Cell::Null, Cell::Integer(5), Cell::Integer(3)];
         let mut unit = unit(Kind::Note, &note, row);
         unit.parts.push((&links, part, vec![Cell::Integer(1), Cell::Integer(5)]));
-        let content = unit.content(None);
+        let content = unit.content(None, &Foreign::new());
         assert_eq!(content.links, [Kind::Lp.record(5), Kind::Gp.record(3)]);
         assert_eq!(content.legacy.0[INFERRED], SourceValue::Text("gp:3".into()));
+    }
+
+    #[test]
+    fn a_reference_to_a_record_made_in_crm_is_kept_but_leads_nowhere() {
+        let check = |kind: Kind, column: &str, target: Kind, cell: Cell, own: Json| {
+            let layout = layout(kind.as_str(), &["id", column]);
+            let foreign = Foreign::from([(target, 21)]);
+            let record = unit(kind, &layout, vec![Cell::Integer(1), cell.clone()]);
+            let content = record.content(None, &foreign);
+            let typed = content.own.get(column).or(content.details.get(column)).cloned();
+            assert_eq!(typed.unwrap_or_default(), own, "{column}");
+            assert_eq!(content.legacy.0[column], SourceValue::from(&cell), "{column}");
+            assert_eq!(content.links, [], "{column}");
+            assert_eq!(content.notices.len(), 1, "{column}");
+        };
+        check(Kind::Gp, "distributor_id", Kind::Distributor, Cell::Integer(21), json!(null));
+        check(Kind::Todo, "note_id", Kind::Note, Cell::Real(21.0), json!(null));
+        check(Kind::Todo, "parent_todo_id", Kind::Todo, Cell::Integer(21), json!(null));
+        check(Kind::Roadshow, "fund_id", Kind::Fund, Cell::Integer(21), json!(0));
+        check(Kind::Note, "lp_id", Kind::Lp, Cell::Integer(21), json!(null));
     }
 
     #[test]
@@ -373,7 +413,7 @@ mod tests {
         ];
         let created_at = Moment::parse("2025-01-31").unwrap();
         let old = OldTodo { created: Some((created_at, true)) };
-        let content = unit(Kind::Todo, &layout, row).content(Some(old));
+        let content = unit(Kind::Todo, &layout, row).content(Some(old), &Foreign::new());
         assert_eq!(content.own["title"], json!("Call"));
         assert_eq!(content.details["priority"], json!("medium"));
         assert_eq!(content.occurred_at, Some(created_at.instant()));

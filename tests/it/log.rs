@@ -169,3 +169,53 @@ async fn the_log_is_read_through_the_upcasters() {
     let error = LogReader::default().read_after(&mut connection, 0, limit).await.unwrap_err();
     assert!(error.to_string().starts_with("position 2: event Prioritised of lp"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_who_change_one_record_at_once_are_all_served() {
+    let db = Database::new().await;
+    let backend = db.backend().await;
+    backend.log.execute::<Lp>(1, register("Profuturo"), &request("Register")).await.unwrap();
+    let mut writers = tokio::task::JoinSet::new();
+    for number in 0..150 {
+        let log = backend.log.clone();
+        writers.spawn(async move {
+            log.execute::<Lp>(
+                1,
+                revise(json!({"priority": number.to_string()})),
+                &request("Revise"),
+            )
+            .await
+        });
+    }
+    for result in writers.join_all().await {
+        result.unwrap();
+    }
+    let versions: i64 =
+        sqlx::query_scalar("select max(sequence) from events where aggregate_id = '1'")
+            .fetch_one(&db.pool)
+            .await
+            .unwrap();
+    assert_eq!(versions, 151);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_that_change_one_record_at_once_are_both_served() {
+    let db = Database::new().await;
+    let (first, second) = (db.backend().await, db.backend().await);
+    first.log.execute::<Lp>(1, register("Profuturo"), &request("Register")).await.unwrap();
+    let mut writers = tokio::task::JoinSet::new();
+    for number in 0..40 {
+        let log = if number % 2 == 0 { first.log.clone() } else { second.log.clone() };
+        writers.spawn(async move {
+            log.execute::<Lp>(
+                1,
+                revise(json!({"priority": number.to_string()})),
+                &request("Revise"),
+            )
+            .await
+        });
+    }
+    for result in writers.join_all().await {
+        result.unwrap();
+    }
+}

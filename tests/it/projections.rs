@@ -141,7 +141,8 @@ async fn carry_out(log: &EventLog, step: Step) {
             let next = log.fresh_id(Kind::Todo).await.unwrap() + 100;
             let at = Moment::parse("2025-01-31").unwrap();
             let changes = from(json!({}));
-            let command = TodoCommand::Complete { title: None, changes, at, next: TodoId(next) };
+            let command =
+                TodoCommand::Complete { title: None, changes, at, next: Some(TodoId(next)) };
             log.execute::<Todo>(todo, command, &request("Complete")).await
         }
         Step::RestartProjectors => return,
@@ -368,5 +369,131 @@ async fn a_list_too_large_for_memory_is_streamed_and_is_the_same_list() {
         assert_eq!(tag, whole.tag);
         assert!(pieces.concat() == whole.chunks.concat(), "{kind}");
     }
+    backend.stop().await;
+}
+
+async fn append_raw(db: &Database, id: i64, sequence: i64, payload: &str) {
+    sqlx::query(
+        "insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
+                             command_id, correlation_id, actor)
+         values ('lp', $1, $2, 'Unheard', '1', $3::json, '{}', gen_random_uuid(), gen_random_uuid(), 'test')",
+    )
+    .bind(id.to_string())
+    .bind(sequence)
+    .bind(payload)
+    .execute(&db.pool)
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_cannot_be_read_parks_its_stream_and_no_other() {
+    let db = Database::new().await;
+    let backend = db.backend().await;
+    register(&backend.log, Kind::Lp, 1).await.unwrap();
+    register(&backend.log, Kind::Lp, 2).await.unwrap();
+    append_raw(&db, 1, 2, r#"{"Unheard":{"of":1}}"#).await;
+    append_raw(&db, 1, 3, r#"{"Renamed":{"name":"after"}}"#).await;
+    let receipt = revise(&backend.log, Kind::Lp, 2, "x").await.unwrap();
+    assert!(backend.reader.reached(receipt.position.unwrap(), Duration::from_secs(10)).await);
+    let name = async |reader: &projections::read::Reader, id| {
+        reader.record(Kind::Lp.record(id)).await.unwrap().unwrap().value().unwrap()["name"].clone()
+    };
+    assert_eq!(name(&backend.reader, 2).await, json!("x"));
+    assert_eq!(name(&backend.reader, 1).await, json!("lp 1"), "nothing of it is folded any more");
+    let health = backend.reader.health().await;
+    assert!(
+        health
+            .projectors
+            .iter()
+            .all(|projector| projector.parked == 1 && projector.failure.is_none())
+    );
+    backend.stop().await;
+    // A release that knows the event, for which its correction stands here.
+    sqlx::query("update events set payload = '{\"Renamed\":{\"name\":\"between\"}}' where event_type = 'Unheard' and sequence = 2")
+        .execute(&db.pool)
+        .await
+        .unwrap();
+    let backend = db.backend().await;
+    taken_back(&backend, "lp").await;
+    taken_back(&backend, "lp_status").await;
+    assert_eq!(name(&backend.reader, 1).await, json!("after"));
+    assert!(backend.reader.health().await.projectors.iter().all(|projector| projector.parked == 0));
+    assert_read_models_match_the_log(&db.pool).await;
+    backend.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_cannot_be_folded_parks_its_stream_for_that_read_model_only() {
+    let db = Database::new().await;
+    // A row that the projector did not write stands in its way.
+    sqlx::query("alter table lp add constraint no_thirteen check (id <> 13)")
+        .execute(&db.pool)
+        .await
+        .unwrap();
+    let backend = db.backend().await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for id in 1..=30 {
+        let log = backend.log.clone();
+        tasks.spawn(async move { register(&log, Kind::Lp, id).await.unwrap().position.unwrap() });
+    }
+    let last = tasks.join_all().await.into_iter().max().unwrap();
+    assert!(backend.reader.reached(last, Duration::from_secs(20)).await);
+    let list = backend.reader.answer(&Query::List(Kind::Lp)).await.unwrap().unwrap();
+    let list: Vec<Value> = serde_json::from_slice(&list.chunks.concat()).unwrap();
+    assert_eq!(list.len(), 29);
+    let health = backend.reader.health().await;
+    let parked = |name| health.projectors.iter().find(|p| p.name == name).unwrap().parked;
+    assert_eq!((parked("lp"), parked("note")), (1, 0));
+    backend.stop().await;
+    sqlx::query("alter table lp drop constraint no_thirteen").execute(&db.pool).await.unwrap();
+    let backend = db.backend().await;
+    taken_back(&backend, "lp").await;
+    assert_read_models_match_the_log(&db.pool).await;
+    backend.stop().await;
+}
+
+/// Waits until a projector has taken a parked stream back.
+async fn taken_back(backend: &api::backend::Backend, projector: &str) {
+    let mut checkpoints = backend.runner().checkpoints().clone();
+    checkpoints.wait_for(|all| all[projector].generation > 0).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_made_of_two_read_models_is_renewed_whichever_of_them_moves() {
+    let db = Database::new().await;
+    let backend = db.backend().await;
+    register(&backend.log, Kind::Lp, 1).await.unwrap();
+    register(&backend.log, Kind::Fund, 1).await.unwrap();
+    backend.settle().await.unwrap();
+    backend.stop().await;
+    // As if another process ran the projector of LPs and were slower: it holds that lock, and has yet to fold.
+    let mut other = db.pool.acquire().await.unwrap();
+    sqlx::query("select pg_advisory_lock(6517357, hashtext('lp'))")
+        .execute(&mut *other)
+        .await
+        .unwrap();
+    let backend = db.backend().await;
+    revise(&backend.log, Kind::Lp, 1, "x").await.unwrap();
+    let command =
+        FundCommand::RecordInterest { lp: LpId(1), interest: "meeting".into(), remembered: None };
+    let receipt =
+        backend.log.execute::<Fund>(1, command, &request("RecordInterest")).await.unwrap();
+    let mut checkpoints = backend.runner().checkpoints().clone();
+    checkpoints
+        .wait_for(|all| all["interest"].position >= receipt.position.unwrap())
+        .await
+        .unwrap();
+    let query = Query::SalesFunnel(FundId(1));
+    let early = backend.reader.answer(&query).await.unwrap().unwrap();
+    sqlx::query("select pg_advisory_unlock(6517357, hashtext('lp'))")
+        .execute(&mut *other)
+        .await
+        .unwrap();
+    assert!(backend.reader.reached(receipt.position.unwrap(), Duration::from_secs(10)).await);
+    let late = backend.reader.answer(&query).await.unwrap().unwrap();
+    assert_ne!(late.tag, early.tag);
+    let rows: Value = serde_json::from_slice(&late.chunks.concat()).unwrap();
+    assert_eq!((&rows[0]["lp_name"], &rows[0]["interest"]), (&json!("x"), &json!("meeting")));
     backend.stop().await;
 }

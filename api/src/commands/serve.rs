@@ -2,11 +2,10 @@
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::{App, Limits};
 use crate::backend::{Backend, Store};
-use crate::commands::say;
+use crate::commands::{self, Interruption, say};
 use crate::origins::Origins;
 use crate::settings::Settings;
 
@@ -34,11 +33,23 @@ pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<()> {
             settings.api_host, settings.api_port
         )
     })?;
-    let store = Store::open(settings).await?;
+    let mut interruption = Interruption::expect()?;
+    let Some(store) = commands::open(settings, &mut interruption).await? else { return Ok(()) };
+    let result = serve_store(settings, args, listener, &store, interruption).await;
+    let closed = store.close().await;
+    result.and(closed)
+}
+
+async fn serve_store(
+    settings: &Settings,
+    args: &Args,
+    listener: TcpListener,
+    store: &Store,
+    interruption: Interruption,
+) -> anyhow::Result<()> {
     let backend = Backend::start(store.database.clone(), store.files.clone()).await?;
-    let result = serve(settings, args, listener, &store, &backend).await;
+    let result = serve(settings, args, listener, store, &backend, interruption).await;
     backend.stop().await;
-    store.close().await?;
     result
 }
 
@@ -48,9 +59,16 @@ async fn serve(
     listener: TcpListener,
     store: &Store,
     backend: &Backend,
+    mut interruption: Interruption,
 ) -> anyhow::Result<()> {
     if args.demo {
-        import_demo(store, backend).await?;
+        tokio::select! {
+            imported = import_demo(store, backend) => imported?,
+            () = interruption.next() => {
+                say("crm is stopping; the next `crm serve --demo` goes on with the demonstration data");
+                return Ok(());
+            }
+        }
     }
     warn_of_unused(settings);
     let app = App::new(
@@ -64,18 +82,24 @@ async fn serve(
     let address = listener.local_addr()?;
     say(&format!("crm is ready: http://{address}  (API documentation: http://{address}/docs)"));
     let tidy = tokio::spawn(forget_old_keys(backend.log.clone()));
-    let result = crate::server::serve(listener, app, interrupted()?).await;
+    let shutdown = async move {
+        interruption.next().await;
+        say("crm is stopping");
+    };
+    let result = crate::server::serve(listener, app, shutdown).await;
     tidy.abort();
     say("crm has stopped; everything that was accepted is recorded");
     Ok(result?)
 }
 
-/// Fills an empty log, so that a first look shows something.
+/// Fills an empty log, so that a first look shows something; or a log that an interrupted start did not fill wholly.
 async fn import_demo(store: &Store, backend: &Backend) -> anyhow::Result<()> {
-    let filled: bool = sqlx::query_scalar("select exists (select 1 from events)")
-        .fetch_one(&store.database.pool)
-        .await?;
-    if filled {
+    let used: bool = sqlx::query_scalar(
+        "select exists (select 1 from events where metadata->>'source' is distinct from 'import:demo.db')",
+    )
+    .fetch_one(&store.database.pool)
+    .await?;
+    if used {
         return Ok(());
     }
     let folder = tempfile::tempdir().context("there is no room for the demonstration data")?;
@@ -85,6 +109,9 @@ async fn import_demo(store: &Store, backend: &Backend) -> anyhow::Result<()> {
     let report =
         replay::import(&store.database.pool, &store.files, &store.data_dir, &options, |_| ())
             .await?;
+    if report.events == 0 {
+        return Ok(());
+    }
     backend.settle().await?;
     say(&format!(
         "The log was empty: imported the demonstration data, {} rows of a legacy database as {} events.\n\
@@ -102,19 +129,6 @@ fn warn_of_unused(settings: &Settings) {
     if settings.qdrant_url.is_some() {
         tracing::warn!("QDRANT_URL is not used by this release: there is no search by meaning yet");
     }
-}
-
-/// Resolves when the process is asked to stop.
-fn interrupted() -> anyhow::Result<impl Future<Output = ()>> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        say("crm is stopping");
-    })
 }
 
 /// Idempotency keys are promised for a day; this keeps their table small.

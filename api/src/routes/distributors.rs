@@ -83,7 +83,7 @@ async fn revise(
     let members = body.into_members(Shape::Model)?;
     let form = Form::read::<DistributorRecord>(&members, Occasion::Revise)?;
     let (row, version) = current(&app, &caller, record_of::<Distributor>(id)).await?;
-    let _turn = claim_notion_id(&app, &caller, KIND, &form, Some(&row)).await?;
+    let _turn = claim_notion_id(&app, &caller, KIND, &form, row.as_ref()).await?;
     let command = DistributorCommand::Revise { name: form.get("name")?, changes: form.changes()? };
     let written = execute::<Distributor>(&app, &caller, id, "Revise", command, version).await?;
     written.row::<Distributor>(&app, &form).await

@@ -92,11 +92,11 @@ async fn revise(
     let members = body.into_members(Shape::Model)?;
     let form = Form::read::<FundRecord>(&members, Occasion::Revise)?;
     let (row, version) = current(&app, &caller, record_of::<Fund>(id)).await?;
-    let _turn = claim_notion_id(&app, &caller, Kind::Fund, &form, Some(&row)).await?;
+    let _turn = claim_notion_id(&app, &caller, Kind::Fund, &form, row.as_ref()).await?;
     let command = FundCommand::Revise {
         fund_name: form.get("fund_name")?,
         changes: form.changes()?,
-        shown_roadshow_date: attribute(&row, "roadshow_date")?,
+        shown_roadshow_date: attribute(row.as_ref(), "roadshow_date")?,
     };
     execute::<Fund>(&app, &caller, id, "Revise", command, version)
         .await?
@@ -120,7 +120,7 @@ async fn record_interest(
     caller: Caller,
 ) -> Result<Response, Problem> {
     let interest = parameters.required("interest")?;
-    check_exist(&app, &[record_of::<Fund>(fund), record_of::<Lp>(lp)]).await?;
+    check_exist(&app, &caller, &[record_of::<Fund>(fund), record_of::<Lp>(lp)]).await?;
     let version = condition(&app, &caller, record_of::<Fund>(fund)).await?;
     let command = FundCommand::RecordInterest {
         lp: LpId(lp),

@@ -91,7 +91,7 @@ async fn revise(
     let members = body.into_members(Shape::Model)?;
     let form = Form::read::<GpRecord>(&members, Occasion::Revise)?;
     let (row, version) = current(&app, &caller, record_of::<Gp>(id)).await?;
-    let _turn = claim_notion_id(&app, &caller, Kind::Gp, &form, Some(&row)).await?;
+    let _turn = claim_notion_id(&app, &caller, Kind::Gp, &form, row.as_ref()).await?;
     let command = GpCommand::Revise { name: form.get("name")?, changes: form.changes()? };
     execute::<Gp>(&app, &caller, id, "Revise", command, version).await?.row::<Gp>(&app, &form).await
 }

@@ -17,7 +17,7 @@ pub fn routes() -> Routes {
     let well = Content::Example(json!({"status": "ok", "timestamp": "2025-01-31T15:04:05.000123"}));
     let ready =
         Content::Example(json!({"status": "ready", "reasons": [], "database": true, "head": 42,
-        "projectors": [{"name": "records", "position": 42, "lag": 0, "failure": null}]}));
+        "projectors": [{"name": "lp", "position": 42, "lag": 0, "failure": null}]}));
     Routes::tagged(SERVER)
         .at("/health", [get("Whether the server runs", well, health)])
         .at(

@@ -82,7 +82,7 @@ async fn revise(
     let members = body.into_members(Shape::Model)?;
     let form = Form::read::<LpRecord>(&members, Occasion::Revise)?;
     let (row, version) = current(&app, &caller, record_of::<Lp>(id)).await?;
-    let _turn = claim_notion_id(&app, &caller, Kind::Lp, &form, Some(&row)).await?;
+    let _turn = claim_notion_id(&app, &caller, Kind::Lp, &form, row.as_ref()).await?;
     let command = LpCommand::Revise { name: form.get("name")?, changes: form.changes()? };
     execute::<Lp>(&app, &caller, id, "Revise", command, version).await?.row::<Lp>(&app, &form).await
 }

@@ -89,10 +89,11 @@ async fn revise(
     caller: Caller,
     body: Body,
 ) -> Result<Response, Problem> {
-    let members = without_known_nulls::<Note>(&app, id, body.into_members(Shape::Model)?).await?;
+    let members =
+        without_known_nulls::<Note>(&app, &caller, id, body.into_members(Shape::Model)?).await?;
     let form = Form::read::<NoteRecord>(&members, Occasion::Revise)?;
     let (row, version) = current(&app, &caller, record_of::<Note>(id)).await?;
-    let _turn = claim_notion_id(&app, &caller, Kind::Note, &form, Some(&row)).await?;
+    let _turn = claim_notion_id(&app, &caller, Kind::Note, &form, row.as_ref()).await?;
     let command = NoteCommand::Revise { changes: form.changes()? };
     execute::<Note>(&app, &caller, id, "Revise", command, version)
         .await?
@@ -116,9 +117,10 @@ async fn relate(
         "roadshow_ids",
         "distributor_ids",
     ])?;
-    check_exist(&app, &[record_of::<Note>(id)]).await?;
+    check_exist(&app, &caller, &[record_of::<Note>(id)]).await?;
     let wanted = wanted(
         &app,
+        &caller,
         [
             ("lp_ids", Kind::Lp, Some(lps.unwrap_or_default())),
             ("gp_ids", Kind::Gp, Some(gps.unwrap_or_default())),

@@ -102,7 +102,7 @@ async fn revise(
     let members = body.into_members(Shape::Model)?;
     let form = Form::read::<PersonRecord>(&members, Occasion::Revise)?;
     let (row, version) = current(&app, &caller, record_of::<Person>(id)).await?;
-    let _turn = claim_notion_id(&app, &caller, Kind::Person, &form, Some(&row)).await?;
+    let _turn = claim_notion_id(&app, &caller, Kind::Person, &form, row.as_ref()).await?;
     let command = PersonCommand::Revise { name: form.get("name")?, changes: form.changes()? };
     let written = execute::<Person>(&app, &caller, id, "Revise", command, version).await?;
     written.row::<Person>(&app, &form).await

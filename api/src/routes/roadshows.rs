@@ -96,7 +96,7 @@ async fn revise(
         name: form.get("name")?,
         fund_id,
         changes: form.changes()?,
-        fund_date: fund_date(&app, &row, fund_id).await?,
+        fund_date: fund_date(&app, row.as_ref(), fund_id).await?,
     };
     let written = execute::<Roadshow>(&app, &caller, id, "Revise", command, version).await?;
     written.row::<Roadshow>(&app, &form).await
@@ -116,7 +116,7 @@ async fn store_flight_images(app: &App, form: &mut Form) -> Result<(), Problem> 
 /// The roadshow date that readers see at the fund which the roadshow is for after the change.
 async fn fund_date(
     app: &App,
-    row: &StoredRecord,
+    row: Option<&StoredRecord>,
     new: Option<FundId>,
 ) -> Result<Option<Moment>, Problem> {
     let fund = match new {
@@ -125,7 +125,7 @@ async fn fund_date(
     };
     let Some(fund) = fund else { return Ok(None) };
     match app.reader.record(fund.into()).await? {
-        Some(fund) => attribute(&fund, "roadshow_date"),
+        Some(fund) => attribute(Some(&fund), "roadshow_date"),
         None => Ok(None),
     }
 }
@@ -134,9 +134,10 @@ async fn fund_date(
 async fn lp_status(
     State(app): State<App>,
     Ids([id]): Ids<1>,
+    caller: Caller,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    check_exist(&app, &[record_of::<Roadshow>(id)]).await?;
+    check_exist(&app, &caller, &[record_of::<Roadshow>(id)]).await?;
     answer(&app, &headers, Query::LpStatus(RoadshowId(id))).await
 }
 
@@ -148,7 +149,7 @@ async fn record_status(
     caller: Caller,
 ) -> Result<Response, Problem> {
     let status = parameters.required("status")?;
-    check_exist(&app, &[record_of::<Roadshow>(roadshow), record_of::<Lp>(lp)]).await?;
+    check_exist(&app, &caller, &[record_of::<Roadshow>(roadshow), record_of::<Lp>(lp)]).await?;
     let version = condition(&app, &caller, record_of::<Roadshow>(roadshow)).await?;
     let command = RoadshowCommand::RecordStatus {
         lp: LpId(lp),

@@ -10,9 +10,10 @@ use domain::lp::Lp;
 use domain::note::Note;
 use domain::person::Person;
 use domain::roadshow::Roadshow;
-use domain::todo::{Todo, TodoCommand, TodoRecord, TodoStatus};
-use domain::{Kind, Moment, TodoId, Verbatim};
-use projections::read::{Query, StoredRecord, TodoFilter};
+use domain::todo::{Todo, TodoChanges, TodoCommand, TodoRecord, TodoStatus};
+use domain::{Kind, Moment, Refusal, TodoId, Verbatim};
+use projections::log::CommandError;
+use projections::read::{Query, TodoFilter};
 use serde_json::json;
 
 use crate::answers::answer;
@@ -25,7 +26,7 @@ use crate::json::Json;
 use crate::links::wanted;
 use crate::problem::Problem;
 use crate::resource::{linked, record_of, remove_from_use, show};
-use crate::writes::{self, attribute, check_exist, current, execute, without_known_nulls};
+use crate::writes::{self, Written, check_exist, current, execute, without_known_nulls};
 
 /// The routes of todos.
 pub fn routes() -> Routes {
@@ -139,33 +140,44 @@ async fn revise(
     caller: Caller,
     body: Body,
 ) -> Result<Response, Problem> {
-    let members = without_known_nulls::<Todo>(&app, id, body.into_members(Shape::Model)?).await?;
+    let members =
+        without_known_nulls::<Todo>(&app, &caller, id, body.into_members(Shape::Model)?).await?;
     let form = Form::read::<TodoRecord>(&members, Occasion::Revise)?;
-    let (row, version) = current(&app, &caller, record_of::<Todo>(id)).await?;
+    let (_, version) = current(&app, &caller, record_of::<Todo>(id)).await?;
     let status: Option<TodoStatus> = form.get("status")?;
-    let (name, command) = match status {
-        Some(TodoStatus::Completed) => ("Complete", complete(&app, &row, &form).await?),
+    let written = match status {
+        Some(TodoStatus::Completed) => complete(&app, &caller, id, &form, version).await?,
         status => {
             let (title, changes) = (form.get("title")?, form.changes()?);
-            ("Revise", TodoCommand::Revise { title, status, changes })
+            let command = TodoCommand::Revise { title, status, changes };
+            execute::<Todo>(&app, &caller, id, "Revise", command, version).await?
         }
     };
-    execute::<Todo>(&app, &caller, id, name, command, version).await?.row::<Todo>(&app, &form).await
+    written.row::<Todo>(&app, &form).await
 }
 
-async fn complete(app: &App, row: &StoredRecord, form: &Form) -> Result<TodoCommand, Problem> {
-    let pattern: Option<String> = attribute(row, "recurrence_pattern")?;
-    let next = match pattern {
-        Some(_) => writes::fresh_id(app, Kind::Todo).await?,
-        // A todo without a pattern is followed by none, so this is not used.
-        None => 0,
+/// Whether another todo follows is known when the command is decided, not before: only then is an id drawn for it.
+async fn complete(
+    app: &App,
+    caller: &Caller,
+    id: i64,
+    form: &Form,
+    version: Option<i64>,
+) -> Result<Written, Problem> {
+    let (title, changes): (Option<String>, TodoChanges) = (form.get("title")?, form.changes()?);
+    let at = Moment::from(Utc::now().naive_utc());
+    let send = async |next| {
+        let (title, changes) = (title.clone(), changes.clone());
+        let command = TodoCommand::Complete { title, changes, at, next };
+        writes::send::<Todo>(app, caller, id, "Complete", command, version).await
     };
-    Ok(TodoCommand::Complete {
-        title: form.get("title")?,
-        changes: form.changes()?,
-        at: Moment::from(Utc::now().naive_utc()),
-        next: TodoId(next),
-    })
+    let sent = match send(None).await {
+        Err(CommandError::Refused(Refusal::NextIdMissing)) => {
+            send(Some(TodoId(writes::fresh_id(app, Kind::Todo).await?))).await
+        }
+        sent => sent,
+    };
+    sent.map_err(|error| Problem::of_command(error, record_of::<Todo>(id)))
 }
 
 async fn archive(
@@ -193,10 +205,10 @@ async fn relate(
         ("note_ids", Kind::Note),
     ];
     let lists = body.into_lists(LISTS.map(|(name, _)| name))?;
-    check_exist(&app, &[record_of::<Todo>(id)]).await?;
+    check_exist(&app, &caller, &[record_of::<Todo>(id)]).await?;
     let all = LISTS.into_iter().zip(lists);
     let all = all.map(|((name, kind), ids)| (name, kind, Some(ids.unwrap_or_default())));
-    let wanted = wanted(&app, all).await?;
+    let wanted = wanted(&app, &caller, all).await?;
     let command = TodoCommand::Relink { kinds: wanted.kinds, to: wanted.to };
     let written = execute::<Todo>(&app, &caller, id, "Relink", command, None).await?;
     Ok(written.answer(json!({"success": true, "todo_id": id})))

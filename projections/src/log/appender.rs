@@ -187,26 +187,25 @@ impl Writer {
 
     /// One statement, one commit. Returns the positions of all events in order.
     async fn write(&mut self, appends: &[Append]) -> Result<Vec<i64>, AppendError> {
-        let result = match self.connect().await {
-            Ok(connection) => insert(connection, appends).await,
-            Err(error) => Err(error),
+        let attempt = async {
+            let connection = self.connect().await?;
+            insert(connection, appends).await
         };
-        result.map_err(|error| match &error {
-            sqlx::Error::Database(refused) if refused.code().as_deref() == Some("23505") => {
-                match refused.constraint() {
-                    Some("events_stream_version") => AppendError::StreamMoved,
-                    Some("idempotency_key_pkey") => AppendError::KeyUsed,
-                    _ => AppendError::Failed(error),
-                }
-            }
-            _ => match self.database.judge(error) {
-                DatabaseError::Unavailable(reason) => {
-                    self.connection = None;
-                    AppendError::Unavailable(reason)
-                }
-                DatabaseError::Failed(error) => AppendError::Failed(error),
+        let error = match tokio::time::timeout(Database::PATIENCE, attempt).await {
+            Ok(Ok(positions)) => return Ok(positions),
+            Ok(Err(error)) => match constraint(&error) {
+                Some("events_stream_version") => return Err(AppendError::StreamMoved),
+                Some("idempotency_key_pkey") => return Err(AppendError::KeyUsed),
+                _ => self.database.judge(error),
             },
-        })
+            Err(_) => self.database.silent(),
+        };
+        // Whatever state it is in: the next write begins with a connection of which nothing is left to wonder.
+        self.connection = None;
+        match error {
+            DatabaseError::Unavailable(reason) => Err(AppendError::Unavailable(reason)),
+            DatabaseError::Failed(error) => Err(AppendError::Failed(error)),
+        }
     }
 
     async fn connect(&mut self) -> Result<&mut PgConnection, sqlx::Error> {
@@ -282,6 +281,12 @@ async fn announce(options: PgConnectOptions, mut news: mpsc::Receiver<()>) {
         }
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// The constraint that was violated, if the error says that something is there already.
+fn constraint(error: &sqlx::Error) -> Option<&str> {
+    let refused = error.as_database_error()?;
+    if refused.code().as_deref() == Some("23505") { refused.constraint() } else { None }
 }
 
 /// Takes out the commands that want a stream version which an earlier one of the group wants as well.

@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::appender::{AppendError, Appender, NewKey};
 use super::ids::Ids;
 use super::repository::CommandRepository;
+use super::turns::Turns;
 use crate::database::{Database, DatabaseError};
 
 /// The write side of the log.
@@ -27,6 +28,7 @@ pub struct EventLog {
     ids: Ids,
     /// Ids drawn but not yet used: their streams need not be loaded.
     fresh: Arc<Mutex<HashSet<(Kind, i64)>>>,
+    turns: Turns<(Kind, i64)>,
     head: watch::Receiver<i64>,
 }
 
@@ -156,7 +158,7 @@ impl EventLog {
             });
         });
         let ids = Ids::start(database.clone());
-        Self { database, appender, ids, fresh: Arc::default(), head }
+        Self { database, appender, ids, fresh: Arc::default(), turns: Turns::default(), head }
     }
 
     /// The last position that this process appended: what wakes the projectors without a flight to the database.
@@ -204,6 +206,9 @@ impl EventLog {
     {
         self.database.check()?;
         let fresh = self.take_fresh(A::KIND, id);
+        // Whoever changes the same record in this process waits, instead of being told again and again that it has moved
+        // on. Other processes may still be faster, and their changes are found at the append.
+        let _turn = self.turns.take((A::KIND, id)).await;
         for attempt in 0..Self::ATTEMPTS {
             let result =
                 self.attempt::<A>(id, command.clone(), request, fresh && attempt == 0).await;
@@ -234,8 +239,11 @@ impl EventLog {
         let store = PersistedEventStore::<_, A>::new_event_store(repository.clone())
             .with_upcasters(domain::upcasters());
         let stream = id.to_string();
-        let mut context =
-            store.load_aggregate(&stream).await.map_err(|error| self.explain(error, None))?;
+        let loading = tokio::time::timeout(Database::PATIENCE, store.load_aggregate(&stream));
+        let mut context = loading
+            .await
+            .map_err(|_| CommandError::from(self.database.silent()))?
+            .map_err(|error| self.explain(error, None))?;
         let version = position(context.current_sequence);
         if request.if_match.is_some_and(|wanted| wanted != version) {
             return Err(CommandError::VersionMismatch { current: version });

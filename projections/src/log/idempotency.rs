@@ -25,13 +25,11 @@ impl EventLog {
     pub async fn recorded_answer(&self, key: &str) -> Result<Option<KeyRecord>, CommandError> {
         type Row = (Vec<u8>, Option<i16>, Option<Vec<u8>>, Option<i64>, String, i64);
         self.database.check()?;
-        let row: Option<Row> = sqlx::query_as(
+        let row: Option<Row> = self.database.ask(sqlx::query_as(
             "select request_hash, status, answer, position, aggregate_id, version from idempotency_key where key = $1",
         )
         .bind(key)
-        .fetch_optional(&self.database.pool)
-        .await
-        .map_err(|error| self.database.judge(error))?;
+        .fetch_optional(&self.database.pool)).await?;
         Ok(row.map(|(request_hash, status, answer, position, aggregate_id, version)| KeyRecord {
             request_hash,
             answer: status.zip(answer).map(|(status, body)| (status.unsigned_abs(), body)),
@@ -51,13 +49,15 @@ impl EventLog {
         status: u16,
         body: &[u8],
     ) -> Result<(), CommandError> {
-        sqlx::query("update idempotency_key set status = $2, answer = $3 where key = $1")
-            .bind(key)
-            .bind(status.cast_signed())
-            .bind(body)
-            .execute(&self.database.pool)
-            .await
-            .map_err(|error| self.database.judge(error))?;
+        self.database
+            .ask(
+                sqlx::query("update idempotency_key set status = $2, answer = $3 where key = $1")
+                    .bind(key)
+                    .bind(status.cast_signed())
+                    .bind(body)
+                    .execute(&self.database.pool),
+            )
+            .await?;
         Ok(())
     }
 
@@ -66,12 +66,15 @@ impl EventLog {
     /// # Errors
     /// [`CommandError::Unavailable`] when the database cannot be reached.
     pub async fn forget_old_keys(&self) -> Result<u64, CommandError> {
-        let done = sqlx::query(
-            "delete from idempotency_key where recorded_at < now() - interval '2 days'",
-        )
-        .execute(&self.database.pool)
-        .await
-        .map_err(|error| self.database.judge(error))?;
+        let done = self
+            .database
+            .ask(
+                sqlx::query(
+                    "delete from idempotency_key where recorded_at < now() - interval '2 days'",
+                )
+                .execute(&self.database.pool),
+            )
+            .await?;
         Ok(done.rows_affected())
     }
 }

@@ -65,10 +65,12 @@ const DRAW: &str = "
 
 async fn draw(database: &Database, kind: Kind, count: usize) -> Result<Vec<i64>, DatabaseError> {
     database.check()?;
-    sqlx::query_scalar(DRAW)
-        .bind(format!("{kind}_id"))
-        .bind(i32::try_from(count).unwrap_or(i32::MAX))
-        .fetch_all(&database.pool)
+    database
+        .ask(
+            sqlx::query_scalar(DRAW)
+                .bind(format!("{kind}_id"))
+                .bind(i32::try_from(count).unwrap_or(i32::MAX))
+                .fetch_all(&database.pool),
+        )
         .await
-        .map_err(|error| database.judge(error))
 }

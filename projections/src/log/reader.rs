@@ -1,10 +1,12 @@
 //! The log read in position order, typed.
 
-use std::collections::HashMap;
+use std::fmt;
 
-use cqrs_es::persist::{EventUpcaster, SerializedEvent};
-use domain::{DecodeError, Event};
+use cqrs_es::persist::EventUpcaster;
+use domain::{DecodeError, Event, Kind, import};
 use sqlx::PgConnection;
+
+use crate::dead_letter::Parked;
 
 /// One entry of the log.
 #[derive(Clone, Debug)]
@@ -19,11 +21,61 @@ pub struct Recorded {
     pub event: Event,
 }
 
-/// How much one page of the log holds at most.
+impl Recorded {
+    /// The stream it belongs to.
+    pub fn stream(&self) -> Stream {
+        let kind = match &self.event {
+            Event::Lp(_) => Kind::Lp,
+            Event::Gp(_) => Kind::Gp,
+            Event::Distributor(_) => Kind::Distributor,
+            Event::Person(_) => Kind::Person,
+            Event::Fund(_) => Kind::Fund,
+            Event::Note(_) => Kind::Note,
+            Event::Todo(_) => Kind::Todo,
+            Event::Roadshow(_) => Kind::Roadshow,
+            Event::Import(_) => {
+                let (kind, id) = (import::STREAM_TYPE.to_owned(), import::STREAM_ID.to_owned());
+                return Stream { kind, id };
+            }
+        };
+        Stream { kind: kind.as_str().to_owned(), id: self.id.to_string() }
+    }
+}
+
+/// Names a stream of events.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Stream {
+    /// Its aggregate type.
+    pub kind: String,
+    /// Its id among those.
+    pub id: String,
+}
+
+impl fmt::Display for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind, self.id)
+    }
+}
+
+/// How much one page of the log holds at most, but for a single event that is larger.
 #[derive(Clone, Copy, Debug)]
 pub struct PageLimit {
     /// Events.
     pub events: i64,
+}
+
+/// The most bytes of payload in one page, as stored, where long texts are compressed.
+const PAGE_BYTES: i64 = 4 << 20;
+
+/// A piece of the log.
+#[derive(Debug, Default)]
+pub struct Page {
+    /// What could be read, in order.
+    pub events: Vec<Recorded>,
+    /// What could not: the stream, the position, and why.
+    pub broken: Vec<Parked>,
+    /// The last position, of either.
+    pub end: Option<i64>,
 }
 
 /// Why a page could not be read.
@@ -55,6 +107,25 @@ impl Default for LogReader {
 
 type Row = (i64, String, String, i64, String, String, String);
 
+async fn fetch(
+    connection: &mut PgConnection,
+    position: i64,
+    limit: PageLimit,
+) -> Result<Vec<Row>, sqlx::Error> {
+    sqlx::query_as(
+        "select position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload::text
+         from (select *, sum(size) over (order by position) - size as before
+               from (select *, pg_column_size(payload) as size from events
+                     where position > $1 order by position limit $2) as next) as sized
+         where before < $3 order by position",
+    )
+    .bind(position)
+    .bind(limit.events)
+    .bind(PAGE_BYTES)
+    .fetch_all(connection)
+    .await
+}
+
 impl LogReader {
     /// A reader that applies these upcasters.
     pub fn with_upcasters(upcasters: Vec<Box<dyn EventUpcaster>>) -> Self {
@@ -71,72 +142,80 @@ impl LogReader {
         position: i64,
         limit: PageLimit,
     ) -> Result<Vec<Recorded>, ReadLogError> {
-        let rows: Vec<Row> = sqlx::query_as(
-            "select position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload::text
-             from events where position > $1 order by position limit $2",
-        )
-        .bind(position)
-        .bind(limit.events)
-        .fetch_all(connection)
-        .await?;
+        let rows = fetch(connection, position, limit).await?;
         rows.into_iter().map(|row| self.decode(row)).collect()
     }
 
+    /// Likewise, with what cannot be decoded set apart.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn read_page(
+        &self,
+        connection: &mut PgConnection,
+        position: i64,
+        limit: PageLimit,
+    ) -> Result<Page, sqlx::Error> {
+        Ok(self.page(fetch(connection, position, limit).await?))
+    }
+
+    /// The events of one stream from a position to another, both included.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn read_stream(
+        &self,
+        connection: &mut PgConnection,
+        stream: &Stream,
+        from: i64,
+        to: i64,
+    ) -> Result<Page, sqlx::Error> {
+        let rows = sqlx::query_as(
+            "select position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload::text
+             from events where aggregate_type = $1 and aggregate_id = $2 and position between $3 and $4
+             order by position",
+        )
+        .bind(&stream.kind)
+        .bind(&stream.id)
+        .bind(from)
+        .bind(to)
+        .fetch_all(connection)
+        .await?;
+        Ok(self.page(rows))
+    }
+
+    fn page(&self, rows: Vec<Row>) -> Page {
+        let mut page = Page { end: rows.last().map(|row| row.0), ..Page::default() };
+        for row in rows {
+            let stream = (row.1.clone(), row.2.clone());
+            match self.decode(row) {
+                Ok(recorded) => page.events.push(recorded),
+                Err(ReadLogError::Decode { position, source }) => page.broken.push(Parked {
+                    stream: Stream { kind: stream.0, id: stream.1 },
+                    position,
+                    error: source.to_string(),
+                }),
+                // Decoding asks nothing of the database.
+                Err(ReadLogError::Database(_)) => {}
+            }
+        }
+        page
+    }
+
     fn decode(&self, row: Row) -> Result<Recorded, ReadLogError> {
-        let (position, aggregate_type, stream, sequence, event_type, version, payload) = row;
-        let outdated = self.upcasters.iter().any(|up| up.can_upcast(&event_type, &version));
-        let event = if outdated {
-            let stored = Stored {
-                aggregate_type,
-                stream: stream.clone(),
-                sequence,
-                event_type,
-                version,
-                payload,
-            };
-            self.upcast(stored)
-        } else {
-            Event::decode(&aggregate_type, &event_type, &payload)
-        };
-        let event = event.map_err(|source| ReadLogError::Decode { position, source })?;
+        let (position, of, stream, sequence, name, version, payload) = row;
+        let event = Event::decode_stored(
+            &self.upcasters,
+            &of,
+            &stream,
+            sequence,
+            &name,
+            &version,
+            &payload,
+        )
+        .map_err(|source| ReadLogError::Decode { position, source })?;
         // Only the import's stream is not named by a number.
         let id = stream.parse().unwrap_or(0);
         Ok(Recorded { position, id, sequence, event })
     }
-
-    fn upcast(&self, stored: Stored) -> Result<Event, DecodeError> {
-        let Stored { aggregate_type, stream, sequence, event_type, version, payload } = stored;
-        let payload = serde_json::from_str(&payload).map_err(|source| DecodeError::Payload {
-            aggregate_type: aggregate_type.clone(),
-            event_type: event_type.clone(),
-            source,
-        })?;
-        let sequence = usize::try_from(sequence).unwrap_or_default();
-        let metadata = serde_json::to_value(HashMap::<String, String>::new()).unwrap_or_default();
-        let event = SerializedEvent::new(
-            stream,
-            sequence,
-            aggregate_type,
-            event_type,
-            version,
-            payload,
-            metadata,
-        );
-        let event = self.upcasters.iter().fold(event, |event, upcaster| {
-            match upcaster.can_upcast(&event.event_type, &event.event_version) {
-                true => upcaster.upcast(event),
-                false => event,
-            }
-        });
-        Event::decode(&event.aggregate_type, &event.event_type, &event.payload.to_string())
-    }
-}
-
-struct Stored {
-    aggregate_type: String,
-    stream: String,
-    sequence: i64,
-    event_type: String,
-    version: String,
-    payload: String,
 }

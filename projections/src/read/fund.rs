@@ -27,10 +27,6 @@ impl Projector for FundProjector {
         "fund"
     }
 
-    fn tables(&self) -> &'static [&'static str] {
-        &["fund", "fund_roadshow"]
-    }
-
     fn project<'a>(
         &'a self,
         page: &'a [Recorded],

@@ -21,10 +21,6 @@ impl Projector for LinkProjector {
         "link"
     }
 
-    fn tables(&self) -> &'static [&'static str] {
-        &["link"]
-    }
-
     fn project<'a>(
         &'a self,
         page: &'a [Recorded],

@@ -18,7 +18,7 @@ use super::tables::{fold, sort_columns};
 use super::{link, todo::TodoFilter};
 use crate::database::{Database, DatabaseError};
 use crate::files::Files;
-use crate::runner::Runner;
+use crate::runner::{Checkpoint, Runner};
 
 /// What can be asked.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -116,6 +116,8 @@ pub struct ProjectorHealth {
     pub lag: i64,
     /// What keeps it from going on.
     pub failure: Option<String>,
+    /// How many streams it cannot follow, if this process runs it.
+    pub parked: usize,
 }
 
 /// The read side. Clones share everything.
@@ -134,8 +136,11 @@ pub struct Reader {
 struct Shelved {
     /// Everything up to here is on the shelf.
     position: i64,
+    /// The generation of the tables that it was read from.
+    generation: i64,
     shelf: Shelf,
     answer: Option<Answer>,
+    too_large: bool,
 }
 
 /// Answers kept until what they were made of changes.
@@ -181,12 +186,15 @@ impl Reader {
         self.check().ok()?;
         let topics = topics(query)?;
         let checkpoints = self.runner.checkpoints().borrow();
-        let changed = topics.iter().map(|topic| checkpoints[topic].changed).max().unwrap_or(0);
-        Some(self.tagged(changed))
+        Some(self.tagged(topics.iter().map(|topic| checkpoints[topic])))
     }
 
-    fn tagged(&self, changed: i64) -> String {
-        format!("{}-{changed:x}", self.log.simple())
+    /// Each read model counts by itself: when one has run ahead of another, what the other brings later is news.
+    fn tagged(&self, checkpoints: impl Iterator<Item = Checkpoint>) -> String {
+        let changed: Vec<String> = checkpoints
+            .map(|Checkpoint { generation, changed, .. }| format!("{generation:x}:{changed:x}"))
+            .collect();
+        format!("{}-{}", self.log.simple(), changed.join("."))
     }
 
     /// The answer. `None` for a single record that does not exist.
@@ -220,18 +228,18 @@ impl Reader {
     /// The list of a kind, from its shelf.
     async fn list(&self, kind: Kind) -> Result<Answer, ReadError> {
         let mut shelved = self.shelves[&kind].lock().await;
-        let (position, changed) = {
-            let checkpoints = self.runner.checkpoints().borrow();
-            let checkpoint = checkpoints[kind.as_str()];
-            (checkpoint.position, checkpoint.changed)
-        };
-        let tag = self.tagged(changed);
+        let checkpoint = self.runner.checkpoints().borrow()[kind.as_str()];
+        let tag = self.tagged(std::iter::once(checkpoint));
         if let Some(answer) = shelved.answer.as_ref().filter(|answer| answer.tag == tag) {
             return Ok(answer.clone());
         }
+        if shelved.generation != checkpoint.generation {
+            // Rows may have come that are older than what was put on the shelf last.
+            *shelved = Shelved { generation: checkpoint.generation, ..Shelved::default() };
+        }
         let changes = self.changes(kind, shelved.position).await?;
         shelved.shelf.update(changes);
-        shelved.position = position;
+        shelved.position = checkpoint.position;
         let answer = Answer::new(tag, shelved.shelf.chunks());
         shelved.answer = Some(answer.clone());
         Ok(answer)
@@ -240,13 +248,11 @@ impl Reader {
     async fn changes(&self, kind: Kind, since: i64) -> Result<Vec<Change>, ReadError> {
         type Row = (i64, bool, String, Option<String>, Option<String>);
         let (first, second) = sort_columns(kind);
-        let rows: Vec<Row> = sqlx::query_as(&format!(
+        let rows: Vec<Row> = self.database.ask(sqlx::query_as(&format!(
             "select id, archived, record::text, {first}::text, {second}::text from {kind} where position > $1"
         ))
         .bind(since)
-        .fetch_all(&self.database.pool)
-        .await
-        .map_err(|error| self.database.judge(error))?;
+        .fetch_all(&self.database.pool)).await?;
         let mut changes = Vec::with_capacity(rows.len());
         for (id, archived, record, first, second) in rows {
             let key = (sort_key(kind, first.as_deref(), second.as_deref()), id);
@@ -270,7 +276,7 @@ impl Reader {
         if let Some(answer) = slot.as_ref().filter(|answer| answer.tag == tag) {
             return Ok(answer.clone());
         }
-        let records = self.records(query).await.map_err(|error| self.database.judge(error))?;
+        let records = self.database.ask(self.records(query)).await?;
         let answer = Answer::array(tag, records.iter().map(String::as_str));
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).bytes += answer.len();
         *slot = Some(answer.clone());
@@ -308,23 +314,28 @@ impl Reader {
     pub async fn large_list(&self, query: &Query) -> Result<Option<(String, Pieces)>, ReadError> {
         let (Query::List(kind), Some(tag)) = (query, self.tag(query)) else { return Ok(None) };
         let mut shelved = self.shelves[kind].lock().await;
+        // On disk it may be compressed; once its text was found too long, that is remembered.
         let size = match shelved.answer.as_ref().map(Answer::len) {
             Some(size) => size as u64,
+            None if shelved.too_large => u64::MAX,
             None => self.table_size(*kind).await?,
         };
         if size <= self.shelf_limit {
             return Ok(None);
         }
-        *shelved = Shelved::default();
+        *shelved = Shelved { too_large: true, ..Shelved::default() };
         Ok(Some((tag, self.pieces(*kind))))
     }
 
     async fn table_size(&self, kind: Kind) -> Result<u64, ReadError> {
-        let size: i64 = sqlx::query_scalar("select pg_table_size($1::regclass)")
-            .bind(kind.as_str())
-            .fetch_one(&self.database.pool)
-            .await
-            .map_err(|error| self.database.judge(error))?;
+        let size: i64 = self
+            .database
+            .ask(
+                sqlx::query_scalar("select pg_table_size($1::regclass)")
+                    .bind(kind.as_str())
+                    .fetch_one(&self.database.pool),
+            )
+            .await?;
         Ok(size.unsigned_abs())
     }
 
@@ -345,13 +356,11 @@ impl Reader {
     pub async fn record(&self, record: RecordRef) -> Result<Option<StoredRecord>, ReadError> {
         self.check()?;
         let kind = record.kind();
-        let row: Option<(i64, i64, String)> = sqlx::query_as(&format!(
+        let row: Option<(i64, i64, String)> = self.database.ask(sqlx::query_as(&format!(
             "select version, position, record::text from {kind} where id = $1 and not archived"
         ))
         .bind(record.id())
-        .fetch_optional(&self.database.pool)
-        .await
-        .map_err(|error| self.database.judge(error))?;
+        .fetch_optional(&self.database.pool)).await?;
         let Some((version, position, text)) = row else { return Ok(None) };
         let tag = format!("{}-{version:x}-{position:x}", self.log.simple());
         let json = self.with_files(kind, text).await.into();
@@ -389,13 +398,16 @@ impl Reader {
             if ids.is_empty() {
                 continue;
             }
-            let there: Vec<i64> = sqlx::query_scalar(&format!(
-                "select id from {kind} where id = any($1) and not archived"
-            ))
-            .bind(&ids)
-            .fetch_all(&self.database.pool)
-            .await
-            .map_err(|error| self.database.judge(error))?;
+            let there: Vec<i64> = self
+                .database
+                .ask(
+                    sqlx::query_scalar(&format!(
+                        "select id from {kind} where id = any($1) and not archived"
+                    ))
+                    .bind(&ids)
+                    .fetch_all(&self.database.pool),
+                )
+                .await?;
             let there: HashSet<i64> = there.into_iter().collect();
             missing
                 .extend(ids.into_iter().filter(|id| !there.contains(id)).map(|id| kind.record(id)));
@@ -413,13 +425,16 @@ impl Reader {
         notion_id: &str,
     ) -> Result<Option<i64>, ReadError> {
         self.check()?;
-        let owner = sqlx::query_scalar(&format!(
-            "select min(id) from {kind} where notion_id = $1 and not archived"
-        ))
-        .bind(notion_id)
-        .fetch_one(&self.database.pool)
-        .await
-        .map_err(|error| self.database.judge(error))?;
+        let owner = self
+            .database
+            .ask(
+                sqlx::query_scalar(&format!(
+                    "select min(id) from {kind} where notion_id = $1 and not archived"
+                ))
+                .bind(notion_id)
+                .fetch_one(&self.database.pool),
+            )
+            .await?;
         Ok(owner)
     }
 
@@ -428,8 +443,7 @@ impl Reader {
     /// # Errors
     /// See [`ReadError`].
     pub async fn interest(&self, fund: FundId, lp: LpId) -> Result<Option<Value>, ReadError> {
-        let one = INTEREST.one(&self.database.pool, fund.0, lp.0).await;
-        Ok(one.map_err(|error| self.database.judge(error))?)
+        Ok(self.database.ask(INTEREST.one(&self.database.pool, fund.0, lp.0)).await?)
     }
 
     /// One LP's status at a roadshow, as the answer to recording it.
@@ -441,8 +455,7 @@ impl Reader {
         roadshow: RoadshowId,
         lp: LpId,
     ) -> Result<Option<Value>, ReadError> {
-        let one = LP_STATUS.one(&self.database.pool, roadshow.0, lp.0).await;
-        Ok(one.map_err(|error| self.database.judge(error))?)
+        Ok(self.database.ask(LP_STATUS.one(&self.database.pool, roadshow.0, lp.0)).await?)
     }
 
     /// Waits until all read models have passed the position. Tells whether they did in time.
@@ -459,10 +472,14 @@ impl Reader {
     /// Whether the read side is well. Asks the database for the log's end.
     pub async fn health(&self) -> Health {
         let head: Result<Option<i64>, _> = match self.database.check() {
-            Ok(()) => sqlx::query_scalar("select max(position) from events")
-                .fetch_one(&self.database.pool)
-                .await
-                .map_err(|error| self.database.judge(error)),
+            Ok(()) => {
+                self.database
+                    .ask(
+                        sqlx::query_scalar("select max(position) from events")
+                            .fetch_one(&self.database.pool),
+                    )
+                    .await
+            }
             Err(error) => Err(error),
         };
         let database = head.is_ok();
@@ -477,6 +494,7 @@ impl Reader {
                 position: checkpoint.position,
                 lag: (head - checkpoint.position).max(0),
                 failure: failures.get(name).cloned(),
+                parked: self.runner.parked(name),
             })
             .collect();
         Health { database, head, projectors }

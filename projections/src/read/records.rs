@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
 
 use cqrs_es::Aggregate;
-use domain::{Kind, Lifecycle};
+use domain::Lifecycle;
 use futures::future::BoxFuture;
 use serde::Serialize;
 use sqlx::PgConnection;
@@ -28,19 +28,6 @@ where
 {
     fn name(&self) -> &'static str {
         R::KIND.as_str()
-    }
-
-    fn tables(&self) -> &'static [&'static str] {
-        match R::KIND {
-            Kind::Lp => &["lp"],
-            Kind::Gp => &["gp"],
-            Kind::Distributor => &["distributor"],
-            Kind::Person => &["person"],
-            Kind::Fund => &["fund", "fund_roadshow"],
-            Kind::Note => &["note"],
-            Kind::Todo => &["todo"],
-            Kind::Roadshow => &["roadshow"],
-        }
     }
 
     fn project<'a>(
@@ -151,41 +138,61 @@ where
         }
     }
 
-    /// Writes what changed in one statement. Tells the last position that changed a row.
+    /// Writes what changed, in one statement unless it is very large. Tells the last position that changed a row.
     pub(super) async fn save(self, db: &mut PgConnection) -> Result<Option<i64>, ProjectError> {
-        let table = R::KIND.as_str();
-        let dirty: Vec<(i64, &Row<R>, &R)> = self
-            .rows
-            .iter()
-            .filter(|(_, row)| row.dirty)
-            .filter_map(|(id, row)| Some((*id, row, row.state.record()?)))
-            .collect();
-        if dirty.is_empty() {
-            return Ok(self.changed);
+        let mut batch = Vec::new();
+        let mut size = 0;
+        for (id, row) in self.rows.iter().filter(|(_, row)| row.dirty) {
+            let Some(record) = row.state.record() else { continue };
+            let text = serde_json::to_string(&Wire { id: *id, record })
+                .map_err(|source| ProjectError::Row { table: R::KIND.as_str(), source })?;
+            size += text.len();
+            batch.push(Dirty { id: *id, row, record, text });
+            if size > STATEMENT_BYTES {
+                write(db, &batch).await?;
+                batch.clear();
+                size = 0;
+            }
         }
-        let records: Result<Vec<String>, _> = dirty
-            .iter()
-            .map(|(id, _, record)| serde_json::to_string(&Wire { id: *id, record: *record }))
-            .collect();
-        let records = records.map_err(|source| ProjectError::Row { table, source })?;
-        let statement = upsert::<R>();
-        let mut query = sqlx::query(&statement)
-            .bind(dirty.iter().map(|(id, ..)| *id).collect::<Vec<_>>())
-            .bind(dirty.iter().map(|(_, row, _)| row.version).collect::<Vec<_>>())
-            .bind(dirty.iter().map(|(_, row, _)| row.position).collect::<Vec<_>>())
-            .bind(dirty.iter().map(|(_, row, _)| row.state.is_archived()).collect::<Vec<_>>())
-            .bind(records)
-            .bind(dirty.iter().map(|(.., record)| fold(record.name())).collect::<Vec<_>>())
-            .bind(dirty.iter().map(|(.., record)| record.notion_id()).collect::<Vec<_>>());
-        for (_, text) in R::TEXTS {
-            query = query.bind(dirty.iter().map(|(.., record)| text(record)).collect::<Vec<_>>());
+        if !batch.is_empty() {
+            write(db, &batch).await?;
         }
-        for (_, whole) in R::WHOLES {
-            query = query.bind(dirty.iter().map(|(.., record)| whole(record)).collect::<Vec<_>>());
-        }
-        query.execute(db).await?;
         Ok(self.changed)
     }
+}
+
+/// The most text of records in one statement, but for a single record that is larger.
+const STATEMENT_BYTES: usize = 32 << 20;
+
+/// A row on its way into its table.
+struct Dirty<'a, R> {
+    id: i64,
+    row: &'a Row<R>,
+    record: &'a R,
+    text: String,
+}
+
+async fn write<R: Tabled>(db: &mut PgConnection, batch: &[Dirty<'_, R>]) -> Result<(), ProjectError>
+where
+    Lifecycle<R>: Aggregate + Clone,
+{
+    let statement = upsert::<R>();
+    let mut query = sqlx::query(&statement)
+        .bind(batch.iter().map(|dirty| dirty.id).collect::<Vec<_>>())
+        .bind(batch.iter().map(|dirty| dirty.row.version).collect::<Vec<_>>())
+        .bind(batch.iter().map(|dirty| dirty.row.position).collect::<Vec<_>>())
+        .bind(batch.iter().map(|dirty| dirty.row.state.is_archived()).collect::<Vec<_>>())
+        .bind(batch.iter().map(|dirty| dirty.text.as_str()).collect::<Vec<_>>())
+        .bind(batch.iter().map(|dirty| fold(dirty.record.name())).collect::<Vec<_>>())
+        .bind(batch.iter().map(|dirty| dirty.record.notion_id()).collect::<Vec<_>>());
+    for (_, text) in R::TEXTS {
+        query = query.bind(batch.iter().map(|dirty| text(dirty.record)).collect::<Vec<_>>());
+    }
+    for (_, whole) in R::WHOLES {
+        query = query.bind(batch.iter().map(|dirty| whole(dirty.record)).collect::<Vec<_>>());
+    }
+    query.execute(db).await?;
+    Ok(())
 }
 
 fn upsert<R: Tabled>() -> String

@@ -180,12 +180,11 @@ mod tests {
             for _ in 0..random(20) {
                 let id = i64::try_from(random(200)).unwrap();
                 let key = vec![u8::try_from(random(5)).unwrap()];
-                let text =
-                    (random(4) > 0).then(|| {
-                        // Now and then a row that is a block by itself.
-                        let longest = if random(8) == 0 { 300_000 } else { 9_000 };
-                        "x".repeat(usize::try_from(random(longest)).unwrap() + 1)
-                    });
+                let text = (random(4) > 0).then(|| {
+                    // Now and then a row that is a block by itself.
+                    let longest = if random(8) == 0 { 300_000 } else { 9_000 };
+                    "x".repeat(usize::try_from(random(longest)).unwrap() + 1)
+                });
                 changes.insert(id, Change { id, key: (key, id), text });
             }
             for change in changes.values() {

@@ -17,7 +17,6 @@ use crate::projector::{ProjectError, Projector};
 /// Keeps one of the two tables and answers from it.
 pub(super) struct Standings {
     table: &'static str,
-    tables: &'static [&'static str],
     /// The kind of record that LPs stand to.
     owner: &'static str,
     owner_id: &'static str,
@@ -29,7 +28,6 @@ pub(super) struct Standings {
 /// Interest of LPs in funds.
 pub(super) const INTEREST: Standings = Standings {
     table: "interest",
-    tables: &["interest"],
     owner: "fund",
     owner_id: "fund_id",
     word: "interest",
@@ -47,7 +45,6 @@ pub(super) const INTEREST: Standings = Standings {
 /// Status of LPs at roadshows.
 pub(super) const LP_STATUS: Standings = Standings {
     table: "lp_status",
-    tables: &["lp_status"],
     owner: "roadshow",
     owner_id: "roadshow_id",
     word: "status",
@@ -82,10 +79,6 @@ enum Fate {
 impl Projector for Standings {
     fn name(&self) -> &'static str {
         self.table
-    }
-
-    fn tables(&self) -> &'static [&'static str] {
-        self.tables
     }
 
     fn project<'a>(

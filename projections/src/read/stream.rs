@@ -19,6 +19,9 @@ const PIECE: usize = 64 * 1024;
 /// How long a client may take for a piece before its list is given up, since it occupies a connection to Postgres.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Likewise for the whole list.
+const LONGEST: Duration = Duration::from_secs(600);
+
 /// The order of the contract, as SQL.
 fn order(kind: Kind) -> &'static str {
     match kind {
@@ -35,7 +38,10 @@ impl Reader {
         let (sender, pieces) = mpsc::channel(2);
         let reader = self.clone();
         tokio::spawn(async move {
-            if let Err(error) = reader.send(kind, &sender).await {
+            let sent = tokio::time::timeout(LONGEST, reader.send(kind, &sender)).await;
+            let sent =
+                sent.unwrap_or_else(|_| Err(std::io::Error::other("the client is too slow")));
+            if let Err(error) = sent {
                 tracing::warn!(%kind, %error, "a list was cut off");
                 // Whoever asked may have gone away, which is why it was cut off.
                 let _ = sender.send(Err(error)).await;

@@ -11,8 +11,15 @@ impl Api {
 }
 
 #[tokio::test]
-async fn the_arrival_of_the_roadshow_touched_last_is_the_roadshow_date_of_its_fund() {
+async fn a_write_does_what_it_always_did_beside_what_it_says() {
     let api = Api::new().await;
+    the_arrival_of_the_roadshow_touched_last_is_the_roadshow_date_of_its_fund(&api).await;
+    completing_a_todo_says_when_and_reopening_it_does_not_unsay_it(&api).await;
+    a_recurring_todo_comes_again_when_it_is_completed(&api).await;
+    a_copy_has_what_the_todo_had_before_and_does_not_come_again(&api).await;
+}
+
+async fn the_arrival_of_the_roadshow_touched_last_is_the_roadshow_date_of_its_fund(api: &Api) {
     let fund = api.made("funds", json!({"fund_name": "IV", "roadshow_date": "2024-01-01"})).await;
     let other = api.made("funds", json!({"fund_name": "V"})).await;
     let check = async |step: &str, expected: Option<&str>| {
@@ -86,9 +93,7 @@ async fn copies(api: &Api, id: i64) -> Vec<Value> {
     copies
 }
 
-#[tokio::test]
-async fn completing_a_todo_says_when_and_reopening_it_does_not_unsay_it() {
-    let api = Api::new().await;
+async fn completing_a_todo_says_when_and_reopening_it_does_not_unsay_it(api: &Api) {
     let id = todo(&api, json!({"recurrence_pattern": null})).await;
     let before = chrono::Utc::now().naive_utc();
     let done = complete(&api, id).await;
@@ -120,9 +125,7 @@ async fn completing_a_todo_says_when_and_reopening_it_does_not_unsay_it() {
     assert_eq!(copies(&api, born).await, [] as [Value; 0]);
 }
 
-#[tokio::test]
-async fn a_recurring_todo_comes_again_when_it_is_completed() {
-    let api = Api::new().await;
+async fn a_recurring_todo_comes_again_when_it_is_completed(api: &Api) {
     let check = async |pattern: Value, due: Value, expected: Option<&str>| {
         let pattern = match pattern {
             Value::Object(_) => Value::String(pattern.to_string()),
@@ -164,9 +167,7 @@ async fn a_recurring_todo_comes_again_when_it_is_completed() {
     check(json!({"type": "daily"}), Value::Null, None).await;
 }
 
-#[tokio::test]
-async fn a_copy_has_what_the_todo_had_before_and_does_not_come_again() {
-    let api = Api::new().await;
+async fn a_copy_has_what_the_todo_had_before_and_does_not_come_again(api: &Api) {
     let lp = api.made("lps", json!({"name": "x"})).await;
     let pattern = "{\"type\": \"weekly\"}";
     let id = todo(&api, json!({"recurrence_pattern": pattern})).await;

@@ -24,8 +24,14 @@ const BOARDS: [(&str, &str, &str, &str); 2] = [
 ];
 
 #[tokio::test]
-async fn every_lp_stands_on_the_board_and_is_inactive_until_somebody_says_otherwise() {
+async fn boards_show_how_every_lp_stands() {
     let api = with_three_lps().await;
+    every_lp_stands_on_the_board_and_is_inactive_until_somebody_says_otherwise(&api).await;
+    the_last_contact_is_the_newest_note_about_both(&api).await;
+    the_board_follows_its_lps_and_forgets_those_that_are_gone(&api).await;
+}
+
+async fn every_lp_stands_on_the_board_and_is_inactive_until_somebody_says_otherwise(api: &Api) {
     for (path, list, owner_id, word) in BOARDS {
         let board = format!("/{path}/1/{list}");
         let item = |lp: i64, name: &str, standing: &str| {
@@ -79,9 +85,7 @@ fn url_encoded(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
-#[tokio::test]
-async fn the_last_contact_is_the_newest_note_about_both() {
-    let api = with_three_lps().await;
+async fn the_last_contact_is_the_newest_note_about_both(api: &Api) {
     let mut notes = Vec::new();
     for date in
         [json!("2025-01-31"), json!("2025-03-01T10:00:00.5"), json!(null), json!("2025-02-01")]
@@ -177,9 +181,7 @@ async fn the_contact_that_a_legacy_row_remembers_stays_when_there_is_no_note_in_
     }
 }
 
-#[tokio::test]
-async fn the_board_follows_its_lps_and_forgets_those_that_are_gone() {
-    let api = with_three_lps().await;
+async fn the_board_follows_its_lps_and_forgets_those_that_are_gone(api: &Api) {
     for (path, list, _, word) in BOARDS {
         for lp in 1..=3 {
             let uri = format!("/{path}/1/lps/{lp}/{word}?{word}=meeting");

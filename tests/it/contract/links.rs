@@ -29,8 +29,15 @@ const SINGLE: &[(&str, &str, &str, &str)] = &[
 ];
 
 #[tokio::test]
-async fn a_link_is_made_and_taken_away_as_often_as_one_likes() {
+async fn links_are_what_was_asked_for() {
     let api = one_of_each().await;
+    a_link_is_made_and_taken_away_as_often_as_one_likes(&api).await;
+    the_relationships_of_a_todo_are_replaced_as_a_whole(&api).await;
+    the_relationships_of_a_note_are_replaced_as_a_whole(&api).await;
+    a_link_is_seen_from_both_sides_in_the_order_of_ids(&api).await;
+}
+
+async fn a_link_is_made_and_taken_away_as_often_as_one_likes(api: &Api) {
     for (owner, others, other, of) in SINGLE {
         let (uri, list) = (format!("/{owner}/1/{others}/1"), format!("/{owner}/1/{others}"));
         let kind = if *others == "participants" { "people" } else { *others };
@@ -60,9 +67,7 @@ async fn a_link_is_made_and_taken_away_as_often_as_one_likes() {
     }
 }
 
-#[tokio::test]
-async fn the_relationships_of_a_note_are_replaced_as_a_whole() {
-    let api = one_of_each().await;
+async fn the_relationships_of_a_note_are_replaced_as_a_whole(api: &Api) {
     api.made("lps", json!({"name": "second"})).await;
     let note = "/notes/1/relationships";
     let old = ["lps", "gps", "funds"];
@@ -104,9 +109,7 @@ async fn the_relationships_of_a_note_are_replaced_as_a_whole() {
     assert_eq!(api.read("/lps/1/notes").await, json!([]));
 }
 
-#[tokio::test]
-async fn the_relationships_of_a_todo_are_replaced_as_a_whole() {
-    let api = one_of_each().await;
+async fn the_relationships_of_a_todo_are_replaced_as_a_whole(api: &Api) {
     let lists = ["lps", "gps", "people", "funds", "roadshows", "notes"];
     let names = ["lp_ids", "gp_ids", "person_ids", "fund_ids", "roadshow_ids", "note_ids"];
     let check = async |body: Value, expected: &[&str]| {
@@ -135,9 +138,7 @@ async fn the_relationships_of_a_todo_are_replaced_as_a_whole() {
     assert_eq!(api.events().await, events);
 }
 
-#[tokio::test]
-async fn a_link_is_seen_from_both_sides_in_the_order_of_ids() {
-    let api = one_of_each().await;
+async fn a_link_is_seen_from_both_sides_in_the_order_of_ids(api: &Api) {
     for path in ["lps", "gps", "people", "distributors"] {
         for _ in 0..3 {
             api.made(path, json!({"name": "x"})).await;

@@ -5,8 +5,14 @@ use serde_json::{Value, json};
 use super::{Api, ids};
 
 #[tokio::test]
-async fn lists_have_the_order_that_they_always_had_however_records_change() {
+async fn lists_are_ordered_and_filtered_as_they_always_were() {
     let api = Api::new().await;
+    lists_have_the_order_that_they_always_had_however_records_change(&api).await;
+    todos_are_listed_by_due_date_then_priority_and_filtered_as_text(&api).await;
+    tasks_of_an_lp_or_gp_are_the_todos_of_its_notes(&api).await;
+}
+
+async fn lists_have_the_order_that_they_always_had_however_records_change(api: &Api) {
     let mut lps = Vec::new();
     for name in ["b", "a", "c"] {
         lps.push(api.made("lps", json!({"name": name})).await);
@@ -63,9 +69,7 @@ async fn lists_have_the_order_that_they_always_had_however_records_change() {
     }
 }
 
-#[tokio::test]
-async fn todos_are_listed_by_due_date_then_priority_and_filtered_as_text() {
-    let api = Api::new().await;
+async fn todos_are_listed_by_due_date_then_priority_and_filtered_as_text(api: &Api) {
     let rows = [
         (None, "low", "pending", "Legal,ir"),
         (None, "urgent", "pending", ""),
@@ -112,9 +116,7 @@ async fn todos_are_listed_by_due_date_then_priority_and_filtered_as_text() {
     check("?due_after=bad", &[]).await;
 }
 
-#[tokio::test]
-async fn tasks_of_an_lp_or_gp_are_the_todos_of_its_notes() {
-    let api = Api::new().await;
+async fn tasks_of_an_lp_or_gp_are_the_todos_of_its_notes(api: &Api) {
     for owner in ["lps", "gps"] {
         let one = api.made(owner, json!({"name": "x"})).await;
         let note = api.made("notes", json!({"name": "x"})).await;

@@ -5,8 +5,13 @@ use serde_json::{Value, json};
 use super::{Api, kinds};
 
 #[tokio::test]
-async fn a_written_record_is_answered_whole_and_listed_as_it_was_answered() {
+async fn what_is_written_is_what_is_read() {
     let api = Api::new().await;
+    a_written_record_is_answered_whole_and_listed_as_it_was_answered(&api).await;
+    the_meeting_screen_may_add_a_todo_without_a_title(&api).await;
+}
+
+async fn a_written_record_is_answered_whole_and_listed_as_it_was_answered(api: &Api) {
     let check = async |path: &str, body: Value, expected: Value| {
         let made = api.post(&format!("/{path}"), body).await.expect(200, path);
         assert_eq!(made, expected);
@@ -119,9 +124,7 @@ async fn a_change_keeps_what_it_does_not_mention_and_clears_what_it_sends_as_nul
     }
 }
 
-#[tokio::test]
-async fn the_meeting_screen_may_add_a_todo_without_a_title() {
-    let api = Api::new().await;
+async fn the_meeting_screen_may_add_a_todo_without_a_title(api: &Api) {
     let body = json!({"note_id": 1, "description": "Call Ana\nabout fees", "status": "pending"});
     let todo = api.post("/todos", body).await.expect(200, "todo");
     assert_eq!((&todo["title"], &todo["note_id"]), (&json!("Call Ana"), &json!(1)));

@@ -176,8 +176,13 @@ async fn check_no_link(api: &Api, deleted: &str, id: i64, ids: &[(&str, i64)]) {
 }
 
 #[tokio::test]
-async fn an_id_in_a_new_record_is_ignored_and_no_id_is_given_twice() {
+async fn ids_are_not_shared() {
     let api = Api::new().await;
+    an_id_in_a_new_record_is_ignored_and_no_id_is_given_twice(&api).await;
+    a_notion_id_belongs_to_one_record_of_a_kind(&api).await;
+}
+
+async fn an_id_in_a_new_record_is_ignored_and_no_id_is_given_twice(api: &Api) {
     for (path, mut smallest) in kinds() {
         for sent in [json!(5000), json!("6000"), json!(null), json!("x"), json!(-1)] {
             smallest["id"] = sent;
@@ -194,9 +199,7 @@ async fn an_id_in_a_new_record_is_ignored_and_no_id_is_given_twice() {
     }
 }
 
-#[tokio::test]
-async fn a_notion_id_belongs_to_one_record_of_a_kind() {
-    let api = Api::new().await;
+async fn a_notion_id_belongs_to_one_record_of_a_kind(api: &Api) {
     let with = |smallest: &Value, notion_id: Value| {
         let mut body = smallest.clone();
         body["notion_id"] = notion_id;

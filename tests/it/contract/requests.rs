@@ -13,8 +13,18 @@ impl Api {
 }
 
 #[tokio::test]
-async fn what_does_not_exist_is_not_found_by_its_name() {
+async fn what_is_wrong_with_a_request_is_said_in_the_words_that_its_client_knows() {
     let api = Api::new().await;
+    what_does_not_exist_is_not_found_by_its_name(&api).await;
+    a_method_that_a_path_does_not_have_is_answered_with_those_that_it_has(&api).await;
+    one_slash_too_many_at_the_end_sends_the_client_on(&api).await;
+    a_body_that_is_no_object_is_refused_as_it_always_was(&api).await;
+    an_id_in_a_path_is_an_integer_however_it_is_spelled(&api).await;
+    a_list_of_ids_must_be_one(&api).await;
+    what_a_query_must_have_is_asked_for(&api).await;
+}
+
+async fn what_does_not_exist_is_not_found_by_its_name(api: &Api) {
     let names = ["LP", "GP", "Distributor", "Person", "Fund", "Note", "Todo", "Roadshow"];
     for ((path, _), name) in kinds().into_iter().zip(names) {
         let gone = json!({"detail": format!("{name} not found")});
@@ -51,9 +61,7 @@ async fn what_does_not_exist_is_not_found_by_its_name() {
     }
 }
 
-#[tokio::test]
-async fn a_method_that_a_path_does_not_have_is_answered_with_those_that_it_has() {
-    let api = Api::new().await;
+async fn a_method_that_a_path_does_not_have_is_answered_with_those_that_it_has(api: &Api) {
     let check = async |method: Method, uri: &str, allowed: &str| {
         let answer = api.send(request(method.clone(), uri).body(Body::empty()).unwrap()).await;
         assert_eq!(answer.status, 405, "{method} {uri}");
@@ -85,9 +93,7 @@ async fn a_method_that_a_path_does_not_have_is_answered_with_those_that_it_has()
     check(Method::HEAD, "/lps/1", "DELETE GET PUT").await;
 }
 
-#[tokio::test]
-async fn one_slash_too_many_at_the_end_sends_the_client_on() {
-    let api = Api::new().await;
+async fn one_slash_too_many_at_the_end_sends_the_client_on(api: &Api) {
     let check = async |method: Method, uri: &str, location: &str| {
         let builder = request(method, uri).header("host", "localhost:8000");
         let answer = api.send(builder.body(Body::empty()).unwrap()).await;
@@ -104,9 +110,7 @@ async fn one_slash_too_many_at_the_end_sends_the_client_on() {
     assert_eq!(api.events().await, 0);
 }
 
-#[tokio::test]
-async fn an_id_in_a_path_is_an_integer_however_it_is_spelled() {
-    let api = Api::new().await;
+async fn an_id_in_a_path_is_an_integer_however_it_is_spelled(api: &Api) {
     let id = api.made("lps", json!({"name": "x"})).await;
     for spelling in
         [format!("{id}"), format!("{id}.0"), format!("%20{id}"), format!("0{id}"), format!("+{id}")]
@@ -144,9 +148,7 @@ async fn an_id_in_a_path_is_an_integer_however_it_is_spelled() {
     }
 }
 
-#[tokio::test]
-async fn a_body_that_is_no_object_is_refused_as_it_always_was() {
-    let api = Api::new().await;
+async fn a_body_that_is_no_object_is_refused_as_it_always_was(api: &Api) {
     for (path, _) in kinds() {
         let uri = format!("/{path}");
         let shape = if path == "roadshows" { "dict_type" } else { "model_attributes_type" };
@@ -185,9 +187,7 @@ async fn a_body_that_is_no_object_is_refused_as_it_always_was() {
     assert_eq!(api.events().await, 0);
 }
 
-#[tokio::test]
-async fn a_list_of_ids_must_be_one() {
-    let api = Api::new().await;
+async fn a_list_of_ids_must_be_one(api: &Api) {
     let note = api.made("notes", json!({"name": "x"})).await;
     let todo = api.made("todos", json!({"title": "x"})).await;
     let lp = api.made("lps", json!({"name": "x"})).await;
@@ -219,9 +219,7 @@ async fn a_list_of_ids_must_be_one() {
     assert_eq!(api.ids(&format!("/notes/{note}/lps")).await, [lp]);
 }
 
-#[tokio::test]
-async fn what_a_query_must_have_is_asked_for() {
-    let api = Api::new().await;
+async fn what_a_query_must_have_is_asked_for(api: &Api) {
     let fund = api.made("funds", json!({"fund_name": "x"})).await;
     let roadshow = api.made("roadshows", json!({"name": "x", "fund_id": fund})).await;
     let lp = api.made("lps", json!({"name": "x"})).await;

@@ -55,8 +55,13 @@ impl Server {
 }
 
 #[tokio::test]
-async fn a_connection_is_kept_for_the_next_request_and_finished_when_the_server_stops() {
+async fn bytes_on_a_socket_are_answered_one_request_after_the_other() {
     let api = Api::new().await;
+    bytes_that_are_no_request_are_refused_and_the_server_goes_on(&api).await;
+    a_connection_is_kept_for_the_next_request_and_finished_when_the_server_stops(&api).await;
+}
+
+async fn a_connection_is_kept_for_the_next_request_and_finished_when_the_server_stops(api: &Api) {
     api.made("lps", json!({"name": "x"})).await;
     let server = Server::start(&api).await;
     let host = server.address;
@@ -88,9 +93,7 @@ async fn a_connection_is_kept_for_the_next_request_and_finished_when_the_server_
     server.task.await.unwrap().unwrap();
 }
 
-#[tokio::test]
-async fn bytes_that_are_no_request_are_refused_and_the_server_goes_on() {
-    let api = Api::new().await;
+async fn bytes_that_are_no_request_are_refused_and_the_server_goes_on(api: &Api) {
     let server = Server::start(&api).await;
     let host = server.address;
     let get = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n").into_bytes();
@@ -174,8 +177,16 @@ async fn an_answer_says_the_same_in_every_encoding() {
 }
 
 #[tokio::test]
-async fn the_front_ends_page_may_do_everything_and_a_strangers_page_nothing() {
+async fn the_server_tells_about_itself_to_those_who_may_know() {
     let api = Api::new().await;
+    the_server_says_how_it_is_and_what_it_can(&api).await;
+    the_front_ends_page_may_do_everything_and_a_strangers_page_nothing(&api).await;
+    a_request_has_a_name_that_its_client_may_choose_and_its_events_carry(&api).await;
+    every_route_of_the_legacy_server_is_in_the_document(&api).await;
+    pictures_of_imported_notes_are_served_and_nothing_else_is(&api).await;
+}
+
+async fn the_front_ends_page_may_do_everything_and_a_strangers_page_nothing(api: &Api) {
     let ask = |origin: &str, method: &str| {
         Request::builder()
             .method(Method::OPTIONS)
@@ -221,9 +232,7 @@ async fn the_front_ends_page_may_do_everything_and_a_strangers_page_nothing() {
     }
 }
 
-#[tokio::test]
-async fn a_request_has_a_name_that_its_client_may_choose_and_its_events_carry() {
-    let api = Api::new().await;
+async fn a_request_has_a_name_that_its_client_may_choose_and_its_events_carry(api: &Api) {
     let id = "0198c0de-0000-7000-8000-000000000001";
     for name in ["x-request-id", "x-correlation-id"] {
         let post = request(Method::POST, "/lps")
@@ -247,9 +256,7 @@ async fn a_request_has_a_name_that_its_client_may_choose_and_its_events_carry() 
     assert_eq!(answer.status, 404);
 }
 
-#[tokio::test]
-async fn the_server_says_how_it_is_and_what_it_can() {
-    let api = Api::new().await;
+async fn the_server_says_how_it_is_and_what_it_can(api: &Api) {
     api.made("lps", json!({"name": "x"})).await;
     let health = api.read("/health").await;
     assert_eq!((health["status"].as_str(), health.as_object().unwrap().len()), (Some("ok"), 2));
@@ -300,9 +307,7 @@ async fn the_server_says_how_it_is_and_what_it_can() {
     }
 }
 
-#[tokio::test]
-async fn every_route_of_the_legacy_server_is_in_the_document() {
-    let api = Api::new().await;
+async fn every_route_of_the_legacy_server_is_in_the_document(api: &Api) {
     let document = api.read("/openapi.json").await;
     let endpoints = "get /health|get /lps|post /lps|put /lps/1|delete /lps/1|get /lps/search|get /lps/1/people|\
         get /lps/1/notes|get /lps/1/tasks|get /gps|post /gps|put /gps/1|delete /gps/1|get /gps/search|get /gps/1/people|\
@@ -336,9 +341,7 @@ async fn every_route_of_the_legacy_server_is_in_the_document() {
     }
 }
 
-#[tokio::test]
-async fn pictures_of_imported_notes_are_served_and_nothing_else_is() {
-    let api = Api::new().await;
+async fn pictures_of_imported_notes_are_served_and_nothing_else_is(api: &Api) {
     let folder = api.db.dir.path().join("images");
     std::fs::create_dir(&folder).unwrap();
     std::fs::write(folder.join("3f2a_b1.png"), b"\x89PNG").unwrap();

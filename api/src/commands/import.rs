@@ -1,14 +1,16 @@
-//! `crm import`: the command line of the import, its progress bar and its report.
+//! `crm import`: takes a legacy database over, with a progress bar and a report.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use projections::files::Files;
 use replay::{ImportOptions, Notice, Progress, Report};
 use serde_json::Value;
-use sqlx::PgPool;
+
+use crate::backend::{Backend, Store};
+use crate::commands::{self, Interruption};
+use crate::settings::Settings;
 
 /// Imports a legacy database. Run again on a newer copy of the file, it appends only what differs.
 #[derive(Clone, Debug, clap::Args)]
@@ -26,11 +28,51 @@ pub struct Args {
     pub json: bool,
 }
 
-/// Imports the file, shows how far it is, and prints the report.
+/// Imports, and leaves the read models up to date, so that a server started next is ready at once.
 ///
 /// # Errors
-/// When the import fails or the report cannot be printed.
-pub async fn run(args: &Args, pool: &PgPool, files: &Files, data_dir: &Path) -> anyhow::Result<()> {
+/// When the file is no legacy database, the import fails, or the report cannot be printed.
+pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<()> {
+    // The file first: to be told that it is not there should not cost a start of the database.
+    replay::check_file(&args.file)?;
+    let mut interruption = Interruption::expect()?;
+    let Some(store) = commands::open(settings, &mut interruption).await? else {
+        return called_off();
+    };
+    let result = import_and_settle(args, &store, &mut interruption).await;
+    let closed = store.close().await;
+    result.and(closed)
+}
+
+async fn import_and_settle(
+    args: &Args,
+    store: &Store,
+    interruption: &mut Interruption,
+) -> anyhow::Result<()> {
+    tokio::select! {
+        imported = import(args, store) => imported?,
+        () = interruption.next() => return called_off(),
+    }
+    if args.dry_run {
+        return Ok(());
+    }
+    let backend = Backend::start(store.database.clone(), store.files.clone()).await?;
+    let settled = tokio::select! {
+        settled = backend.settle() => settled,
+        // Everything is imported: the next server brings its read models up to date itself.
+        () = interruption.next() => Ok(()),
+    };
+    backend.stop().await;
+    settled
+}
+
+fn called_off() -> anyhow::Result<()> {
+    anyhow::bail!("the import was called off; run again, it goes on where it stopped")
+}
+
+/// Shows how far the import is, and prints the report.
+async fn import(args: &Args, store: &Store) -> anyhow::Result<()> {
+    let (pool, files, data_dir) = (&store.database.pool, &store.files, &store.data_dir);
     let options = ImportOptions {
         dry_run: args.dry_run,
         images: args.images.clone(),
