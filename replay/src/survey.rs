@@ -62,6 +62,11 @@ impl Survey {
                 survey.raise(target, source.highest(layout.table.name, &column.name, PLAUSIBLE)?);
             }
         }
+        if source.layout("person").is_some_and(|layout| layout.at("org_id").is_some()) {
+            let organisation = source.highest("person", "org_id", PLAUSIBLE)?;
+            survey.raise(Kind::Lp, organisation);
+            survey.raise(Kind::Gp, organisation);
+        }
         Ok(survey)
     }
 

@@ -229,7 +229,8 @@ fn convert_row(layout: &Layout, row: &Values, id: &Json, foreign: &Foreign) -> C
         };
         let mut result =
             if own { convert::typed_required(kind, cell) } else { convert::typed(kind, cell) };
-        if is_foreign(column, &result.value, foreign) {
+        let target = column.target.or_else(|| organisation(layout, row, column));
+        if target.zip(result.value.as_i64()).is_some_and(|record| foreign.contains(&record)) {
             let nobody = if own { json!(0) } else { Json::Null };
             result = convert::Converted::odd(nobody, TAKEN);
         }
@@ -246,9 +247,15 @@ fn convert_row(layout: &Layout, row: &Values, id: &Json, foreign: &Foreign) -> C
     converted
 }
 
-/// Whether the value is the id of a record that is none of the file's.
-fn is_foreign(column: &Column, value: &Json, foreign: &Foreign) -> bool {
-    column.target.zip(value.as_i64()).is_some_and(|record| foreign.contains(&record))
+/// What an old person's `org_id` refers to: the column beside it says `LP`, `gp` or something else.
+fn organisation(layout: &Layout, row: &Values, column: &Column) -> Option<Kind> {
+    if (layout.table.name, column.name.as_str()) != ("person", "org_id") {
+        return None;
+    }
+    match &row[layout.at("org_type")?] {
+        Cell::Text(name) => Kind::parse(&String::from_utf8_lossy(name).to_lowercase()),
+        _ => None,
+    }
 }
 
 /// The hash of one row.
@@ -399,6 +406,21 @@ mod tests {
         check(Kind::Todo, "parent_todo_id", Kind::Todo, Cell::Integer(21), json!(null));
         check(Kind::Roadshow, "fund_id", Kind::Fund, Cell::Integer(21), json!(0));
         check(Kind::Note, "lp_id", Kind::Lp, Cell::Integer(21), json!(null));
+    }
+
+    #[test]
+    fn an_old_persons_organisation_is_looked_up_by_its_type() {
+        let layout = layout("person", &["id", "org_type", "org_id"]);
+        let foreign = Foreign::from([(Kind::Lp, 21)]);
+        let check = |org_type: &str, expected: Json| {
+            let row = vec![Cell::Integer(1), text(org_type), Cell::Integer(21)];
+            let content = unit(Kind::Person, &layout, row).content(None, &foreign);
+            assert_eq!(content.details["org_id"], expected, "{org_type}");
+        };
+        check("LP", json!(null));
+        check("lp", json!(null));
+        check("GP", json!(21));
+        check("Other", json!(21));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::workbench::{Served, Workbench};
 const SECONDS: u64 = 3;
 
 /// How many changes are measured.
-const CHANGES: u32 = 150;
+const CHANGES: u32 = 500;
 
 /// What a browser sends.
 const BROWSER: &str = "gzip, deflate, br, zstd";

@@ -7,5 +7,8 @@ mod crash;
 mod harness;
 mod import;
 mod log;
+mod plain_postgres;
 mod projections;
+mod repeated;
 mod server;
+mod startup;

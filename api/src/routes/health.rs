@@ -17,7 +17,7 @@ pub fn routes() -> Routes {
     let well = Content::Example(json!({"status": "ok", "timestamp": "2025-01-31T15:04:05.000123"}));
     let ready =
         Content::Example(json!({"status": "ready", "reasons": [], "database": true, "head": 42,
-        "projectors": [{"name": "lp", "position": 42, "lag": 0, "failure": null}]}));
+        "projectors": [{"name": "lp", "position": 42, "lag": 0, "failure": null, "parked": 0}]}));
     Routes::tagged(SERVER)
         .at("/health", [get("Whether the server runs", well, health)])
         .at(
@@ -44,7 +44,7 @@ async fn readyz(State(app): State<App>) -> (StatusCode, Json<Value>) {
         .iter()
         .map(|projector| {
             json!({"name": projector.name, "position": projector.position, "lag": projector.lag,
-                "failure": projector.failure})
+                "failure": projector.failure, "parked": projector.parked})
         })
         .collect();
     let (code, status) = match reasons.is_empty() {
@@ -84,7 +84,8 @@ mod tests {
     fn a_server_is_ready_when_its_database_answers_and_its_read_models_keep_up() {
         let check = |database: bool, lag: i64, failure: Option<&str>, expected: &[&str]| {
             let failure = failure.map(str::to_owned);
-            let projectors = vec![ProjectorHealth { name: "lp", position: 5, lag, failure }];
+            let lp = ProjectorHealth { name: "lp", position: 5, lag, failure, parked: 1 };
+            let projectors = vec![lp];
             let health = Health { database, head: 5 + lag, projectors };
             assert_eq!(reasons_against(&health), expected);
         };

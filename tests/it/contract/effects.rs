@@ -94,15 +94,15 @@ async fn copies(api: &Api, id: i64) -> Vec<Value> {
 }
 
 async fn completing_a_todo_says_when_and_reopening_it_does_not_unsay_it(api: &Api) {
-    let id = todo(&api, json!({"recurrence_pattern": null})).await;
+    let id = todo(api, json!({"recurrence_pattern": null})).await;
     let before = chrono::Utc::now().naive_utc();
-    let done = complete(&api, id).await;
+    let done = complete(api, id).await;
     let at = |todo: &Value| -> chrono::NaiveDateTime {
         todo["completed_at"].as_str().unwrap().parse().unwrap()
     };
     assert!((at(&done) - before).num_seconds().abs() < 60, "UTC: {done}");
     assert_eq!(done["status"], "completed");
-    let again = complete(&api, id).await;
+    let again = complete(api, id).await;
     assert!(at(&again) > at(&done), "every time counts");
     let open =
         api.put(&format!("/todos/{id}"), json!({"status": "pending"})).await.expect(200, "open");
@@ -119,10 +119,10 @@ async fn completing_a_todo_says_when_and_reopening_it_does_not_unsay_it(api: &Ap
     assert_eq!(api.ids("/todos").await, [id], "no copy without a pattern");
     // A new record that is completed from the start was never completed.
     let born =
-        todo(&api, json!({"status": "completed", "recurrence_pattern": "{\"type\": \"daily\"}"}))
+        todo(api, json!({"status": "completed", "recurrence_pattern": "{\"type\": \"daily\"}"}))
             .await;
     assert_eq!(api.read(&format!("/todos/{born}")).await["completed_at"], Value::Null);
-    assert_eq!(copies(&api, born).await, [] as [Value; 0]);
+    assert_eq!(copies(api, born).await, [] as [Value; 0]);
 }
 
 async fn a_recurring_todo_comes_again_when_it_is_completed(api: &Api) {
@@ -131,9 +131,9 @@ async fn a_recurring_todo_comes_again_when_it_is_completed(api: &Api) {
             Value::Object(_) => Value::String(pattern.to_string()),
             other => other,
         };
-        let id = todo(&api, json!({"recurrence_pattern": pattern, "due_date": due})).await;
-        complete(&api, id).await;
-        let copies = copies(&api, id).await;
+        let id = todo(api, json!({"recurrence_pattern": pattern, "due_date": due})).await;
+        complete(api, id).await;
+        let copies = copies(api, id).await;
         let dues: Vec<&Value> = copies.iter().map(|copy| &copy["due_date"]).collect();
         assert_eq!(
             dues,
@@ -170,7 +170,7 @@ async fn a_recurring_todo_comes_again_when_it_is_completed(api: &Api) {
 async fn a_copy_has_what_the_todo_had_before_and_does_not_come_again(api: &Api) {
     let lp = api.made("lps", json!({"name": "x"})).await;
     let pattern = "{\"type\": \"weekly\"}";
-    let id = todo(&api, json!({"recurrence_pattern": pattern})).await;
+    let id = todo(api, json!({"recurrence_pattern": pattern})).await;
     let uri = format!("/todos/{id}");
     api.post(&format!("{uri}/relationships"), json!({"lp_ids": [lp]})).await.expect(200, "links");
     let body = json!({"status": "completed", "title": "Called", "due_date": "2026-01-01", "tags": null,
@@ -180,7 +180,7 @@ async fn a_copy_has_what_the_todo_had_before_and_does_not_come_again(api: &Api) 
         (&done["title"], &done["due_date"]),
         (&json!("Called"), &json!("2026-01-01T00:00:00"))
     );
-    let first = copies(&api, id).await;
+    let first = copies(api, id).await;
     assert_eq!(first.len(), 1);
     let copy = first[0].clone();
     let expected = json!({"id": copy["id"], "title": "Call", "description": "about fees", "status": "pending",
@@ -190,24 +190,24 @@ async fn a_copy_has_what_the_todo_had_before_and_does_not_come_again(api: &Api) 
     let copy_id = copy["id"].as_i64().unwrap();
     assert_eq!(api.read(&format!("/todos/{copy_id}/lps")).await, json!([]), "links are not copied");
     assert_eq!(api.ids(&format!("{uri}/lps")).await, [lp]);
-    complete(&api, copy_id).await;
-    assert_eq!(copies(&api, copy_id).await, [] as [Value; 0]);
+    complete(api, copy_id).await;
+    assert_eq!(copies(api, copy_id).await, [] as [Value; 0]);
     // Completing twice makes two copies, the second from the row as it is then.
-    complete(&api, id).await;
-    let second = copies(&api, id).await;
+    complete(api, id).await;
+    let second = copies(api, id).await;
     let dues: Vec<&str> = second.iter().map(|copy| copy["due_date"].as_str().unwrap()).collect();
     assert_eq!(dues, ["2025-02-07T09:00:00", "2026-01-02T00:00:00"]);
     // Other changes make none.
     api.put(&uri, json!({"status": "in_progress"})).await.expect(200, "open");
     api.put(&uri, json!({"status": "Completed"})).await.expect(200, "another word");
-    assert_eq!(copies(&api, id).await.len(), 2);
+    assert_eq!(copies(api, id).await.len(), 2);
     // What a pattern says beyond that is its own wish.
     let repeat = json!({"recurrence_pattern": "{\"type\": \"monthly\", \"month\": \"calendar\", \"repeat\": true}"});
-    let id = todo(&api, repeat).await;
-    complete(&api, id).await;
-    let copy = copies(&api, id).await[0].clone();
+    let id = todo(api, repeat).await;
+    complete(api, id).await;
+    let copy = copies(api, id).await[0].clone();
     assert_eq!(copy["due_date"], "2025-02-28T09:00:00");
-    complete(&api, copy["id"].as_i64().unwrap()).await;
-    let next = copies(&api, copy["id"].as_i64().unwrap()).await;
+    complete(api, copy["id"].as_i64().unwrap()).await;
+    let next = copies(api, copy["id"].as_i64().unwrap()).await;
     assert_eq!(next[0]["due_date"], "2025-03-28T09:00:00");
 }

@@ -123,8 +123,11 @@ async fn a_body_may_be_as_large_as_the_limit_and_no_larger() {
     let backend = db.backend().await;
     let limit = 12 << 20;
     let router = api::server::router(app(&db, &backend, limit));
-    let post =
-        async |uri: &str, body: String| send(&router, raw_request(Method::POST, uri, body)).await;
+    let post = async |uri: &str, body: String| {
+        let answer = send(&router, raw_request(Method::POST, uri, body)).await;
+        backend.settle().await.unwrap();
+        answer
+    };
     let filled = |name: &str, size: usize| {
         let frame = format!("{{\"name\": \"x\", \"{name}\": \"\"}}").len();
         format!("{{\"name\": \"x\", \"{name}\": \"{}\"}}", "y".repeat(size - frame))

@@ -63,7 +63,7 @@ async fn bytes_on_a_socket_are_answered_one_request_after_the_other() {
 
 async fn a_connection_is_kept_for_the_next_request_and_finished_when_the_server_stops(api: &Api) {
     api.made("lps", json!({"name": "x"})).await;
-    let server = Server::start(&api).await;
+    let server = Server::start(api).await;
     let host = server.address;
     let ask = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n");
     let body = "{\"name\": \"é\"}";
@@ -94,7 +94,7 @@ async fn a_connection_is_kept_for_the_next_request_and_finished_when_the_server_
 }
 
 async fn bytes_that_are_no_request_are_refused_and_the_server_goes_on(api: &Api) {
-    let server = Server::start(&api).await;
+    let server = Server::start(api).await;
     let host = server.address;
     let get = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n").into_bytes();
     let long = |size: usize| "a".repeat(size);

@@ -1,0 +1,101 @@
+//! How the runner learns what others do: of appends, here and elsewhere, and of checkpoints that others move.
+
+use sqlx::postgres::PgListener;
+use tokio::sync::watch;
+
+use super::fold::stored_checkpoints;
+use super::{Checkpoint, Checkpoints, POLL, PROJECTED, Shared};
+use crate::log::APPENDED;
+
+impl Shared {
+    /// Wakes the runner when this process appends.
+    pub(super) async fn follow(&self, mut head: watch::Receiver<i64>) {
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                changed = head.changed() => match changed {
+                    Ok(()) => self.wake.notify_one(),
+                    Err(_) => return,
+                },
+            }
+        }
+    }
+
+    /// Wakes the runner when another process appends, and learns of checkpoints that another process moves.
+    pub(super) async fn listen(&self) {
+        while !self.stop.is_cancelled() {
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                result = self.listen_once() => {
+                    // This connection always waits for news, so it is the first to learn that the database has gone.
+                    match result {
+                        Ok(()) => self.database.lost(),
+                        Err(error) => {
+                            let error = self.database.judge(error);
+                            tracing::debug!(%error, "listening was interrupted");
+                        }
+                    }
+                    self.wake.notify_one();
+                    tokio::time::sleep(POLL).await;
+                },
+            }
+        }
+    }
+
+    async fn listen_once(&self) -> Result<(), sqlx::Error> {
+        let mut listener = PgListener::connect_with(&self.database.pool).await?;
+        listener.listen_all([APPENDED, PROJECTED]).await?;
+        loop {
+            match tokio::time::timeout(POLL, listener.try_recv()).await {
+                Ok(Ok(Some(news))) if news.channel() == APPENDED => self.wake.notify_one(),
+                Ok(Ok(Some(news))) if news.payload() == self.process => {}
+                Ok(Ok(Some(_))) => self.learn_checkpoints().await?,
+                Ok(Ok(None)) => return Ok(()),
+                Ok(Err(error)) => return Err(error),
+                // Nothing heard: look anyway, in case a notification was lost.
+                Err(_) => {
+                    self.wake.notify_one();
+                    self.learn_checkpoints().await?;
+                }
+            }
+        }
+    }
+
+    /// Takes over what the table says where it is further than what is known here.
+    pub(super) async fn learn_checkpoints(&self) -> Result<(), sqlx::Error> {
+        let mut connection = self.database.pool.acquire().await?;
+        let stored = stored_checkpoints(&mut connection).await?;
+        self.publish(stored.iter().map(|(name, checkpoint)| (name.as_str(), *checkpoint)));
+        Ok(())
+    }
+
+    /// Believes what the table says, even if it is less than was known: a crash may have undone the last pages. Tells
+    /// how far everybody was thought to be.
+    pub(super) fn believe(&self, stored: &[(String, Checkpoint)]) -> Checkpoints {
+        let before = self.checkpoints.borrow().clone();
+        self.checkpoints.send_modify(|all| {
+            for (name, checkpoint) in stored {
+                if let Some(known) = all.get_mut(name.as_str()) {
+                    *known = *checkpoint;
+                }
+            }
+        });
+        before
+    }
+
+    pub(super) fn publish<'a>(&self, news: impl Iterator<Item = (&'a str, Checkpoint)>) {
+        self.checkpoints.send_if_modified(|all| {
+            let mut further = false;
+            for (name, checkpoint) in news {
+                if let Some(known) = all.get_mut(name)
+                    && (checkpoint.generation, checkpoint.position)
+                        > (known.generation, known.position)
+                {
+                    *known = checkpoint;
+                    further = true;
+                }
+            }
+            further
+        });
+    }
+}

@@ -1,0 +1,77 @@
+//! A start that does not get far leaves nothing behind, and what it began can be gone on with.
+
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use api::embedded::Cluster;
+use rustix::process::{Pid, Signal, kill_process};
+use sqlx::{ConnectOptions as _, Connection as _};
+
+use crate::server::{Home, Server};
+
+/// Runs `crm` and asks it after a while to stop.
+async fn interrupted(home: &Home, args: &[&str], after: Duration) -> Output {
+    let mut command = home.crm(args);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let pid = Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()).unwrap();
+    let stop = async {
+        tokio::time::sleep(after).await;
+        // It may have ended on its own.
+        let _ = kill_process(pid, Signal::TERM);
+    };
+    let ended = async {
+        let limit = Duration::from_secs(90);
+        tokio::time::timeout(limit, child.wait_with_output()).await.expect("it stops in time")
+    };
+    tokio::join!(ended, stop).0.unwrap()
+}
+
+#[tokio::test]
+async fn a_server_that_is_stopped_while_it_starts_leaves_no_postgres_running() {
+    let home = Home::new();
+    // First while the cluster is made, then while it starts, while the demonstration data come in, and later.
+    for after in [300, 150, 400, 800, 1600] {
+        let output = interrupted(&home, &["serve", "--demo"], Duration::from_millis(after)).await;
+        assert!(output.status.success(), "after {after} ms: {output:?}");
+        assert_eq!(home.postmaster(), None, "after {after} ms: {output:?}");
+    }
+    let server = Server::start(&home, &["--demo"]).await;
+    let lps: Vec<serde_json::Value> =
+        reqwest::get(format!("{}/lps", server.url)).await.unwrap().json().await.unwrap();
+    assert!(!lps.is_empty(), "the demonstration data are there in the end");
+    assert!(server.stop().await);
+
+    let output = interrupted(&home, &["serve", "--demo"], Duration::from_secs(4)).await;
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("crm is ready") && !said.contains("imported"), "{said}");
+}
+
+#[tokio::test]
+async fn a_command_that_fails_after_the_start_of_postgres_stops_it_again() {
+    let home = Home::new();
+    assert!(Server::start(&home, &[]).await.stop().await);
+    let cluster = Cluster::open(home.path()).await.unwrap();
+    let mut connection = cluster.options("crm").connect().await.unwrap();
+    let newer =
+        "insert into _sqlx_migrations (version, description, success, checksum, execution_time)
+                 values (9999, 'of a later release', true, '', 0)";
+    sqlx::query(newer).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    cluster.close().await.unwrap();
+    let file = crate::harness::demo_file();
+    for args in [&["serve"][..], &["import", file.to_str().unwrap()]] {
+        let output = home.crm(args).output().await.unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && said.contains("9999"), "{said}");
+        assert_eq!(home.postmaster(), None, "{args:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_import_of_a_file_that_is_not_there_starts_nothing() {
+    let home = Home::new();
+    let output = home.crm(&["import", "nowhere.db"]).output().await.unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && said.contains("nowhere.db"), "{said}");
+    assert!(!home.path().join("postgres").exists());
+}
