@@ -1,14 +1,12 @@
 //! What every handler works with.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use projections::files::Files;
-use projections::log::EventLog;
+use projections::log::{EventLog, Turns};
 use projections::read::Reader;
-use tokio::sync::OwnedMutexGuard;
 
 use crate::answers::PATIENCE;
 use crate::origins::Origins;
@@ -30,7 +28,7 @@ pub struct App {
     /// The folder that crm keeps itself; `images` in it is served.
     pub data_dir: Arc<PathBuf>,
     /// Makes requests of this process take turns where the database alone cannot.
-    pub turns: Turns,
+    pub turns: Turns<String>,
 }
 
 /// What a request may cost.
@@ -69,43 +67,5 @@ impl App {
             true => Ok(()),
             false => Err(Problem::Unavailable("the read models are behind".to_owned())),
         }
-    }
-}
-
-/// Locks by name, each there only while somebody wants it.
-#[derive(Clone, Debug, Default)]
-pub struct Turns(Arc<Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>>);
-
-impl Turns {
-    /// Waits for the turn of this name; it ends when the guard is dropped.
-    pub async fn take(&self, name: String) -> OwnedMutexGuard<()> {
-        let lock = {
-            let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            locks.retain(|_, lock| lock.strong_count() > 0);
-            let known = locks.get(&name).and_then(Weak::upgrade);
-            known.unwrap_or_else(|| {
-                let lock = Arc::default();
-                locks.insert(name, Arc::downgrade(&lock));
-                lock
-            })
-        };
-        lock.lock_owned().await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn turns_of_one_name_exclude_each_other_and_leave_nothing_behind() {
-        let turns = Turns::default();
-        let first = turns.take("a".into()).await;
-        let other = turns.take("b".into()).await;
-        let second = tokio::time::timeout(Duration::from_millis(20), turns.take("a".into()));
-        assert!(second.await.is_err());
-        drop((first, other));
-        let _again = turns.take("a".into()).await;
-        assert_eq!(turns.0.lock().unwrap().len(), 1);
     }
 }

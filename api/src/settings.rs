@@ -59,16 +59,16 @@ pub const KNOWN: &[Setting] = &[
     setting("AWS_REGION", "", "Region of the bucket; not used by this release."),
     secret(
         "AWS_ACCESS_KEY_ID",
-        "Access key for the bucket; goes together with AWS_SECRET_ACCESS_KEY.",
+        "Access key for the bucket, together with AWS_SECRET_ACCESS_KEY; not used by this release.",
     ),
     secret(
         "AWS_SECRET_ACCESS_KEY",
-        "Secret key for the bucket; goes together with AWS_ACCESS_KEY_ID.",
+        "Secret key for the bucket, together with AWS_ACCESS_KEY_ID; not used by this release.",
     ),
     setting(
         "AWS_ENDPOINT_URL",
         "",
-        "Address of an S3-compatible server, such as MinIO; not set: AWS itself.",
+        "Address of an S3-compatible server, such as MinIO; not used by this release.",
     ),
     setting(
         "FRONTEND_URL",

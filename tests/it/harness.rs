@@ -79,19 +79,15 @@ async fn template() -> &'static PgConnectOptions {
 async fn prepare(options: &PgConnectOptions) {
     let mut connection = options.connect().await.unwrap();
     sqlx::query("select pg_advisory_lock(1)").execute(&mut connection).await.unwrap();
-    let stale: Vec<String> = sqlx::query_scalar(
-        "select datname from pg_database d where datname like 'test\\_%'
-             and not exists (select 1 from pg_stat_activity a where a.datname = d.datname)
-             and not exists (select 1 from pg_stat_activity a where a.datname like
-                 '%\\_' || (regexp_match(d.datname, '[0-9]+'))[1] || '\\_%')",
-    )
-    .fetch_all(&mut connection)
-    .await
-    .unwrap();
-    for name in stale {
-        // Another process may just be about to use it; then it stays.
-        let _ =
-            sqlx::query(&format!("drop database if exists {name}")).execute(&mut connection).await;
+    let databases: Vec<String> =
+        sqlx::query_scalar("select datname from pg_database where datname like 'test\\_%'")
+            .fetch_all(&mut connection)
+            .await
+            .unwrap();
+    // Left over by test processes that are gone.
+    for name in databases.iter().filter(|name| !is_in_use(name)) {
+        let drop = format!("drop database if exists {name} with (force)");
+        sqlx::query(&drop).execute(&mut connection).await.unwrap();
     }
     let name = template_name();
     sqlx::query(&format!("create database {name}")).execute(&mut connection).await.unwrap();
@@ -113,6 +109,12 @@ async fn copy_template(options: &PgConnectOptions, name: &str) {
         assert_eq!(code, "55006", "{error}");
     }
     connection.close().await.unwrap();
+}
+
+/// Whether the process that a database is named after still runs.
+fn is_in_use(name: &str) -> bool {
+    let pid = name.split('_').find(|part| part.bytes().all(|byte| byte.is_ascii_digit()));
+    pid.is_some_and(|pid| Path::new("/proc").join(pid).exists())
 }
 
 /// Each test process has its own, so that two checkouts can be tested at once.
