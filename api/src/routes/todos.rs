@@ -104,7 +104,9 @@ async fn list(
         due_before: filter("due_before"),
         due_after: filter("due_after"),
     };
-    answer(&app, &headers, Query::Todos(filter)).await
+    // Without a filter it is the whole list, which is kept ready.
+    let query = if filter.is_empty() { Query::List(Kind::Todo) } else { Query::Todos(filter) };
+    answer(&app, &headers, query).await
 }
 
 async fn register(State(app): State<App>, caller: Caller, body: Body) -> Result<Response, Problem> {
