@@ -143,7 +143,7 @@ impl Backend {
     /// When the database cannot be read.
     pub async fn start(database: Database, files: Files) -> anyhow::Result<Self> {
         let log = EventLog::start(database.clone());
-        let runner = Runner::start(database.clone(), read::projectors(), log.head());
+        let runner = Runner::start(database.clone(), read::projectors(), log.head()).await?;
         match Reader::new(database, runner.clone(), files).await {
             Ok(reader) => Ok(Self { log, reader, runner }),
             Err(error) => {

@@ -15,6 +15,8 @@ use tokio::sync::Notify;
 pub struct Database {
     /// The connections.
     pub pool: PgPool,
+    /// How each is made, but for where it looks for read models.
+    options: PgConnectOptions,
     health: Arc<Health>,
 }
 
@@ -22,14 +24,19 @@ pub struct Database {
 struct Health {
     down: AtomicBool,
     outages: AtomicU64,
-    lost_at: Mutex<Option<Instant>>,
+    /// Connections made before this are of no use any more.
+    renewed: Mutex<Option<Instant>>,
     failed: Notify,
 }
 
 impl Health {
-    fn is_newer_than_the_last_outage(&self, age: Duration) -> bool {
-        let lost_at = *self.lost_at.lock().unwrap_or_else(PoisonError::into_inner);
-        lost_at.is_none_or(|at| at.elapsed() > age)
+    fn renew(&self) {
+        *self.renewed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn is_of_use(&self, age: Duration) -> bool {
+        let renewed = *self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
+        renewed.is_none_or(|at| at.elapsed() > age)
     }
 }
 
@@ -60,13 +67,25 @@ impl Database {
             // and then all that are as old are thrown away unused.
             .test_before_acquire(false)
             .before_acquire(move |_, connection| {
-                let usable = known.is_newer_than_the_last_outage(connection.age);
+                let usable = known.is_of_use(connection.age);
                 Box::pin(std::future::ready(Ok(usable)))
             })
-            .connect_lazy_with(options);
-        let database = Self { pool, health };
+            .connect_lazy_with(options.clone());
+        let database = Self { pool, options, health };
         tokio::spawn(database.clone().watch());
         database
+    }
+
+    /// How to connect such that tables are looked for in these schemas before all others.
+    pub fn options_for(&self, schemas: &[String]) -> PgConnectOptions {
+        let path = schemas.iter().map(String::as_str).chain(["public"]).collect::<Vec<_>>();
+        self.options.clone().options([("search_path", path.join(","))])
+    }
+
+    /// From now on whatever the pool is asked for looks for tables in these schemas.
+    pub fn look_in(&self, schemas: &[String]) {
+        self.pool.set_connect_options(self.options_for(schemas));
+        self.health.renew();
     }
 
     /// Fails at once while the database is known to be down.
@@ -124,8 +143,7 @@ impl Database {
     /// Remembers that a connection was lost.
     pub fn lost(&self) {
         if !self.health.down.swap(true, Ordering::AcqRel) {
-            *self.health.lost_at.lock().unwrap_or_else(PoisonError::into_inner) =
-                Some(Instant::now());
+            self.health.renew();
             self.health.outages.fetch_add(1, Ordering::AcqRel);
             self.health.failed.notify_one();
         }
@@ -150,6 +168,17 @@ impl Database {
             tracing::info!("the database answers");
         }
     }
+}
+
+/// Whether the error says that the database cannot do this now, but may be able to later: it is out of reach or short of
+/// something, or the statement lost a race that it may win next time.
+pub fn is_passing(error: &sqlx::Error) -> bool {
+    let lost_a_race = error
+        .as_database_error()
+        .and_then(|error| error.code())
+        // Serialization failure, deadlock, lock timeout, cancelled.
+        .is_some_and(|code| ["40001", "40P01", "55P03", "57014"].contains(&code.as_ref()));
+    is_outage(error) || is_shortage(error) || lost_a_race
 }
 
 /// Whether the error says that the database cannot be reached at present.

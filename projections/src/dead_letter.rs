@@ -1,11 +1,12 @@
-//! Streams that a projector cannot follow, parked so that the others go on.
+//! Streams that a projector cannot follow, parked so that the others go on, and events that a person has told it to skip.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
 use sqlx::PgConnection;
 
-use crate::log::{Recorded, Stream};
+use crate::follow::Target;
+use crate::log::{Page, Recorded, Stream};
 
 /// A stream that is parked for a projector, and why.
 #[derive(Clone, Debug)]
@@ -18,25 +19,44 @@ pub struct Parked {
     pub error: String,
 }
 
-/// What is parked, by projector, as the table `dead_letter` has it.
+/// What is parked and skipped, by projector, as the tables `dead_letter` and `skipped_event` have it.
 #[derive(Debug, Default)]
-pub struct DeadLetters(Mutex<HashMap<&'static str, HashMap<Stream, i64>>>);
+pub struct DeadLetters(Mutex<HashMap<&'static str, Known>>);
+
+#[derive(Debug, Default)]
+struct Known {
+    /// The generation's revision when this was read. Whoever takes a stream back elsewhere raises it.
+    revision: i64,
+    parked: HashMap<Stream, i64>,
+    skipped: HashSet<i64>,
+}
 
 impl DeadLetters {
-    /// Reads what is parked for a projector.
+    /// Reads what is parked for a generation, and what its projector skips.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn load(
         &self,
         db: &mut PgConnection,
-        projector: &'static str,
+        target: &Target,
     ) -> Result<Vec<Parked>, sqlx::Error> {
-        let rows: Vec<(String, String, i64, String)> = sqlx::query_as(
-            "select aggregate_type, aggregate_id, position, error from dead_letter where projector = $1",
+        // First the revision: if something is taken back meanwhile, what is read after it is known to be outdated.
+        let revision: Option<i64> = sqlx::query_scalar(
+            "select revision from generation where projector = $1 and number = $2",
         )
-        .bind(projector)
-        .fetch_all(db)
+        .bind(target.name())
+        .bind(target.number)
+        .fetch_optional(&mut *db)
+        .await?;
+        let revision = revision.unwrap_or(0);
+        let rows: Vec<(String, String, i64, String)> = sqlx::query_as(
+            "select aggregate_type, aggregate_id, position, error from dead_letter
+             where projector = $1 and generation = $2 order by position",
+        )
+        .bind(target.name())
+        .bind(target.number)
+        .fetch_all(&mut *db)
         .await?;
         let parked: Vec<Parked> = rows
             .into_iter()
@@ -46,26 +66,40 @@ impl DeadLetters {
                 error,
             })
             .collect();
-        let known = parked.iter().map(|parked| (parked.stream.clone(), parked.position)).collect();
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(projector, known);
+        let skipped: Vec<i64> =
+            sqlx::query_scalar("select position from skipped_event where projector = $1")
+                .bind(target.name())
+                .fetch_all(db)
+                .await?;
+        let known = Known {
+            revision,
+            parked: parked.iter().map(|parked| (parked.stream.clone(), parked.position)).collect(),
+            skipped: skipped.into_iter().collect(),
+        };
+        self.with(|all| all.insert(target.name(), known));
         Ok(parked)
     }
 
-    /// Parks a stream. If it is parked already, it stays parked from where it was.
+    /// Parks a stream. If it is parked already, it stays parked from where it was; an event that is skipped parks nothing.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn park(
         &self,
         db: &mut PgConnection,
-        projector: &'static str,
+        target: &Target,
         parked: &Parked,
     ) -> Result<(), sqlx::Error> {
+        let projector = target.name();
+        if self.with(|all| all.entry(projector).or_default().skipped.contains(&parked.position)) {
+            return Ok(());
+        }
         sqlx::query(
-            "insert into dead_letter (projector, aggregate_type, aggregate_id, position, error)
-             values ($1, $2, $3, $4, $5) on conflict do nothing",
+            "insert into dead_letter (projector, generation, aggregate_type, aggregate_id, position, error)
+             values ($1, $2, $3, $4, $5, $6) on conflict do nothing",
         )
         .bind(projector)
+        .bind(target.number)
         .bind(&parked.stream.kind)
         .bind(&parked.stream.id)
         .bind(parked.position)
@@ -76,8 +110,10 @@ impl DeadLetters {
             projector, stream = %parked.stream, position = parked.position, error = parked.error,
             "a stream is parked: this read model misses it from here on"
         );
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.entry(projector).or_default().entry(parked.stream.clone()).or_insert(parked.position);
+        self.with(|all| {
+            let known = all.entry(projector).or_default();
+            known.parked.entry(parked.stream.clone()).or_insert(parked.position);
+        });
         Ok(())
     }
 
@@ -88,35 +124,90 @@ impl DeadLetters {
     pub async fn release(
         &self,
         db: &mut PgConnection,
-        projector: &'static str,
+        target: &Target,
         stream: &Stream,
     ) -> Result<(), sqlx::Error> {
         sqlx::query(
-            "delete from dead_letter where projector = $1 and aggregate_type = $2 and aggregate_id = $3",
+            "delete from dead_letter
+             where projector = $1 and generation = $2 and aggregate_type = $3 and aggregate_id = $4",
         )
-        .bind(projector)
+        .bind(target.name())
+        .bind(target.number)
         .bind(&stream.kind)
         .bind(&stream.id)
         .execute(db)
         .await?;
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.entry(projector).or_default().remove(stream);
+        self.with(|all| all.entry(target.name()).or_default().parked.remove(stream));
         Ok(())
+    }
+
+    /// Has the projector leave an event out, in this generation and all that come.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn skip(
+        &self,
+        db: &mut PgConnection,
+        target: &Target,
+        parked: &Parked,
+        reason: &str,
+        actor: &str,
+    ) -> Result<(), sqlx::Error> {
+        sqlx::query(
+            "insert into skipped_event (projector, position, aggregate_type, aggregate_id, error, reason, actor)
+             values ($1, $2, $3, $4, $5, $6, $7) on conflict do nothing",
+        )
+        .bind(target.name())
+        .bind(parked.position)
+        .bind(&parked.stream.kind)
+        .bind(&parked.stream.id)
+        .bind(&parked.error)
+        .bind(reason)
+        .bind(actor)
+        .execute(db)
+        .await?;
+        self.with(|all| all.entry(target.name()).or_default().skipped.insert(parked.position));
+        Ok(())
+    }
+
+    /// Whether what is known of a projector was read at this revision of its generation, so that it still holds.
+    pub fn is_current(&self, projector: &str, revision: i64) -> bool {
+        self.with(|all| all.get(projector).is_some_and(|known| known.revision == revision))
     }
 
     /// How many streams are parked for a projector.
     pub fn count(&self, projector: &str) -> usize {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.get(projector).map_or(0, HashMap::len)
+        self.with(|all| all.get(projector).map_or(0, |known| known.parked.len()))
     }
 
-    /// Without the events of parked streams; `None` if there are none of them.
+    /// Without the events of parked streams and those that are skipped; `None` if there are none of them.
     pub fn without_parked(&self, projector: &str, page: &[Recorded]) -> Option<Vec<Recorded>> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let parked = all.get(projector).filter(|parked| !parked.is_empty())?;
-        let follows = |recorded: &&Recorded| {
-            parked.get(&recorded.stream()).is_none_or(|from| recorded.position < *from)
-        };
-        Some(page.iter().filter(follows).cloned().collect())
+        self.with(|all| {
+            let Known { parked, skipped, .. } = all.get(projector)?;
+            if parked.is_empty() && skipped.is_empty() {
+                return None;
+            }
+            let follows = |recorded: &&Recorded| {
+                let from = parked.get(&recorded.stream());
+                from.is_none_or(|from| recorded.position < *from)
+                    && !skipped.contains(&recorded.position)
+            };
+            Some(page.iter().filter(follows).cloned().collect())
+        })
+    }
+
+    /// A page without the events that the projector skips.
+    pub fn without_skipped(&self, projector: &str, mut page: Page) -> Page {
+        self.with(|all| {
+            if let Some(Known { skipped, .. }) = all.get(projector) {
+                page.events.retain(|recorded| !skipped.contains(&recorded.position));
+                page.broken.retain(|broken| !skipped.contains(&broken.position));
+            }
+        });
+        page
+    }
+
+    fn with<T>(&self, look: impl FnOnce(&mut HashMap<&'static str, Known>) -> T) -> T {
+        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

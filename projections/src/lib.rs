@@ -5,13 +5,17 @@
 //! [`runner::Runner`] wakes the projectors, each of which owns the tables of one read model; [`read::Reader`] answers
 //! queries from these.
 
+mod copy;
 pub mod database;
 pub mod dead_letter;
 pub mod files;
+pub mod follow;
+pub mod generation;
 pub mod log;
 pub mod projector;
 pub mod read;
 pub mod runner;
+pub mod status;
 
 /// The migrations of the log and of every read model.
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");

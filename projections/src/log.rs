@@ -10,15 +10,19 @@ mod idempotency;
 mod ids;
 mod reader;
 mod repository;
+mod sweep;
 mod turns;
 
 use chrono::{DateTime, Utc};
 use sqlx::PgTransaction;
 use uuid::Uuid;
 
+use crate::copy::CopyIn;
+
 pub use execute::{CommandError, CommandRequest, EventLog, Executable, Receipt};
 pub use idempotency::KeyRecord;
 pub use reader::{LogReader, Page, PageLimit, ReadLogError, Recorded, Stream};
+pub use sweep::{Span, StoredEvent, Sweep};
 pub use turns::Turns;
 
 /// The advisory lock that appends take turns under.
@@ -71,21 +75,31 @@ pub async fn bulk_append(
         return Ok(0);
     }
     sqlx::query("select pg_advisory_xact_lock($1)").bind(APPEND_LOCK).execute(&mut **tx).await?;
-    let mut copy = tx
-        .copy_in_raw(
-            "copy events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, \
-             event_id, command_id, correlation_id, causation_id, actor, occurred_at) from stdin",
-        )
-        .await?;
-    let mut buffer = String::with_capacity(1 << 20);
+    let mut copy = CopyIn::begin(
+        tx,
+        "events",
+        "aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, event_id, command_id, \
+         correlation_id, causation_id, actor, occurred_at",
+    )
+    .await?;
     for event in events {
-        write_copy_line(&mut buffer, event);
-        if buffer.len() > 1 << 20 {
-            copy.send(buffer.as_bytes()).await?;
-            buffer.clear();
-        }
+        let occurred_at = event.occurred_at.map(|at| at.format("%Y-%m-%d %H:%M:%S%.6f+00"));
+        copy.text(event.aggregate_type)
+            .text(&event.aggregate_id)
+            .plain(event.sequence)
+            .text(&event.event_type)
+            .text(&event.event_version)
+            .text(&event.payload)
+            .text(&event.metadata)
+            .plain(event.event_id)
+            .plain(event.command_id)
+            .plain(event.correlation_id)
+            .maybe_plain(event.causation_id)
+            .text(&event.actor)
+            .maybe_plain(occurred_at)
+            .end_line()
+            .await?;
     }
-    copy.send(buffer.as_bytes()).await?;
     copy.finish().await?;
     sqlx::query_scalar(
         "select coalesce(max(position), 0) from events, (select pg_notify($1, '')) as announced",
@@ -93,47 +107,4 @@ pub async fn bulk_append(
     .bind(APPENDED)
     .fetch_one(&mut **tx)
     .await
-}
-
-/// One line of COPY's text format.
-fn write_copy_line(line: &mut String, event: &NewEvent) {
-    use std::fmt::Write as _;
-    for text in [
-        event.aggregate_type,
-        &event.aggregate_id,
-        &event.sequence.to_string(),
-        &event.event_type,
-        &event.event_version,
-        &event.payload,
-        &event.metadata,
-    ] {
-        write_escaped(line, text);
-        line.push('\t');
-    }
-    // Writing to a String cannot fail.
-    let _ = write!(line, "{}\t{}\t{}\t", event.event_id, event.command_id, event.correlation_id);
-    match event.causation_id {
-        Some(id) => _ = write!(line, "{id}\t"),
-        None => line.push_str("\\N\t"),
-    }
-    write_escaped(line, &event.actor);
-    match event.occurred_at {
-        Some(at) => _ = writeln!(line, "\t{}", at.format("%Y-%m-%d %H:%M:%S%.6f+00")),
-        None => line.push_str("\t\\N\n"),
-    }
-}
-
-fn write_escaped(line: &mut String, text: &str) {
-    let mut rest = text;
-    while let Some(at) = rest.find(['\\', '\n', '\r', '\t']) {
-        line.push_str(&rest[..at]);
-        line.push_str(match rest.as_bytes()[at] {
-            b'\\' => "\\\\",
-            b'\n' => "\\n",
-            b'\r' => "\\r",
-            _ => "\\t",
-        });
-        rest = &rest[at + 1..];
-    }
-    line.push_str(rest);
 }

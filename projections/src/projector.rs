@@ -1,5 +1,6 @@
 //! What a projector is: events in, rows of its own tables out, nothing else.
 
+use domain::Kind;
 use futures::future::BoxFuture;
 use sqlx::PgConnection;
 
@@ -8,15 +9,91 @@ use crate::log::Recorded;
 /// Folds events into the tables of one read model. It does no I/O but through the connection it is given, and touches
 /// no tables but its own, so that it may be run again from the start.
 pub trait Projector: Send + Sync {
-    /// Names the checkpoint; never changes.
+    /// Names the read model; never changes.
     fn name(&self) -> &'static str;
 
-    /// Folds a page of the log, in order, in the caller's transaction. Tells the last position that changed a row.
-    fn project<'a>(
-        &'a self,
+    /// To be raised whenever the same events would give other rows, or other tables. The read model is then built anew
+    /// beside the one that is there.
+    fn version(&self) -> i32 {
+        1
+    }
+
+    /// Its tables.
+    fn tables(&self) -> Vec<Table>;
+
+    /// The kinds of records whose events it looks at.
+    fn follows(&self) -> &'static [Kind];
+
+    /// Whether what becomes of a record's events depends on that record's events alone, so that several workers can
+    /// share a rebuild. If not, one of them does it all.
+    fn is_partitioned(&self) -> bool {
+        true
+    }
+
+    /// Begins to fold with nothing in memory.
+    fn begin(&self) -> Box<dyn Fold>;
+}
+
+/// Rows in memory on their way from events into tables. Found by name, so the connection's `search_path` decides which
+/// generation of the tables they belong to.
+pub trait Fold: Send {
+    /// Takes in what follows in the log, after loading the rows it needs from the tables.
+    fn fold<'a>(
+        &'a mut self,
         page: &'a [Recorded],
         db: &'a mut PgConnection,
-    ) -> BoxFuture<'a, Result<Option<i64>, ProjectError>>;
+        tables: Tables,
+    ) -> BoxFuture<'a, Result<(), ProjectError>>;
+
+    /// Writes what has changed and forgets all rows.
+    fn write<'a>(
+        &'a mut self,
+        db: &'a mut PgConnection,
+        tables: Tables,
+    ) -> BoxFuture<'a, Result<(), ProjectError>>;
+
+    /// The last position that changed a row.
+    fn changed(&self) -> Option<i64>;
+
+    /// How much memory the rows take, in bytes, more or less.
+    fn size(&self) -> usize;
+}
+
+/// What the tables hold of the records that are folded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tables {
+    /// Nothing yet: there is nothing to load, and what is written can be copied in. They may have no keys.
+    Empty,
+    /// Whatever was folded before.
+    Filled,
+}
+
+/// Folds one page into the tables, in the caller's transaction. Tells the last position that changed a row.
+///
+/// # Errors
+/// See [`ProjectError`].
+pub async fn project(
+    projector: &dyn Projector,
+    page: &[Recorded],
+    db: &mut PgConnection,
+) -> Result<Option<i64>, ProjectError> {
+    let mut fold = projector.begin();
+    fold.fold(page, db, Tables::Filled).await?;
+    fold.write(db, Tables::Filled).await?;
+    Ok(fold.changed())
+}
+
+/// A table of a read model, as SQL.
+#[derive(Clone, Debug)]
+pub struct Table {
+    /// Its name, which no other read model uses.
+    pub name: &'static str,
+    /// Its columns with their types.
+    pub columns: String,
+    /// The columns of its primary key, which compare byte by byte or as numbers.
+    pub key: &'static [&'static str],
+    /// What each of its other indexes is on: everything after `on <table>`.
+    pub indexes: Vec<String>,
 }
 
 /// Why a page could not be folded.
@@ -36,8 +113,8 @@ pub enum ProjectError {
 }
 
 impl ProjectError {
-    /// Whether the database cannot be reached, which says nothing about the events.
+    /// Whether the database cannot be reached or cannot write at present, which says nothing about the events.
     pub fn is_outage(&self) -> bool {
-        matches!(self, ProjectError::Database(error) if crate::database::is_outage(error))
+        matches!(self, ProjectError::Database(error) if crate::database::is_passing(error))
     }
 }

@@ -1,18 +1,15 @@
 //! Runs the projectors: exactly once per event, one process at a time, and as soon as something is appended.
 //!
-//! Each projector's checkpoint moves in the transaction that writes its tables, so a kill at any instant loses and
-//! doubles nothing. Projectors that are level share one page and one transaction; one that lags far behind catches
-//! up on a connection of its own until it is level. An advisory lock per projector keeps other processes from
-//! working in vain; the row lock on the checkpoint is what keeps the tables right.
+//! Projectors that are level share one page and one transaction; one that lags far behind catches up on a connection of
+//! its own until it is level. An advisory lock per generation keeps other processes from working in vain; the row lock on
+//! its checkpoint is what keeps the tables right.
 
-mod fold;
 mod listen;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, PgConnection};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
@@ -22,40 +19,18 @@ use uuid::Uuid;
 
 use crate::database::Database;
 use crate::dead_letter::DeadLetters;
-use crate::log::{LogReader, PageLimit};
-use crate::projector::{ProjectError, Projector};
+use crate::follow::{Checkpoints, FollowError, Follower, PAGE, Target};
+use crate::generation::{self, Checkpoint, Generation};
+use crate::projector::Projector;
 
-/// The channel on which moved checkpoints are announced to other processes; the payload names the sender.
-const PROJECTED: &str = "crm_projected";
-
-/// The first key of the advisory lock that the runner of a projector holds; the second is the hash of its name.
-const RUNNER_LOCK: i32 = 0x0063_726d;
-
-/// The most events of one page.
-const PAGE: PageLimit = PageLimit { events: 2_000 };
-
-/// The longest that reading or folding one page may take before the database counts as lost.
-const FOLD_PATIENCE: Duration = Duration::from_secs(60);
+/// The first key of the advisory lock that the runner of a generation holds; the second is the hash of its schema.
+pub const RUNNER_LOCK: i32 = 0x0063_726d;
 
 /// How long to wait before looking again when nothing wakes the runner, and between attempts after a failure.
 const POLL: Duration = Duration::from_millis(250);
 
 /// How often to try to take over projectors that another process runs.
 const TAKE_OVER: Duration = Duration::from_secs(2);
-
-/// Where a projector is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Checkpoint {
-    /// Everything up to here is in its tables.
-    pub position: i64,
-    /// The last position that changed a row of them.
-    pub changed: i64,
-    /// How often they were changed other than by following the log.
-    pub generation: i64,
-}
-
-/// Where all projectors are.
-pub type Checkpoints = BTreeMap<&'static str, Checkpoint>;
 
 /// The running projectors, as seen by those who wait for them.
 #[derive(Clone)]
@@ -69,46 +44,53 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// Starts running these projectors. `head` tells of appends by this very process.
-    pub fn start(
+    /// Starts running these projectors, each on the generation of its read model that this release serves. `head` tells of
+    /// appends by this very process.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn start(
         database: Database,
         projectors: Vec<Arc<dyn Projector>>,
         head: watch::Receiver<i64>,
-    ) -> Self {
+    ) -> Result<Self, sqlx::Error> {
         let names = projectors.iter().map(|projector| (projector.name(), Checkpoint::default()));
         let (checkpoints, seen) = watch::channel(names.collect::<Checkpoints>());
         let (failures, failed) = watch::channel(BTreeMap::new());
         let dead_letters = Arc::<DeadLetters>::default();
         let (survivor, survived) = watch::channel(database.outages());
         let stop = CancellationToken::new();
+        let process = Uuid::new_v4().simple().to_string();
         let shared = Arc::new(Shared {
-            options: (*database.pool.connect_options()).clone(),
-            database,
+            database: database.clone(),
             projectors,
-            checkpoints,
+            follower: Follower::new(database, dead_letters.clone(), process, checkpoints),
             failures,
             survivor,
-            dead_letters: dead_letters.clone(),
-            log: LogReader::default(),
+            served: Mutex::default(),
+            learning: tokio::sync::Mutex::default(),
             wake: Notify::new(),
-            process: Uuid::new_v4().simple().to_string(),
             catching_up: Mutex::default(),
             laggards: TaskTracker::new(),
             stop: stop.clone(),
         });
+        let mut connection = shared.database.pool.acquire().await?;
+        generation::ensure(&mut connection, &shared.projectors).await?;
+        shared.learn(&mut connection).await?;
+        drop(connection);
         let task = tokio::spawn(async move {
             tokio::join!(shared.listen(), shared.follow(head), shared.run());
             shared.laggards.close();
             shared.laggards.wait().await;
         });
-        Self {
+        Ok(Self {
             checkpoints: seen,
             failures: failed,
             survived,
             dead_letters,
             stop,
             task: Arc::new(tokio::sync::Mutex::new(Some(task))),
-        }
+        })
     }
 
     /// Where the projectors are, kept up to date.
@@ -151,31 +133,26 @@ impl Runner {
 
 struct Shared {
     database: Database,
-    options: PgConnectOptions,
     projectors: Vec<Arc<dyn Projector>>,
-    checkpoints: watch::Sender<Checkpoints>,
+    follower: Follower,
     failures: watch::Sender<BTreeMap<&'static str, String>>,
     survivor: watch::Sender<u64>,
-    dead_letters: Arc<DeadLetters>,
-    log: LogReader,
+    /// The generations that readers see.
+    served: Mutex<Served>,
+    /// Held while looking which these are, so that nothing older is believed after something newer.
+    learning: tokio::sync::Mutex<()>,
     wake: Notify,
-    process: String,
     /// The projectors that go their own way until they are level with the others.
     catching_up: Mutex<BTreeSet<&'static str>>,
     laggards: TaskTracker,
     stop: CancellationToken,
 }
 
-#[derive(Debug, thiserror::Error)]
-enum RunError {
-    #[error(transparent)]
-    Database(#[from] sqlx::Error),
-    #[error("projector {name}: {source}")]
-    Project { name: &'static str, source: ProjectError },
-    #[error("the database was lost")]
-    Lost,
-    #[error("the checkpoint of {0} was moved by another process")]
-    Overtaken(&'static str),
+#[derive(Clone, Default)]
+struct Served {
+    schemas: Vec<String>,
+    /// Those of them that this release's code fills.
+    targets: Vec<Target>,
 }
 
 impl Shared {
@@ -183,13 +160,17 @@ impl Shared {
         while !self.stop.is_cancelled() {
             if let Err(error) = self.run_connected().await {
                 match &error {
-                    RunError::Database(error) if crate::database::is_outage(error) => {
+                    FollowError::Database(error) if crate::database::is_outage(error) => {
                         tracing::debug!(%error, "projectors wait for the database");
                     }
-                    RunError::Overtaken(_) | RunError::Lost => {
+                    FollowError::Overtaken(_) | FollowError::Lost => {
                         tracing::debug!(%error, "projectors start again")
                     }
                     _ => tracing::error!(%error, "projectors cannot go on; they try again"),
+                }
+                // To start again on another generation is no failure.
+                if matches!(error, FollowError::Overtaken(_)) {
+                    continue;
                 }
                 self.report(&error);
                 tokio::time::sleep(POLL).await;
@@ -197,10 +178,10 @@ impl Shared {
         }
     }
 
-    fn report(&self, error: &RunError) {
+    fn report(&self, error: &FollowError) {
         let text = error.to_string();
         let named = match error {
-            RunError::Project { name, .. } => Some(*name),
+            FollowError::Project { name, .. } => Some(*name),
             _ => None,
         };
         self.failures.send_modify(|failures| {
@@ -212,22 +193,33 @@ impl Shared {
         });
     }
 
-    /// Runs on one connection until it breaks or the runner is stopped.
-    async fn run_connected(self: &Arc<Self>) -> Result<(), RunError> {
+    fn served(&self) -> Served {
+        self.served.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Runs on one connection until it breaks, a generation is swapped, or the runner is stopped.
+    async fn run_connected(self: &Arc<Self>) -> Result<(), FollowError> {
         let outage = self.database.outages();
-        let mut connection = self.connect().await?;
-        self.ensure_checkpoints(&mut connection).await?;
-        let before = self.believe(&fold::stored_checkpoints(&mut connection).await?);
-        let mut mine: Vec<Arc<dyn Projector>> = Vec::new();
+        let mut connection = self.database.pool.acquire().await?;
+        generation::ensure(&mut connection, &self.projectors).await?;
+        let before = self.believe(&self.learn(&mut connection).await?);
+        drop(connection);
+        let served = self.served();
+        let mut connection = self.connect(&served.schemas).await?;
+        let mut mine: Vec<Target> = Vec::new();
         let mut tried: Option<Instant> = None;
         while !self.stop.is_cancelled() {
-            if mine.len() < self.projectors.len() && tried.is_none_or(|at| at.elapsed() > TAKE_OVER)
+            if mine.len() < served.targets.len() && tried.is_none_or(|at| at.elapsed() > TAKE_OVER)
             {
-                self.take_over(&mut connection, &mut mine).await?;
+                self.take_over(&mut connection, &served.targets, &mut mine).await?;
                 tried = Some(Instant::now());
             }
             if self.database.outages() != outage {
-                return Err(RunError::Lost);
+                return Err(FollowError::Lost);
+            }
+            if self.served().schemas != served.schemas {
+                // The locks go with the connection.
+                return Ok(());
             }
             let more = self.advance(&mut connection, &mine).await?;
             self.confirm(outage, &before);
@@ -245,7 +237,7 @@ impl Shared {
     /// Lets readers go on once everything is back to where it was before the outage.
     fn confirm(&self, outage: u64, before: &Checkpoints) {
         let back = {
-            let now = self.checkpoints.borrow();
+            let now = self.follower.checkpoints().borrow();
             before.iter().all(|(name, old)| now[name].position >= old.position)
         };
         if back {
@@ -254,20 +246,20 @@ impl Shared {
     }
 
     /// A page that is lost in a crash is folded again from its checkpoint, so it need not wait for the disk.
-    async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
-        self.options.clone().options([("synchronous_commit", "off")]).connect().await
+    async fn connect(&self, schemas: &[String]) -> Result<PgConnection, sqlx::Error> {
+        self.database.options_for(schemas).options([("synchronous_commit", "off")]).connect().await
     }
 
     /// Sends a projector that is more than a page behind on its own way, so that the others need not wait for it.
-    fn send_ahead(self: &Arc<Self>, projector: &Arc<dyn Projector>) {
-        let name = projector.name();
+    fn send_ahead(self: &Arc<Self>, target: &Target) {
+        let name = target.name();
         if !self.catching_up.lock().unwrap_or_else(PoisonError::into_inner).insert(name) {
             return;
         }
-        let (shared, projector) = (self.clone(), projector.clone());
+        let (shared, target) = (self.clone(), target.clone());
         self.laggards.spawn(async move {
             tracing::info!(projector = name, "catching up");
-            if let Err(error) = shared.catch_up(&projector).await {
+            if let Err(error) = shared.catch_up(&target).await {
                 tracing::warn!(projector = name, %error, "catching up was interrupted");
                 shared.report(&error);
                 tokio::time::sleep(POLL).await;
@@ -277,54 +269,46 @@ impl Shared {
         });
     }
 
-    async fn catch_up(&self, projector: &Arc<dyn Projector>) -> Result<(), RunError> {
-        let mut connection = self.connect().await?;
+    async fn catch_up(&self, target: &Target) -> Result<(), FollowError> {
+        let mut connection = self.connect(&[target.schema()]).await?;
         loop {
             let (from, front) = {
-                let known = self.checkpoints.borrow();
+                let known = self.follower.checkpoints().borrow();
                 let front = known.values().map(|checkpoint| checkpoint.position).max();
-                (known[projector.name()].position, front.unwrap_or(0))
+                (known[target.name()].position, front.unwrap_or(0))
             };
             if self.stop.is_cancelled() || front - from <= PAGE.events {
                 return Ok(());
             }
-            let page = self.read(&mut connection, from).await?;
+            let page = self.follower.read(&mut connection, from).await?;
             let Some(end) = page.end else { return Ok(()) };
-            let projectors = std::slice::from_ref(projector);
-            self.park_broken(&mut connection, projectors, &page).await?;
-            self.fold_with_care(&mut connection, projectors, from, &page.events, end).await?;
+            let targets = std::slice::from_ref(target);
+            self.follower.take(&mut connection, targets, from, &page, end).await?;
         }
     }
 
-    async fn ensure_checkpoints(&self, connection: &mut PgConnection) -> Result<(), RunError> {
-        let names: Vec<&str> = self.projectors.iter().map(|projector| projector.name()).collect();
-        sqlx::query(
-            "insert into checkpoint (projector) select * from unnest($1::text[]) on conflict do nothing",
-        )
-        .bind(names)
-        .execute(connection)
-        .await?;
-        Ok(())
-    }
-
-    /// Takes the locks of projectors that nobody runs.
+    /// Takes the locks of generations that nobody follows.
     async fn take_over(
         &self,
         connection: &mut PgConnection,
-        mine: &mut Vec<Arc<dyn Projector>>,
-    ) -> Result<(), RunError> {
-        for projector in &self.projectors {
-            if mine.iter().any(|other| other.name() == projector.name()) {
+        targets: &[Target],
+        mine: &mut Vec<Target>,
+    ) -> Result<(), FollowError> {
+        for target in targets {
+            if mine.iter().any(|other| other.name() == target.name()) {
                 continue;
             }
             let got: bool = sqlx::query_scalar("select pg_try_advisory_lock($1, hashtext($2))")
                 .bind(RUNNER_LOCK)
-                .bind(projector.name())
+                .bind(target.schema())
                 .fetch_one(&mut *connection)
                 .await?;
             if got {
-                self.retry_parked(connection, projector).await?;
-                mine.push(projector.clone());
+                for parked in self.follower.dead_letters().load(connection, target).await? {
+                    self.follower.retry(connection, target, &parked).await?;
+                }
+                self.follower.dead_letters().load(connection, target).await?;
+                mine.push(target.clone());
             }
         }
         self.learn_checkpoints().await?;
@@ -336,27 +320,25 @@ impl Shared {
     async fn advance(
         self: &Arc<Self>,
         connection: &mut PgConnection,
-        mine: &[Arc<dyn Projector>],
-    ) -> Result<bool, RunError> {
-        let known = self.checkpoints.borrow().clone();
-        let position_of = |projector: &Arc<dyn Projector>| known[projector.name()].position;
+        mine: &[Target],
+    ) -> Result<bool, FollowError> {
+        let known = self.follower.checkpoints().borrow().clone();
+        let position_of = |target: &Target| known[target.name()].position;
         let front = mine.iter().map(position_of).max().unwrap_or(0);
-        for projector in
-            mine.iter().filter(|projector| front - position_of(projector) > PAGE.events)
-        {
-            self.send_ahead(projector);
+        for target in mine.iter().filter(|target| front - position_of(target) > PAGE.events) {
+            self.send_ahead(target);
         }
         let mine: Vec<_> = {
             let away = self.catching_up.lock().unwrap_or_else(PoisonError::into_inner);
-            mine.iter().filter(|projector| !away.contains(projector.name())).cloned().collect()
+            mine.iter().filter(|target| !away.contains(target.name())).cloned().collect()
         };
         let Some(last) = mine.iter().map(position_of).min() else {
             return Ok(false);
         };
         let (level, ahead): (Vec<_>, Vec<_>) =
-            mine.into_iter().partition(|projector| position_of(projector) == last);
+            mine.into_iter().partition(|target| position_of(target) == last);
         let next = ahead.iter().map(position_of).min();
-        let mut page = self.read(connection, last).await?;
+        let mut page = self.follower.read(connection, last).await?;
         // Those behind go no further than the next ones, with whom they are level from then on. Positions may have gaps:
         // if there is nothing in between, they are level at once.
         if let Some(next) = next {
@@ -365,8 +347,46 @@ impl Shared {
             page.end = page.end.map_or(Some(next), |end| Some(end.min(next)));
         }
         let Some(end) = page.end else { return Ok(false) };
-        self.park_broken(connection, &level, &page).await?;
-        self.fold_with_care(connection, &level, last, &page.events, end).await?;
+        self.follower.take(connection, &level, last, &page, end).await?;
         Ok(true)
+    }
+
+    /// Takes over what the tables say: which generations there are to be served, and where they are. When these are not
+    /// the ones that were known, readers turn to them at once.
+    async fn learn(&self, connection: &mut PgConnection) -> Result<Vec<Generation>, sqlx::Error> {
+        let _turn = self.learning.lock().await;
+        let all = generation::all(connection).await?;
+        let served: Vec<(&Arc<dyn Projector>, &Generation)> = self
+            .projectors
+            .iter()
+            .filter_map(|projector| Some((projector, generation::served(&all, &**projector)?)))
+            .collect();
+        let schemas: Vec<String> =
+            served.iter().map(|(_, generation)| generation.schema()).collect();
+        let targets = served
+            .iter()
+            .filter(|(projector, generation)| generation.version == projector.version())
+            .map(|(projector, generation)| Target {
+                projector: (*projector).clone(),
+                number: generation.number,
+                state: generation.state,
+            })
+            .collect();
+        {
+            let mut known = self.served.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_news = known.schemas != schemas;
+            if is_news {
+                // First the connections, then the checkpoints: whoever knows of the new generation must read it.
+                self.database.look_in(&schemas);
+            }
+            *known = Served { schemas, targets };
+            if is_news {
+                self.wake.notify_one();
+            }
+        }
+        self.follower.publish(
+            served.iter().map(|(projector, generation)| (projector.name(), generation.checkpoint)),
+        );
+        Ok(served.into_iter().map(|(_, generation)| generation.clone()).collect())
     }
 }

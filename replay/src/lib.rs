@@ -13,7 +13,9 @@ mod history;
 mod images;
 mod import;
 mod ledger;
+mod load;
 mod reader;
+mod rebuild;
 mod reconstruct;
 mod record;
 mod report;
@@ -24,6 +26,7 @@ mod unit;
 
 pub use error::ImportError;
 pub use import::{ImportOptions, import};
+pub use rebuild::{Rebuild, RebuildError, cancel, drop_old, find, roll_back};
 pub use reconstruct::{SourceRow, SourceRows, reconstruct};
 pub use report::{Notice, Progress, Report};
 pub use source::check_file;

@@ -153,8 +153,8 @@ async fn measure(
 /// Forgets everything, so that no measurement pays for the size of the one before.
 async fn empty(bench: &Workbench) -> anyhow::Result<()> {
     for statement in [
-        "truncate events, lp",
-        "update checkpoint set position = (select coalesce(pg_sequence_last_value(
+        "truncate events, read_lp_1.lp",
+        "update generation set position = (select coalesce(pg_sequence_last_value(
              pg_get_serial_sequence('events', 'position')), 0))",
         "checkpoint",
     ] {

@@ -97,7 +97,7 @@ impl Table {
 async fn settle(bench: &Workbench) -> anyhow::Result<()> {
     loop {
         let level: bool = sqlx::query_scalar(
-            "select (select min(position) from checkpoint) >= (select max(position) from events)",
+            "select (select min(position) from generation) >= (select max(position) from events)",
         )
         .fetch_one(&bench.database.pool)
         .await?;

@@ -8,10 +8,13 @@ use projections::log::{LogReader, PageLimit, Recorded};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
+use crate::harness::looking_at_read_models;
+
 type Rows = BTreeMap<i64, (i64, bool, Value)>;
 
 /// Panics with the first difference between the read models and what the log says.
 pub async fn assert_read_models_match_the_log(pool: &PgPool) {
+    let pool = &looking_at_read_models(pool).await;
     let log = whole_log(pool).await;
     let positions: Vec<i64> = log.iter().map(|recorded| recorded.position).collect();
     assert!(positions.is_sorted(), "positions are in order");
@@ -104,6 +107,7 @@ pub async fn assert_read_models_match_the_log(pool: &PgPool) {
     .await;
     check_links(pool, &log).await;
     check_standings(pool, &log).await;
+    pool.close().await;
 }
 
 /// The whole log, typed.

@@ -8,7 +8,7 @@ use api::backend::{self, Backend};
 use api::embedded::Cluster;
 use projections::database::Database as Connections;
 use projections::files::Files;
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, PgPool};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
@@ -46,6 +46,19 @@ impl Database {
     pub async fn backend(&self) -> Backend {
         Backend::start(self.connections.clone(), self.files()).await.unwrap()
     }
+}
+
+/// Connections that find the tables of the live read models, whatever others those of this pool find.
+pub async fn looking_at_read_models(pool: &PgPool) -> PgPool {
+    let schemas: Vec<String> = sqlx::query_scalar(
+        "select format('read_%s_%s', projector, number) from generation where state = 'live'",
+    )
+    .fetch_all(pool)
+    .await
+    .unwrap();
+    let path = format!("{},public", schemas.join(","));
+    let options = (*pool.connect_options()).clone().options([("search_path", path)]);
+    PgPoolOptions::new().max_connections(2).connect_lazy_with(options)
 }
 
 /// The folder of the cluster that all runs of the tests share, so that it is made once.

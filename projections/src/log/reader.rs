@@ -19,6 +19,8 @@ pub struct Recorded {
     pub sequence: i64,
     /// What happened.
     pub event: Event,
+    /// The length of its payload as it was stored, in bytes.
+    pub size: usize,
 }
 
 impl Recorded {
@@ -105,7 +107,7 @@ impl Default for LogReader {
     }
 }
 
-type Row = (i64, String, String, i64, String, String, String);
+pub(super) type Row<T = String> = (i64, T, T, i64, T, T, T);
 
 async fn fetch(
     connection: &mut PgConnection,
@@ -143,7 +145,7 @@ impl LogReader {
         limit: PageLimit,
     ) -> Result<Vec<Recorded>, ReadLogError> {
         let rows = fetch(connection, position, limit).await?;
-        rows.into_iter().map(|row| self.decode(row)).collect()
+        rows.iter().map(|row| self.decode(row)).collect()
     }
 
     /// Likewise, with what cannot be decoded set apart.
@@ -187,11 +189,10 @@ impl LogReader {
     fn page(&self, rows: Vec<Row>) -> Page {
         let mut page = Page { end: rows.last().map(|row| row.0), ..Page::default() };
         for row in rows {
-            let stream = (row.1.clone(), row.2.clone());
-            match self.decode(row) {
+            match self.decode(&row) {
                 Ok(recorded) => page.events.push(recorded),
                 Err(ReadLogError::Decode { position, source }) => page.broken.push(Parked {
-                    stream: Stream { kind: stream.0, id: stream.1 },
+                    stream: Stream { kind: row.1, id: row.2 },
                     position,
                     error: source.to_string(),
                 }),
@@ -202,20 +203,21 @@ impl LogReader {
         page
     }
 
-    fn decode(&self, row: Row) -> Result<Recorded, ReadLogError> {
+    pub(super) fn decode<T: AsRef<str>>(&self, row: &Row<T>) -> Result<Recorded, ReadLogError> {
         let (position, of, stream, sequence, name, version, payload) = row;
+        let (stream, payload) = (stream.as_ref(), payload.as_ref());
         let event = Event::decode_stored(
             &self.upcasters,
-            &of,
-            &stream,
-            sequence,
-            &name,
-            &version,
-            &payload,
+            of.as_ref(),
+            stream,
+            *sequence,
+            name.as_ref(),
+            version.as_ref(),
+            payload,
         )
-        .map_err(|source| ReadLogError::Decode { position, source })?;
+        .map_err(|source| ReadLogError::Decode { position: *position, source })?;
         // Only the import's stream is not named by a number.
         let id = stream.parse().unwrap_or(0);
-        Ok(Recorded { position, id, sequence, event })
+        Ok(Recorded { position: *position, id, sequence: *sequence, event, size: payload.len() })
     }
 }

@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use domain::fund::FundRecord;
 use domain::roadshow::RoadshowEvent;
-use domain::{Event, Moment};
+use domain::{Event, Kind, Moment};
 use futures::future::BoxFuture;
 use sqlx::PgConnection;
 
 use super::records::{Rows, earlier_ids};
+use super::tables::table_of;
+use crate::copy::CopyIn;
 use crate::log::Recorded;
-use crate::projector::{ProjectError, Projector};
+use crate::projector::{Fold, ProjectError, Projector, Table, Tables};
 
 /// Keeps the tables `fund` and `fund_roadshow`.
 pub(super) struct FundProjector;
@@ -27,31 +29,87 @@ impl Projector for FundProjector {
         "fund"
     }
 
-    fn project<'a>(
-        &'a self,
+    fn tables(&self) -> Vec<Table> {
+        // What a roadshow last announced, so that its arrival can be copied onto its fund.
+        let trips = Table {
+            name: "fund_roadshow",
+            columns: "roadshow_id bigint not null, fund_id bigint not null, arrival text"
+                .to_owned(),
+            key: &["roadshow_id"],
+            indexes: vec![],
+        };
+        vec![table_of::<FundRecord>(), trips]
+    }
+
+    fn follows(&self) -> &'static [Kind] {
+        &[Kind::Fund, Kind::Roadshow]
+    }
+
+    /// A roadshow's event changes its fund's row.
+    fn is_partitioned(&self) -> bool {
+        false
+    }
+
+    fn begin(&self) -> Box<dyn Fold> {
+        Box::new(Funds::default())
+    }
+}
+
+#[derive(Default)]
+struct Funds {
+    funds: Rows<FundRecord>,
+    trips: BTreeMap<i64, Trip>,
+    moved: BTreeSet<i64>,
+}
+
+impl Fold for Funds {
+    fn fold<'a>(
+        &'a mut self,
         page: &'a [Recorded],
         db: &'a mut PgConnection,
-    ) -> BoxFuture<'a, Result<Option<i64>, ProjectError>> {
+        tables: Tables,
+    ) -> BoxFuture<'a, Result<(), ProjectError>> {
         Box::pin(async move {
-            let mut trips = load_trips(db, page).await?;
-            let mut ids = earlier_ids::<FundRecord>(page);
-            ids.extend(announced_funds(page, &trips));
-            let mut funds = Rows::<FundRecord>::load(db, ids).await?;
-            let mut moved = BTreeSet::new();
+            if tables == Tables::Filled {
+                self.load_trips(db, page).await?;
+                let mut ids = earlier_ids::<FundRecord>(page);
+                ids.extend(announced_funds(page, &self.trips));
+                self.funds.load(db, ids).await?;
+            }
             for recorded in page {
-                funds.apply(recorded);
+                self.funds.apply(recorded);
                 let Event::Roadshow(event) = &recorded.event else { continue };
-                let Some(trip) = follow(&mut trips, recorded.id, event) else { continue };
-                moved.insert(recorded.id);
+                let Some(trip) = follow(&mut self.trips, recorded.id, event) else { continue };
+                self.moved.insert(recorded.id);
                 if let (true, Some(arrival)) = (event.announces_arrival(), trip.arrival) {
-                    funds.amend(trip.fund_id, recorded.position, |fund| {
+                    self.funds.amend(trip.fund_id, recorded.position, |fund| {
                         fund.details.roadshow_date = Some(arrival);
                     });
                 }
             }
-            save_trips(db, &trips, &moved).await?;
-            funds.save(db).await
+            Ok(())
         })
+    }
+
+    fn write<'a>(
+        &'a mut self,
+        db: &'a mut PgConnection,
+        tables: Tables,
+    ) -> BoxFuture<'a, Result<(), ProjectError>> {
+        Box::pin(async move {
+            let trips = std::mem::take(&mut self.trips);
+            let moved = std::mem::take(&mut self.moved);
+            save_trips(db, &trips, &moved, tables).await?;
+            self.funds.save(db, tables).await
+        })
+    }
+
+    fn changed(&self) -> Option<i64> {
+        self.funds.changed()
+    }
+
+    fn size(&self) -> usize {
+        self.funds.size() + self.trips.len() * size_of::<(i64, Trip)>() * 2
     }
 }
 
@@ -83,38 +141,54 @@ fn announced_funds(page: &[Recorded], trips: &BTreeMap<i64, Trip>) -> BTreeSet<i
     named.chain(trips.values().map(|trip| trip.fund_id)).collect()
 }
 
-async fn load_trips(
-    db: &mut PgConnection,
-    page: &[Recorded],
-) -> Result<BTreeMap<i64, Trip>, ProjectError> {
-    let ids: BTreeSet<i64> = page
-        .iter()
-        .filter(|recorded| matches!(recorded.event, Event::Roadshow(_)))
-        .map(|recorded| recorded.id)
-        .collect();
-    if ids.is_empty() {
-        return Ok(BTreeMap::new());
+impl Funds {
+    async fn load_trips(
+        &mut self,
+        db: &mut PgConnection,
+        page: &[Recorded],
+    ) -> Result<(), ProjectError> {
+        let ids: BTreeSet<i64> = page
+            .iter()
+            .filter(|recorded| matches!(recorded.event, Event::Roadshow(_)))
+            .map(|recorded| recorded.id)
+            .filter(|id| !self.trips.contains_key(id))
+            .collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let rows: Vec<(i64, i64, Option<String>)> = sqlx::query_as(
+            "select roadshow_id, fund_id, arrival from fund_roadshow where roadshow_id = any($1)",
+        )
+        .bind(ids.into_iter().collect::<Vec<_>>())
+        .fetch_all(db)
+        .await?;
+        self.trips.extend(rows.into_iter().map(|(id, fund_id, arrival)| {
+            (id, Trip { fund_id, arrival: arrival.and_then(|text| Moment::parse(&text).ok()) })
+        }));
+        Ok(())
     }
-    let rows: Vec<(i64, i64, Option<String>)> = sqlx::query_as(
-        "select roadshow_id, fund_id, arrival from fund_roadshow where roadshow_id = any($1)",
-    )
-    .bind(ids.into_iter().collect::<Vec<_>>())
-    .fetch_all(db)
-    .await?;
-    let trip = |(id, fund_id, arrival): (i64, i64, Option<String>)| {
-        (id, Trip { fund_id, arrival: arrival.and_then(|text| Moment::parse(&text).ok()) })
-    };
-    Ok(rows.into_iter().map(trip).collect())
 }
 
 async fn save_trips(
     db: &mut PgConnection,
     trips: &BTreeMap<i64, Trip>,
     moved: &BTreeSet<i64>,
+    tables: Tables,
 ) -> Result<(), ProjectError> {
     let moved: Vec<(i64, Trip)> =
         moved.iter().filter_map(|id| Some((*id, *trips.get(id)?))).collect();
     if moved.is_empty() {
+        return Ok(());
+    }
+    let arrival = |trip: &Trip| trip.arrival.map(|at| at.to_string());
+    if tables == Tables::Empty {
+        let columns = "roadshow_id, fund_id, arrival";
+        let mut copy = CopyIn::begin(db, "fund_roadshow", columns).await?;
+        for (id, trip) in &moved {
+            copy.plain(id).plain(trip.fund_id).maybe_text(arrival(trip).as_deref());
+            copy.end_line().await?;
+        }
+        copy.finish().await?;
         return Ok(());
     }
     sqlx::query(
@@ -124,7 +198,7 @@ async fn save_trips(
     )
     .bind(moved.iter().map(|(id, _)| *id).collect::<Vec<_>>())
     .bind(moved.iter().map(|(_, trip)| trip.fund_id).collect::<Vec<_>>())
-    .bind(moved.iter().map(|(_, trip)| trip.arrival.map(|at| at.to_string())).collect::<Vec<_>>())
+    .bind(moved.iter().map(|(_, trip)| arrival(trip)).collect::<Vec<_>>())
     .execute(db)
     .await?;
     Ok(())

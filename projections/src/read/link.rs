@@ -10,8 +10,9 @@ use domain::{Event, Kind, RecordRef};
 use futures::future::BoxFuture;
 use sqlx::PgConnection;
 
+use crate::copy::CopyIn;
 use crate::log::Recorded;
-use crate::projector::{ProjectError, Projector};
+use crate::projector::{Fold, ProjectError, Projector, Table, Tables};
 
 /// Keeps the table `link`.
 pub(super) struct LinkProjector;
@@ -21,27 +22,92 @@ impl Projector for LinkProjector {
         "link"
     }
 
-    fn project<'a>(
-        &'a self,
+    fn tables(&self) -> Vec<Table> {
+        // Owner first. Targets of imported links may not exist.
+        vec![Table {
+            name: "link",
+            columns: "from_kind text not null collate \"C\", from_id bigint not null,
+                      to_kind text not null collate \"C\", to_id bigint not null"
+                .to_owned(),
+            key: &["from_kind", "from_id", "to_kind", "to_id"],
+            indexes: vec!["(to_kind, to_id, from_kind, from_id)".to_owned()],
+        }]
+    }
+
+    fn follows(&self) -> &'static [Kind] {
+        &[Kind::Note, Kind::Todo, Kind::Gp, Kind::Person]
+    }
+
+    fn begin(&self) -> Box<dyn Fold> {
+        Box::new(Links::default())
+    }
+}
+
+/// Links, and whether they are there after what was folded.
+#[derive(Default)]
+struct Links {
+    links: BTreeMap<(RecordRef, RecordRef), bool>,
+    changed: Option<i64>,
+}
+
+impl Fold for Links {
+    fn fold<'a>(
+        &'a mut self,
         page: &'a [Recorded],
-        db: &'a mut PgConnection,
-    ) -> BoxFuture<'a, Result<Option<i64>, ProjectError>> {
+        _: &'a mut PgConnection,
+        _: Tables,
+    ) -> BoxFuture<'a, Result<(), ProjectError>> {
         Box::pin(async move {
-            let mut links: BTreeMap<(RecordRef, RecordRef), bool> = BTreeMap::new();
-            let mut changed = None;
             for recorded in page {
                 let Some((owner, targets, there)) = links_of(&recorded.event) else { continue };
                 let owner = owner.record(recorded.id);
-                links.extend(targets.iter().map(|target| ((owner, *target), there)));
-                changed = Some(recorded.position);
+                self.links.extend(targets.iter().map(|target| ((owner, *target), there)));
+                self.changed = Some(recorded.position);
             }
-            let (added, removed): (Vec<_>, Vec<_>) =
-                links.into_iter().partition(|(_, there)| *there);
-            write(db, INSERT, added).await?;
-            write(db, DELETE, removed).await?;
-            Ok(changed)
+            Ok(())
         })
     }
+
+    fn write<'a>(
+        &'a mut self,
+        db: &'a mut PgConnection,
+        tables: Tables,
+    ) -> BoxFuture<'a, Result<(), ProjectError>> {
+        Box::pin(async move {
+            let (added, removed): (Vec<_>, Vec<_>) =
+                std::mem::take(&mut self.links).into_iter().partition(|(_, there)| *there);
+            if tables == Tables::Empty {
+                return copy(db, added).await;
+            }
+            write(db, INSERT, added).await?;
+            write(db, DELETE, removed).await
+        })
+    }
+
+    fn changed(&self) -> Option<i64> {
+        self.changed
+    }
+
+    fn size(&self) -> usize {
+        // A tree's nodes are about two thirds full.
+        self.links.len() * size_of::<(RecordRef, RecordRef, bool)>() * 3 / 2
+    }
+}
+
+async fn copy(
+    db: &mut PgConnection,
+    links: Vec<((RecordRef, RecordRef), bool)>,
+) -> Result<(), ProjectError> {
+    if links.is_empty() {
+        return Ok(());
+    }
+    let mut copy = CopyIn::begin(db, "link", "from_kind, from_id, to_kind, to_id").await?;
+    for ((from, to), _) in links {
+        copy.plain(from.kind().as_str()).plain(from.id());
+        copy.plain(to.kind().as_str()).plain(to.id()).end_line().await?;
+    }
+    copy.finish().await?;
+    Ok(())
 }
 
 /// Whose links the event changes, which, and whether they are there afterwards.

@@ -18,7 +18,8 @@ use super::tables::{fold, sort_columns};
 use super::{link, todo::TodoFilter};
 use crate::database::{Database, DatabaseError};
 use crate::files::Files;
-use crate::runner::{Checkpoint, Runner};
+use crate::generation::Checkpoint;
+use crate::runner::Runner;
 
 /// What can be asked.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -136,8 +137,8 @@ pub struct Reader {
 struct Shelved {
     /// Everything up to here is on the shelf.
     position: i64,
-    /// The generation of the tables that it was read from.
-    generation: i64,
+    /// The revision of the tables that it was read from.
+    revision: i64,
     shelf: Shelf,
     answer: Option<Answer>,
     too_large: bool,
@@ -192,7 +193,7 @@ impl Reader {
     /// Each read model counts by itself: when one has run ahead of another, what the other brings later is news.
     fn tagged(&self, checkpoints: impl Iterator<Item = Checkpoint>) -> String {
         let changed: Vec<String> = checkpoints
-            .map(|Checkpoint { generation, changed, .. }| format!("{generation:x}:{changed:x}"))
+            .map(|Checkpoint { revision, changed, .. }| format!("{revision:x}:{changed:x}"))
             .collect();
         format!("{}-{}", self.log.simple(), changed.join("."))
     }
@@ -228,21 +229,31 @@ impl Reader {
     /// The list of a kind, from its shelf.
     async fn list(&self, kind: Kind) -> Result<Answer, ReadError> {
         let mut shelved = self.shelves[&kind].lock().await;
-        let checkpoint = self.runner.checkpoints().borrow()[kind.as_str()];
-        let tag = self.tagged(std::iter::once(checkpoint));
-        if let Some(answer) = shelved.answer.as_ref().filter(|answer| answer.tag == tag) {
-            return Ok(answer.clone());
+        loop {
+            let checkpoint = self.checkpoint(kind);
+            let tag = self.tagged(std::iter::once(checkpoint));
+            if let Some(answer) = shelved.answer.as_ref().filter(|answer| answer.tag == tag) {
+                return Ok(answer.clone());
+            }
+            if shelved.revision != checkpoint.revision {
+                // Rows may have come that are older than what was put on the shelf last.
+                *shelved = Shelved { revision: checkpoint.revision, ..Shelved::default() };
+            }
+            let changes = self.changes(kind, shelved.position).await?;
+            if self.checkpoint(kind).revision != checkpoint.revision {
+                // Between the two the tables were swapped, and these rows may be of either.
+                continue;
+            }
+            shelved.shelf.update(changes);
+            shelved.position = checkpoint.position;
+            let answer = Answer::new(tag, shelved.shelf.chunks());
+            shelved.answer = Some(answer.clone());
+            return Ok(answer);
         }
-        if shelved.generation != checkpoint.generation {
-            // Rows may have come that are older than what was put on the shelf last.
-            *shelved = Shelved { generation: checkpoint.generation, ..Shelved::default() };
-        }
-        let changes = self.changes(kind, shelved.position).await?;
-        shelved.shelf.update(changes);
-        shelved.position = checkpoint.position;
-        let answer = Answer::new(tag, shelved.shelf.chunks());
-        shelved.answer = Some(answer.clone());
-        Ok(answer)
+    }
+
+    fn checkpoint(&self, kind: Kind) -> Checkpoint {
+        self.runner.checkpoints().borrow()[kind.as_str()]
     }
 
     async fn changes(&self, kind: Kind, since: i64) -> Result<Vec<Change>, ReadError> {

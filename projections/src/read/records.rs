@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
 
 use cqrs_es::Aggregate;
-use domain::Lifecycle;
+use domain::{Kind, Lifecycle};
 use futures::future::BoxFuture;
 use serde::Serialize;
 use sqlx::PgConnection;
 
-use super::tables::{Tabled, fold};
+use super::tables::{Tabled, fold, table_of};
+use crate::copy::CopyIn;
 use crate::log::Recorded;
-use crate::projector::{ProjectError, Projector};
+use crate::projector::{Fold, ProjectError, Projector, Table, Tables};
 
 /// Keeps the table of one kind of record.
 pub(super) struct RecordProjector<R>(PhantomData<fn() -> R>);
@@ -30,18 +31,54 @@ where
         R::KIND.as_str()
     }
 
-    fn project<'a>(
-        &'a self,
+    fn tables(&self) -> Vec<Table> {
+        vec![table_of::<R>()]
+    }
+
+    fn follows(&self) -> &'static [Kind] {
+        std::slice::from_ref(&R::KIND)
+    }
+
+    fn begin(&self) -> Box<dyn Fold> {
+        Box::new(Rows::<R>::default())
+    }
+}
+
+impl<R: Tabled> Fold for Rows<R>
+where
+    Lifecycle<R>: Aggregate + Clone,
+{
+    fn fold<'a>(
+        &'a mut self,
         page: &'a [Recorded],
         db: &'a mut PgConnection,
-    ) -> BoxFuture<'a, Result<Option<i64>, ProjectError>> {
+        tables: Tables,
+    ) -> BoxFuture<'a, Result<(), ProjectError>> {
         Box::pin(async move {
-            let mut rows = Rows::<R>::load(db, earlier_ids::<R>(page)).await?;
-            for recorded in page {
-                rows.apply(recorded);
+            if tables == Tables::Filled {
+                self.load(db, earlier_ids::<R>(page)).await?;
             }
-            rows.save(db).await
+            for recorded in page {
+                self.apply(recorded);
+            }
+            Ok(())
         })
+    }
+
+    fn write<'a>(
+        &'a mut self,
+        db: &'a mut PgConnection,
+        tables: Tables,
+    ) -> BoxFuture<'a, Result<(), ProjectError>> {
+        Box::pin(self.save(db, tables))
+    }
+
+    fn changed(&self) -> Option<i64> {
+        self.changed
+    }
+
+    fn size(&self) -> usize {
+        self.size
     }
 }
 
@@ -66,6 +103,13 @@ where
 pub(super) struct Rows<R> {
     rows: BTreeMap<i64, Row<R>>,
     changed: Option<i64>,
+    size: usize,
+}
+
+impl<R> Default for Rows<R> {
+    fn default() -> Self {
+        Self { rows: BTreeMap::new(), changed: None, size: 0 }
+    }
 }
 
 struct Row<R> {
@@ -87,38 +131,41 @@ impl<R: Tabled> Rows<R>
 where
     Lifecycle<R>: Aggregate + Clone,
 {
+    /// Loads the rows of these records, but for those that are in memory.
     pub(super) async fn load(
+        &mut self,
         db: &mut PgConnection,
-        ids: BTreeSet<i64>,
-    ) -> Result<Self, ProjectError> {
-        let mut rows = BTreeMap::new();
-        if !ids.is_empty() {
-            let table = R::KIND.as_str();
-            let stored: Vec<(i64, i64, i64, bool, String)> = sqlx::query_as(&format!(
-                "select id, version, position, archived, record::text from {table} where id = any($1)"
-            ))
-            .bind(ids.into_iter().collect::<Vec<_>>())
-            .fetch_all(db)
-            .await?;
-            for (id, version, position, archived, record) in stored {
-                let record: R = serde_json::from_str(&record)
-                    .map_err(|source| ProjectError::Row { table, source })?;
-                let state =
-                    if archived { Lifecycle::Archived(record) } else { Lifecycle::Active(record) };
-                rows.insert(id, Row { version, position, state, dirty: false });
-            }
+        mut ids: BTreeSet<i64>,
+    ) -> Result<(), ProjectError> {
+        ids.retain(|id| !self.rows.contains_key(id));
+        if ids.is_empty() {
+            return Ok(());
         }
-        Ok(Self { rows, changed: None })
+        let table = R::KIND.as_str();
+        let stored: Vec<(i64, i64, i64, bool, String)> = sqlx::query_as(&format!(
+            "select id, version, position, archived, record::text from {table} where id = any($1)"
+        ))
+        .bind(ids.into_iter().collect::<Vec<_>>())
+        .fetch_all(db)
+        .await?;
+        for (id, version, position, archived, record) in stored {
+            self.size += size_of::<Row<R>>() + record.len();
+            let record: R = serde_json::from_str(&record)
+                .map_err(|source| ProjectError::Row { table, source })?;
+            let state =
+                if archived { Lifecycle::Archived(record) } else { Lifecycle::Active(record) };
+            self.rows.insert(id, Row { version, position, state, dirty: false });
+        }
+        Ok(())
     }
 
     /// Applies the event if it is one of this kind of record.
     pub(super) fn apply(&mut self, recorded: &Recorded) {
         let Some(event) = R::own(&recorded.event) else { return };
-        let row = self.rows.entry(recorded.id).or_insert_with(|| Row {
-            version: 0,
-            position: 0,
-            state: Lifecycle::default(),
-            dirty: false,
+        self.size += recorded.size;
+        let row = self.rows.entry(recorded.id).or_insert_with(|| {
+            self.size += size_of::<Row<R>>();
+            Row { version: 0, position: 0, state: Lifecycle::default(), dirty: false }
         });
         row.state.apply(event.clone());
         row.version = recorded.sequence;
@@ -138,27 +185,89 @@ where
         }
     }
 
-    /// Writes what changed, in one statement unless it is very large. Tells the last position that changed a row.
-    pub(super) async fn save(self, db: &mut PgConnection) -> Result<Option<i64>, ProjectError> {
-        let mut batch = Vec::new();
-        let mut size = 0;
-        for (id, row) in self.rows.iter().filter(|(_, row)| row.dirty) {
-            let Some(record) = row.state.record() else { continue };
-            let text = serde_json::to_string(&Wire { id: *id, record })
-                .map_err(|source| ProjectError::Row { table: R::KIND.as_str(), source })?;
-            size += text.len();
-            batch.push(Dirty { id: *id, row, record, text });
-            if size > STATEMENT_BYTES {
-                write(db, &batch).await?;
-                batch.clear();
-                size = 0;
-            }
+    /// Writes what changed and forgets all rows.
+    pub(super) async fn save(
+        &mut self,
+        db: &mut PgConnection,
+        tables: Tables,
+    ) -> Result<(), ProjectError> {
+        let rows = std::mem::take(&mut self.rows);
+        self.size = 0;
+        match tables {
+            Tables::Empty => copy(db, &rows).await,
+            Tables::Filled => upsert(db, &rows).await,
         }
-        if !batch.is_empty() {
-            write(db, &batch).await?;
-        }
-        Ok(self.changed)
     }
+}
+
+/// Copies all rows into a table that holds none of them yet.
+async fn copy<R: Tabled>(
+    db: &mut PgConnection,
+    rows: &BTreeMap<i64, Row<R>>,
+) -> Result<(), ProjectError>
+where
+    Lifecycle<R>: Aggregate + Clone,
+{
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let table = R::KIND.as_str();
+    let mut copy = CopyIn::begin(db, table, &columns::<R>().join(", ")).await?;
+    for (id, row) in rows {
+        let Some(record) = row.state.record() else { continue };
+        copy.plain(id)
+            .plain(row.version)
+            .plain(row.position)
+            .plain(row.state.is_archived())
+            .text(&wire(*id, record)?)
+            .text(&fold(record.name()))
+            .maybe_text(record.notion_id());
+        for (_, text) in R::TEXTS {
+            copy.maybe_text(text(record).as_deref());
+        }
+        for (_, whole) in R::WHOLES {
+            copy.maybe_plain(whole(record));
+        }
+        copy.end_line().await?;
+    }
+    copy.finish().await?;
+    Ok(())
+}
+
+/// Writes what changed, in one statement unless it is very large.
+async fn upsert<R: Tabled>(
+    db: &mut PgConnection,
+    rows: &BTreeMap<i64, Row<R>>,
+) -> Result<(), ProjectError>
+where
+    Lifecycle<R>: Aggregate + Clone,
+{
+    let mut batch = Vec::new();
+    let mut size = 0;
+    for (id, row) in rows.iter().filter(|(_, row)| row.dirty) {
+        let Some(record) = row.state.record() else { continue };
+        let text = wire(*id, record)?;
+        size += text.len();
+        batch.push(Dirty { id: *id, row, record, text });
+        if size > STATEMENT_BYTES {
+            write(db, &batch).await?;
+            batch.clear();
+            size = 0;
+        }
+    }
+    match batch.is_empty() {
+        true => Ok(()),
+        false => write(db, &batch).await,
+    }
+}
+
+/// The JSON text that readers get.
+fn wire<R: Tabled>(id: i64, record: &R) -> Result<String, ProjectError>
+where
+    Lifecycle<R>: Aggregate + Clone,
+{
+    serde_json::to_string(&Wire { id, record })
+        .map_err(|source| ProjectError::Row { table: R::KIND.as_str(), source })
 }
 
 /// The most text of records in one statement, but for a single record that is larger.
@@ -176,7 +285,7 @@ async fn write<R: Tabled>(db: &mut PgConnection, batch: &[Dirty<'_, R>]) -> Resu
 where
     Lifecycle<R>: Aggregate + Clone,
 {
-    let statement = upsert::<R>();
+    let statement = upsert_statement::<R>();
     let mut query = sqlx::query(&statement)
         .bind(batch.iter().map(|dirty| dirty.id).collect::<Vec<_>>())
         .bind(batch.iter().map(|dirty| dirty.row.version).collect::<Vec<_>>())
@@ -195,17 +304,26 @@ where
     Ok(())
 }
 
-fn upsert<R: Tabled>() -> String
+/// The columns of the table, in the order in which they are written.
+fn columns<R: Tabled>() -> Vec<&'static str>
+where
+    Lifecycle<R>: Aggregate + Clone,
+{
+    let mut columns =
+        vec!["id", "version", "position", "archived", "record", "folded_name", "notion_id"];
+    columns.extend(R::TEXTS.iter().map(|(column, _)| *column));
+    columns.extend(R::WHOLES.iter().map(|(column, _)| *column));
+    columns
+}
+
+fn upsert_statement<R: Tabled>() -> String
 where
     Lifecycle<R>: Aggregate + Clone,
 {
     let table = R::KIND.as_str();
-    let mut columns =
-        vec!["id", "version", "position", "archived", "record", "folded_name", "notion_id"];
+    let columns = columns::<R>();
     let mut types = vec!["bigint", "bigint", "bigint", "boolean", "text", "text", "text"];
-    columns.extend(R::TEXTS.iter().map(|(column, _)| *column));
     types.extend(R::TEXTS.iter().map(|_| "text"));
-    columns.extend(R::WHOLES.iter().map(|(column, _)| *column));
     types.extend(R::WHOLES.iter().map(|_| "bigint"));
     let arrays: Vec<String> =
         types.iter().enumerate().map(|(at, kind)| format!("${}::{kind}[]", at + 1)).collect();

@@ -4,22 +4,26 @@ use std::collections::BTreeMap;
 
 use domain::fund::FundEvent;
 use domain::roadshow::RoadshowEvent;
-use domain::{Contact, Event, LpId, Moment};
+use domain::{Contact, Event, Kind, LpId, Moment};
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use sqlx::{PgConnection, PgPool};
 
+use crate::copy::CopyIn;
 use crate::log::Recorded;
-use crate::projector::{ProjectError, Projector};
+use crate::projector::{Fold, ProjectError, Projector, Table, Tables};
 
 /// Keeps one of the two tables and answers from it.
+#[derive(Clone, Copy)]
 pub(super) struct Standings {
     table: &'static str,
     /// The kind of record that LPs stand to.
-    owner: &'static str,
+    owner: Kind,
+    follows: &'static [Kind],
     owner_id: &'static str,
+    key: &'static [&'static str],
     /// The column and JSON key of the word that says how.
     word: &'static str,
     read: fn(&Event) -> Option<News<'_>>,
@@ -28,8 +32,10 @@ pub(super) struct Standings {
 /// Interest of LPs in funds.
 pub(super) const INTEREST: Standings = Standings {
     table: "interest",
-    owner: "fund",
+    owner: Kind::Fund,
+    follows: &[Kind::Fund],
     owner_id: "fund_id",
+    key: &["fund_id", "lp_id"],
     word: "interest",
     read: |event| match event {
         Event::Fund(FundEvent::InterestRecorded { lp, interest, contact, .. }) => {
@@ -45,8 +51,10 @@ pub(super) const INTEREST: Standings = Standings {
 /// Status of LPs at roadshows.
 pub(super) const LP_STATUS: Standings = Standings {
     table: "lp_status",
-    owner: "roadshow",
+    owner: Kind::Roadshow,
+    follows: &[Kind::Roadshow],
     owner_id: "roadshow_id",
+    key: &["roadshow_id", "lp_id"],
     word: "status",
     read: |event| match event {
         Event::Roadshow(RoadshowEvent::StatusRecorded { lp, status, contact, .. }) => {
@@ -81,18 +89,44 @@ impl Projector for Standings {
         self.table
     }
 
-    fn project<'a>(
-        &'a self,
+    fn tables(&self) -> Vec<Table> {
+        let Self { table, owner_id, word, .. } = self;
+        // The contact is what a legacy row, or the last change of the standing, remembered.
+        let columns = format!(
+            "{owner_id} bigint not null, lp_id bigint not null,
+             {word} text not null, contact_date text, contact_note bigint"
+        );
+        vec![Table { name: table, columns, key: self.key, indexes: vec![] }]
+    }
+
+    fn follows(&self) -> &'static [Kind] {
+        self.follows
+    }
+
+    fn begin(&self) -> Box<dyn Fold> {
+        Box::new(Fates { of: *self, fates: BTreeMap::new(), changed: None })
+    }
+}
+
+/// What becomes of the rows.
+struct Fates {
+    of: Standings,
+    fates: BTreeMap<Key, Fate>,
+    changed: Option<i64>,
+}
+
+impl Fold for Fates {
+    fn fold<'a>(
+        &'a mut self,
         page: &'a [Recorded],
-        db: &'a mut PgConnection,
-    ) -> BoxFuture<'a, Result<Option<i64>, ProjectError>> {
+        _: &'a mut PgConnection,
+        _: Tables,
+    ) -> BoxFuture<'a, Result<(), ProjectError>> {
         Box::pin(async move {
-            let mut fates: BTreeMap<(i64, i64), Fate> = BTreeMap::new();
-            let mut changed = None;
             for recorded in page {
-                let Some(news) = (self.read)(&recorded.event) else { continue };
+                let Some(news) = (self.of.read)(&recorded.event) else { continue };
                 let key = (recorded.id, news.lp.0);
-                let contact = match fates.remove(&key) {
+                let contact = match self.fates.remove(&key) {
                     Some(Fate::Kept { contact, .. }) => news.contact.or(contact),
                     // Recorded anew after it was forgotten: nothing older may shine through.
                     Some(Fate::Gone) => news.contact.or(Some(Contact::default())),
@@ -102,18 +136,59 @@ impl Projector for Standings {
                     Some(word) => Fate::Kept { word: word.to_owned(), contact },
                     None => Fate::Gone,
                 };
-                fates.insert(key, fate);
-                changed = Some(recorded.position);
+                self.fates.insert(key, fate);
+                self.changed = Some(recorded.position);
             }
-            self.write(db, fates).await?;
-            Ok(changed)
+            Ok(())
         })
+    }
+
+    fn write<'a>(
+        &'a mut self,
+        db: &'a mut PgConnection,
+        tables: Tables,
+    ) -> BoxFuture<'a, Result<(), ProjectError>> {
+        let fates = std::mem::take(&mut self.fates);
+        match tables {
+            Tables::Empty => Box::pin(self.of.copy(db, fates)),
+            Tables::Filled => Box::pin(self.of.write(db, fates)),
+        }
+    }
+
+    fn changed(&self) -> Option<i64> {
+        self.changed
+    }
+
+    fn size(&self) -> usize {
+        // The word is a dozen bytes on the heap; a tree's nodes are about two thirds full.
+        self.fates.len() * (size_of::<(Key, Fate)>() * 3 / 2 + 32)
     }
 }
 
 type Key = (i64, i64);
 
 impl Standings {
+    async fn copy(
+        &self,
+        db: &mut PgConnection,
+        fates: BTreeMap<Key, Fate>,
+    ) -> Result<(), ProjectError> {
+        if fates.is_empty() {
+            return Ok(());
+        }
+        let Standings { table, owner_id, word, .. } = self;
+        let columns = format!("{owner_id}, lp_id, {word}, contact_date, contact_note");
+        let mut copy = CopyIn::begin(db, table, &columns).await?;
+        for ((owner, lp), fate) in fates {
+            let Fate::Kept { word, contact } = fate else { continue };
+            let contact = contact.unwrap_or_default();
+            copy.plain(owner).plain(lp).text(&word);
+            copy.maybe_plain(contact.date).maybe_plain(contact.note).end_line().await?;
+        }
+        copy.finish().await?;
+        Ok(())
+    }
+
     async fn write(
         &self,
         db: &mut PgConnection,

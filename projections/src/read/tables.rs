@@ -3,6 +3,8 @@
 use cqrs_es::Aggregate;
 use domain::{Event, Kind, Lifecycle, Moment, Record};
 
+use crate::projector::Table;
+
 /// Names of columns, each with how its value is found in a record.
 pub(super) type Columns<R, T> = &'static [(&'static str, fn(&R) -> Option<T>)];
 
@@ -15,6 +17,8 @@ where
     const TEXTS: Columns<Self, String> = &[];
     /// Likewise, as integers.
     const WHOLES: Columns<Self, i64> = &[];
+    /// What the table is indexed on beside what all tables are.
+    const INDEXES: &'static [&'static str];
 
     /// The event, if it is one of this kind of record.
     fn own(event: &Event) -> Option<&<Lifecycle<Self> as Aggregate>::Event>;
@@ -24,6 +28,26 @@ where
 
     /// Its id in Notion.
     fn notion_id(&self) -> Option<&str>;
+}
+
+/// The table of a kind of record. `record` is the JSON text that readers get, so that a list is answered without decoding a
+/// value; what queries select or sort by stands beside it. `version` is the sequence of the record's last event,
+/// `position` that of the last event that changed the row. Archived records stay, so that restoring one is an event like
+/// any other; no query shows them.
+pub(super) fn table_of<R: Tabled>() -> Table
+where
+    Lifecycle<R>: Aggregate + Clone,
+{
+    let mut columns = String::from(
+        "id bigint not null, version bigint not null, position bigint not null, archived boolean not null,
+         record json not null, folded_name text not null collate \"C\", notion_id text",
+    );
+    columns.extend(R::TEXTS.iter().map(|(name, _)| format!(", {name} text collate \"C\"")));
+    columns.extend(R::WHOLES.iter().map(|(name, _)| format!(", {name} bigint")));
+    // Lists are kept in memory and brought up to date by what changed since.
+    let indexes = std::iter::once(&"(position)").chain(R::INDEXES);
+    let indexes = indexes.map(|index| (*index).to_owned()).collect();
+    Table { name: R::KIND.as_str(), columns, key: &["id"], indexes }
 }
 
 /// Lower case as SQLite's `lower()` knows it: ASCII only, so that `é` and `É` stay different.
@@ -46,10 +70,13 @@ fn date_key(moment: Option<Moment>) -> Option<String> {
 }
 
 macro_rules! tabled {
-    ($($Record:ty = $Kind:ident { name: $name:expr, $(texts: $texts:expr,)? $(wholes: $wholes:expr,)? })*) => {$(
+    ($($Record:ty = $Kind:ident {
+        name: $name:expr, $(texts: $texts:expr,)? $(wholes: $wholes:expr,)? indexes: $indexes:expr,
+    })*) => {$(
         impl Tabled for $Record {
             $(const TEXTS: Columns<Self, String> = $texts;)?
             $(const WHOLES: Columns<Self, i64> = $wholes;)?
+            const INDEXES: &'static [&'static str] = $indexes;
 
             fn own(event: &Event) -> Option<&<Lifecycle<Self> as Aggregate>::Event> {
                 match event {
@@ -71,18 +98,31 @@ macro_rules! tabled {
     (@notion_id $Kind:ident $record:ident) => { $record.details.notion_id.as_deref() };
 }
 
+// notion_id is unique per kind at the API; legacy files hold duplicates. A hash index, since the text may be long.
+const BY_NOTION_ID: &str = "using hash (notion_id) where notion_id is not null";
+const BY_PART_OF_NAME: &str = "using gin (folded_name gin_trgm_ops)";
+
 tabled! {
-    domain::lp::LpRecord = Lp { name: |lp| &lp.name, }
-    domain::gp::GpRecord = Gp { name: |gp| &gp.name, }
-    domain::distributor::DistributorRecord = Distributor { name: |distributor| &distributor.name, }
-    domain::person::PersonRecord = Person { name: |person| &person.name, }
+    domain::lp::LpRecord = Lp { name: |lp| &lp.name, indexes: &[BY_NOTION_ID, BY_PART_OF_NAME], }
+    domain::gp::GpRecord = Gp { name: |gp| &gp.name, indexes: &[BY_NOTION_ID, BY_PART_OF_NAME], }
+    domain::distributor::DistributorRecord = Distributor {
+        name: |distributor| &distributor.name,
+        indexes: &[BY_NOTION_ID, BY_PART_OF_NAME],
+    }
+    domain::person::PersonRecord = Person {
+        name: |person| &person.name,
+        indexes: &[BY_NOTION_ID, BY_PART_OF_NAME],
+    }
     domain::fund::FundRecord = Fund {
         name: |fund| &fund.fund_name,
         texts: &[("fund_name", |fund| Some(fund.fund_name.clone()))],
+        indexes: &[BY_NOTION_ID, BY_PART_OF_NAME],
     }
     domain::note::NoteRecord = Note {
         name: |note| note.details.name.as_deref().unwrap_or_default(),
+        // The date as text that sorts by time, as the legacy database sorted it.
         texts: &[("date_key", |note| date_key(note.details.date))],
+        indexes: &[BY_NOTION_ID, "(date_key desc nulls last, id) where not archived"],
     }
     domain::todo::TodoRecord = Todo {
         name: |todo| &todo.title,
@@ -93,6 +133,11 @@ tabled! {
             ("folded_tags", |todo| todo.details.tags.as_deref().map(fold)),
         ],
         wholes: &[("note_id", |todo| todo.details.note_id.map(|note| note.0))],
+        indexes: &[
+            "(due_key nulls first, id) where not archived",
+            "(note_id) where note_id is not null",
+            "using gin (folded_tags gin_trgm_ops)",
+        ],
     }
-    domain::roadshow::RoadshowRecord = Roadshow { name: |roadshow| &roadshow.name, }
+    domain::roadshow::RoadshowRecord = Roadshow { name: |roadshow| &roadshow.name, indexes: &[], }
 }

@@ -3,8 +3,9 @@
 use sqlx::postgres::PgListener;
 use tokio::sync::watch;
 
-use super::fold::stored_checkpoints;
-use super::{Checkpoint, Checkpoints, POLL, PROJECTED, Shared};
+use super::{POLL, Shared};
+use crate::follow::{Checkpoints, PROJECTED};
+use crate::generation::Generation;
 use crate::log::APPENDED;
 
 impl Shared {
@@ -48,7 +49,7 @@ impl Shared {
         loop {
             match tokio::time::timeout(POLL, listener.try_recv()).await {
                 Ok(Ok(Some(news))) if news.channel() == APPENDED => self.wake.notify_one(),
-                Ok(Ok(Some(news))) if news.payload() == self.process => {}
+                Ok(Ok(Some(news))) if news.payload() == self.follower.process() => {}
                 Ok(Ok(Some(_))) => self.learn_checkpoints().await?,
                 Ok(Ok(None)) => return Ok(()),
                 Ok(Err(error)) => return Err(error),
@@ -64,38 +65,21 @@ impl Shared {
     /// Takes over what the table says where it is further than what is known here.
     pub(super) async fn learn_checkpoints(&self) -> Result<(), sqlx::Error> {
         let mut connection = self.database.pool.acquire().await?;
-        let stored = stored_checkpoints(&mut connection).await?;
-        self.publish(stored.iter().map(|(name, checkpoint)| (name.as_str(), *checkpoint)));
+        self.learn(&mut connection).await?;
         Ok(())
     }
 
     /// Believes what the table says, even if it is less than was known: a crash may have undone the last pages. Tells
     /// how far everybody was thought to be.
-    pub(super) fn believe(&self, stored: &[(String, Checkpoint)]) -> Checkpoints {
-        let before = self.checkpoints.borrow().clone();
-        self.checkpoints.send_modify(|all| {
-            for (name, checkpoint) in stored {
-                if let Some(known) = all.get_mut(name.as_str()) {
-                    *known = *checkpoint;
+    pub(super) fn believe(&self, stored: &[Generation]) -> Checkpoints {
+        let before = self.follower.checkpoints().borrow().clone();
+        self.follower.checkpoints().send_modify(|all| {
+            for generation in stored {
+                if let Some(known) = all.get_mut(generation.projector.as_str()) {
+                    *known = generation.checkpoint;
                 }
             }
         });
         before
-    }
-
-    pub(super) fn publish<'a>(&self, news: impl Iterator<Item = (&'a str, Checkpoint)>) {
-        self.checkpoints.send_if_modified(|all| {
-            let mut further = false;
-            for (name, checkpoint) in news {
-                if let Some(known) = all.get_mut(name)
-                    && (checkpoint.generation, checkpoint.position)
-                        > (known.generation, known.position)
-                {
-                    *known = checkpoint;
-                    further = true;
-                }
-            }
-            further
-        });
     }
 }

@@ -1,0 +1,309 @@
+//! Generations of read models: each has its tables in a schema of its own, so that a new one can be built beside the one
+//! that is read, and the one before be kept.
+
+use std::sync::Arc;
+
+use sqlx::{Acquire as _, PgConnection};
+
+use crate::projector::{Projector, Table};
+
+/// The advisory lock of whoever makes, swaps or drops generations, for the length of a transaction.
+const GENERATIONS_LOCK: i64 = 0x6372_6d5f_6765_6e01;
+
+/// What a generation is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It is being built; nobody reads it.
+    Building,
+    /// It is the one that is read.
+    Live,
+    /// It was the one that was read, and is kept in case it is wanted back.
+    Previous,
+}
+
+impl State {
+    /// As stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Building => "building",
+            State::Live => "live",
+            State::Previous => "previous",
+        }
+    }
+
+    pub(crate) fn parse(text: &str) -> Self {
+        match text {
+            "live" => State::Live,
+            "previous" => State::Previous,
+            _ => State::Building,
+        }
+    }
+}
+
+/// One generation of a read model.
+#[derive(Clone, Debug)]
+pub struct Generation {
+    /// The projector's name.
+    pub projector: String,
+    /// Counts the projector's generations.
+    pub number: i32,
+    /// The version of the code that fills it.
+    pub version: i32,
+    /// What it is for.
+    pub state: State,
+    /// Where it is.
+    pub checkpoint: Checkpoint,
+}
+
+/// How far the tables of a read model are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Everything up to here is in them.
+    pub position: i64,
+    /// The last position that changed a row of them.
+    pub changed: i64,
+    /// How often they were changed other than by following the log.
+    pub revision: i64,
+}
+
+impl Generation {
+    /// The schema that its tables are in.
+    pub fn schema(&self) -> String {
+        schema(&self.projector, self.number)
+    }
+}
+
+/// The schema of a generation.
+pub fn schema(projector: &str, number: i32) -> String {
+    format!("read_{projector}_{number}")
+}
+
+/// A row of the table: projector, number, version, state, position, changed, revision.
+type Row = (String, i32, i32, String, i64, i64, i64);
+
+const COLUMNS: &str = "projector, number, version, state, position, changed, revision";
+
+fn generation((projector, number, version, state, position, changed, revision): Row) -> Generation {
+    let checkpoint = Checkpoint { position, changed, revision };
+    Generation { projector, number, version, state: State::parse(&state), checkpoint }
+}
+
+/// All generations there are, by projector and number.
+///
+/// # Errors
+/// When the database fails.
+pub async fn all(db: &mut PgConnection) -> Result<Vec<Generation>, sqlx::Error> {
+    let rows: Vec<Row> =
+        sqlx::query_as(&format!("select {COLUMNS} from generation order by projector, number"))
+            .fetch_all(db)
+            .await?;
+    Ok(rows.into_iter().map(generation).collect())
+}
+
+/// Those of one projector, which nobody else changes or moves until the transaction ends.
+///
+/// # Errors
+/// When the database fails.
+pub async fn lock(db: &mut PgConnection, projector: &str) -> Result<Vec<Generation>, sqlx::Error> {
+    let rows: Vec<Row> = sqlx::query_as(&format!(
+        "select {COLUMNS} from generation where projector = $1 order by number for update"
+    ))
+    .bind(projector)
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(generation).collect())
+}
+
+/// Which of a projector's generations this release reads and follows: the live one if its own code fills that, else the
+/// newest that its code fills; if there is none yet, the live one all the same, which it must not touch.
+pub fn served<'g>(all: &'g [Generation], projector: &dyn Projector) -> Option<&'g Generation> {
+    let mut own: Vec<&Generation> = all
+        .iter()
+        .filter(|generation| {
+            generation.projector == projector.name() && generation.state != State::Building
+        })
+        .collect();
+    // What it may follow comes last, the live one last of all.
+    own.sort_by_key(|generation| {
+        let is_live = generation.state == State::Live;
+        (generation.version == projector.version(), is_live, generation.number)
+    });
+    match own.last() {
+        Some(generation) if generation.version == projector.version() => Some(generation),
+        _ => own.into_iter().find(|generation| generation.state == State::Live),
+    }
+}
+
+/// Makes a first generation for each projector that has none, or whose tables somebody dropped. It is live at once, and
+/// empty.
+///
+/// # Errors
+/// When the database fails.
+pub async fn ensure(
+    db: &mut PgConnection,
+    projectors: &[Arc<dyn Projector>],
+) -> Result<(), sqlx::Error> {
+    let mut tx = db.begin().await?;
+    sqlx::query("select pg_advisory_xact_lock($1)")
+        .bind(GENERATIONS_LOCK)
+        .execute(&mut *tx)
+        .await?;
+    let lost: Vec<(String, i32, i64)> = sqlx::query_as(
+        "delete from generation where to_regnamespace('read_' || projector || '_' || number) is null
+         returning projector, number, revision",
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    for (projector, number, _) in &lost {
+        tracing::warn!(
+            projector,
+            number,
+            "the tables of this read model are gone; it is built again"
+        );
+    }
+    let there = all(&mut tx).await?;
+    for projector in projectors {
+        let name = projector.name();
+        let of_it = || there.iter().filter(|generation| generation.projector == name);
+        if of_it().any(|generation| generation.state == State::Live) {
+            continue;
+        }
+        let gone = || lost.iter().filter(|(projector, ..)| projector == name);
+        let numbers = of_it().map(|generation| generation.number).chain(gone().map(|gone| gone.1));
+        let number = numbers.max().unwrap_or(0) + 1;
+        let revision = gone().map(|gone| gone.2).max().map_or(0, |revision| revision + 1);
+        create_tables(&mut tx, &**projector, &schema(name, number)).await?;
+        finish_tables(&mut tx, &**projector, &schema(name, number)).await?;
+        sqlx::query(
+            "insert into generation (projector, number, version, state, revision)
+             values ($1, $2, $3, 'live', $4)",
+        )
+        .bind(name)
+        .bind(number)
+        .bind(projector.version())
+        .bind(revision)
+        .execute(&mut *tx)
+        .await?;
+    }
+    tx.commit().await
+}
+
+/// Begins a new generation, with empty tables that have neither keys nor indexes. What is left of a build that was
+/// broken off is cleared away.
+///
+/// # Errors
+/// When the database fails.
+pub async fn begin(db: &mut PgConnection, projector: &dyn Projector) -> Result<i32, sqlx::Error> {
+    let mut tx = db.begin().await?;
+    sqlx::query("select pg_advisory_xact_lock($1)")
+        .bind(GENERATIONS_LOCK)
+        .execute(&mut *tx)
+        .await?;
+    let there = lock(&mut tx, projector.name()).await?;
+    for broken_off in there.iter().filter(|generation| generation.state == State::Building) {
+        remove(&mut tx, broken_off).await?;
+    }
+    let number = there.iter().map(|generation| generation.number).max().unwrap_or(0) + 1;
+    create_tables(&mut tx, projector, &schema(projector.name(), number)).await?;
+    sqlx::query(
+        "insert into generation (projector, number, version, state) values ($1, $2, $3, 'building')",
+    )
+    .bind(projector.name())
+    .bind(number)
+    .bind(projector.version())
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    Ok(number)
+}
+
+/// Drops a generation, its tables and what it had parked.
+///
+/// # Errors
+/// When the database fails.
+pub async fn remove(db: &mut PgConnection, generation: &Generation) -> Result<(), sqlx::Error> {
+    for statement in [
+        "delete from dead_letter where projector = $1 and generation = $2",
+        "delete from generation where projector = $1 and number = $2",
+    ] {
+        sqlx::query(statement)
+            .bind(&generation.projector)
+            .bind(generation.number)
+            .execute(&mut *db)
+            .await?;
+    }
+    drop_tables(db, &generation.schema()).await
+}
+
+/// Drops a schema with all that is in it.
+///
+/// # Errors
+/// When the database fails.
+pub async fn drop_tables(db: &mut PgConnection, schema: &str) -> Result<(), sqlx::Error> {
+    sqlx::query(&format!("drop schema if exists {schema} cascade")).execute(db).await?;
+    Ok(())
+}
+
+/// Makes a projector's tables in a new schema, without keys and indexes.
+///
+/// # Errors
+/// When the database fails.
+pub async fn create_tables(
+    db: &mut PgConnection,
+    projector: &dyn Projector,
+    schema: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(&format!("create schema {schema}")).execute(&mut *db).await?;
+    for Table { name, columns, .. } in projector.tables() {
+        let statement = format!("create table {schema}.{name} ({columns})");
+        sqlx::query(&statement).execute(&mut *db).await?;
+    }
+    Ok(())
+}
+
+/// Gives the tables their keys, so that rows can be found and replaced.
+///
+/// # Errors
+/// When the database fails, or two rows have the same key.
+pub async fn add_keys(
+    db: &mut PgConnection,
+    projector: &dyn Projector,
+    schema: &str,
+) -> Result<(), sqlx::Error> {
+    for Table { name, key, .. } in projector.tables() {
+        let statement = format!("alter table {schema}.{name} add primary key ({})", key.join(", "));
+        sqlx::query(&statement).execute(&mut *db).await?;
+    }
+    Ok(())
+}
+
+/// Gives the tables their other indexes.
+///
+/// # Errors
+/// When the database fails.
+pub async fn add_indexes(
+    db: &mut PgConnection,
+    projector: &dyn Projector,
+    schema: &str,
+) -> Result<(), sqlx::Error> {
+    for Table { name, indexes, .. } in projector.tables() {
+        for index in indexes {
+            let statement = format!("create index on {schema}.{name} {index}");
+            sqlx::query(&statement).execute(&mut *db).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Gives the tables their keys and all other indexes.
+///
+/// # Errors
+/// When the database fails.
+pub async fn finish_tables(
+    db: &mut PgConnection,
+    projector: &dyn Projector,
+    schema: &str,
+) -> Result<(), sqlx::Error> {
+    add_keys(db, projector, schema).await?;
+    add_indexes(db, projector, schema).await
+}

@@ -1,0 +1,220 @@
+//! How every read model stands, as the database has it: the same for whoever asks, from whichever process.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::PgConnection;
+
+use crate::generation;
+
+/// The log and everything that follows it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// The log's last position.
+    pub head: i64,
+    /// Each read model, by name.
+    pub projections: Vec<ProjectionStatus>,
+    /// What reacts to events with commands. This release has none.
+    pub reactors: Vec<ReactorStatus>,
+    /// The last check of the log and the read models, if there ever was one.
+    pub verification: Option<VerificationStatus>,
+}
+
+/// A reactor; there are none in this release.
+#[derive(Clone, Debug, Serialize)]
+pub struct ReactorStatus {}
+
+/// One read model.
+#[derive(Clone, Debug, Serialize)]
+pub struct ProjectionStatus {
+    /// Its projector's name.
+    pub name: String,
+    /// The version of the projector's code that fills the live generation.
+    pub version: i32,
+    /// The number of the live generation.
+    pub generation: i32,
+    /// The generation before it, if it is kept.
+    pub previous: Option<i32>,
+    /// Everything up to here is in its tables.
+    pub position: i64,
+    /// How many positions it is behind the log's end.
+    pub lag: i64,
+    /// For how long the oldest event that it has not seen has been in the log, in seconds.
+    pub lag_seconds: f64,
+    /// Events per second folded in the last minute, more or less.
+    pub rate: f64,
+    /// What its tables and indexes take on disk, in bytes.
+    pub size: i64,
+    /// The streams that it cannot follow.
+    pub parked: Vec<ParkedStatus>,
+    /// How many events it was told to skip.
+    pub skipped: i64,
+    /// The last rebuild, running or not.
+    pub rebuild: Option<RebuildStatus>,
+}
+
+/// A stream that a projector cannot follow.
+#[derive(Clone, Debug, Serialize, sqlx::FromRow)]
+pub struct ParkedStatus {
+    /// The projector's name.
+    #[serde(skip)]
+    pub projector: String,
+    /// The type of the stream.
+    pub aggregate_type: String,
+    /// Its id among those of its type.
+    pub aggregate_id: String,
+    /// The event from which on it is missing.
+    pub position: i64,
+    /// What is wrong with that event.
+    pub error: String,
+    /// Since when.
+    pub parked_at: DateTime<Utc>,
+}
+
+/// A rebuild.
+#[derive(Clone, Debug, PartialEq, Serialize, sqlx::FromRow)]
+pub struct RebuildStatus {
+    /// The projector's name.
+    #[serde(skip)]
+    pub projector: String,
+    /// The generation that it builds or built.
+    pub generation: i32,
+    /// Who runs it.
+    pub holder: String,
+    /// `loading`, `indexing`, `tailing`, `done`, `cancelled`, `failed`, or `interrupted` if nothing was heard of it for
+    /// some time.
+    pub phase: String,
+    /// Events read.
+    pub done: i64,
+    /// Events there are to read.
+    pub total: i64,
+    /// Events read per second so far.
+    pub rate: f64,
+    /// How much longer reading will take, in seconds.
+    pub eta_seconds: Option<f64>,
+    /// When it began.
+    pub started_at: DateTime<Utc>,
+    /// When it ended.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// Why it failed.
+    pub error: Option<String>,
+}
+
+impl RebuildStatus {
+    /// Whether it has come to an end.
+    pub fn is_over(&self) -> bool {
+        !["loading", "indexing", "tailing"].contains(&self.phase.as_str())
+    }
+}
+
+/// The outcome of a check.
+#[derive(Clone, Debug, Serialize, sqlx::FromRow)]
+pub struct VerificationStatus {
+    /// When it began.
+    pub started_at: DateTime<Utc>,
+    /// When it ended.
+    pub finished_at: DateTime<Utc>,
+    /// The log's end when it began.
+    pub position: i64,
+    /// Whether all was well.
+    pub passed: bool,
+    /// What it looked at and found.
+    pub report: serde_json::Value,
+}
+
+/// A running rebuild that was not heard of for this long, in seconds, is dead.
+const SILENCE: i64 = 15;
+
+/// The live generation of each projector.
+type Live = (String, i32, i32, i64, f64, Option<i32>, f64, i64);
+
+/// Asks the database how everything stands.
+///
+/// # Errors
+/// When the database fails.
+pub async fn status(db: &mut PgConnection) -> Result<Status, sqlx::Error> {
+    let head: i64 = sqlx::query_scalar("select coalesce(max(position), 0) from events")
+        .fetch_one(&mut *db)
+        .await?;
+    let live: Vec<Live> = sqlx::query_as(
+        "select projector, number, version, position,
+             rate * exp(greatest(-50, extract(epoch from moved_at - now())::double precision / 60)),
+             (select max(number) from generation as old
+              where old.projector = generation.projector and old.state = 'previous'),
+             coalesce(extract(epoch from clock_timestamp() - (
+                 select recorded_at from events where events.position > generation.position
+                 order by position limit 1))::double precision, 0),
+             (select count(*) from skipped_event as skipped where skipped.projector = generation.projector)
+         from generation where state = 'live' order by projector",
+    )
+    .fetch_all(&mut *db)
+    .await?;
+    let parked = parked(db).await?;
+    let rebuilds = rebuilds(db).await?;
+    let mut projections = Vec::with_capacity(live.len());
+    for (name, generation, version, position, rate, previous, lag_seconds, skipped) in live {
+        projections.push(ProjectionStatus {
+            size: size(db, &generation::schema(&name, generation)).await?,
+            lag: (head - position).max(0),
+            parked: parked.iter().filter(|parked| parked.projector == name).cloned().collect(),
+            rebuild: rebuilds.iter().find(|rebuild| rebuild.projector == name).cloned(),
+            rate: (rate * 10.0).round() / 10.0,
+            lag_seconds: lag_seconds.max(0.0),
+            name,
+            version,
+            generation,
+            previous,
+            position,
+            skipped,
+        });
+    }
+    let verification = sqlx::query_as(
+        "select started_at, finished_at, position, passed, report from verification
+         order by id desc limit 1",
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(Status { head, projections, reactors: vec![], verification })
+}
+
+/// What is parked in the live generations.
+///
+/// # Errors
+/// When the database fails.
+pub async fn parked(db: &mut PgConnection) -> Result<Vec<ParkedStatus>, sqlx::Error> {
+    sqlx::query_as(
+        "select projector, aggregate_type, aggregate_id, dead_letter.position, error, parked_at
+         from dead_letter join generation using (projector)
+         where number = generation and state = 'live' order by projector, dead_letter.position",
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// The last rebuild of each projector.
+///
+/// # Errors
+/// When the database fails.
+pub async fn rebuilds(db: &mut PgConnection) -> Result<Vec<RebuildStatus>, sqlx::Error> {
+    sqlx::query_as(
+        "select projector, number as generation, holder, done, total, started_at, finished_at, error,
+             case when finished_at is null and heard_at < clock_timestamp() - make_interval(secs => $1)
+                 then 'interrupted' else phase end as phase,
+             rate, case when phase = 'loading' and rate > 0 then (total - done) / rate end as eta_seconds
+         from (select *, done / greatest(0.001, extract(epoch from
+                   coalesce(finished_at, clock_timestamp()) - started_at)::double precision) as rate
+               from rebuild) as rated",
+    )
+    .bind(SILENCE)
+    .fetch_all(db)
+    .await
+}
+
+async fn size(db: &mut PgConnection, schema: &str) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar(
+        "select coalesce(sum(pg_total_relation_size(oid)), 0)::bigint from pg_class
+         where relnamespace = to_regnamespace($1) and relkind = 'r'",
+    )
+    .bind(schema)
+    .fetch_one(db)
+    .await
+}

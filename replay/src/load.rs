@@ -1,0 +1,321 @@
+//! The whole log into empty tables, as fast as the machine allows: the log is read ahead by COPY, workers share the
+//! records among them, fold in memory, and copy the rows into tables that have no indexes yet.
+//!
+//! Memory is bounded: when the rows of a worker take too much of it, they are written and forgotten, and from then on it
+//! loads again what later events change.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use domain::Kind;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use projections::database::Database;
+use projections::dead_letter::Parked;
+use projections::generation;
+use projections::log::{LogReader, ReadLogError, Recorded, Span, StoredEvent, Stream, Sweep};
+use projections::projector::{Fold, ProjectError, Projector, Tables};
+use sqlx::{ConnectOptions as _, PgConnection};
+use tokio::sync::{OnceCell, mpsc};
+use tokio_util::sync::CancellationToken;
+
+/// Tables to be filled.
+#[derive(Clone)]
+pub struct Filling {
+    /// What folds.
+    pub projector: Arc<dyn Projector>,
+    /// Where its tables are: made, empty, without keys.
+    pub schema: String,
+    /// The last position to take in.
+    pub to: i64,
+    /// The events to leave out.
+    pub skipped: HashSet<i64>,
+}
+
+/// What the tables hold afterwards.
+#[derive(Clone, Debug, Default)]
+pub struct Filled {
+    /// The last position that changed a row.
+    pub changed: i64,
+    /// The streams of events that could not be read.
+    pub parked: Vec<Parked>,
+}
+
+/// How far it is, for whoever watches.
+#[derive(Debug, Default)]
+pub struct Gauge {
+    /// The last position that was read.
+    pub read: AtomicI64,
+    /// Whether all is read, and keys and indexes are made.
+    pub is_indexing: std::sync::atomic::AtomicBool,
+}
+
+/// Why the tables were not filled.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The database failed.
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+    /// A projector could not fold or write something; page by page it can be found out what.
+    #[error("projector {name}: {source}")]
+    Project {
+        /// Its name.
+        name: &'static str,
+        /// How.
+        source: ProjectError,
+    },
+    /// It was told to stop.
+    #[error("called off")]
+    Stopped,
+}
+
+/// What the rows of all workers may take in memory, in bytes, more or less.
+const MEMORY: usize = 96 << 20;
+
+/// How many batches of events a worker may be behind the reader.
+const AHEAD: usize = 4;
+
+type Batch = Arc<Vec<StoredEvent>>;
+
+/// Fills tables from the log.
+///
+/// # Errors
+/// See [`LoadError`]; the tables then hold nothing of use.
+pub async fn load(
+    database: &Database,
+    fillings: &[Filling],
+    workers: usize,
+    gauge: &Gauge,
+    stop: &CancellationToken,
+) -> Result<Vec<Filled>, LoadError> {
+    let keys: Arc<Vec<OnceCell<()>>> = Arc::new(fillings.iter().map(|_| OnceCell::new()).collect());
+    let schemas: Vec<String> = fillings.iter().map(|filling| filling.schema.clone()).collect();
+    let mut tasks = tokio::task::JoinSet::new();
+    let mut ways = Vec::new();
+    for index in 0..workers {
+        let (way, batches) = mpsc::channel::<Batch>(AHEAD);
+        ways.push(way);
+        let options = database.options_for(&schemas).options([("synchronous_commit", "off")]);
+        let worker = Worker::new(fillings, index, workers, keys.clone());
+        tasks.spawn(async move { worker.run(options.connect().await?, batches).await });
+    }
+    let read = read(database, fillings, ways, gauge, stop).await;
+    let mut filled = vec![Filled::default(); fillings.len()];
+    while let Some(done) = tasks.join_next().await {
+        let part = done.map_err(|error| sqlx::Error::Io(std::io::Error::other(error)))??;
+        for (whole, part) in filled.iter_mut().zip(part) {
+            whole.changed = whole.changed.max(part.changed);
+            whole.parked.extend(part.parked);
+        }
+    }
+    read?;
+    gauge.is_indexing.store(true, Ordering::Release);
+    let finishing = fillings
+        .iter()
+        .zip(keys.iter())
+        .map(|(filling, keys)| finish(database, filling, keys.initialized()));
+    let finishing = stream::iter(finishing).buffer_unordered(workers).try_collect::<()>();
+    tokio::select! {
+        finished = finishing => finished?,
+        () = stop.cancelled() => return Err(LoadError::Stopped),
+    }
+    Ok(filled)
+}
+
+/// Reads the log for all workers.
+async fn read(
+    database: &Database,
+    fillings: &[Filling],
+    ways: Vec<mpsc::Sender<Batch>>,
+    gauge: &Gauge,
+    stop: &CancellationToken,
+) -> Result<(), LoadError> {
+    let follows =
+        |kind: &Kind| fillings.iter().any(|filling| filling.projector.follows().contains(kind));
+    let without: Vec<Kind> = Kind::ALL.iter().copied().filter(|kind| !follows(kind)).collect();
+    let to = fillings.iter().map(|filling| filling.to).max().unwrap_or(0);
+    let mut connection = database.options_for(&[]).connect().await?;
+    let mut sweep =
+        Sweep::begin(&mut connection, &Span { after: 0, to, without: &without }).await?;
+    while let Some(batch) = sweep.next().await? {
+        if stop.is_cancelled() {
+            return Err(LoadError::Stopped);
+        }
+        let last = batch.last().map_or(0, |event| event.position);
+        let batch = Arc::new(batch);
+        for way in &ways {
+            // A worker that has gone says itself why.
+            if way.send(batch.clone()).await.is_err() {
+                return Ok(());
+            }
+        }
+        gauge.read.store(last, Ordering::Release);
+    }
+    Ok(())
+}
+
+/// Folds the events of its share of the records.
+struct Worker {
+    index: u64,
+    of: u64,
+    slots: Vec<Slot>,
+    /// The kinds whose records are not shared, since a projector needs to see them all: the first worker has them.
+    unshared: Vec<Kind>,
+    keys: Arc<Vec<OnceCell<()>>>,
+    log: LogReader,
+}
+
+/// One filling in the hands of one worker.
+struct Slot {
+    filling: Filling,
+    fold: Box<dyn Fold>,
+    tables: Tables,
+    filled: Filled,
+    parked: HashSet<Stream>,
+}
+
+impl Worker {
+    fn new(fillings: &[Filling], index: usize, of: usize, keys: Arc<Vec<OnceCell<()>>>) -> Self {
+        let whole = fillings.iter().filter(|filling| !filling.projector.is_partitioned());
+        let unshared = whole.flat_map(|filling| filling.projector.follows()).copied().collect();
+        let slots = fillings
+            .iter()
+            .map(|filling| Slot {
+                filling: filling.clone(),
+                fold: filling.projector.begin(),
+                tables: Tables::Empty,
+                filled: Filled::default(),
+                parked: HashSet::new(),
+            })
+            .collect();
+        let (index, of) = (index as u64, of as u64);
+        Self { index, of, slots, unshared, keys, log: LogReader::default() }
+    }
+
+    async fn run(
+        mut self,
+        mut connection: PgConnection,
+        mut batches: mpsc::Receiver<Batch>,
+    ) -> Result<Vec<Filled>, LoadError> {
+        while let Some(batch) = batches.recv().await {
+            let page = self.decode(&batch)?;
+            for slot in &mut self.slots {
+                slot.take(&page, &mut connection).await?;
+            }
+            let size: usize = self.slots.iter().map(|slot| slot.fold.size()).sum();
+            if size > MEMORY / usize::try_from(self.of).unwrap_or(1) {
+                self.write(&mut connection, true).await?;
+            }
+        }
+        self.write(&mut connection, false).await?;
+        Ok(self.slots.into_iter().map(|slot| slot.filled).collect())
+    }
+
+    /// Its own share of a batch, typed.
+    fn decode(&mut self, batch: &[StoredEvent]) -> Result<Vec<Recorded>, LoadError> {
+        let mut page = Vec::with_capacity(batch.len() / 2);
+        for stored in batch {
+            let kind = stored.kind();
+            if self.share_of(stored, kind) != self.index {
+                continue;
+            }
+            match self.log.decode_stored(stored) {
+                Ok(recorded) => page.push(recorded),
+                Err(ReadLogError::Database(error)) => return Err(error.into()),
+                Err(ReadLogError::Decode { position, source }) => {
+                    let broken =
+                        Parked { stream: stored.stream(), position, error: source.to_string() };
+                    for slot in &mut self.slots {
+                        slot.park(&broken, kind);
+                    }
+                }
+            }
+        }
+        Ok(page)
+    }
+
+    /// Which worker a record belongs to.
+    fn share_of(&self, stored: &StoredEvent, kind: Option<Kind>) -> u64 {
+        match kind {
+            Some(kind) if !self.unshared.contains(&kind) => {
+                // FNV-1a: any hash will do that scatters short texts of digits.
+                let hash =
+                    stored.aggregate_id.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+                    });
+                (hash >> 32) % self.of
+            }
+            _ => 0,
+        }
+    }
+
+    /// Writes what has gathered. If more is to come, the tables need their keys from now on.
+    async fn write(&mut self, connection: &mut PgConnection, more: bool) -> Result<(), LoadError> {
+        for (slot, keys) in self.slots.iter_mut().zip(self.keys.iter()) {
+            let name = slot.filling.projector.name();
+            slot.fold
+                .write(connection, slot.tables)
+                .await
+                .map_err(|source| LoadError::Project { name, source })?;
+            slot.filled.changed = slot.fold.changed().unwrap_or(0);
+            if more && slot.tables == Tables::Empty {
+                let Filling { projector, schema, .. } = &slot.filling;
+                keys.get_or_try_init(|| generation::add_keys(connection, &**projector, schema))
+                    .await?;
+                slot.tables = Tables::Filled;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Slot {
+    async fn take(
+        &mut self,
+        page: &[Recorded],
+        connection: &mut PgConnection,
+    ) -> Result<(), LoadError> {
+        let Filling { projector, to, skipped, .. } = &self.filling;
+        let is_wanted = |recorded: &Recorded| {
+            recorded.position <= *to
+                && !skipped.contains(&recorded.position)
+                && !(!self.parked.is_empty() && self.parked.contains(&recorded.stream()))
+        };
+        let chosen: Option<Vec<Recorded>> = match page.iter().all(is_wanted) {
+            true => None,
+            false => Some(page.iter().filter(|recorded| is_wanted(recorded)).cloned().collect()),
+        };
+        self.fold
+            .fold(chosen.as_deref().unwrap_or(page), connection, self.tables)
+            .await
+            .map_err(|source| LoadError::Project { name: projector.name(), source })
+    }
+
+    fn park(&mut self, broken: &Parked, kind: Option<Kind>) {
+        let Filling { projector, to, skipped, .. } = &self.filling;
+        let is_followed = kind.is_none_or(|kind| projector.follows().contains(&kind));
+        if is_followed
+            && broken.position <= *to
+            && !skipped.contains(&broken.position)
+            && self.parked.insert(broken.stream.clone())
+        {
+            self.filled.parked.push(broken.clone());
+        }
+    }
+}
+
+/// Keys, indexes, and what the planner wants to know.
+async fn finish(database: &Database, filling: &Filling, has_keys: bool) -> Result<(), LoadError> {
+    let Filling { projector, schema, .. } = filling;
+    let options = database.options_for(std::slice::from_ref(schema));
+    let mut connection = options.options([("maintenance_work_mem", "128MB")]).connect().await?;
+    if !has_keys {
+        generation::add_keys(&mut connection, &**projector, schema).await?;
+    }
+    generation::add_indexes(&mut connection, &**projector, schema).await?;
+    for table in projector.tables() {
+        let statement = format!("analyze {schema}.{}", table.name);
+        sqlx::query(&statement).execute(&mut connection).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,612 @@
+//! `crm rebuild`: builds read models anew from the log beside those that are read, and swaps them in.
+//!
+//! A rebuild loads the log into the tables of a new generation, follows what is appended meanwhile, and swaps when there
+//! is nothing left to follow: the last events, the swap and the checkpoint are one transaction. Whatever happens before it
+//! leaves the live tables untouched. What a killed rebuild leaves behind is cleared away by the next.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use projections::database::Database;
+use projections::dead_letter::DeadLetters;
+use projections::follow::{FollowError, Follower, PAGE, Target};
+use projections::generation::{self, Checkpoint, Generation, State};
+use projections::projector::Projector;
+use projections::runner::RUNNER_LOCK;
+use projections::status::RebuildStatus;
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::load::{Filling, Gauge, LoadError, load};
+
+/// The first key of the advisory lock that a rebuild holds; the second is the hash of the projector's name.
+const REBUILD_LOCK: i32 = 0x0063_7262;
+
+/// How often a running rebuild says how far it is, and looks whether it was called off.
+const HEARTBEAT: Duration = Duration::from_millis(250);
+
+/// Why a rebuild did not happen. The live tables are as they were.
+#[derive(Debug, thiserror::Error)]
+pub enum RebuildError {
+    /// The database failed.
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+    /// There is no such read model.
+    #[error("there is no read model {name:?}; there are {there}")]
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// Those that there are.
+        there: String,
+    },
+    /// Somebody else is at it.
+    #[error(
+        "{name} is being rebuilt by {holder} since {since}; wait for it, or call it off with `crm rebuild --cancel {name}`"
+    )]
+    Held {
+        /// The projector.
+        name: &'static str,
+        /// Who runs the other rebuild.
+        holder: String,
+        /// When that began.
+        since: String,
+    },
+    /// The projectors failed on more than single events.
+    #[error(transparent)]
+    Follow(#[from] FollowError),
+    /// It was called off.
+    #[error("the rebuild was called off; the live read models are as they were")]
+    Cancelled,
+    /// There is nothing to go back to.
+    #[error("{0} has no previous generation: there is one after a rebuild, until it is dropped")]
+    NoPrevious(&'static str),
+    /// Only a release that knows that version can follow the log with it.
+    #[error(
+        "the previous generation of {name} was built by version {previous} of its projector, and this release has version \
+         {version}; roll back with the release that built it"
+    )]
+    OtherVersion {
+        /// The projector.
+        name: &'static str,
+        /// The version that built it.
+        previous: i32,
+        /// The version that this release has.
+        version: i32,
+    },
+    /// Another release is still using what is to be dropped.
+    #[error(
+        "generation {number} of {name} is still followed by a running crm of another release; stop that first"
+    )]
+    InUse {
+        /// The projector.
+        name: &'static str,
+        /// The generation.
+        number: i32,
+    },
+}
+
+/// Finds projectors by name; all of them if no name is given.
+///
+/// # Errors
+/// [`RebuildError::Unknown`].
+pub fn find(
+    all: Vec<Arc<dyn Projector>>,
+    names: &[String],
+) -> Result<Vec<Arc<dyn Projector>>, RebuildError> {
+    let unknown = names.iter().find(|name| !all.iter().any(|projector| projector.name() == *name));
+    if let Some(name) = unknown {
+        let there: Vec<&str> = all.iter().map(|projector| projector.name()).collect();
+        return Err(RebuildError::Unknown { name: name.clone(), there: there.join(", ") });
+    }
+    let wanted = |projector: &Arc<dyn Projector>| {
+        names.is_empty() || names.iter().any(|name| name == projector.name())
+    };
+    let mut found: Vec<_> = all.into_iter().filter(wanted).collect();
+    // Whoever locks several does so in one order.
+    found.sort_by_key(|projector| projector.name());
+    Ok(found)
+}
+
+/// A rebuild that has been admitted: nobody else can begin one of the same projectors.
+pub struct Rebuild {
+    database: Database,
+    projectors: Vec<Arc<dyn Projector>>,
+    /// Holds the locks.
+    control: PgConnection,
+    stop: CancellationToken,
+    /// How many workers share the records.
+    workers: usize,
+}
+
+impl Rebuild {
+    /// Takes the locks of these projectors. `holder` names who does, for whoever would like to as well.
+    ///
+    /// # Errors
+    /// [`RebuildError::Held`], or when the database fails.
+    pub async fn admit(
+        database: &Database,
+        projectors: Vec<Arc<dyn Projector>>,
+        holder: &str,
+        stop: CancellationToken,
+    ) -> Result<Self, RebuildError> {
+        let mut control = database.options_for(&[]).connect().await?;
+        generation::ensure(&mut control, &projectors).await?;
+        for projector in &projectors {
+            hold(&mut control, projector.name()).await?;
+        }
+        for projector in &projectors {
+            sqlx::query(
+                "insert into rebuild (projector, number, holder, phase, total)
+                 values ($1, 0, $2, 'loading', (select coalesce(max(position), 0) from events))
+                 on conflict (projector) do update set number = 0, holder = excluded.holder, phase = excluded.phase,
+                     done = 0, total = excluded.total, started_at = now(), heard_at = clock_timestamp(),
+                     finished_at = null, error = null, cancelled = false",
+            )
+            .bind(projector.name())
+            .bind(holder)
+            .execute(&mut control)
+            .await?;
+        }
+        let workers = std::thread::available_parallelism().map_or(2, usize::from).min(8);
+        Ok(Self { database: database.clone(), projectors, control, stop, workers })
+    }
+
+    /// Shares the work among so many.
+    #[must_use]
+    pub fn with_workers(self, workers: usize) -> Self {
+        Self { workers: workers.max(1), ..self }
+    }
+
+    /// Builds the new generations and swaps them in. `watch` is told how far it is, several times a second.
+    ///
+    /// # Errors
+    /// See [`RebuildError`].
+    pub async fn run(
+        self,
+        watch: impl FnMut(&[RebuildStatus]) + Send + 'static,
+    ) -> Result<(), RebuildError> {
+        let Self { database, projectors, mut control, stop, workers } = self;
+        let names: Vec<&'static str> =
+            projectors.iter().map(|projector| projector.name()).collect();
+        let gauge = Arc::new(Gauge::default());
+        let (over, is_over) = watch::channel(false);
+        let pulse = Pulse {
+            database: database.clone(),
+            names: names.clone(),
+            stop: stop.clone(),
+            gauge: gauge.clone(),
+        };
+        let pulse = tokio::spawn(pulse.beat(is_over, watch));
+        let mut begun = Vec::new();
+        let built =
+            build(&database, &projectors, workers, &gauge, &stop, &mut control, &mut begun).await;
+        let (phase, error) = match &built {
+            Ok(()) => ("done", None),
+            Err(RebuildError::Cancelled) => ("cancelled", None),
+            Err(error) => ("failed", Some(error.to_string())),
+        };
+        if built.is_err() {
+            clear_away(&mut control, &begun).await;
+        }
+        let closed = sqlx::query(
+            "update rebuild set phase = $2, error = $3, finished_at = clock_timestamp(),
+                 done = case when $2 = 'done' then total else done end
+             where projector = any($1)",
+        )
+        .bind(&names)
+        .bind(phase)
+        .bind(error)
+        .execute(&mut control)
+        .await;
+        let _ = over.send(true);
+        // The last report goes out before this one ends; a panic in it has been reported already.
+        let _ = pulse.await;
+        // What was swapped is swapped, whatever comes after.
+        if let Err(error) = closed {
+            tracing::warn!(%error, "the end of a rebuild was not recorded");
+        }
+        let _ = control.close().await;
+        built
+    }
+}
+
+/// Takes the lock of a projector, or says who has it.
+async fn hold(control: &mut PgConnection, name: &'static str) -> Result<(), RebuildError> {
+    let got: bool = sqlx::query_scalar("select pg_try_advisory_lock($1, hashtext($2))")
+        .bind(REBUILD_LOCK)
+        .bind(name)
+        .fetch_one(&mut *control)
+        .await?;
+    if got {
+        return Ok(());
+    }
+    let holder: Option<(String, String)> = sqlx::query_as(
+        "select holder, to_char(started_at, 'YYYY-MM-DD HH24:MI:SS') from rebuild where projector = $1",
+    )
+    .bind(name)
+    .fetch_optional(control)
+    .await?;
+    let (holder, since) =
+        holder.unwrap_or_else(|| ("somebody".to_owned(), "a moment ago".to_owned()));
+    Err(RebuildError::Held { name, holder, since })
+}
+
+/// The way from empty tables to the live ones.
+async fn build(
+    database: &Database,
+    projectors: &[Arc<dyn Projector>],
+    workers: usize,
+    gauge: &Gauge,
+    stop: &CancellationToken,
+    control: &mut PgConnection,
+    begun: &mut Vec<Target>,
+) -> Result<(), RebuildError> {
+    begin_all(control, projectors, begun).await?;
+    let head: i64 = sqlx::query_scalar("select coalesce(max(position), 0) from events")
+        .fetch_one(&mut *control)
+        .await?;
+    let mut fillings = Vec::new();
+    for target in &*begun {
+        let (projector, schema) = (target.projector.clone(), target.schema());
+        let skipped = skipped(control, target.name()).await?;
+        fillings.push(Filling { projector, schema, to: head, skipped });
+    }
+    let mut filled = load(database, &fillings, workers, gauge, stop).await;
+    if let Err(LoadError::Project { name, source }) = &filled
+        && !source.is_outage()
+    {
+        tracing::warn!(projector = name, error = %source, "the log cannot be loaded as a whole; event by event then");
+        begun.clear();
+        begin_all(control, projectors, begun).await?;
+        for target in &*begun {
+            generation::finish_tables(control, &*target.projector, &target.schema()).await?;
+        }
+        gauge.is_indexing.store(true, Ordering::Release);
+        filled = Ok(vec![]);
+    }
+    match filled {
+        Ok(filled) => {
+            let mut tx = control.begin().await?;
+            let letters = DeadLetters::default();
+            for (target, filled) in begun.iter().zip(filled) {
+                letters.load(&mut tx, target).await?;
+                for parked in &filled.parked {
+                    letters.park(&mut tx, target, parked).await?;
+                }
+                sqlx::query(
+                    "update generation set position = $3, changed = $4 where projector = $1 and number = $2",
+                )
+                .bind(target.name())
+                .bind(target.number)
+                .bind(head)
+                .bind(filled.changed)
+                .execute(&mut *tx)
+                .await?;
+            }
+            tx.commit().await?;
+        }
+        Err(LoadError::Database(error)) => return Err(error.into()),
+        Err(LoadError::Project { name, source }) => {
+            return Err(FollowError::Project { name, source }.into());
+        }
+        Err(LoadError::Stopped) => return Err(RebuildError::Cancelled),
+    }
+    let mut retired = Vec::new();
+    for target in &*begun {
+        let there = generation::all(control).await?;
+        retired.extend(there.into_iter().filter(|generation| {
+            generation.projector == target.name() && generation.state == State::Previous
+        }));
+    }
+    follow_and_swap(database, begun, stop).await?;
+    for old in retired {
+        // One that another release still follows goes with the next rebuild.
+        if let Err(error) = drop_unused(control, &old).await {
+            tracing::info!(generation = old.schema(), %error, "an old generation is kept for now");
+        }
+    }
+    Ok(())
+}
+
+async fn begin_all(
+    control: &mut PgConnection,
+    projectors: &[Arc<dyn Projector>],
+    begun: &mut Vec<Target>,
+) -> Result<(), RebuildError> {
+    for projector in projectors {
+        let number = generation::begin(control, &**projector).await?;
+        begun.push(Target { projector: projector.clone(), number, state: State::Building });
+        sqlx::query("update rebuild set number = $2 where projector = $1")
+            .bind(projector.name())
+            .bind(number)
+            .execute(&mut *control)
+            .await?;
+    }
+    Ok(())
+}
+
+async fn skipped(control: &mut PgConnection, name: &str) -> Result<HashSet<i64>, sqlx::Error> {
+    let skipped: Vec<i64> =
+        sqlx::query_scalar("select position from skipped_event where projector = $1")
+            .bind(name)
+            .fetch_all(control)
+            .await?;
+    Ok(skipped.into_iter().collect())
+}
+
+/// Drops what a failed rebuild has built; if that fails as well, the next rebuild does it.
+async fn clear_away(control: &mut PgConnection, begun: &[Target]) {
+    for target in begun {
+        let generation = Generation {
+            projector: target.name().to_owned(),
+            number: target.number,
+            version: target.projector.version(),
+            state: State::Building,
+            checkpoint: Checkpoint::default(),
+        };
+        if let Err(error) = generation::remove(control, &generation).await {
+            tracing::debug!(%error, "what a rebuild has built is left for the next to clear away");
+        }
+    }
+}
+
+/// Follows the log until there is at most a page left, then takes that in and swaps, in one transaction.
+async fn follow_and_swap(
+    database: &Database,
+    targets: &[Target],
+    stop: &CancellationToken,
+) -> Result<(), RebuildError> {
+    let names = targets.iter().map(|target| (target.name(), Checkpoint::default()));
+    let (checkpoints, _) = watch::channel(names.collect());
+    let letters = Arc::new(DeadLetters::default());
+    let follower = Follower::new(database.clone(), letters, "rebuild".to_owned(), checkpoints);
+    let schemas: Vec<String> = targets.iter().map(Target::schema).collect();
+    let mut connection = database.options_for(&schemas).connect().await?;
+    for target in targets {
+        follower.dead_letters().load(&mut connection, target).await?;
+    }
+    loop {
+        for target in targets {
+            follow(&follower, &mut connection, target, stop).await?;
+        }
+        if stop.is_cancelled() {
+            return Err(RebuildError::Cancelled);
+        }
+        match swap(&follower, &mut connection, targets).await {
+            Ok(()) => return Ok(()),
+            // The last events cannot be taken in that easily: follow them with care, and try again.
+            Err(FollowError::Project { name, source }) if !source.is_outage() => {
+                tracing::debug!(projector = name, error = %source, "a swap has to wait");
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+async fn follow(
+    follower: &Follower,
+    connection: &mut PgConnection,
+    target: &Target,
+    stop: &CancellationToken,
+) -> Result<(), RebuildError> {
+    loop {
+        if stop.is_cancelled() {
+            return Err(RebuildError::Cancelled);
+        }
+        let from = position(connection, target).await?;
+        let page = follower.read(connection, from).await?;
+        let Some(end) = page.end else { return Ok(()) };
+        let targets = std::slice::from_ref(target);
+        match follower.take(connection, targets, from, &page, end).await {
+            // An earlier release may be following its own generation too.
+            Ok(()) | Err(FollowError::Overtaken(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if i64::try_from(page.events.len()).unwrap_or(i64::MAX) < PAGE.events / 2 {
+            return Ok(());
+        }
+    }
+}
+
+async fn position(connection: &mut PgConnection, target: &Target) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar("select position from generation where projector = $1 and number = $2")
+        .bind(target.name())
+        .bind(target.number)
+        .fetch_one(connection)
+        .await
+}
+
+/// All of them at once: the last events, the change of state, and the news of it, or nothing.
+async fn swap(
+    follower: &Follower,
+    connection: &mut PgConnection,
+    targets: &[Target],
+) -> Result<(), FollowError> {
+    let mut tx = connection.begin().await?;
+    for target in targets {
+        let there = generation::lock(&mut tx, target.name()).await?;
+        let live = there.iter().find(|generation| generation.state == State::Live);
+        let own = there.iter().find(|generation| generation.number == target.number);
+        let Some(own) = own.filter(|own| own.state == target.state) else {
+            return Err(FollowError::Overtaken(target.name()));
+        };
+        let mut now = own.checkpoint;
+        let goal = live.map_or(0, |live| live.checkpoint.position);
+        // Readers have seen the live one there, and must not be taken back.
+        now = follower.close_gap(&mut tx, target, now, goal).await?;
+        let revision = there.iter().map(|generation| generation.checkpoint.revision).max();
+        sqlx::query(
+            "update generation set state = 'previous' where projector = $1 and state = 'live'",
+        )
+        .bind(target.name())
+        .execute(&mut *tx)
+        .await?;
+        sqlx::query(
+            "update generation set state = 'live', position = $3, changed = $4, revision = $5, moved_at = now()
+             where projector = $1 and number = $2",
+        )
+        .bind(target.name())
+        .bind(target.number)
+        .bind(now.position)
+        .bind(now.changed)
+        .bind(revision.unwrap_or(0) + 1)
+        .execute(&mut *tx)
+        .await?;
+    }
+    follower.announce(&mut tx).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Makes the previous generation of a read model the live one again, after it has caught up with the log.
+///
+/// # Errors
+/// See [`RebuildError`].
+pub async fn roll_back(
+    database: &Database,
+    projector: &Arc<dyn Projector>,
+) -> Result<i32, RebuildError> {
+    let name = projector.name();
+    let mut control = database.options_for(&[]).connect().await?;
+    hold(&mut control, name).await?;
+    let previous = previous(&mut control, name).await?;
+    let newest = previous.last().ok_or(RebuildError::NoPrevious(name))?;
+    if newest.version != projector.version() {
+        let (previous, version) = (newest.version, projector.version());
+        return Err(RebuildError::OtherVersion { name, previous, version });
+    }
+    let (number, state) = (newest.number, State::Previous);
+    let target = Target { projector: projector.clone(), number, state };
+    follow_and_swap(database, &[target], &CancellationToken::new()).await?;
+    control.close().await?;
+    Ok(number)
+}
+
+/// Drops what is kept of earlier generations. Tells which.
+///
+/// # Errors
+/// See [`RebuildError`].
+pub async fn drop_old(
+    database: &Database,
+    projector: &Arc<dyn Projector>,
+) -> Result<Vec<i32>, RebuildError> {
+    let name = projector.name();
+    let mut control = database.options_for(&[]).connect().await?;
+    hold(&mut control, name).await?;
+    let previous = previous(&mut control, name).await?;
+    for old in &previous {
+        if !drop_unused(&mut control, old).await? {
+            return Err(RebuildError::InUse { name, number: old.number });
+        }
+    }
+    control.close().await?;
+    Ok(previous.into_iter().map(|generation| generation.number).collect())
+}
+
+async fn previous(control: &mut PgConnection, name: &str) -> Result<Vec<Generation>, sqlx::Error> {
+    let mut all = generation::all(control).await?;
+    all.retain(|generation| generation.projector == name && generation.state == State::Previous);
+    Ok(all)
+}
+
+/// Drops a generation unless somebody follows it.
+async fn drop_unused(control: &mut PgConnection, old: &Generation) -> Result<bool, sqlx::Error> {
+    let mut tx = control.begin().await?;
+    // Whoever still reads is waited for, but not for long.
+    sqlx::query("set local lock_timeout = '5s'").execute(&mut *tx).await?;
+    let got: bool = sqlx::query_scalar("select pg_try_advisory_xact_lock($1, hashtext($2))")
+        .bind(RUNNER_LOCK)
+        .bind(old.schema())
+        .fetch_one(&mut *tx)
+        .await?;
+    if got {
+        generation::remove(&mut tx, old).await?;
+    }
+    tx.commit().await?;
+    Ok(got)
+}
+
+/// Asks a running rebuild to stop, wherever it runs. Tells whether there is one.
+///
+/// # Errors
+/// When the database fails.
+pub async fn cancel(db: &mut PgConnection, name: &str) -> Result<bool, sqlx::Error> {
+    let asked = sqlx::query(
+        "update rebuild set cancelled = true where projector = $1 and finished_at is null",
+    )
+    .bind(name)
+    .execute(db)
+    .await?;
+    Ok(asked.rows_affected() > 0)
+}
+
+/// Says how far a rebuild is, and hears whether it is called off.
+struct Pulse {
+    database: Database,
+    names: Vec<&'static str>,
+    stop: CancellationToken,
+    gauge: Arc<Gauge>,
+}
+
+impl Pulse {
+    async fn beat(
+        self,
+        mut is_over: watch::Receiver<bool>,
+        mut watch: impl FnMut(&[RebuildStatus]),
+    ) {
+        let mut connection = None;
+        loop {
+            let last = *is_over.borrow_and_update();
+            match self.beat_once(&mut connection).await {
+                Ok(now) => watch(&now),
+                Err(error) => {
+                    tracing::debug!(%error, "the progress of a rebuild was not recorded");
+                    connection = None;
+                }
+            }
+            if last {
+                return;
+            }
+            tokio::select! {
+                _ = is_over.changed() => {}
+                () = tokio::time::sleep(HEARTBEAT) => {}
+            }
+        }
+    }
+
+    async fn beat_once(
+        &self,
+        connection: &mut Option<PgConnection>,
+    ) -> Result<Vec<RebuildStatus>, sqlx::Error> {
+        let db = match connection {
+            Some(connection) => connection,
+            None => connection.insert(self.database.options_for(&[]).connect().await?),
+        };
+        let read = self.gauge.read.load(Ordering::Acquire);
+        let is_indexing = self.gauge.is_indexing.load(Ordering::Acquire);
+        let cancelled: Vec<bool> = sqlx::query_scalar(
+            "update rebuild set heard_at = clock_timestamp(),
+                 done = case when $3 then total else $2 end,
+                 phase = case when not $3 then 'loading'
+                     when exists (select 1 from generation
+                                  where generation.projector = rebuild.projector
+                                      and generation.number = rebuild.number and position > 0)
+                     then 'tailing' else 'indexing' end
+             where projector = any($1) and finished_at is null returning cancelled",
+        )
+        .bind(&self.names)
+        .bind(read)
+        .bind(is_indexing)
+        .fetch_all(&mut *db)
+        .await?;
+        if cancelled.contains(&true) {
+            self.stop.cancel();
+        }
+        let mut all = projections::status::rebuilds(db).await?;
+        all.retain(|rebuild| self.names.contains(&rebuild.projector.as_str()));
+        Ok(all)
+    }
+}
