@@ -11,6 +11,7 @@ use projections::read::Reader;
 use crate::answers::PATIENCE;
 use crate::origins::Origins;
 use crate::problem::Problem;
+use crate::rebuilds::Rebuilds;
 
 /// What every handler works with.
 #[derive(Clone)]
@@ -29,6 +30,8 @@ pub struct App {
     pub data_dir: Arc<PathBuf>,
     /// Makes requests of this process take turns where the database alone cannot.
     pub turns: Turns<String>,
+    /// Rebuilds of read models.
+    pub rebuilds: Rebuilds,
 }
 
 /// What a request may cost.
@@ -49,9 +52,10 @@ impl App {
         limits: Limits,
         origins: Origins,
         data_dir: impl Into<PathBuf>,
+        rebuilds: Rebuilds,
     ) -> Self {
         let data_dir = Arc::new(data_dir.into());
-        Self { log, reader, files, limits, origins, data_dir, turns: Turns::default() }
+        Self { log, reader, files, limits, origins, data_dir, turns: Turns::default(), rebuilds }
     }
 }
 

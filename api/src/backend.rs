@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use projections::database::Database;
 use projections::files::Files;
 use projections::log::EventLog;
+use projections::projector::Projector;
 use projections::read::{self, Reader};
 use projections::runner::Runner;
 use sqlx::ConnectOptions as _;
@@ -15,6 +16,7 @@ use sqlx::postgres::PgConnectOptions;
 use tokio_util::sync::CancellationToken;
 
 use crate::embedded::Cluster;
+use crate::rebuilds::Rebuilds;
 use crate::settings::Settings;
 
 /// The database that a command works on, and the Postgres of our own behind it if there is one.
@@ -133,6 +135,8 @@ pub struct Backend {
     pub log: EventLog,
     /// The read side.
     pub reader: Reader,
+    /// Rebuilds of read models.
+    pub rebuilds: Rebuilds,
     runner: Runner,
 }
 
@@ -142,10 +146,25 @@ impl Backend {
     /// # Errors
     /// When the database cannot be read.
     pub async fn start(database: Database, files: Files) -> anyhow::Result<Self> {
+        Self::start_with(database, files, read::projectors()).await
+    }
+
+    /// Likewise, with these projectors.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn start_with(
+        database: Database,
+        files: Files,
+        projectors: Vec<Arc<dyn Projector>>,
+    ) -> anyhow::Result<Self> {
         let log = EventLog::start(database.clone());
-        let runner = Runner::start(database.clone(), read::projectors(), log.head()).await?;
-        match Reader::new(database, runner.clone(), files).await {
-            Ok(reader) => Ok(Self { log, reader, runner }),
+        let runner = Runner::start(database.clone(), projectors.clone(), log.head()).await?;
+        match Reader::new(database.clone(), runner.clone(), files).await {
+            Ok(reader) => {
+                let rebuilds = Rebuilds::start(database, projectors);
+                Ok(Self { log, reader, rebuilds, runner })
+            }
             Err(error) => {
                 runner.stop().await;
                 Err(error.into())
@@ -174,6 +193,7 @@ impl Backend {
 
     /// Stops the projectors after the page in hand.
     pub async fn stop(self) {
+        self.rebuilds.stop().await;
         self.runner.stop().await;
     }
 }

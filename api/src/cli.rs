@@ -21,6 +21,12 @@ enum Command {
     Serve(commands::serve::Args),
     /// Import a legacy SQLite database; run again, it appends only what differs
     Import(commands::import::Args),
+    /// Build read models anew from the log, beside those that are read, and swap them in
+    Rebuild(commands::rebuild::Args),
+    /// Show how the log and every read model stand
+    Status(commands::status::Args),
+    /// List, retry or skip events that a read model cannot follow
+    Projections(commands::projections::Args),
     /// Show the settings in force and where each comes from
     Config,
     /// Ask a running server whether it is ready; exits with 1 if not
@@ -49,6 +55,9 @@ pub async fn main() -> ExitCode {
     let result = match cli.command {
         Command::Serve(args) => commands::serve::run(&settings, &args).await,
         Command::Import(args) => commands::import::run(&settings, &args).await,
+        Command::Rebuild(args) => commands::rebuild::run(&settings, &args).await,
+        Command::Status(args) => commands::status::run(&settings, &args).await,
+        Command::Projections(args) => commands::projections::run(&settings, &args).await,
         Command::Config => commands::config::run(&settings),
         Command::Health => commands::health::run(&settings).await,
     };

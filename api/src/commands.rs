@@ -3,7 +3,10 @@
 pub mod config;
 pub mod health;
 pub mod import;
+pub mod projections;
+pub mod rebuild;
 pub mod serve;
+pub mod status;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::pin::pin;

@@ -17,6 +17,7 @@ pub mod links;
 pub mod once;
 pub mod origins;
 pub mod problem;
+pub mod rebuilds;
 pub mod resource;
 pub mod routes;
 pub mod schemas;

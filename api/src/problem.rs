@@ -109,6 +109,8 @@ pub enum Problem {
     NoSuchPath,
     /// There is no such record.
     NotFound(Kind),
+    /// There is no such read model.
+    NoSuchProjection,
     /// The body cannot even be decoded.
     Unreadable,
     /// The request is not as it must be.
@@ -164,7 +166,9 @@ impl Problem {
 
     fn status(&self) -> StatusCode {
         match self {
-            Problem::NoSuchPath | Problem::NotFound(_) => StatusCode::NOT_FOUND,
+            Problem::NoSuchPath | Problem::NotFound(_) | Problem::NoSuchProjection => {
+                StatusCode::NOT_FOUND
+            }
             Problem::Unreadable => StatusCode::BAD_REQUEST,
             Problem::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Problem::Outdated => StatusCode::PRECONDITION_FAILED,
@@ -181,6 +185,7 @@ impl Problem {
         let detail: Value = match self {
             Problem::NoSuchPath => "Not Found".into(),
             Problem::NotFound(kind) => format!("{} not found", title(*kind)).into(),
+            Problem::NoSuchProjection => "Projection not found".into(),
             Problem::Unreadable => "There was an error parsing the body".into(),
             Problem::Invalid(faults) => faults.iter().map(Fault::render).collect(),
             Problem::Outdated => "The record has changed since you read it".into(),

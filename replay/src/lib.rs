@@ -14,6 +14,7 @@ mod images;
 mod import;
 mod ledger;
 mod load;
+mod parked;
 mod reader;
 mod rebuild;
 mod reconstruct;
@@ -26,6 +27,7 @@ mod unit;
 
 pub use error::ImportError;
 pub use import::{ImportOptions, import};
+pub use parked::{Outcome, ParkedError, retry, skip};
 pub use rebuild::{Rebuild, RebuildError, cancel, drop_old, find, roll_back};
 pub use reconstruct::{SourceRow, SourceRows, reconstruct};
 pub use report::{Notice, Progress, Report};

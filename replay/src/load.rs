@@ -9,14 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use domain::Kind;
-use futures::{StreamExt as _, TryStreamExt as _, stream};
 use projections::database::Database;
 use projections::dead_letter::Parked;
 use projections::generation;
 use projections::log::{LogReader, ReadLogError, Recorded, Span, StoredEvent, Stream, Sweep};
 use projections::projector::{Fold, ProjectError, Projector, Tables};
 use sqlx::{ConnectOptions as _, PgConnection};
-use tokio::sync::{OnceCell, mpsc};
+use tokio::sync::{OnceCell, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 /// Tables to be filled.
@@ -102,7 +101,7 @@ pub async fn load(
     let read = read(database, fillings, ways, gauge, stop).await;
     let mut filled = vec![Filled::default(); fillings.len()];
     while let Some(done) = tasks.join_next().await {
-        let part = done.map_err(|error| sqlx::Error::Io(std::io::Error::other(error)))??;
+        let part = joined(done)??;
         for (whole, part) in filled.iter_mut().zip(part) {
             whole.changed = whole.changed.max(part.changed);
             whole.parked.extend(part.parked);
@@ -110,16 +109,30 @@ pub async fn load(
     }
     read?;
     gauge.is_indexing.store(true, Ordering::Release);
-    let finishing = fillings
-        .iter()
-        .zip(keys.iter())
-        .map(|(filling, keys)| finish(database, filling, keys.initialized()));
-    let finishing = stream::iter(finishing).buffer_unordered(workers).try_collect::<()>();
-    tokio::select! {
-        finished = finishing => finished?,
-        () = stop.cancelled() => return Err(LoadError::Stopped),
+    let turns = Arc::new(Semaphore::new(workers));
+    let mut finishing = tokio::task::JoinSet::new();
+    for (filling, keys) in fillings.iter().zip(keys.iter()) {
+        let (database, filling, has_keys) = (database.clone(), filling.clone(), keys.initialized());
+        let turns = turns.clone();
+        finishing.spawn(async move {
+            let _turn = turns.acquire().await;
+            finish(&database, &filling, has_keys).await
+        });
     }
-    Ok(filled)
+    loop {
+        tokio::select! {
+            finished = finishing.join_next() => match finished {
+                Some(finished) => joined(finished)??,
+                None => return Ok(filled),
+            },
+            () = stop.cancelled() => return Err(LoadError::Stopped),
+        }
+    }
+}
+
+/// What a task came to; one that panicked has said so.
+fn joined<T>(done: Result<T, tokio::task::JoinError>) -> Result<T, LoadError> {
+    done.map_err(|error| LoadError::Database(sqlx::Error::Io(std::io::Error::other(error))))
 }
 
 /// Reads the log for all workers.
@@ -279,7 +292,7 @@ impl Slot {
         let is_wanted = |recorded: &Recorded| {
             recorded.position <= *to
                 && !skipped.contains(&recorded.position)
-                && !(!self.parked.is_empty() && self.parked.contains(&recorded.stream()))
+                && (self.parked.is_empty() || !self.parked.contains(&recorded.stream()))
         };
         let chosen: Option<Vec<Recorded>> = match page.iter().all(is_wanted) {
             true => None,

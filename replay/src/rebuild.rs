@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use projections::database::Database;
 use projections::dead_letter::DeadLetters;
 use projections::follow::{FollowError, Follower, PAGE, Target};
@@ -181,8 +182,17 @@ impl Rebuild {
         };
         let pulse = tokio::spawn(pulse.beat(is_over, watch));
         let mut begun = Vec::new();
-        let built =
-            build(&database, &projectors, workers, &gauge, &stop, &mut control, &mut begun).await;
+        // Boxed, since the compiler does not see that so deep a future may move between threads.
+        let built: BoxFuture<'_, _> = Box::pin(build(
+            &database,
+            &projectors,
+            workers,
+            &gauge,
+            &stop,
+            &mut control,
+            &mut begun,
+        ));
+        let built = built.await;
         let (phase, error) = match &built {
             Ok(()) => ("done", None),
             Err(RebuildError::Cancelled) => ("cancelled", None),

@@ -9,6 +9,7 @@ mod import;
 mod log;
 mod plain_postgres;
 mod projections;
+mod rebuild;
 mod repeated;
 mod server;
 mod startup;

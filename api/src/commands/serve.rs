@@ -78,6 +78,7 @@ async fn serve(
         Limits { body: settings.body_limit, time: settings.request_timeout },
         Origins::new(&settings.frontend_origins),
         store.data_dir.clone(),
+        backend.rebuilds.clone(),
     );
     let address = listener.local_addr()?;
     say(&format!("crm is ready: http://{address}  (API documentation: http://{address}/docs)"));

@@ -8,6 +8,7 @@ mod images;
 mod lps;
 mod notes;
 mod people;
+mod projections;
 mod roadshows;
 mod todos;
 
@@ -29,6 +30,7 @@ pub fn all() -> OpenApiRouter<App> {
         roadshows::routes(),
         health::routes(),
         images::routes(),
+        projections::routes(),
     ]
     .into_iter()
     .fold(OpenApiRouter::with_openapi(schemas::document()), |all, group| all.merge(group.finish()))
@@ -94,6 +96,10 @@ mod tests {
 /people/{person_id}/gps/{gp_id} post delete
 /people/{person_id}/lps get
 /people/{person_id}/lps/{lp_id} post delete
+/projections get
+/projections/{name} get
+/projections/{name}/rebuild post delete
+/projections/{name}/rollback post
 /readyz get
 /roadshows get post
 /roadshows/{roadshow_id} get put delete

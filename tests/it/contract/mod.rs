@@ -120,7 +120,8 @@ impl Api {
 pub fn app(db: &Database, backend: &Backend, body: usize) -> App {
     let limits = Limits { body, time: std::time::Duration::from_secs(30) };
     let (log, reader) = (backend.log.clone(), backend.reader.clone());
-    App::new(log, reader, db.files(), limits, Origins::new(&[]), db.dir.path())
+    let rebuilds = backend.rebuilds.clone();
+    App::new(log, reader, db.files(), limits, Origins::new(&[]), db.dir.path(), rebuilds)
 }
 
 /// A request from the front end's page.

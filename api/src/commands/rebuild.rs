@@ -1,0 +1,169 @@
+//! `crm rebuild`: builds read models anew beside those that are read, and swaps them in.
+
+use std::sync::Arc;
+
+use anyhow::bail;
+use indicatif::{ProgressBar, ProgressStyle};
+use projections::projector::Projector;
+use projections::status::RebuildStatus;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::backend::Store;
+use crate::commands::{self, Interruption, say};
+use crate::settings::Settings;
+
+/// Options of `crm rebuild`. The server may go on running.
+#[derive(clap::Args, Clone, Debug)]
+#[command(group = clap::ArgGroup::new("which").args(["names", "all"]).required(true).multiple(false))]
+#[command(group = clap::ArgGroup::new("instead").args(["rollback", "drop_old", "cancel"]).multiple(false))]
+pub struct Args {
+    /// The read models; `crm status` lists them
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    /// All read models, from one reading of the log, swapped in together
+    #[arg(long)]
+    pub all: bool,
+    /// Instead: make the previous generation the live one again, after it has caught up
+    #[arg(long)]
+    pub rollback: bool,
+    /// Instead: drop the previous generation, which was kept to roll back to
+    #[arg(long)]
+    pub drop_old: bool,
+    /// Instead: call off a rebuild that is running, here or in a server
+    #[arg(long)]
+    pub cancel: bool,
+    /// Print progress and outcome as JSON lines
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Does what the options say.
+///
+/// # Errors
+/// When a rebuild fails, is called off, or another one of the same read model runs; the live read models are untouched
+/// then.
+pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<()> {
+    // The names first: to be told that there is none such should not cost a start of the database.
+    let projectors = replay::find(projections::read::projectors(), &args.names)?;
+    let mut interruption = Interruption::expect()?;
+    let Some(store) = commands::open(settings, &mut interruption).await? else { return Ok(()) };
+    let result = match args {
+        Args { rollback: true, .. } => roll_back(&store, &projectors, args.json).await,
+        Args { drop_old: true, .. } => drop_old(&store, &projectors, args.json).await,
+        Args { cancel: true, .. } => cancel(&store, &projectors, args.json).await,
+        _ => rebuild(&store, projectors, interruption, args.json).await,
+    };
+    let closed = store.close().await;
+    result.and(closed)
+}
+
+async fn rebuild(
+    store: &Store,
+    projectors: Vec<Arc<dyn Projector>>,
+    mut interruption: Interruption,
+    json: bool,
+) -> anyhow::Result<()> {
+    let names: Vec<&str> = projectors.iter().map(|projector| projector.name()).collect();
+    let stop = CancellationToken::new();
+    let holder = format!("`crm rebuild`, process {}", std::process::id());
+    let rebuild =
+        replay::Rebuild::admit(&store.database, projectors, &holder, stop.clone()).await?;
+    let bar = progress_bar(json);
+    let shown = bar.clone();
+    let watch = move |all: &[RebuildStatus]| {
+        let Some(first) = all.first() else { return };
+        if json {
+            say(&json!({"phase": first.phase, "done": first.done, "total": first.total, "rate": first.rate.round(),
+                "eta_seconds": first.eta_seconds}).to_string());
+        } else {
+            shown.set_length(first.total.unsigned_abs());
+            shown.set_position(first.done.unsigned_abs());
+            shown.set_message(first.phase.clone());
+        }
+    };
+    let started = std::time::Instant::now();
+    let mut work = tokio::spawn(rebuild.run(watch));
+    let outcome = loop {
+        tokio::select! {
+            outcome = &mut work => break outcome,
+            () = interruption.next() => stop.cancel(),
+        }
+    };
+    bar.finish_and_clear();
+    outcome??;
+    let seconds = started.elapsed().as_secs_f64();
+    match json {
+        true => say(&json!({"phase": "done", "rebuilt": names, "seconds": seconds}).to_string()),
+        false => say(&format!("Rebuilt in {seconds:.1} s: {}", names.join(", "))),
+    }
+    Ok(())
+}
+
+/// A bar on a terminal, nothing elsewhere.
+fn progress_bar(hidden: bool) -> ProgressBar {
+    const SHAPE: &str =
+        "{msg:9} {bar:32} {percent:>3}%  {human_pos} of {human_len} events  {per_sec}  {eta} left";
+    if hidden {
+        return ProgressBar::hidden();
+    }
+    let style =
+        ProgressStyle::with_template(SHAPE).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(0).with_style(style)
+}
+
+async fn roll_back(
+    store: &Store,
+    projectors: &[Arc<dyn Projector>],
+    json: bool,
+) -> anyhow::Result<()> {
+    for projector in projectors {
+        let name = projector.name();
+        let number = replay::roll_back(&store.database, projector).await?;
+        match json {
+            true => say(&json!({"projection": name, "live": number}).to_string()),
+            false => say(&format!("{name}: generation {number} is live again")),
+        }
+    }
+    Ok(())
+}
+
+async fn drop_old(
+    store: &Store,
+    projectors: &[Arc<dyn Projector>],
+    json: bool,
+) -> anyhow::Result<()> {
+    for projector in projectors {
+        let name = projector.name();
+        let dropped = replay::drop_old(&store.database, projector).await?;
+        match json {
+            true => say(&json!({"projection": name, "dropped": dropped}).to_string()),
+            false if dropped.is_empty() => say(&format!("{name}: there was nothing to drop")),
+            false => say(&format!("{name}: dropped generation {dropped:?}")),
+        }
+    }
+    Ok(())
+}
+
+async fn cancel(
+    store: &Store,
+    projectors: &[Arc<dyn Projector>],
+    json: bool,
+) -> anyhow::Result<()> {
+    let mut connection = store.database.pool.acquire().await?;
+    let mut any = false;
+    for projector in projectors {
+        let name = projector.name();
+        let asked = replay::cancel(&mut connection, name).await?;
+        any |= asked;
+        match json {
+            true => say(&json!({"projection": name, "cancelled": asked}).to_string()),
+            false if asked => say(&format!("{name}: the rebuild was asked to stop")),
+            false => {}
+        }
+    }
+    match any {
+        true => Ok(()),
+        false => bail!("no such rebuild is running"),
+    }
+}

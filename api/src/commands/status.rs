@@ -1,0 +1,167 @@
+//! `crm status`: how the log and every read model stand.
+
+use std::fmt::Write as _;
+
+use projections::status::{ProjectionStatus, Status};
+
+use crate::backend::Store;
+use crate::commands::{self, Interruption, say};
+use crate::settings::Settings;
+
+/// Options of `crm status`.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Prints it; the server need not run.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<()> {
+    let mut interruption = Interruption::expect()?;
+    let Some(store) = commands::open(settings, &mut interruption).await? else { return Ok(()) };
+    let status = ask(&store).await;
+    let closed = store.close().await;
+    let status = status?;
+    match args.json {
+        true => say(&serde_json::to_string(&status)?),
+        false => say(&describe(&status)),
+    }
+    closed
+}
+
+async fn ask(store: &Store) -> anyhow::Result<Status> {
+    let mut connection = store.database.pool.acquire().await?;
+    projections::generation::ensure(&mut connection, &projections::read::projectors()).await?;
+    Ok(projections::status::status(&mut connection).await?)
+}
+
+/// The status for people.
+fn describe(status: &Status) -> String {
+    let mut text = format!("The log ends at position {}.\n\n", status.head);
+    let heading = ["read model", "generation", "position", "lag", "lag s", "events/s", "size", ""];
+    let rows: Vec<[String; 8]> = std::iter::once(heading.map(str::to_owned))
+        .chain(status.projections.iter().map(row))
+        .collect();
+    let width =
+        |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; 8] = std::array::from_fn(width);
+    for row in &rows {
+        let mut line = String::new();
+        for (column, (cell, width)) in row.iter().zip(widths).enumerate() {
+            // Names to the left, numbers to the right. Writing to a String cannot fail.
+            let _ = match column {
+                0 | 7 => write!(line, "{cell:<width$}  "),
+                _ => write!(line, "{cell:>width$}  "),
+            };
+        }
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    for projection in &status.projections {
+        for parked in &projection.parked {
+            let _ = writeln!(
+                text,
+                "\n{} cannot follow {} {} from position {} on (since {}): {}",
+                projection.name,
+                parked.aggregate_type,
+                parked.aggregate_id,
+                parked.position,
+                parked.parked_at.format("%Y-%m-%d %H:%M UTC"),
+                parked.error
+            );
+        }
+    }
+    let _ = match &status.verification {
+        Some(last) => writeln!(
+            text,
+            "\nLast check: {} at {}, up to position {}.",
+            if last.passed { "all well" } else { "DIFFERENCES, see `crm status --json`" },
+            last.finished_at.format("%Y-%m-%d %H:%M UTC"),
+            last.position
+        ),
+        None => writeln!(text, "\nNever checked; `crm verify` does it."),
+    };
+    text.trim_end().to_owned()
+}
+
+fn row(projection: &ProjectionStatus) -> [String; 8] {
+    let generation = match projection.previous {
+        Some(previous) => format!("{} (kept: {previous})", projection.generation),
+        None => projection.generation.to_string(),
+    };
+    let mut remarks = Vec::new();
+    if !projection.parked.is_empty() {
+        remarks.push(format!("{} parked", projection.parked.len()));
+    }
+    if projection.skipped > 0 {
+        remarks.push(format!("{} skipped", projection.skipped));
+    }
+    if let Some(rebuild) = &projection.rebuild {
+        remarks.push(match rebuild.finished_at {
+            Some(at) => format!("rebuild {} {}", rebuild.phase, at.format("%Y-%m-%d %H:%M")),
+            None => format!("rebuild {} {}/{}", rebuild.phase, rebuild.done, rebuild.total),
+        });
+    }
+    [
+        projection.name.clone(),
+        generation,
+        projection.position.to_string(),
+        projection.lag.to_string(),
+        format!("{:.1}", projection.lag_seconds),
+        format!("{:.1}", projection.rate),
+        bytes(projection.size),
+        remarks.join(", "),
+    ]
+}
+
+#[allow(clippy::cast_precision_loss, reason = "rounded to three digits anyway")]
+fn bytes(size: i64) -> String {
+    match size {
+        0..1_000_000 => format!("{} kB", size / 1_000),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", size as f64 / 1e6),
+        _ => format!("{:.1} GB", size as f64 / 1e9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn projection() -> ProjectionStatus {
+        ProjectionStatus {
+            name: "lp".into(),
+            version: 1,
+            generation: 2,
+            previous: Some(1),
+            position: 40,
+            lag: 2,
+            lag_seconds: 0.25,
+            rate: 12.0,
+            size: 1_234_567,
+            parked: vec![],
+            skipped: 1,
+            rebuild: None,
+        }
+    }
+
+    #[test]
+    fn the_status_is_a_table_that_a_person_can_read() {
+        let status = Status {
+            head: 42,
+            projections: vec![projection()],
+            reactors: vec![],
+            verification: None,
+        };
+        let expected = "\
+The log ends at position 42.
+
+read model   generation  position  lag  lag s  events/s    size
+lp          2 (kept: 1)        40    2    0.2      12.0  1.2 MB  1 skipped
+
+Never checked; `crm verify` does it.";
+        assert_eq!(describe(&status), expected);
+    }
+}

@@ -1,0 +1,171 @@
+//! `/projections`: how read models stand, and their rebuilds.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures::Stream;
+use projections::database::DatabaseError;
+use projections::status::{self, ProjectionStatus, Status};
+use replay::RebuildError;
+use serde_json::json;
+use tokio_stream::wrappers::ReceiverStream;
+
+use crate::app::App;
+use crate::describe::{Content, Routes, SERVER, delete, get, post};
+use crate::problem::Problem;
+
+/// How often a watched projection is looked at.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// The routes of read models.
+pub fn routes() -> Routes {
+    let rebuild = json!({"generation": 2, "holder": "a server, process 7", "phase": "done", "done": 42, "total": 42,
+        "rate": 90000.0, "eta_seconds": null, "started_at": "2025-01-31T15:04:05Z",
+        "finished_at": "2025-01-31T15:04:06Z", "error": null});
+    let one = json!({"name": "lp", "version": 1, "generation": 2, "previous": 1, "position": 42, "lag": 0,
+        "lag_seconds": 0.0, "rate": 0.5, "size": 172032, "parked": [], "skipped": 0, "rebuild": rebuild});
+    let all = json!({"head": 42, "projections": [one], "reactors": [], "verification": null});
+    let accepted = json!({"status": "accepted", "projection": "lp"});
+    Routes::tagged(SERVER)
+        .at("/projections", [get("How every read model stands", Content::Example(all), list)])
+        .at(
+            "/projections/{name}",
+            [get(
+                "How one stands; with `Accept: text/event-stream` also whenever that changes",
+                Content::Example(one),
+                show,
+            )],
+        )
+        .at(
+            "/projections/{name}/rebuild",
+            [
+                post("Begins to build it anew", Content::Example(accepted.clone()), rebuild_it),
+                delete("Calls its rebuild off", Content::Example(accepted.clone()), cancel),
+            ],
+        )
+        .at(
+            "/projections/{name}/rollback",
+            [post("Makes its previous generation live", Content::Example(accepted), roll_back)],
+        )
+}
+
+async fn ask(app: &App) -> Result<Status, Problem> {
+    let database = &app.rebuilds.database;
+    let asking = async {
+        let mut connection = database.pool.acquire().await?;
+        status::status(&mut connection).await
+    };
+    database.check().map_err(unavailable)?;
+    database.ask(asking).await.map_err(unavailable)
+}
+
+fn unavailable(error: DatabaseError) -> Problem {
+    match error {
+        DatabaseError::Unavailable(reason) => Problem::Unavailable(reason),
+        DatabaseError::Failed(error) => Problem::Internal(error.into()),
+    }
+}
+
+async fn ask_one(app: &App, name: &str) -> Result<ProjectionStatus, Problem> {
+    let status = ask(app).await?;
+    let found = status.projections.into_iter().find(|projection| projection.name == name);
+    found.ok_or(Problem::NoSuchProjection)
+}
+
+async fn list(State(app): State<App>) -> Result<Json<Status>, Problem> {
+    Ok(Json(ask(&app).await?))
+}
+
+async fn show(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let now = ask_one(&app, &name).await?;
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    match accept.is_some_and(|accept| accept.contains("text/event-stream")) {
+        true => Ok(Sse::new(watch(app, now)).keep_alive(KeepAlive::default()).into_response()),
+        false => Ok(Json(now).into_response()),
+    }
+}
+
+/// Tells how a projection stands, now and whenever that is different, until the client goes away.
+fn watch(app: App, first: ProjectionStatus) -> impl Stream<Item = Result<Event, Infallible>> {
+    let (sender, events) = tokio::sync::mpsc::channel(4);
+    tokio::spawn(async move {
+        let (name, mut now, mut told) = (first.name.clone(), first, String::new());
+        loop {
+            let text = serde_json::to_string(&now).unwrap_or_default();
+            if text != told {
+                let event = Event::default().event("projection").data(&text);
+                if sender.send(Ok(event)).await.is_err() {
+                    return;
+                }
+                told = text;
+            }
+            tokio::select! {
+                () = sender.closed() => return,
+                () = app.rebuilds.stopping() => return,
+                () = tokio::time::sleep(LOOK) => {}
+            }
+            // While the database is away there is no news.
+            if let Ok(next) = ask_one(&app, &name).await {
+                now = next;
+            }
+        }
+    });
+    ReceiverStream::new(events)
+}
+
+async fn rebuild_it(State(app): State<App>, Path(name): Path<String>) -> Result<Response, Problem> {
+    app.rebuilds.begin(&name).await.map_err(problem)?;
+    Ok(accepted(&name))
+}
+
+async fn cancel(State(app): State<App>, Path(name): Path<String>) -> Result<Response, Problem> {
+    app.rebuilds.find(&name).map_err(problem)?;
+    let database = &app.rebuilds.database;
+    let asking = async {
+        let mut connection = database.pool.acquire().await?;
+        replay::cancel(&mut connection, &name).await
+    };
+    match database.ask(asking).await.map_err(unavailable)? {
+        true => Ok(accepted(&name)),
+        false => Err(Problem::Conflict("it is not being rebuilt".into())),
+    }
+}
+
+async fn roll_back(State(app): State<App>, Path(name): Path<String>) -> Result<Response, Problem> {
+    let projector = app.rebuilds.find(&name).map_err(problem)?;
+    replay::roll_back(&app.rebuilds.database, &projector).await.map_err(problem)?;
+    Ok(Json(json!({"status": "done", "projection": name})).into_response())
+}
+
+fn accepted(name: &str) -> Response {
+    let body = json!({"status": "accepted", "projection": name});
+    (StatusCode::ACCEPTED, [(header::LOCATION, format!("/projections/{name}"))], Json(body))
+        .into_response()
+}
+
+fn problem(error: RebuildError) -> Problem {
+    match error {
+        RebuildError::Unknown { .. } => Problem::NoSuchProjection,
+        RebuildError::Held { .. }
+        | RebuildError::NoPrevious(_)
+        | RebuildError::OtherVersion { .. }
+        | RebuildError::InUse { .. }
+        | RebuildError::Cancelled => Problem::Conflict(error.to_string().into()),
+        RebuildError::Database(error) if projections::database::is_passing(&error) => {
+            Problem::Unavailable(error.to_string())
+        }
+        RebuildError::Follow(error) if error.is_passing() => {
+            Problem::Unavailable(error.to_string())
+        }
+        error => Problem::Internal(error.into()),
+    }
+}
