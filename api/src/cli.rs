@@ -25,6 +25,8 @@ enum Command {
     Rebuild(commands::rebuild::Args),
     /// Show how the log and every read model stand
     Status(commands::status::Args),
+    /// Check that the log is whole and that every read model is what the log says; exits with 1 if not
+    Verify(commands::verify::Args),
     /// List, retry or skip events that a read model cannot follow
     Projections(commands::projections::Args),
     /// Show the settings in force and where each comes from
@@ -57,6 +59,7 @@ pub async fn main() -> ExitCode {
         Command::Import(args) => commands::import::run(&settings, &args).await,
         Command::Rebuild(args) => commands::rebuild::run(&settings, &args).await,
         Command::Status(args) => commands::status::run(&settings, &args).await,
+        Command::Verify(args) => commands::verify::run(&settings, &args).await,
         Command::Projections(args) => commands::projections::run(&settings, &args).await,
         Command::Config => commands::config::run(&settings),
         Command::Health => commands::health::run(&settings).await,

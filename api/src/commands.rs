@@ -7,6 +7,7 @@ pub mod projections;
 pub mod rebuild;
 pub mod serve;
 pub mod status;
+pub mod verify;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::pin::pin;

@@ -2,7 +2,6 @@
 
 use cqrs_es::persist::{EventUpcaster, SerializedEvent};
 
-use crate::Kind;
 use crate::distributor::DistributorEvent;
 use crate::fund::FundEvent;
 use crate::gp::GpEvent;
@@ -12,6 +11,7 @@ use crate::note::NoteEvent;
 use crate::person::PersonEvent;
 use crate::roadshow::RoadshowEvent;
 use crate::todo::TodoEvent;
+use crate::{Kind, RecordRef};
 
 /// An event of any stream.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,6 +70,37 @@ impl Event {
             None => return Err(DecodeError::UnknownType(aggregate_type.to_owned())),
         };
         event.map_err(|source| unreadable(aggregate_type, event_type, source))
+    }
+
+    /// The name of its variant, as the log has it.
+    pub fn name(&self) -> &str {
+        match self {
+            Event::Lp(event) => event.as_ref(),
+            Event::Gp(event) => event.as_ref(),
+            Event::Distributor(event) => event.as_ref(),
+            Event::Person(event) => event.as_ref(),
+            Event::Fund(event) => event.as_ref(),
+            Event::Note(event) => event.as_ref(),
+            Event::Todo(event) => event.as_ref(),
+            Event::Roadshow(event) => event.as_ref(),
+            Event::Import(event) => event.as_ref(),
+        }
+    }
+
+    /// The other records that it brings its own record into a relation with.
+    pub fn references(&self) -> Vec<RecordRef> {
+        match self {
+            Event::Note(NoteEvent::Linked { to })
+            | Event::Todo(TodoEvent::Linked { to })
+            | Event::Gp(GpEvent::Linked { to })
+            | Event::Person(PersonEvent::Affiliated { with: to }) => to.clone(),
+            Event::Fund(FundEvent::InterestRecorded { lp, .. })
+            | Event::Roadshow(RoadshowEvent::StatusRecorded { lp, .. }) => vec![(*lp).into()],
+            Event::Roadshow(
+                RoadshowEvent::Registered { fund_id, .. } | RoadshowEvent::FundAssigned { fund_id },
+            ) => vec![(*fund_id).into()],
+            _ => vec![],
+        }
     }
 
     /// Reads an event as the log holds it, perhaps in the form of an earlier release.
@@ -153,6 +184,25 @@ mod tests {
                 key: "1,2".into()
             })
         );
+    }
+
+    #[test]
+    fn an_event_tells_its_name_and_which_other_records_it_is_about() {
+        let check = |kind: &str, payload: Value, name: &str, references: Vec<RecordRef>| {
+            let event = Event::decode(kind, name, &payload.to_string()).unwrap();
+            assert_eq!((event.name(), event.references()), (name, references));
+        };
+        let linked = json!({"Linked": {"to": [{"lp": 7}, {"fund": 2}]}});
+        check("note", linked, "Linked", vec![Kind::Lp.record(7), Kind::Fund.record(2)]);
+        let interest = json!({"InterestRecorded": {"lp": 7, "interest": "meeting"}});
+        check("fund", interest, "InterestRecorded", vec![Kind::Lp.record(7)]);
+        check(
+            "roadshow",
+            json!({"FundAssigned": {"fund_id": 2}}),
+            "FundAssigned",
+            vec![Kind::Fund.record(2)],
+        );
+        check("lp", json!("Archived"), "Archived", vec![]);
     }
 
     #[test]

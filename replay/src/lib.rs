@@ -24,6 +24,7 @@ mod schema;
 mod source;
 mod survey;
 mod unit;
+mod verify;
 
 pub use error::ImportError;
 pub use import::{ImportOptions, import};
@@ -32,3 +33,6 @@ pub use rebuild::{Rebuild, RebuildError, cancel, drop_old, find, roll_back};
 pub use reconstruct::{SourceRow, SourceRows, reconstruct};
 pub use report::{Notice, Progress, Report};
 pub use source::check_file;
+pub use verify::{
+    Difference, Finding, LogReport, ModelReport, VerifyError, VerifyOptions, VerifyReport, verify,
+};

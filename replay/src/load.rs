@@ -63,6 +63,9 @@ pub enum LoadError {
         /// How.
         source: ProjectError,
     },
+    /// A defect: a projector panicked, as it may on a log that contradicts itself.
+    #[error("a projector panicked: {0}")]
+    Panicked(tokio::task::JoinError),
     /// It was told to stop.
     #[error("called off")]
     Stopped,
@@ -130,9 +133,9 @@ pub async fn load(
     }
 }
 
-/// What a task came to; one that panicked has said so.
+/// What a task came to.
 fn joined<T>(done: Result<T, tokio::task::JoinError>) -> Result<T, LoadError> {
-    done.map_err(|error| LoadError::Database(sqlx::Error::Io(std::io::Error::other(error))))
+    done.map_err(LoadError::Panicked)
 }
 
 /// Reads the log for all workers.

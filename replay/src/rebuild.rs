@@ -58,6 +58,9 @@ pub enum RebuildError {
     /// The projectors failed on more than single events.
     #[error(transparent)]
     Follow(#[from] FollowError),
+    /// A defect: a projector panicked.
+    #[error("a projector panicked: {0}")]
+    Panicked(tokio::task::JoinError),
     /// It was called off.
     #[error("the rebuild was called off; the live read models are as they were")]
     Cancelled,
@@ -302,6 +305,7 @@ async fn build(
         Err(LoadError::Project { name, source }) => {
             return Err(FollowError::Project { name, source }.into());
         }
+        Err(LoadError::Panicked(error)) => return Err(RebuildError::Panicked(error)),
         Err(LoadError::Stopped) => return Err(RebuildError::Cancelled),
     }
     let mut retired = Vec::new();

@@ -13,3 +13,4 @@ mod rebuild;
 mod repeated;
 mod server;
 mod startup;
+mod verify;

@@ -28,7 +28,7 @@ async fn import_demo(db: &Database) {
     replay::import(&db.pool, &db.files(), db.dir.path(), &options, |_| ()).await.unwrap();
 }
 
-async fn register(backend: &Backend, name: &str) -> i64 {
+pub async fn register(backend: &Backend, name: &str) -> i64 {
     let id = backend.log.fresh_id(Kind::Lp).await.unwrap();
     let (name, details, legacy) = (name.into(), LpChanges::default(), Verbatim::default());
     let command = LpCommand::Register { name, details, legacy };

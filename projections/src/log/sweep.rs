@@ -17,7 +17,8 @@ pub struct StoredEvent {
     pub aggregate_type: Bytes,
     /// The stream's id among those of its type.
     pub aggregate_id: Bytes,
-    sequence: i64,
+    /// Its place in the stream.
+    pub sequence: i64,
     event_type: Bytes,
     event_version: Bytes,
     payload: Bytes,

@@ -1,0 +1,141 @@
+//! `crm verify`: proves that the log is whole, and that every read model is what the log says.
+//!
+//! Read models are compared with tables built from the log for that purpose, row by row, at the position at which a
+//! snapshot of the live ones stands. Nothing is locked: others read and write meanwhile.
+
+mod log;
+mod models;
+
+use std::sync::Arc;
+
+use chrono::Utc;
+use projections::database::Database;
+use projections::projector::Projector;
+use serde::Serialize;
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
+use tokio_util::sync::CancellationToken;
+
+pub use log::LogReport;
+pub use models::{Difference, ModelReport};
+
+/// The advisory lock of whoever verifies: one at a time.
+const VERIFY_LOCK: i64 = 0x6372_6d5f_7665_7201;
+
+/// What a check found.
+#[derive(Clone, Debug, Serialize)]
+pub struct VerifyReport {
+    /// Whether all is well.
+    pub passed: bool,
+    /// The log's end when the check began.
+    pub position: i64,
+    /// The log.
+    pub log: LogReport,
+    /// The read models; empty when only the log was looked at.
+    pub projections: Vec<ModelReport>,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+}
+
+/// Something that is not as it should be, or worth knowing.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Finding {
+    /// What was checked.
+    pub check: &'static str,
+    /// Where in the log, if it is at one place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub position: Option<i64>,
+    /// What is wrong, for a person.
+    pub what: String,
+}
+
+impl Finding {
+    fn new(check: &'static str, position: impl Into<Option<i64>>, what: impl Into<String>) -> Self {
+        Self { check, position: position.into(), what: what.into() }
+    }
+}
+
+/// Why nothing can be said.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// The database failed.
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+    /// One check at a time.
+    #[error("another check is running; wait for it, `crm status` shows its result")]
+    Running,
+    /// It was told to stop.
+    #[error("the check was called off")]
+    Stopped,
+}
+
+/// What to look at.
+#[derive(Clone)]
+pub struct VerifyOptions {
+    /// The read models to compare; none of them looks at the log alone.
+    pub projectors: Vec<Arc<dyn Projector>>,
+    /// How many workers share the work.
+    pub workers: usize,
+    /// Ends the check early.
+    pub stop: CancellationToken,
+}
+
+/// The most findings and differences of one kind that a report lists; the rest is counted.
+const LISTED: usize = 100;
+
+/// Checks the log and the read models, and records the outcome.
+///
+/// # Errors
+/// When nothing can be said. That something is wrong is no error, but in the report.
+pub async fn verify(
+    database: &Database,
+    options: VerifyOptions,
+    mut phase: impl FnMut(&'static str) + Send,
+) -> Result<VerifyReport, VerifyError> {
+    let started = Utc::now();
+    let mut control = database.options_for(&[]).connect().await?;
+    let got: bool = sqlx::query_scalar("select pg_try_advisory_lock($1)")
+        .bind(VERIFY_LOCK)
+        .fetch_one(&mut control)
+        .await?;
+    if !got {
+        return Err(VerifyError::Running);
+    }
+    let position: i64 = sqlx::query_scalar("select coalesce(max(position), 0) from events")
+        .fetch_one(&mut control)
+        .await?;
+    phase("log");
+    let log = log::check(database, position, &options.stop).await?;
+    let mut projections = Vec::new();
+    if !options.projectors.is_empty() {
+        phase("read models");
+        projections = models::check(database, &mut control, &options).await?;
+    }
+    let passed = log.errors == 0 && projections.iter().all(ModelReport::passed);
+    let elapsed = Utc::now().signed_duration_since(started);
+    let seconds = elapsed.to_std().unwrap_or_default().as_secs_f64();
+    let report = VerifyReport { passed, position, log, projections, seconds };
+    record(&mut control, &report, started).await?;
+    control.close().await?;
+    Ok(report)
+}
+
+/// Leaves the outcome for `crm status`; the newest hundred are kept.
+async fn record(
+    control: &mut PgConnection,
+    report: &VerifyReport,
+    started: chrono::DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "insert into verification (started_at, position, passed, report) values ($1, $2, $3, $4::json)",
+    )
+    .bind(started)
+    .bind(report.position)
+    .bind(report.passed)
+    .bind(serde_json::to_string(report).map_err(|error| sqlx::Error::Encode(error.into()))?)
+    .execute(&mut *control)
+    .await?;
+    sqlx::query("delete from verification where id <= (select max(id) - 100 from verification)")
+        .execute(control)
+        .await?;
+    Ok(())
+}

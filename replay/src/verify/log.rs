@@ -1,0 +1,234 @@
+//! The log by itself: nothing is missing, everything can be read, and what it refers to is there.
+
+use std::collections::{HashMap, HashSet};
+
+use domain::{Kind, RecordRef};
+use projections::database::Database;
+use projections::log::{LogReader, ReadLogError, Recorded, Span, StoredEvent, Sweep};
+use serde::Serialize;
+use sqlx::{ConnectOptions as _, PgConnection};
+use tokio_util::sync::CancellationToken;
+
+use super::{Finding, LISTED, VerifyError};
+
+/// What was found in the log.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct LogReport {
+    /// Events that were read.
+    pub events: u64,
+    /// Streams that they form.
+    pub streams: u64,
+    /// How much is wrong.
+    pub errors: u64,
+    /// What is wrong; a hundred of them at most.
+    pub findings: Vec<Finding>,
+    /// What is odd, but can be explained, such as a link to a record that an imported file did not have.
+    pub notices: Vec<Finding>,
+    /// How many of those there are.
+    pub noticed: u64,
+}
+
+impl LogReport {
+    fn error(&mut self, finding: Finding) {
+        self.errors += 1;
+        if self.findings.len() < LISTED {
+            self.findings.push(finding);
+        }
+    }
+
+    fn notice(&mut self, finding: Finding) {
+        self.noticed += 1;
+        if self.notices.len() < LISTED {
+            self.notices.push(finding);
+        }
+    }
+}
+
+/// Checks everything up to a position.
+pub(super) async fn check(
+    database: &Database,
+    to: i64,
+    stop: &CancellationToken,
+) -> Result<LogReport, VerifyError> {
+    let mut report = LogReport::default();
+    let mut connection = database.options_for(&[]).connect().await?;
+    let mut reading = Reading::default();
+    {
+        let span = Span { after: 0, to, without: &[] };
+        let mut sweep = Sweep::begin(&mut connection, &span).await?;
+        while let Some(batch) = sweep.next().await? {
+            if stop.is_cancelled() {
+                return Err(VerifyError::Stopped);
+            }
+            for stored in &batch {
+                reading.take(stored, &mut report)?;
+            }
+        }
+    }
+    report.streams = reading.streams.len() as u64;
+    let mut connection = database.options_for(&[]).connect().await?;
+    check_references(&mut connection, reading, &mut report).await?;
+    check_order(&mut connection, to, &mut report).await?;
+    check_causes(&mut connection, to, &mut report).await?;
+    Ok(report)
+}
+
+/// What has been seen of the log so far.
+#[derive(Default)]
+struct Reading {
+    log: LogReader,
+    /// The last sequence of each stream, by type and id.
+    streams: HashMap<(Option<Kind>, Box<[u8]>), i64>,
+    last: i64,
+    registered: HashSet<RecordRef>,
+    /// References to records that were not there yet, with where and whose.
+    dangling: HashMap<RecordRef, Vec<i64>>,
+}
+
+impl Reading {
+    fn take(&mut self, stored: &StoredEvent, report: &mut LogReport) -> Result<(), VerifyError> {
+        report.events += 1;
+        if stored.position <= self.last {
+            let what = format!("position {} comes after {}", stored.position, self.last);
+            report.error(Finding::new("position", stored.position, what));
+        }
+        self.last = stored.position;
+        let key = (stored.kind(), Box::from(&stored.aggregate_id[..]));
+        let last = self.streams.entry(key).or_default();
+        if stored.sequence != *last + 1 {
+            let what =
+                format!("{}: event {} follows event {}", stored.stream(), stored.sequence, *last);
+            report.error(Finding::new("sequence", stored.position, what));
+        }
+        *last = stored.sequence;
+        match self.log.decode_stored(stored) {
+            Ok(recorded) => self.understand(stored, &recorded, report),
+            Err(ReadLogError::Database(error)) => return Err(error.into()),
+            Err(ReadLogError::Decode { position, source }) => {
+                let what = format!("{}: {source}", stored.stream());
+                report.error(Finding::new("payload", position, what));
+            }
+        }
+        Ok(())
+    }
+
+    fn understand(&mut self, stored: &StoredEvent, recorded: &Recorded, report: &mut LogReport) {
+        let Recorded { position, event, .. } = recorded;
+        let wrong = |what: String| {
+            Finding::new("payload", *position, format!("{}: {what}", stored.stream()))
+        };
+        if let Some(kind) = stored.kind() {
+            let begins = event.name() == "Registered";
+            if begins != (stored.sequence == 1) {
+                let at = stored.sequence;
+                report.error(wrong(format!("{} is its event {at}", event.name())));
+            }
+            if begins {
+                self.registered.insert(kind.record(recorded.id));
+            }
+        }
+        for reference in event.references() {
+            if !self.registered.contains(&reference) {
+                self.dangling.entry(reference).or_default().push(*position);
+            }
+        }
+    }
+}
+
+/// A reference to a record that never came. The API allows none; a legacy file may have had one.
+async fn check_references(
+    connection: &mut PgConnection,
+    mut reading: Reading,
+    report: &mut LogReport,
+) -> Result<(), VerifyError> {
+    reading.dangling.retain(|record, _| !reading.registered.contains(record));
+    let mut places: Vec<(i64, RecordRef)> = reading
+        .dangling
+        .into_iter()
+        .flat_map(|(record, at)| at.into_iter().map(move |position| (position, record)))
+        .collect();
+    places.sort_unstable();
+    for part in places.chunks(10_000) {
+        let positions: Vec<i64> = part.iter().map(|(position, _)| *position).collect();
+        let imported: Vec<i64> = sqlx::query_scalar(
+            "select position from events
+             where position = any($1) and metadata->>'source' like 'import:%'",
+        )
+        .bind(&positions)
+        .fetch_all(&mut *connection)
+        .await?;
+        let imported: HashSet<i64> = imported.into_iter().collect();
+        for (position, record) in part {
+            let what = format!(
+                "{} {} is referred to and was never registered",
+                record.kind(),
+                record.id()
+            );
+            match imported.contains(position) {
+                true => report.notice(Finding::new("reference", *position, what)),
+                false => report.error(Finding::new("reference", *position, what)),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// How far a clock may be set back before the log counts as disturbed, in seconds.
+const SET_BACK: f64 = 1.0;
+
+/// Events recorded later stand later, but for what a clock is set back by the network.
+async fn check_order(
+    connection: &mut PgConnection,
+    to: i64,
+    report: &mut LogReport,
+) -> Result<(), VerifyError> {
+    let back: Vec<(i64, f64)> = sqlx::query_as(
+        "select position, extract(epoch from before - recorded_at)::double precision
+         from (select position, recorded_at, lag(recorded_at) over (order by position) as before
+               from events where position <= $1) as timed
+         where before > recorded_at order by position",
+    )
+    .bind(to)
+    .fetch_all(connection)
+    .await?;
+    for (position, seconds) in back {
+        let what = format!("it was recorded {seconds:.3} s before the one that stands before it");
+        match seconds > SET_BACK {
+            true => report.error(Finding::new("recorded_at", position, what)),
+            false => report.notice(Finding::new("recorded_at", position, what)),
+        }
+    }
+    Ok(())
+}
+
+/// A cause is an event or a command of the log, and no two events have one id.
+async fn check_causes(
+    connection: &mut PgConnection,
+    to: i64,
+    report: &mut LogReport,
+) -> Result<(), VerifyError> {
+    let unknown: Vec<i64> = sqlx::query_scalar(
+        "select position from events as effect
+         where position <= $1 and causation_id is not null
+             and not exists (select 1 from events where event_id = effect.causation_id)
+             and not exists (select 1 from events where command_id = effect.causation_id)
+         order by position",
+    )
+    .bind(to)
+    .fetch_all(&mut *connection)
+    .await?;
+    for position in unknown {
+        report.error(Finding::new("causation", position, "its cause is not in the log"));
+    }
+    let twice: Vec<i64> = sqlx::query_scalar(
+        "select max(position) from events where position <= $1
+         group by event_id having count(*) > 1 order by 1",
+    )
+    .bind(to)
+    .fetch_all(connection)
+    .await?;
+    for position in twice {
+        report.error(Finding::new("event_id", position, "another event has the same id"));
+    }
+    Ok(())
+}

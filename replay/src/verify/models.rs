@@ -1,0 +1,369 @@
+//! The read models: every row of the live tables against one folded from the log just now.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+
+use futures::TryStreamExt as _;
+use futures::stream::BoxStream;
+use projections::database::Database;
+use projections::generation::{self, Generation, State};
+use projections::projector::{Projector, Table};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
+
+use super::{Finding, LISTED, VerifyError, VerifyOptions};
+use crate::load::{Filling, Gauge, LoadError, load};
+
+/// What was found in a read model.
+#[derive(Clone, Debug, Serialize)]
+pub struct ModelReport {
+    /// The projector's name.
+    pub name: String,
+    /// The live generation, which was looked at.
+    pub generation: i32,
+    /// The position at which it was compared.
+    pub position: i64,
+    /// Rows compared.
+    pub rows: u64,
+    /// Rows that differ.
+    pub different: u64,
+    /// How they differ; a hundred of them at most.
+    pub differences: Vec<Difference>,
+    /// What else is wrong, such as a parked stream.
+    pub findings: Vec<Finding>,
+}
+
+impl ModelReport {
+    /// Whether it is what the log says.
+    pub fn passed(&self) -> bool {
+        self.different == 0 && self.findings.is_empty()
+    }
+}
+
+/// A row that is not what the log says.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Difference {
+    /// The table.
+    pub table: &'static str,
+    /// The row's key.
+    pub key: Vec<String>,
+    /// What differs, column by column; the whole row if only one side has it.
+    pub columns: Vec<ColumnDifference>,
+}
+
+/// A value that is not what the log says.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ColumnDifference {
+    /// The column, with a field's name after a dot where a column holds an object.
+    pub column: String,
+    /// What readers get; `None` if the row is not there.
+    pub live: Option<Value>,
+    /// What the log says; `None` if it knows of no such row.
+    pub log: Option<Value>,
+}
+
+/// What is compared: the live generation as the snapshot has it, and where its likeness is built.
+struct Case {
+    projector: Arc<dyn Projector>,
+    live: Generation,
+    scratch: String,
+}
+
+/// Compares the live read models.
+pub(super) async fn check(
+    database: &Database,
+    control: &mut PgConnection,
+    options: &VerifyOptions,
+) -> Result<Vec<ModelReport>, VerifyError> {
+    // One snapshot of all live tables: what their checkpoints say holds for their rows.
+    let mut snapshot = database
+        .options_for(&[])
+        .options([("idle_in_transaction_session_timeout", "0")])
+        .connect()
+        .await?;
+    sqlx::query("begin isolation level repeatable read read only").execute(&mut snapshot).await?;
+    let all = generation::all(&mut snapshot).await?;
+    let mut reports = Vec::new();
+    let mut cases = Vec::new();
+    for projector in &options.projectors {
+        let name = projector.name();
+        let live = all
+            .iter()
+            .find(|generation| generation.projector == name && generation.state == State::Live);
+        let Some(live) = live else { continue };
+        let mut report = ModelReport {
+            name: name.to_owned(),
+            generation: live.number,
+            position: live.checkpoint.position,
+            rows: 0,
+            different: 0,
+            differences: vec![],
+            findings: parked(&mut snapshot, live).await?,
+        };
+        if live.version != projector.version() {
+            let what = "the live generation was built by another version of its projector; it cannot be compared";
+            report.findings.push(Finding::new("version", None, what));
+        } else {
+            let scratch = format!("verify_{name}");
+            cases.push((
+                Case { projector: projector.clone(), live: live.clone(), scratch },
+                reports.len(),
+            ));
+        }
+        reports.push(report);
+    }
+    let compared =
+        compare_all(database, control, &mut snapshot, &cases, options, &mut reports).await;
+    for (case, _) in &cases {
+        generation::drop_tables(control, &case.scratch).await?;
+    }
+    // It has only read.
+    let _ = snapshot.close().await;
+    compared.map(|()| reports)
+}
+
+async fn parked(
+    snapshot: &mut PgConnection,
+    live: &Generation,
+) -> Result<Vec<Finding>, sqlx::Error> {
+    let rows: Vec<(String, String, i64, String)> = sqlx::query_as(
+        "select aggregate_type, aggregate_id, position, error from dead_letter
+         where projector = $1 and generation = $2 order by position",
+    )
+    .bind(&live.projector)
+    .bind(live.number)
+    .fetch_all(snapshot)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|(kind, id, position, error)| {
+            Finding::new("parked", position, format!("{kind} {id} is not followed: {error}"))
+        })
+        .collect())
+}
+
+async fn compare_all(
+    database: &Database,
+    control: &mut PgConnection,
+    snapshot: &mut PgConnection,
+    cases: &[(Case, usize)],
+    options: &VerifyOptions,
+    reports: &mut [ModelReport],
+) -> Result<(), VerifyError> {
+    if !build(database, control, cases, options).await? {
+        // Some read model cannot be built from this log; each by itself it shows which.
+        for case in cases {
+            let alone = std::slice::from_ref(case);
+            if !build(database, control, alone, options).await? {
+                let what =
+                    "the log cannot be folded into it as a whole; `crm rebuild` finds out where";
+                reports[case.1].findings.push(Finding::new("fold", None, what));
+            }
+        }
+    }
+    for (case, at) in cases {
+        let report = &mut reports[*at];
+        if report.findings.iter().any(|finding| finding.check == "fold") {
+            continue;
+        }
+        for table in case.projector.tables() {
+            if options.stop.is_cancelled() {
+                return Err(VerifyError::Stopped);
+            }
+            compare(control, snapshot, case, &table, report).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Builds the likeness of live tables, each up to where its original stands. Tells whether that was possible.
+async fn build(
+    database: &Database,
+    control: &mut PgConnection,
+    cases: &[(Case, usize)],
+    options: &VerifyOptions,
+) -> Result<bool, VerifyError> {
+    let mut fillings = Vec::new();
+    for (Case { projector, live, scratch }, _) in cases {
+        // What a check that was broken off has left behind.
+        generation::drop_tables(control, scratch).await?;
+        generation::create_tables(control, &**projector, scratch).await?;
+        let skipped: Vec<i64> =
+            sqlx::query_scalar("select position from skipped_event where projector = $1")
+                .bind(projector.name())
+                .fetch_all(&mut *control)
+                .await?;
+        fillings.push(Filling {
+            projector: projector.clone(),
+            schema: scratch.clone(),
+            to: live.checkpoint.position,
+            skipped: skipped.into_iter().collect::<HashSet<_>>(),
+        });
+    }
+    match load(database, &fillings, options.workers, &Gauge::default(), &options.stop).await {
+        Ok(_) => Ok(true),
+        Err(LoadError::Database(error)) => Err(error.into()),
+        Err(LoadError::Stopped) => Err(VerifyError::Stopped),
+        Err(LoadError::Project { source, .. }) if source.is_outage() => {
+            Err(sqlx::Error::Io(std::io::Error::other(source)).into())
+        }
+        Err(LoadError::Panicked(error)) => {
+            tracing::error!(%error, "a read model cannot be built from the log");
+            Ok(false)
+        }
+        Err(LoadError::Project { name, source }) => {
+            tracing::error!(projector = name, error = %source, "a read model cannot be built from the log");
+            Ok(false)
+        }
+    }
+}
+
+/// A row: its key, and the whole of it as JSON text.
+type Row = (Vec<String>, String);
+
+fn rows<'c>(
+    connection: &'c mut PgConnection,
+    statement: &'c str,
+) -> BoxStream<'c, Result<Row, sqlx::Error>> {
+    sqlx::query_as::<_, Row>(statement).persistent(false).fetch(connection)
+}
+
+fn select(schema: &str, Table { name, key, .. }: &Table) -> String {
+    let texts: Vec<String> = key.iter().map(|column| format!("{column}::text")).collect();
+    format!(
+        "select array[{}], row_to_json(whole)::text from {schema}.{name} as whole order by {}",
+        texts.join(", "),
+        key.join(", ")
+    )
+}
+
+/// Walks through both tables in the order of their key.
+async fn compare(
+    control: &mut PgConnection,
+    snapshot: &mut PgConnection,
+    case: &Case,
+    table: &Table,
+    report: &mut ModelReport,
+) -> Result<(), VerifyError> {
+    let (live, log) = (select(&case.live.schema(), table), select(&case.scratch, table));
+    let (mut live, mut log) = (rows(snapshot, &live), rows(control, &log));
+    let (mut one, mut other) = (live.try_next().await?, log.try_next().await?);
+    loop {
+        let order = match (&one, &other) {
+            (None, None) => return Ok(()),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some((one, _)), Some((other, _))) => compare_keys(one, other),
+        };
+        report.rows += 1;
+        let (mine, theirs) = (
+            if order.is_le() { one.take() } else { None },
+            if order.is_ge() { other.take() } else { None },
+        );
+        let text = |row: &Option<Row>| row.as_ref().map(|(_, text)| text.clone());
+        let (mine_text, theirs_text) = (text(&mine), text(&theirs));
+        if mine_text != theirs_text {
+            report.different += 1;
+            if report.differences.len() < LISTED {
+                let key = mine.or(theirs).map(|(key, _)| key).unwrap_or_default();
+                let columns = columns(mine_text.as_deref(), theirs_text.as_deref());
+                report.differences.push(Difference { table: table.name, key, columns });
+            }
+        }
+        if order.is_le() {
+            one = live.try_next().await?;
+        }
+        if order.is_ge() {
+            other = log.try_next().await?;
+        }
+    }
+}
+
+/// Keys are numbers, or texts that are sorted by their bytes.
+fn compare_keys(one: &[String], other: &[String]) -> Ordering {
+    let parts = one.iter().zip(other).map(|(one, other)| {
+        match (one.parse::<i64>(), other.parse::<i64>()) {
+            (Ok(one), Ok(other)) => one.cmp(&other),
+            _ => one.as_bytes().cmp(other.as_bytes()),
+        }
+    });
+    parts.fold(Ordering::Equal, Ordering::then)
+}
+
+/// What differs between two rows, each a JSON object.
+fn columns(live: Option<&str>, log: Option<&str>) -> Vec<ColumnDifference> {
+    let (live, log) = (live.map(flat), log.map(flat));
+    let names: BTreeSet<&String> = live.iter().chain(&log).flat_map(Map::keys).collect();
+    let value = |row: &Option<Map<String, Value>>, name: &str| {
+        row.as_ref().map(|row| row.get(name).cloned().unwrap_or_default())
+    };
+    names
+        .into_iter()
+        .map(|name| (name, value(&live, name), value(&log, name)))
+        .filter(|(_, live, log)| live != log)
+        .map(|(name, live, log)| ColumnDifference {
+            column: name.clone(),
+            live: live.map(shortened),
+            log: log.map(shortened),
+        })
+        .collect()
+}
+
+/// The columns of a row, and the fields of those that hold an object.
+fn flat(row: &str) -> Map<String, Value> {
+    let mut flat = Map::new();
+    let Ok(Value::Object(row)) = serde_json::from_str(row) else { return flat };
+    for (column, value) in row {
+        match value {
+            Value::Object(fields) => {
+                let named =
+                    fields.into_iter().map(|(field, value)| (format!("{column}.{field}"), value));
+                flat.extend(named);
+            }
+            value => _ = flat.insert(column, value),
+        }
+    }
+    flat
+}
+
+/// Long texts tell no more than their beginning.
+fn shortened(value: Value) -> Value {
+    const LONG: usize = 200;
+    match value {
+        Value::String(text) if text.chars().count() > LONG => {
+            Value::String(text.chars().take(LONG).chain(['…']).collect())
+        }
+        value => value,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_difference_names_the_field_and_both_values() {
+        let differences = columns(
+            Some(r#"{"id": 7, "record": {"name": "A", "priority": "1"}}"#),
+            Some(r#"{"id": 7, "record": {"name": "B", "priority": "1"}}"#),
+        );
+        let expected = ColumnDifference {
+            column: "record.name".into(),
+            live: Some(json!("A")),
+            log: Some(json!("B")),
+        };
+        assert_eq!(differences, [expected]);
+        assert_eq!(columns(None, Some(r#"{"id": 7}"#)).len(), 1);
+    }
+
+    #[test]
+    fn keys_compare_as_the_tables_are_sorted() {
+        let key = |parts: &[&str]| parts.iter().map(|part| (*part).to_owned()).collect::<Vec<_>>();
+        let sorted = [key(&["gp", "2"]), key(&["gp", "10"]), key(&["note", "1"])];
+        assert!(sorted.is_sorted_by(|one, other| compare_keys(one, other).is_lt()));
+    }
+}

@@ -1,0 +1,173 @@
+//! The check that proves the log whole and the read models right: it is silent when all is well, and names what is not.
+
+use std::time::Duration;
+
+use projections::read;
+use replay::{VerifyOptions, VerifyReport};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::harness::{Database, demo_file};
+use crate::import::legacy;
+
+/// A whole check, as a process of its own would do it.
+pub async fn verify(db: &Database) -> VerifyReport {
+    let options = VerifyOptions {
+        projectors: read::projectors(),
+        workers: 2,
+        stop: CancellationToken::new(),
+    };
+    replay::verify(&db.connections, options, |_| ()).await.unwrap()
+}
+
+async fn imported() -> Database {
+    let db = Database::new().await;
+    let options = replay::ImportOptions::new(demo_file());
+    replay::import(&db.pool, &db.files(), db.dir.path(), &options, |_| ()).await.unwrap();
+    let backend = db.backend().await;
+    backend.settle().await.unwrap();
+    backend.stop().await;
+    db
+}
+
+/// What the check says of the log after something was done to it by hand.
+async fn found_after(statement: &str) -> Vec<(String, Option<i64>)> {
+    let db = imported().await;
+    sqlx::raw_sql(statement).execute(&db.pool).await.unwrap();
+    let report = verify(&db).await;
+    assert!(!report.passed, "{statement}");
+    report.log.findings.iter().map(|found| (found.check.to_owned(), found.position)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_found_in_a_log_and_read_models_that_are_in_order() {
+    let db = imported().await;
+    let report = verify(&db).await;
+    assert!(report.passed, "{report:?}");
+    assert!(report.log.events > 1_000);
+    assert!(report.projections.iter().all(|model| model.rows > 0), "{report:?}");
+    let (passed, position): (bool, i64) =
+        sqlx::query_as("select passed, position from verification")
+            .fetch_one(&db.pool)
+            .await
+            .unwrap();
+    assert_eq!((passed, position), (true, report.position));
+    let left: i64 =
+        sqlx::query_scalar("select count(*) from pg_namespace where nspname like 'verify%'")
+            .fetch_one(&db.pool)
+            .await
+            .unwrap();
+    assert_eq!(left, 0, "what was built for the check is gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dirty_imported_data_is_worth_a_notice_but_no_error() {
+    let db = Database::new().await;
+    let file = legacy(db.dir.path(), "--lps 60 --notes 200 --todos 200 --dirty --dirty-fatal");
+    let options = replay::ImportOptions::new(&file);
+    replay::import(&db.pool, &db.files(), db.dir.path(), &options, |_| ()).await.unwrap();
+    let backend = db.backend().await;
+    backend.settle().await.unwrap();
+    let report = verify(&db).await;
+    assert!(report.passed, "{report:?}");
+    assert!(report.log.noticed > 0);
+    backend.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_was_changed_moved_or_taken_out_is_named() {
+    // Not the last of its stream: only a seal could tell that a log once had a longer end.
+    let middle = "select min(position) from events as event where sequence = 2 and exists (
+        select 1 from events as later where later.aggregate_type = event.aggregate_type
+            and later.aggregate_id = event.aggregate_id and later.sequence = 3)";
+    let found = found_after(&format!("delete from events where position = ({middle})")).await;
+    assert!(found.iter().any(|(check, _)| check == "sequence"), "{found:?}");
+    let found =
+        found_after("update events set payload = '{\"Renamed\":{\"nam\":1}}' where position = 7")
+            .await;
+    assert!(found.contains(&("payload".to_owned(), Some(7))), "{found:?}");
+    let found = found_after(
+        "update events set recorded_at = recorded_at - interval '1 hour' where position = 9",
+    )
+    .await;
+    assert_eq!(found, [("recorded_at".to_owned(), Some(9))]);
+    let found =
+        found_after("update events set causation_id = gen_random_uuid() where position = 11").await;
+    assert_eq!(found, [("causation".to_owned(), Some(11))]);
+    let found = found_after(
+        "insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
+                             command_id, correlation_id, actor)
+         select 'note', '1', max(sequence) + 1, 'Linked', '1', '{\"Linked\":{\"to\":[{\"lp\":900900}]}}',
+                '{\"source\":\"api\"}', gen_random_uuid(), gen_random_uuid(), 'nobody'
+         from events where aggregate_type = 'note' and aggregate_id = '1'",
+    )
+    .await;
+    assert!(found.iter().any(|(check, _)| check == "reference"), "{found:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_was_changed_added_or_taken_out_is_named_with_what_the_log_says() {
+    let db = imported().await;
+    sqlx::raw_sql(
+        "update read_lp_1.lp set record = jsonb_set(record::jsonb, '{name}', '\"Forged\"')::json where id = 3;
+         delete from read_todo_1.todo where id = 5;
+         insert into read_interest_1.interest values (1, 900900, 'meeting', null, null);",
+    )
+    .execute(&db.pool)
+    .await
+    .unwrap();
+    let report = verify(&db).await;
+    assert!(!report.passed);
+    let of = |name: &str| report.projections.iter().find(|model| model.name == name).unwrap();
+    let forged = &of("lp").differences[0];
+    assert_eq!((forged.table, forged.key.as_slice()), ("lp", ["3".to_owned()].as_slice()));
+    let name = forged.columns.iter().find(|column| column.column == "record.name").unwrap();
+    assert_eq!(name.live, Some(json!("Forged")));
+    assert_ne!(name.log, Some(json!("Forged")));
+    assert_eq!(of("todo").different, 1);
+    assert_eq!(of("interest").differences[0].key, ["1", "900900"]);
+    assert!(of("note").passed());
+    // What is wrong is mended by building it anew.
+    let projectors = replay::find(read::projectors(), &[]).unwrap();
+    let rebuild =
+        replay::Rebuild::admit(&db.connections, projectors, "a test", CancellationToken::new());
+    rebuild.await.unwrap().run(|_| ()).await.unwrap();
+    assert!(verify(&db).await.passed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_check_holds_at_one_position_while_others_write() {
+    let db = imported().await;
+    let backend = std::sync::Arc::new(db.backend().await);
+    let stop = CancellationToken::new();
+    let writing = {
+        let (backend, stop) = (backend.clone(), stop.clone());
+        tokio::spawn(async move {
+            while !stop.is_cancelled() {
+                let position = crate::rebuild::register(&backend, "meanwhile").await;
+                assert!(backend.reader.reached(position, Duration::from_secs(10)).await);
+            }
+        })
+    };
+    for _ in 0..3 {
+        let report = verify(&db).await;
+        assert!(report.passed, "{report:?}");
+    }
+    stop.cancel();
+    writing.await.unwrap();
+    std::sync::Arc::into_inner(backend).unwrap().stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_check_at_a_time() {
+    let db = imported().await;
+    let mut other = db.pool.acquire().await.unwrap();
+    sqlx::query("select pg_advisory_lock($1)")
+        .bind(0x6372_6d5f_7665_7201_i64)
+        .execute(&mut *other)
+        .await
+        .unwrap();
+    let options = VerifyOptions { projectors: vec![], workers: 1, stop: CancellationToken::new() };
+    let refused = replay::verify(&db.connections, options, |_| ()).await.unwrap_err();
+    assert!(refused.to_string().starts_with("another check is running"), "{refused}");
+}
