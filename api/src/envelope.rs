@@ -18,6 +18,7 @@ use crate::answers::{PATIENCE, READ_MODEL};
 use crate::app::App;
 use crate::body::{Parameters, parse_id};
 use crate::caller::{CORRELATION_ID, REQUEST_ID, correlated, correlation_of, current_correlation};
+use crate::measures::{Answering, Route};
 use crate::once;
 use crate::problem::{Fault, Problem};
 
@@ -25,7 +26,10 @@ use crate::problem::{Fault, Problem};
 const ANSWER_HEAD: &[&str] = &["/livez", "/readyz", "/health"];
 
 /// The outermost layer: it names the request, catches panics, and makes every answer readable for allowed pages.
-pub async fn envelope(State(app): State<App>, request: Request, next: Next) -> Response {
+pub async fn envelope(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let answering = Answering::begin(request.method());
+    let route = Route::default();
+    request.extensions_mut().insert(route.clone());
     let correlation = correlation_of(request.headers());
     let origin = request.headers().get(header::ORIGIN).cloned();
     let path = request.uri().path();
@@ -46,6 +50,7 @@ pub async fn envelope(State(app): State<App>, request: Request, next: Next) -> R
         headers.insert(CORRELATION_ID, value);
     }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    answering.answered(&route, response.status());
     let (status, elapsed) = (response.status().as_u16(), started.elapsed());
     span.in_scope(|| tracing::debug!(status, ?elapsed, "answered"));
     response

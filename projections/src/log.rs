@@ -16,7 +16,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgTransaction;
 use uuid::Uuid;
 
-pub use execute::{CommandError, CommandRequest, EventLog, Executable, Receipt};
+pub use execute::{COMMANDS, CommandError, CommandRequest, EventLog, Executable, Receipt};
 pub use idempotency::KeyRecord;
 pub use reader::{LogReader, Page, PageLimit, ReadLogError, Recorded, Stream};
 pub use turns::Turns;

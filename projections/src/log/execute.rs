@@ -20,6 +20,9 @@ use super::repository::CommandRepository;
 use super::turns::Turns;
 use crate::database::{Database, DatabaseError};
 
+/// Counter: commands by `kind` of record, `command` and `outcome`.
+pub const COMMANDS: &str = "crm_commands_total";
+
 /// The write side of the log.
 #[derive(Clone)]
 pub struct EventLog {
@@ -166,6 +169,11 @@ impl EventLog {
         self.head.clone()
     }
 
+    /// The database that the log is in.
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
     /// The appender itself, for measuring it.
     pub fn appender(&self) -> &Appender {
         &self.appender
@@ -196,6 +204,22 @@ impl EventLog {
     /// # Errors
     /// See [`CommandError`]; in every case but `Unavailable` nothing was recorded.
     pub async fn execute<A: Executable>(
+        &self,
+        id: i64,
+        command: A::Command,
+        request: &CommandRequest,
+    ) -> Result<Receipt, CommandError>
+    where
+        A::Command: Clone + Send,
+    {
+        let result = self.carry_out::<A>(id, command, request).await;
+        let (kind, outcome) = (A::KIND.as_str(), outcome(&result));
+        metrics::counter!(COMMANDS, "kind" => kind, "command" => request.name, "outcome" => outcome)
+            .increment(1);
+        result
+    }
+
+    async fn carry_out<A: Executable>(
         &self,
         id: i64,
         command: A::Command,
@@ -313,6 +337,20 @@ impl EventLog {
                 Err(error) => CommandError::Internal(anyhow::anyhow!(error)),
             },
         }
+    }
+}
+
+/// How a command went, in a word.
+fn outcome(result: &Result<Receipt, CommandError>) -> &'static str {
+    match result {
+        Ok(Receipt { position: Some(_), .. }) => "recorded",
+        Ok(Receipt { position: None, .. }) => "unchanged",
+        Err(CommandError::Refused(_)) => "refused",
+        Err(CommandError::Conflict) => "conflict",
+        Err(CommandError::VersionMismatch { .. }) => "outdated",
+        Err(CommandError::KeyReused) => "key_reused",
+        Err(CommandError::Unavailable(_)) => "unavailable",
+        Err(CommandError::Internal(_)) => "failed",
     }
 }
 
