@@ -21,19 +21,29 @@ use crate::caller::{CORRELATION_ID, REQUEST_ID, correlated, correlation_of, curr
 use crate::measures::{Answering, Route};
 use crate::once;
 use crate::problem::{Fault, Problem};
+use crate::traces;
 
 /// Paths that monitors ask with HEAD. Elsewhere HEAD was never answered, and it stays so.
 const ANSWER_HEAD: &[&str] = &["/livez", "/readyz", "/health"];
 
 /// The outermost layer: it names the request, catches panics, and makes every answer readable for allowed pages.
 pub async fn envelope(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    let answering = Answering::begin(request.method());
+    let method = request.method().clone();
+    let answering = Answering::begin(&method);
     let route = Route::default();
     request.extensions_mut().insert(route.clone());
     let correlation = correlation_of(request.headers());
     let origin = request.headers().get(header::ORIGIN).cloned();
     let path = request.uri().path();
-    let span = tracing::info_span!("request", method = %request.method(), path, %correlation);
+    // Whatever is logged, and at whichever level, says which request it is about.
+    let span = tracing::error_span!(
+        "request",
+        %method,
+        path,
+        %correlation,
+        otel.kind = "server",
+    );
+    traces::follow(&span, &request);
     let started = Instant::now();
     let origins = app.origins.clone();
     let work = async move {
@@ -53,6 +63,7 @@ pub async fn envelope(State(app): State<App>, mut request: Request, next: Next) 
     answering.answered(&route, response.status());
     let (status, elapsed) = (response.status().as_u16(), started.elapsed());
     span.in_scope(|| tracing::debug!(status, ?elapsed, "answered"));
+    traces::tell(&span, &method, &route, response.status());
     response
 }
 

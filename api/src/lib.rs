@@ -23,4 +23,5 @@ pub mod routes;
 pub mod schemas;
 pub mod server;
 pub mod settings;
+pub mod traces;
 pub mod writes;

@@ -1,17 +1,34 @@
 //! What the running executable tells of itself.
 
-use projections::database::Database as Connections;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::routing::post;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::KeyValue;
+use opentelemetry_proto::tonic::common::v1::any_value::Value as Attribute;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message as _;
 use reqwest::{Client, Method, Response};
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 
+use crate::contract::{Api, json_request};
 use crate::harness::{Database, cluster_folder};
 use crate::server::{Home, Server};
 
-/// A server on a database that the test can look into.
-async fn serve(home: &Home, database: &Connections, settings: &[(&str, &str)]) -> Server {
-    let options = database.pool.connect_options();
+/// The address of a database that a server shares with the test.
+fn address(db: &Database) -> String {
+    let options = db.pool.connect_options();
     let socket = cluster_folder().join("postgres-socket").display().to_string().replace('/', "%2F");
-    let url = format!("postgres://crm@{socket}/{}", options.get_database().unwrap());
+    format!("postgres://crm@{socket}/{}", options.get_database().unwrap())
+}
+
+async fn serve(home: &Home, db: &Database, settings: &[(&str, &str)]) -> Server {
+    let url = address(db);
     let settings = [&[("DATABASE_URL", url.as_str())], settings].concat();
     Server::start_with(home, &[], &settings).await
 }
@@ -34,7 +51,7 @@ fn sample<'a>(metrics: &'a str, name: &str) -> Option<&'a str> {
 #[tokio::test]
 async fn metrics_count_requests_by_route_and_commands_by_outcome() {
     let (home, db) = (Home::new(), Database::new().await);
-    let server = serve(&home, &db.connections, &[]).await;
+    let server = serve(&home, &db, &[]).await;
     let lp: Value =
         send(&server, "POST", "/lps", Some(json!({"name": "Ada"}))).await.json().await.unwrap();
     let path = format!("/lps/{}", lp["id"]);
@@ -99,7 +116,7 @@ async fn metrics_count_requests_by_route_and_commands_by_outcome() {
 #[tokio::test]
 async fn metrics_are_described_and_not_for_strangers() {
     let (home, db) = (Home::new(), Database::new().await);
-    let server = serve(&home, &db.connections, &[]).await;
+    let server = serve(&home, &db, &[]).await;
     let metrics = send(&server, "GET", "/metrics", None).await.text().await.unwrap();
     for line in metrics.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
         let name = line.split(['{', ' ']).next().unwrap();
@@ -110,4 +127,163 @@ async fn metrics_are_described_and_not_for_strangers() {
     let request = Client::new().get(format!("{}/metrics", server.url)).header("host", "a.example");
     assert_eq!(request.send().await.unwrap().status(), 403);
     assert!(server.stop().await);
+}
+
+/// An OpenTelemetry collector that keeps what it is sent.
+struct Collector {
+    url: String,
+    bodies: Arc<Mutex<Vec<Bytes>>>,
+}
+
+impl Collector {
+    async fn start() -> Self {
+        let bodies = Arc::<Mutex<Vec<Bytes>>>::default();
+        let kept = bodies.clone();
+        let keep = move |body: Bytes| async move { kept.lock().unwrap().push(body) };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let router = Router::new().route("/v1/traces", post(keep));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Self { url, bodies }
+    }
+
+    /// All spans so far, after making sure that they are from a service of this name.
+    fn spans(&self, service: &str) -> Vec<Span> {
+        let mut spans = Vec::new();
+        for body in self.bodies.lock().unwrap().iter() {
+            let request = ExportTraceServiceRequest::decode(body.clone()).unwrap();
+            for sent in request.resource_spans {
+                let resource = sent.resource.unwrap();
+                assert_eq!(text(&resource.attributes, "service.name").as_deref(), Some(service));
+                spans.extend(sent.scope_spans.into_iter().flat_map(|scope| scope.spans));
+            }
+        }
+        spans
+    }
+}
+
+/// An attribute as text.
+fn text(attributes: &[KeyValue], key: &str) -> Option<String> {
+    let attribute = attributes.iter().find(|attribute| attribute.key == key)?;
+    match attribute.value.clone()?.value? {
+        Attribute::StringValue(text) => Some(text),
+        Attribute::IntValue(number) => Some(number.to_string()),
+        other => panic!("{key} is {other:?}"),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The traces that the events of the log are part of, in its order.
+async fn traces_in_log(db: &Database) -> Vec<Option<String>> {
+    sqlx::query_scalar("select metadata->>'trace_id' from events order by position")
+        .fetch_all(&db.pool)
+        .await
+        .unwrap()
+}
+
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+#[tokio::test]
+async fn a_request_is_traced_from_its_caller_to_its_events() {
+    let (home, db, collector) = (Home::new(), Database::new().await, Collector::start().await);
+    let settings = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url.as_str()),
+        ("OTEL_SERVICE_NAME", "crm-of-the-test"),
+        // What the log shows has no say in what is traced.
+        ("CRM_LOG", "error"),
+    ];
+    let server = serve(&home, &db, &settings).await;
+    let made = send(&server, "POST", "/lps", Some(json!({"name": "Ada"}))).await;
+    let id = made.json::<Value>().await.unwrap()["id"].to_string();
+    let request = Client::new().put(format!("{}/lps/{id}", server.url));
+    let request = request.header("traceparent", PARENT).json(&json!({"priority": "A"}));
+    assert_eq!(request.send().await.unwrap().status(), 200);
+    assert!(server.stop().await);
+
+    let spans = collector.spans("crm-of-the-test");
+    let named = |name: &str| -> &Span {
+        let mut found = spans.iter().filter(|span| span.name == name);
+        let span = found.next().unwrap_or_else(|| panic!("no span {name} in {spans:?}"));
+        assert!(found.next().is_none(), "one span is named {name}");
+        span
+    };
+    let child_of = |parent: &Span, name: &str| -> Span {
+        let is_child = |span: &&Span| span.parent_span_id == parent.span_id && span.name == name;
+        spans.iter().find(is_child).unwrap_or_else(|| panic!("no {name} in {spans:?}")).clone()
+    };
+    let put = named("PUT /lps/{lp_id}");
+    assert_eq!(
+        (hex(&put.trace_id), hex(&put.parent_span_id)),
+        (TRACE.into(), PARENT[36..52].into())
+    );
+    assert_eq!(put.kind, 2, "it is a server's span");
+    let command = child_of(put, "command");
+    let append = child_of(&command, "append");
+    assert_eq!(hex(&append.trace_id), TRACE);
+    for (span, key, expected) in [
+        (put, "http.route", "/lps/{lp_id}"),
+        (put, "http.request.method", "PUT"),
+        (put, "http.response.status_code", "200"),
+        (&command, "command", "Revise"),
+        (&command, "kind", "lp"),
+        (&command, "id", &id),
+        (&append, "events", "1"),
+    ] {
+        assert_eq!(text(&span.attributes, key).as_deref(), Some(expected), "{key} of {span:?}");
+    }
+    let of_post = hex(&named("POST /lps").trace_id);
+    assert_ne!(of_post, TRACE, "a request without a caller's trace begins one");
+    assert_eq!(traces_in_log(&db).await, [Some(of_post), Some(TRACE.to_owned())]);
+}
+
+#[tokio::test]
+async fn events_name_the_trace_of_their_caller_when_no_traces_are_made() {
+    let api = Api::new().await;
+    for parent in [PARENT, "00-junk-01"] {
+        let mut request = json_request(Method::POST, "/lps", &json!({"name": "Ada"}));
+        request.headers_mut().insert("traceparent", parent.parse().unwrap());
+        api.send(request).await.expect(200, parent);
+    }
+    assert_eq!(traces_in_log(&api.db).await, [Some(TRACE.to_owned()), None]);
+}
+
+#[tokio::test]
+async fn a_collector_that_does_not_answer_costs_one_warning_and_nothing_else() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    // The silent one is given up on after a while, which may be before the server stops or not.
+    for (collector, warnings) in [(gone, 1..=1), (silent.local_addr().unwrap(), 0..=1)] {
+        let (home, db) = (Home::new(), Database::new().await);
+        let log = home.path().join("log");
+        let mut command = home.crm(&["serve"]);
+        command
+            .env("DATABASE_URL", address(&db))
+            .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{collector}"))
+            .env("OTEL_BSP_SCHEDULE_DELAY", "20")
+            .env("CRM_LOG", "warn,projections::log=debug")
+            .stderr(Stdio::from(std::fs::File::create(&log).unwrap()));
+        let server = Server::launch(command).await;
+        let correlation = uuid::Uuid::new_v4().to_string();
+        for name in ["Ada", "Bea", "Cy"] {
+            let request = Client::new().post(format!("{}/lps", server.url));
+            let request = request.header("x-request-id", &correlation).json(&json!({"name": name}));
+            assert_eq!(request.send().await.unwrap().status(), 200);
+            // Each is a batch of its own.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let stopping = Instant::now();
+        assert!(server.stop().await);
+        assert!(stopping.elapsed() < Duration::from_secs(15), "it stops in time");
+        assert!(traces_in_log(&db).await.iter().all(Option::is_some));
+
+        let log = std::fs::read_to_string(log).unwrap();
+        let of = |text: &str| log.lines().filter(|line| line.contains(text)).count();
+        assert!(warnings.contains(&of("traces cannot be exported")), "{log}");
+        assert_eq!((of("carried out"), of(&correlation)), (3, 3), "{log}");
+        assert_eq!(of("otel"), 0, "{log}");
+    }
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, PgConnection};
 use tokio::sync::{mpsc, oneshot};
+use tracing::Instrument as _;
 
 use super::{APPEND_LOCK, APPENDED, NewEvent};
 use crate::database::{Database, DatabaseError};
@@ -101,7 +102,8 @@ impl Appender {
     /// See [`AppendError`].
     pub async fn append(&self, append: Append) -> Result<i64, AppendError> {
         let queued = Instant::now();
-        let result = self.answered(append).await;
+        let span = tracing::debug_span!("append", events = append.events.len());
+        let result = self.answered(append).instrument(span).await;
         metrics::histogram!(APPEND_SECONDS).record(queued.elapsed());
         result
     }

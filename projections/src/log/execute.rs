@@ -12,6 +12,7 @@ use domain::todo::{Todo, TodoEvent};
 use domain::{Kind, Refusal, TodoId};
 use postgres_es::PostgresEventRepository;
 use tokio::sync::watch;
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::appender::{AppendError, Appender, NewKey};
@@ -54,6 +55,8 @@ pub struct CommandRequest {
     pub client: Option<String>,
     /// The program it came from.
     pub user_agent: Option<String>,
+    /// The trace that it is part of, as W3C Trace Context numbers them.
+    pub trace_id: Option<[u8; 16]>,
     /// The version the stream must have; without it a conflict is retried on the new state.
     pub if_match: Option<i64>,
     /// An idempotency key and the SHA-256 of the request it came with.
@@ -212,8 +215,18 @@ impl EventLog {
     where
         A::Command: Clone + Send,
     {
-        let result = self.carry_out::<A>(id, command, request).await;
-        let (kind, outcome) = (A::KIND.as_str(), outcome(&result));
+        let kind = A::KIND.as_str();
+        // Whatever is logged, and at whichever level, says which request it is about.
+        let span = tracing::error_span!(
+            "command",
+            command = request.name,
+            kind,
+            id,
+            correlation = %request.correlation_id,
+        );
+        let result = self.carry_out::<A>(id, command, request).instrument(span.clone()).await;
+        let outcome = outcome(&result);
+        span.in_scope(|| tracing::debug!(outcome, "carried out"));
         metrics::counter!(COMMANDS, "kind" => kind, "command" => request.name, "outcome" => outcome)
             .increment(1);
         result
@@ -366,6 +379,7 @@ fn metadata(request: &CommandRequest) -> HashMap<String, String> {
     ]);
     metadata.extend(request.client.clone().map(|client| ("client".to_owned(), client)));
     metadata.extend(request.user_agent.clone().map(|agent| ("user_agent".to_owned(), agent)));
+    metadata.extend(request.trace_id.map(|trace| ("trace_id".to_owned(), hex::encode(trace))));
     metadata
 }
 
