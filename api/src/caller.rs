@@ -9,6 +9,8 @@ use axum::http::{HeaderMap, HeaderName, header};
 use projections::log::{CommandRequest, Receipt};
 use uuid::Uuid;
 
+use crate::traces;
+
 /// Names a request; a client may choose it.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The same by another name.
@@ -58,6 +60,7 @@ pub struct IdempotencyKey {
 pub struct Caller {
     address: Option<String>,
     user_agent: Option<String>,
+    trace_id: Option<[u8; 16]>,
     /// The tags of which the record must have one.
     pub if_match: Option<String>,
     /// The key, if it has one.
@@ -81,6 +84,7 @@ impl Caller {
             source: "api".to_owned(),
             client: self.address.clone(),
             user_agent: self.user_agent.clone(),
+            trace_id: self.trace_id,
             if_match: None,
             idempotency: self.idempotency.as_ref().map(|key| (key.key.clone(), key.request_hash)),
         }
@@ -101,6 +105,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
         Ok(Self {
             address: address.map(|ConnectInfo(address)| address.ip().to_string()),
             user_agent: text(header::USER_AGENT),
+            trace_id: traces::trace_of(&parts.headers),
             if_match: parts
                 .headers
                 .get(header::IF_MATCH)

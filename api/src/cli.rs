@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands;
 use crate::settings::Settings;
+use crate::traces::Traces;
 
 /// Fundraising CRM of a placement team: LPs, GPs, funds, meetings and roadshows, every change an event.
 #[derive(Parser)]
@@ -53,7 +54,11 @@ pub async fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    commands::start_logging(&settings);
+    let traces = match &cli.command {
+        Command::Serve(_) => traces_of(&settings),
+        _ => None,
+    };
+    commands::start_logging(&settings, traces.as_ref());
     let result = match cli.command {
         Command::Serve(args) => commands::serve::run(&settings, &args).await,
         Command::Import(args) => commands::import::run(&settings, &args).await,
@@ -64,11 +69,26 @@ pub async fn main() -> ExitCode {
         Command::Config => commands::config::run(&settings),
         Command::Health => commands::health::run(&settings).await,
     };
+    if let Some(traces) = traces {
+        traces.stop().await;
+    }
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("crm: {}", explain(&error));
             ExitCode::FAILURE
+        }
+    }
+}
+
+/// The traces that the settings ask for. Without them crm does its work just as well.
+fn traces_of(settings: &Settings) -> Option<Traces> {
+    let endpoint = settings.otlp_endpoint.as_deref()?;
+    match Traces::start(endpoint, &settings.service_name) {
+        Ok(traces) => Some(traces),
+        Err(error) => {
+            eprintln!("crm: warning: no traces are made: {}", explain(&error));
+            None
         }
     }
 }

@@ -13,21 +13,26 @@ use std::io::{IsTerminal as _, Write as _};
 use std::pin::pin;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
 
 use crate::backend::Store;
 use crate::settings::Settings;
+use crate::traces::{LogFields, Traces};
 
-/// Sends the log to standard error, so that standard output holds only what a command answers.
-pub fn start_logging(settings: &Settings) {
+/// Sends the log to standard error, so that standard output holds only what a command answers; and spans to where the
+/// traces go, if they are made.
+pub fn start_logging(settings: &Settings, traces: Option<&Traces>) {
     // What sqlx has to say of a lost connection, crm says itself and better; naming sqlx in CRM_LOG brings it back.
     let filter = EnvFilter::try_new(format!("sqlx=off,{}", settings.log))
         .unwrap_or_else(|_| EnvFilter::new("sqlx=off,info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let log = tracing_subscriber::fmt::layer()
+        .fmt_fields(LogFields)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
-        .init();
+        .with_filter(filter);
+    tracing_subscriber::registry().with(log).with(traces.map(Traces::layer)).init();
 }
 
 /// Speaks to the person at the terminal, who may have stopped listening (`crm config | head`).

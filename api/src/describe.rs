@@ -34,6 +34,8 @@ pub enum Content {
     Example(Value),
     /// A picture.
     Picture,
+    /// Plain text.
+    Text,
 }
 
 impl Content {
@@ -48,13 +50,16 @@ impl Content {
                 ArrayBuilder::new().items(ObjectBuilder::new().build()).build().into()
             }
             Content::Example(_) => ObjectBuilder::new().schema_type(Type::Object).build().into(),
-            Content::Picture => ObjectBuilder::new().schema_type(Type::String).build().into(),
+            Content::Picture | Content::Text => {
+                ObjectBuilder::new().schema_type(Type::String).build().into()
+            }
         }
     }
 
     fn media_type(&self) -> &'static str {
         match self {
             Content::Picture => "image/*",
+            Content::Text => "text/plain",
             _ => "application/json",
         }
     }

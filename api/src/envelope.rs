@@ -18,18 +18,32 @@ use crate::answers::{PATIENCE, READ_MODEL};
 use crate::app::App;
 use crate::body::{Parameters, parse_id};
 use crate::caller::{CORRELATION_ID, REQUEST_ID, correlated, correlation_of, current_correlation};
+use crate::measures::{Answering, Route};
 use crate::once;
 use crate::problem::{Fault, Problem};
+use crate::traces;
 
 /// Paths that monitors ask with HEAD. Elsewhere HEAD was never answered, and it stays so.
 const ANSWER_HEAD: &[&str] = &["/livez", "/readyz", "/health"];
 
 /// The outermost layer: it names the request, catches panics, and makes every answer readable for allowed pages.
-pub async fn envelope(State(app): State<App>, request: Request, next: Next) -> Response {
+pub async fn envelope(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    let answering = Answering::begin(&method);
+    let route = Route::default();
+    request.extensions_mut().insert(route.clone());
     let correlation = correlation_of(request.headers());
     let origin = request.headers().get(header::ORIGIN).cloned();
     let path = request.uri().path();
-    let span = tracing::info_span!("request", method = %request.method(), path, %correlation);
+    // Whatever is logged, and at whichever level, says which request it is about.
+    let span = tracing::error_span!(
+        "request",
+        %method,
+        path,
+        %correlation,
+        otel.kind = "server",
+    );
+    traces::follow(&span, &request);
     let started = Instant::now();
     let origins = app.origins.clone();
     let work = async move {
@@ -46,8 +60,10 @@ pub async fn envelope(State(app): State<App>, request: Request, next: Next) -> R
         headers.insert(CORRELATION_ID, value);
     }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    answering.answered(&route, response.status());
     let (status, elapsed) = (response.status().as_u16(), started.elapsed());
     span.in_scope(|| tracing::debug!(status, ?elapsed, "answered"));
+    traces::tell(&span, &method, &route, response.status());
     response
 }
 

@@ -14,6 +14,7 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use crate::app::App;
 use crate::envelope::envelope;
+use crate::measures::note_route;
 use crate::problem::Problem;
 use crate::routes;
 
@@ -27,6 +28,7 @@ pub fn router(app: App) -> Router {
     let pages: Router<App> = SwaggerUi::new("/docs").url("/openapi.json", document).into();
     let routes = routes
         .merge(pages)
+        .route_layer(middleware::from_fn(note_route))
         .fallback(move |request: Request| std::future::ready(not_found(&paths, &request)))
         .with_state(app.clone());
     // The envelope lies around the router, not around its routes: it must see a request before a route is chosen.

@@ -99,6 +99,12 @@ pub const KNOWN: &[Setting] = &[
     setting("CRM_BODY_LIMIT_MB", "64", "Largest request body, in MiB (1 to 4096)."),
     setting("CRM_REQUEST_TIMEOUT_S", "30", "Longest time for one request, in seconds (1 to 3600)."),
     setting("CRM_DB_CONNECTIONS", "10", "Most connections to Postgres at a time (4 to 100)."),
+    setting(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "",
+        "OpenTelemetry collector to send traces to, by OTLP over HTTP (http://localhost:4318); not set: none are made.",
+    ),
+    setting("OTEL_SERVICE_NAME", "crm", "What crm is called in traces."),
 ];
 
 /// A value that is never shown: `Debug` and `Display` print `***`.
@@ -224,6 +230,10 @@ pub struct Settings {
     pub request_timeout: Duration,
     /// Most connections to Postgres at a time.
     pub db_connections: u32,
+    /// Base URL of the OpenTelemetry collector; `None` makes no traces.
+    pub otlp_endpoint: Option<String>,
+    /// What crm is called in traces.
+    pub service_name: String,
     /// What was set, with its source; for [`Settings::describe`].
     given: BTreeMap<&'static str, (Shown, Source)>,
 }
@@ -324,6 +334,12 @@ impl Reader<'_> {
         let body_limit = self.number("CRM_BODY_LIMIT_MB", 1, 4096);
         let request_timeout = self.number("CRM_REQUEST_TIMEOUT_S", 1, 3600);
         let db_connections = self.number("CRM_DB_CONNECTIONS", 4, 100);
+        let otlp_endpoint = self.checked(
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            "a URL like http://localhost:4318, without a user or a query",
+            |text| is_web_url(text) && !text.contains(['@', '?', '#']),
+        );
+        let service_name = self.checked("OTEL_SERVICE_NAME", "a name", |_| true);
         Some(Settings {
             database_url: database_url.map(Secret),
             qdrant_url,
@@ -341,6 +357,8 @@ impl Reader<'_> {
             body_limit: usize::try_from(body_limit?).ok()? * MIB,
             request_timeout: Duration::from_secs(u64::from(request_timeout?)),
             db_connections: db_connections?,
+            otlp_endpoint,
+            service_name: service_name?,
             given: self.given(),
         })
     }
@@ -499,7 +517,7 @@ fn env_file_error(error: dotenvy::Error, last: Option<&str>) -> SettingError {
 fn shown(setting: &Setting, value: &str) -> Shown {
     match setting.name {
         _ if setting.secret => "***".to_owned(),
-        "DATABASE_URL" => without_password(value),
+        "DATABASE_URL" | "OTEL_EXPORTER_OTLP_ENDPOINT" => without_password(value),
         _ => value.to_owned(),
     }
 }

@@ -51,6 +51,17 @@ pub enum DatabaseError {
     Failed(sqlx::Error),
 }
 
+/// How the pool's connections are used at a moment. Who waits for one is not known: sqlx does not tell.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolUse {
+    /// How many are open, in use or not.
+    pub open: u32,
+    /// How many of them wait for work.
+    pub idle: u32,
+    /// The most that may be open.
+    pub most: u32,
+}
+
 impl Database {
     /// How often a database that is down is asked again.
     const RETRY: Duration = Duration::from_millis(200);
@@ -102,6 +113,14 @@ impl Database {
     /// Whether the database stopped answering.
     pub fn is_down(&self) -> bool {
         self.health.down.load(Ordering::Acquire)
+    }
+
+    /// How its connections are used now.
+    pub fn pool_use(&self) -> PoolUse {
+        let open = self.pool.size();
+        // The two numbers are read one after the other, so they may not fit together.
+        let idle = u32::try_from(self.pool.num_idle()).map_or(open, |idle| idle.min(open));
+        PoolUse { open, idle, most: self.pool.options().get_max_connections() }
     }
 
     /// The longest that an answer of the database is waited for. A connection that has silently gone dead would else

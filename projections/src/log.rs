@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use crate::copy::CopyIn;
 
-pub use execute::{CommandError, CommandRequest, EventLog, Executable, Receipt};
+pub use execute::{COMMANDS, CommandError, CommandRequest, EventLog, Executable, Receipt};
 pub use idempotency::KeyRecord;
 pub use reader::{LogReader, Page, PageLimit, ReadLogError, Recorded, Stream};
 pub use sweep::{Span, StoredEvent, Sweep};

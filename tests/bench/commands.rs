@@ -257,6 +257,7 @@ fn request() -> CommandRequest {
         source: "api".into(),
         client: Some("127.0.0.1".into()),
         user_agent: Some("bench".into()),
+        trace_id: None,
         if_match: None,
         idempotency: None,
     }

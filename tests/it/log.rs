@@ -21,6 +21,7 @@ pub fn request(name: &'static str) -> CommandRequest {
         source: "test".into(),
         client: None,
         user_agent: None,
+        trace_id: None,
         if_match: None,
         idempotency: None,
     }

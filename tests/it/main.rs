@@ -7,6 +7,7 @@ mod crash;
 mod harness;
 mod import;
 mod log;
+mod observed;
 mod plain_postgres;
 mod projections;
 mod rebuild;

@@ -85,8 +85,13 @@ impl Server {
     /// Likewise, with more settings.
     pub async fn start_with(home: &Home, args: &[&str], settings: &[(&str, &str)]) -> Self {
         let mut command = home.crm(&[&["serve"], args].concat());
-        command.envs(settings.iter().copied()).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        command.envs(settings.iter().copied());
+        Self::launch(command).await
+    }
+
+    /// Likewise, by a command that is ready to be spawned.
+    pub async fn launch(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let ready = async {
             while let Some(line) = lines.next_line().await.unwrap() {

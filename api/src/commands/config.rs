@@ -9,7 +9,7 @@ use crate::settings::Settings;
 /// Never; the result is that of all commands.
 pub fn run(settings: &Settings) -> anyhow::Result<()> {
     for (name, value, source) in settings.describe() {
-        say(&format!("{name:<24} {value:<48} {source}"));
+        say(&format!("{name:<28} {value:<48} {source}"));
     }
     Ok(())
 }

@@ -2,10 +2,12 @@
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 
 use crate::app::{App, Limits};
 use crate::backend::{Backend, Store};
 use crate::commands::{self, Interruption, say};
+use crate::measures;
 use crate::origins::Origins;
 use crate::settings::Settings;
 
@@ -47,6 +49,7 @@ async fn serve_store(
     store: &Store,
     interruption: Interruption,
 ) -> anyhow::Result<()> {
+    measures::start();
     let backend = Backend::start(store.database.clone(), store.files.clone()).await?;
     let result = serve(settings, args, listener, store, &backend, interruption).await;
     backend.stop().await;
@@ -82,13 +85,14 @@ async fn serve(
     );
     let address = listener.local_addr()?;
     say(&format!("crm is ready: http://{address}  (API documentation: http://{address}/docs)"));
-    let tidy = tokio::spawn(forget_old_keys(backend.log.clone()));
+    let chores =
+        [tokio::spawn(forget_old_keys(backend.log.clone())), tokio::spawn(measures::tidy())];
     let shutdown = async move {
         interruption.next().await;
         say("crm is stopping");
     };
     let result = crate::server::serve(listener, app, shutdown).await;
-    tidy.abort();
+    chores.iter().for_each(JoinHandle::abort);
     say("crm has stopped; everything that was accepted is recorded");
     Ok(result?)
 }

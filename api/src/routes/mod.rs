@@ -6,6 +6,7 @@ mod gps;
 mod health;
 mod images;
 mod lps;
+mod metrics;
 mod notes;
 mod people;
 mod projections;
@@ -29,6 +30,7 @@ pub fn all() -> OpenApiRouter<App> {
         todos::routes(),
         roadshows::routes(),
         health::routes(),
+        metrics::routes(),
         images::routes(),
         projections::routes(),
     ]
@@ -72,6 +74,7 @@ mod tests {
 /lps/{lp_id}/notes get
 /lps/{lp_id}/people get
 /lps/{lp_id}/tasks get
+/metrics get
 /notes get post
 /notes/{note_id} get put delete
 /notes/{note_id}/distributors get

@@ -99,6 +99,9 @@ fn each_wrong_value_is_refused_with_what_is_expected() {
     check("CRM_DB_CONNECTIONS", "3", "from 4 to 100");
     check("CRM_LOG", "info,=", "a filter");
     check("CRM_REQUEST_TIMEOUT_S", "30s", "from 1 to 3600");
+    for value in ["localhost:4318", "grpc://localhost:4317", "http://localhost:4318/?key=1"] {
+        check("OTEL_EXPORTER_OTLP_ENDPOINT", value, "http://localhost:4318");
+    }
     check("S3_BUCKET", "My Bucket", "the name of a bucket");
 }
 
@@ -152,6 +155,8 @@ fn secrets_are_never_shown() {
     assert!(!shown.contains("hush"), "{shown}");
     let error = errors(&[("DATABASE_URL", "postgres://crm:hush@db:x/crm")]).remove(0);
     assert!(error.contains("postgres://crm:***@db:x/crm"), "{error}");
+    let error = errors(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://crm:hush@collector")]).remove(0);
+    assert!(error.contains("http://crm:***@collector"), "{error}");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, PgConnection};
 use tokio::sync::{mpsc, oneshot};
+use tracing::Instrument as _;
 
 use super::{APPEND_LOCK, APPENDED, NewEvent};
 use crate::database::{Database, DatabaseError};
@@ -56,6 +57,15 @@ pub enum AppendError {
     Failed(sqlx::Error),
 }
 
+/// Histogram: how long a command's events take from being queued to being answered for, in seconds.
+pub const APPEND_SECONDS: &str = "crm_append_duration_seconds";
+
+/// Histogram: how many commands one commit writes.
+pub const GROUP_COMMANDS: &str = "crm_append_group_commands";
+
+/// Histogram: how many events one commit writes.
+pub const GROUP_EVENTS: &str = "crm_append_group_events";
+
 type Waiting = (Append, oneshot::Sender<Result<i64, AppendError>>);
 
 /// The way to the appender's task. It ends when the last handle is gone and everything accepted is written.
@@ -91,6 +101,14 @@ impl Appender {
     /// # Errors
     /// See [`AppendError`].
     pub async fn append(&self, append: Append) -> Result<i64, AppendError> {
+        let queued = Instant::now();
+        let span = tracing::debug_span!("append", events = append.events.len());
+        let result = self.answered(append).instrument(span).await;
+        metrics::histogram!(APPEND_SECONDS).record(queued.elapsed());
+        result
+    }
+
+    async fn answered(&self, append: Append) -> Result<i64, AppendError> {
         let gone = |_| AppendError::Unavailable("the server is shutting down".to_owned());
         let (tell, told) = oneshot::channel();
         self.queue.send((append, tell)).await.map_err(|_| gone(()))?;
@@ -192,7 +210,11 @@ impl Writer {
             insert(connection, appends).await
         };
         let error = match tokio::time::timeout(Database::PATIENCE, attempt).await {
-            Ok(Ok(positions)) => return Ok(positions),
+            Ok(Ok(positions)) => {
+                metrics::histogram!(GROUP_COMMANDS).record(count(appends.len()));
+                metrics::histogram!(GROUP_EVENTS).record(count(positions.len()));
+                return Ok(positions);
+            }
             Ok(Err(error)) => match constraint(&error) {
                 Some("events_stream_version") => return Err(AppendError::StreamMoved),
                 Some("idempotency_key_pkey") => return Err(AppendError::KeyUsed),
@@ -262,6 +284,11 @@ impl Crowd {
         self.vain = if paid { 0 } else { (2 * self.vain + 1).min(Self::MOST_SKIPPED) };
         self.skip = self.vain;
     }
+}
+
+/// A number of commands or events, as a histogram takes it.
+fn count(number: usize) -> f64 {
+    f64::from(u32::try_from(number).unwrap_or(u32::MAX))
 }
 
 /// Tells other processes of appends. Whoever misses it looks for itself a little later.

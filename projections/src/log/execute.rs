@@ -12,6 +12,7 @@ use domain::todo::{Todo, TodoEvent};
 use domain::{Kind, Refusal, TodoId};
 use postgres_es::PostgresEventRepository;
 use tokio::sync::watch;
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::appender::{AppendError, Appender, NewKey};
@@ -19,6 +20,9 @@ use super::ids::Ids;
 use super::repository::CommandRepository;
 use super::turns::Turns;
 use crate::database::{Database, DatabaseError};
+
+/// Counter: commands by `kind` of record, `command` and `outcome`.
+pub const COMMANDS: &str = "crm_commands_total";
 
 /// The write side of the log.
 #[derive(Clone)]
@@ -51,6 +55,8 @@ pub struct CommandRequest {
     pub client: Option<String>,
     /// The program it came from.
     pub user_agent: Option<String>,
+    /// The trace that it is part of, as W3C Trace Context numbers them.
+    pub trace_id: Option<[u8; 16]>,
     /// The version the stream must have; without it a conflict is retried on the new state.
     pub if_match: Option<i64>,
     /// An idempotency key and the SHA-256 of the request it came with.
@@ -166,6 +172,11 @@ impl EventLog {
         self.head.clone()
     }
 
+    /// The database that the log is in.
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
     /// The appender itself, for measuring it.
     pub fn appender(&self) -> &Appender {
         &self.appender
@@ -196,6 +207,32 @@ impl EventLog {
     /// # Errors
     /// See [`CommandError`]; in every case but `Unavailable` nothing was recorded.
     pub async fn execute<A: Executable>(
+        &self,
+        id: i64,
+        command: A::Command,
+        request: &CommandRequest,
+    ) -> Result<Receipt, CommandError>
+    where
+        A::Command: Clone + Send,
+    {
+        let kind = A::KIND.as_str();
+        // Whatever is logged, and at whichever level, says which request it is about.
+        let span = tracing::error_span!(
+            "command",
+            command = request.name,
+            kind,
+            id,
+            correlation = %request.correlation_id,
+        );
+        let result = self.carry_out::<A>(id, command, request).instrument(span.clone()).await;
+        let outcome = outcome(&result);
+        span.in_scope(|| tracing::debug!(outcome, "carried out"));
+        metrics::counter!(COMMANDS, "kind" => kind, "command" => request.name, "outcome" => outcome)
+            .increment(1);
+        result
+    }
+
+    async fn carry_out<A: Executable>(
         &self,
         id: i64,
         command: A::Command,
@@ -316,6 +353,20 @@ impl EventLog {
     }
 }
 
+/// How a command went, in a word.
+fn outcome(result: &Result<Receipt, CommandError>) -> &'static str {
+    match result {
+        Ok(Receipt { position: Some(_), .. }) => "recorded",
+        Ok(Receipt { position: None, .. }) => "unchanged",
+        Err(CommandError::Refused(_)) => "refused",
+        Err(CommandError::Conflict) => "conflict",
+        Err(CommandError::VersionMismatch { .. }) => "outdated",
+        Err(CommandError::KeyReused) => "key_reused",
+        Err(CommandError::Unavailable(_)) => "unavailable",
+        Err(CommandError::Internal(_)) => "failed",
+    }
+}
+
 fn position(sequence: usize) -> i64 {
     i64::try_from(sequence).unwrap_or(i64::MAX)
 }
@@ -328,6 +379,7 @@ fn metadata(request: &CommandRequest) -> HashMap<String, String> {
     ]);
     metadata.extend(request.client.clone().map(|client| ("client".to_owned(), client)));
     metadata.extend(request.user_agent.clone().map(|agent| ("user_agent".to_owned(), agent)));
+    metadata.extend(request.trace_id.map(|trace| ("trace_id".to_owned(), hex::encode(trace))));
     metadata
 }
 

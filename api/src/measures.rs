@@ -1,0 +1,229 @@
+//! What crm measures of itself, for `/metrics`.
+//!
+//! The code that does the work counts, under names that stand beside it; here they get their buckets and their
+//! descriptions. What can be looked up at any time, such as the use of the pool, is looked up when somebody asks.
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use axum::extract::{MatchedPath, Request};
+use axum::http::{Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::Response;
+use metrics::{
+    Label, SharedString, Unit, counter, describe_counter, describe_gauge, describe_histogram,
+    gauge, histogram,
+};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use projections::log::COMMANDS;
+use projections::log::appender::{APPEND_SECONDS, GROUP_COMMANDS, GROUP_EVENTS};
+
+use crate::app::App;
+
+const REQUESTS: &str = "crm_http_requests_total";
+const REQUEST_SECONDS: &str = "crm_http_request_duration_seconds";
+const IN_FLIGHT: &str = "crm_http_requests_in_flight";
+const DATABASE_UP: &str = "crm_database_up";
+const POOL_SIZE: &str = "crm_database_pool_size";
+const POOL_IDLE: &str = "crm_database_pool_idle";
+const POOL_IN_USE: &str = "crm_database_pool_in_use";
+const POOL_MAX: &str = "crm_database_pool_max";
+const HEAD: &str = "crm_log_head_position";
+
+/// Upper bounds, in seconds: from what an answer out of memory takes to what no client waits for.
+const SECONDS: &[f64] =
+    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// Upper bounds of numbers of commands or events in one commit.
+const SIZES: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
+
+/// Every histogram, with its unit, buckets and meaning.
+const HISTOGRAMS: &[(&str, Unit, &[f64], &str)] = &[
+    (
+        APPEND_SECONDS,
+        Unit::Seconds,
+        SECONDS,
+        "How long the events of a command take from being queued to being durable",
+    ),
+    (GROUP_COMMANDS, Unit::Count, SIZES, "How many commands one commit writes"),
+    (GROUP_EVENTS, Unit::Count, SIZES, "How many events one commit writes"),
+    (
+        REQUEST_SECONDS,
+        Unit::Seconds,
+        SECONDS,
+        "How long a request takes until its answer begins, by route, method and status",
+    ),
+];
+
+const COUNTERS: &[(&str, &str)] = &[
+    (COMMANDS, "Commands by kind of record, command and outcome"),
+    (REQUESTS, "Requests by route, method and status"),
+];
+
+const GAUGES: &[(&str, &str)] = &[
+    (IN_FLIGHT, "Requests whose answer has not begun"),
+    (DATABASE_UP, "1 if the database answers, else 0"),
+    (POOL_SIZE, "Open connections of the database pool"),
+    (POOL_IDLE, "Connections of the database pool that wait for work"),
+    (POOL_IN_USE, "Connections of the database pool that are in use"),
+    (POOL_MAX, "The most connections that the database pool may open"),
+    (HEAD, "Position of the last event in the log"),
+];
+
+/// Begins to count, once for the process; what happened before is not counted.
+pub fn start() -> &'static PrometheusHandle {
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    HANDLE.get_or_init(|| {
+        let builder = HISTOGRAMS.iter().fold(PrometheusBuilder::new(), |builder, histogram| {
+            let (name, _, buckets, _) = *histogram;
+            builder
+                .set_buckets_for_metric(Matcher::Full(name.to_owned()), buckets)
+                .expect("only an empty list of buckets is refused")
+        });
+        let recorder = builder.build_recorder();
+        let handle = recorder.handle();
+        if metrics::set_global_recorder(recorder).is_err() {
+            tracing::warn!("something else records metrics in this process: /metrics stays empty");
+        }
+        describe();
+        handle
+    })
+}
+
+fn describe() {
+    for (name, unit, _, meaning) in HISTOGRAMS {
+        describe_histogram!(*name, *unit, *meaning);
+    }
+    for (name, meaning) in COUNTERS {
+        describe_counter!(*name, Unit::Count, *meaning);
+    }
+    for (name, meaning) in GAUGES {
+        describe_gauge!(*name, Unit::Count, *meaning);
+    }
+    // Named once, so that they are there before the first write.
+    for name in [APPEND_SECONDS, GROUP_COMMANDS, GROUP_EVENTS] {
+        let _ = histogram!(name);
+    }
+}
+
+/// Sorts what was measured into its buckets now and then, so that it takes no room if nobody asks for it. Never ends.
+pub async fn tidy() {
+    let mut turns = tokio::time::interval(Duration::from_secs(5));
+    loop {
+        turns.tick().await;
+        start().run_upkeep();
+    }
+}
+
+/// All that was measured, in Prometheus's text format.
+pub async fn report(app: &App) -> String {
+    let handle = start();
+    refresh_gauges(app).await;
+    handle.render()
+}
+
+/// Looks up what is not counted as it happens. Every gauge of the state of things belongs here.
+async fn refresh_gauges(app: &App) {
+    // Prometheus gives up after 10 s; what cannot be had keeps its last value.
+    const PATIENCE: Duration = Duration::from_secs(2);
+    let pool = app.log.database().pool_use();
+    gauge!(POOL_SIZE).set(pool.open);
+    gauge!(POOL_IDLE).set(pool.idle);
+    gauge!(POOL_IN_USE).set(pool.open - pool.idle);
+    gauge!(POOL_MAX).set(pool.most);
+    let health = tokio::time::timeout(PATIENCE, app.reader.health()).await.ok();
+    gauge!(DATABASE_UP).set(health.as_ref().is_some_and(|health| health.database) as u8);
+    if let Some(health) = health {
+        gauge!(HEAD).set(health.head as f64);
+    }
+}
+
+/// The template of the route that a request takes: known inside the router, told outside.
+#[derive(Clone, Debug, Default)]
+pub struct Route(Arc<OnceLock<MatchedPath>>);
+
+impl Route {
+    /// The template, as `/lps/{lp_id}`; `None` if there is no such route. Never the path itself: whoever tries paths
+    /// must not fill our memory with them.
+    pub fn template(&self) -> Option<&str> {
+        self.0.get().map(MatchedPath::as_str)
+    }
+}
+
+/// The layer of all routes that tells which of them was taken.
+pub async fn note_route(request: Request, next: Next) -> Response {
+    let extensions = request.extensions();
+    if let (Some(route), Some(path)) = (extensions.get::<Route>(), extensions.get::<MatchedPath>())
+    {
+        // Set before only if a request took two routes, and then the first stands.
+        let _ = route.0.set(path.clone());
+    }
+    next.run(request).await
+}
+
+/// A request that is being answered; it counts as in flight until this is dropped.
+pub struct Answering {
+    method: &'static str,
+    since: Instant,
+}
+
+impl Answering {
+    /// A request has come.
+    pub fn begin(method: &Method) -> Self {
+        gauge!(IN_FLIGHT).increment(1);
+        Self { method: method_name(method), since: Instant::now() }
+    }
+
+    /// Its answer begins.
+    pub fn answered(self, route: &Route, status: StatusCode) {
+        // Shared, so that the second copy of the labels costs no more than counting references.
+        let shared = |text: &str| SharedString::from(Arc::<str>::from(text));
+        let labels = vec![
+            Label::new("route", route.template().map_or("none".into(), shared)),
+            Label::from_static_parts("method", self.method),
+            Label::new("status", shared(status.as_str())),
+        ];
+        counter!(REQUESTS, labels.clone()).increment(1);
+        histogram!(REQUEST_SECONDS, labels).record(self.since.elapsed());
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        gauge!(IN_FLIGHT).decrement(1);
+    }
+}
+
+/// The method, unless it is of the client's own invention: these must not fill our memory either.
+fn method_name(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        Method::PATCH => "PATCH",
+        _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_say_what_is_measured_and_in_which_unit() {
+        for (name, unit, buckets, _) in HISTOGRAMS {
+            assert!(name.starts_with("crm_"), "{name}");
+            assert_eq!(name.ends_with("_seconds"), *unit == Unit::Seconds, "{name}");
+            assert!(buckets.is_sorted(), "{name}");
+        }
+        for (name, _) in COUNTERS {
+            assert!(name.starts_with("crm_") && name.ends_with("_total"), "{name}");
+        }
+        for (name, _) in GAUGES {
+            assert!(name.starts_with("crm_") && !name.ends_with("_total"), "{name}");
+        }
+    }
+}
