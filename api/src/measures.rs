@@ -17,6 +17,7 @@ use metrics::{
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use projections::log::COMMANDS;
 use projections::log::appender::{APPEND_SECONDS, GROUP_COMMANDS, GROUP_EVENTS};
+use projections::status::Status;
 
 use crate::app::App;
 
@@ -29,6 +30,18 @@ const POOL_IDLE: &str = "crm_database_pool_idle";
 const POOL_IN_USE: &str = "crm_database_pool_in_use";
 const POOL_MAX: &str = "crm_database_pool_max";
 const HEAD: &str = "crm_log_head_position";
+const POSITION: &str = "crm_projection_position";
+const LAG: &str = "crm_projection_lag_events";
+const LAG_SECONDS: &str = "crm_projection_lag_seconds";
+const PARKED: &str = "crm_projection_parked_streams";
+const FOLDED_PER_SECOND: &str = "crm_projection_events_per_second";
+const GENERATION: &str = "crm_projection_generation";
+const BYTES: &str = "crm_projection_size_bytes";
+const REBUILDING: &str = "crm_rebuild_running";
+const REBUILD_DONE: &str = "crm_rebuild_events_done";
+const REBUILD_TOTAL: &str = "crm_rebuild_events_total";
+const VERIFIED: &str = "crm_verification_passed";
+const VERIFIED_AT: &str = "crm_verification_timestamp_seconds";
 
 /// Upper bounds, in seconds: from what an answer out of memory takes to what no client waits for.
 const SECONDS: &[f64] =
@@ -68,6 +81,18 @@ const GAUGES: &[(&str, &str)] = &[
     (POOL_IN_USE, "Connections of the database pool that are in use"),
     (POOL_MAX, "The most connections that the database pool may open"),
     (HEAD, "Position of the last event in the log"),
+    (POSITION, "Position that a read model has reached"),
+    (LAG, "Positions that a read model is behind the log"),
+    (LAG_SECONDS, "For how long the oldest event that a read model has not seen has been there"),
+    (PARKED, "Streams that a read model cannot follow"),
+    (FOLDED_PER_SECOND, "Events per second that a read model took in during the last minute"),
+    (GENERATION, "Number of a read model's live generation"),
+    (BYTES, "What a read model's tables and indexes take on disk"),
+    (REBUILDING, "1 while a read model is being rebuilt, else 0"),
+    (REBUILD_DONE, "Events that a read model's last rebuild has read"),
+    (REBUILD_TOTAL, "Events that a read model's last rebuild has to read"),
+    (VERIFIED, "1 if the last check found the log and all read models in order, else 0"),
+    (VERIFIED_AT, "When the last check ended, as Unix time"),
 ];
 
 /// Begins to count, once for the process; what happened before is not counted.
@@ -135,6 +160,36 @@ async fn refresh_gauges(app: &App) {
     gauge!(DATABASE_UP).set(health.as_ref().is_some_and(|health| health.database) as u8);
     if let Some(health) = health {
         gauge!(HEAD).set(health.head as f64);
+    }
+    let status = tokio::time::timeout(PATIENCE, app.rebuilds.status()).await;
+    if let Ok(Ok(status)) = status {
+        refresh_projections(&status);
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a gauge is a float; positions are far below 2^53")]
+fn refresh_projections(status: &Status) {
+    for projection in &status.projections {
+        let set = |name: &'static str, value: f64| {
+            gauge!(name, "projection" => projection.name.clone()).set(value);
+        };
+        set(POSITION, projection.position as f64);
+        set(LAG, projection.lag as f64);
+        set(LAG_SECONDS, projection.lag_seconds);
+        set(PARKED, projection.parked.len() as f64);
+        set(FOLDED_PER_SECOND, projection.rate);
+        set(GENERATION, f64::from(projection.generation));
+        set(BYTES, projection.size as f64);
+        let rebuild = projection.rebuild.as_ref();
+        set(REBUILDING, rebuild.map_or(0.0, |rebuild| f64::from(!rebuild.is_over())));
+        if let Some(rebuild) = rebuild {
+            set(REBUILD_DONE, rebuild.done as f64);
+            set(REBUILD_TOTAL, rebuild.total as f64);
+        }
+    }
+    if let Some(last) = &status.verification {
+        gauge!(VERIFIED).set(f64::from(last.passed));
+        gauge!(VERIFIED_AT).set(last.finished_at.timestamp() as f64);
     }
 }
 

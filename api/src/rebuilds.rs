@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use projections::database::Database;
+use chrono::{Local, NaiveTime};
+
+use projections::database::{Database, DatabaseError};
 use projections::generation;
 use projections::projector::Projector;
-use replay::{Rebuild, RebuildError};
+use projections::status::Status;
+use replay::{Rebuild, RebuildError, VerifyError, VerifyOptions};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -55,12 +58,61 @@ impl Rebuilds {
         Ok(())
     }
 
+    /// How everything stands.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn status(&self) -> Result<Status, DatabaseError> {
+        self.database.check()?;
+        let asking = async {
+            let mut connection = self.database.pool.acquire().await?;
+            projections::status::status(&mut connection).await
+        };
+        self.database.ask(asking).await
+    }
+
     /// Finds a projector.
     ///
     /// # Errors
     /// [`RebuildError::Unknown`].
     pub fn find(&self, name: &str) -> Result<Arc<dyn Projector>, RebuildError> {
         Ok(replay::find(self.projectors.clone(), &[name.to_owned()])?.remove(0))
+    }
+
+    /// Checks the log and the read models every day at this time of the machine's clock, until the server stops.
+    pub async fn verify_daily(self, at: NaiveTime) {
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = tokio::time::sleep(until(at, Local::now().time())) => {}
+            }
+            let options = VerifyOptions {
+                projectors: self.projectors.clone(),
+                // Politely: it is the server's machine.
+                workers: 1,
+                stop: self.stop.child_token(),
+            };
+            match replay::verify(&self.database, options, |_| ()).await {
+                Ok(report) if report.passed => {
+                    tracing::info!(
+                        position = report.position,
+                        "the daily check found everything in order"
+                    );
+                }
+                Ok(report) => tracing::error!(
+                    position = report.position,
+                    "the daily check found something wrong: `crm status --json` has it"
+                ),
+                // Another server on the same database does it.
+                Err(VerifyError::Running) => {}
+                Err(error) => tracing::warn!(%error, "the daily check came to nothing"),
+            }
+        }
+    }
+
+    /// Runs something that [`Rebuilds::stop`] waits for.
+    pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(work);
     }
 
     /// Resolves when the server stops.
@@ -128,5 +180,28 @@ impl Rebuilds {
                 .is_some_and(|generation| generation.version < projector.version())
         };
         Ok(self.projectors.iter().filter(is_outdated).cloned().collect())
+    }
+}
+
+/// How long it is from one time of day to the next other; a whole day if they are the same.
+fn until(at: NaiveTime, now: NaiveTime) -> Duration {
+    const DAY: i64 = 24 * 60 * 60 * 1000;
+    let wait = (at - now).num_milliseconds().rem_euclid(DAY);
+    Duration::from_millis(if wait == 0 { DAY } else { wait }.unsigned_abs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_check_is_today_or_tomorrow() {
+        let check = |at: &str, now: &str, minutes: u64| {
+            let time = |text: &str| NaiveTime::parse_from_str(text, "%H:%M").unwrap();
+            assert_eq!(until(time(at), time(now)), Duration::from_secs(60 * minutes), "{at} {now}");
+        };
+        check("03:00", "02:59", 1);
+        check("03:00", "03:01", 24 * 60 - 1);
+        check("03:00", "03:00", 24 * 60);
     }
 }

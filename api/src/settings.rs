@@ -13,6 +13,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use axum::http::Uri;
+use chrono::NaiveTime;
 use sqlx::postgres::PgConnectOptions;
 use tracing_subscriber::EnvFilter;
 
@@ -98,6 +99,11 @@ pub const KNOWN: &[Setting] = &[
     ),
     setting("CRM_BODY_LIMIT_MB", "64", "Largest request body, in MiB (1 to 4096)."),
     setting("CRM_REQUEST_TIMEOUT_S", "30", "Longest time for one request, in seconds (1 to 3600)."),
+    setting(
+        "CRM_VERIFY_AT",
+        "03:00",
+        "When crm serve checks the log and the read models every day, as HH:MM; off: never.",
+    ),
     setting("CRM_DB_CONNECTIONS", "10", "Most connections to Postgres at a time (4 to 100)."),
     setting(
         "OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -228,6 +234,8 @@ pub struct Settings {
     pub body_limit: usize,
     /// Longest time for one request.
     pub request_timeout: Duration,
+    /// When the log and the read models are checked every day, by the machine's clock; `None`: never.
+    pub verify_at: Option<NaiveTime>,
     /// Most connections to Postgres at a time.
     pub db_connections: u32,
     /// Base URL of the OpenTelemetry collector; `None` makes no traces.
@@ -333,6 +341,9 @@ impl Reader<'_> {
         });
         let body_limit = self.number("CRM_BODY_LIMIT_MB", 1, 4096);
         let request_timeout = self.number("CRM_REQUEST_TIMEOUT_S", 1, 3600);
+        let verify_at = self.checked("CRM_VERIFY_AT", "a time like 03:00, or off", |text| {
+            text == "off" || time_of_day(text).is_some()
+        });
         let db_connections = self.number("CRM_DB_CONNECTIONS", 4, 100);
         let otlp_endpoint = self.checked(
             "OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -356,6 +367,7 @@ impl Reader<'_> {
             log: log?,
             body_limit: usize::try_from(body_limit?).ok()? * MIB,
             request_timeout: Duration::from_secs(u64::from(request_timeout?)),
+            verify_at: time_of_day(&verify_at?),
             db_connections: db_connections?,
             otlp_endpoint,
             service_name: service_name?,
@@ -566,6 +578,10 @@ fn is_origin(text: &str) -> bool {
 fn is_bucket(text: &str) -> bool {
     (3..=63).contains(&text.len())
         && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-'))
+}
+
+fn time_of_day(text: &str) -> Option<NaiveTime> {
+    NaiveTime::parse_from_str(text, "%H:%M").ok()
 }
 
 fn is_host(text: &str) -> bool {

@@ -85,6 +85,9 @@ async fn serve(
     );
     let address = listener.local_addr()?;
     say(&format!("crm is ready: http://{address}  (API documentation: http://{address}/docs)"));
+    if let Some(at) = settings.verify_at {
+        backend.rebuilds.spawn(backend.rebuilds.clone().verify_daily(at));
+    }
     let chores =
         [tokio::spawn(forget_old_keys(backend.log.clone())), tokio::spawn(measures::tidy())];
     let shutdown = async move {

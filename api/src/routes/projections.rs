@@ -10,7 +10,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::Stream;
 use projections::database::DatabaseError;
-use projections::status::{self, ProjectionStatus, Status};
+use projections::status::{ProjectionStatus, Status};
 use replay::RebuildError;
 use serde_json::json;
 use tokio_stream::wrappers::ReceiverStream;
@@ -55,13 +55,7 @@ pub fn routes() -> Routes {
 }
 
 async fn ask(app: &App) -> Result<Status, Problem> {
-    let database = &app.rebuilds.database;
-    let asking = async {
-        let mut connection = database.pool.acquire().await?;
-        status::status(&mut connection).await
-    };
-    database.check().map_err(unavailable)?;
-    database.ask(asking).await.map_err(unavailable)
+    app.rebuilds.status().await.map_err(unavailable)
 }
 
 fn unavailable(error: DatabaseError) -> Problem {
