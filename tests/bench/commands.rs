@@ -247,7 +247,8 @@ fn details() -> LpChanges {
     }
 }
 
-fn request() -> CommandRequest {
+/// A request as the API makes it.
+pub fn request() -> CommandRequest {
     CommandRequest {
         name: "Register",
         actor: "anonymous".into(),

@@ -98,7 +98,8 @@ async fn copy(bench: &Workbench) -> anyhow::Result<f64> {
     Ok(start.elapsed().as_secs_f64())
 }
 
-async fn psql(bench: &Workbench, command: &str) -> anyhow::Result<()> {
+/// Runs a command of psql's.
+pub async fn psql(bench: &Workbench, command: &str) -> anyhow::Result<()> {
     let output =
         bench.program("psql")?.args(["--no-psqlrc", "--command", command]).output().await?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

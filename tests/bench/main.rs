@@ -8,13 +8,14 @@ mod http;
 mod import;
 mod pgbench;
 mod reads;
+mod rebuild;
 mod table;
 mod usage;
 mod workbench;
 
 use anyhow::bail;
 
-const SECTIONS: [&str; 3] = ["commands", "reads", "import"];
+const SECTIONS: [&str; 4] = ["commands", "reads", "import", "rebuild"];
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -31,6 +32,7 @@ async fn main() -> anyhow::Result<()> {
         match *section {
             "commands" => commands::run().await?,
             "reads" => reads::run().await?,
+            "rebuild" => rebuild::run().await?,
             _ => import::run().await?,
         }
     }
