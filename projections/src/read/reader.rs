@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use domain::{FundId, Kind, LpId, RecordRef, RoadshowId};
+use domain::{Contact, FundId, Kind, LpId, RecordRef, RoadshowId};
 use serde_json::Value;
 use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::answer::Answer;
 use super::shelf::{Change, Shelf, sort_key};
-use super::standing::{INTEREST, LP_STATUS};
+use super::standing::{INTEREST, LP_STATUS, newest_common_note};
 use super::stream::Pieces;
 use super::tables::{fold, sort_columns};
 use super::{link, todo::TodoFilter};
@@ -436,6 +436,19 @@ impl Reader {
             )
             .await?;
         Ok(owner)
+    }
+
+    /// The newest note about an LP and a fund or roadshow, as a contact to remember.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn newest_common_note(
+        &self,
+        owner: RecordRef,
+        lp: LpId,
+    ) -> Result<Option<Contact>, ReadError> {
+        self.check()?;
+        Ok(self.database.ask(newest_common_note(&self.database.pool, owner, lp)).await?)
     }
 
     /// One LP's interest in a fund, as the answer to recording it.
