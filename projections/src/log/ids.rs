@@ -1,8 +1,11 @@
 //! Fresh ids, drawn from one Postgres sequence per kind and never reused.
 //!
 //! Requests that wait at the same moment are served by one query, so that a burst of new records costs one flight.
+//! Where many come at once, as many more are drawn ahead as came since the last draw, for the next of them to find; they
+//! are forgotten after a moment, so that a lone client, or a crowd that has gone, wastes none or few.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use domain::Kind;
 use tokio::sync::{mpsc, oneshot};
@@ -15,6 +18,23 @@ type Waiting = (Kind, oneshot::Sender<Result<i64, DatabaseError>>);
 #[derive(Clone, Debug)]
 pub(super) struct Ids {
     queue: mpsc::Sender<Waiting>,
+}
+
+/// How long ids that were drawn ahead are kept. An import moves the sequences past the ids of its file before it uses
+/// them; ids from before that should not linger.
+const KEPT: Duration = Duration::from_millis(50);
+
+/// The most ids drawn ahead.
+const AHEAD: usize = 512;
+
+/// Ids of one kind that were drawn ahead.
+#[derive(Default)]
+struct Stock {
+    ids: Vec<i64>,
+    drawn: Option<Instant>,
+    /// How many were asked for since then, and whether ever several at once.
+    asked: usize,
+    crowded: bool,
 }
 
 impl Ids {
@@ -33,14 +53,15 @@ impl Ids {
 }
 
 async fn serve(database: Database, mut waiting: mpsc::Receiver<Waiting>) {
-    let mut group = Vec::new();
+    let (mut group, mut stocks) = (Vec::new(), HashMap::<Kind, Stock>::new());
     while waiting.recv_many(&mut group, 1024).await > 0 {
-        let mut by_kind: BTreeMap<Kind, Vec<_>> = BTreeMap::new();
+        let mut by_kind: HashMap<Kind, Vec<_>> = HashMap::new();
         for (kind, tell) in group.drain(..) {
             by_kind.entry(kind).or_default().push(tell);
         }
         for (kind, tells) in by_kind {
-            match draw(&database, kind, tells.len()).await {
+            let ids = stocks.entry(kind).or_default().take(&database, kind, tells.len()).await;
+            match ids {
                 Ok(ids) => {
                     for (tell, id) in tells.into_iter().zip(ids) {
                         let _ = tell.send(Ok(id));
@@ -54,6 +75,29 @@ async fn serve(database: Database, mut waiting: mpsc::Receiver<Waiting>) {
                 }
             }
         }
+    }
+}
+
+impl Stock {
+    /// As many ids, from what was drawn ahead where that is still there.
+    async fn take(
+        &mut self,
+        database: &Database,
+        kind: Kind,
+        count: usize,
+    ) -> Result<Vec<i64>, DatabaseError> {
+        if self.drawn.is_some_and(|at| at.elapsed() > KEPT) {
+            *self = Self::default();
+        }
+        self.asked += count;
+        self.crowded |= count > 1;
+        if self.ids.len() < count {
+            let ahead = if self.crowded { self.asked.min(AHEAD) } else { 0 };
+            let drawn = draw(database, kind, count - self.ids.len() + ahead).await?;
+            self.ids.extend(drawn);
+            (self.drawn, self.asked, self.crowded) = (Some(Instant::now()), 0, false);
+        }
+        Ok(self.ids.drain(..count.min(self.ids.len())).collect())
     }
 }
 
