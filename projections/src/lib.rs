@@ -8,6 +8,7 @@
 pub mod database;
 pub mod dead_letter;
 pub mod files;
+mod line;
 pub mod log;
 pub mod projector;
 pub mod read;

@@ -8,9 +8,11 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use domain::Kind;
+use sqlx::postgres::PgConnectOptions;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::database::{Database, DatabaseError};
+use crate::line::Line;
 
 type Waiting = (Kind, oneshot::Sender<Result<i64, DatabaseError>>);
 
@@ -53,6 +55,11 @@ impl Ids {
 }
 
 async fn serve(database: Database, mut waiting: mpsc::Receiver<Waiting>) {
+    // Nothing waits for the disk: the events that use an id come after it in Postgres's own log, so what makes them
+    // durable makes the id durable too, and an id that a crash takes back was never used.
+    let options = (*database.pool.connect_options()).clone();
+    let options = options.options([("synchronous_commit", "off")]);
+    let mut source = Source { database, options, line: Line::default() };
     let (mut group, mut stocks) = (Vec::new(), HashMap::<Kind, Stock>::new());
     while waiting.recv_many(&mut group, 1024).await > 0 {
         let mut by_kind: HashMap<Kind, Vec<_>> = HashMap::new();
@@ -60,7 +67,7 @@ async fn serve(database: Database, mut waiting: mpsc::Receiver<Waiting>) {
             by_kind.entry(kind).or_default().push(tell);
         }
         for (kind, tells) in by_kind {
-            let ids = stocks.entry(kind).or_default().take(&database, kind, tells.len()).await;
+            let ids = stocks.entry(kind).or_default().take(&mut source, kind, tells.len()).await;
             match ids {
                 Ok(ids) => {
                     for (tell, id) in tells.into_iter().zip(ids) {
@@ -82,7 +89,7 @@ impl Stock {
     /// As many ids, from what was drawn ahead where that is still there.
     async fn take(
         &mut self,
-        database: &Database,
+        source: &mut Source,
         kind: Kind,
         count: usize,
     ) -> Result<Vec<i64>, DatabaseError> {
@@ -93,7 +100,7 @@ impl Stock {
         self.crowded |= count > 1;
         if self.ids.len() < count {
             let ahead = if self.crowded { self.asked.min(AHEAD) } else { 0 };
-            let drawn = draw(database, kind, count - self.ids.len() + ahead).await?;
+            let drawn = source.draw(kind, count - self.ids.len() + ahead).await?;
             self.ids.extend(drawn);
             (self.drawn, self.asked, self.crowded) = (Some(Instant::now()), 0, false);
         }
@@ -101,20 +108,24 @@ impl Stock {
     }
 }
 
-/// Does not wait for the disk: the events that use an id come after it in Postgres's own log, so what makes them durable
-/// makes the id durable too, and an id that a crash takes back was never used.
-const DRAW: &str = "
-    select nextval($1::regclass)
-    from (select set_config('synchronous_commit', 'off', true)) as unhurried, generate_series(1, $2)";
+/// Where ids come from.
+struct Source {
+    database: Database,
+    options: PgConnectOptions,
+    line: Line,
+}
 
-async fn draw(database: &Database, kind: Kind, count: usize) -> Result<Vec<i64>, DatabaseError> {
-    database.check()?;
-    database
-        .ask(
-            sqlx::query_scalar(DRAW)
+impl Source {
+    async fn draw(&mut self, kind: Kind, count: usize) -> Result<Vec<i64>, DatabaseError> {
+        self.database.check()?;
+        let mut open = self.line.take(&self.database, &self.options).await?;
+        let drawing =
+            sqlx::query_scalar("select nextval($1::regclass) from generate_series(1, $2)")
                 .bind(format!("{kind}_id"))
                 .bind(i32::try_from(count).unwrap_or(i32::MAX))
-                .fetch_all(&database.pool),
-        )
-        .await
+                .fetch_all(&mut open.connection);
+        let ids = self.database.ask(drawing).await?;
+        self.line.keep(open);
+        Ok(ids)
+    }
 }

@@ -18,6 +18,7 @@ use super::tables::{fold, sort_columns};
 use super::{link, todo::TodoFilter};
 use crate::database::{Database, DatabaseError};
 use crate::files::Files;
+use crate::line::Line;
 use crate::runner::{Checkpoint, Runner};
 
 /// What can be asked.
@@ -141,6 +142,7 @@ struct Shelved {
     shelf: Shelf,
     answer: Option<Answer>,
     too_large: bool,
+    line: Line,
 }
 
 /// Answers kept until what they were made of changes.
@@ -237,7 +239,8 @@ impl Reader {
             // Rows may have come that are older than what was put on the shelf last.
             *shelved = Shelved { generation: checkpoint.generation, ..Shelved::default() };
         }
-        let changes = self.changes(kind, shelved.position).await?;
+        let since = shelved.position;
+        let changes = self.changes(kind, since, &mut shelved.line).await?;
         shelved.shelf.update(changes);
         shelved.position = checkpoint.position;
         let answer = Answer::new(tag, shelved.shelf.chunks());
@@ -245,14 +248,21 @@ impl Reader {
         Ok(answer)
     }
 
-    async fn changes(&self, kind: Kind, since: i64) -> Result<Vec<Change>, ReadError> {
+    async fn changes(
+        &self,
+        kind: Kind,
+        since: i64,
+        line: &mut Line,
+    ) -> Result<Vec<Change>, ReadError> {
         type Row = (i64, bool, String, Option<String>, Option<String>);
         let (first, second) = sort_columns(kind);
+        let mut open = line.take(&self.database, &self.database.pool.connect_options()).await?;
         let rows: Vec<Row> = self.database.ask(sqlx::query_as(&format!(
             "select id, archived, record::text, {first}::text, {second}::text from {kind} where position > $1"
         ))
         .bind(since)
-        .fetch_all(&self.database.pool)).await?;
+        .fetch_all(&mut open.connection)).await?;
+        line.keep(open);
         let mut changes = Vec::with_capacity(rows.len());
         for (id, archived, record, first, second) in rows {
             let key = (sort_key(kind, first.as_deref(), second.as_deref()), id);
