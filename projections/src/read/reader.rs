@@ -130,6 +130,7 @@ pub struct Reader {
     log: Uuid,
     shelves: Arc<HashMap<Kind, tokio::sync::Mutex<Shelved>>>,
     shelf_limit: u64,
+    line: Arc<tokio::sync::Mutex<Line>>,
     kept: Arc<Mutex<Kept>>,
 }
 
@@ -142,7 +143,6 @@ struct Shelved {
     shelf: Shelf,
     answer: Option<Answer>,
     too_large: bool,
-    line: Line,
 }
 
 /// Answers kept until what they were made of changes.
@@ -178,6 +178,7 @@ impl Reader {
             log,
             shelves: Arc::new(shelves),
             shelf_limit: SHELF_LIMIT,
+            line: Arc::default(),
             kept: Arc::default(),
         })
     }
@@ -239,8 +240,7 @@ impl Reader {
             // Rows may have come that are older than what was put on the shelf last.
             *shelved = Shelved { generation: checkpoint.generation, ..Shelved::default() };
         }
-        let since = shelved.position;
-        let changes = self.changes(kind, since, &mut shelved.line).await?;
+        let changes = self.changes(kind, shelved.position).await?;
         shelved.shelf.update(changes);
         shelved.position = checkpoint.position;
         let answer = Answer::new(tag, shelved.shelf.chunks());
@@ -248,21 +248,23 @@ impl Reader {
         Ok(answer)
     }
 
-    async fn changes(
-        &self,
-        kind: Kind,
-        since: i64,
-        line: &mut Line,
-    ) -> Result<Vec<Change>, ReadError> {
+    async fn changes(&self, kind: Kind, since: i64) -> Result<Vec<Change>, ReadError> {
         type Row = (i64, bool, String, Option<String>, Option<String>);
         let (first, second) = sort_columns(kind);
-        let mut open = line.take(&self.database, &self.database.pool.connect_options()).await?;
-        let rows: Vec<Row> = self.database.ask(sqlx::query_as(&format!(
+        let statement = format!(
             "select id, archived, record::text, {first}::text, {second}::text from {kind} where position > $1"
-        ))
-        .bind(since)
-        .fetch_all(&mut open.connection)).await?;
-        line.keep(open);
+        );
+        let (database, question) = (&self.database, sqlx::query_as(&statement).bind(since));
+        // One for all lists, since connections are few; whoever finds it busy asks through the pool.
+        let rows: Vec<Row> = match self.line.try_lock() {
+            Ok(mut line) => {
+                let mut open = line.take(database, &database.pool.connect_options()).await?;
+                let rows = database.ask(question.fetch_all(&mut open.connection)).await?;
+                line.keep(open);
+                rows
+            }
+            Err(_) => database.ask(question.fetch_all(&database.pool)).await?,
+        };
         let mut changes = Vec::with_capacity(rows.len());
         for (id, archived, record, first, second) in rows {
             let key = (sort_key(kind, first.as_deref(), second.as_deref()), id);
