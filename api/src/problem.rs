@@ -102,6 +102,18 @@ impl Fault {
     }
 }
 
+/// The most faults that one answer lists.
+const MOST_FAULTS: usize = 100;
+
+/// What is wrong, fault by fault; of very many the last entry says how many more there are. A list with a million bad ids
+/// is not worth an answer of a hundred megabytes.
+fn told(faults: &[Fault]) -> Value {
+    let more = faults.len().saturating_sub(MOST_FAULTS);
+    let rest = (more > 0)
+        .then(|| Fault::new("more", ["body".into()], format!("{more} more faults are not listed")));
+    faults.iter().take(MOST_FAULTS).chain(&rest).map(Fault::render).collect()
+}
+
 /// Why a request led to nothing, or to nothing good.
 #[derive(Debug)]
 pub enum Problem {
@@ -187,7 +199,7 @@ impl Problem {
             Problem::NotFound(kind) => format!("{} not found", title(*kind)).into(),
             Problem::NoSuchProjection => "Projection not found".into(),
             Problem::Unreadable => "There was an error parsing the body".into(),
-            Problem::Invalid(faults) => faults.iter().map(Fault::render).collect(),
+            Problem::Invalid(faults) => told(faults),
             Problem::Outdated => "The record has changed since you read it".into(),
             Problem::Conflict(reason) => reason.to_string().into(),
             Problem::Forbidden(reason) => (*reason).into(),
@@ -249,6 +261,16 @@ mod tests {
             422,
             json!({"detail": [{"type": "missing", "loc": ["query", "interest"], "msg": "Field required",
                 "input": null, "url": "https://errors.pydantic.dev/2.5/v/missing"}]}),
+        );
+        let many = |count| {
+            let faults = (0..count).map(|at| Fault::missing(["body".into(), at.into()])).collect();
+            Problem::Invalid(faults).body()["detail"].take()
+        };
+        assert_eq!(many(MOST_FAULTS).as_array().unwrap().len(), MOST_FAULTS);
+        assert_eq!(many(MOST_FAULTS)[MOST_FAULTS - 1]["type"], "missing");
+        assert_eq!(
+            many(MOST_FAULTS + 7)[MOST_FAULTS],
+            json!({"type": "more", "loc": ["body"], "msg": "7 more faults are not listed", "input": null})
         );
         let refused = CommandError::Refused(Refusal::NotRegistered);
         let problem = Problem::of_command(refused, Kind::Todo.record(1));

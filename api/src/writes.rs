@@ -96,20 +96,11 @@ pub async fn send<A: Resource>(
     version: Option<i64>,
 ) -> Result<Written, CommandError> {
     let request = CommandRequest { if_match: version, ..caller.request(name) };
-    let Receipt { id, position, .. } = match caller.earlier() {
+    let receipt = match caller.earlier() {
         Some(earlier) => earlier,
         None => app.log.execute::<A>(id, command, &request).await?,
     };
-    let is_behind = match position {
-        Some(position) => !app.reader.reached(position, PATIENCE).await,
-        None => false,
-    };
-    Ok(Written {
-        record: kind_of::<A>().record(id),
-        changed: position.is_some(),
-        position: position.unwrap_or_else(|| app.reader.position()),
-        is_behind,
-    })
+    Ok(Written::of::<A>(app, receipt).await)
 }
 
 /// Registers a record under a fresh id and answers with its row.
@@ -122,22 +113,14 @@ pub async fn register<A: Resource>(
     command: A::Command,
     form: &Form,
 ) -> Result<Response, Problem> {
-    let id = fresh_id(app, kind_of::<A>()).await?;
-    execute::<A>(app, caller, id, "Register", command, None).await?.row::<A>(app, form).await
-}
-
-/// An id that no record of the kind has or had.
-///
-/// # Errors
-/// When the database does not give one.
-pub async fn fresh_id(app: &App, kind: Kind) -> Result<i64, Problem> {
-    let fresh = app.log.fresh_id(kind).await;
-    let id = fresh.map_err(|error| Problem::of_command(error, kind.record(0)))?;
-    // Imported records may have such ids; nothing new gets one, whatever has become of the sequence.
-    match id {
-        1.. => Ok(id),
-        _ => Err(anyhow::anyhow!("the database drew {id} as the id of a new {kind}").into()),
-    }
+    let receipt = match caller.earlier() {
+        Some(earlier) => earlier,
+        None => {
+            let registered = app.log.register::<A>(command, &caller.request("Register")).await;
+            registered.map_err(|error| Problem::of_command(error, kind_of::<A>().record(0)))?
+        }
+    };
+    Written::of::<A>(app, receipt).await.row::<A>(app, form).await
 }
 
 /// One attribute of a row; `None` when it is null, or there is no row.
@@ -220,6 +203,20 @@ pub async fn condition(
 }
 
 impl Written {
+    /// What a receipt is for, once readers see it or have been waited for in vain.
+    async fn of<A: Resource>(app: &App, Receipt { id, position, .. }: Receipt) -> Self {
+        let is_behind = match position {
+            Some(position) => !app.reader.reached(position, PATIENCE).await,
+            None => false,
+        };
+        Self {
+            record: kind_of::<A>().record(id),
+            changed: position.is_some(),
+            position: position.unwrap_or_else(|| app.reader.position()),
+            is_behind,
+        }
+    }
+
     /// The row as readers see it now.
     ///
     /// # Errors

@@ -1,10 +1,10 @@
-//! What a legacy row remembered of an LP besides how it stood: its last contact, and what no attribute can hold.
+//! What is remembered of an LP besides how it stands: its last contact, and what no attribute of a legacy row can hold.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Moment, NoteId, Verbatim};
 
-/// A remembered last contact. The live one is computed from the notes; this one is kept because it was there.
+/// A remembered last contact: what was the newest note in common when the standing was recorded. It outlives the note.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Contact {
     /// When it was.
@@ -13,23 +13,25 @@ pub struct Contact {
     pub note: Option<NoteId>,
 }
 
-/// What a legacy row remembered of an LP's standing.
+/// What is remembered of an LP's standing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Remembered {
     /// The last contact.
     pub contact: Contact,
-    /// Source values that the rest cannot hold.
+    /// Source values of a legacy row that the rest cannot hold.
     pub legacy: Verbatim,
 }
 
 impl Remembered {
-    /// Only what really differs from what is known.
-    pub fn against(self, known: Option<&Self>) -> (Option<Contact>, Option<Verbatim>) {
-        let nothing = Self::default();
-        let known = known.unwrap_or(&nothing);
+    /// Only what really differs from what is remembered; `None` leaves it as it is.
+    pub fn differing(
+        &self,
+        contact: Option<Contact>,
+        legacy: Option<Verbatim>,
+    ) -> (Option<Contact>, Option<Verbatim>) {
         (
-            Some(self.contact).filter(|contact| *contact != known.contact),
-            Some(self.legacy).filter(|legacy| *legacy != known.legacy),
+            contact.filter(|contact| *contact != self.contact),
+            legacy.filter(|legacy| *legacy != self.legacy),
         )
     }
 
@@ -55,18 +57,20 @@ mod tests {
         let legacy = Verbatim([("fund_id".to_owned(), SourceValue::Null)].into());
         let some = Remembered { contact, legacy: legacy.clone() };
         let nothing = Remembered::default();
-        let check = |new: &Remembered, known: Option<&Remembered>, expected: (Option<_>, _)| {
-            let (contact, legacy) = new.clone().against(known);
-            assert_eq!((contact, legacy.clone()), expected, "{new:?} against {known:?}");
-            let mut amended = known.cloned().unwrap_or_default();
+        let check = |known: &Remembered, new: &Remembered, expected: (Option<_>, _)| {
+            let told = (Some(new.contact), Some(new.legacy.clone()));
+            let (contact, legacy) = known.differing(told.0, told.1);
+            assert_eq!((contact, legacy.clone()), expected, "{new:?} after {known:?}");
+            let mut amended = known.clone();
             amended.amend(contact, legacy);
             assert_eq!(amended, *new, "{new:?} after {known:?}");
+            assert_eq!(known.differing(None, None), (None, None), "{known:?}");
         };
-        check(&some, Some(&some), (None, None));
-        check(&some, None, (Some(contact), Some(legacy.clone())));
-        check(&nothing, None, (None, None));
-        check(&nothing, Some(&some), (Some(Contact::default()), Some(Verbatim::default())));
+        check(&some, &some, (None, None));
+        check(&nothing, &some, (Some(contact), Some(legacy.clone())));
+        check(&nothing, &nothing, (None, None));
+        check(&some, &nothing, (Some(Contact::default()), Some(Verbatim::default())));
         let other_contact = Remembered { contact: Contact::default(), legacy };
-        check(&other_contact, Some(&some), (Some(Contact::default()), None));
+        check(&some, &other_contact, (Some(Contact::default()), None));
     }
 }

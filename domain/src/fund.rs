@@ -60,7 +60,7 @@ attributes! {
 pub struct Standing {
     /// Its stage.
     pub interest: Interest,
-    /// What the legacy row remembered.
+    /// What is remembered besides.
     pub remembered: Remembered,
 }
 
@@ -110,8 +110,10 @@ pub enum FundCommand {
         lp: LpId,
         /// Its new stage.
         interest: Interest,
-        /// What a legacy row remembered; `None` keeps what is known.
-        remembered: Option<Remembered>,
+        /// The newest note about both; without one the contact that is known stays.
+        contact: Option<Contact>,
+        /// Source values of a legacy row; `None` keeps those that are known.
+        legacy: Option<Verbatim>,
     },
     /// Takes an LP out of the funnel.
     ClearInterest {
@@ -189,8 +191,8 @@ impl Fund {
             Revise { fund_name, changes, shown_roadshow_date } => {
                 Ok(self.active()?.revise(fund_name, changes, shown_roadshow_date))
             }
-            RecordInterest { lp, interest, remembered } => {
-                Ok(self.active()?.record_interest(lp, interest, remembered))
+            RecordInterest { lp, interest, contact, legacy } => {
+                Ok(self.active()?.record_interest(lp, interest, contact, legacy))
             }
             ClearInterest { lp } => match self.active()?.interests.contains_key(&lp) {
                 true => Ok(vec![FundEvent::InterestCleared { lp }]),
@@ -254,12 +256,13 @@ impl FundRecord {
         &self,
         lp: LpId,
         interest: Interest,
-        remembered: Option<Remembered>,
+        contact: Option<Contact>,
+        legacy: Option<Verbatim>,
     ) -> Vec<FundEvent> {
         let current = self.interests.get(&lp);
-        let known = current.map(|standing| &standing.remembered);
-        let (contact, legacy) =
-            remembered.map(|remembered| remembered.against(known)).unwrap_or_default();
+        let nothing = Remembered::default();
+        let known = current.map_or(&nothing, |standing| &standing.remembered);
+        let (contact, legacy) = known.differing(contact, legacy);
         let same = current.is_some_and(|standing| standing.interest == interest);
         if same && contact.is_none() && legacy.is_none() {
             return vec![];
@@ -337,7 +340,8 @@ mod tests {
     }
 
     fn record(interest: Interest, remembered: Option<Remembered>) -> FundCommand {
-        FundCommand::RecordInterest { lp: LP, interest, remembered }
+        let (contact, legacy) = remembered.map(|it| (it.contact, it.legacy)).unzip();
+        FundCommand::RecordInterest { lp: LP, interest, contact, legacy }
     }
 
     fn recorded(
@@ -496,6 +500,31 @@ mod tests {
         history()
             .when(record(Interest::NoReply, remember(contact(), Verbatim::default())))
             .then_expect_events(vec![recorded(Interest::NoReply, None, Some(Verbatim::default()))]);
+    }
+
+    #[test]
+    fn the_newest_note_in_common_is_remembered_and_stays_when_there_is_none_any_more() {
+        let record = |interest, contact| FundCommand::RecordInterest {
+            lp: LP,
+            interest,
+            contact,
+            legacy: None,
+        };
+        let newer = Contact { date: Some(moment("2025-02-01")), note: Some(NoteId(91)) };
+        let check = |command, expected| {
+            given(vec![registered(), recorded(Interest::Meeting, Some(contact()), Some(kept()))])
+                .when(command)
+                .then_expect_events(expected);
+        };
+        check(record(Interest::Meeting, None), vec![]);
+        check(record(Interest::Meeting, Some(contact())), vec![]);
+        check(
+            record(Interest::Meeting, Some(newer)),
+            vec![recorded(Interest::Meeting, Some(newer), None)],
+        );
+        check(record(Interest::NoReply, None), vec![recorded(Interest::NoReply, None, None)]);
+        let known = record(Interest::NoReply, Some(contact()));
+        check(known, vec![recorded(Interest::NoReply, None, None)]);
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub enum Refusal {
     /// Only an archived record can be restored.
     #[error("the record is not archived")]
     NotArchived,
-    /// A todo that recurs cannot be completed without an id for the one that follows; with one, it can.
+    /// A todo that recurs cannot be completed without an id for the one that follows; with one that is free, it can.
     #[error("this todo recurs, and there is no id for the one that follows")]
     NextIdMissing,
     /// This kind of record is not linked to that kind.

@@ -51,7 +51,7 @@ attributes! {
 pub struct Standing {
     /// Its status.
     pub status: LpStatus,
-    /// What the legacy row remembered.
+    /// What is remembered besides.
     pub remembered: Remembered,
 }
 
@@ -107,8 +107,10 @@ pub enum RoadshowCommand {
         lp: LpId,
         /// Its status.
         status: LpStatus,
-        /// What a legacy row remembered; `None` keeps what is known.
-        remembered: Option<Remembered>,
+        /// The newest note about both; without one the contact that is known stays.
+        contact: Option<Contact>,
+        /// Source values of a legacy row; `None` keeps those that are known.
+        legacy: Option<Verbatim>,
     },
     /// Forgets how an LP stands to the roadshow.
     ClearStatus {
@@ -212,8 +214,8 @@ impl Roadshow {
             Revise { name, fund_id, changes, fund_date } => {
                 Ok(self.active()?.revise(name, fund_id, changes, fund_date))
             }
-            RecordStatus { lp, status, remembered } => {
-                Ok(self.active()?.record_status(lp, status, remembered))
+            RecordStatus { lp, status, contact, legacy } => {
+                Ok(self.active()?.record_status(lp, status, contact, legacy))
             }
             ClearStatus { lp } => match self.active()?.statuses.contains_key(&lp) {
                 true => Ok(vec![RoadshowEvent::StatusCleared { lp }]),
@@ -281,12 +283,13 @@ impl RoadshowRecord {
         &self,
         lp: LpId,
         status: LpStatus,
-        remembered: Option<Remembered>,
+        contact: Option<Contact>,
+        legacy: Option<Verbatim>,
     ) -> Vec<RoadshowEvent> {
         let current = self.statuses.get(&lp);
-        let known = current.map(|standing| &standing.remembered);
-        let (contact, legacy) =
-            remembered.map(|remembered| remembered.against(known)).unwrap_or_default();
+        let nothing = Remembered::default();
+        let known = current.map_or(&nothing, |standing| &standing.remembered);
+        let (contact, legacy) = known.differing(contact, legacy);
         let same = current.is_some_and(|standing| standing.status == status);
         if same && contact.is_none() && legacy.is_none() {
             return vec![];
@@ -374,7 +377,8 @@ mod tests {
     }
 
     fn record(status: LpStatus, remembered: Option<Remembered>) -> RoadshowCommand {
-        RoadshowCommand::RecordStatus { lp: LP, status, remembered }
+        let (contact, legacy) = remembered.map(|it| (it.contact, it.legacy)).unzip();
+        RoadshowCommand::RecordStatus { lp: LP, status, contact, legacy }
     }
 
     fn recorded(
@@ -568,6 +572,31 @@ mod tests {
                 Some(Contact::default()),
                 Some(Verbatim::default()),
             )]);
+    }
+
+    #[test]
+    fn the_newest_note_in_common_is_remembered_and_stays_when_there_is_none_any_more() {
+        let record = |status, contact| RoadshowCommand::RecordStatus {
+            lp: LP,
+            status,
+            contact,
+            legacy: None,
+        };
+        let newer = Contact { date: None, note: Some(NoteId(91)) };
+        let check = |command, expected| {
+            given(vec![registered(), recorded(LpStatus::Offered, Some(contact()), Some(kept()))])
+                .when(command)
+                .then_expect_events(expected);
+        };
+        check(record(LpStatus::Offered, None), vec![]);
+        check(record(LpStatus::Offered, Some(contact())), vec![]);
+        check(
+            record(LpStatus::Offered, Some(newer)),
+            vec![recorded(LpStatus::Offered, Some(newer), None)],
+        );
+        check(record(LpStatus::Declined, None), vec![recorded(LpStatus::Declined, None, None)]);
+        let known = record(LpStatus::Declined, Some(contact()));
+        check(known, vec![recorded(LpStatus::Declined, None, None)]);
     }
 
     #[test]

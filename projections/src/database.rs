@@ -26,11 +26,14 @@ struct Health {
     outages: AtomicU64,
     /// Connections made before this are of no use any more.
     renewed: Mutex<Option<Instant>>,
+    /// How often that was so.
+    era: AtomicU64,
     failed: Notify,
 }
 
 impl Health {
     fn renew(&self) {
+        self.era.fetch_add(1, Ordering::AcqRel);
         *self.renewed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
@@ -97,6 +100,12 @@ impl Database {
     pub fn look_in(&self, schemas: &[String]) {
         self.pool.set_connect_options(self.options_for(schemas));
         self.health.renew();
+    }
+
+    /// Grows whenever connections made before are of no use any more: the database was lost, or tables are to be looked
+    /// for elsewhere. For those who keep a connection of their own.
+    pub(crate) fn era(&self) -> u64 {
+        self.health.era.load(Ordering::Acquire)
     }
 
     /// Fails at once while the database is known to be down.

@@ -9,7 +9,10 @@ use domain::note::{Note, NoteCommand, NoteRecord};
 use domain::person::{Person, PersonCommand, PersonRecord};
 use domain::roadshow::{Roadshow, RoadshowCommand, RoadshowEvent, RoadshowRecord};
 use domain::todo::{Todo, TodoCommand, TodoRecord};
-use domain::{Event, FundId, Kind, Lifecycle, LpId, Moment, Record, RecordRef, Refusal, Verbatim};
+use domain::{
+    Contact, Event, FundId, Kind, Lifecycle, LpId, Moment, Record, RecordRef, Refusal, Remembered,
+    Verbatim,
+};
 use serde::de::DeserializeOwned;
 
 use crate::unit::{Content, Standing};
@@ -226,9 +229,9 @@ impl Imported for Fund {
         let gone = surplus_lps(known, content)
             .map(|lp| ("ClearInterest", FundCommand::ClearInterest { lp }));
         let recorded = content.standings.iter().map(|standing| {
-            let remembered = Some(standing.remembered.clone());
+            let (contact, legacy) = told(&standing.remembered);
             let (lp, interest) = (standing.lp, standing.word.as_str().into());
-            ("RecordInterest", FundCommand::RecordInterest { lp, interest, remembered })
+            ("RecordInterest", FundCommand::RecordInterest { lp, interest, contact, legacy })
         });
         gone.chain(recorded).collect()
     }
@@ -274,9 +277,9 @@ impl Imported for Roadshow {
         let gone = surplus_lps(known, content)
             .map(|lp| ("ClearStatus", RoadshowCommand::ClearStatus { lp }));
         let recorded = content.standings.iter().map(|standing| {
-            let remembered = Some(standing.remembered.clone());
+            let (contact, legacy) = told(&standing.remembered);
             let (lp, status) = (standing.lp, standing.word.as_str().into());
-            ("RecordStatus", RoadshowCommand::RecordStatus { lp, status, remembered })
+            ("RecordStatus", RoadshowCommand::RecordStatus { lp, status, contact, legacy })
         });
         gone.chain(recorded).collect()
     }
@@ -350,6 +353,11 @@ impl Imported for Todo {
 
 fn fund_id(content: &Content) -> FundId {
     FundId(content.own.get("fund_id").and_then(serde_json::Value::as_i64).unwrap_or_default())
+}
+
+/// All that a file's row remembers, also that it is nothing.
+fn told(remembered: &Remembered) -> (Option<Contact>, Option<Verbatim>) {
+    (Some(remembered.contact), Some(remembered.legacy.clone()))
 }
 
 /// The LPs among those known that the file no longer tells a standing of.

@@ -62,7 +62,7 @@ struct Figure {
 pub async fn run() -> anyhow::Result<()> {
     let bench = Workbench::open().await?;
     let backend = bench.backend(&bench.database).await?;
-    register(&backend.log, 0).await?;
+    register_as(&backend.log, 0).await?;
     backend.settle().await?;
     backend.stop().await;
     let inserts = Inserts::like_last_event(&bench).await?;
@@ -177,10 +177,11 @@ async fn rate_of(way: Way, clients: u32, log: &EventLog) -> anyhow::Result<f64> 
             while Instant::now() < end {
                 match way {
                     Way::Append => append(&log, NAMED.fetch_add(1, Ordering::Relaxed)).await?,
-                    Way::NamedId => register(&log, NAMED.fetch_add(1, Ordering::Relaxed)).await?,
+                    Way::NamedId => {
+                        register_as(&log, NAMED.fetch_add(1, Ordering::Relaxed)).await?
+                    }
                     Way::FreshId | Way::Http => {
-                        let id = log.fresh_id(Kind::Lp).await?;
-                        register(&log, id).await?;
+                        log.register::<Lp>(registration(), &request()).await?;
                     }
                 }
                 done.fetch_add(1, Ordering::Relaxed);
@@ -199,13 +200,16 @@ fn per_second(count: u64, since: Instant) -> f64 {
     count as f64 / since.elapsed().as_secs_f64()
 }
 
-async fn register(log: &EventLog, id: i64) -> anyhow::Result<()> {
-    let command = LpCommand::Register {
+fn registration() -> LpCommand {
+    LpCommand::Register {
         name: "Profuturo Pensiones".into(),
         details: details(),
         legacy: Verbatim::default(),
-    };
-    log.execute::<Lp>(id, command, &request()).await?;
+    }
+}
+
+async fn register_as(log: &EventLog, id: i64) -> anyhow::Result<()> {
+    log.execute::<Lp>(id, registration(), &request()).await?;
     Ok(())
 }
 

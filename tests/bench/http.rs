@@ -6,6 +6,9 @@ use anyhow::{Context as _, bail};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+/// How much is read at once.
+pub const BUFFER: usize = 1 << 18;
+
 /// One connection, kept alive.
 pub struct Client {
     stream: TcpStream,
@@ -33,7 +36,7 @@ impl Client {
     pub async fn connect(host: SocketAddr) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(host).await?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, host, buffer: vec![0; 1 << 18] })
+        Ok(Self { stream, host, buffer: vec![0; BUFFER] })
     }
 
     /// Sends a request and reads the whole answer.

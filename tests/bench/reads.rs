@@ -1,14 +1,17 @@
 //! Lists and boards with 5,000 notes in the database: CPU per request of `crm` and Postgres together, against what the
 //! legacy server needed; requests per second; memory.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, anyhow, ensure};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::http::{Body, Client, Request};
+use crate::http::{self, Body, Client, Request};
 use crate::import;
 use crate::table::{Table, Target};
 use crate::usage;
@@ -17,39 +20,47 @@ use crate::workbench::{Served, Workbench};
 /// How long reading without a change is measured; long, since the kernel counts CPU in hundredths of a second.
 const SECONDS: u64 = 3;
 
-/// How many changes are measured.
+/// How many changes are measured, and in how many turns: what grows with their number is then part of both sides.
 const CHANGES: u32 = 500;
+const TURNS: u32 = 5;
 
 /// What a browser sends.
 const BROWSER: &str = "gzip, deflate, br, zstd";
+
+/// From how many bytes on an answer is mostly the socket's work, so that it is shown what that alone costs.
+const BARE_FROM: usize = 10 << 20;
 
 /// What may take up memory, in MB.
 const MEMORY: f64 = 150.0;
 
 /// Something to read, and how to change what it is made of.
 struct Endpoint {
-    name: &'static str,
+    name: String,
     path: String,
     change: Change,
     /// CPU of the legacy server per request, measured on the same data.
     legacy: f64,
 }
 
+/// Every PUT is about the next record, so that no stream grows long, which would make the later ones dearer.
 enum Change {
-    /// A text attribute of the record at this path.
-    Attribute { path: String, name: &'static str },
-    /// A query parameter of the path that changes between two words.
-    Words(String, [&'static str; 2]),
+    /// A text attribute of the records of a list.
+    Attribute { list: &'static str, ids: Vec<i64>, name: &'static str },
+    /// How the LPs stand to a fund or roadshow.
+    Standing { owner: String, lps: Vec<i64>, word: &'static str },
 }
 
 impl Change {
-    fn request(&self, number: u32) -> (String, String) {
+    /// Path and body of a PUT that changes something; no two have the same number.
+    fn request(&self, number: usize) -> (String, String) {
         match self {
-            Change::Attribute { path, name } => {
-                (path.clone(), json!({*name: format!("revision {number}")}).to_string())
+            Change::Attribute { list, ids, name } => {
+                let body = json!({*name: format!("revision {number}")});
+                (format!("{list}/{}", ids[number % ids.len()]), body.to_string())
             }
-            Change::Words(path, words) => {
-                (format!("{path}={}", words[number as usize % words.len()]), String::new())
+            Change::Standing { owner, lps, word } => {
+                let lp = lps[number % lps.len()];
+                (format!("{owner}/lps/{lp}/{word}?{word}=revision-{number}"), String::new())
             }
         }
     }
@@ -73,7 +84,8 @@ pub async fn run() -> anyhow::Result<()> {
     memory.row_of_memory("after everything below", &server)?;
     cpu.note(
         "CPU of crm and Postgres together, user and system, client not counted. Reference: the legacy server. A change is one \
-         PUT before each GET; its own cost is measured by itself and taken off.",
+         PUT to another record before each GET; its own cost is measured in turns with both and taken off. A bare socket is a \
+         thread that writes as many bytes from memory.",
     );
     rates.note("The client runs on the same two cores.");
     memory.print();
@@ -114,62 +126,43 @@ async fn get(client: &mut Client, path: &str) -> anyhow::Result<Vec<Value>> {
     Ok(serde_json::from_slice(&answer.body)?)
 }
 
-/// The id of the record in the middle of a list.
-async fn middle(client: &mut Client, path: &str) -> anyhow::Result<i64> {
+/// The ids of a list, of which there is at least one.
+async fn ids(client: &mut Client, path: &str) -> anyhow::Result<Vec<i64>> {
     let list = get(client, path).await?;
-    let record = list.get(list.len() / 2).with_context(|| format!("GET {path} is empty"))?;
-    record["id"].as_i64().context("a record without an id")
+    ensure!(!list.is_empty(), "GET {path} is empty");
+    let ids = list.iter().map(|record| record["id"].as_i64().context("a record without an id"));
+    ids.collect()
 }
 
 async fn endpoints(client: &mut Client) -> anyhow::Result<Vec<Endpoint>> {
-    let (lp, person) = (middle(client, "/lps").await?, middle(client, "/people").await?);
-    let (note, todo) = (middle(client, "/notes").await?, middle(client, "/todos").await?);
-    let (fund, roadshow) = (middle(client, "/funds").await?, middle(client, "/roadshows").await?);
-    let attribute = |path: String, name| Change::Attribute { path, name };
-    Ok(vec![
-        Endpoint {
-            name: "GET /notes",
-            path: "/notes".into(),
-            change: attribute(format!("/notes/{note}"), "summary"),
-            legacy: 273.0,
-        },
-        Endpoint {
-            name: "GET /lps",
-            path: "/lps".into(),
-            change: attribute(format!("/lps/{lp}"), "location"),
-            legacy: 7.0,
-        },
-        Endpoint {
-            name: "GET /people",
-            path: "/people".into(),
-            change: attribute(format!("/people/{person}"), "location"),
-            legacy: 14.0,
-        },
-        Endpoint {
-            name: "GET /todos",
-            path: "/todos".into(),
-            change: attribute(format!("/todos/{todo}"), "description"),
-            legacy: 198.0,
-        },
-        Endpoint {
-            name: "sales-funnel",
-            path: format!("/funds/{fund}/sales-funnel"),
-            change: Change::Words(
-                format!("/funds/{fund}/lps/{lp}/interest?interest"),
-                ["meeting", "interested"],
-            ),
-            legacy: 184.0,
-        },
-        Endpoint {
-            name: "lp-status",
-            path: format!("/roadshows/{roadshow}/lp-status"),
-            change: Change::Words(
-                format!("/roadshows/{roadshow}/lps/{lp}/status?status"),
-                ["offered", "confirmed"],
-            ),
-            legacy: 245.0,
-        },
-    ])
+    let lists = [
+        ("/notes", "summary", 273.0),
+        ("/lps", "location", 7.0),
+        ("/people", "location", 14.0),
+        ("/todos", "description", 198.0),
+    ];
+    let mut endpoints = Vec::new();
+    for (list, name, legacy) in lists {
+        let change = Change::Attribute { list, ids: ids(client, list).await?, name };
+        endpoints.push(Endpoint {
+            name: format!("GET {list}"),
+            path: list.to_owned(),
+            change,
+            legacy,
+        });
+    }
+    let lps = ids(client, "/lps").await?;
+    for (owners, board, word, legacy) in [
+        ("/funds", "sales-funnel", "interest", 184.0),
+        ("/roadshows", "lp-status", "status", 245.0),
+    ] {
+        let all = ids(client, owners).await?;
+        let owner = format!("{owners}/{}", all[all.len() / 2]);
+        let path = format!("{owner}/{board}");
+        let change = Change::Standing { owner, lps: lps.clone(), word };
+        endpoints.push(Endpoint { name: board.to_owned(), path, change, legacy });
+    }
+    Ok(endpoints)
 }
 
 async fn measure(
@@ -223,6 +216,10 @@ async fn measure(
             "unchanged, compressed" => packed,
             _ => 0,
         };
+        if size >= BARE_FROM {
+            let bare = format!("{:.3}", bare_socket(size).await?);
+            cpu.figure(&format!("{name}: {} kB through a bare socket", size / 1000), bare);
+        }
         let name = format!("{name} {what} ({} kB)", size / 1000);
         rates.figure(&name, format!("{one:.0} at 1 connection, {sixteen:.0} at 16"));
     }
@@ -242,22 +239,60 @@ async fn changed(
     endpoint: &Endpoint,
     get: &Request<'_>,
 ) -> anyhow::Result<(f64, f64)> {
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
     let mut client = Client::connect(server.address).await?;
     let mut spent = [0.0; 2];
-    for (reads, spent) in [false, true].into_iter().zip(&mut spent) {
-        let before = cpu_of(bench, server)?;
-        for number in 0..CHANGES {
-            let (path, body) = endpoint.change.request(number + CHANGES * u32::from(reads));
-            let answer =
-                client.send(&Request::with_body("PUT", &path, body), Body::Dropped).await?;
-            ensure!(answer.status == 200, "PUT {path} answers {}", answer.status);
-            if reads {
-                client.send(get, Body::Dropped).await?;
+    for _ in 0..TURNS {
+        for (reads, spent) in [false, true].into_iter().zip(&mut spent) {
+            let before = cpu_of(bench, server)?;
+            for _ in 0..CHANGES / TURNS {
+                let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+                let (path, body) = endpoint.change.request(number);
+                let put = Request::with_body("PUT", &path, body);
+                let answer = client.send(&put, Body::Dropped).await?;
+                ensure!(answer.status == 200, "PUT {path} answers {}", answer.status);
+                if reads {
+                    client.send(get, Body::Dropped).await?;
+                }
             }
+            *spent += (cpu_of(bench, server)? - before) / f64::from(CHANGES);
         }
-        *spent = (cpu_of(bench, server)? - before) / f64::from(CHANGES);
     }
     Ok(spent.into())
+}
+
+/// CPU of sending as many bytes as an answer has from memory through a bare socket, in ms: what no server can spare.
+#[allow(clippy::cast_precision_loss, reason = "counts of some thousands")]
+async fn bare_socket(size: usize) -> anyhow::Result<f64> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    let sender = std::thread::spawn(move || -> anyhow::Result<f64> {
+        let (mut stream, _) = listener.accept()?;
+        let (bytes, mut count, mut request) = (vec![b'x'; size], 0, [0]);
+        let before = usage::of_this_thread()?;
+        // Ends when the other side has had enough.
+        while stream.read(&mut request)? > 0 {
+            stream.write_all(&bytes)?;
+            count += 1;
+        }
+        Ok((usage::of_this_thread()? - before).as_secs_f64() * 1000.0 / f64::from(count))
+    });
+    let mut stream = tokio::net::TcpStream::connect(address).await?;
+    let mut buffer = vec![0; http::BUFFER];
+    let end = Instant::now() + Duration::from_secs(SECONDS);
+    while Instant::now() < end {
+        stream.write_all(b"?").await?;
+        let mut got = 0;
+        while got < size {
+            let read = stream.read(&mut buffer).await?;
+            ensure!(read > 0, "the sender gave up");
+            got += read;
+        }
+    }
+    drop(stream);
+    tokio::task::spawn_blocking(|| sender.join())
+        .await?
+        .map_err(|_| anyhow!("the sender panicked"))?
 }
 
 /// CPU per GET and GETs per second over some connections, all of them busy.

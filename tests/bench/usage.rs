@@ -14,6 +14,13 @@ pub fn of_process(pid: u32) -> anyhow::Result<Duration> {
     Ok(TICK * (user + system))
 }
 
+/// The CPU time of the calling thread so far.
+pub fn of_this_thread() -> anyhow::Result<Duration> {
+    let spent = std::fs::read_to_string("/proc/thread-self/schedstat")?;
+    let nanoseconds = spent.split(' ').next().context("schedstat is empty")?;
+    Ok(Duration::from_nanos(nanoseconds.parse()?))
+}
+
 /// The CPU time so far of a Postgres server: of the postmaster, of the processes it has now, and of those that ended.
 pub fn of_postgres(postmaster: u32) -> anyhow::Result<Duration> {
     let mut sum: u32 = ticks(&Path::new("/proc").join(postmaster.to_string()))?[..4].iter().sum();

@@ -1,5 +1,6 @@
 //! The event log: its order, its promises under concurrency, and the way of an event into a read model.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use domain::lp::{Lp, LpChanges, LpCommand, LpEvent};
@@ -87,6 +88,51 @@ async fn concurrent_revisions_of_one_record_are_all_kept() {
         assert_eq!(stored[field], json!("x"), "{field}");
     }
     backend.stop().await;
+}
+
+/// The last id that a sequence gave.
+async fn last_id(db: &Database) -> i64 {
+    sqlx::query_scalar("select last_value from lp_id").fetch_one(&db.pool).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_finds_ids_drawn_ahead_and_a_lone_client_wastes_none() {
+    let db = Database::new().await;
+    let backend = db.backend().await;
+    for expected in 1..=20 {
+        assert_eq!(backend.log.fresh_id(Kind::Lp).await.unwrap(), expected);
+    }
+    assert_eq!(last_id(&db).await, 20);
+    let mut seen = HashSet::new();
+    for _ in 0..20 {
+        let crowd = (0..40).map(|_| backend.log.fresh_id(Kind::Lp));
+        for id in futures::future::try_join_all(crowd).await.unwrap() {
+            assert!(id > 20 && seen.insert(id), "{id}");
+        }
+    }
+    let last = last_id(&db).await;
+    assert!(last < 20 + 2 * 800 + 512, "{last}");
+    // What the crowd left is forgotten, not used later.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    for number in 1..=20 {
+        assert_eq!(backend.log.fresh_id(Kind::Lp).await.unwrap(), last + number);
+    }
+    assert_eq!(last_id(&db).await, last + 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_gets_another_id_when_an_import_has_used_its() {
+    let db = Database::new().await;
+    let backend = db.backend().await;
+    for id in [1, 2, 4] {
+        backend.log.execute::<Lp>(id, register("imported"), &request("Register")).await.unwrap();
+    }
+    let new = async |name| backend.log.register::<Lp>(register(name), &request("Register")).await;
+    assert_eq!(new("first").await.unwrap().id, 3);
+    assert_eq!(new("second").await.unwrap().id, 5);
+    let crowd = (0..40).map(|_| new("crowd"));
+    let ids = futures::future::try_join_all(crowd).await.unwrap();
+    assert_eq!(ids.into_iter().map(|receipt| receipt.id).collect::<HashSet<_>>().len(), 40);
 }
 
 #[tokio::test(flavor = "multi_thread")]

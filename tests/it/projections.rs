@@ -109,7 +109,8 @@ async fn carry_out(log: &EventLog, step: Step) {
         }
         Step::Interest(fund, lp, word) => {
             let interest = word.into();
-            let command = FundCommand::RecordInterest { lp: LpId(lp), interest, remembered: None };
+            let command =
+                FundCommand::RecordInterest { lp: LpId(lp), interest, contact: None, legacy: None };
             log.execute::<Fund>(fund, command, &request("RecordInterest")).await
         }
         Step::ClearInterest(fund, lp) => {
@@ -118,7 +119,8 @@ async fn carry_out(log: &EventLog, step: Step) {
         }
         Step::Status(roadshow, lp, word) => {
             let status = word.into();
-            let command = RoadshowCommand::RecordStatus { lp: LpId(lp), status, remembered: None };
+            let command =
+                RoadshowCommand::RecordStatus { lp: LpId(lp), status, contact: None, legacy: None };
             log.execute::<Roadshow>(roadshow, command, &request("RecordStatus")).await
         }
         Step::Arrival(roadshow, day) => {
@@ -474,8 +476,12 @@ async fn an_answer_made_of_two_read_models_is_renewed_whichever_of_them_moves() 
         .unwrap();
     let backend = db.backend().await;
     revise(&backend.log, Kind::Lp, 1, "x").await.unwrap();
-    let command =
-        FundCommand::RecordInterest { lp: LpId(1), interest: "meeting".into(), remembered: None };
+    let command = FundCommand::RecordInterest {
+        lp: LpId(1),
+        interest: "meeting".into(),
+        contact: None,
+        legacy: None,
+    };
     let receipt =
         backend.log.execute::<Fund>(1, command, &request("RecordInterest")).await.unwrap();
     let mut checkpoints = backend.runner().checkpoints().clone();

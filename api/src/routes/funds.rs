@@ -125,7 +125,9 @@ async fn record_interest(
     let command = FundCommand::RecordInterest {
         lp: LpId(lp),
         interest: Interest::from(interest.as_str()),
-        remembered: None,
+        // Readers are level since the check above.
+        contact: app.reader.newest_common_note(FundId(fund).into(), LpId(lp)).await?,
+        legacy: None,
     };
     let written = execute::<Fund>(&app, &caller, fund, "RecordInterest", command, version).await?;
     let standing = app.reader.interest(FundId(fund), LpId(lp)).await?;

@@ -154,7 +154,9 @@ async fn record_status(
     let command = RoadshowCommand::RecordStatus {
         lp: LpId(lp),
         status: LpStatus::from(status.as_str()),
-        remembered: None,
+        // Readers are level since the check above.
+        contact: app.reader.newest_common_note(RoadshowId(roadshow).into(), LpId(lp)).await?,
+        legacy: None,
     };
     let written =
         execute::<Roadshow>(&app, &caller, roadshow, "RecordStatus", command, version).await?;

@@ -173,13 +173,14 @@ async fn complete(
         let command = TodoCommand::Complete { title, changes, at, next };
         writes::send::<Todo>(app, caller, id, "Complete", command, version).await
     };
-    let sent = match send(None).await {
-        Err(CommandError::Refused(Refusal::NextIdMissing)) => {
-            send(Some(TodoId(writes::fresh_id(app, Kind::Todo).await?))).await
-        }
-        sent => sent,
-    };
-    sent.map_err(|error| Problem::of_command(error, record_of::<Todo>(id)))
+    let problem = |error| Problem::of_command(error, record_of::<Todo>(id));
+    let mut sent = send(None).await;
+    // Again with another id if an import was faster to use the one that was drawn.
+    while let Err(CommandError::Refused(Refusal::NextIdMissing)) = sent {
+        let next = app.log.fresh_id(Kind::Todo).await.map_err(problem)?;
+        sent = send(Some(TodoId(next))).await;
+    }
+    sent.map_err(problem)
 }
 
 async fn archive(

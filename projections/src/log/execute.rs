@@ -182,12 +182,17 @@ impl EventLog {
         &self.appender
     }
 
-    /// An id that no record of this kind has or ever had.
+    /// An id that no record of this kind has or ever had, unless an import brings one with that very id before it is used.
     ///
     /// # Errors
     /// [`CommandError::Unavailable`] when the database cannot be reached.
     pub async fn fresh_id(&self, kind: Kind) -> Result<i64, CommandError> {
         let id = self.ids.draw(kind).await?;
+        // Imported records may have such ids; nothing new gets one, whatever has become of the sequence.
+        if id < 1 {
+            let what = format!("the database drew {id} as the id of a new {kind}");
+            return Err(CommandError::Internal(anyhow::anyhow!(what)));
+        }
         let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
         // Ids of commands that failed are never used; forgetting one only costs a needless load.
         if fresh.len() > 10_000 {
@@ -200,6 +205,28 @@ impl EventLog {
     /// Whether the id was drawn and not used yet; from now on it counts as used.
     fn take_fresh(&self, kind: Kind, id: i64) -> bool {
         self.fresh.lock().unwrap_or_else(PoisonError::into_inner).remove(&(kind, id))
+    }
+
+    /// Carries out a command that begins a record, under a fresh id. If an import was faster to use that id, under another.
+    ///
+    /// # Errors
+    /// As [`EventLog::execute`].
+    pub async fn register<A: Executable>(
+        &self,
+        command: A::Command,
+        request: &CommandRequest,
+    ) -> Result<Receipt, CommandError>
+    where
+        A::Command: Clone + Send,
+    {
+        for _ in 0..Self::ATTEMPTS {
+            let id = self.fresh_id(A::KIND).await?;
+            match self.execute::<A>(id, command.clone(), request).await {
+                Err(CommandError::Refused(Refusal::AlreadyRegistered)) => {}
+                result => return result,
+            }
+        }
+        Err(CommandError::Conflict)
     }
 
     /// Decides the command on the record's present state and appends what it leads to.
@@ -292,7 +319,9 @@ impl EventLog {
 
         let version = version + position(events.len());
         let metadata = metadata(request);
-        if let Some((next, event)) = before.follow_up(id, &events) {
+        let follow_up = before.follow_up(id, &events);
+        let next = follow_up.as_ref().map(|(next, _)| *next);
+        if let Some((next, event)) = follow_up {
             // Its stream begins here: the first command on it must load it.
             self.take_fresh(A::KIND, next);
             repository.accompany(vec![first_event::<A>(next, &event, &metadata)?]);
@@ -314,9 +343,29 @@ impl EventLog {
             }
             Err(error) => match repository.take_failure() {
                 Some(AppendError::KeyUsed) => self.earlier_receipt(request).await,
+                Some(AppendError::StreamMoved) if self.is_taken::<A>(next).await? => {
+                    Err(Refusal::NextIdMissing.into())
+                }
                 failure => Err(self.explain(error, failure)),
             },
         }
+    }
+
+    /// Whether there is a record under the id that a follow-up was to have.
+    async fn is_taken<A: Executable>(&self, id: Option<i64>) -> Result<bool, CommandError>
+    where
+        A::Command: Clone + Send,
+    {
+        let Some(id) = id else { return Ok(false) };
+        let taken = self.database.ask(
+            sqlx::query_scalar(
+                "select exists (select from events where aggregate_type = $1 and aggregate_id = $2)",
+            )
+            .bind(A::KIND.as_str())
+            .bind(id.to_string())
+            .fetch_one(&self.database.pool),
+        );
+        Ok(taken.await?)
     }
 
     /// What the request led to when it came the first time.

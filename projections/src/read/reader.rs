@@ -5,20 +5,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use domain::{FundId, Kind, LpId, RecordRef, RoadshowId};
+use domain::{Contact, FundId, Kind, LpId, RecordRef, RoadshowId};
 use serde_json::Value;
 use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::answer::Answer;
 use super::shelf::{Change, Shelf, sort_key};
-use super::standing::{INTEREST, LP_STATUS};
+use super::standing::{INTEREST, LP_STATUS, newest_common_note};
 use super::stream::Pieces;
 use super::tables::{fold, sort_columns};
 use super::{link, todo::TodoFilter};
 use crate::database::{Database, DatabaseError};
 use crate::files::Files;
 use crate::generation::Checkpoint;
+use crate::line::Line;
 use crate::runner::Runner;
 
 /// What can be asked.
@@ -130,6 +131,7 @@ pub struct Reader {
     log: Uuid,
     shelves: Arc<HashMap<Kind, tokio::sync::Mutex<Shelved>>>,
     shelf_limit: u64,
+    line: Arc<tokio::sync::Mutex<Line>>,
     kept: Arc<Mutex<Kept>>,
 }
 
@@ -177,6 +179,7 @@ impl Reader {
             log,
             shelves: Arc::new(shelves),
             shelf_limit: SHELF_LIMIT,
+            line: Arc::default(),
             kept: Arc::default(),
         })
     }
@@ -259,11 +262,21 @@ impl Reader {
     async fn changes(&self, kind: Kind, since: i64) -> Result<Vec<Change>, ReadError> {
         type Row = (i64, bool, String, Option<String>, Option<String>);
         let (first, second) = sort_columns(kind);
-        let rows: Vec<Row> = self.database.ask(sqlx::query_as(&format!(
+        let statement = format!(
             "select id, archived, record::text, {first}::text, {second}::text from {kind} where position > $1"
-        ))
-        .bind(since)
-        .fetch_all(&self.database.pool)).await?;
+        );
+        let (database, question) = (&self.database, sqlx::query_as(&statement).bind(since));
+        // One for all lists, since connections are few; whoever finds it busy asks through the pool.
+        let rows: Vec<Row> = match self.line.try_lock() {
+            Ok(mut line) => {
+                let mut open =
+                    line.take(database, |known| (*known.pool.connect_options()).clone()).await?;
+                let rows = database.ask(question.fetch_all(&mut open.connection)).await?;
+                line.keep(open);
+                rows
+            }
+            Err(_) => database.ask(question.fetch_all(&database.pool)).await?,
+        };
         let mut changes = Vec::with_capacity(rows.len());
         for (id, archived, record, first, second) in rows {
             let key = (sort_key(kind, first.as_deref(), second.as_deref()), id);
@@ -447,6 +460,19 @@ impl Reader {
             )
             .await?;
         Ok(owner)
+    }
+
+    /// The newest note about an LP and a fund or roadshow, as a contact to remember.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn newest_common_note(
+        &self,
+        owner: RecordRef,
+        lp: LpId,
+    ) -> Result<Option<Contact>, ReadError> {
+        self.check()?;
+        Ok(self.database.ask(newest_common_note(&self.database.pool, owner, lp)).await?)
     }
 
     /// One LP's interest in a fund, as the answer to recording it.

@@ -44,7 +44,7 @@ impl Shelf {
         for Change { id, .. } in &changes {
             if let Some(key) = self.keys.remove(id) {
                 let at = self.block_of(&key);
-                self.blocks[at].rows.retain(|(other, _)| *other != key);
+                self.blocks[at].rows.retain(|((_, other), _)| other != id);
                 dirty.insert(at);
             }
         }
@@ -62,7 +62,8 @@ impl Shelf {
         // From the back, so that splitting or dropping a block does not move those still to come.
         for at in dirty.into_iter().rev() {
             let mut rows = std::mem::take(&mut self.blocks[at].rows);
-            rows.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+            // Stable, since that takes one pass over what is in order but for a few at the end.
+            rows.sort_by(|(one, _), (other, _)| one.cmp(other));
             self.blocks.splice(at..=at, split(rows));
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use domain::fund::FundEvent;
 use domain::roadshow::RoadshowEvent;
-use domain::{Contact, Event, Kind, LpId, Moment};
+use domain::{Contact, Event, Kind, LpId, Moment, NoteId, RecordRef};
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -304,45 +304,54 @@ impl Standings {
             .collect())
     }
 
-    /// The standing of one LP, with the newest note in common, or else the contact that was remembered.
+    /// The standing of one LP, with the contact that was remembered when it was recorded.
     pub(super) async fn one(
         &self,
         pool: &PgPool,
         owner: i64,
         lp: i64,
     ) -> Result<Option<Value>, sqlx::Error> {
-        let Standings { table, owner: kind, owner_id, word, .. } = self;
-        // The standing, the remembered contact, id and date of the newest note.
-        type Row = (String, Option<String>, Option<i64>, Option<i64>, Option<String>);
-        let row: Option<Row> =
-            sqlx::query_as(&format!(
-                "select standing.{word}, standing.contact_date, standing.contact_note, latest.id, latest.date_key
-                 from {table} standing left join lateral (
-                     select note.id, note.date_key from note
-                     join link of_owner on of_owner.from_kind = 'note' and of_owner.from_id = note.id
-                         and of_owner.to_kind = '{kind}' and of_owner.to_id = $1
-                     join link about on about.from_kind = 'note' and about.from_id = note.id
-                         and about.to_kind = 'lp' and about.to_id = $2
-                     where not note.archived
-                     order by note.date_key desc nulls last, note.id limit 1) latest on true
-                 where standing.{owner_id} = $1 and standing.lp_id = $2"
-            ))
-            .bind(owner)
-            .bind(lp)
-            .fetch_optional(pool)
-            .await?;
-        Ok(row.map(|(standing, contact_date, contact_note, note, date)| {
-            let live = date.and_then(|date| Moment::parse(&date).ok()).map(|date| date.to_string());
-            let (date, note) = match note {
-                Some(note) => (live, Some(note)),
-                None => (contact_date, contact_note),
-            };
+        let Standings { table, owner_id, word, .. } = self;
+        let row: Option<(String, Option<String>, Option<i64>)> = sqlx::query_as(&format!(
+            "select {word}, contact_date, contact_note from {table} where {owner_id} = $1 and lp_id = $2"
+        ))
+        .bind(owner)
+        .bind(lp)
+        .fetch_optional(pool)
+        .await?;
+        Ok(row.map(|(standing, date, note)| {
             json!({
                 *owner_id: owner, "lp_id": lp, *word: standing,
                 "last_contact_date": date, "latest_note_id": note,
             })
         }))
     }
+}
+
+/// The newest note about an LP and what it stands to; notes without a date count as oldest.
+pub(super) async fn newest_common_note(
+    pool: &PgPool,
+    owner: RecordRef,
+    lp: LpId,
+) -> Result<Option<Contact>, sqlx::Error> {
+    let row: Option<(i64, Option<String>)> = sqlx::query_as(
+        "select note.id, note.date_key from note
+         join link of_owner on of_owner.from_kind = 'note' and of_owner.from_id = note.id
+             and of_owner.to_kind = $1 and of_owner.to_id = $2
+         join link about on about.from_kind = 'note' and about.from_id = note.id
+             and about.to_kind = 'lp' and about.to_id = $3
+         where not note.archived
+         order by note.date_key desc nulls last, note.id limit 1",
+    )
+    .bind(owner.kind().as_str())
+    .bind(owner.id())
+    .bind(lp.0)
+    .fetch_optional(pool)
+    .await?;
+    Ok(row.map(|(note, date)| Contact {
+        date: date.and_then(|date| Moment::parse(&date).ok()),
+        note: Some(NoteId(note)),
+    }))
 }
 
 #[derive(Serialize)]

@@ -1,8 +1,11 @@
 //! What a write does beside what it says: the roadshow date of a fund, and todos that come again.
 
+use domain::Verbatim;
+use domain::todo::{Todo, TodoChanges, TodoCommand, TodoStatus};
 use serde_json::{Value, json};
 
 use super::Api;
+use crate::log::request;
 
 impl Api {
     async fn roadshow_date(&self, fund: i64) -> Value {
@@ -17,6 +20,7 @@ async fn a_write_does_what_it_always_did_beside_what_it_says() {
     completing_a_todo_says_when_and_reopening_it_does_not_unsay_it(&api).await;
     a_recurring_todo_comes_again_when_it_is_completed(&api).await;
     a_copy_has_what_the_todo_had_before_and_does_not_come_again(&api).await;
+    a_copy_gets_another_id_when_an_import_has_used_its(&api).await;
 }
 
 async fn the_arrival_of_the_roadshow_touched_last_is_the_roadshow_date_of_its_fund(api: &Api) {
@@ -165,6 +169,20 @@ async fn a_recurring_todo_comes_again_when_it_is_completed(api: &Api) {
     check(json!(""), due.clone(), None).await;
     check(json!("[]"), due, None).await;
     check(json!({"type": "daily"}), Value::Null, None).await;
+}
+
+async fn a_copy_gets_another_id_when_an_import_has_used_its(api: &Api) {
+    let id = todo(api, json!({"recurrence_pattern": "{\"type\": \"daily\"}"})).await;
+    let command = TodoCommand::Register {
+        title: "imported".into(),
+        status: TodoStatus::Pending,
+        details: TodoChanges::default(),
+        legacy: Verbatim::default(),
+    };
+    let log = &api.backend.log;
+    log.execute::<Todo>(id + 1, command, &request("Register")).await.unwrap();
+    complete(api, id).await;
+    assert_eq!(copies(api, id).await[0]["id"], id + 2);
 }
 
 async fn a_copy_has_what_the_todo_had_before_and_does_not_come_again(api: &Api) {

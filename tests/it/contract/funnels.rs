@@ -181,6 +181,42 @@ async fn the_contact_that_a_legacy_row_remembers_stays_when_there_is_no_note_in_
     }
 }
 
+#[tokio::test]
+async fn the_contact_that_a_put_remembers_outlives_the_note() {
+    let api = with_three_lps().await;
+    for (path, list, owner_id, word) in BOARDS {
+        let put = async |standing: &str, date: Value, note: Value| {
+            let uri = format!("/{path}/1/lps/2/{word}?{word}={standing}");
+            let expected = json!({owner_id: 1, "lp_id": 2, word: standing,
+                "last_contact_date": date, "latest_note_id": note});
+            assert_eq!(api.put(&uri, json!(null)).await.expect(200, &uri), expected);
+        };
+        let date = json!("2025-01-31T00:00:00");
+        let undated = api.made("notes", json!({"name": "undated"})).await;
+        let note = api.made("notes", json!({"name": "dated", "date": "2025-01-31"})).await;
+        let link = async |note: i64, lps: Value| {
+            let lists = json!({"lp_ids": lps, "fund_ids": [1], "roadshow_ids": [1]});
+            let uri = format!("/notes/{note}/relationships");
+            api.post(&uri, lists).await.expect(200, &uri);
+        };
+        put("meeting", json!(null), json!(null)).await;
+        link(undated, json!([2])).await;
+        put("meeting", json!(null), json!(undated)).await;
+        link(note, json!([2])).await;
+        put("meeting", date.clone(), json!(note)).await;
+        // Notes about others do not count, nor does a PUT that changes nothing.
+        link(undated, json!([3])).await;
+        let events = api.events().await;
+        put("meeting", date.clone(), json!(note)).await;
+        assert_eq!(api.events().await, events, "{path}");
+        link(note, json!([])).await;
+        put("meeting", date.clone(), json!(note)).await;
+        put("interested", date, json!(note)).await;
+        let item = api.read(&format!("/{path}/1/{list}")).await[1].take();
+        assert_eq!(item["latest_note_id"], json!(null), "the board shows what is linked now");
+    }
+}
+
 async fn the_board_follows_its_lps_and_forgets_those_that_are_gone(api: &Api) {
     for (path, list, _, word) in BOARDS {
         for lp in 1..=3 {

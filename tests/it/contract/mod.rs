@@ -3,6 +3,7 @@
 //! Most tests ask the router in this process. Whatever is asked, some things hold for every answer: see [`Answer`].
 
 mod effects;
+mod failures;
 mod funnels;
 mod hostile;
 mod imported;
@@ -199,6 +200,14 @@ impl Answer {
 /// Sends a request to a router and checks what holds for every answer.
 pub async fn send(router: &Router, request: Request<Body>) -> Answer {
     let what = format!("{} {:.200}", request.method(), request.uri().to_string());
+    let answer = ask(router, request).await;
+    assert!(answer.status < 500, "{what}: {} {}", answer.status, answer.body);
+    answer
+}
+
+/// The same where the server is made to fail.
+pub async fn ask(router: &Router, request: Request<Body>) -> Answer {
+    let what = format!("{} {:.200}", request.method(), request.uri().to_string());
     let is_write = matches!(*request.method(), Method::POST | Method::PUT | Method::DELETE);
     let is_large = request.body().size_hint().lower() > 1 << 20;
     let is_told = !matches!(*request.method(), Method::HEAD | Method::OPTIONS);
@@ -207,14 +216,13 @@ pub async fn send(router: &Router, request: Request<Body>) -> Answer {
     let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
     let body: Value = serde_json::from_slice(&bytes).unwrap_or_default();
     let answer = Answer { status: parts.status.as_u16(), headers: parts.headers, bytes, body };
-    assert!(answer.status < 500, "{what}: {} {}", answer.status, answer.body);
     if from_page {
         assert_eq!(answer.header("access-control-allow-origin"), Some(ORIGIN), "{what}");
         assert_eq!(answer.header("access-control-allow-credentials"), Some("true"), "{what}");
     }
     assert!(answer.header("vary").is_some_and(|vary| vary.contains("Origin")), "{what}");
     assert!(answer.header("x-request-id").is_some(), "{what}");
-    if parts.status.is_client_error() && is_told {
+    if answer.status >= 400 && is_told {
         assert_eq!(answer.header("content-type"), Some("application/json"), "{what}");
         let detail = &answer.body["detail"];
         let says_why = detail.as_str().is_some_and(|text| !text.is_empty())
