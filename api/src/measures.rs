@@ -38,8 +38,8 @@ const FOLDED_PER_SECOND: &str = "crm_projection_events_per_second";
 const GENERATION: &str = "crm_projection_generation";
 const BYTES: &str = "crm_projection_size_bytes";
 const REBUILDING: &str = "crm_rebuild_running";
-const REBUILD_DONE: &str = "crm_rebuild_events_done";
-const REBUILD_TOTAL: &str = "crm_rebuild_events_total";
+const REBUILD_DONE: &str = "crm_rebuild_events_read";
+const REBUILD_TOTAL: &str = "crm_rebuild_events_expected";
 const VERIFIED: &str = "crm_verification_passed";
 const VERIFIED_AT: &str = "crm_verification_timestamp_seconds";
 
