@@ -9,7 +9,7 @@ use projections::database::{Database, DatabaseError};
 use projections::generation;
 use projections::projector::Projector;
 use projections::status::Status;
-use replay::{Rebuild, RebuildError, VerifyError, VerifyOptions};
+use replay::{Effort, Rebuild, RebuildError, VerifyError, VerifyOptions};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -43,9 +43,8 @@ impl Rebuilds {
         let projectors = replay::find(self.projectors.clone(), &[name.to_owned()])?;
         let holder = format!("a server, process {}", std::process::id());
         let stop = self.stop.child_token();
-        // One worker, so that the server's other threads are there for its requests.
-        let rebuild =
-            Rebuild::admit(&self.database, projectors, &holder, stop).await?.with_workers(1);
+        let rebuild = Rebuild::admit(&self.database, projectors, &holder, stop).await?;
+        let rebuild = rebuild.with_effort(Effort::polite());
         let name = name.to_owned();
         self.tasks.spawn(async move {
             match rebuild.run(|_| ()).await {
@@ -88,8 +87,7 @@ impl Rebuilds {
             }
             let options = VerifyOptions {
                 projectors: self.projectors.clone(),
-                // Politely: it is the server's machine.
-                workers: 1,
+                effort: Effort::polite(),
                 stop: self.stop.child_token(),
             };
             match replay::verify(&self.database, options, |_| ()).await {

@@ -28,6 +28,7 @@ mod verify;
 
 pub use error::ImportError;
 pub use import::{ImportOptions, import};
+pub use load::Effort;
 pub use parked::{Outcome, ParkedError, retry, skip};
 pub use rebuild::{Rebuild, RebuildError, cancel, drop_old, find, roll_back};
 pub use reconstruct::{SourceRow, SourceRows, reconstruct};

@@ -71,8 +71,27 @@ pub enum LoadError {
     Stopped,
 }
 
-/// What the rows of all workers may take in memory, in bytes, more or less.
-const MEMORY: usize = 96 << 20;
+/// What a load may take of the machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// How many workers share the records.
+    pub workers: usize,
+    /// What the rows of all workers may take in memory, in bytes, more or less.
+    pub memory: usize,
+}
+
+impl Effort {
+    /// As many workers as the machine has cores, and 96 MiB.
+    pub fn full() -> Self {
+        let workers = std::thread::available_parallelism().map_or(2, usize::from).min(8);
+        Self { workers, memory: 96 << 20 }
+    }
+
+    /// One worker, so that a server's other threads are there for its requests.
+    pub fn polite() -> Self {
+        Self { workers: 1, ..Self::full() }
+    }
+}
 
 /// How many batches of events a worker may be behind the reader.
 const AHEAD: usize = 4;
@@ -86,10 +105,11 @@ type Batch = Arc<Vec<StoredEvent>>;
 pub async fn load(
     database: &Database,
     fillings: &[Filling],
-    workers: usize,
+    effort: Effort,
     gauge: &Gauge,
     stop: &CancellationToken,
 ) -> Result<Vec<Filled>, LoadError> {
+    let workers = effort.workers;
     let keys: Arc<Vec<OnceCell<()>>> = Arc::new(fillings.iter().map(|_| OnceCell::new()).collect());
     let schemas: Vec<String> = fillings.iter().map(|filling| filling.schema.clone()).collect();
     let mut tasks = tokio::task::JoinSet::new();
@@ -98,7 +118,7 @@ pub async fn load(
         let (way, batches) = mpsc::channel::<Batch>(AHEAD);
         ways.push(way);
         let options = database.options_for(&schemas).options([("synchronous_commit", "off")]);
-        let worker = Worker::new(fillings, index, workers, keys.clone());
+        let worker = Worker::new(fillings, index, effort, keys.clone());
         tasks.spawn(async move { worker.run(options.connect().await?, batches).await });
     }
     let read = read(database, fillings, ways, gauge, stop).await;
@@ -174,6 +194,8 @@ async fn read(
 struct Worker {
     index: u64,
     of: u64,
+    /// What its rows may take in memory, in bytes.
+    memory: usize,
     slots: Vec<Slot>,
     /// The kinds whose records are not shared, since a projector needs to see them all: the first worker has them.
     unshared: Vec<Kind>,
@@ -191,7 +213,12 @@ struct Slot {
 }
 
 impl Worker {
-    fn new(fillings: &[Filling], index: usize, of: usize, keys: Arc<Vec<OnceCell<()>>>) -> Self {
+    fn new(
+        fillings: &[Filling],
+        index: usize,
+        Effort { workers, memory }: Effort,
+        keys: Arc<Vec<OnceCell<()>>>,
+    ) -> Self {
         let whole = fillings.iter().filter(|filling| !filling.projector.is_partitioned());
         let unshared = whole.flat_map(|filling| filling.projector.follows()).copied().collect();
         let slots = fillings
@@ -204,8 +231,8 @@ impl Worker {
                 parked: HashSet::new(),
             })
             .collect();
-        let (index, of) = (index as u64, of as u64);
-        Self { index, of, slots, unshared, keys, log: LogReader::default() }
+        let (index, of, memory) = (index as u64, workers as u64, memory / workers);
+        Self { index, of, memory, slots, unshared, keys, log: LogReader::default() }
     }
 
     async fn run(
@@ -219,7 +246,7 @@ impl Worker {
                 slot.take(&page, &mut connection).await?;
             }
             let size: usize = self.slots.iter().map(|slot| slot.fold.size()).sum();
-            if size > MEMORY / usize::try_from(self.of).unwrap_or(1) {
+            if size > self.memory {
                 self.write(&mut connection, true).await?;
             }
         }

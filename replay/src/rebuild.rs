@@ -21,7 +21,7 @@ use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::load::{Filling, Gauge, LoadError, load};
+use crate::load::{Effort, Filling, Gauge, LoadError, load};
 
 /// The first key of the advisory lock that a rebuild holds; the second is the hash of the projector's name.
 const REBUILD_LOCK: i32 = 0x0063_7262;
@@ -121,8 +121,7 @@ pub struct Rebuild {
     /// Holds the locks.
     control: PgConnection,
     stop: CancellationToken,
-    /// How many workers share the records.
-    workers: usize,
+    effort: Effort,
 }
 
 impl Rebuild {
@@ -154,14 +153,13 @@ impl Rebuild {
             .execute(&mut control)
             .await?;
         }
-        let workers = std::thread::available_parallelism().map_or(2, usize::from).min(8);
-        Ok(Self { database: database.clone(), projectors, control, stop, workers })
+        Ok(Self { database: database.clone(), projectors, control, stop, effort: Effort::full() })
     }
 
-    /// Shares the work among so many.
+    /// With another effort than the full one.
     #[must_use]
-    pub fn with_workers(self, workers: usize) -> Self {
-        Self { workers: workers.max(1), ..self }
+    pub fn with_effort(self, effort: Effort) -> Self {
+        Self { effort, ..self }
     }
 
     /// Builds the new generations and swaps them in. `watch` is told how far it is, several times a second.
@@ -172,7 +170,7 @@ impl Rebuild {
         self,
         watch: impl FnMut(&[RebuildStatus]) + Send + 'static,
     ) -> Result<(), RebuildError> {
-        let Self { database, projectors, mut control, stop, workers } = self;
+        let Self { database, projectors, mut control, stop, effort } = self;
         let names: Vec<&'static str> =
             projectors.iter().map(|projector| projector.name()).collect();
         let gauge = Arc::new(Gauge::default());
@@ -189,7 +187,7 @@ impl Rebuild {
         let built: BoxFuture<'_, _> = Box::pin(build(
             &database,
             &projectors,
-            workers,
+            effort,
             &gauge,
             &stop,
             &mut control,
@@ -251,7 +249,7 @@ async fn hold(control: &mut PgConnection, name: &'static str) -> Result<(), Rebu
 async fn build(
     database: &Database,
     projectors: &[Arc<dyn Projector>],
-    workers: usize,
+    effort: Effort,
     gauge: &Gauge,
     stop: &CancellationToken,
     control: &mut PgConnection,
@@ -267,7 +265,7 @@ async fn build(
         let skipped = skipped(control, target.name()).await?;
         fillings.push(Filling { projector, schema, to: head, skipped });
     }
-    let mut filled = load(database, &fillings, workers, gauge, stop).await;
+    let mut filled = load(database, &fillings, effort, gauge, stop).await;
     if let Err(LoadError::Project { name, source }) = &filled
         && !source.is_outage()
     {

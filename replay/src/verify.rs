@@ -15,6 +15,8 @@ use serde::Serialize;
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use tokio_util::sync::CancellationToken;
 
+use crate::load::Effort;
+
 pub use log::LogReport;
 pub use models::{Difference, ModelReport};
 
@@ -73,8 +75,8 @@ pub enum VerifyError {
 pub struct VerifyOptions {
     /// The read models to compare; none of them looks at the log alone.
     pub projectors: Vec<Arc<dyn Projector>>,
-    /// How many workers share the work.
-    pub workers: usize,
+    /// What it may take of the machine.
+    pub effort: Effort,
     /// Ends the check early.
     pub stop: CancellationToken,
 }

@@ -12,7 +12,7 @@ use projections::generation::{self, State};
 use projections::log::Recorded;
 use projections::projector::{Fold, ProjectError, Projector, Table, Tables};
 use projections::read::{self, Query};
-use replay::{Rebuild, RebuildError};
+use replay::{Effort, Rebuild, RebuildError};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -97,6 +97,31 @@ async fn a_rebuild_of_everything_gives_the_same_answers_while_others_read_and_wr
     backend.settle().await.unwrap();
     assert_read_models_match_the_log(&db.pool).await;
     Arc::into_inner(backend).unwrap().stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_with_little_memory_or_many_workers_gives_the_same_rows() {
+    let db = Database::new().await;
+    import_demo(&db).await;
+    let backend = db.backend().await;
+    // Records change long after they were written and forgotten.
+    for word in ["a", "b"] {
+        for id in 1..=60 {
+            let command =
+                LpCommand::Revise { name: Some(word.into()), changes: LpChanges::default() };
+            backend.log.execute::<Lp>(id, command, &request("Revise")).await.unwrap();
+        }
+    }
+    backend.settle().await.unwrap();
+    for (workers, memory) in [(1, 1), (3, 200_000), (5, 96 << 20)] {
+        let projectors = replay::find(read::projectors(), &[]).unwrap();
+        let stop = CancellationToken::new();
+        let rebuild = Rebuild::admit(&db.connections, projectors, "a test", stop).await.unwrap();
+        rebuild.with_effort(Effort { workers, memory }).run(|_| ()).await.unwrap();
+        assert_read_models_match_the_log(&db.pool).await;
+    }
+    assert!(crate::verify::verify(&db).await.passed);
+    backend.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

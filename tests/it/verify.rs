@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use projections::read;
-use replay::{VerifyOptions, VerifyReport};
+use replay::{Effort, VerifyOptions, VerifyReport};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -14,7 +14,7 @@ use crate::import::legacy;
 pub async fn verify(db: &Database) -> VerifyReport {
     let options = VerifyOptions {
         projectors: read::projectors(),
-        workers: 2,
+        effort: Effort::full(),
         stop: CancellationToken::new(),
     };
     replay::verify(&db.connections, options, |_| ()).await.unwrap()
@@ -167,7 +167,11 @@ async fn one_check_at_a_time() {
         .execute(&mut *other)
         .await
         .unwrap();
-    let options = VerifyOptions { projectors: vec![], workers: 1, stop: CancellationToken::new() };
+    let options = VerifyOptions {
+        projectors: vec![],
+        effort: Effort::full(),
+        stop: CancellationToken::new(),
+    };
     let refused = replay::verify(&db.connections, options, |_| ()).await.unwrap_err();
     assert!(refused.to_string().starts_with("another check is running"), "{refused}");
 }

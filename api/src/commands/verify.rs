@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use anyhow::bail;
 use projections::read;
-use replay::{Finding, ModelReport, VerifyOptions, VerifyReport};
+use replay::{Effort, Finding, ModelReport, VerifyOptions, VerifyReport};
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::Store;
@@ -36,8 +36,8 @@ pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<()> {
     };
     let mut interruption = Interruption::expect()?;
     let Some(store) = commands::open(settings, &mut interruption).await? else { return Ok(()) };
-    let workers = std::thread::available_parallelism().map_or(2, usize::from).min(8);
-    let options = VerifyOptions { projectors, workers, stop: CancellationToken::new() };
+    let options =
+        VerifyOptions { projectors, effort: Effort::full(), stop: CancellationToken::new() };
     let report = check(&store, options, interruption).await;
     let closed = store.close().await;
     let report = report?;

@@ -202,7 +202,7 @@ async fn build(
             skipped: skipped.into_iter().collect::<HashSet<_>>(),
         });
     }
-    match load(database, &fillings, options.workers, &Gauge::default(), &options.stop).await {
+    match load(database, &fillings, options.effort, &Gauge::default(), &options.stop).await {
         Ok(_) => Ok(true),
         Err(LoadError::Database(error)) => Err(error.into()),
         Err(LoadError::Stopped) => Err(VerifyError::Stopped),

@@ -1,0 +1,241 @@
+//! A machine of random requests beside the simplest model of what they mean: what readers get is what the model says,
+//! from the live read models and from rebuilt ones.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::contract::Api;
+use crate::verify::verify;
+
+/// The paths of all kinds, each with the field that names a record.
+const KINDS: [(&str, &str); 8] = [
+    ("lps", "name"),
+    ("gps", "name"),
+    ("distributors", "name"),
+    ("people", "name"),
+    ("funds", "fund_name"),
+    ("notes", "name"),
+    ("todos", "title"),
+    ("roadshows", "name"),
+];
+const LPS: usize = 0;
+const PEOPLE: usize = 3;
+const FUNDS: usize = 4;
+const NOTES: usize = 5;
+const ROADSHOWS: usize = 7;
+
+/// Whose links are changed one by one: the owner, and what it is linked with, as paths name it.
+const LINKS: [(usize, &str, usize); 8] = [
+    (NOTES, "lps", LPS),
+    (NOTES, "gps", 1),
+    (NOTES, "distributors", 2),
+    (NOTES, "participants", PEOPLE),
+    (NOTES, "funds", FUNDS),
+    (NOTES, "roadshows", ROADSHOWS),
+    (PEOPLE, "lps", LPS),
+    (PEOPLE, "gps", 1),
+];
+
+/// One request. Records are named by when they were made among those of their kind.
+#[derive(Clone, Debug)]
+enum Step {
+    Register(usize, String),
+    Rename(usize, usize, String),
+    Remove(usize, usize),
+    Link(usize, usize, usize),
+    Unlink(usize, usize, usize),
+    Interest(usize, usize, String),
+    Status(usize, usize, String),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let (kind, nth, link) = (0..KINDS.len(), 0..4_usize, 0..LINKS.len());
+    let word = "[a-z]{1,6}";
+    let step = prop_oneof![
+        6 => (kind.clone(), word).prop_map(|(kind, word)| Step::Register(kind, word)),
+        3 => (kind.clone(), nth.clone(), word).prop_map(|(kind, nth, word)| Step::Rename(kind, nth, word)),
+        1 => (kind, nth.clone()).prop_map(|(kind, nth)| Step::Remove(kind, nth)),
+        5 => (link.clone(), nth.clone(), nth.clone()).prop_map(|(link, a, b)| Step::Link(link, a, b)),
+        2 => (link, nth.clone(), nth.clone()).prop_map(|(link, a, b)| Step::Unlink(link, a, b)),
+        3 => (nth.clone(), nth.clone(), word).prop_map(|(fund, lp, word)| Step::Interest(fund, lp, word)),
+        3 => (nth.clone(), nth, word).prop_map(|(trip, lp, word)| Step::Status(trip, lp, word)),
+    ];
+    prop::collection::vec(step, 1..70)
+}
+
+/// What has been made of each kind, in order: its id and its name, if it is still there.
+#[derive(Default)]
+struct Model {
+    records: [Vec<(i64, Option<String>)>; KINDS.len()],
+    links: BTreeSet<(usize, i64, i64)>,
+    interests: BTreeMap<(i64, i64), String>,
+    statuses: BTreeMap<(i64, i64), String>,
+}
+
+impl Model {
+    /// The id of a record that is still there.
+    fn there(&self, kind: usize, nth: usize) -> Option<i64> {
+        let (id, name) = self.records[kind].get(nth)?;
+        name.is_some().then_some(*id)
+    }
+
+    fn is_there(&self, kind: usize, id: i64) -> bool {
+        self.records[kind].iter().any(|(other, name)| *other == id && name.is_some())
+    }
+
+    async fn take(&mut self, api: &Api, step: Step) {
+        match step {
+            Step::Register(kind, word) => {
+                let (path, field) = KINDS[kind];
+                let id =
+                    api.made(path, json!({field: word, "fund_id": self.records[FUNDS][0].0})).await;
+                self.records[kind].push((id, Some(word)));
+            }
+            Step::Rename(kind, nth, word) => {
+                let Some(id) = self.there(kind, nth) else { return };
+                let (path, field) = KINDS[kind];
+                let answer = api.put(&format!("/{path}/{id}"), json!({field: word})).await;
+                assert_eq!(answer.expect(200, "rename")[field], json!(word));
+                self.records[kind][nth].1 = Some(word);
+            }
+            // Roadshows need the first fund.
+            Step::Remove(FUNDS, 0) => {}
+            Step::Remove(kind, nth) => {
+                let Some(id) = self.there(kind, nth) else { return };
+                api.delete(&format!("/{}/{id}", KINDS[kind].0)).await.expect(200, "remove");
+                self.records[kind][nth].1 = None;
+            }
+            Step::Link(link, nth, other) | Step::Unlink(link, nth, other) => {
+                let (owner, path, kind) = LINKS[link];
+                let Some((from, to)) = self.there(owner, nth).zip(self.there(kind, other)) else {
+                    return;
+                };
+                let uri = format!("/{}/{from}/{path}/{to}", KINDS[owner].0);
+                if matches!(step, Step::Link(..)) {
+                    api.post(&uri, json!({})).await.expect(200, "link");
+                    self.links.insert((link, from, to));
+                } else {
+                    api.delete(&uri).await.expect(200, "unlink");
+                    self.links.remove(&(link, from, to));
+                }
+            }
+            Step::Interest(fund, lp, word) => {
+                let Some((fund, lp)) = self.there(FUNDS, fund).zip(self.there(LPS, lp)) else {
+                    return;
+                };
+                let uri = format!("/funds/{fund}/lps/{lp}/interest?interest={word}");
+                api.put(&uri, json!({})).await.expect(200, "interest");
+                self.interests.insert((fund, lp), word);
+            }
+            Step::Status(trip, lp, word) => {
+                let Some((trip, lp)) = self.there(ROADSHOWS, trip).zip(self.there(LPS, lp)) else {
+                    return;
+                };
+                let uri = format!("/roadshows/{trip}/lps/{lp}/status?status={word}");
+                api.put(&uri, json!({})).await.expect(200, "status");
+                self.statuses.insert((trip, lp), word);
+            }
+        }
+    }
+
+    /// Panics with the first answer that is not what the model says.
+    async fn assert_answers(&self, api: &Api) {
+        for (kind, (path, field)) in KINDS.into_iter().enumerate() {
+            let rows = api.read(&format!("/{path}")).await;
+            let found: BTreeMap<i64, Value> = rows
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|row| (row["id"].as_i64().unwrap(), row[field].clone()))
+                .collect();
+            let expected: BTreeMap<i64, Value> = self.records[kind]
+                .iter()
+                .filter_map(|(id, name)| Some((*id, json!(name.clone()?))))
+                .collect();
+            assert_eq!(found, expected, "{path}");
+        }
+        for (link, (owner, path, kind)) in LINKS.into_iter().enumerate() {
+            for (id, _) in self.records[owner].iter().filter(|(_, name)| name.is_some()) {
+                let found = api.ids(&format!("/{}/{id}/{path}", KINDS[owner].0)).await;
+                let mut expected: Vec<i64> = self
+                    .links
+                    .iter()
+                    .filter(|(of, from, to)| *of == link && from == id && self.is_there(kind, *to))
+                    .map(|(.., to)| *to)
+                    .collect();
+                expected.sort_unstable();
+                assert_eq!(found, expected, "{path} of {} {id}", KINDS[owner].0);
+            }
+        }
+        self.assert_board(api, FUNDS, "sales-funnel", "interest", &self.interests).await;
+        self.assert_board(api, ROADSHOWS, "lp-status", "status", &self.statuses).await;
+    }
+
+    async fn assert_board(
+        &self,
+        api: &Api,
+        owner: usize,
+        board: &str,
+        word: &str,
+        words: &BTreeMap<(i64, i64), String>,
+    ) {
+        for (id, _) in self.records[owner].iter().filter(|(_, name)| name.is_some()) {
+            let rows = api.read(&format!("/{}/{id}/{board}", KINDS[owner].0)).await;
+            let found: BTreeMap<i64, Value> = rows
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|row| (row["lp_id"].as_i64().unwrap(), row[word].clone()))
+                .collect();
+            let expected: BTreeMap<i64, Value> = self.records[LPS]
+                .iter()
+                .filter(|(_, name)| name.is_some())
+                .map(|(lp, _)| {
+                    let word = words.get(&(*id, *lp)).map_or("inactive", String::as_str);
+                    (*lp, json!(word))
+                })
+                .collect();
+            assert_eq!(found, expected, "{board} of {id}");
+        }
+    }
+}
+
+#[test]
+fn live_and_rebuilt_read_models_are_what_a_simple_model_says_whatever_is_asked() {
+    let runtime = Arc::new(tokio::runtime::Runtime::new().unwrap());
+    let config = Config { cases: 10, failure_persistence: None, ..Config::default() };
+    TestRunner::new(config)
+        .run(&steps(), |steps| {
+            runtime.block_on(async {
+                let api = Api::new().await;
+                let mut model = Model::default();
+                let fund = api.made("funds", json!({"fund_name": "first"})).await;
+                model.records[FUNDS].push((fund, Some("first".to_owned())));
+                for step in steps {
+                    model.take(&api, step).await;
+                }
+                model.assert_answers(&api).await;
+                let projectors = replay::find(projections::read::projectors(), &[]).unwrap();
+                let stop = CancellationToken::new();
+                let rebuild =
+                    replay::Rebuild::admit(&api.db.connections, projectors, "a test", stop).await;
+                rebuild.unwrap().run(|_| ()).await.unwrap();
+                let mut checkpoints = api.backend.runner().checkpoints().clone();
+                let swapped = checkpoints
+                    .wait_for(|all| all.values().all(|checkpoint| checkpoint.revision > 0));
+                swapped.await.unwrap();
+                model.assert_answers(&api).await;
+                let report = verify(&api.db).await;
+                assert!(report.passed, "{report:?}");
+                api.backend.stop().await;
+                api.db.pool.close().await;
+            });
+            Ok(())
+        })
+        .unwrap();
+}
