@@ -457,7 +457,7 @@ async fn swap(
         .execute(&mut *tx)
         .await?;
         sqlx::query(
-            "update generation set state = 'live', position = $3, changed = $4, revision = $5, moved_at = now()
+            "update generation set state = 'live', position = $3, changed = $4, revision = $5
              where projector = $1 and number = $2",
         )
         .bind(target.name())

@@ -9,13 +9,15 @@ mod import;
 mod pgbench;
 mod reads;
 mod rebuild;
+mod size;
 mod table;
 mod usage;
 mod workbench;
 
 use anyhow::bail;
 
-const SECTIONS: [&str; 4] = ["commands", "reads", "import", "rebuild"];
+/// `size` fills a disk with some gigabytes and takes half an hour, so it runs only when it is named.
+const SECTIONS: [&str; 5] = ["commands", "reads", "import", "rebuild", "size"];
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -26,13 +28,16 @@ async fn main() -> anyhow::Result<()> {
         bail!("there is no section `{unknown}`; there are {}", SECTIONS.join(", "));
     }
     workbench::build_server()?;
-    for section in
-        SECTIONS.iter().filter(|name| named.is_empty() || named.iter().any(|n| n == *name))
-    {
-        match *section {
+    let chosen = |name: &str| match named.is_empty() {
+        true => name != "size",
+        false => named.iter().any(|other| other == name),
+    };
+    for section in SECTIONS.into_iter().filter(|name| chosen(name)) {
+        match section {
             "commands" => commands::run().await?,
             "reads" => reads::run().await?,
             "rebuild" => rebuild::run().await?,
+            "size" => size::run().await?,
             _ => import::run().await?,
         }
     }
