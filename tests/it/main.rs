@@ -4,11 +4,13 @@
 mod check;
 mod contract;
 mod crash;
+mod faults;
 mod harness;
 mod import;
 mod log;
 mod plain_postgres;
 mod projections;
+mod proxy;
 mod repeated;
 mod server;
 mod startup;
