@@ -8,6 +8,7 @@ mod faults;
 mod harness;
 mod import;
 mod log;
+mod ordering;
 mod plain_postgres;
 mod projections;
 mod proxy;
