@@ -66,7 +66,8 @@ async fn assert_all_there(url: &str, acknowledged: &BTreeMap<i64, (String, Strin
     }
 }
 
-async fn assert_everything_is_right(home: &Home) {
+/// What is in this home's log is there once, and its read models are what the log says.
+pub async fn assert_everything_is_right(home: &Home) {
     let cluster = Cluster::open(home.path()).await.unwrap();
     let database = api::backend::connect(cluster.options("crm"), 2);
     assert_read_models_match_the_log(&database.pool).await;

@@ -14,4 +14,5 @@ mod projections;
 mod proxy;
 mod repeated;
 mod server;
+mod shortage;
 mod startup;
