@@ -143,7 +143,6 @@ async fn a_reader_who_follows_positions_misses_nothing_however_many_write() {
     let importing = import(&db.pool, &files, db.dir.path(), &chunks, |_| ());
     let (imported, written) = tokio::join!(importing, writers.join_all());
     let imported = imported.unwrap().events;
-    backend.settle().await.unwrap();
     for follower in followers {
         let seen: BTreeSet<_> =
             follower.assert_saw_everything(&db.pool).await.into_iter().collect();
@@ -153,6 +152,12 @@ async fn a_reader_who_follows_positions_misses_nothing_however_many_write() {
         let own: usize = written.iter().map(Vec::len).sum();
         assert_eq!(seen.len(), own + imported as usize + 1, "nothing else was recorded");
     }
+    let head = written.iter().flatten().map(|(position, ..)| *position).max().unwrap();
+    assert!(
+        backend.reader.reached(head, Duration::from_secs(20)).await,
+        "projectors follow as well"
+    );
+    backend.settle().await.unwrap();
     backend.stop().await;
     assert_read_models_match_the_log(&db.pool).await;
 }
