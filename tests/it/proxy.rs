@@ -142,8 +142,9 @@ impl Message {
         Self { tag, rest: [&length.to_be_bytes(), body].concat() }
     }
 
-    async fn write(&self, to: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
-        to.write_all(&[&[self.tag], &self.rest[..]].concat()).await
+    fn write(&self, to: &mut Vec<u8>) {
+        to.push(self.tag);
+        to.extend_from_slice(&self.rest);
     }
 
     /// The texts, each ended by a zero, that the message begins with.
@@ -197,17 +198,18 @@ async fn connect(mut client: UnixStream, socket: &Path, sights: &Sights) -> io::
 
 /// From the client to Postgres.
 async fn ask(
-    mut client: impl AsyncRead + Unpin,
+    mut client: BufReader<impl AsyncRead + Unpin>,
     mut server: impl AsyncWrite + Unpin,
     line: &Line,
     sights: &Sights,
 ) -> io::Result<()> {
     let mut prepared = HashMap::new();
+    let mut asked = Vec::new();
     loop {
         let message = Message::read(&mut client).await?;
         let fault = statement(&message, &mut prepared).and_then(|met| sights.meet(met));
         if fault == Some(Fault::Unsent) {
-            return Ok(());
+            return server.write_all(&asked).await;
         }
         if fault == Some(Fault::Unanswered) {
             line.is_muted.store(true, Ordering::Release);
@@ -218,10 +220,14 @@ async fn ask(
         match fault {
             Some(Fault::Refused(code)) => {
                 for refused in refused(&message, code) {
-                    refused.write(&mut server).await?;
+                    refused.write(&mut asked);
                 }
             }
-            _ => message.write(&mut server).await?,
+            _ => message.write(&mut asked),
+        }
+        if client.buffer().is_empty() {
+            server.write_all(&asked).await?;
+            asked.clear();
         }
     }
 }
@@ -291,7 +297,7 @@ async fn answer(
             }
             continue;
         }
-        message.write(&mut heard).await?;
+        message.write(&mut heard);
         if server.buffer().is_empty() {
             client.write_all(&heard).await?;
             heard.clear();
