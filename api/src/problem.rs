@@ -6,6 +6,7 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domain::{Kind, RecordRef, Refusal};
+use projections::database::Shortage;
 use projections::log::CommandError;
 use projections::read::ReadError;
 use serde_json::{Map, Value, json};
@@ -205,8 +206,12 @@ impl Problem {
             Problem::Forbidden(reason) => (*reason).into(),
             Problem::TooLarge(limit) => format!("The body is larger than {limit} bytes").into(),
             Problem::TimedOut => "The request took too long".into(),
-            // The reason is for the log: it may name hosts and users.
-            Problem::Unavailable(_) => "The database is not available; please try again".into(),
+            // The whole reason is for the log: it may name hosts and users.
+            Problem::Unavailable(reason) => {
+                let shortage = Shortage::told_by(reason).map(|it| format!(": {}", it.as_str()));
+                let shortage = shortage.unwrap_or_default();
+                format!("The database is not available{shortage}; please try again").into()
+            }
             Problem::Internal(error) => {
                 let correlation = crate::caller::current_correlation();
                 tracing::error!(%correlation, error = format!("{error:#}"), "request failed");
@@ -272,6 +277,12 @@ mod tests {
             many(MOST_FAULTS + 7)[MOST_FAULTS],
             json!({"type": "more", "loc": ["body"], "msg": "7 more faults are not listed", "input": null})
         );
+        let lost = "the database is not available: it stopped answering";
+        let detail = "The database is not available; please try again";
+        check(Problem::Unavailable(lost.into()), 503, json!({"detail": detail}));
+        let full = "its disk is full (error returned from database: could not extend file)";
+        let detail = "The database is not available: its disk is full; please try again";
+        check(Problem::Unavailable(full.into()), 503, json!({"detail": detail}));
         let refused = CommandError::Refused(Refusal::NotRegistered);
         let problem = Problem::of_command(refused, Kind::Todo.record(1));
         check(problem, 404, json!({"detail": "Todo not found"}));

@@ -161,8 +161,11 @@ impl Database {
         if is_outage(&error) {
             self.lost();
             DatabaseError::Unavailable(error.to_string())
-        } else if is_shortage(&error) {
-            DatabaseError::Unavailable(error.to_string())
+        } else if let Some(shortage) = Shortage::of(&error) {
+            if shortage == Shortage::Changes {
+                self.condemn();
+            }
+            DatabaseError::Unavailable(format!("{} ({error})", shortage.as_str()))
         } else {
             DatabaseError::Failed(error)
         }
@@ -175,6 +178,12 @@ impl Database {
             self.health.outages.fetch_add(1, Ordering::AcqRel);
             self.health.failed.notify_one();
         }
+    }
+
+    /// Throws away all connections that are as old as this moment, before their next use. A session stays read-only when
+    /// its database no longer is.
+    fn condemn(&self) {
+        self.health.renew();
     }
 
     /// How often the database was lost so far. After a crash it may have forgotten what was committed without waiting
@@ -206,7 +215,7 @@ pub fn is_passing(error: &sqlx::Error) -> bool {
         .and_then(|error| error.code())
         // Serialization failure, deadlock, lock timeout, cancelled.
         .is_some_and(|code| ["40001", "40P01", "55P03", "57014"].contains(&code.as_ref()));
-    is_outage(error) || is_shortage(error) || lost_a_race
+    is_outage(error) || Shortage::of(error).is_some() || lost_a_race
 }
 
 /// Whether the error says that the database cannot be reached at present.
@@ -225,14 +234,53 @@ pub fn is_outage(error: &sqlx::Error) -> bool {
     }
 }
 
-/// Whether the error says that the database is there, but cannot do this now: all connections are taken (here or
-/// there), its disk or memory is full, or it is read-only.
-fn is_shortage(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::PoolTimedOut => true,
-        sqlx::Error::Database(error) => {
-            error.code().is_some_and(|code| code.starts_with("53") || code == "25006")
+/// What a database that is there may lack at present.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shortage {
+    /// All are taken, here or there.
+    Connections,
+    /// Its disk is full.
+    Disk,
+    /// Its memory is full.
+    Memory,
+    /// It is read-only.
+    Changes,
+    /// Some other limit is reached.
+    Other,
+}
+
+impl Shortage {
+    const ALL: [Self; 5] =
+        [Self::Connections, Self::Disk, Self::Memory, Self::Changes, Self::Other];
+
+    fn of(error: &sqlx::Error) -> Option<Self> {
+        match error {
+            sqlx::Error::PoolTimedOut => Some(Self::Connections),
+            sqlx::Error::Database(error) => match error.code().as_deref()? {
+                "53100" => Some(Self::Disk),
+                "53200" => Some(Self::Memory),
+                "53300" => Some(Self::Connections),
+                "25006" => Some(Self::Changes),
+                code => code.starts_with("53").then_some(Self::Other),
+            },
+            _ => None,
         }
-        _ => false,
+    }
+
+    /// The shortage that a reason for [`DatabaseError::Unavailable`] tells of. Unlike the rest of it, which may name
+    /// hosts and users, this is for everybody.
+    pub fn told_by(reason: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|shortage| reason.contains(shortage.as_str()))
+    }
+
+    /// What is to be said of the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connections => "all its connections are in use",
+            Self::Disk => "its disk is full",
+            Self::Memory => "its memory is full",
+            Self::Changes => "it takes no changes at present",
+            Self::Other => "one of its limits is reached",
+        }
     }
 }

@@ -134,6 +134,9 @@ pub fn served<'g>(all: &'g [Generation], projector: &dyn Projector) -> Option<&'
     }
 }
 
+/// A generation whose schema somebody has dropped.
+const GONE: &str = "to_regnamespace('read_' || projector || '_' || number) is null";
+
 /// Makes a first generation for each projector that has none, or whose tables somebody dropped. It is live at once, and
 /// empty.
 ///
@@ -148,10 +151,9 @@ pub async fn ensure(
         .bind(GENERATIONS_LOCK)
         .execute(&mut *tx)
         .await?;
-    let lost: Vec<(String, i32, i64)> = sqlx::query_as(
-        "delete from generation where to_regnamespace('read_' || projector || '_' || number) is null
-         returning projector, number, revision",
-    )
+    let lost: Vec<(String, i32, i64)> = sqlx::query_as(&format!(
+        "delete from generation where {GONE} returning projector, number, revision"
+    ))
     .fetch_all(&mut *tx)
     .await?;
     for (projector, number, _) in &lost {

@@ -1,6 +1,10 @@
 //! What a projector is: events in, rows of its own tables out, nothing else.
 
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+
 use domain::Kind;
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use sqlx::PgConnection;
 
@@ -64,7 +68,9 @@ pub trait Fold: Send {
 pub enum Tables {
     /// Nothing yet: there is nothing to load, and what is written can be copied in. They may have no keys.
     Empty,
-    /// Whatever was folded before.
+    /// What this very fold has written before: a record that it must not load is not there.
+    Own,
+    /// Whatever was folded before, by whomever.
     Filled,
 }
 
@@ -77,10 +83,17 @@ pub async fn project(
     page: &[Recorded],
     db: &mut PgConnection,
 ) -> Result<Option<i64>, ProjectError> {
-    let mut fold = projector.begin();
-    fold.fold(page, db, Tables::Filled).await?;
-    fold.write(db, Tables::Filled).await?;
-    Ok(fold.changed())
+    let folding = async {
+        let mut fold = projector.begin();
+        fold.fold(page, db, Tables::Filled).await?;
+        fold.write(db, Tables::Filled).await?;
+        Ok(fold.changed())
+    };
+    // What it leaves behind is only a transaction to be rolled back.
+    match AssertUnwindSafe(folding).catch_unwind().await {
+        Ok(folded) => folded,
+        Err(panic) => Err(ProjectError::panicked(&*panic)),
+    }
 }
 
 /// A table of a read model, as SQL.
@@ -110,9 +123,19 @@ pub enum ProjectError {
         /// What is wrong with it.
         source: serde_json::Error,
     },
+    /// A defect: it panicked, as it may on a log that contradicts itself.
+    #[error("it panicked: {0}")]
+    Panicked(String),
 }
 
 impl ProjectError {
+    /// What a panic says.
+    pub fn panicked(panic: &(dyn Any + Send)) -> Self {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+        ProjectError::Panicked(text.unwrap_or_default())
+    }
+
     /// Whether the database cannot be reached or cannot write at present, which says nothing about the events.
     pub fn is_outage(&self) -> bool {
         matches!(self, ProjectError::Database(error) if crate::database::is_passing(error))

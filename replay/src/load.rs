@@ -71,6 +71,17 @@ pub enum LoadError {
     Stopped,
 }
 
+impl LoadError {
+    /// Whether it says something about the events, and not about the database or whoever waits.
+    pub fn is_about_events(&self) -> bool {
+        match self {
+            LoadError::Project { source, .. } => !source.is_outage(),
+            LoadError::Panicked(_) => true,
+            LoadError::Database(_) | LoadError::Stopped => false,
+        }
+    }
+}
+
 /// What a load may take of the machine.
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {
@@ -81,10 +92,10 @@ pub struct Effort {
 }
 
 impl Effort {
-    /// As many workers as the machine has cores, and 96 MiB.
+    /// As many workers as the machine has cores, and 160 MiB.
     pub fn full() -> Self {
         let workers = std::thread::available_parallelism().map_or(2, usize::from).min(8);
-        Self { workers, memory: 96 << 20 }
+        Self { workers, memory: 160 << 20 }
     }
 
     /// One worker, so that a server's other threads are there for its requests.
@@ -245,13 +256,33 @@ impl Worker {
             for slot in &mut self.slots {
                 slot.take(&page, &mut connection).await?;
             }
-            let size: usize = self.slots.iter().map(|slot| slot.fold.size()).sum();
-            if size > self.memory {
-                self.write(&mut connection, true).await?;
+            while self.size() > self.memory {
+                self.relieve(&mut connection).await?;
             }
         }
-        self.write(&mut connection, false).await?;
+        for slot in &mut self.slots {
+            slot.write(&mut connection).await?;
+        }
         Ok(self.slots.into_iter().map(|slot| slot.filled).collect())
+    }
+
+    fn size(&self) -> usize {
+        self.slots.iter().map(|slot| slot.fold.size()).sum()
+    }
+
+    /// Writes what takes most memory. As more may come, those tables need their keys from now on.
+    async fn relieve(&mut self, connection: &mut PgConnection) -> Result<(), LoadError> {
+        let slots = self.slots.iter_mut().zip(self.keys.iter());
+        let Some((slot, keys)) = slots.max_by_key(|(slot, _)| slot.fold.size()) else {
+            return Ok(());
+        };
+        slot.write(connection).await?;
+        if slot.tables == Tables::Empty {
+            let Filling { projector, schema, .. } = &slot.filling;
+            keys.get_or_try_init(|| generation::add_keys(connection, &**projector, schema)).await?;
+            slot.tables = Tables::Own;
+        }
+        Ok(())
     }
 
     /// Its own share of a batch, typed.
@@ -291,25 +322,6 @@ impl Worker {
             _ => 0,
         }
     }
-
-    /// Writes what has gathered. If more is to come, the tables need their keys from now on.
-    async fn write(&mut self, connection: &mut PgConnection, more: bool) -> Result<(), LoadError> {
-        for (slot, keys) in self.slots.iter_mut().zip(self.keys.iter()) {
-            let name = slot.filling.projector.name();
-            slot.fold
-                .write(connection, slot.tables)
-                .await
-                .map_err(|source| LoadError::Project { name, source })?;
-            slot.filled.changed = slot.fold.changed().unwrap_or(0);
-            if more && slot.tables == Tables::Empty {
-                let Filling { projector, schema, .. } = &slot.filling;
-                keys.get_or_try_init(|| generation::add_keys(connection, &**projector, schema))
-                    .await?;
-                slot.tables = Tables::Filled;
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Slot {
@@ -334,6 +346,16 @@ impl Slot {
             .map_err(|source| LoadError::Project { name: projector.name(), source })
     }
 
+    async fn write(&mut self, connection: &mut PgConnection) -> Result<(), LoadError> {
+        let name = self.filling.projector.name();
+        self.fold
+            .write(connection, self.tables)
+            .await
+            .map_err(|source| LoadError::Project { name, source })?;
+        self.filled.changed = self.fold.changed().unwrap_or(0);
+        Ok(())
+    }
+
     fn park(&mut self, broken: &Parked, kind: Option<Kind>) {
         let Filling { projector, to, skipped, .. } = &self.filling;
         let is_followed = kind.is_none_or(|kind| projector.follows().contains(&kind));
@@ -351,7 +373,13 @@ impl Slot {
 async fn finish(database: &Database, filling: &Filling, has_keys: bool) -> Result<(), LoadError> {
     let Filling { projector, schema, .. } = filling;
     let options = database.options_for(std::slice::from_ref(schema));
-    let mut connection = options.options([("maintenance_work_mem", "128MB")]).connect().await?;
+    // Tables are finished side by side already; more processes for one of them would only get in the way.
+    let options = options.options([
+        ("maintenance_work_mem", "128MB"),
+        ("max_parallel_maintenance_workers", "0"),
+        ("synchronous_commit", "off"),
+    ]);
+    let mut connection = options.connect().await?;
     if !has_keys {
         generation::add_keys(&mut connection, &**projector, schema).await?;
     }

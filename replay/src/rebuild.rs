@@ -266,10 +266,10 @@ async fn build(
         fillings.push(Filling { projector, schema, to: head, skipped });
     }
     let mut filled = load(database, &fillings, effort, gauge, stop).await;
-    if let Err(LoadError::Project { name, source }) = &filled
-        && !source.is_outage()
+    if let Err(error) = &filled
+        && error.is_about_events()
     {
-        tracing::warn!(projector = name, error = %source, "the log cannot be loaded as a whole; event by event then");
+        tracing::warn!(%error, "the log cannot be loaded as a whole; event by event then");
         begun.clear();
         begin_all(control, projectors, begun).await?;
         for target in &*begun {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use api::embedded::Cluster;
@@ -11,13 +13,26 @@ use tokio::task::JoinSet;
 
 use crate::check::assert_read_models_match_the_log;
 use crate::import::{assert_log_tells, legacy};
+use crate::ordering::Follower;
 use crate::server::{Home, Server};
 
 /// Writes as fast as it can until the server is gone; tells what was acknowledged: name by id, and last priority.
 async fn write_until_killed(url: String, writer: usize) -> BTreeMap<i64, (String, String)> {
+    write_while(url, writer, Arc::new(AtomicBool::new(true))).await
+}
+
+/// Likewise, or until it is told to stop.
+async fn write_while(
+    url: String,
+    writer: usize,
+    going: Arc<AtomicBool>,
+) -> BTreeMap<i64, (String, String)> {
     let client = reqwest::Client::new();
     let mut acknowledged = BTreeMap::new();
     for number in 0.. {
+        if !going.load(Ordering::Acquire) {
+            break;
+        }
         let name = format!("LP {writer}-{number}");
         let posted = client.post(format!("{url}/lps")).json(&json!({"name": name})).send().await;
         let Ok(answer) = posted else { break };
@@ -51,7 +66,7 @@ async fn assert_all_there(url: &str, acknowledged: &BTreeMap<i64, (String, Strin
     }
 }
 
-/// Panics unless the log of a stopped server and its read models are in order.
+/// What is in this home's log is there once, and its read models are what the log says.
 pub async fn assert_everything_is_right(home: &Home) {
     let cluster = Cluster::open(home.path()).await.unwrap();
     let database = api::backend::connect(cluster.options("crm"), 2);
@@ -127,6 +142,82 @@ async fn a_killed_postgres_comes_back_by_itself_and_meanwhile_everybody_is_told(
     assert!(rows.iter().any(|row| row["id"] == after["id"]));
     assert!(server.stop().await);
     assert_everything_is_right(&home).await;
+}
+
+/// Who is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Victim {
+    /// The server that came first, which is the one that runs the projectors.
+    Projecting,
+    /// A server that only writes.
+    Writing,
+    /// The Postgres of both.
+    Postgres,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_killed_those_who_follow_the_log_see_every_event_once() {
+    use Victim::{Postgres, Projecting, Writing};
+
+    let home = Home::new();
+    let cluster = Cluster::open(home.path()).await.unwrap();
+    let mut servers = [Server::start(&home, &[]).await, Server::start(&home, &[]).await];
+    let follower = Follower::start(cluster.options("crm"), 50);
+    let mut acknowledged = BTreeMap::new();
+    for (round, victim) in
+        [Projecting, Postgres, Writing, Postgres, Projecting].into_iter().enumerate()
+    {
+        let going = Arc::new(AtomicBool::new(true));
+        let mut writers = JoinSet::new();
+        for writer in 0..6 {
+            let url = servers[writer % 2].url.clone();
+            writers.spawn(write_while(url, 10 * round + writer, going.clone()));
+        }
+        // As above: the moment is what differs.
+        tokio::time::sleep(Duration::from_millis(200 + 70 * round as u64)).await;
+        match victim {
+            Postgres => home.kill_postgres(),
+            Projecting | Writing => {
+                // Whoever is left runs the projectors from now on.
+                let [first, second] = servers;
+                let (killed, left) = match victim {
+                    Projecting => (first, second),
+                    _ => (second, first),
+                };
+                killed.kill().await;
+                servers = [left, Server::start(&home, &[]).await];
+            }
+        }
+        going.store(false, Ordering::Release);
+        while let Some(written) = writers.join_next().await {
+            acknowledged.extend(written.unwrap());
+        }
+        for server in &servers {
+            wait_until_ready(&server.url).await;
+            assert_all_there(&server.url, &acknowledged).await;
+        }
+    }
+    for server in servers {
+        assert!(server.stop().await);
+    }
+    let database = api::backend::connect(cluster.options("crm"), 2);
+    follower.assert_saw_everything(&database.pool).await;
+    database.pool.close().await;
+    cluster.close().await.unwrap();
+    assert_everything_is_right(&home).await;
+}
+
+/// Waits until the server has found its database again and its read models are level.
+async fn wait_until_ready(url: &str) {
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    loop {
+        let ready = reqwest::get(format!("{url}/readyz")).await.unwrap();
+        let lps = reqwest::get(format!("{url}/lps")).await.unwrap();
+        if ready.status() == 200 && lps.status() == 200 {
+            return;
+        }
+        assert!(std::time::Instant::now() < deadline, "{}", ready.text().await.unwrap());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

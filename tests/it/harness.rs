@@ -37,6 +37,17 @@ impl Database {
         Self { pool: connections.pool.clone(), connections, dir }
     }
 
+    /// Makes one on a Postgres that is the test's alone, for tests that take more connections than their share.
+    pub async fn on(cluster: &Cluster, name: &str, connections: u32) -> Self {
+        let mut connection = cluster.options("postgres").connect().await.unwrap();
+        sqlx::query(&format!("create database {name}")).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        let connections = backend::connect(cluster.options(name), connections);
+        backend::migrate(&connections).await.unwrap();
+        let dir = TempDir::new().unwrap();
+        Self { pool: connections.pool.clone(), connections, dir }
+    }
+
     /// The file storage in its folder.
     pub fn files(&self) -> Files {
         backend::files_in(self.dir.path())

@@ -134,7 +134,8 @@ async fn log(db: &Database) -> Vec<(String, String, i64, String, String)> {
     .unwrap()
 }
 
-fn execute(file: &Path, sql: &str) {
+/// Changes a legacy database.
+pub fn execute(file: &Path, sql: &str) {
     let db = rusqlite::Connection::open(file).unwrap();
     // As the legacy application does.
     db.execute_batch("pragma foreign_keys = off").unwrap();

@@ -70,7 +70,7 @@ impl Fold for Funds {
         tables: Tables,
     ) -> BoxFuture<'a, Result<(), ProjectError>> {
         Box::pin(async move {
-            if tables == Tables::Filled {
+            if tables != Tables::Empty {
                 self.load_trips(db, page).await?;
                 let mut ids = earlier_ids::<FundRecord>(page);
                 ids.extend(announced_funds(page, &self.trips));

@@ -55,7 +55,7 @@ where
         tables: Tables,
     ) -> BoxFuture<'a, Result<(), ProjectError>> {
         Box::pin(async move {
-            if tables == Tables::Filled {
+            if tables != Tables::Empty {
                 self.load(db, earlier_ids::<R>(page)).await?;
             }
             for recorded in page {
@@ -117,6 +117,8 @@ struct Row<R> {
     position: i64,
     state: Lifecycle<R>,
     dirty: bool,
+    /// Whether the table has it.
+    is_stored: bool,
 }
 
 /// What readers get.
@@ -154,7 +156,7 @@ where
                 .map_err(|source| ProjectError::Row { table, source })?;
             let state =
                 if archived { Lifecycle::Archived(record) } else { Lifecycle::Active(record) };
-            self.rows.insert(id, Row { version, position, state, dirty: false });
+            self.rows.insert(id, Row { version, position, state, dirty: false, is_stored: true });
         }
         Ok(())
     }
@@ -165,7 +167,13 @@ where
         self.size += recorded.size;
         let row = self.rows.entry(recorded.id).or_insert_with(|| {
             self.size += size_of::<Row<R>>();
-            Row { version: 0, position: 0, state: Lifecycle::default(), dirty: false }
+            Row {
+                version: 0,
+                position: 0,
+                state: Lifecycle::default(),
+                dirty: false,
+                is_stored: false,
+            }
         });
         row.state.apply(event.clone());
         row.version = recorded.sequence;
@@ -193,10 +201,13 @@ where
     ) -> Result<(), ProjectError> {
         let rows = std::mem::take(&mut self.rows);
         self.size = 0;
-        match tables {
-            Tables::Empty => copy(db, &rows).await,
-            Tables::Filled => upsert(db, &rows).await,
+        if tables == Tables::Filled {
+            return upsert(db, &rows).await;
         }
+        let (stored, new): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            rows.into_iter().partition(|(_, row)| row.is_stored);
+        copy(db, &new).await?;
+        upsert(db, &stored).await
     }
 }
 

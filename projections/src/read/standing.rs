@@ -151,7 +151,7 @@ impl Fold for Fates {
         let fates = std::mem::take(&mut self.fates);
         match tables {
             Tables::Empty => Box::pin(self.of.copy(db, fates)),
-            Tables::Filled => Box::pin(self.of.write(db, fates)),
+            Tables::Own | Tables::Filled => Box::pin(self.of.write(db, fates)),
         }
     }
 

@@ -1,0 +1,342 @@
+//! Every single statement fails once, in every way that a statement can: nothing that was acknowledged is lost, nothing
+//! is recorded twice, and whoever tries again gets it done.
+
+use std::cell::{Cell, RefCell};
+use std::panic::AssertUnwindSafe;
+use std::path::Path;
+use std::time::Duration;
+
+use api::backend::Backend;
+use api::embedded::Cluster;
+use domain::fund::{Fund, FundCommand};
+use domain::lp::{Lp, LpCommand};
+use domain::todo::{Todo, TodoCommand, TodoStatus};
+use domain::{Kind, LpId, Moment, TodoId, Verbatim};
+use futures::FutureExt as _;
+use projections::log::{CommandError, CommandRequest, Executable, Receipt};
+use projections::read::Query;
+use replay::{ImportError, ImportOptions, Report, import};
+use serde_json::{Value, json};
+use sqlx::{ConnectOptions as _, Connection as _, PgPool};
+use tokio::time::Instant;
+
+use crate::check::{assert_read_models_match_the_log, whole_log};
+use crate::harness::Database;
+use crate::import::{assert_log_tells, execute, legacy};
+use crate::log::request;
+use crate::proxy::{Fault, Plan, Proxy, Statement};
+use crate::server::Home;
+
+/// One failure of each sort for every statement of a run that went well.
+fn plans(proxy: &Proxy) -> Vec<Plan> {
+    let mut plans = Vec::new();
+    for (statement, count) in proxy.seen() {
+        // What Postgres says when its disk is full.
+        let mut faults = vec![Fault::Unsent, Fault::Unanswered, Fault::Refused("53100")];
+        match &statement {
+            // It has done nothing yet that could go unanswered.
+            Statement::Prepare(_) => faults.retain(|fault| *fault != Fault::Unanswered),
+            // It takes place, or the connection is gone.
+            Statement::Run(text) if text == "ROLLBACK" => faults.truncate(2),
+            _ => {}
+        }
+        for fault in faults {
+            plans.extend((1..=count).map(|nth| Plan { statement: statement.clone(), nth, fault }));
+        }
+    }
+    plans
+}
+
+/// Tries every plan, some at a time since most of it is waiting; `strike` gets a lane's number with each plan, and tells
+/// whether the statement came and failed.
+async fn try_all(plans: Vec<Plan>, strike: impl AsyncFn(usize, Plan) -> bool) {
+    let (planned, struck) = (plans.len(), Cell::new(0));
+    let plans = RefCell::new(plans);
+    let lane = async |lane| {
+        loop {
+            let Some(plan) = plans.borrow_mut().pop() else { return };
+            let tried = AssertUnwindSafe(strike(lane, plan.clone())).catch_unwind().await;
+            struck.set(struck.get() + usize::from(tried.unwrap_or_else(|_| panic!("{plan:?}"))));
+        }
+    };
+    futures::future::join_all((0..LANES).map(lane)).await;
+    // What runs in the background, or on whichever connection is free, comes a little more or less often each time.
+    let struck = struck.get();
+    assert!(struck * 10 > planned * 9, "only {struck} of {planned} statements failed");
+}
+
+/// How many runs go on at a time: as many as one Postgres has connections for.
+const LANES: usize = 7;
+
+/// A database for each lane.
+async fn lanes(cluster: &Cluster) -> Vec<Database> {
+    // Nobody kills this Postgres, so it need not wait for the disk.
+    let mut connection = cluster.options("postgres").connect().await.unwrap();
+    for statement in ["alter system set fsync = off", "select pg_reload_conf()"] {
+        sqlx::query(statement).execute(&mut connection).await.unwrap();
+    }
+    connection.close().await.unwrap();
+    let mut lanes = Vec::new();
+    for lane in 0..LANES {
+        lanes.push(Database::on(cluster, &format!("lane_{lane}"), 2).await);
+    }
+    lanes
+}
+
+/// What must hold whatever has gone wrong, once the projectors have come to the end: every event is there once, and the
+/// read models are what the log says.
+async fn assert_sound(db: &Database) {
+    assert_read_models_match_the_log(&db.pool).await;
+    let doubled: Vec<String> = sqlx::query_scalar(
+        "select event_id::text from events group by event_id having count(*) > 1",
+    )
+    .fetch_all(&db.pool)
+    .await
+    .unwrap();
+    assert_eq!(doubled, [""; 0]);
+}
+
+/// A morning's work, by somebody who can begin it again: what must not happen twice has an idempotency key.
+struct Morning<'a> {
+    backend: &'a Backend,
+    name: &'a str,
+    acknowledged: Vec<(Kind, Receipt)>,
+}
+
+/// How many events a morning's work leads to.
+const EVENTS: usize = 8;
+
+impl Morning<'_> {
+    async fn work(&mut self) -> anyhow::Result<()> {
+        let lp = self.register_lp().await?;
+        self.revise(lp, "Lima", None).await?;
+        match self.revise(lp, "Quito", Some(1)).await {
+            Err(CommandError::VersionMismatch { current: 2 }) => {}
+            other => anyhow::bail!("a change of an old version: {other:?}"),
+        }
+        let named = FundCommand::Register {
+            fund_name: "One".into(),
+            details: from(json!({})),
+            legacy: Verbatim::default(),
+        };
+        let id = self.backend.log.fresh_id(Kind::Fund).await?;
+        let fund = self.send::<Fund>(id, named, self.keyed("Register fund")).await?.id;
+        let interest = FundCommand::RecordInterest {
+            lp: LpId(lp),
+            interest: from(json!("meeting")),
+            contact: None,
+            legacy: None,
+        };
+        self.send::<Fund>(fund, interest, request("RecordInterest")).await?;
+        self.do_what_recurs(lp).await?;
+        let list = self.backend.reader.answer(&Query::List(Kind::Lp)).await?.unwrap();
+        let rows: Vec<Value> = serde_json::from_slice(&list.chunks.concat())?;
+        let row = rows.iter().find(|row| row["id"] == json!(lp)).unwrap();
+        anyhow::ensure!(row["location"] == json!("Lima"), "{row}");
+        Ok(())
+    }
+
+    async fn register_lp(&mut self) -> Result<i64, CommandError> {
+        let register = |name: &str| LpCommand::Register {
+            name: name.into(),
+            details: from(json!({})),
+            legacy: Verbatim::default(),
+        };
+        let id = self.backend.log.fresh_id(Kind::Lp).await?;
+        let lp = self.send::<Lp>(id, register("Ada"), self.keyed("Register LP")).await?.id;
+        let mut other = self.keyed("Register LP");
+        other.idempotency.as_mut().unwrap().1 = [1; 32];
+        match self.send::<Lp>(id + 1, register("Bob"), other).await {
+            Err(CommandError::KeyReused) => Ok(lp),
+            Err(error) => Err(error),
+            Ok(receipt) => panic!("a key that was used is used again: {receipt:?}"),
+        }
+    }
+
+    async fn revise(
+        &mut self,
+        lp: i64,
+        location: &str,
+        if_match: Option<i64>,
+    ) -> Result<Receipt, CommandError> {
+        let revise = LpCommand::Revise { name: None, changes: from(json!({"location": location})) };
+        self.send::<Lp>(lp, revise, CommandRequest { if_match, ..request("Revise") }).await
+    }
+
+    /// A todo that comes again when it is done.
+    async fn do_what_recurs(&mut self, lp: i64) -> Result<(), CommandError> {
+        let weekly = json!({"due_date": "2025-01-31T09:00:00", "recurrence_pattern": r#"{"type": "weekly"}"#});
+        let register = TodoCommand::Register {
+            title: "Send".into(),
+            status: TodoStatus::Pending,
+            details: from(weekly),
+            legacy: Verbatim::default(),
+        };
+        let id = self.backend.log.fresh_id(Kind::Todo).await?;
+        let todo = self.send::<Todo>(id, register, self.keyed("Register todo")).await?.id;
+        let next = Some(TodoId(self.backend.log.fresh_id(Kind::Todo).await?));
+        let at = Moment::parse("2025-01-31").unwrap();
+        let complete = TodoCommand::Complete { title: None, changes: from(json!({})), at, next };
+        self.send::<Todo>(todo, complete, self.keyed("Complete")).await?;
+        let link = TodoCommand::Link { to: vec![Kind::Lp.record(lp)] };
+        self.send::<Todo>(todo, link, request("Link")).await?;
+        Ok(())
+    }
+
+    fn keyed(&self, name: &'static str) -> CommandRequest {
+        let idempotency = Some((format!("{}: {name}", self.name), [0; 32]));
+        CommandRequest { idempotency, ..request(name) }
+    }
+
+    /// Sends a command and waits until readers see it, as a request does.
+    async fn send<A>(
+        &mut self,
+        id: i64,
+        command: A::Command,
+        request: CommandRequest,
+    ) -> Result<Receipt, CommandError>
+    where
+        A: Executable<Command: Clone + Send>,
+    {
+        let receipt = self.backend.log.execute::<A>(id, command, &request).await?;
+        self.acknowledged.push((A::KIND, receipt));
+        let position = receipt.position.unwrap_or(0);
+        let is_seen = self.backend.reader.reached(position, Duration::from_secs(20)).await;
+        assert!(is_seen, "readers see what was acknowledged");
+        Ok(receipt)
+    }
+}
+
+fn from<T: serde::de::DeserializeOwned>(value: Value) -> T {
+    serde_json::from_value(value).unwrap()
+}
+
+/// One morning with a fault somewhere, and the same again until it is done. Tells which statements there were.
+async fn morning(db: &Database, name: &str, plan: Option<Plan>) -> Proxy {
+    let before = whole_log(&db.pool).await.len();
+    let proxy = Proxy::before(&db.pool.connect_options(), plan).await;
+    let connections = proxy.connections();
+    let backend = match Backend::start(connections.clone(), db.files()).await {
+        Ok(backend) => backend,
+        Err(_) => Backend::start(connections.clone(), db.files()).await.unwrap(),
+    };
+    let mut morning = Morning { backend: &backend, name, acknowledged: vec![] };
+    let mut result = morning.work().await;
+    assert_recorded(db, &morning.acknowledged).await;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while let Err(error) = result {
+        assert!(Instant::now() < deadline, "it cannot be done: {error:#}");
+        // The database counts as lost until it has answered once more; whoever asks all the time only delays that.
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        result = morning.work().await;
+    }
+    backend.settle().await.unwrap();
+    backend.stop().await;
+    connections.pool.close().await;
+    let log = whole_log(&db.pool).await;
+    assert_eq!(log.len() - before, EVENTS, "everything is recorded once");
+    assert_sound(db).await;
+    proxy
+}
+
+async fn assert_recorded(db: &Database, acknowledged: &[(Kind, Receipt)]) {
+    let log = whole_log(&db.pool).await;
+    for (kind, receipt) in acknowledged {
+        let Some(position) = receipt.position else { continue };
+        let found = log.iter().find(|recorded| recorded.position == position);
+        let found = found.unwrap_or_else(|| panic!("{kind}: {receipt:?} was acknowledged"));
+        assert_eq!((found.id, found.sequence), (receipt.id, receipt.version), "{kind}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_is_recorded_once_whichever_statement_fails_on_its_way() {
+    let home = Home::new();
+    let cluster = Cluster::open(home.path()).await.unwrap();
+    let lanes = lanes(&cluster).await;
+    let plans = plans(&morning(&lanes[0], "all is well", None).await);
+    let number = Cell::new(0);
+    try_all(plans, async |lane, plan| {
+        number.set(number.get() + 1);
+        let name = format!("morning {}", number.get());
+        morning(&lanes[lane], &name, Some(plan)).await.has_struck()
+    })
+    .await;
+}
+
+/// Few rows of everything.
+const FEW: &str = "--lps 3 --gps 2 --distributors 1 --funds 2 --people 2 --notes 3 --todos 3 --roadshows 1 --image-kb 1";
+
+/// The legacy application goes on: something of every kind is new, changed or gone.
+fn change(file: &Path, day: i64) {
+    let id = 1_000 + day;
+    execute(
+        file,
+        &format!(
+            "insert into lp (id, name) values ({id}, 'New'); insert into note (id, name) values ({id}, 'New');
+             insert into notelplink (note_id, lp_id) values ({id}, {id}); insert into notelplink values ({id}, 0);
+             update lp set location = 'day {day}', aum_billions = 'many {day}' where id = 1;
+             update fund set fund_name = 'day {day}' where id = 1; delete from note where id = {id} - 1;
+             update todo set title = 'day {day}' where id = 1;"
+        ),
+    );
+}
+
+async fn import_with(pool: &PgPool, db: &Database, file: &Path) -> Result<Report, ImportError> {
+    let options = ImportOptions { events_per_chunk: 3, ..ImportOptions::new(file) };
+    import(pool, &db.files(), db.dir.path(), &options, |_| ()).await
+}
+
+async fn events(db: &Database) -> i64 {
+    sqlx::query_scalar("select count(*) from events").fetch_one(&db.pool).await.unwrap()
+}
+
+/// One import of a newer file with a fault somewhere, and then one without. Tells what a fault could have struck, and
+/// how many events there were.
+async fn import_again(db: &Database, file: &Path, plan: Option<Plan>) -> (Proxy, i64) {
+    let before = events(db).await;
+    let proxy = Proxy::before(&db.pool.connect_options(), plan).await;
+    let connections = proxy.connections();
+    let first = import_with(&connections.pool, db, file).await;
+    connections.pool.close().await;
+    let written = events(db).await - before;
+    if let Ok(report) = first {
+        assert_eq!(report.events, written.unsigned_abs());
+    }
+    let second = import_with(&db.pool, db, file).await.unwrap();
+    assert_log_tells(&db.pool, &db.files(), file, "after a fault").await;
+    let backend = db.backend().await;
+    backend.settle().await.unwrap();
+    backend.stop().await;
+    assert_sound(db).await;
+    (proxy, written + i64::try_from(second.events).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_is_completed_by_the_next_run_whichever_statement_fails() {
+    let home = Home::new();
+    let cluster = Cluster::open(home.path()).await.unwrap();
+    let lanes = lanes(&cluster).await;
+    let days = [const { Cell::new(0) }; LANES];
+    let next_day = async |lane: usize, plan| {
+        let file = lanes[lane].dir.path().join("crm.db");
+        days[lane].set(days[lane].get() + 1);
+        change(&file, days[lane].get());
+        import_again(&lanes[lane], &file, plan).await
+    };
+    let original = legacy(home.path(), FEW);
+    for (lane, db) in lanes.iter().enumerate() {
+        let file = db.dir.path().join("crm.db");
+        std::fs::copy(&original, &file).unwrap();
+        import_again(db, &file, None).await;
+        next_day(lane, None).await;
+    }
+    let (proxy, events) = next_day(0, None).await;
+    let plans = plans(&proxy);
+    try_all(plans, async |lane, plan| {
+        let (proxy, recorded) = next_day(lane, Some(plan)).await;
+        assert_eq!(recorded, events, "every event is recorded once");
+        proxy.has_struck()
+    })
+    .await;
+}

@@ -1,0 +1,270 @@
+//! The database is there but lacks something: whoever wants it is told what, the rest goes on, and once it is back so is
+//! everything else, without a restart.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use api::app::App;
+use api::backend::{self, Backend};
+use axum::body::Body;
+use axum::http::{Method, Request};
+use futures::StreamExt as _;
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+use uuid::Uuid;
+
+use crate::check::assert_read_models_match_the_log;
+use crate::contract::{Api, app, json_request, request};
+use crate::crash::assert_everything_is_right;
+use crate::harness::{Database, demo_file};
+use crate::proxy::{Fault, Plan, Proxy, Statement};
+use crate::server::{Home, Server};
+
+/// Sends a request that may be refused for want of something; tells status and body.
+async fn send(api: &Api, request: Request<Body>) -> (u16, Value) {
+    let answer = api.router.clone().oneshot(request).await.unwrap();
+    let status = answer.status().as_u16();
+    assert_eq!(status == 503, answer.headers().contains_key("retry-after"));
+    let body = axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+    (status, serde_json::from_slice(&body).unwrap())
+}
+
+async fn post(api: &Api, name: &str) -> (u16, Value) {
+    send(api, json_request(Method::POST, "/lps", &json!({"name": name}))).await
+}
+
+fn told(what: &str) -> (u16, Value) {
+    let detail = format!("The database is not available: {what}; please try again");
+    (503, json!({ "detail": detail }))
+}
+
+/// Posts until it is accepted, as a client does that was told to try again. Tells the id.
+async fn post_until_accepted(api: &Api, name: &str) -> i64 {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        match post(api, name).await {
+            (200, row) => return row["id"].as_i64().unwrap(),
+            (503, told) => assert!(Instant::now() < deadline, "it goes on: {told}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// The product on a database that is reached through a proxy.
+async fn behind_proxy(plan: Option<Plan>) -> (Proxy, Api) {
+    let db = Database::new().await;
+    let proxy = Proxy::before(&db.pool.connect_options(), plan).await;
+    let backend = Backend::start(proxy.connections(), db.files()).await.unwrap();
+    let router = api::server::router(app(&db, &backend, 64 << 20));
+    (proxy, Api { router, backend, db })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_postgres_lacks_is_told_to_whoever_wants_to_write() {
+    let (proxy, api) = behind_proxy(None).await;
+    api.made("lps", json!({"name": "Ada"})).await;
+    let inserts = |statement: &Statement| match statement {
+        Statement::Run(text) => text.contains("insert into events"),
+        _ => false,
+    };
+    let statement = proxy.seen().into_keys().find(inserts).unwrap();
+    for (code, what) in [
+        ("53100", "its disk is full"),
+        ("53200", "its memory is full"),
+        ("53300", "all its connections are in use"),
+        ("53400", "one of its limits is reached"),
+        ("25006", "it takes no changes at present"),
+    ] {
+        let fault = Fault::Refused(code);
+        let (_proxy, api) =
+            behind_proxy(Some(Plan { statement: statement.clone(), nth: 1, fault })).await;
+        assert_eq!(post(&api, "Ada").await, told(what));
+        assert_eq!(api.ids("/lps").await, [0; 0]);
+        api.made("lps", json!({"name": "Bob"})).await;
+        assert_eq!(api.events().await, 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_only_database_is_read_and_takes_changes_again_when_it_may() {
+    let api = Api::new().await;
+    let id = api.made("lps", json!({"name": "Ada"})).await;
+    let Api { backend, db, .. } = api;
+    backend.stop().await;
+    let name = db.pool.connect_options().get_database().unwrap().to_owned();
+    let alter = async |how: &str| {
+        let statement = format!("alter database {name} {how}");
+        sqlx::query(&statement).execute(&db.pool).await.unwrap();
+    };
+    alter("set default_transaction_read_only = on").await;
+    // What the product opens from now on is read-only.
+    let connections = backend::connect((*db.pool.connect_options()).clone(), 8);
+    let backend = Backend::start(connections, db.files()).await.unwrap();
+    let router = api::server::router(app(&db, &backend, 64 << 20));
+    let api = Api { router, backend, db: Database::new().await };
+    assert_eq!(api.ids("/lps").await, [id]);
+    let takes_none = told("it takes no changes at present");
+    assert_eq!(post(&api, "Bob").await, takes_none);
+    let uri = format!("/lps/{id}");
+    let revise = json_request(Method::PUT, &uri, &json!({"name": "Eve"}));
+    assert_eq!(send(&api, revise).await, takes_none);
+    assert_eq!(api.read(&uri).await["name"], json!("Ada"));
+
+    alter("reset default_transaction_read_only").await;
+    let (mut ids, mut refused) = (vec![id], 0);
+    for number in 0..20 {
+        match post(&api, &format!("LP {number}")).await {
+            (200, row) => ids.extend(row["id"].as_i64()),
+            (_, told) => {
+                assert_eq!(told, takes_none.1);
+                refused += 1;
+            }
+        }
+    }
+    assert!(
+        refused <= 1,
+        "sessions stay as they were opened, but the first that is refused tells of all others"
+    );
+    assert_eq!(api.ids("/lps").await, ids);
+    api.backend.settle().await.unwrap();
+    api.backend.stop().await;
+    assert_read_models_match_the_log(&db.pool).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_clients_that_take_all_connections_hold_up_nobody_for_long() {
+    let db = Database::new().await;
+    let options = replay::ImportOptions::new(demo_file());
+    replay::import(&db.pool, &db.files(), db.dir.path(), &options, |_| ()).await.unwrap();
+    let connections = backend::connect((*db.pool.connect_options()).clone(), 4);
+    let backend = Backend::start(connections, db.files()).await.unwrap();
+    backend.settle().await.unwrap();
+    // The notes are too large to be kept in memory, the LPs are not.
+    let reader = backend.reader.clone().with_shelf_limit(400_000);
+    let router = api::server::router(App { reader, ..app(&db, &backend, 64 << 20) });
+    let api = Api { router, backend, db };
+    let lps = api.ids("/lps").await;
+    // The last of the four connections is the one that the projectors listen on, until they need a second and wait in vain.
+    let mut slow = Vec::new();
+    while slow.len() < 4 {
+        let notes = request(Method::GET, "/notes").body(Body::empty()).unwrap();
+        let answer = api.router.clone().oneshot(notes).await.unwrap();
+        let is_begun = answer.status() == 200;
+        let mut pieces = answer.into_body().into_data_stream();
+        // What comes after the first piece is not read: the client takes its time.
+        if is_begun && matches!(pieces.next().await, Some(Ok(_))) {
+            slow.push(pieces);
+        }
+    }
+    let started = Instant::now();
+    let uri = format!("/lps/{}", lps[0]);
+    let show = request(Method::GET, &uri).body(Body::empty()).unwrap();
+    let (shown, written) = tokio::join!(send(&api, show), post(&api, "Bob"));
+    assert!(started.elapsed() < Duration::from_secs(8), "nobody is kept waiting");
+    assert_eq!(shown, told("all its connections are in use"));
+    assert_eq!(written, told("all its connections are in use"));
+    assert_eq!(api.ids("/lps").await, lps, "what is in memory needs no connection");
+
+    drop(slow);
+    let bob = post_until_accepted(&api, "Bob").await;
+    assert_eq!(api.read(&uri).await["id"], json!(lps[0]));
+    assert_eq!(api.ids("/lps").await.last(), Some(&bob));
+    api.backend.stop().await;
+}
+
+/// A home on a disk of its own that is soon full.
+struct SmallDisk(Home);
+
+impl SmallDisk {
+    /// Mounts one, if the tests may: that takes root, or a container with the right to.
+    fn mount() -> Option<Self> {
+        let home = Home::new();
+        let mount = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=160m,mode=755", "crm-tests"])
+            .arg(home.path())
+            .output();
+        mount.is_ok_and(|output| output.status.success()).then(|| Self(home))
+    }
+
+    /// Takes all the room that there is.
+    fn fill(&self) {
+        let mut ballast = std::fs::File::create(self.ballast()).unwrap();
+        while ballast.write_all(&[0; 1024]).is_ok() {}
+    }
+
+    fn make_room(&self) {
+        std::fs::remove_file(self.ballast()).unwrap();
+    }
+
+    fn ballast(&self) -> std::path::PathBuf {
+        self.0.path().join("ballast")
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        self.0.kill_postgres();
+        unmount(self.0.path());
+    }
+}
+
+fn unmount(path: &Path) {
+    // It goes when the last process has left it.
+    let _ = Command::new("umount").arg("-l").arg(path).status();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_stops_writers_only_and_only_until_there_is_room() {
+    let Some(disk) = SmallDisk::mount() else {
+        // Past what the test harness captures, since a test that passes is not heard otherwise.
+        let said = "NOT TESTED: a full disk, since this user may not mount one";
+        writeln!(std::io::stderr(), "\n{said}").unwrap();
+        return;
+    };
+    let home = &disk.0;
+    let server = Server::start(home, &[]).await;
+    let client = reqwest::Client::new();
+    let (lps, notes) = (format!("{}/lps", server.url), format!("{}/notes", server.url));
+    let posted = client.post(&lps).json(&json!({"name": "Ada"})).send().await.unwrap();
+    let ada: Value = posted.json().await.unwrap();
+    disk.fill();
+    // Postgres has some room in what it occupies already.
+    let mut kept = Vec::new();
+    let refused = loop {
+        let text: String = (0..3_000).map(|_| Uuid::new_v4().simple().to_string()).collect();
+        let note = json!({"name": "Long", "raw_notes": text});
+        let answer = client.post(&notes).json(&note).send().await.unwrap();
+        if answer.status() != 200 {
+            break answer;
+        }
+        kept.push(answer.json::<Value>().await.unwrap()["id"].clone());
+        assert!(kept.len() < 1_000, "the disk is full");
+    };
+    assert_eq!(refused.status(), 503);
+    assert!(refused.headers().contains_key("retry-after"));
+    let detail = refused.json::<Value>().await.unwrap()["detail"].clone();
+    assert_eq!(detail, "The database is not available: its disk is full; please try again");
+    let rows: Value = client.get(&lps).send().await.unwrap().json().await.unwrap();
+    assert_eq!(rows, json!([ada]), "it can be read");
+
+    disk.make_room();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let answer = client.post(&notes).json(&json!({"name": "Short"})).send().await.unwrap();
+        if answer.status() == 200 {
+            kept.push(answer.json::<Value>().await.unwrap()["id"].clone());
+            break;
+        }
+        assert_eq!(answer.status(), 503);
+        assert!(Instant::now() < deadline, "it goes on once there is room");
+    }
+    let rows: Vec<Value> = client.get(&notes).send().await.unwrap().json().await.unwrap();
+    for id in &kept {
+        assert!(rows.iter().any(|row| row["id"] == *id), "note {id} was acknowledged");
+    }
+    assert_eq!(rows.len(), kept.len(), "what was refused is not there");
+    assert!(server.stop().await);
+    assert_everything_is_right(home).await;
+}
