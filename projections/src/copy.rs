@@ -1,17 +1,25 @@
-//! Rows in the text format of COPY, the fastest way into a table.
+//! Rows in the binary format of COPY, the fastest way into a table: neither side escapes or parses anything.
 
-use std::fmt::{Display, Write as _};
-
+use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
+use uuid::Uuid;
 
-/// How much text is sent in one piece.
+/// How much is sent in one piece, in bytes.
 const PIECE: usize = 1 << 20;
 
-/// Lines of COPY's text format, sent as they come.
+/// What COPY's binary format begins with: its signature, no flags, and no extension.
+const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+
+/// Seconds from 1970 to 2000, where Postgres begins to count.
+const EPOCH: i64 = 946_684_800;
+
+/// Rows on their way into a table, sent as they come. The fields of a row must be as many as the columns, in their order,
+/// and of exactly their types.
 pub(crate) struct CopyIn<'c> {
     copy: sqlx::postgres::PgCopyIn<&'c mut PgConnection>,
-    text: String,
-    is_new_line: bool,
+    buffer: Vec<u8>,
+    columns: i16,
+    is_new_row: bool,
 }
 
 impl<'c> CopyIn<'c> {
@@ -19,83 +27,90 @@ impl<'c> CopyIn<'c> {
     pub(crate) async fn begin(
         db: &'c mut PgConnection,
         table: &str,
-        columns: &str,
+        columns: &[&str],
     ) -> Result<Self, sqlx::Error> {
-        let copy = db.copy_in_raw(&format!("copy {table} ({columns}) from stdin")).await?;
-        Ok(Self { copy, text: String::with_capacity(PIECE + PIECE / 4), is_new_line: true })
+        let names = columns.join(", ");
+        let statement = format!("copy {table} ({names}) from stdin (format binary)");
+        let copy = db.copy_in_raw(&statement).await?;
+        let mut buffer = Vec::with_capacity(PIECE + PIECE / 4);
+        buffer.extend_from_slice(HEADER);
+        let columns = i16::try_from(columns.len()).unwrap_or(i16::MAX);
+        Ok(Self { copy, buffer, columns, is_new_row: true })
     }
 
-    fn next_field(&mut self) {
-        if !std::mem::take(&mut self.is_new_line) {
-            self.text.push('\t');
-        }
-    }
-
-    /// A field that needs no escaping: a number, a truth value, a UUID.
-    pub(crate) fn plain(&mut self, value: impl Display) -> &mut Self {
-        self.next_field();
-        // Writing to a String cannot fail.
-        let _ = write!(self.text, "{value}");
+    fn field(&mut self, bytes: &[u8]) -> &mut Self {
+        self.begin_field();
+        // Postgres holds no value of 2 GiB, and refuses one.
+        let length = i32::try_from(bytes.len()).unwrap_or(i32::MAX);
+        self.buffer.extend_from_slice(&length.to_be_bytes());
+        self.buffer.extend_from_slice(bytes);
         self
     }
 
-    /// A field of any text.
+    fn begin_field(&mut self) {
+        if std::mem::take(&mut self.is_new_row) {
+            self.buffer.extend_from_slice(&self.columns.to_be_bytes());
+        }
+    }
+
+    /// A `bigint`.
+    pub(crate) fn int(&mut self, value: i64) -> &mut Self {
+        self.field(&value.to_be_bytes())
+    }
+
+    /// A `boolean`.
+    pub(crate) fn flag(&mut self, value: bool) -> &mut Self {
+        self.field(&[u8::from(value)])
+    }
+
+    /// A `text` or `json`.
     pub(crate) fn text(&mut self, value: &str) -> &mut Self {
-        self.next_field();
-        let mut rest = value;
-        while let Some(at) = rest.find(['\\', '\n', '\r', '\t']) {
-            self.text.push_str(&rest[..at]);
-            self.text.push_str(match rest.as_bytes()[at] {
-                b'\\' => "\\\\",
-                b'\n' => "\\n",
-                b'\r' => "\\r",
-                _ => "\\t",
-            });
-            rest = &rest[at + 1..];
-        }
-        self.text.push_str(rest);
-        self
+        self.field(value.as_bytes())
     }
 
-    /// A field without a value.
+    /// A `uuid`.
+    pub(crate) fn uuid(&mut self, value: Uuid) -> &mut Self {
+        self.field(value.as_bytes())
+    }
+
+    /// A `timestamptz`.
+    pub(crate) fn time(&mut self, value: DateTime<Utc>) -> &mut Self {
+        self.int(value.timestamp_micros() - EPOCH * 1_000_000)
+    }
+
+    /// No value.
     pub(crate) fn null(&mut self) -> &mut Self {
-        self.next_field();
-        self.text.push_str("\\N");
+        self.begin_field();
+        self.buffer.extend_from_slice(&(-1_i32).to_be_bytes());
         self
     }
 
-    /// A field of any text, or without a value.
-    pub(crate) fn maybe_text(&mut self, value: Option<&str>) -> &mut Self {
+    /// A field of one of these types, or no value.
+    pub(crate) fn maybe<T>(
+        &mut self,
+        value: Option<T>,
+        field: impl FnOnce(&mut Self, T) -> &mut Self,
+    ) -> &mut Self {
         match value {
-            Some(value) => self.text(value),
+            Some(value) => field(self, value),
             None => self.null(),
         }
     }
 
-    /// A field that needs no escaping, or without a value.
-    pub(crate) fn maybe_plain(&mut self, value: Option<impl Display>) -> &mut Self {
-        match value {
-            Some(value) => self.plain(value),
-            None => self.null(),
-        }
-    }
-
-    /// Ends the line, and sends what has gathered if it is enough.
-    pub(crate) async fn end_line(&mut self) -> Result<(), sqlx::Error> {
-        self.text.push('\n');
-        self.is_new_line = true;
-        if self.text.len() >= PIECE {
-            self.copy.send(self.text.as_bytes()).await?;
-            self.text.clear();
+    /// Ends the row, and sends what has gathered if it is enough.
+    pub(crate) async fn end_row(&mut self) -> Result<(), sqlx::Error> {
+        self.is_new_row = true;
+        if self.buffer.len() >= PIECE {
+            self.copy.send(self.buffer.as_slice()).await?;
+            self.buffer.clear();
         }
         Ok(())
     }
 
     /// Sends the rest; only then has anything been copied.
     pub(crate) async fn finish(mut self) -> Result<u64, sqlx::Error> {
-        if !self.text.is_empty() {
-            self.copy.send(self.text.as_bytes()).await?;
-        }
+        self.buffer.extend_from_slice(&(-1_i16).to_be_bytes());
+        self.copy.send(self.buffer.as_slice()).await?;
         self.copy.finish().await
     }
 }

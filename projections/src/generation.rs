@@ -256,9 +256,20 @@ pub async fn create_tables(
     schema: &str,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(&format!("create schema {schema}")).execute(&mut *db).await?;
-    for Table { name, columns, .. } in projector.tables() {
+    let has_lz4: bool = sqlx::query_scalar(
+        "select exists (select 1 from pg_settings
+                        where name = 'default_toast_compression' and 'lz4' = any (enumvals))",
+    )
+    .fetch_one(&mut *db)
+    .await?;
+    for Table { name, columns, long, .. } in projector.tables() {
         let statement = format!("create table {schema}.{name} ({columns})");
         sqlx::query(&statement).execute(&mut *db).await?;
+        // As for the log: see the migration.
+        for column in long.iter().filter(|_| has_lz4) {
+            let alter = format!("alter table {schema}.{name} alter {column} set compression lz4");
+            sqlx::query(&alter).execute(&mut *db).await?;
+        }
     }
     Ok(())
 }

@@ -75,29 +75,37 @@ pub async fn bulk_append(
         return Ok(0);
     }
     sqlx::query("select pg_advisory_xact_lock($1)").bind(APPEND_LOCK).execute(&mut **tx).await?;
-    let mut copy = CopyIn::begin(
-        tx,
-        "events",
-        "aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, event_id, command_id, \
-         correlation_id, causation_id, actor, occurred_at",
-    )
-    .await?;
+    let columns = [
+        "aggregate_type",
+        "aggregate_id",
+        "sequence",
+        "event_type",
+        "event_version",
+        "payload",
+        "metadata",
+        "event_id",
+        "command_id",
+        "correlation_id",
+        "causation_id",
+        "actor",
+        "occurred_at",
+    ];
+    let mut copy = CopyIn::begin(tx, "events", &columns).await?;
     for event in events {
-        let occurred_at = event.occurred_at.map(|at| at.format("%Y-%m-%d %H:%M:%S%.6f+00"));
         copy.text(event.aggregate_type)
             .text(&event.aggregate_id)
-            .plain(event.sequence)
+            .int(event.sequence)
             .text(&event.event_type)
             .text(&event.event_version)
             .text(&event.payload)
             .text(&event.metadata)
-            .plain(event.event_id)
-            .plain(event.command_id)
-            .plain(event.correlation_id)
-            .maybe_plain(event.causation_id)
+            .uuid(event.event_id)
+            .uuid(event.command_id)
+            .uuid(event.correlation_id)
+            .maybe(event.causation_id, CopyIn::uuid)
             .text(&event.actor)
-            .maybe_plain(occurred_at)
-            .end_line()
+            .maybe(event.occurred_at, CopyIn::time)
+            .end_row()
             .await?;
     }
     copy.finish().await?;

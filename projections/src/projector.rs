@@ -103,6 +103,8 @@ pub struct Table {
     pub name: &'static str,
     /// Its columns with their types.
     pub columns: String,
+    /// Those of its columns that hold long texts.
+    pub long: &'static [&'static str],
     /// The columns of its primary key, which compare byte by byte or as numbers.
     pub key: &'static [&'static str],
     /// What each of its other indexes is on: everything after `on <table>`.

@@ -123,45 +123,63 @@ pub async fn load(
     let workers = effort.workers;
     let keys: Arc<Vec<OnceCell<()>>> = Arc::new(fillings.iter().map(|_| OnceCell::new()).collect());
     let schemas: Vec<String> = fillings.iter().map(|filling| filling.schema.clone()).collect();
+    let (written, all_written) = mpsc::unbounded_channel();
     let mut tasks = tokio::task::JoinSet::new();
     let mut ways = Vec::new();
     for index in 0..workers {
         let (way, batches) = mpsc::channel::<Batch>(AHEAD);
         ways.push(way);
         let options = database.options_for(&schemas).options([("synchronous_commit", "off")]);
-        let worker = Worker::new(fillings, index, effort, keys.clone());
+        let worker = Worker::new(fillings, index, effort, keys.clone(), written.clone());
         tasks.spawn(async move { worker.run(options.connect().await?, batches).await });
     }
-    let read = read(database, fillings, ways, gauge, stop).await;
-    let mut filled = vec![Filled::default(); fillings.len()];
-    while let Some(done) = tasks.join_next().await {
-        let part = joined(done)??;
-        for (whole, part) in filled.iter_mut().zip(part) {
-            whole.changed = whole.changed.max(part.changed);
-            whole.parked.extend(part.parked);
-        }
-    }
-    read?;
+    drop(written);
+    read(database, fillings, ways, gauge, stop).await?;
     gauge.is_indexing.store(true, Ordering::Release);
+    let finishing = finish_all(database, fillings, workers, &keys, all_written);
+    let collecting = async {
+        let mut filled = vec![Filled::default(); fillings.len()];
+        while let Some(done) = tasks.join_next().await {
+            for (whole, part) in filled.iter_mut().zip(joined(done)??) {
+                whole.changed = whole.changed.max(part.changed);
+                whole.parked.extend(part.parked);
+            }
+        }
+        Ok(filled)
+    };
+    tokio::select! {
+        done = async { tokio::try_join!(collecting, finishing) } => Ok(done?.0),
+        () = stop.cancelled() => Err(LoadError::Stopped),
+    }
+}
+
+/// Finishes each filling as soon as all workers have written it, while they go on with the next.
+async fn finish_all(
+    database: &Database,
+    fillings: &[Filling],
+    workers: usize,
+    keys: &[OnceCell<()>],
+    mut written: mpsc::UnboundedReceiver<usize>,
+) -> Result<(), LoadError> {
     let turns = Arc::new(Semaphore::new(workers));
     let mut finishing = tokio::task::JoinSet::new();
-    for (filling, keys) in fillings.iter().zip(keys.iter()) {
-        let (database, filling, has_keys) = (database.clone(), filling.clone(), keys.initialized());
-        let turns = turns.clone();
+    let mut missing = vec![workers; fillings.len()];
+    while let Some(slot) = written.recv().await {
+        missing[slot] -= 1;
+        if missing[slot] > 0 {
+            continue;
+        }
+        let (database, turns) = (database.clone(), turns.clone());
+        let (filling, has_keys) = (fillings[slot].clone(), keys[slot].initialized());
         finishing.spawn(async move {
             let _turn = turns.acquire().await;
             finish(&database, &filling, has_keys).await
         });
     }
-    loop {
-        tokio::select! {
-            finished = finishing.join_next() => match finished {
-                Some(finished) => joined(finished)??,
-                None => return Ok(filled),
-            },
-            () = stop.cancelled() => return Err(LoadError::Stopped),
-        }
+    while let Some(finished) = finishing.join_next().await {
+        joined(finished)??;
     }
+    Ok(())
 }
 
 /// What a task came to.
@@ -211,6 +229,8 @@ struct Worker {
     /// The kinds whose records are not shared, since a projector needs to see them all: the first worker has them.
     unshared: Vec<Kind>,
     keys: Arc<Vec<OnceCell<()>>>,
+    /// Hears of every slot whose last rows are written.
+    written: mpsc::UnboundedSender<usize>,
     log: LogReader,
 }
 
@@ -229,6 +249,7 @@ impl Worker {
         index: usize,
         Effort { workers, memory }: Effort,
         keys: Arc<Vec<OnceCell<()>>>,
+        written: mpsc::UnboundedSender<usize>,
     ) -> Self {
         let whole = fillings.iter().filter(|filling| !filling.projector.is_partitioned());
         let unshared = whole.flat_map(|filling| filling.projector.follows()).copied().collect();
@@ -243,7 +264,7 @@ impl Worker {
             })
             .collect();
         let (index, of, memory) = (index as u64, workers as u64, memory / workers);
-        Self { index, of, memory, slots, unshared, keys, log: LogReader::default() }
+        Self { index, of, memory, slots, unshared, keys, written, log: LogReader::default() }
     }
 
     async fn run(
@@ -260,8 +281,13 @@ impl Worker {
                 self.relieve(&mut connection).await?;
             }
         }
-        for slot in &mut self.slots {
-            slot.write(&mut connection).await?;
+        // The largest first: their indexes take longest.
+        let mut order: Vec<usize> = (0..self.slots.len()).collect();
+        order.sort_by_key(|at| std::cmp::Reverse(self.slots[*at].fold.size()));
+        for at in order {
+            self.slots[at].write(&mut connection).await?;
+            // Nobody listens only after something has failed elsewhere.
+            let _ = self.written.send(at);
         }
         Ok(self.slots.into_iter().map(|slot| slot.filled).collect())
     }

@@ -35,6 +35,7 @@ impl Projector for FundProjector {
             name: "fund_roadshow",
             columns: "roadshow_id bigint not null, fund_id bigint not null, arrival text"
                 .to_owned(),
+            long: &[],
             key: &["roadshow_id"],
             indexes: vec![],
         };
@@ -182,11 +183,11 @@ async fn save_trips(
     }
     let arrival = |trip: &Trip| trip.arrival.map(|at| at.to_string());
     if tables == Tables::Empty {
-        let columns = "roadshow_id, fund_id, arrival";
-        let mut copy = CopyIn::begin(db, "fund_roadshow", columns).await?;
+        let columns = ["roadshow_id", "fund_id", "arrival"];
+        let mut copy = CopyIn::begin(db, "fund_roadshow", &columns).await?;
         for (id, trip) in &moved {
-            copy.plain(id).plain(trip.fund_id).maybe_text(arrival(trip).as_deref());
-            copy.end_line().await?;
+            copy.int(*id).int(trip.fund_id).maybe(arrival(trip).as_deref(), CopyIn::text);
+            copy.end_row().await?;
         }
         copy.finish().await?;
         return Ok(());

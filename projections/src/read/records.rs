@@ -223,23 +223,23 @@ where
         return Ok(());
     }
     let table = R::KIND.as_str();
-    let mut copy = CopyIn::begin(db, table, &columns::<R>().join(", ")).await?;
+    let mut copy = CopyIn::begin(db, table, &columns::<R>()).await?;
     for (id, row) in rows {
         let Some(record) = row.state.record() else { continue };
-        copy.plain(id)
-            .plain(row.version)
-            .plain(row.position)
-            .plain(row.state.is_archived())
+        copy.int(*id)
+            .int(row.version)
+            .int(row.position)
+            .flag(row.state.is_archived())
             .text(&wire(*id, record)?)
             .text(&fold(record.name()))
-            .maybe_text(record.notion_id());
+            .maybe(record.notion_id(), CopyIn::text);
         for (_, text) in R::TEXTS {
-            copy.maybe_text(text(record).as_deref());
+            copy.maybe(text(record).as_deref(), CopyIn::text);
         }
         for (_, whole) in R::WHOLES {
-            copy.maybe_plain(whole(record));
+            copy.maybe(whole(record), CopyIn::int);
         }
-        copy.end_line().await?;
+        copy.end_row().await?;
     }
     copy.finish().await?;
     Ok(())

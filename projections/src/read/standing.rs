@@ -96,7 +96,7 @@ impl Projector for Standings {
             "{owner_id} bigint not null, lp_id bigint not null,
              {word} text not null, contact_date text, contact_note bigint"
         );
-        vec![Table { name: table, columns, key: self.key, indexes: vec![] }]
+        vec![Table { name: table, columns, long: &[], key: self.key, indexes: vec![] }]
     }
 
     fn follows(&self) -> &'static [Kind] {
@@ -177,13 +177,15 @@ impl Standings {
             return Ok(());
         }
         let Standings { table, owner_id, word, .. } = self;
-        let columns = format!("{owner_id}, lp_id, {word}, contact_date, contact_note");
+        let columns = [owner_id, "lp_id", word, "contact_date", "contact_note"];
         let mut copy = CopyIn::begin(db, table, &columns).await?;
         for ((owner, lp), fate) in fates {
             let Fate::Kept { word, contact } = fate else { continue };
             let contact = contact.unwrap_or_default();
-            copy.plain(owner).plain(lp).text(&word);
-            copy.maybe_plain(contact.date).maybe_plain(contact.note).end_line().await?;
+            copy.int(owner).int(lp).text(&word);
+            let date = contact.date.map(|date| date.to_string());
+            copy.maybe(date.as_deref(), CopyIn::text);
+            copy.maybe(contact.note.map(|note| note.0), CopyIn::int).end_row().await?;
         }
         copy.finish().await?;
         Ok(())
