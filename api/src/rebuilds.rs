@@ -24,13 +24,16 @@ pub struct Rebuilds {
     projectors: Vec<Arc<dyn Projector>>,
     tasks: TaskTracker,
     stop: CancellationToken,
+    /// Cancelled before `stop`: a server that waits for its last requests must not wait for those who only watch.
+    dismissed: CancellationToken,
 }
 
 impl Rebuilds {
     /// For these projectors. Read models that only another version of a projector has filled are rebuilt at once.
     pub fn start(database: Database, projectors: Vec<Arc<dyn Projector>>) -> Self {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let rebuilds = Self { database, projectors, tasks, stop };
+        let dismissed = CancellationToken::new();
+        let rebuilds = Self { database, projectors, tasks, stop, dismissed };
         rebuilds.tasks.spawn(rebuilds.clone().renew());
         rebuilds
     }
@@ -113,9 +116,19 @@ impl Rebuilds {
         self.tasks.spawn(work);
     }
 
-    /// Resolves when the server stops.
-    pub async fn stopping(&self) {
-        self.stop.cancelled().await;
+    /// Cancelled when the server stops.
+    pub fn stop_token(&self) -> &CancellationToken {
+        &self.stop
+    }
+
+    /// Sends those away who watch.
+    pub fn dismiss_watchers(&self) {
+        self.dismissed.cancel();
+    }
+
+    /// Resolves when those who watch should go.
+    pub async fn watchers_dismissed(&self) {
+        self.dismissed.cancelled().await;
     }
 
     /// Calls off what is running, and waits until it has stopped.

@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domain::{Field, Kind, Record, RecordRef};
 use projections::log::{CommandError, CommandRequest, Executable, Receipt};
-use projections::read::StoredRecord;
+use projections::read::{ReadError, StoredRecord};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tokio::sync::OwnedMutexGuard;
@@ -225,8 +225,8 @@ impl Written {
         let mut headers = self.headers();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let Some(stored) = app.reader.record(self.record).await? else {
-            // It is recorded, so the client must not send it again; readers do not see it yet, or no longer.
+        // It is recorded, so the client must not send it again, whatever keeps readers from seeing it now.
+        let Some(stored) = seen(app.reader.record(self.record).await) else {
             let row = bare_row(self.record.id(), <A::Record as Record>::fields(), form.sent());
             return Ok((StatusCode::OK, headers, row.to_string()).into_response());
         };
@@ -249,6 +249,14 @@ impl Written {
         }
         headers
     }
+}
+
+/// What readers see of something that is recorded, if they can see it now.
+pub fn seen<T>(read: Result<Option<T>, ReadError>) -> Option<T> {
+    read.unwrap_or_else(|error| {
+        tracing::warn!(%error, "what is recorded cannot be shown now");
+        None
+    })
 }
 
 /// A row with nothing in it but what was sent.

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{PgConnection, PgPool};
 use tokio::sync::Notify;
 
 /// A pool that knows whether its database answers.
@@ -28,6 +28,8 @@ struct Health {
     renewed: Mutex<Option<Instant>>,
     /// How often that was so.
     era: AtomicU64,
+    /// Where tables are looked for from then on; empty: nowhere in particular.
+    search_path: Mutex<String>,
     failed: Notify,
 }
 
@@ -35,6 +37,26 @@ impl Health {
     fn renew(&self) {
         self.era.fetch_add(1, Ordering::AcqRel);
         *self.renewed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn search_path(&self) -> String {
+        self.search_path.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Makes a connection that has just come up look where tables are to be looked for by now, which may have changed
+    /// while it was coming up. One that is outdated again is given up.
+    async fn direct(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let (era, path) = (self.era.load(Ordering::Acquire), self.search_path());
+        if !path.is_empty() {
+            sqlx::query("select set_config('search_path', $1, false)")
+                .bind(path)
+                .execute(connection)
+                .await?;
+        }
+        match self.era.load(Ordering::Acquire) == era {
+            true => Ok(()),
+            false => Err(sqlx::Error::Io(std::io::ErrorKind::ConnectionAborted.into())),
+        }
     }
 
     fn is_of_use(&self, age: Duration) -> bool {
@@ -72,7 +94,8 @@ impl Database {
     /// Opens a pool. No connection is made yet.
     pub fn new(options: PgConnectOptions, connections: u32) -> Self {
         let health = Arc::<Health>::default();
-        let known = health.clone();
+        let options = with_keepalive(options);
+        let (known, new) = (health.clone(), health.clone());
         let pool = PgPoolOptions::new()
             .max_connections(connections)
             .min_connections(0)
@@ -84,6 +107,10 @@ impl Database {
                 let usable = known.is_of_use(connection.age);
                 Box::pin(std::future::ready(Ok(usable)))
             })
+            .after_connect(move |connection, _| {
+                let health = new.clone();
+                Box::pin(async move { health.direct(connection).await })
+            })
             .connect_lazy_with(options.clone());
         let database = Self { pool, options, health };
         tokio::spawn(database.clone().watch());
@@ -92,12 +119,13 @@ impl Database {
 
     /// How to connect such that tables are looked for in these schemas before all others.
     pub fn options_for(&self, schemas: &[String]) -> PgConnectOptions {
-        let path = schemas.iter().map(String::as_str).chain(["public"]).collect::<Vec<_>>();
-        self.options.clone().options([("search_path", path.join(","))])
+        self.options.clone().options([("search_path", search_path(schemas))])
     }
 
     /// From now on whatever the pool is asked for looks for tables in these schemas.
     pub fn look_in(&self, schemas: &[String]) {
+        *self.health.search_path.lock().unwrap_or_else(PoisonError::into_inner) =
+            search_path(schemas);
         self.pool.set_connect_options(self.options_for(schemas));
         self.health.renew();
     }
@@ -205,6 +233,21 @@ impl Database {
             tracing::info!("the database answers");
         }
     }
+}
+
+fn search_path(schemas: &[String]) -> String {
+    schemas.iter().map(String::as_str).chain(["public"]).collect::<Vec<_>>().join(",")
+}
+
+/// The server gives a connection up, with its locks and whatever it was doing, soon after its other end has gone: when
+/// that was killed, or its machine was.
+fn with_keepalive(options: PgConnectOptions) -> PgConnectOptions {
+    options.options([
+        ("client_connection_check_interval", "1s"),
+        ("tcp_keepalives_idle", "10"),
+        ("tcp_keepalives_interval", "5"),
+        ("tcp_keepalives_count", "3"),
+    ])
 }
 
 /// Whether the error says that the database cannot do this now, but may be able to later: it is out of reach or short of

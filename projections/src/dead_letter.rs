@@ -32,52 +32,58 @@ struct Known {
 }
 
 impl DeadLetters {
-    /// Reads what is parked for a generation, and what its projector skips.
+    /// Reads what is parked for these generations, and what their projectors skip.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn load(
         &self,
         db: &mut PgConnection,
-        target: &Target,
-    ) -> Result<Vec<Parked>, sqlx::Error> {
-        // First the revision: if something is taken back meanwhile, what is read after it is known to be outdated.
-        let revision: Option<i64> = sqlx::query_scalar(
-            "select revision from generation where projector = $1 and number = $2",
+        targets: &[Target],
+    ) -> Result<Vec<(Target, Parked)>, sqlx::Error> {
+        let names: Vec<&str> = targets.iter().map(Target::name).collect();
+        let numbers: Vec<i32> = targets.iter().map(|target| target.number).collect();
+        // First the revisions: if something is taken back meanwhile, what is read after them is known to be outdated.
+        let revisions: Vec<(String, i64)> = sqlx::query_as(
+            "select projector, revision from generation
+             join unnest($1::text[], $2::integer[]) as wanted (projector, number) using (projector, number)",
         )
-        .bind(target.name())
-        .bind(target.number)
-        .fetch_optional(&mut *db)
-        .await?;
-        let revision = revision.unwrap_or(0);
-        let rows: Vec<(String, String, i64, String)> = sqlx::query_as(
-            "select aggregate_type, aggregate_id, position, error from dead_letter
-             where projector = $1 and generation = $2 order by position",
-        )
-        .bind(target.name())
-        .bind(target.number)
+        .bind(&names)
+        .bind(&numbers)
         .fetch_all(&mut *db)
         .await?;
-        let parked: Vec<Parked> = rows
-            .into_iter()
-            .map(|(kind, id, position, error)| Parked {
-                stream: Stream { kind, id },
-                position,
-                error,
-            })
-            .collect();
-        let skipped: Vec<i64> =
-            sqlx::query_scalar("select position from skipped_event where projector = $1")
-                .bind(target.name())
-                .fetch_all(db)
-                .await?;
-        let known = Known {
-            revision,
-            parked: parked.iter().map(|parked| (parked.stream.clone(), parked.position)).collect(),
-            skipped: skipped.into_iter().collect(),
-        };
-        self.with(|all| all.insert(target.name(), known));
-        Ok(parked)
+        let parked: Vec<(String, String, String, i64, String)> = sqlx::query_as(
+            "select projector, aggregate_type, aggregate_id, position, error from dead_letter
+             join unnest($1::text[], $2::integer[]) as wanted (projector, generation) using (projector, generation)
+             order by position",
+        )
+        .bind(&names)
+        .bind(&numbers)
+        .fetch_all(&mut *db)
+        .await?;
+        let skipped: Vec<(String, i64)> = sqlx::query_as(
+            "select projector, position from skipped_event where projector = any($1)",
+        )
+        .bind(&names)
+        .fetch_all(db)
+        .await?;
+        let mut all_parked = Vec::new();
+        for target in targets {
+            let name = target.name();
+            let mut known = Known::default();
+            for (_, revision) in revisions.iter().filter(|(of, _)| of == name) {
+                known.revision = *revision;
+            }
+            known.skipped.extend(skipped.iter().filter(|(of, _)| of == name).map(|(_, at)| *at));
+            for (_, kind, id, position, error) in parked.iter().filter(|(of, ..)| of == name) {
+                let stream = Stream { kind: kind.clone(), id: id.clone() };
+                known.parked.insert(stream.clone(), *position);
+                let parked = Parked { stream, position: *position, error: error.clone() };
+                all_parked.push((target.clone(), parked));
+            }
+            self.with(|all| all.insert(name, known));
+        }
+        Ok(all_parked)
     }
 
     /// Parks a stream. If it is parked already, it stays parked from where it was; an event that is skipped parks nothing.

@@ -341,10 +341,18 @@ impl Follower {
         let name = target.name();
         let mut tx = connection.begin().await?;
         let stored = lock_checkpoints(&mut tx, std::slice::from_ref(target)).await?;
-        let Some((.., checkpoint)) = stored.first() else {
+        let Some((.., checkpoint)) = stored.first().filter(|(_, state, _)| *state == target.state)
+        else {
             tx.rollback().await?;
             return Err(FollowError::Overtaken(name));
         };
+        if !target.projector.is_partitioned() {
+            // What other records have said since would be overwritten by what this one said before.
+            tx.rollback().await?;
+            tracing::warn!(projector = name, stream = %parked.stream, "only a rebuild takes this stream back");
+            return Ok(Some(parked.clone()));
+        }
+
         let (from, to) = (parked.position, checkpoint.position);
         let page = self.log.read_stream(&mut tx, &parked.stream, from, to).await?;
         let page = self.dead_letters.without_skipped(name, page);

@@ -7,7 +7,7 @@ use sqlx::{Acquire as _, PgConnection};
 
 use crate::projector::{Projector, Table};
 
-/// The advisory lock of whoever makes, swaps or drops generations, for the length of a transaction.
+/// The advisory lock of whoever makes generations, for the length of a transaction.
 const GENERATIONS_LOCK: i64 = 0x6372_6d5f_6765_6e01;
 
 /// What a generation is for.
@@ -146,14 +146,32 @@ pub async fn ensure(
     db: &mut PgConnection,
     projectors: &[Arc<dyn Projector>],
 ) -> Result<(), sqlx::Error> {
+    // Usually there is nothing to do, and then it must work on a read-only database as well.
+    let there = all(db).await?;
+    let names: Vec<&str> = projectors.iter().map(|projector| projector.name()).collect();
+    let are_gone: bool = sqlx::query_scalar(&format!(
+        "select exists (select 1 from generation where {GONE} and projector = any($1))"
+    ))
+    .bind(&names)
+    .fetch_one(&mut *db)
+    .await?;
+    let is_live = |projector: &Arc<dyn Projector>| {
+        let mut of_it = there.iter().filter(|generation| generation.projector == projector.name());
+        of_it.any(|generation| generation.state == State::Live)
+    };
+    if !are_gone && projectors.iter().all(is_live) {
+        return Ok(());
+    }
     let mut tx = db.begin().await?;
     sqlx::query("select pg_advisory_xact_lock($1)")
         .bind(GENERATIONS_LOCK)
         .execute(&mut *tx)
         .await?;
     let lost: Vec<(String, i32, i64)> = sqlx::query_as(&format!(
-        "delete from generation where {GONE} returning projector, number, revision"
+        "delete from generation where {GONE} and projector = any($1)
+         returning projector, number, revision"
     ))
+    .bind(&names)
     .fetch_all(&mut *tx)
     .await?;
     for (projector, number, _) in &lost {
@@ -196,16 +214,20 @@ pub async fn ensure(
 /// # Errors
 /// When the database fails.
 pub async fn begin(db: &mut PgConnection, projector: &dyn Projector) -> Result<i32, sqlx::Error> {
+    let mut there = all(db).await?;
+    there.retain(|generation| generation.projector == projector.name());
+    for broken_off in there.iter().filter(|generation| generation.state == State::Building) {
+        // Perhaps a Postgres process of that build has yet to notice that nobody wants it any more. While it is waited for,
+        // nobody else must have to wait for us: nothing is locked but what is dropped.
+        remove_unfinished(db, &broken_off.projector, broken_off.number).await?;
+    }
+    let number = there.iter().map(|generation| generation.number).max().unwrap_or(0) + 1;
     let mut tx = db.begin().await?;
     sqlx::query("select pg_advisory_xact_lock($1)")
         .bind(GENERATIONS_LOCK)
         .execute(&mut *tx)
         .await?;
-    let there = lock(&mut tx, projector.name()).await?;
-    for broken_off in there.iter().filter(|generation| generation.state == State::Building) {
-        remove(&mut tx, broken_off).await?;
-    }
-    let number = there.iter().map(|generation| generation.number).max().unwrap_or(0) + 1;
+    drop_tables(&mut tx, &schema(projector.name(), number)).await?;
     create_tables(&mut tx, projector, &schema(projector.name(), number)).await?;
     sqlx::query(
         "insert into generation (projector, number, version, state) values ($1, $2, $3, 'building')",
@@ -235,6 +257,32 @@ pub async fn remove(db: &mut PgConnection, generation: &Generation) -> Result<()
             .await?;
     }
     drop_tables(db, &generation.schema()).await
+}
+
+/// Drops a generation that is being built, unless it has become live meanwhile. Tells whether it was dropped.
+///
+/// # Errors
+/// When the database fails.
+pub async fn remove_unfinished(
+    db: &mut PgConnection,
+    projector: &str,
+    number: i32,
+) -> Result<bool, sqlx::Error> {
+    let mut tx = db.begin().await?;
+    // A swap that is about to commit is waited for, and then counts.
+    let row: Option<Row> = sqlx::query_as(&format!(
+        "select {COLUMNS} from generation where projector = $1 and number = $2 and state = 'building' for update"
+    ))
+    .bind(projector)
+    .bind(number)
+    .fetch_optional(&mut *tx)
+    .await?;
+    let is_building = row.is_some();
+    if let Some(row) = row {
+        remove(&mut tx, &generation(row)).await?;
+    }
+    tx.commit().await?;
+    Ok(is_building)
 }
 
 /// Drops a schema with all that is in it.

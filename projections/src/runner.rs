@@ -218,7 +218,8 @@ impl Shared {
                 return Err(FollowError::Lost);
             }
             if self.served().schemas != served.schemas {
-                // The locks go with the connection.
+                // Now, and not when the server notices that the connection has gone: others wait for these locks.
+                sqlx::query("select pg_advisory_unlock_all()").execute(&mut connection).await?;
                 return Ok(());
             }
             let more = self.advance(&mut connection, &mine).await?;
@@ -294,23 +295,29 @@ impl Shared {
         targets: &[Target],
         mine: &mut Vec<Target>,
     ) -> Result<(), FollowError> {
-        for target in targets {
-            if mine.iter().any(|other| other.name() == target.name()) {
-                continue;
+        let wanted: Vec<&Target> = targets
+            .iter()
+            .filter(|target| !mine.iter().any(|other| other.name() == target.name()))
+            .collect();
+        let free: Vec<String> = sqlx::query_scalar(
+            "select schema from unnest($2::text[]) as wanted (schema)
+             where pg_try_advisory_lock($1, hashtext(schema))",
+        )
+        .bind(RUNNER_LOCK)
+        .bind(wanted.iter().map(|target| target.schema()).collect::<Vec<_>>())
+        .fetch_all(&mut *connection)
+        .await?;
+        let got: Vec<Target> =
+            wanted.into_iter().filter(|target| free.contains(&target.schema())).cloned().collect();
+        let letters = self.follower.dead_letters();
+        let parked = letters.load(connection, &got).await?;
+        if !parked.is_empty() {
+            for (target, parked) in parked {
+                self.follower.retry(connection, &target, &parked).await?;
             }
-            let got: bool = sqlx::query_scalar("select pg_try_advisory_lock($1, hashtext($2))")
-                .bind(RUNNER_LOCK)
-                .bind(target.schema())
-                .fetch_one(&mut *connection)
-                .await?;
-            if got {
-                for parked in self.follower.dead_letters().load(connection, target).await? {
-                    self.follower.retry(connection, target, &parked).await?;
-                }
-                self.follower.dead_letters().load(connection, target).await?;
-                mine.push(target.clone());
-            }
+            letters.load(connection, &got).await?;
         }
+        mine.extend(got);
         self.learn_checkpoints().await?;
         Ok(())
     }

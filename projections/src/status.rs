@@ -122,7 +122,7 @@ pub struct VerificationStatus {
 }
 
 /// A running rebuild that was not heard of for this long, in seconds, is dead.
-const SILENCE: i64 = 15;
+pub const SILENCE: f64 = 15.0;
 
 /// The live generation of each projector.
 type Live = (String, i32, i32, i64, f64, Option<i32>, f64, i64);

@@ -112,8 +112,9 @@ impl Hospital {
     }
 
     async fn parked(&mut self, stream: Option<&Stream>) -> Result<Vec<Parked>, ParkedError> {
-        let mut parked =
-            self.follower.dead_letters().load(&mut self.connection, &self.target).await?;
+        let target = std::slice::from_ref(&self.target);
+        let parked = self.follower.dead_letters().load(&mut self.connection, target).await?;
+        let mut parked: Vec<Parked> = parked.into_iter().map(|(_, parked)| parked).collect();
         if let Some(stream) = stream {
             parked.retain(|parked| parked.stream == *stream);
             if parked.is_empty() {

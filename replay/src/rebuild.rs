@@ -16,7 +16,7 @@ use projections::follow::{FollowError, Follower, PAGE, Target};
 use projections::generation::{self, Checkpoint, Generation, State};
 use projections::projector::Projector;
 use projections::runner::RUNNER_LOCK;
-use projections::status::RebuildStatus;
+use projections::status::{RebuildStatus, SILENCE};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -193,15 +193,15 @@ impl Rebuild {
             &mut control,
             &mut begun,
         ));
-        let built = built.await;
+        let mut built = built.await;
+        if built.is_err() && clear_away(&mut control, &begun).await {
+            built = Ok(());
+        }
         let (phase, error) = match &built {
             Ok(()) => ("done", None),
             Err(RebuildError::Cancelled) => ("cancelled", None),
             Err(error) => ("failed", Some(error.to_string())),
         };
-        if built.is_err() {
-            clear_away(&mut control, &begun).await;
-        }
         let closed = sqlx::query(
             "update rebuild set phase = $2, error = $3, finished_at = clock_timestamp(),
                  done = case when $2 = 'done' then total else done end
@@ -283,7 +283,7 @@ async fn build(
             let mut tx = control.begin().await?;
             let letters = DeadLetters::default();
             for (target, filled) in begun.iter().zip(filled) {
-                letters.load(&mut tx, target).await?;
+                // What a person has had skipped meanwhile is parked all the same; the first to follow tries it again.
                 for parked in &filled.parked {
                     letters.park(&mut tx, target, parked).await?;
                 }
@@ -312,6 +312,15 @@ async fn build(
         retired.extend(there.into_iter().filter(|generation| {
             generation.projector == target.name() && generation.state == State::Previous
         }));
+    }
+    let names: Vec<&str> = begun.iter().map(Target::name).collect();
+    let cancelled: Option<bool> =
+        sqlx::query_scalar("select bool_or(cancelled) from rebuild where projector = any($1)")
+            .bind(names)
+            .fetch_one(&mut *control)
+            .await?;
+    if cancelled == Some(true) {
+        return Err(RebuildError::Cancelled);
     }
     follow_and_swap(database, begun, stop).await?;
     for old in retired {
@@ -349,20 +358,20 @@ async fn skipped(control: &mut PgConnection, name: &str) -> Result<HashSet<i64>,
     Ok(skipped.into_iter().collect())
 }
 
-/// Drops what a failed rebuild has built; if that fails as well, the next rebuild does it.
-async fn clear_away(control: &mut PgConnection, begun: &[Target]) {
+/// Drops what a failed rebuild has built; if that fails as well, the next rebuild does it. Tells whether there was nothing
+/// to drop, since all of it has become live: then only the news of the swap was lost.
+async fn clear_away(control: &mut PgConnection, begun: &[Target]) -> bool {
+    let mut is_live = !begun.is_empty();
     for target in begun {
-        let generation = Generation {
-            projector: target.name().to_owned(),
-            number: target.number,
-            version: target.projector.version(),
-            state: State::Building,
-            checkpoint: Checkpoint::default(),
-        };
-        if let Err(error) = generation::remove(control, &generation).await {
-            tracing::debug!(%error, "what a rebuild has built is left for the next to clear away");
+        match generation::remove_unfinished(control, target.name(), target.number).await {
+            Ok(removed) => is_live &= !removed,
+            Err(error) => {
+                is_live = false;
+                tracing::debug!(%error, "what a rebuild has built is left for the next to clear away");
+            }
         }
     }
+    is_live
 }
 
 /// Follows the log until there is at most a page left, then takes that in and swaps, in one transaction.
@@ -377,9 +386,7 @@ async fn follow_and_swap(
     let follower = Follower::new(database.clone(), letters, "rebuild".to_owned(), checkpoints);
     let schemas: Vec<String> = targets.iter().map(Target::schema).collect();
     let mut connection = database.options_for(&schemas).connect().await?;
-    for target in targets {
-        follower.dead_letters().load(&mut connection, target).await?;
-    }
+    follower.dead_letters().load(&mut connection, targets).await?;
     loop {
         for target in targets {
             follow(&follower, &mut connection, target, stop).await?;
@@ -413,8 +420,11 @@ async fn follow(
         let Some(end) = page.end else { return Ok(()) };
         let targets = std::slice::from_ref(target);
         match follower.take(connection, targets, from, &page, end).await {
-            // An earlier release may be following its own generation too.
-            Ok(()) | Err(FollowError::Overtaken(_)) => {}
+            Ok(()) => {}
+            // An earlier release may be following its own generation too, or somebody has taken a parked stream back.
+            Err(FollowError::Overtaken(_)) => {
+                follower.dead_letters().load(connection, std::slice::from_ref(target)).await?;
+            }
             Err(error) => return Err(error.into()),
         }
         if i64::try_from(page.events.len()).unwrap_or(i64::MAX) < PAGE.events / 2 {
@@ -445,6 +455,7 @@ async fn swap(
         let Some(own) = own.filter(|own| own.state == target.state) else {
             return Err(FollowError::Overtaken(target.name()));
         };
+        follower.dead_letters().load(&mut tx, std::slice::from_ref(target)).await?;
         let mut now = own.checkpoint;
         let goal = live.map_or(0, |live| live.checkpoint.position);
         // Readers have seen the live one there, and must not be taken back.
@@ -480,6 +491,7 @@ async fn swap(
 pub async fn roll_back(
     database: &Database,
     projector: &Arc<dyn Projector>,
+    stop: &CancellationToken,
 ) -> Result<i32, RebuildError> {
     let name = projector.name();
     let mut control = database.options_for(&[]).connect().await?;
@@ -492,7 +504,7 @@ pub async fn roll_back(
     }
     let (number, state) = (newest.number, State::Previous);
     let target = Target { projector: projector.clone(), number, state };
-    follow_and_swap(database, &[target], &CancellationToken::new()).await?;
+    follow_and_swap(database, &[target], stop).await?;
     control.close().await?;
     Ok(number)
 }
@@ -547,9 +559,11 @@ async fn drop_unused(control: &mut PgConnection, old: &Generation) -> Result<boo
 /// When the database fails.
 pub async fn cancel(db: &mut PgConnection, name: &str) -> Result<bool, sqlx::Error> {
     let asked = sqlx::query(
-        "update rebuild set cancelled = true where projector = $1 and finished_at is null",
+        "update rebuild set cancelled = true where projector = $1 and finished_at is null
+             and heard_at > clock_timestamp() - make_interval(secs => $2)",
     )
     .bind(name)
+    .bind(SILENCE)
     .execute(db)
     .await?;
     Ok(asked.rows_affected() > 0)

@@ -184,9 +184,7 @@ async fn one_by_one(bench: &Workbench) -> anyhow::Result<f64> {
     let names = targets.iter().map(|target| (target.name(), Checkpoint::default())).collect();
     let (checkpoints, _) = watch::channel(names);
     let letters = Arc::new(DeadLetters::default());
-    for target in &targets {
-        letters.load(&mut connection, target).await?;
-    }
+    letters.load(&mut connection, &targets).await?;
     let follower = Follower::new(bench.database.clone(), letters, "bench".into(), checkpoints);
     let log = LogReader::default();
     let start = Instant::now();

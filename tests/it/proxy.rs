@@ -252,11 +252,18 @@ fn statement(message: &Message, prepared: &mut HashMap<String, String>) -> Optio
     }
 }
 
-/// Some statements take no parameters, so that the ids of each run stand in their text.
+/// Some statements take no parameters, so that the ids of each run, and the numbers of its generations, stand in their
+/// text.
 fn without_numbers(text: &str) -> String {
-    let is_number = |word: &str| word.parse::<i64>().is_ok();
-    let words = text.split(' ').map(|word| if is_number(word) { "#" } else { word });
-    words.collect::<Vec<_>>().join(" ")
+    let mut plain = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '0'..='9' if plain.ends_with([' ', '_']) => plain.push('#'),
+            '0'..='9' if plain.ends_with('#') => {}
+            letter => plain.push(letter),
+        }
+    }
+    plain
 }
 
 /// What is sent instead of a message, so that Postgres refuses it and both sides agree on where they are.

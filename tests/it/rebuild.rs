@@ -131,12 +131,16 @@ async fn a_rollback_brings_the_previous_generation_back_with_what_was_written_si
     let backend = db.backend().await;
     backend.settle().await.unwrap();
     let lp = replay::find(read::projectors(), &["lp".to_owned()]).unwrap().remove(0);
-    let refused = replay::roll_back(&db.connections, &lp).await.unwrap_err();
+    let refused =
+        replay::roll_back(&db.connections, &lp, &CancellationToken::new()).await.unwrap_err();
     assert!(matches!(refused, RebuildError::NoPrevious("lp")), "{refused}");
     rebuild(&db, &["lp"]).await.unwrap();
     let position = register(&backend, "since").await;
     assert!(backend.reader.reached(position, Duration::from_secs(10)).await);
-    assert_eq!(replay::roll_back(&db.connections, &lp).await.unwrap(), 1);
+    assert_eq!(
+        replay::roll_back(&db.connections, &lp, &CancellationToken::new()).await.unwrap(),
+        1
+    );
     assert_eq!(generations(&db, "lp").await, (Some(1), Some(2)));
     let position = register(&backend, "after").await;
     assert!(backend.reader.reached(position, Duration::from_secs(10)).await);
@@ -165,10 +169,9 @@ async fn of_two_rebuilds_of_one_read_model_the_second_is_told_who_runs_the_first
     rebuild(&db, &["todo"]).await.unwrap();
     let mut connection = db.pool.acquire().await.unwrap();
     assert!(replay::cancel(&mut connection, "note").await.unwrap());
-    first
-        .run(|_| ())
-        .await
-        .unwrap_or_else(|error| assert!(matches!(error, RebuildError::Cancelled)));
+    let called_off = first.run(|_| ()).await.unwrap_err();
+    assert!(matches!(called_off, RebuildError::Cancelled), "{called_off}");
+    assert_eq!(generations(&db, "note").await, (Some(1), None));
     assert!(!replay::cancel(&mut connection, "note").await.unwrap(), "it is over");
     rebuild(&db, &["note"]).await.unwrap();
 }

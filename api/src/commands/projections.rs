@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use projections::log::Stream;
 use projections::projector::Projector;
 use replay::Outcome;
@@ -70,8 +70,7 @@ async fn act(store: &Store, action: &Action) -> anyhow::Result<()> {
             replay::retry(&store.database, &projector(name)?, stream.as_ref()).await?
         }
         Action::Skip { name, stream, reason } => {
-            let stream =
-                stream_of(stream).unwrap_or(Stream { kind: String::new(), id: String::new() });
+            let stream = stream_of(stream).context("name the stream as TYPE ID")?;
             let actor =
                 std::env::var("USER").unwrap_or_else(|_| "somebody at the terminal".to_owned());
             vec![replay::skip(&store.database, &projector(name)?, &stream, reason, &actor).await?]

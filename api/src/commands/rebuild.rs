@@ -49,7 +49,9 @@ pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<()> {
     let mut interruption = Interruption::expect()?;
     let Some(store) = commands::open(settings, &mut interruption).await? else { return Ok(()) };
     let result = match args {
-        Args { rollback: true, .. } => roll_back(&store, &projectors, args.json).await,
+        Args { rollback: true, .. } => {
+            roll_back(&store, &projectors, interruption, args.json).await
+        }
         Args { drop_old: true, .. } => drop_old(&store, &projectors, args.json).await,
         Args { cancel: true, .. } => cancel(&store, &projectors, args.json).await,
         _ => rebuild(&store, projectors, interruption, args.json).await,
@@ -115,11 +117,18 @@ fn progress_bar(hidden: bool) -> ProgressBar {
 async fn roll_back(
     store: &Store,
     projectors: &[Arc<dyn Projector>],
+    mut interruption: Interruption,
     json: bool,
 ) -> anyhow::Result<()> {
+    let stop = CancellationToken::new();
+    let asked = stop.clone();
+    tokio::spawn(async move {
+        interruption.next().await;
+        asked.cancel();
+    });
     for projector in projectors {
         let name = projector.name();
-        let number = replay::roll_back(&store.database, projector).await?;
+        let number = replay::roll_back(&store.database, projector, &stop).await?;
         match json {
             true => say(&json!({"projection": name, "live": number}).to_string()),
             false => say(&format!("{name}: generation {number} is live again")),

@@ -90,8 +90,10 @@ async fn serve(
     }
     let chores =
         [tokio::spawn(forget_old_keys(backend.log.clone())), tokio::spawn(measures::tidy())];
+    let rebuilds = backend.rebuilds.clone();
     let shutdown = async move {
         interruption.next().await;
+        rebuilds.dismiss_watchers();
         say("crm is stopping");
     };
     let result = crate::server::serve(listener, app, shutdown).await;

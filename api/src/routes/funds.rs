@@ -130,7 +130,7 @@ async fn record_interest(
         legacy: None,
     };
     let written = execute::<Fund>(&app, &caller, fund, "RecordInterest", command, version).await?;
-    let standing = app.reader.interest(FundId(fund), LpId(lp)).await?;
+    let standing = writes::seen(app.reader.interest(FundId(fund), LpId(lp)).await);
     Ok(written.answer(standing.unwrap_or_else(|| {
         json!({"fund_id": fund, "lp_id": lp, "interest": interest,
             "last_contact_date": null, "latest_note_id": null})

@@ -104,7 +104,7 @@ fn watch(app: App, first: ProjectionStatus) -> impl Stream<Item = Result<Event, 
             }
             tokio::select! {
                 () = sender.closed() => return,
-                () = app.rebuilds.stopping() => return,
+                () = app.rebuilds.watchers_dismissed() => return,
                 () = tokio::time::sleep(LOOK) => {}
             }
             // While the database is away there is no news.
@@ -136,7 +136,8 @@ async fn cancel(State(app): State<App>, Path(name): Path<String>) -> Result<Resp
 
 async fn roll_back(State(app): State<App>, Path(name): Path<String>) -> Result<Response, Problem> {
     let projector = app.rebuilds.find(&name).map_err(problem)?;
-    replay::roll_back(&app.rebuilds.database, &projector).await.map_err(problem)?;
+    let stop = app.rebuilds.stop_token();
+    replay::roll_back(&app.rebuilds.database, &projector, stop).await.map_err(problem)?;
     Ok(Json(json!({"status": "done", "projection": name})).into_response())
 }
 

@@ -160,7 +160,7 @@ async fn record_status(
     };
     let written =
         execute::<Roadshow>(&app, &caller, roadshow, "RecordStatus", command, version).await?;
-    let standing = app.reader.lp_status(RoadshowId(roadshow), LpId(lp)).await?;
+    let standing = writes::seen(app.reader.lp_status(RoadshowId(roadshow), LpId(lp)).await);
     Ok(written.answer(standing.unwrap_or_else(|| {
         json!({"roadshow_id": roadshow, "lp_id": lp, "status": status,
             "last_contact_date": null, "latest_note_id": null})

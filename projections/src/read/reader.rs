@@ -386,7 +386,9 @@ impl Reader {
         .bind(record.id())
         .fetch_optional(&self.database.pool)).await?;
         let Some((version, position, text)) = row else { return Ok(None) };
-        let tag = format!("{}-{version:x}-{position:x}", self.log.simple());
+        // Another generation may show the same version of a record differently.
+        let revision = self.checkpoint(kind).revision;
+        let tag = format!("{}-{revision:x}-{version:x}-{position:x}", self.log.simple());
         let json = self.with_files(kind, text).await.into();
         Ok(Some(StoredRecord { version, tag, json }))
     }

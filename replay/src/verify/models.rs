@@ -69,6 +69,7 @@ struct Case {
     projector: Arc<dyn Projector>,
     live: Generation,
     scratch: String,
+    skipped: HashSet<i64>,
 }
 
 /// Compares the live read models.
@@ -107,10 +108,20 @@ pub(super) async fn check(
             report.findings.push(Finding::new("version", None, what));
         } else {
             let scratch = format!("verify_{name}");
-            cases.push((
-                Case { projector: projector.clone(), live: live.clone(), scratch },
-                reports.len(),
-            ));
+            // They must still be there when they are compared, even if they are no longer live by then.
+            for table in projector.tables() {
+                let (schema, name) = (live.schema(), table.name);
+                let lock = format!("lock table {schema}.{name} in access share mode");
+                sqlx::query(&lock).execute(&mut snapshot).await?;
+            }
+            let skipped: Vec<i64> =
+                sqlx::query_scalar("select position from skipped_event where projector = $1")
+                    .bind(name)
+                    .fetch_all(&mut snapshot)
+                    .await?;
+            let (projector, live) = (projector.clone(), live.clone());
+            let case = Case { projector, live, scratch, skipped: skipped.into_iter().collect() };
+            cases.push((case, reports.len()));
         }
         reports.push(report);
     }
@@ -186,20 +197,15 @@ async fn build(
     options: &VerifyOptions,
 ) -> Result<bool, VerifyError> {
     let mut fillings = Vec::new();
-    for (Case { projector, live, scratch }, _) in cases {
+    for (Case { projector, live, scratch, skipped }, _) in cases {
         // What a check that was broken off has left behind.
         generation::drop_tables(control, scratch).await?;
         generation::create_tables(control, &**projector, scratch).await?;
-        let skipped: Vec<i64> =
-            sqlx::query_scalar("select position from skipped_event where projector = $1")
-                .bind(projector.name())
-                .fetch_all(&mut *control)
-                .await?;
         fillings.push(Filling {
             projector: projector.clone(),
             schema: scratch.clone(),
             to: live.checkpoint.position,
-            skipped: skipped.into_iter().collect::<HashSet<_>>(),
+            skipped: skipped.clone(),
         });
     }
     match load(database, &fillings, options.effort, &Gauge::default(), &options.stop).await {
