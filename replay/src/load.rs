@@ -92,10 +92,10 @@ pub struct Effort {
 }
 
 impl Effort {
-    /// As many workers as the machine has cores, and 160 MiB.
+    /// As many workers as the machine has cores, and 96 MiB.
     pub fn full() -> Self {
         let workers = std::thread::available_parallelism().map_or(2, usize::from).min(8);
-        Self { workers, memory: 160 << 20 }
+        Self { workers, memory: 96 << 20 }
     }
 
     /// One worker, so that a server's other threads are there for its requests.

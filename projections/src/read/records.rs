@@ -282,7 +282,7 @@ where
 }
 
 /// The most text of records in one statement, but for a single record that is larger.
-const STATEMENT_BYTES: usize = 32 << 20;
+const STATEMENT_BYTES: usize = 4 << 20;
 
 /// A row on its way into its table.
 struct Dirty<'a, R> {
