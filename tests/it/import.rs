@@ -620,13 +620,21 @@ async fn a_funds_own_roadshow_date_has_the_last_word() {
         assert_eq!(run(&db, &file).await.unwrap().events, 0, "{sql}");
     }
     // Killed between the roadshow and the fund.
-    let (db, file) = imported("").await;
-    execute(&file, insert);
-    let options = ImportOptions { events_per_chunk: 1, ..ImportOptions::new(&file) };
-    assert!(run_until(&db, &options, 1).await.is_none());
-    assert!(date(&db).await.is_empty());
-    run(&db, &file).await.unwrap();
-    assert_eq!(date(&db).await, ["RoadshowDateSet"]);
+    let mut hits = 0;
+    for _ in 0..20 {
+        let (db, file) = imported("").await;
+        execute(&file, insert);
+        let options = ImportOptions { events_per_chunk: 1, ..ImportOptions::new(&file) };
+        assert!(run_until(&db, &options, 1).await.is_none());
+        // The fund's commit may have been on its way already.
+        hits += usize::from(date(&db).await.is_empty());
+        run(&db, &file).await.unwrap();
+        assert_eq!(date(&db).await, ["RoadshowDateSet"]);
+        if hits > 0 {
+            break;
+        }
+    }
+    assert!(hits > 0, "no kill came in between");
 }
 
 /// Runs an import and kills it after it has written events so many times. None if it was killed.
