@@ -69,6 +69,13 @@ macro_rules! attributes {
                 kind: <$ty as crate::FieldType>::KIND,
             }),*];
 
+            /// What makes these the others.
+            pub fn toward(&self, target: &Self) -> $Changes {
+                $Changes {
+                    $($field: crate::Change::from(target.$field.clone()).against(&self.$field)),*
+                }
+            }
+
             /// Puts the changes into effect.
             pub fn amend(&mut self, changes: $Changes) {
                 $(changes.$field.apply(&mut self.$field);)*
@@ -79,6 +86,13 @@ macro_rules! attributes {
             /// Only what really differs from `current`.
             pub fn against(self, current: &$Details) -> Self {
                 Self { $($field: self.$field.against(&current.$field)),* }
+            }
+
+            /// The names of the attributes that change.
+            pub fn names(&self) -> Vec<&'static str> {
+                let mut names = Vec::new();
+                $(if !self.$field.is_keep() { names.push(stringify!($field)); })*
+                names
             }
 
             /// Whether nothing changes.

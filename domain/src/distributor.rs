@@ -1,7 +1,7 @@
 //! Distributor: a house that places funds with the LPs of its market.
 
 use serde::{Deserialize, Serialize};
-use strum::AsRefStr;
+use strum::{AsRefStr, VariantNames};
 
 use crate::lifecycle::aggregate;
 use crate::{Lifecycle, Refusal, Verbatim};
@@ -59,11 +59,16 @@ pub enum DistributorCommand {
     Archive,
     /// Takes it into use again.
     Restore,
+    /// Makes the distributor what it was, or would have been: everything that differs is changed, in ordinary events.
+    Revert {
+        /// What it was.
+        to: Box<Distributor>,
+    },
 }
 
 // Variant and field names are the storage format: rename only with an upcaster.
 /// What has happened to a distributor.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, AsRefStr)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, AsRefStr, VariantNames)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs, reason = "fields carry the names of the attributes")]
 pub enum DistributorEvent {
@@ -92,7 +97,7 @@ impl Distributor {
     /// # Errors
     /// A [`Refusal`] when the rules do not allow it.
     pub fn decide(&self, command: DistributorCommand) -> Result<Vec<DistributorEvent>, Refusal> {
-        use DistributorCommand::{Archive, KeepLegacy, Register, Restore, Revise};
+        use DistributorCommand::{Archive, KeepLegacy, Register, Restore, Revert, Revise};
         match command {
             Register { name, details, legacy } => {
                 self.check_unregistered()?;
@@ -104,6 +109,12 @@ impl Distributor {
             KeepLegacy { values } => Ok(vec![DistributorEvent::LegacyKept { values }]),
             Archive => self.active().map(|_| vec![DistributorEvent::Archived]),
             Restore => self.check_archived().map(|()| vec![DistributorEvent::Restored]),
+            Revert { to } => self.revert(
+                &to,
+                DistributorRecord::toward,
+                DistributorEvent::Archived,
+                DistributorEvent::Restored,
+            ),
         }
     }
 
@@ -140,6 +151,15 @@ impl DistributorRecord {
         events
     }
 
+    /// What makes this record the other.
+    fn toward(&self, to: &Self) -> Vec<DistributorEvent> {
+        let mut events = self.revise(Some(to.name.clone()), self.details.toward(&to.details));
+        if self.legacy != to.legacy {
+            events.push(DistributorEvent::LegacyKept { values: to.legacy.clone() });
+        }
+        events
+    }
+
     fn change(&mut self, event: DistributorEvent) {
         match event {
             DistributorEvent::Renamed { name } => self.name = name,
@@ -153,7 +173,7 @@ impl DistributorRecord {
 }
 
 aggregate!(Distributor = DistributorRecord, Distributor, DistributorCommand, DistributorEvent,
-    own: [name: String], details: DistributorDetails, required: &["name"]);
+    own: [name: String], details: DistributorDetails, beside: [], required: &["name"]);
 
 #[cfg(test)]
 mod tests {

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use strum::AsRefStr;
+use strum::{AsRefStr, VariantNames};
 
+use crate::facts::standing;
 use crate::lifecycle::aggregate;
 use crate::{Contact, Lifecycle, LpId, Moment, Refusal, Remembered, Verbatim};
 
@@ -63,6 +64,8 @@ pub struct Standing {
     /// What is remembered besides.
     pub remembered: Remembered,
 }
+
+standing!(Standing { interest: Interest });
 
 /// A fund as it stands.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -129,11 +132,16 @@ pub enum FundCommand {
     Archive,
     /// Takes it into use again.
     Restore,
+    /// Makes the fund what it was, or would have been: everything that differs is changed, in ordinary events.
+    Revert {
+        /// What it was.
+        to: Box<Fund>,
+    },
 }
 
 // Variant and field names are the storage format: rename only with an upcaster.
 /// What has happened to a fund.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, AsRefStr)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, AsRefStr, VariantNames)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs, reason = "fields carry the names of the attributes")]
 pub enum FundEvent {
@@ -180,7 +188,7 @@ impl Fund {
     /// A [`Refusal`] when the rules do not allow it.
     pub fn decide(&self, command: FundCommand) -> Result<Vec<FundEvent>, Refusal> {
         use FundCommand::{
-            Archive, ClearInterest, KeepLegacy, RecordInterest, Register, Restore, Revise,
+            Archive, ClearInterest, KeepLegacy, RecordInterest, Register, Restore, Revert, Revise,
         };
         match command {
             Register { fund_name, details, legacy } => {
@@ -202,6 +210,9 @@ impl Fund {
             KeepLegacy { values } => Ok(vec![FundEvent::LegacyKept { values }]),
             Archive => self.active().map(|_| vec![FundEvent::Archived]),
             Restore => self.check_archived().map(|()| vec![FundEvent::Restored]),
+            Revert { to } => {
+                self.revert(&to, FundRecord::toward, FundEvent::Archived, FundEvent::Restored)
+            }
         }
     }
 
@@ -270,6 +281,23 @@ impl FundRecord {
         vec![FundEvent::InterestRecorded { lp, interest, contact, legacy }]
     }
 
+    /// What makes this record the other.
+    fn toward(&self, to: &Self) -> Vec<FundEvent> {
+        let changes = self.details.toward(&to.details);
+        let mut events =
+            self.revise(Some(to.fund_name.clone()), changes, self.details.roadshow_date);
+        let cleared = self.interests.keys().filter(|lp| !to.interests.contains_key(lp));
+        events.extend(cleared.map(|lp| FundEvent::InterestCleared { lp: *lp }));
+        for (lp, Standing { interest, remembered }) in &to.interests {
+            let Remembered { contact, legacy } = remembered.clone();
+            events.extend(self.record_interest(*lp, interest.clone(), Some(contact), Some(legacy)));
+        }
+        if self.legacy != to.legacy {
+            events.push(FundEvent::LegacyKept { values: to.legacy.clone() });
+        }
+        events
+    }
+
     fn change(&mut self, event: FundEvent) {
         match event {
             FundEvent::Renamed { fund_name } => self.fund_name = fund_name,
@@ -295,7 +323,7 @@ impl FundRecord {
 }
 
 aggregate!(Fund = FundRecord, Fund, FundCommand, FundEvent,
-    own: [fund_name: String], details: FundDetails, required: &["fund_name"]);
+    own: [fund_name: String], details: FundDetails, beside: [interests], required: &["fund_name"]);
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,7 @@
 //! GP: a manager of funds.
 
 use serde::{Deserialize, Serialize};
-use strum::AsRefStr;
+use strum::{AsRefStr, VariantNames};
 
 use crate::lifecycle::aggregate;
 use crate::links::check_linkable;
@@ -76,11 +76,16 @@ pub enum GpCommand {
     Archive,
     /// Takes it into use again.
     Restore,
+    /// Makes the GP what it was, or would have been: everything that differs is changed, in ordinary events.
+    Revert {
+        /// What it was.
+        to: Box<Gp>,
+    },
 }
 
 // Variant and field names are the storage format: rename only with an upcaster.
 /// What has happened to a GP.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, AsRefStr)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, AsRefStr, VariantNames)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs, reason = "fields carry the names of the attributes")]
 pub enum GpEvent {
@@ -138,6 +143,9 @@ impl Gp {
             GpCommand::KeepLegacy { values } => Ok(vec![GpEvent::LegacyKept { values }]),
             GpCommand::Archive => self.active().map(|_| vec![GpEvent::Archived]),
             GpCommand::Restore => self.check_archived().map(|()| vec![GpEvent::Restored]),
+            GpCommand::Revert { to } => {
+                self.revert(&to, GpRecord::toward, GpEvent::Archived, GpEvent::Restored)
+            }
         }
     }
 
@@ -175,6 +183,22 @@ impl GpRecord {
         events
     }
 
+    /// What makes this record the other.
+    fn toward(&self, to: &Self) -> Vec<GpEvent> {
+        let mut events = self.revise(Some(to.name.clone()), self.details.toward(&to.details));
+        let (from, linked) = (self.links.without(&to.links), to.links.without(&self.links));
+        if !from.is_empty() {
+            events.push(GpEvent::Unlinked { from });
+        }
+        if !linked.is_empty() {
+            events.push(GpEvent::Linked { to: linked });
+        }
+        if self.legacy != to.legacy {
+            events.push(GpEvent::LegacyKept { values: to.legacy.clone() });
+        }
+        events
+    }
+
     fn change(&mut self, event: GpEvent) {
         match event {
             GpEvent::Renamed { name } => self.name = name,
@@ -191,7 +215,7 @@ impl GpRecord {
 }
 
 aggregate!(Gp = GpRecord, Gp, GpCommand, GpEvent,
-    own: [name: String], details: GpDetails, required: &["name"]);
+    own: [name: String], details: GpDetails, beside: [links], required: &["name"]);
 
 #[cfg(test)]
 mod tests {

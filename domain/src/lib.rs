@@ -12,12 +12,14 @@ mod change;
 mod contact;
 mod document;
 mod event;
+mod facts;
 mod ids;
 mod lifecycle;
 mod links;
 mod moment;
 mod recurrence;
 mod refusal;
+mod subject;
 mod verbatim;
 
 pub mod distributor;
@@ -28,6 +30,7 @@ pub mod lp;
 pub mod note;
 pub mod person;
 pub mod roadshow;
+pub mod telling;
 pub mod todo;
 
 pub use attributes::{Field, FieldKind, FieldType};
@@ -35,6 +38,7 @@ pub use change::Change;
 pub use contact::{Contact, Remembered};
 pub use document::Document;
 pub use event::{DecodeError, Event, upcasters};
+pub use facts::{ARCHIVED, FactChange, FactName, Facts, ImpossibleFacts, differences};
 pub use ids::{
     DistributorId, FundId, GpId, Kind, LpId, NoteId, PersonId, RecordRef, RoadshowId, TodoId,
 };
@@ -42,4 +46,5 @@ pub use lifecycle::{Lifecycle, Record};
 pub use links::Links;
 pub use moment::{Moment, MomentError};
 pub use refusal::Refusal;
+pub use subject::{Step, Subject};
 pub use verbatim::{SourceValue, Verbatim};

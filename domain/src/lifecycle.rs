@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{Field, Kind, Refusal, Verbatim};
+use crate::{Facts, Field, Kind, Refusal, Verbatim};
 
 /// Never registered, in use, or archived. Archiving keeps the record, so that it can be restored.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -55,6 +55,36 @@ impl<R> Lifecycle<R> {
         }
     }
 
+    /// What makes the record what it was: `change` tells how one in use becomes another. To what it was before it was
+    /// registered means to remove it from use.
+    pub(crate) fn revert<E>(
+        &self,
+        to: &Self,
+        change: impl FnOnce(&R, &R) -> Vec<E>,
+        archived: E,
+        restored: E,
+    ) -> Result<Vec<E>, Refusal> {
+        use Lifecycle::{Active, Archived, Unregistered};
+        let (now, then) = match (self, to) {
+            (Unregistered, _) => return Err(Refusal::NotRegistered),
+            (Active(_), Unregistered) => return Ok(vec![archived]),
+            (Archived(_), Unregistered) => return Ok(vec![]),
+            (Active(now) | Archived(now), Active(then) | Archived(then)) => (now, then),
+        };
+        let changes = change(now, then);
+        let mut events = Vec::new();
+        // Nothing but being restored happens to an archived record.
+        if self.is_archived() && !(to.is_archived() && changes.is_empty()) {
+            events.push(restored);
+        }
+        let is_touched = !self.is_archived() || !events.is_empty();
+        events.extend(changes);
+        if to.is_archived() && is_touched {
+            events.push(archived);
+        }
+        Ok(events)
+    }
+
     pub(crate) fn archive(&mut self) {
         if let Lifecycle::Active(record) = std::mem::take(self) {
             *self = Lifecycle::Archived(record);
@@ -97,6 +127,12 @@ pub trait Record: Clone + Default + Send + Sync + Serialize + DeserializeOwned +
     /// Source values that the typed attributes cannot hold.
     fn legacy(&self) -> &Verbatim;
 
+    /// Adds what it says beside its attributes: links, standings, source values.
+    fn tell_beside(&self, facts: &mut Facts);
+
+    /// Takes in what such facts say.
+    fn learn_beside(&mut self, facts: &Facts);
+
     /// Every attribute on the wire but the id.
     fn fields() -> impl Iterator<Item = &'static Field> {
         Self::OWN.iter().chain(Self::DETAILS)
@@ -105,7 +141,7 @@ pub trait Record: Clone + Default + Send + Sync + Serialize + DeserializeOwned +
 
 /// The parts of an aggregate that are the same in all: the framework's traits over `decide` and `apply`.
 macro_rules! aggregate {
-    ($Aggregate:ident = $Record:ident, $Kind:ident, $Command:ident, $Event:ident, own: [$($own:ident: $ty:ty),*], details: $Details:ident, required: $required:expr) => {
+    ($Aggregate:ident = $Record:ident, $Kind:ident, $Command:ident, $Event:ident, own: [$($own:ident: $ty:ty),*], details: $Details:ident, beside: [$($beside:ident),*], required: $required:expr) => {
         impl cqrs_es::Aggregate for $Aggregate {
             const TYPE: &'static str = crate::Kind::$Kind.as_str();
             type Command = $Command;
@@ -149,6 +185,16 @@ macro_rules! aggregate {
             const REQUIRED: &'static [&'static str] = $required;
             fn legacy(&self) -> &crate::Verbatim {
                 &self.legacy
+            }
+            fn tell_beside(&self, facts: &mut crate::Facts) {
+                use crate::facts::Beside as _;
+                $(self.$beside.tell(stringify!($beside), facts);)*
+                self.legacy.tell("legacy", facts);
+            }
+            fn learn_beside(&mut self, facts: &crate::Facts) {
+                use crate::facts::Beside as _;
+                $(self.$beside.learn(stringify!($beside), facts);)*
+                self.legacy.learn("legacy", facts);
             }
         }
     };

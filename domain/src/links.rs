@@ -40,6 +40,11 @@ impl Links {
         self.iter().filter(|link| unwanted.contains(link)).collect()
     }
 
+    /// Which links the other does not have.
+    pub fn without(&self, other: &Self) -> Vec<RecordRef> {
+        self.0.difference(&other.0).copied().collect()
+    }
+
     /// Which links of these kinds are not among `wanted`.
     pub fn surplus(&self, kinds: &[Kind], wanted: &[RecordRef]) -> Vec<RecordRef> {
         self.iter().filter(|link| kinds.contains(&link.kind()) && !wanted.contains(link)).collect()

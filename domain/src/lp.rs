@@ -1,7 +1,7 @@
 //! LP: an institution that may commit capital to a fund.
 
 use serde::{Deserialize, Serialize};
-use strum::AsRefStr;
+use strum::{AsRefStr, VariantNames};
 
 use crate::lifecycle::aggregate;
 use crate::{Change, Lifecycle, Refusal, Verbatim};
@@ -68,11 +68,16 @@ pub enum LpCommand {
     Archive,
     /// Takes it into use again.
     Restore,
+    /// Makes the LP what it was, or would have been: everything that differs is changed, in ordinary events.
+    Revert {
+        /// What it was.
+        to: Box<Lp>,
+    },
 }
 
 // Variant and field names are the storage format: rename only with an upcaster.
 /// What has happened to an LP.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, AsRefStr)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, AsRefStr, VariantNames)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs, reason = "fields carry the names of the attributes")]
 pub enum LpEvent {
@@ -121,6 +126,9 @@ impl Lp {
             LpCommand::KeepLegacy { values } => Ok(vec![LpEvent::LegacyKept { values }]),
             LpCommand::Archive => self.active().map(|_| vec![LpEvent::Archived]),
             LpCommand::Restore => self.check_archived().map(|()| vec![LpEvent::Restored]),
+            LpCommand::Revert { to } => {
+                self.revert(&to, LpRecord::toward, LpEvent::Archived, LpEvent::Restored)
+            }
         }
     }
 
@@ -161,6 +169,15 @@ impl LpRecord {
         events
     }
 
+    /// What makes this record the other.
+    fn toward(&self, to: &Self) -> Vec<LpEvent> {
+        let mut events = self.revise(Some(to.name.clone()), self.details.toward(&to.details));
+        if self.legacy != to.legacy {
+            events.push(LpEvent::LegacyKept { values: to.legacy.clone() });
+        }
+        events
+    }
+
     fn change(&mut self, event: LpEvent) {
         match event {
             LpEvent::Renamed { name } => self.name = name,
@@ -177,7 +194,7 @@ impl LpRecord {
 }
 
 aggregate!(Lp = LpRecord, Lp, LpCommand, LpEvent,
-    own: [name: String], details: LpDetails, required: &["name"]);
+    own: [name: String], details: LpDetails, beside: [], required: &["name"]);
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,7 @@
 //! Note: what was said in a meeting, and with whom.
 
 use serde::{Deserialize, Serialize};
-use strum::AsRefStr;
+use strum::{AsRefStr, VariantNames};
 
 use crate::lifecycle::aggregate;
 use crate::links::check_linkable;
@@ -92,11 +92,16 @@ pub enum NoteCommand {
     Archive,
     /// Takes it into use again.
     Restore,
+    /// Makes the note what it was, or would have been: everything that differs is changed, in ordinary events.
+    Revert {
+        /// What it was.
+        to: Box<Note>,
+    },
 }
 
 // Variant and field names are the storage format: rename only with an upcaster.
 /// What has happened to a note.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, AsRefStr)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, AsRefStr, VariantNames)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs, reason = "fields carry the names of the attributes")]
 pub enum NoteEvent {
@@ -143,7 +148,9 @@ impl Note {
     /// # Errors
     /// A [`Refusal`] when the rules do not allow it.
     pub fn decide(&self, command: NoteCommand) -> Result<Vec<NoteEvent>, Refusal> {
-        use NoteCommand::{Archive, KeepLegacy, Link, Register, Relink, Restore, Revise, Unlink};
+        use NoteCommand::{
+            Archive, KeepLegacy, Link, Register, Relink, Restore, Revert, Revise, Unlink,
+        };
         match command {
             Register { details, legacy } => {
                 self.check_unregistered()?;
@@ -164,6 +171,9 @@ impl Note {
             KeepLegacy { values } => Ok(vec![NoteEvent::LegacyKept { values }]),
             Archive => self.active().map(|_| vec![NoteEvent::Archived]),
             Restore => self.check_archived().map(|()| vec![NoteEvent::Restored]),
+            Revert { to } => {
+                self.revert(&to, NoteRecord::toward, NoteEvent::Archived, NoteEvent::Restored)
+            }
         }
     }
 
@@ -222,6 +232,22 @@ impl NoteRecord {
         Ok(events)
     }
 
+    /// What makes this record the other.
+    fn toward(&self, to: &Self) -> Vec<NoteEvent> {
+        let mut events = self.revise(self.details.toward(&to.details));
+        let (from, linked) = (self.links.without(&to.links), to.links.without(&self.links));
+        if !from.is_empty() {
+            events.push(NoteEvent::Unlinked { from });
+        }
+        if !linked.is_empty() {
+            events.push(NoteEvent::Linked { to: linked });
+        }
+        if self.legacy != to.legacy {
+            events.push(NoteEvent::LegacyKept { values: to.legacy.clone() });
+        }
+        events
+    }
+
     fn change(&mut self, event: NoteEvent) {
         match event {
             NoteEvent::Renamed { name } => self.details.name = name,
@@ -241,7 +267,7 @@ impl NoteRecord {
 }
 
 aggregate!(Note = NoteRecord, Note, NoteCommand, NoteEvent,
-    own: [], details: NoteDetails, required: &["name"]);
+    own: [], details: NoteDetails, beside: [links], required: &["name"]);
 
 #[cfg(test)]
 mod tests {

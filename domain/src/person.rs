@@ -1,7 +1,7 @@
 //! Person: somebody at an LP, a GP, a distributor or elsewhere.
 
 use serde::{Deserialize, Serialize};
-use strum::AsRefStr;
+use strum::{AsRefStr, VariantNames};
 
 use crate::lifecycle::aggregate;
 use crate::links::check_linkable;
@@ -80,11 +80,16 @@ pub enum PersonCommand {
     Archive,
     /// Takes the person into use again.
     Restore,
+    /// Makes the person what it was, or would have been: everything that differs is changed, in ordinary events.
+    Revert {
+        /// What it was.
+        to: Box<Person>,
+    },
 }
 
 // Variant and field names are the storage format: rename only with an upcaster.
 /// What has happened to a person's record.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, AsRefStr)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, AsRefStr, VariantNames)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs, reason = "fields carry the names of the attributes")]
 pub enum PersonEvent {
@@ -121,7 +126,7 @@ impl Person {
     /// A [`Refusal`] when the rules do not allow it.
     pub fn decide(&self, command: PersonCommand) -> Result<Vec<PersonEvent>, Refusal> {
         use PersonCommand::{
-            Affiliate, Archive, Disaffiliate, KeepLegacy, Register, Restore, Revise,
+            Affiliate, Archive, Disaffiliate, KeepLegacy, Register, Restore, Revert, Revise,
         };
         match command {
             Register { name, details, legacy } => {
@@ -143,6 +148,9 @@ impl Person {
             KeepLegacy { values } => Ok(vec![PersonEvent::LegacyKept { values }]),
             Archive => self.active().map(|_| vec![PersonEvent::Archived]),
             Restore => self.check_archived().map(|()| vec![PersonEvent::Restored]),
+            Revert { to } => {
+                self.revert(&to, PersonRecord::toward, PersonEvent::Archived, PersonEvent::Restored)
+            }
         }
     }
 
@@ -180,6 +188,23 @@ impl PersonRecord {
         events
     }
 
+    /// What makes this record the other.
+    fn toward(&self, to: &Self) -> Vec<PersonEvent> {
+        let mut events = self.revise(Some(to.name.clone()), self.details.toward(&to.details));
+        let from = self.affiliations.without(&to.affiliations);
+        let with = to.affiliations.without(&self.affiliations);
+        if !from.is_empty() {
+            events.push(PersonEvent::Disaffiliated { from });
+        }
+        if !with.is_empty() {
+            events.push(PersonEvent::Affiliated { with });
+        }
+        if self.legacy != to.legacy {
+            events.push(PersonEvent::LegacyKept { values: to.legacy.clone() });
+        }
+        events
+    }
+
     fn change(&mut self, event: PersonEvent) {
         match event {
             PersonEvent::Renamed { name } => self.name = name,
@@ -193,7 +218,7 @@ impl PersonRecord {
 }
 
 aggregate!(Person = PersonRecord, Person, PersonCommand, PersonEvent,
-    own: [name: String], details: PersonDetails, required: &["name"]);
+    own: [name: String], details: PersonDetails, beside: [affiliations], required: &["name"]);
 
 #[cfg(test)]
 mod tests {

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use strum::AsRefStr;
+use strum::{AsRefStr, VariantNames};
 
+use crate::facts::standing;
 use crate::lifecycle::aggregate;
 use crate::{
     Change, Contact, Document, FundId, Lifecycle, LpId, Moment, Refusal, Remembered, Verbatim,
@@ -54,6 +55,8 @@ pub struct Standing {
     /// What is remembered besides.
     pub remembered: Remembered,
 }
+
+standing!(Standing { status: LpStatus });
 
 /// A roadshow as it stands.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -126,11 +129,16 @@ pub enum RoadshowCommand {
     Archive,
     /// Takes it into use again.
     Restore,
+    /// Makes the roadshow what it was, or would have been: everything that differs is changed, in ordinary events.
+    Revert {
+        /// What it was.
+        to: Box<Roadshow>,
+    },
 }
 
 // Variant and field names are the storage format: rename only with an upcaster.
 /// What has happened to a roadshow.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, AsRefStr)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, AsRefStr, VariantNames)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs, reason = "fields carry the names of the attributes")]
 pub enum RoadshowEvent {
@@ -203,7 +211,7 @@ impl Roadshow {
     /// A [`Refusal`] when the rules do not allow it.
     pub fn decide(&self, command: RoadshowCommand) -> Result<Vec<RoadshowEvent>, Refusal> {
         use RoadshowCommand::{
-            Archive, ClearStatus, KeepLegacy, RecordStatus, Register, Restore, Revise,
+            Archive, ClearStatus, KeepLegacy, RecordStatus, Register, Restore, Revert, Revise,
         };
         match command {
             Register { name, fund_id, details, legacy } => {
@@ -225,6 +233,12 @@ impl Roadshow {
             KeepLegacy { values } => Ok(vec![RoadshowEvent::LegacyKept { values }]),
             Archive => self.active().map(|_| vec![RoadshowEvent::Archived]),
             Restore => self.check_archived().map(|()| vec![RoadshowEvent::Restored]),
+            Revert { to } => self.revert(
+                &to,
+                RoadshowRecord::toward,
+                RoadshowEvent::Archived,
+                RoadshowEvent::Restored,
+            ),
         }
     }
 
@@ -297,6 +311,24 @@ impl RoadshowRecord {
         vec![RoadshowEvent::StatusRecorded { lp, status, contact, legacy }]
     }
 
+    /// What makes this record the other.
+    fn toward(&self, to: &Self) -> Vec<RoadshowEvent> {
+        let changes = self.details.toward(&to.details);
+        // Its arrival is not announced again: it is the roadshow that is taken back, not its fund.
+        let shown = self.details.arrival;
+        let mut events = self.revise(Some(to.name.clone()), Some(to.fund_id), changes, shown);
+        let cleared = self.statuses.keys().filter(|lp| !to.statuses.contains_key(lp));
+        events.extend(cleared.map(|lp| RoadshowEvent::StatusCleared { lp: *lp }));
+        for (lp, Standing { status, remembered }) in &to.statuses {
+            let Remembered { contact, legacy } = remembered.clone();
+            events.extend(self.record_status(*lp, status.clone(), Some(contact), Some(legacy)));
+        }
+        if self.legacy != to.legacy {
+            events.push(RoadshowEvent::LegacyKept { values: to.legacy.clone() });
+        }
+        events
+    }
+
     fn change(&mut self, event: RoadshowEvent) {
         match event {
             RoadshowEvent::Renamed { name } => self.name = name,
@@ -326,7 +358,7 @@ impl RoadshowRecord {
 }
 
 aggregate!(Roadshow = RoadshowRecord, Roadshow, RoadshowCommand, RoadshowEvent,
-    own: [name: String, fund_id: FundId], details: RoadshowDetails,
+    own: [name: String, fund_id: FundId], details: RoadshowDetails, beside: [statuses],
     required: &["name", "fund_id", "lv_flight", "lv_hotel", "mty_driver", "cdmx_driver"]);
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Todo: something to be done, once or again and again.
 
 use serde::{Deserialize, Serialize};
-use strum::AsRefStr;
+use strum::{AsRefStr, VariantNames};
 
 use crate::lifecycle::aggregate;
 use crate::links::check_linkable;
@@ -121,11 +121,16 @@ pub enum TodoCommand {
     Archive,
     /// Takes it into use again.
     Restore,
+    /// Makes the todo what it was, or would have been: everything that differs is changed, in ordinary events.
+    Revert {
+        /// What it was.
+        to: Box<Todo>,
+    },
 }
 
 // Variant and field names are the storage format: rename only with an upcaster.
 /// What has happened to a todo.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, AsRefStr)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, AsRefStr, VariantNames)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs, reason = "fields carry the names of the attributes")]
 pub enum TodoEvent {
@@ -175,7 +180,9 @@ impl Todo {
     /// # Errors
     /// A [`Refusal`] when the rules do not allow it.
     pub fn decide(&self, command: TodoCommand) -> Result<Vec<TodoEvent>, Refusal> {
-        use TodoCommand::{Archive, Complete, KeepLegacy, Link, Register, Relink, Restore, Revise};
+        use TodoCommand::{
+            Archive, Complete, KeepLegacy, Link, Register, Relink, Restore, Revert, Revise,
+        };
         match command {
             Register { title, status, details, legacy } => {
                 self.check_unregistered()?;
@@ -203,6 +210,9 @@ impl Todo {
             KeepLegacy { values } => Ok(vec![TodoEvent::LegacyKept { values }]),
             Archive => self.active().map(|_| vec![TodoEvent::Archived]),
             Restore => self.check_archived().map(|()| vec![TodoEvent::Restored]),
+            Revert { to } => {
+                self.revert(&to, TodoRecord::toward, TodoEvent::Archived, TodoEvent::Restored)
+            }
         }
     }
 
@@ -275,6 +285,23 @@ impl TodoRecord {
         Ok(events)
     }
 
+    /// What makes this record the other.
+    fn toward(&self, to: &Self) -> Vec<TodoEvent> {
+        let changes = self.details.toward(&to.details);
+        let mut events = self.revise(Some(to.title.clone()), Some(to.status.clone()), changes);
+        let (from, linked) = (self.links.without(&to.links), to.links.without(&self.links));
+        if !from.is_empty() {
+            events.push(TodoEvent::Unlinked { from });
+        }
+        if !linked.is_empty() {
+            events.push(TodoEvent::Linked { to: linked });
+        }
+        if self.legacy != to.legacy {
+            events.push(TodoEvent::LegacyKept { values: to.legacy.clone() });
+        }
+        events
+    }
+
     fn change(&mut self, event: TodoEvent) {
         match event {
             TodoEvent::Retitled { title } => self.title = title,
@@ -324,7 +351,7 @@ impl TodoRecord {
 }
 
 aggregate!(Todo = TodoRecord, Todo, TodoCommand, TodoEvent,
-    own: [title: String, status: TodoStatus], details: TodoDetails,
+    own: [title: String, status: TodoStatus], details: TodoDetails, beside: [links],
     required: &["title", "status", "created_at"]);
 
 #[cfg(test)]

@@ -1,0 +1,137 @@
+//! A record of any kind on its way through its stream.
+
+use std::borrow::Cow;
+
+use cqrs_es::Aggregate;
+
+use crate::distributor::{Distributor, DistributorCommand, DistributorRecord};
+use crate::facts::{FactChange, Facts, ImpossibleFacts, differences};
+use crate::fund::{Fund, FundCommand, FundRecord};
+use crate::gp::{Gp, GpCommand, GpRecord};
+use crate::lp::{Lp, LpCommand, LpRecord};
+use crate::note::{Note, NoteCommand, NoteRecord};
+use crate::person::{Person, PersonCommand, PersonRecord};
+use crate::roadshow::{Roadshow, RoadshowCommand, RoadshowRecord};
+use crate::telling::{Sentence, Told};
+use crate::todo::{Todo, TodoCommand, TodoRecord};
+use crate::{Event, Kind, Lifecycle, RecordRef, Refusal};
+
+/// A record of any kind as it stands.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "each is described by the module of its aggregate")]
+pub enum Subject {
+    Lp(Lp),
+    Gp(Gp),
+    Distributor(Distributor),
+    Person(Person),
+    Fund(Fund),
+    Note(Note),
+    Todo(Todo),
+    Roadshow(Roadshow),
+}
+
+/// What one event did to a record.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// The same in a user's words.
+    pub sentence: Sentence,
+    /// Every fact that is not what it was.
+    pub changes: Vec<FactChange>,
+}
+
+macro_rules! subject {
+    ($($Kind:ident = $Record:ident / $Command:ident),* $(,)?) => {
+        impl Subject {
+            /// A record of this kind to which nothing has happened yet.
+            pub fn new(kind: Kind) -> Self {
+                match kind { $(Kind::$Kind => Subject::$Kind(Lifecycle::Unregistered)),* }
+            }
+
+            /// The record of this kind that says this.
+            ///
+            /// # Errors
+            /// [`ImpossibleFacts`] when no record can say it.
+            pub fn from_facts(kind: Kind, facts: Facts) -> Result<Self, ImpossibleFacts> {
+                Ok(match kind { $(Kind::$Kind => Subject::$Kind(Lifecycle::from_facts(facts)?)),* })
+            }
+
+            /// Everything it says.
+            pub fn facts(&self) -> Facts {
+                match self { $(Subject::$Kind(stage) => stage.facts()),* }
+            }
+
+            /// What people call it; `None` if nothing has happened yet.
+            pub fn called(&self) -> Option<&str> {
+                match self { $(Subject::$Kind(stage) => stage.record().map(Told::called)),* }
+            }
+
+            /// Whether it is in use or archived.
+            pub fn is_there(&self) -> bool {
+                match self { $(Subject::$Kind(stage) => stage.record().is_some()),* }
+            }
+
+            /// Whether it was removed from use.
+            pub fn is_archived(&self) -> bool {
+                match self { $(Subject::$Kind(stage) => stage.is_archived()),* }
+            }
+
+            /// What would make it the other, which is of the same kind.
+            ///
+            /// # Errors
+            /// A [`Refusal`] when the rules do not allow it.
+            pub fn revert(&self, to: &Self) -> Result<Vec<Event>, Refusal> {
+                match (self, to) {
+                    $((Subject::$Kind(now), Subject::$Kind(then)) => {
+                        let events = now.decide($Command::Revert { to: Box::new(then.clone()) })?;
+                        Ok(events.into_iter().map(Event::$Kind).collect())
+                    })*
+                    _ => Err(Refusal::NotRegistered),
+                }
+            }
+
+            /// Lets an event of its stream happen.
+            pub fn apply(&mut self, event: &Event) {
+                match (self, event) {
+                    $((Subject::$Kind(stage), Event::$Kind(event)) => stage.apply(event.clone()),)*
+                    _ => debug_assert!(false, "an event of another stream"),
+                }
+            }
+
+            /// Lets an event of its stream happen and tells what that did; `own` is the record.
+            pub fn step(&mut self, own: RecordRef, event: &Event) -> Step {
+                let before = self.clone();
+                self.apply(event);
+                let changes = differences(&before.facts(), &self.facts());
+                let sentence = match (&before, event) {
+                    $((Subject::$Kind(stage), Event::$Kind(event)) => {
+                        let record = stage.record().map(Cow::Borrowed).unwrap_or_default();
+                        Told::tell(own, record.as_ref(), event, &changes)
+                    })*
+                    _ => Sentence::default(),
+                };
+                Step { sentence, changes }
+            }
+        }
+
+        impl Event {
+            /// The fields that it may change; `legacy` stands for all source values.
+            pub fn touched(&self) -> Vec<&'static str> {
+                match self {
+                    $(Event::$Kind(event) => <$Record as Told>::touched(event),)*
+                    Event::Import(_) => vec![],
+                }
+            }
+        }
+    };
+}
+
+subject! {
+    Lp = LpRecord / LpCommand,
+    Gp = GpRecord / GpCommand,
+    Distributor = DistributorRecord / DistributorCommand,
+    Person = PersonRecord / PersonCommand,
+    Fund = FundRecord / FundCommand,
+    Note = NoteRecord / NoteCommand,
+    Todo = TodoRecord / TodoCommand,
+    Roadshow = RoadshowRecord / RoadshowCommand,
+}

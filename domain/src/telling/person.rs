@@ -1,0 +1,47 @@
+use super::{Sentence, Told, about, added, amended, deleted, legacy_kept, renamed, restored};
+use crate::RecordRef;
+use crate::facts::FactChange;
+use crate::person::{PersonEvent, PersonRecord};
+
+impl Told for PersonRecord {
+    fn called(&self) -> &str {
+        &self.name
+    }
+
+    fn tell(
+        own: RecordRef,
+        before: &Self,
+        event: &PersonEvent,
+        changes: &[FactChange],
+    ) -> Sentence {
+        match event {
+            PersonEvent::Registered { .. } => added(own),
+            PersonEvent::Renamed { name } => renamed(&before.name, name),
+            PersonEvent::DetailsAmended { .. } => amended(own, changes),
+            PersonEvent::Affiliated { with } => {
+                about([own.into(), " was recorded as belonging to ".into()], with, [])
+            }
+            PersonEvent::Disaffiliated { from } => {
+                about([own.into(), " was recorded as no longer belonging to ".into()], from, [])
+            }
+            PersonEvent::LegacyKept { .. } => legacy_kept(own),
+            PersonEvent::Archived => deleted(own),
+            PersonEvent::Restored => restored(own),
+        }
+    }
+
+    fn touched(event: &PersonEvent) -> Vec<&'static str> {
+        match event {
+            PersonEvent::Registered { details, .. } => {
+                [vec!["name"], details.names(), vec!["legacy"]].concat()
+            }
+            PersonEvent::Renamed { .. } => vec!["name"],
+            PersonEvent::DetailsAmended { changes } => changes.names(),
+            PersonEvent::Affiliated { .. } | PersonEvent::Disaffiliated { .. } => {
+                vec!["affiliations"]
+            }
+            PersonEvent::LegacyKept { .. } => vec!["legacy"],
+            PersonEvent::Archived | PersonEvent::Restored => vec!["archived"],
+        }
+    }
+}
