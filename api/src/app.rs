@@ -9,6 +9,7 @@ use projections::log::{EventLog, Turns};
 use projections::read::Reader;
 
 use crate::answers::PATIENCE;
+use crate::erasures::Erasures;
 use crate::origins::Origins;
 use crate::problem::Problem;
 use crate::rebuilds::Rebuilds;
@@ -32,6 +33,8 @@ pub struct App {
     pub turns: Turns<String>,
     /// Rebuilds of read models.
     pub rebuilds: Rebuilds,
+    /// What wipes the traces of erased records off the disk.
+    pub erasures: Erasures,
 }
 
 /// What a request may cost.
@@ -55,7 +58,8 @@ impl App {
         rebuilds: Rebuilds,
     ) -> Self {
         let data_dir = Arc::new(data_dir.into());
-        Self { log, reader, files, limits, origins, data_dir, turns: Turns::default(), rebuilds }
+        let (turns, erasures) = (Turns::default(), Erasures::default());
+        Self { log, reader, files, limits, origins, data_dir, turns, rebuilds, erasures }
     }
 }
 

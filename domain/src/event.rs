@@ -26,6 +26,8 @@ pub enum Event {
     Todo(TodoEvent),
     Roadshow(RoadshowEvent),
     Import(ImportEvent),
+    /// An event of a stream whose key was destroyed: that it happened is all there is to know. Nothing folds it.
+    Erased(Kind),
 }
 
 /// A stored event that today's code cannot read.
@@ -72,7 +74,7 @@ impl Event {
         event.map_err(|source| unreadable(aggregate_type, event_type, source))
     }
 
-    /// The name of its variant, as the log has it.
+    /// The name of its variant, as the log has it; of one that was erased the log alone knows it.
     pub fn name(&self) -> &str {
         match self {
             Event::Lp(event) => event.as_ref(),
@@ -84,7 +86,22 @@ impl Event {
             Event::Todo(event) => event.as_ref(),
             Event::Roadshow(event) => event.as_ref(),
             Event::Import(event) => event.as_ref(),
+            Event::Erased(_) => "(erased)",
         }
+    }
+
+    /// Whether an event of this type is stored in plain although its stream is sealed: what is recorded of a hold or an
+    /// erasure must outlive the stream's key.
+    pub fn is_plain(event_type: &str) -> bool {
+        ["Held", "HoldLifted", "Erased"].contains(&event_type)
+    }
+
+    /// Whether it says that its record was erased.
+    pub fn is_erasure(&self) -> bool {
+        matches!(
+            self,
+            Event::Person(PersonEvent::Erased { .. }) | Event::Note(NoteEvent::Erased { .. })
+        )
     }
 
     /// The other records that it brings its own record into a relation with.

@@ -112,7 +112,7 @@ pub async fn assert_read_models_match_the_log(pool: &PgPool) {
 
 /// The whole log, typed.
 pub async fn whole_log(pool: &PgPool) -> Vec<Recorded> {
-    let reader = LogReader::default();
+    let reader = LogReader::new(crate::harness::keys());
     let mut connection = pool.acquire().await.unwrap();
     let mut log: Vec<Recorded> = Vec::new();
     loop {

@@ -85,6 +85,9 @@ async fn serve(
     );
     let address = listener.local_addr()?;
     say(&format!("crm is ready: http://{address}  (API documentation: http://{address}/docs)"));
+    let scrubbing =
+        app.erasures.clone().scrub(backend.rebuilds.clone(), store.data_dir.join("images"));
+    backend.rebuilds.spawn(scrubbing);
     if let Some(at) = settings.verify_at {
         backend.rebuilds.spawn(backend.rebuilds.clone().verify_daily(at));
     }
@@ -116,9 +119,15 @@ async fn import_demo(store: &Store, backend: &Backend) -> anyhow::Result<()> {
     let file = folder.path().join("demo.db");
     std::fs::write(&file, DEMO).context("there is no room for the demonstration data")?;
     let options = replay::ImportOptions::new(&file);
-    let report =
-        replay::import(&store.database.pool, &store.files, &store.data_dir, &options, |_| ())
-            .await?;
+    let report = replay::import(
+        &store.database.pool,
+        store.database.keys(),
+        &store.files,
+        &store.data_dir,
+        &options,
+        |_| (),
+    )
+    .await?;
     if report.events == 0 {
         return Ok(());
     }
