@@ -116,6 +116,11 @@ impl Rebuilds {
         self.tasks.spawn(work);
     }
 
+    /// All projectors.
+    pub fn projectors(&self) -> &[Arc<dyn Projector>] {
+        &self.projectors
+    }
+
     /// Cancelled when the server stops.
     pub fn stop_token(&self) -> &CancellationToken {
         &self.stop

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use axum::http::Uri;
 use chrono::NaiveTime;
+use projections::log::MasterKey;
 use sqlx::postgres::PgConnectOptions;
 use tracing_subscriber::EnvFilter;
 
@@ -103,6 +104,14 @@ pub const KNOWN: &[Setting] = &[
         "CRM_VERIFY_AT",
         "03:00",
         "When crm serve checks the log and the read models every day, as HH:MM; off: never.",
+    ),
+    secret(
+        "CRM_MASTER_KEY",
+        "Master key of the encrypted events, 32 bytes in base64; not set: the file keys/master.key in CRM_DATA_DIR.",
+    ),
+    secret(
+        "CRM_NEW_MASTER_KEY",
+        "Only for crm keys rotate where CRM_MASTER_KEY is set: the master key that is to take its place.",
     ),
     setting("CRM_DB_CONNECTIONS", "10", "Most connections to Postgres at a time (4 to 100)."),
     setting(
@@ -236,6 +245,10 @@ pub struct Settings {
     pub request_timeout: Duration,
     /// When the log and the read models are checked every day, by the machine's clock; `None`: never.
     pub verify_at: Option<NaiveTime>,
+    /// The master key of the encrypted events; `None`: it is in the data folder.
+    pub master_key: Option<Secret>,
+    /// The master key that `crm keys rotate` puts in its place.
+    pub new_master_key: Option<Secret>,
     /// Most connections to Postgres at a time.
     pub db_connections: u32,
     /// Base URL of the OpenTelemetry collector; `None` makes no traces.
@@ -344,6 +357,10 @@ impl Reader<'_> {
         let verify_at = self.checked("CRM_VERIFY_AT", "a time like 03:00, or off", |text| {
             text == "off" || time_of_day(text).is_some()
         });
+        let key_form = "32 bytes in base64, as `openssl rand -base64 32` prints them";
+        let is_key = |text: &str| MasterKey::parse(text).is_some();
+        let master_key = self.checked("CRM_MASTER_KEY", key_form, is_key);
+        let new_master_key = self.checked("CRM_NEW_MASTER_KEY", key_form, is_key);
         let db_connections = self.number("CRM_DB_CONNECTIONS", 4, 100);
         let otlp_endpoint = self.checked(
             "OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -368,6 +385,8 @@ impl Reader<'_> {
             body_limit: usize::try_from(body_limit?).ok()? * MIB,
             request_timeout: Duration::from_secs(u64::from(request_timeout?)),
             verify_at: time_of_day(&verify_at?),
+            master_key: master_key.map(Secret),
+            new_master_key: new_master_key.map(Secret),
             db_connections: db_connections?,
             otlp_endpoint,
             service_name: service_name?,

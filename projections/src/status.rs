@@ -5,6 +5,7 @@ use serde::Serialize;
 use sqlx::PgConnection;
 
 use crate::generation;
+use crate::log::keys::{self, KeyCount};
 
 /// The log and everything that follows it.
 #[derive(Clone, Debug, Serialize)]
@@ -15,6 +16,8 @@ pub struct Status {
     pub projections: Vec<ProjectionStatus>,
     /// What reacts to events with commands. This release has none.
     pub reactors: Vec<ReactorStatus>,
+    /// The keys of people and notes, and what erasures have left to be wiped off the disk.
+    pub keys: KeyCount,
     /// The last check of the log and the read models, if there ever was one.
     pub verification: Option<VerificationStatus>,
 }
@@ -171,9 +174,10 @@ pub async fn status(db: &mut PgConnection) -> Result<Status, sqlx::Error> {
         "select started_at, finished_at, position, passed, report from verification
          order by id desc limit 1",
     )
-    .fetch_optional(db)
+    .fetch_optional(&mut *db)
     .await?;
-    Ok(Status { head, projections, reactors: vec![], verification })
+    let keys = keys::count(db).await?;
+    Ok(Status { head, projections, reactors: vec![], keys, verification })
 }
 
 /// What is parked in the live generations.

@@ -21,7 +21,7 @@ pub use log::LogReport;
 pub use models::{Difference, ModelReport};
 
 /// The advisory lock of whoever verifies: one at a time.
-const VERIFY_LOCK: i64 = 0x6372_6d5f_7665_7201;
+pub(crate) const VERIFY_LOCK: i64 = 0x6372_6d5f_7665_7201;
 
 /// What a check found.
 #[derive(Clone, Debug, Serialize)]

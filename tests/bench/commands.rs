@@ -235,7 +235,7 @@ async fn append(log: &EventLog, id: i64) -> anyhow::Result<()> {
         actor: request.actor,
         occurred_at: None,
     };
-    log.appender().append(Append { events: vec![event], key: None }).await?;
+    log.appender().append(Append { events: vec![event], ..Append::default() }).await?;
     Ok(())
 }
 

@@ -341,7 +341,7 @@ fn change(file: &Path, day: i64) {
 
 async fn import_with(pool: &PgPool, db: &Database, file: &Path) -> Result<Report, ImportError> {
     let options = ImportOptions { events_per_chunk: 3, ..ImportOptions::new(file) };
-    import(pool, &db.files(), db.dir.path(), &options, |_| ()).await
+    import(pool, db.connections.keys(), &db.files(), db.dir.path(), &options, |_| ()).await
 }
 
 async fn events(db: &Database) -> i64 {

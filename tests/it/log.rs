@@ -210,11 +210,15 @@ async fn the_log_is_read_through_the_upcasters() {
     .unwrap();
     let mut connection = db.pool.acquire().await.unwrap();
     let limit = PageLimit { events: 10 };
-    let reader = LogReader::with_upcasters(vec![Box::new(ImportanceToPriority)]);
+    let reader =
+        LogReader::new(crate::harness::keys()).with_upcasters(vec![Box::new(ImportanceToPriority)]);
     let log = reader.read_after(&mut connection, 0, limit).await.unwrap();
     let expected = Event::Lp(LpEvent::Prioritised { priority: Some("A".into()) });
     assert_eq!(log[1].event, expected);
-    let error = LogReader::default().read_after(&mut connection, 0, limit).await.unwrap_err();
+    let error = LogReader::new(crate::harness::keys())
+        .read_after(&mut connection, 0, limit)
+        .await
+        .unwrap_err();
     assert!(error.to_string().starts_with("position 2: event Prioritised of lp"), "{error}");
 }
 

@@ -4,6 +4,7 @@
 mod check;
 mod contract;
 mod crash;
+mod erasure;
 mod faults;
 mod harness;
 mod import;

@@ -1,12 +1,16 @@
 //! `crm serve`: the API, until interrupted.
 
+use std::sync::Arc;
+
 use anyhow::Context as _;
+use projections::log::Turns;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::app::{App, Limits};
 use crate::backend::{Backend, Store};
 use crate::commands::{self, Interruption, say};
+use crate::erasures::Erasures;
 use crate::measures;
 use crate::origins::Origins;
 use crate::settings::Settings;
@@ -74,18 +78,23 @@ async fn serve(
         }
     }
     warn_of_unused(settings);
-    let app = App::new(
-        backend.log.clone(),
-        backend.reader.clone(),
-        store.files.clone(),
-        Limits { body: settings.body_limit, time: settings.request_timeout },
-        Origins::new(&settings.frontend_origins),
-        store.data_dir.clone(),
-        backend.rebuilds.clone(),
-        backend.live.clone(),
-    );
+    let app = App {
+        log: backend.log.clone(),
+        reader: backend.reader.clone(),
+        files: store.files.clone(),
+        limits: Limits { body: settings.body_limit, time: settings.request_timeout },
+        origins: Origins::new(&settings.frontend_origins),
+        data_dir: Arc::new(store.data_dir.clone()),
+        turns: Turns::default(),
+        rebuilds: backend.rebuilds.clone(),
+        live: backend.live.clone(),
+        erasures: Erasures::default(),
+    };
     let address = listener.local_addr()?;
     say(&format!("crm is ready: http://{address}  (API documentation: http://{address}/docs)"));
+    let scrubbing =
+        app.erasures.clone().scrub(backend.rebuilds.clone(), store.data_dir.join("images"));
+    backend.rebuilds.spawn(scrubbing);
     if let Some(at) = settings.verify_at {
         backend.rebuilds.spawn(backend.rebuilds.clone().verify_daily(at));
     }
@@ -117,9 +126,15 @@ async fn import_demo(store: &Store, backend: &Backend) -> anyhow::Result<()> {
     let file = folder.path().join("demo.db");
     std::fs::write(&file, DEMO).context("there is no room for the demonstration data")?;
     let options = replay::ImportOptions::new(&file);
-    let report =
-        replay::import(&store.database.pool, &store.files, &store.data_dir, &options, |_| ())
-            .await?;
+    let report = replay::import(
+        &store.database.pool,
+        store.database.keys(),
+        &store.files,
+        &store.data_dir,
+        &options,
+        |_| (),
+    )
+    .await?;
     if report.events == 0 {
         return Ok(());
     }

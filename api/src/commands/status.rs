@@ -74,6 +74,18 @@ fn describe(status: &Status) -> String {
             );
         }
     }
+    let keys = &status.keys;
+    if keys.destroyed > 0 {
+        let _ = match keys.unscrubbed {
+            0 => writeln!(text, "\nErased: {} records.", keys.destroyed),
+            left => writeln!(
+                text,
+                "\nErased: {} records; traces of {left} are still to be wiped off the disk (a running server does it, or \
+                 `crm erase --scrub`).",
+                keys.destroyed
+            ),
+        };
+    }
     let _ = match &status.verification {
         Some(last) => writeln!(
             text,

@@ -1,6 +1,7 @@
 //! The HTTP API, one file per resource. Handlers are verbs.
 
 mod distributors;
+mod erasure;
 mod events;
 mod funds;
 mod gps;
@@ -30,6 +31,7 @@ pub fn all() -> OpenApiRouter<App> {
         notes::routes(),
         todos::routes(),
         roadshows::routes(),
+        erasure::routes(),
         health::routes(),
         metrics::routes(),
         images::routes(),
@@ -82,10 +84,12 @@ mod tests {
 /notes/{note_id} get put delete
 /notes/{note_id}/distributors get
 /notes/{note_id}/distributors/{distributor_id} post delete
+/notes/{note_id}/erase post
 /notes/{note_id}/funds get
 /notes/{note_id}/funds/{fund_id} post delete
 /notes/{note_id}/gps get
 /notes/{note_id}/gps/{gp_id} post delete
+/notes/{note_id}/hold put delete
 /notes/{note_id}/lps get
 /notes/{note_id}/lps/{lp_id} post delete
 /notes/{note_id}/participants get
@@ -98,8 +102,10 @@ mod tests {
 /people/{person_id} get put delete
 /people/{person_id}/distributors get
 /people/{person_id}/distributors/{distributor_id} post delete
+/people/{person_id}/erase post
 /people/{person_id}/gps get
 /people/{person_id}/gps/{gp_id} post delete
+/people/{person_id}/hold put delete
 /people/{person_id}/lps get
 /people/{person_id}/lps/{lp_id} post delete
 /projections get
