@@ -118,10 +118,17 @@ pub fn connect(options: PgConnectOptions, connections: u32, keys: Keys) -> Datab
     Database::new(options.disable_statement_logging(), connections, keys)
 }
 
+/// Stands in `.env.example`, and protects nothing.
+const EXAMPLE_KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+
 /// Brings the schema up to date and finds the keys of what is sealed in the database.
 async fn prepare(options: &PgConnectOptions, settings: &Settings) -> anyhow::Result<Keys> {
     migrate(options).await?;
     let given = settings.master_key.as_ref().and_then(|key| MasterKey::parse(key.expose()));
+    anyhow::ensure!(
+        settings.master_key.as_ref().is_none_or(|key| key.expose().trim() != EXAMPLE_KEY),
+        "CRM_MASTER_KEY is that of .env.example, which everybody knows: make one with `openssl rand -base64 32`"
+    );
     keys_of(options, given, &settings.data_dir).await
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use domain::Kind;
+use projections::database::Database;
 use projections::files::Files;
 use projections::log::{Keys, bulk_append};
 use sqlx::{Connection, PgConnection, PgPool};
@@ -51,8 +52,7 @@ const IMPORT_LOCK: i64 = 0x6372_6d5f_696d_7001;
 /// # Errors
 /// See [`ImportError`]. What was written until then is complete in itself.
 pub async fn import(
-    pool: &PgPool,
-    keys: &Keys,
+    database: &Database,
     files: &Files,
     data_dir: &Path,
     options: &ImportOptions,
@@ -65,9 +65,8 @@ pub async fn import(
     progress(Progress { phase: "checking", done: 0, total: 0, events: 0 });
     let file = options.file.clone();
     let source = blocking(move || Source::open(&file)).await?;
-    let mut connection = lock(pool).await?;
-    let result =
-        run(&mut connection, source, pool, keys, files, data_dir, options, &progress).await;
+    let mut connection = lock(&database.pool).await?;
+    let result = run(&mut connection, source, database, files, data_dir, options, &progress).await;
     unlock(connection).await;
     let mut report = result?;
     report.seconds = started.elapsed().as_secs_f64();
@@ -79,8 +78,7 @@ pub async fn import(
 async fn run(
     connection: &mut PgConnection,
     source: Source,
-    pool: &PgPool,
-    keys: &Keys,
+    database: &Database,
     files: &Files,
     data_dir: &Path,
     options: &ImportOptions,
@@ -107,8 +105,8 @@ async fn run(
         report: report(&source, &survey, options),
         survey,
         chunks: Chunks::new(sender, source_name(&options.file), options.events_per_chunk),
-        pool: pool.clone(),
-        stream_keys: keys.clone(),
+        pool: database.pool.clone(),
+        stream_keys: database.keys().clone(),
         files: Some(files.clone()).filter(|_| !options.dry_run),
         images: options.images.clone().map(|from| (from, data_dir.join("images"))),
         runtime: Handle::current(),
@@ -124,7 +122,7 @@ async fn run(
                 return Err(ImportError::ChangedMeanwhile);
             }
         }
-        write(connection, keys, receiver, options.dry_run, |chunk| {
+        write(connection, database.keys(), receiver, options.dry_run, |chunk| {
             let (phase, done, events) = (chunk.phase, chunk.done, chunk.total_events);
             progress(Progress { phase, done, total, events });
         })

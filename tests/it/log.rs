@@ -274,7 +274,7 @@ async fn two_processes_that_change_one_record_at_once_are_both_served() {
 
 /// The positions of the entries that follow one another page by page, and how many pages it took.
 async fn follow(db: &Database, events: i64, wanted: &Selection) -> (Vec<i64>, usize) {
-    let reader = LogReader::default();
+    let reader = LogReader::new(crate::harness::keys());
     let mut connection = db.pool.acquire().await.unwrap();
     let (mut seen, mut after, mut pages) = (Vec::new(), 0, 0);
     let limit = PageLimit { events };
@@ -335,7 +335,8 @@ async fn an_entry_says_who_when_and_why_even_if_its_event_cannot_be_read() {
     let forge = "update events set payload = '{\"Unheard\":1}', event_type = 'Unheard', metadata = '7' where position = 2";
     sqlx::query(forge).execute(&db.pool).await.unwrap();
 
-    let (reader, stream) = (LogReader::default(), Stream { kind: "lp".into(), id: "1".into() });
+    let (reader, stream) =
+        (LogReader::new(crate::harness::keys()), Stream { kind: "lp".into(), id: "1".into() });
     let mut connection = db.pool.acquire().await.unwrap();
     let entries = reader.entries_of_stream(&mut connection, &stream, None).await.unwrap();
     let [first, second] = &entries[..] else { panic!("{entries:?}") };

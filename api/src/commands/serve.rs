@@ -126,15 +126,8 @@ async fn import_demo(store: &Store, backend: &Backend) -> anyhow::Result<()> {
     let file = folder.path().join("demo.db");
     std::fs::write(&file, DEMO).context("there is no room for the demonstration data")?;
     let options = replay::ImportOptions::new(&file);
-    let report = replay::import(
-        &store.database.pool,
-        store.database.keys(),
-        &store.files,
-        &store.data_dir,
-        &options,
-        |_| (),
-    )
-    .await?;
+    let report =
+        replay::import(&store.database, &store.files, &store.data_dir, &options, |_| ()).await?;
     if report.events == 0 {
         return Ok(());
     }

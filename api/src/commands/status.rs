@@ -140,6 +140,8 @@ fn bytes(size: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use projections::log::keys::KeyCount;
+
     use super::*;
 
     fn projection() -> ProjectionStatus {
@@ -165,6 +167,7 @@ mod tests {
             head: 42,
             projections: vec![projection()],
             reactors: vec![],
+            keys: KeyCount { present: 3, destroyed: 2, unscrubbed: 1 },
             verification: None,
         };
         let expected = "\
@@ -172,6 +175,8 @@ The log ends at position 42.
 
 read model   generation  position  lag  lag s  events/s    size
 lp          2 (kept: 1)        40    2    0.2      12.0  1.2 MB  1 skipped
+
+Erased: 2 records; traces of 1 are still to be wiped off the disk (a running server does it, or `crm erase --scrub`).
 
 Never checked; `crm verify` does it.";
         assert_eq!(describe(&status), expected);

@@ -119,7 +119,14 @@ impl Keys {
         let keys = match (given, wanted) {
             (Some(given), _) => Self::new(given),
             (None, Some(wanted)) => Self::over(file.fitting(&wanted)?, Some(file)),
-            (None, None) => Self::over(file.make()?, Some(file)),
+            (None, None) => {
+                let path = file.path().display().to_string();
+                tracing::warn!(
+                    path,
+                    "people and notes are encrypted under the master key in this file: back it up, without it they are lost"
+                );
+                Self::over(file.make()?, Some(file))
+            }
         };
         keys.claim(db).await?;
         Ok(keys)

@@ -235,10 +235,7 @@ impl MasterFile {
     fn write(&self, key: &MasterKey) -> Result<(), MasterKeyError> {
         let write = || {
             let folder = self.0.parent().unwrap_or(Path::new("."));
-            match DirBuilder::new().mode(0o700).create(folder) {
-                Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
-                _ => {}
-            }
+            DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
             let mut options = OpenOptions::new();
             let mut file =
                 options.write(true).create(true).truncate(true).mode(0o600).open(&self.0)?;

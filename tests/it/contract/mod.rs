@@ -18,6 +18,8 @@ mod values;
 mod wire;
 mod writes;
 
+use std::sync::Arc;
+
 use api::app::{App, Limits};
 use api::backend::Backend;
 use api::erasures::Erasures;
