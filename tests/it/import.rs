@@ -123,15 +123,18 @@ async fn events(db: &Database) -> i64 {
     sqlx::query_scalar("select count(*) from events").fetch_one(&db.pool).await.unwrap()
 }
 
-/// Type, id, sequence, name and payload of every event but for what differs from run to run.
+/// Type, id, sequence, name and content of every event but for what differs from run to run.
 async fn log(db: &Database) -> Vec<(String, String, i64, String, String)> {
-    sqlx::query_as(
-        "select aggregate_type, aggregate_id, sequence, event_type, payload::text from events
-         order by aggregate_type, aggregate_id, sequence",
-    )
-    .fetch_all(&db.pool)
-    .await
-    .unwrap()
+    let mut log: Vec<_> = crate::check::whole_log(&db.pool)
+        .await
+        .into_iter()
+        .map(|it| {
+            let (stream, name) = (it.stream(), it.event.name().to_owned());
+            (stream.kind, stream.id, it.sequence, name, format!("{:?}", it.event))
+        })
+        .collect();
+    log.sort();
+    log
 }
 
 /// Changes a legacy database.
