@@ -2,7 +2,6 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::Uri;
 use projections::seal::{Link, store};
 use serde_json::{Value, json};
 
@@ -52,8 +51,9 @@ pub fn routes() -> Routes {
         )
 }
 
-async fn list(State(app): State<App>, uri: Uri) -> Result<Json<Value>, Problem> {
-    let after = match Parameters::of(&uri).get("after") {
+async fn list(State(app): State<App>, parameters: Parameters) -> Result<Json<Value>, Problem> {
+    parameters.expect(&["after", "min_position"])?;
+    let after = match parameters.get("after") {
         Some(text) => parse_id(text).map_err(|fault| {
             Problem::invalid(fault.at(["query".into(), "after".into()]).with_input(text))
         })?,
