@@ -11,6 +11,7 @@ use projections::log::{EventLog, Keys, MasterFile, MasterKey};
 use projections::projector::Projector;
 use projections::read::{self, Reader};
 use projections::runner::Runner;
+use projections::seal::{KeyError, SealKey};
 use projections::tail::Tail;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
@@ -105,6 +106,29 @@ async fn greet(options: &PgConnectOptions) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("no answer within {} s", PATIENCE.as_secs()))??;
     Ok(connection.close().await?)
+}
+
+/// The key to seal the log with: the setting's, or else the one in the data folder, made now if need be.
+///
+/// # Errors
+/// When there is none and none can be made; the text says what to do.
+pub fn seal_key(settings: &Settings) -> Result<SealKey, KeyError> {
+    match &settings.seal_key {
+        Some(text) => text.expose().parse(),
+        None => SealKey::open(&settings.data_dir.join("keys")),
+    }
+}
+
+/// The public half of that key, if there is one.
+///
+/// # Errors
+/// When there is a file that is no key.
+pub fn known_seal_key(settings: &Settings) -> Result<Option<[u8; 32]>, KeyError> {
+    let key = match &settings.seal_key {
+        Some(text) => Some(text.expose().parse()?),
+        None => SealKey::find(&settings.data_dir.join("keys"))?,
+    };
+    Ok(key.map(|key| key.public()))
 }
 
 /// Where files lie that do not belong into the log.

@@ -34,6 +34,8 @@ enum Command {
     Keys(commands::keys::Args),
     /// List, retry or skip events that a read model cannot follow
     Projections(commands::projections::Args),
+    /// Show, export or check the seals by which a change of the log is noticed
+    Seal(commands::seal::Args),
     /// Show the settings in force and where each comes from
     Config,
     /// Ask a running server whether it is ready; exits with 1 if not
@@ -72,6 +74,7 @@ pub async fn main() -> ExitCode {
         Command::Erase(args) => commands::erase::run(&settings, &args).await,
         Command::Keys(args) => commands::keys::run(&settings, &args).await,
         Command::Projections(args) => commands::projections::run(&settings, &args).await,
+        Command::Seal(args) => commands::seal::run(&settings, &args).await,
         Command::Config => commands::config::run(&settings),
         Command::Health => commands::health::run(&settings).await,
     };

@@ -7,6 +7,7 @@ pub mod import;
 pub mod keys;
 pub mod projections;
 pub mod rebuild;
+pub mod seal;
 pub mod serve;
 pub mod status;
 pub mod verify;

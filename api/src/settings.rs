@@ -15,6 +15,7 @@ use std::time::Duration;
 use axum::http::Uri;
 use chrono::NaiveTime;
 use projections::log::MasterKey;
+use projections::seal::SealKey;
 use sqlx::postgres::PgConnectOptions;
 use tracing_subscriber::EnvFilter;
 
@@ -100,6 +101,10 @@ pub const KNOWN: &[Setting] = &[
     ),
     setting("CRM_BODY_LIMIT_MB", "64", "Largest request body, in MiB (1 to 4096)."),
     setting("CRM_REQUEST_TIMEOUT_S", "30", "Longest time for one request, in seconds (1 to 3600)."),
+    secret(
+        "CRM_SEAL_KEY",
+        "Key that the log is sealed with, 32 random bytes in base64; not set: one in CRM_DATA_DIR/keys, made at the first start.",
+    ),
     setting(
         "CRM_VERIFY_AT",
         "03:00",
@@ -243,6 +248,8 @@ pub struct Settings {
     pub body_limit: usize,
     /// Longest time for one request.
     pub request_timeout: Duration,
+    /// Key that the log is sealed with, in base64; `None`: one that is kept in the data folder.
+    pub seal_key: Option<Secret>,
     /// When the log and the read models are checked every day, by the machine's clock; `None`: never.
     pub verify_at: Option<NaiveTime>,
     /// The master key of the encrypted events; `None`: it is in the data folder.
@@ -354,6 +361,11 @@ impl Reader<'_> {
         });
         let body_limit = self.number("CRM_BODY_LIMIT_MB", 1, 4096);
         let request_timeout = self.number("CRM_REQUEST_TIMEOUT_S", 1, 3600);
+        let seal_key = self.checked(
+            "CRM_SEAL_KEY",
+            "32 random bytes in base64, as `openssl rand -base64 32` prints them",
+            |text| text.parse::<SealKey>().is_ok(),
+        );
         let verify_at = self.checked("CRM_VERIFY_AT", "a time like 03:00, or off", |text| {
             text == "off" || time_of_day(text).is_some()
         });
@@ -384,6 +396,7 @@ impl Reader<'_> {
             log: log?,
             body_limit: usize::try_from(body_limit?).ok()? * MIB,
             request_timeout: Duration::from_secs(u64::from(request_timeout?)),
+            seal_key: seal_key.map(Secret),
             verify_at: time_of_day(&verify_at?),
             master_key: master_key.map(Secret),
             new_master_key: new_master_key.map(Secret),

@@ -6,6 +6,7 @@ use sqlx::PgConnection;
 
 use crate::generation;
 use crate::log::keys::{self, KeyCount};
+use crate::seal::store::{self, SealStatus};
 
 /// The log and everything that follows it.
 #[derive(Clone, Debug, Serialize)]
@@ -20,6 +21,8 @@ pub struct Status {
     pub keys: KeyCount,
     /// The last check of the log and the read models, if there ever was one.
     pub verification: Option<VerificationStatus>,
+    /// How far the log is sealed, if it ever was.
+    pub seal: Option<SealStatus>,
 }
 
 /// A reactor; there are none in this release.
@@ -176,8 +179,9 @@ pub async fn status(db: &mut PgConnection) -> Result<Status, sqlx::Error> {
     )
     .fetch_optional(&mut *db)
     .await?;
-    let keys = keys::count(db).await?;
-    Ok(Status { head, projections, reactors: vec![], keys, verification })
+    let keys = keys::count(&mut *db).await?;
+    let seal = store::status(db).await?;
+    Ok(Status { head, projections, reactors: vec![], keys, verification, seal })
 }
 
 /// What is parked in the live generations.

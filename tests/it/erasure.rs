@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::check::assert_read_models_match_the_log;
 use crate::contract::Api;
-use crate::harness::{Database, keys};
+use crate::harness::{Database, keys, tamper};
 use crate::import::run;
 use crate::log::request;
 use crate::server::{Home, Server};
@@ -213,7 +213,7 @@ async fn fault_after(statement: &str) -> String {
     let second = api.made("people", json!({"name": "Ana Ruiz"})).await;
     api.put(&format!("/people/{first}"), json!({"name": "Eva"})).await.expect(200, "renamed");
     assert_eq!((first, second), (1, 2));
-    sqlx::query(statement).execute(&api.db.pool).await.unwrap();
+    tamper(&api.db.pool, statement).await;
     let report = verify(&api.db).await;
     assert!(!report.passed, "{statement}");
     let mut connection = api.db.pool.acquire().await.unwrap();

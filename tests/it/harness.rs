@@ -79,6 +79,18 @@ pub fn connect(options: PgConnectOptions, connections: u32) -> Connections {
     backend::connect(options, connections, keys())
 }
 
+/// Does what the guards of the log and of its seals refuse, as whoever owns the tables can.
+pub async fn tamper(pool: &PgPool, statement: &str) {
+    let guards = |what: &str| {
+        ["events", "seal", "seal_key"]
+            .map(|table| format!("alter table {table} {what} trigger only_grows;"))
+            .concat()
+    };
+    // Sent together they are one transaction.
+    let text = format!("{} {statement}; {}", guards("disable"), guards("enable always"));
+    sqlx::raw_sql(&text).execute(pool).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
+}
+
 /// Connections that find the tables of the live read models, whatever others those of this pool find.
 pub async fn looking_at_read_models(pool: &PgPool) -> PgPool {
     let schemas: Vec<String> = sqlx::query_scalar(

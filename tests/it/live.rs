@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 
 use crate::contract;
 use crate::crash::write_while;
-use crate::harness::Database;
+use crate::harness::{Database, tamper};
 use crate::log::request;
 use crate::server::{Home, Server};
 
@@ -203,7 +203,7 @@ async fn an_event_that_cannot_be_read_is_told_without_what_it_says() {
     registered(&backend.log, 1..4).await;
     let forge =
         "update events set payload = '{\"Unheard\":1}', event_type = 'Unheard' where position = 2";
-    sqlx::query(forge).execute(&db.pool).await.unwrap();
+    tamper(&db.pool, forge).await;
     let served = Served::start(contract::app(&db, &backend, 1 << 20), SELDOM).await;
     let mut all = Listener::start(&format!("{}/events?after=1", served.url), None).await.unwrap();
     let (position, event) = all.event().await.unwrap();

@@ -11,7 +11,7 @@ use projections::read::Query;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::harness::Database;
+use crate::harness::{Database, tamper};
 
 pub fn request(name: &'static str) -> CommandRequest {
     CommandRequest {
@@ -333,7 +333,7 @@ async fn an_entry_says_who_when_and_why_even_if_its_event_cannot_be_read() {
     backend.log.execute::<Lp>(1, revise(json!({"location": "Lima"})), &request).await.unwrap();
     backend.stop().await;
     let forge = "update events set payload = '{\"Unheard\":1}', event_type = 'Unheard', metadata = '7' where position = 2";
-    sqlx::query(forge).execute(&db.pool).await.unwrap();
+    tamper(&db.pool, forge).await;
 
     let (reader, stream) =
         (LogReader::new(crate::harness::keys()), Stream { kind: "lp".into(), id: "1".into() });

@@ -18,6 +18,7 @@ mod projections;
 mod proxy;
 mod rebuild;
 mod repeated;
+mod seals;
 mod server;
 mod shortage;
 mod startup;

@@ -18,7 +18,7 @@ use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 
 use crate::check::assert_read_models_match_the_log;
-use crate::harness::Database;
+use crate::harness::{Database, tamper};
 use crate::log::request;
 
 /// One command, on one of few records, so that they meet.
@@ -412,10 +412,11 @@ async fn an_event_that_cannot_be_read_parks_its_stream_and_no_other() {
     }
     backend.stop().await;
     // A release that knows the event, for which its correction stands here.
-    sqlx::query("update events set payload = '{\"Renamed\":{\"name\":\"between\"}}' where event_type = 'Unheard' and sequence = 2")
-        .execute(&db.pool)
-        .await
-        .unwrap();
+    tamper(
+        &db.pool,
+        "update events set payload = '{\"Renamed\":{\"name\":\"between\"}}' where event_type = 'Unheard' and sequence = 2",
+    )
+    .await;
     let backend = db.backend().await;
     taken_back(&backend, "lp").await;
     assert_eq!(name(&backend.reader, 1).await, json!("after"));

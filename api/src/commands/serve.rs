@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use projections::log::Turns;
+use projections::seal::Sealer;
+use replay::Witness;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::app::{App, Limits};
-use crate::backend::{Backend, Store};
+use crate::backend::{self, Backend, Store};
 use crate::commands::{self, Interruption, say};
 use crate::erasures::Erasures;
 use crate::measures;
@@ -54,9 +56,12 @@ async fn serve_store(
     interruption: Interruption,
 ) -> anyhow::Result<()> {
     measures::start();
+    let key = backend::seal_key(settings)?;
     let backend = Backend::start(store.database.clone(), store.files.clone()).await?;
+    let sealer = Sealer::start(store.database.clone(), key);
     let result = serve(settings, args, listener, store, &backend, interruption).await;
     backend.stop().await;
+    sealer.stop().await;
     result
 }
 
@@ -96,7 +101,8 @@ async fn serve(
         app.erasures.clone().scrub(backend.rebuilds.clone(), store.data_dir.join("images"));
     backend.rebuilds.spawn(scrubbing);
     if let Some(at) = settings.verify_at {
-        backend.rebuilds.spawn(backend.rebuilds.clone().verify_daily(at));
+        let witness = Witness { own: backend::known_seal_key(settings)?, ..Witness::default() };
+        backend.rebuilds.spawn(backend.rebuilds.clone().verify_daily(at, witness));
     }
     let chores =
         [tokio::spawn(forget_old_keys(backend.log.clone())), tokio::spawn(measures::tidy())];

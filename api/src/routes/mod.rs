@@ -13,6 +13,7 @@ mod notes;
 mod people;
 mod projections;
 mod roadshows;
+mod seals;
 mod todos;
 
 use utoipa_axum::router::OpenApiRouter;
@@ -37,6 +38,7 @@ pub fn all() -> OpenApiRouter<App> {
         images::routes(),
         projections::routes(),
         events::routes(),
+        seals::routes(),
     ]
     .into_iter()
     .fold(OpenApiRouter::with_openapi(schemas::document()), |all, group| all.merge(group.finish()))
@@ -118,6 +120,9 @@ mod tests {
 /roadshows/{roadshow_id}/lp-status get
 /roadshows/{roadshow_id}/lps/{lp_id}/status put
 /roadshows/{roadshow_id}/notes get
+/seals get
+/seals/key get
+/seals/latest get
 /todos get post
 /todos/{todo_id} get put delete
 /todos/{todo_id}/funds get
