@@ -23,3 +23,4 @@ mod shortage;
 mod startup;
 mod verify;
 mod watched;
+mod webhooks;
