@@ -27,4 +27,5 @@ pub mod schemas;
 pub mod server;
 pub mod settings;
 pub mod traces;
+pub mod webhooks;
 pub mod writes;

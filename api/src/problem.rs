@@ -126,6 +126,8 @@ pub enum Problem {
     Erased(Kind),
     /// There is no such read model.
     NoSuchProjection,
+    /// Nobody is told of events under this id.
+    NoSuchWebhook,
     /// The body cannot even be decoded.
     Unreadable,
     /// The request is not as it must be.
@@ -185,9 +187,10 @@ impl Problem {
 
     fn status(&self) -> StatusCode {
         match self {
-            Problem::NoSuchPath | Problem::NotFound(_) | Problem::NoSuchProjection => {
-                StatusCode::NOT_FOUND
-            }
+            Problem::NoSuchPath
+            | Problem::NotFound(_)
+            | Problem::NoSuchProjection
+            | Problem::NoSuchWebhook => StatusCode::NOT_FOUND,
             Problem::Erased(_) => StatusCode::GONE,
             Problem::Unreadable => StatusCode::BAD_REQUEST,
             Problem::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
@@ -209,6 +212,7 @@ impl Problem {
                 format!("{} was erased; nothing can be done with it any more", title(*kind)).into()
             }
             Problem::NoSuchProjection => "Projection not found".into(),
+            Problem::NoSuchWebhook => "Webhook not found".into(),
             Problem::Unreadable => "There was an error parsing the body".into(),
             Problem::Invalid(faults) => told(faults),
             Problem::Outdated => "The record has changed since you read it".into(),

@@ -24,3 +24,4 @@ mod shortage;
 mod startup;
 mod verify;
 mod watched;
+mod webhooks;
