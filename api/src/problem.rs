@@ -128,6 +128,10 @@ pub enum Problem {
     NoSuchProjection,
     /// Nobody is told of events under this id.
     NoSuchWebhook,
+    /// There is no command, event or conversation of this id.
+    NoSuchCause,
+    /// A parameter is unknown or has no meaning; the text says which, and what is known.
+    Parameter(String),
     /// The body cannot even be decoded.
     Unreadable,
     /// The request is not as it must be.
@@ -190,9 +194,10 @@ impl Problem {
             Problem::NoSuchPath
             | Problem::NotFound(_)
             | Problem::NoSuchProjection
-            | Problem::NoSuchWebhook => StatusCode::NOT_FOUND,
+            | Problem::NoSuchWebhook
+            | Problem::NoSuchCause => StatusCode::NOT_FOUND,
             Problem::Erased(_) => StatusCode::GONE,
-            Problem::Unreadable => StatusCode::BAD_REQUEST,
+            Problem::Unreadable | Problem::Parameter(_) => StatusCode::BAD_REQUEST,
             Problem::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Problem::Outdated => StatusCode::PRECONDITION_FAILED,
             Problem::Conflict(_) => StatusCode::CONFLICT,
@@ -213,6 +218,11 @@ impl Problem {
             }
             Problem::NoSuchProjection => "Projection not found".into(),
             Problem::NoSuchWebhook => "Webhook not found".into(),
+            Problem::NoSuchCause => {
+                "No command, event or conversation of this id is in the log or among the refusals"
+                    .into()
+            }
+            Problem::Parameter(what) => what.as_str().into(),
             Problem::Unreadable => "There was an error parsing the body".into(),
             Problem::Invalid(faults) => told(faults),
             Problem::Outdated => "The record has changed since you read it".into(),

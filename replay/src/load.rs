@@ -4,7 +4,7 @@
 //! Memory is bounded: when the rows of a worker take too much of it, they are written and forgotten, and from then on it
 //! loads again what later events change.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -241,7 +241,8 @@ struct Slot {
     fold: Box<dyn Fold>,
     tables: Tables,
     filled: Filled,
-    parked: HashSet<Stream>,
+    /// From which position on a stream is left out.
+    parked: HashMap<Stream, i64>,
 }
 
 impl Worker {
@@ -262,7 +263,7 @@ impl Worker {
                 fold: filling.projector.begin(),
                 tables: Tables::Empty,
                 filled: Filled::default(),
-                parked: HashSet::new(),
+                parked: HashMap::new(),
             })
             .collect();
         let (index, of, memory) = (index as u64, workers as u64, memory / workers);
@@ -365,7 +366,8 @@ impl Slot {
         let is_wanted = |recorded: &Recorded| {
             recorded.position <= *to
                 && !skipped.contains(&recorded.position)
-                && (self.parked.is_empty() || !self.parked.contains(&recorded.stream()))
+                && (self.parked.is_empty()
+                    || self.parked.get(&recorded.stream()).is_none_or(|at| recorded.position < *at))
         };
         let chosen: Option<Vec<Recorded>> = match page.iter().all(is_wanted) {
             true => None,
@@ -393,8 +395,9 @@ impl Slot {
         if is_followed
             && broken.position <= *to
             && !skipped.contains(&broken.position)
-            && self.parked.insert(broken.stream.clone())
+            && !self.parked.contains_key(&broken.stream)
         {
+            self.parked.insert(broken.stream.clone(), broken.position);
             self.filled.parked.push(broken.clone());
         }
     }

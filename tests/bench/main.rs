@@ -3,6 +3,7 @@
 //! `cargo bench -p tests -- commands reads` runs the sections named, without names it runs all. Nothing here passes
 //! or fails: a machine that others use gives other figures in every run, so the ratios are what counts.
 
+mod audit;
 mod commands;
 mod http;
 mod import;
@@ -19,7 +20,8 @@ mod workbench;
 use anyhow::bail;
 
 /// `size` fills a disk with some gigabytes and takes half an hour, so it runs only when it is named.
-const SECTIONS: [&str; 7] = ["commands", "sealing", "seals", "reads", "import", "rebuild", "size"];
+const SECTIONS: [&str; 8] =
+    ["commands", "sealing", "seals", "reads", "import", "rebuild", "audit", "size"];
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -41,6 +43,7 @@ async fn main() -> anyhow::Result<()> {
             "seals" => seals::run().await?,
             "reads" => reads::run().await?,
             "rebuild" => rebuild::run().await?,
+            "audit" => audit::run().await?,
             "size" => size::run().await?,
             _ => import::run().await?,
         }
