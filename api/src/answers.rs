@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use domain::Kind;
 use futures::stream;
-use projections::read::{Encoding, Query};
+use projections::read::{Answer, Encoding, Query};
 
 use crate::app::App;
 use crate::problem::Problem;
@@ -37,13 +37,9 @@ pub async fn answer(app: &App, headers: &HeaderMap, query: Query) -> Result<Resp
         Query::Show(record) => Some(record.kind()),
         _ => None,
     };
-    let not_modified = |tag: &str| {
-        let tag = etag(tag, shown, Encoding::Identity);
-        (StatusCode::NOT_MODIFIED, cache_headers(tag)).into_response()
-    };
     // The tag of a list is known beforehand, that of a record stands in its row.
     if let Some(tag) = app.reader.tag(&query).filter(|tag| is_known(headers, tag)) {
-        return Ok(not_modified(&tag));
+        return Ok(not_modified(&tag, shown));
     }
     if let Some((tag, pieces)) = app.reader.large_list(&query).await? {
         let mut response = Body::from_stream(pieces).into_response();
@@ -54,8 +50,18 @@ pub async fn answer(app: &App, headers: &HeaderMap, query: Query) -> Result<Resp
     }
     let answer = app.reader.answer(&query).await?;
     let answer = answer.ok_or_else(|| shown.map_or(Problem::NoSuchPath, Problem::NotFound))?;
+    Ok(respond(headers, &answer, shown).await)
+}
+
+fn not_modified(tag: &str, shown: Option<Kind>) -> Response {
+    let tag = etag(tag, shown, Encoding::Identity);
+    (StatusCode::NOT_MODIFIED, cache_headers(tag)).into_response()
+}
+
+/// Sends an answer, unless the client has it. `shown` is the kind of a single record.
+pub async fn respond(headers: &HeaderMap, answer: &Answer, shown: Option<Kind>) -> Response {
     if is_known(headers, &answer.tag) {
-        return Ok(not_modified(&answer.tag));
+        return not_modified(&answer.tag, shown);
     }
     let is_short = answer.len() < COMPRESSED_FROM;
     let encoding = if is_short { Encoding::Identity } else { accepted(headers) };
@@ -64,7 +70,7 @@ pub async fn answer(app: &App, headers: &HeaderMap, query: Query) -> Result<Resp
     if let Some(coding) = coding(encoding) {
         response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding));
     }
-    Ok(response)
+    response
 }
 
 /// A JSON answer that is sent piece by piece.

@@ -8,6 +8,8 @@ use projections::files::Files;
 use projections::log::{EventLog, Turns};
 use projections::read::Reader;
 
+use replay::Scenes;
+
 use crate::answers::PATIENCE;
 use crate::erasures::Erasures;
 use crate::live::Live;
@@ -35,6 +37,8 @@ pub struct App {
     pub turns: Turns<String>,
     /// Rebuilds of read models.
     pub rebuilds: Rebuilds,
+    /// Read models as they stood at earlier positions.
+    pub scenes: Scenes,
     /// The log for those who follow it.
     pub live: Live,
     /// What wipes the traces of erased records off the disk.

@@ -13,6 +13,7 @@ use projections::read::{self, Reader};
 use projections::runner::Runner;
 use projections::seal::{KeyError, SealKey};
 use projections::tail::Tail;
+use replay::Scenes;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
 use tokio_util::sync::CancellationToken;
@@ -200,6 +201,8 @@ pub struct Backend {
     pub reader: Reader,
     /// Rebuilds of read models.
     pub rebuilds: Rebuilds,
+    /// Read models as they stood at earlier positions.
+    pub scenes: Scenes,
     /// The log for those who follow it.
     pub live: Live,
     runner: Runner,
@@ -228,12 +231,13 @@ impl Backend {
         let runner = Runner::start(database.clone(), projectors.clone(), log.head()).await?;
         match Reader::new(database.clone(), runner.clone(), files).await {
             Ok(reader) => {
-                let rebuilds = Rebuilds::start(database.clone(), projectors);
+                let rebuilds = Rebuilds::start(database.clone(), projectors.clone());
+                let scenes = Scenes::start(database.clone(), projectors);
                 let (own, announced) = (log.head(), runner.announced());
                 let stop = CancellationToken::new();
                 let tail = Tail::start(database.clone(), own, announced, stop.clone());
                 let live = Live::new(database, tail, reader.log_id());
-                Ok(Self { log, reader, rebuilds, live, runner, stop })
+                Ok(Self { log, reader, rebuilds, scenes, live, runner, stop })
             }
             Err(error) => {
                 runner.stop().await;
@@ -264,6 +268,7 @@ impl Backend {
     /// Stops the projectors after the page in hand.
     pub async fn stop(self) {
         self.stop.cancel();
+        self.scenes.stop().await;
         self.rebuilds.stop().await;
         self.runner.stop().await;
     }

@@ -100,6 +100,19 @@ pub fn get<H: Handler<T, App>, T: 'static>(
     Endpoint::new(HttpMethod::Get, MethodFilter::GET, summary, answers, handler)
 }
 
+/// Answers GET about records, also as they were at an earlier position.
+pub fn read<H: Handler<T, App>, T: 'static>(
+    summary: &'static str,
+    answers: Content,
+    handler: H,
+) -> Endpoint {
+    get(summary, answers, handler).query(
+        "as_of",
+        false,
+        "What it was at this position or time: a number, a date (its end, in UTC) or a date and time (UTC without an offset)",
+    )
+}
+
 /// Answers POST.
 pub fn post<H: Handler<T, App>, T: 'static>(
     summary: &'static str,
@@ -154,6 +167,12 @@ impl Endpoint {
             .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
             .build();
         self.parameters.push(parameter);
+        self
+    }
+
+    /// A header that steers it.
+    pub fn header(mut self, name: &str, description: &str) -> Self {
+        self.parameters.push(header_parameter(name, description));
         self
     }
 
@@ -230,15 +249,17 @@ fn header_parameters(method: &HttpMethod) -> impl Iterator<Item = Parameter> {
             ("If-Match", "Carry it out only if the record's tag is still this"),
         ],
     };
-    steering.iter().map(|(name, description)| {
-        ParameterBuilder::new()
-            .name(*name)
-            .parameter_in(ParameterIn::Header)
-            .required(Required::False)
-            .description(Some(*description))
-            .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
-            .build()
-    })
+    steering.iter().map(|(name, description)| header_parameter(name, description))
+}
+
+fn header_parameter(name: &str, description: &str) -> Parameter {
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some(description))
+        .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+        .build()
 }
 
 fn path_parameters(path: &str) -> impl Iterator<Item = &str> {

@@ -2,6 +2,7 @@
 
 pub mod answers;
 pub mod app;
+pub mod as_of;
 pub mod backend;
 pub mod body;
 pub mod caller;
@@ -18,6 +19,7 @@ pub mod json;
 pub mod links;
 pub mod live;
 pub mod measures;
+pub mod naming;
 pub mod once;
 pub mod origins;
 pub mod problem;
@@ -29,5 +31,6 @@ pub mod schemas;
 pub mod server;
 pub mod settings;
 pub mod traces;
+pub mod undo;
 pub mod webhooks;
 pub mod writes;

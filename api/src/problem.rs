@@ -124,6 +124,8 @@ pub enum Problem {
     NotFound(Kind),
     /// The record was erased.
     Erased(Kind),
+    /// The record was not there at the position that was asked for; why.
+    NotThen(String),
     /// There is no such read model.
     NoSuchProjection,
     /// Nobody is told of events under this id.
@@ -140,6 +142,13 @@ pub enum Problem {
     Outdated,
     /// Others changed the record at the same time, or it is in a state that does not allow this.
     Conflict(Cow<'static, str>),
+    /// What is to be undone has been changed again since, or needs what no longer exists.
+    Contested {
+        /// What to do about it.
+        detail: &'static str,
+        /// What stands against it.
+        conflicts: Vec<Value>,
+    },
     /// The request comes from a place that may not send it.
     Forbidden(&'static str),
     /// The body is larger than the limit, in bytes.
@@ -193,6 +202,7 @@ impl Problem {
         match self {
             Problem::NoSuchPath
             | Problem::NotFound(_)
+            | Problem::NotThen(_)
             | Problem::NoSuchProjection
             | Problem::NoSuchWebhook
             | Problem::NoSuchCause => StatusCode::NOT_FOUND,
@@ -200,7 +210,7 @@ impl Problem {
             Problem::Unreadable | Problem::Parameter(_) => StatusCode::BAD_REQUEST,
             Problem::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Problem::Outdated => StatusCode::PRECONDITION_FAILED,
-            Problem::Conflict(_) => StatusCode::CONFLICT,
+            Problem::Conflict(_) | Problem::Contested { .. } => StatusCode::CONFLICT,
             Problem::Forbidden(_) => StatusCode::FORBIDDEN,
             Problem::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Problem::TimedOut => StatusCode::GATEWAY_TIMEOUT,
@@ -216,6 +226,7 @@ impl Problem {
             Problem::Erased(kind) => {
                 format!("{} was erased; nothing can be done with it any more", title(*kind)).into()
             }
+            Problem::NotThen(why) => why.as_str().into(),
             Problem::NoSuchProjection => "Projection not found".into(),
             Problem::NoSuchWebhook => "Webhook not found".into(),
             Problem::NoSuchCause => {
@@ -227,6 +238,9 @@ impl Problem {
             Problem::Invalid(faults) => told(faults),
             Problem::Outdated => "The record has changed since you read it".into(),
             Problem::Conflict(reason) => reason.to_string().into(),
+            Problem::Contested { detail, conflicts } => {
+                return json!({"detail": detail, "conflicts": conflicts});
+            }
             Problem::Forbidden(reason) => (*reason).into(),
             Problem::TooLarge(limit) => format!("The body is larger than {limit} bytes").into(),
             Problem::TimedOut => "The request took too long".into(),

@@ -1,14 +1,13 @@
 //! What the routes of all kinds of records truly share: reading them, and removing them from use.
 
 use axum::extract::State;
-use axum::http::HeaderMap;
 use axum::response::Response;
 use domain::RecordRef;
 use projections::read::Query;
 use serde_json::json;
 
-use crate::answers::answer;
 use crate::app::App;
+use crate::as_of::Asked;
 use crate::body::{Ids, Parameters};
 use crate::caller::Caller;
 use crate::problem::Problem;
@@ -20,58 +19,55 @@ pub fn record_of<A: Resource>(id: i64) -> RecordRef {
 }
 
 /// All records of a kind.
-pub async fn list<A: Resource>(
-    State(app): State<App>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    answer(&app, &headers, Query::List(kind_of::<A>())).await
+pub async fn list<A: Resource>(State(app): State<App>, asked: Asked) -> Result<Response, Problem> {
+    asked.answer(&app, Query::List(kind_of::<A>())).await
 }
 
 /// One record.
 pub async fn show<A: Resource>(
     State(app): State<App>,
     Ids([id]): Ids<1>,
-    headers: HeaderMap,
+    asked: Asked,
 ) -> Result<Response, Problem> {
-    answer(&app, &headers, Query::Show(record_of::<A>(id))).await
+    asked.answer(&app, Query::Show(record_of::<A>(id))).await
 }
 
 /// The first records whose name contains `q`.
 pub async fn search<A: Resource>(
     State(app): State<App>,
     parameters: Parameters,
-    headers: HeaderMap,
+    asked: Asked,
 ) -> Result<Response, Problem> {
     let text = parameters.get("q").unwrap_or_default().to_owned();
-    answer(&app, &headers, Query::Search { kind: kind_of::<A>(), text }).await
+    asked.answer(&app, Query::Search { kind: kind_of::<A>(), text }).await
 }
 
 /// The records of kind `To` that are linked with one of kind `Of`; none for a record that does not exist.
 pub async fn linked<Of: Resource, To: Resource>(
     State(app): State<App>,
     Ids([id]): Ids<1>,
-    headers: HeaderMap,
+    asked: Asked,
 ) -> Result<Response, Problem> {
     let query = Query::Linked { of: record_of::<Of>(id), kind: kind_of::<To>() };
-    answer(&app, &headers, query).await
+    asked.answer(&app, query).await
 }
 
 /// The notes about a record.
 pub async fn notes<Of: Resource>(
     State(app): State<App>,
     Ids([id]): Ids<1>,
-    headers: HeaderMap,
+    asked: Asked,
 ) -> Result<Response, Problem> {
-    answer(&app, &headers, Query::NotesOf(record_of::<Of>(id))).await
+    asked.answer(&app, Query::NotesOf(record_of::<Of>(id))).await
 }
 
 /// The todos that came out of the notes about a record.
 pub async fn tasks<Of: Resource>(
     State(app): State<App>,
     Ids([id]): Ids<1>,
-    headers: HeaderMap,
+    asked: Asked,
 ) -> Result<Response, Problem> {
-    answer(&app, &headers, Query::TasksOf(record_of::<Of>(id))).await
+    asked.answer(&app, Query::TasksOf(record_of::<Of>(id))).await
 }
 
 /// Removes a record from use.

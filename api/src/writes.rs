@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use domain::{Field, Kind, Record, RecordRef};
+use domain::{Field, Kind, Record, RecordRef, Subject};
 use projections::log::{CommandError, CommandRequest, Executable, Receipt};
 use projections::read::{ReadError, StoredRecord};
 use serde::de::DeserializeOwned;
@@ -25,6 +25,12 @@ pub trait Resource: Executable<Command: Clone + Send> {
 
     /// The command that removes it from use.
     fn archive() -> Self::Command;
+
+    /// The command that makes it what it was.
+    fn revert(to: Self) -> Self::Command;
+
+    /// The record, if it is of this kind.
+    fn of(subject: Subject) -> Option<Self>;
 }
 
 macro_rules! resources {
@@ -33,6 +39,15 @@ macro_rules! resources {
             type Record = domain::$module::$Record;
             fn archive() -> Self::Command {
                 domain::$module::$Command::Archive
+            }
+            fn revert(to: Self) -> Self::Command {
+                domain::$module::$Command::Revert { to: Box::new(to) }
+            }
+            fn of(subject: Subject) -> Option<Self> {
+                match subject {
+                    Subject::$Aggregate(stage) => Some(stage),
+                    _ => None,
+                }
             }
         })*
     };
@@ -204,7 +219,7 @@ pub async fn condition(
 
 impl Written {
     /// What a receipt is for, once readers see it or have been waited for in vain.
-    async fn of<A: Resource>(app: &App, Receipt { id, position, .. }: Receipt) -> Self {
+    pub async fn of<A: Resource>(app: &App, Receipt { id, position, .. }: Receipt) -> Self {
         let is_behind = match position {
             Some(position) => !app.reader.reached(position, PATIENCE).await,
             None => false,
@@ -222,18 +237,33 @@ impl Written {
     /// # Errors
     /// When the read model does not answer.
     pub async fn row<A: Resource>(self, app: &App, form: &Form) -> Result<Response, Problem> {
-        let mut headers = self.headers();
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         // It is recorded, so the client must not send it again, whatever keeps readers from seeing it now.
-        let Some(stored) = seen(app.reader.record(self.record).await) else {
-            let row = bare_row(self.record.id(), <A::Record as Record>::fields(), form.sent());
-            return Ok((StatusCode::OK, headers, row.to_string()).into_response());
-        };
+        if let Some(stored) = self.seen(app).await {
+            return Ok(self.stored_row(stored));
+        }
+        let row = bare_row(self.record.id(), <A::Record as Record>::fields(), form.sent());
+        Ok((StatusCode::OK, self.row_headers(), row.to_string()).into_response())
+    }
+
+    /// The row as readers see it now, if they do.
+    pub async fn seen(&self, app: &App) -> Option<StoredRecord> {
+        seen(app.reader.record(self.record).await)
+    }
+
+    /// Answers with a row that was seen.
+    pub fn stored_row(self, stored: StoredRecord) -> Response {
+        let mut headers = self.row_headers();
         if let Some(etag) = record_etag(&stored.tag) {
             headers.insert(header::ETAG, etag);
         }
-        Ok((StatusCode::OK, headers, stored.json).into_response())
+        (StatusCode::OK, headers, stored.json).into_response()
+    }
+
+    fn row_headers(&self) -> HeaderMap {
+        let mut headers = self.headers();
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers
     }
 
     /// Some other body, about the same write.

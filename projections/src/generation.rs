@@ -304,6 +304,32 @@ pub async fn create_tables(
     schema: &str,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(&format!("create schema {schema}")).execute(&mut *db).await?;
+    add_tables(db, projector, schema, "").await
+}
+
+/// Makes the tables of several projectors in one new schema, without keys and indexes. They are gone after a crash of
+/// Postgres, and cost its log nothing.
+///
+/// # Errors
+/// When the database fails.
+pub async fn create_scratch(
+    db: &mut PgConnection,
+    projectors: &[Arc<dyn Projector>],
+    schema: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(&format!("create schema {schema}")).execute(&mut *db).await?;
+    for projector in projectors {
+        add_tables(db, &**projector, schema, "unlogged").await?;
+    }
+    Ok(())
+}
+
+async fn add_tables(
+    db: &mut PgConnection,
+    projector: &dyn Projector,
+    schema: &str,
+    how: &str,
+) -> Result<(), sqlx::Error> {
     let has_lz4: bool = sqlx::query_scalar(
         "select exists (select 1 from pg_settings
                         where name = 'default_toast_compression' and 'lz4' = any (enumvals))",
@@ -311,7 +337,7 @@ pub async fn create_tables(
     .fetch_one(&mut *db)
     .await?;
     for Table { name, columns, long, .. } in projector.tables() {
-        let statement = format!("create table {schema}.{name} ({columns})");
+        let statement = format!("create {how} table {schema}.{name} ({columns})");
         sqlx::query(&statement).execute(&mut *db).await?;
         // As for the log: see the migration.
         for column in long.iter().filter(|_| has_lz4) {

@@ -1,6 +1,7 @@
 //! The read models: each file owns the tables of one, with its projector and its queries.
 
 mod answer;
+mod as_of;
 pub(crate) mod audit;
 mod fund;
 mod link;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use crate::projector::Projector;
 
 pub use answer::{Answer, Encoding};
+pub use as_of::{Then, Time};
 pub use reader::{Health, ProjectorHealth, Query, ReadError, Reader, StoredRecord};
 pub use stream::Pieces;
 pub use todo::TodoFilter;

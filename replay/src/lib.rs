@@ -5,6 +5,7 @@
 //! [`import()`] writes events and [`ledger`] marks in chunks. What attributes cannot hold is kept verbatim in the
 //! events, so that [`reconstruct()`] can tell every row again from the log alone.
 
+mod as_of;
 mod chunk;
 mod convert;
 mod decide;
@@ -27,6 +28,7 @@ mod survey;
 mod unit;
 mod verify;
 
+pub use as_of::{SceneError, Scenes};
 pub use error::ImportError;
 pub use import::{ImportOptions, import};
 pub use load::Effort;

@@ -3,6 +3,7 @@
 //! `cargo bench -p tests -- commands reads` runs the sections named, without names it runs all. Nothing here passes
 //! or fails: a machine that others use gives other figures in every run, so the ratios are what counts.
 
+mod as_of;
 mod audit;
 mod commands;
 mod http;
@@ -20,8 +21,8 @@ mod workbench;
 use anyhow::bail;
 
 /// `size` fills a disk with some gigabytes and takes half an hour, so it runs only when it is named.
-const SECTIONS: [&str; 8] =
-    ["commands", "sealing", "seals", "reads", "import", "rebuild", "audit", "size"];
+const SECTIONS: [&str; 9] =
+    ["commands", "sealing", "seals", "reads", "import", "rebuild", "audit", "as_of", "size"];
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -45,6 +46,7 @@ async fn main() -> anyhow::Result<()> {
             "rebuild" => rebuild::run().await?,
             "audit" => audit::run().await?,
             "size" => size::run().await?,
+            "as_of" => as_of::run().await?,
             _ => import::run().await?,
         }
     }

@@ -19,7 +19,7 @@ use crate::workbench::Workbench;
 const SIZES: [i64; 2] = [1_000_000, 10_000_000];
 
 /// Events of each record: it is registered, and changed nine times.
-const EVENTS_EACH: i64 = 10;
+pub const EVENTS_EACH: i64 = 10;
 
 /// How often each single thing is measured.
 const TIMES: usize = 300;
@@ -67,7 +67,7 @@ pub async fn run() -> anyhow::Result<()> {
 }
 
 /// Adds records with their events, in the order in which a team would make them: changes come long after.
-async fn fill(bench: &Workbench, from: i64, to: i64) -> anyhow::Result<()> {
+pub async fn fill(bench: &Workbench, from: i64, to: i64) -> anyhow::Result<()> {
     let (first, last) = (from / EVENTS_EACH + 1, to / EVENTS_EACH);
     for sequence in 1..=EVENTS_EACH {
         let (name, payload) = match sequence {

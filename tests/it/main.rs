@@ -1,6 +1,7 @@
 //! The product against a real Postgres.
 #![allow(clippy::unwrap_used, reason = "a test that fails on an unwrap says where")]
 
+mod as_of;
 mod audit;
 mod check;
 mod contract;
@@ -20,6 +21,7 @@ mod projections;
 mod proxy;
 mod rebuild;
 mod repeated;
+mod revert;
 mod seals;
 mod server;
 mod shortage;

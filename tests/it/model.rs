@@ -13,7 +13,7 @@ use crate::contract::Api;
 use crate::verify::verify;
 
 /// The paths of all kinds, each with the field that names a record.
-const KINDS: [(&str, &str); 8] = [
+pub const KINDS: [(&str, &str); 8] = [
     ("lps", "name"),
     ("gps", "name"),
     ("distributors", "name"),
@@ -25,9 +25,9 @@ const KINDS: [(&str, &str); 8] = [
 ];
 const LPS: usize = 0;
 const PEOPLE: usize = 3;
-const FUNDS: usize = 4;
+pub const FUNDS: usize = 4;
 const NOTES: usize = 5;
-const ROADSHOWS: usize = 7;
+pub const ROADSHOWS: usize = 7;
 
 /// Whose links are changed one by one: the owner, and what it is linked with, as paths name it.
 const LINKS: [(usize, &str, usize); 8] = [
@@ -43,7 +43,7 @@ const LINKS: [(usize, &str, usize); 8] = [
 
 /// One request. Records are named by when they were made among those of their kind.
 #[derive(Clone, Debug)]
-enum Step {
+pub enum Step {
     Register(usize, String),
     Rename(usize, usize, String),
     Remove(usize, usize),
@@ -53,7 +53,7 @@ enum Step {
     Status(usize, usize, String),
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+pub fn steps() -> impl Strategy<Value = Vec<Step>> {
     let (kind, nth, link) = (0..KINDS.len(), 0..4_usize, 0..LINKS.len());
     let word = "[a-z]{1,6}";
     let step = prop_oneof![
@@ -70,8 +70,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 /// What has been made of each kind, in order: its id and its name, if it is still there.
 #[derive(Default)]
-struct Model {
-    records: [Vec<(i64, Option<String>)>; KINDS.len()],
+pub struct Model {
+    pub records: [Vec<(i64, Option<String>)>; KINDS.len()],
     links: BTreeSet<(usize, i64, i64)>,
     interests: BTreeMap<(i64, i64), String>,
     statuses: BTreeMap<(i64, i64), String>,
@@ -88,7 +88,7 @@ impl Model {
         self.records[kind].iter().any(|(other, name)| *other == id && name.is_some())
     }
 
-    async fn take(&mut self, api: &Api, step: Step) {
+    pub async fn take(&mut self, api: &Api, step: Step) {
         match step {
             Step::Register(kind, word) => {
                 let (path, field) = KINDS[kind];

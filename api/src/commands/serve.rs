@@ -95,6 +95,7 @@ async fn serve(
         data_dir: Arc::new(store.data_dir.clone()),
         turns: Turns::default(),
         rebuilds: backend.rebuilds.clone(),
+        scenes: backend.scenes.clone(),
         live: backend.live.clone(),
         erasures: Erasures::default(),
         webhooks: webhooks.clone(),

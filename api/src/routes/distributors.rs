@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::app::App;
 use crate::body::{Body, Ids, Shape};
 use crate::caller::Caller;
-use crate::describe::{Content, Routes, delete, get, post, put};
+use crate::describe::{Content, Routes, delete, post, put, read};
 use crate::form::{Form, Occasion};
 use crate::problem::Problem;
 use crate::resource::{archive, linked, list, notes, record_of, search, show};
@@ -25,14 +25,14 @@ pub fn routes() -> Routes {
         .at(
             "/distributors",
             [
-                get("All distributors, by id", Content::List(KIND), list::<Distributor>),
+                read("All distributors, by id", Content::List(KIND), list::<Distributor>),
                 post("Registers a distributor", Content::Record(KIND), register)
                     .takes(Content::Attributes(KIND)),
             ],
         )
         .at(
             "/distributors/search",
-            [get(
+            [read(
                 "The first ten distributors whose name contains q",
                 Content::List(KIND),
                 search::<Distributor>,
@@ -42,7 +42,7 @@ pub fn routes() -> Routes {
         .at(
             "/distributors/{distributor_id}",
             [
-                get("One distributor", Content::Record(KIND), show::<Distributor>),
+                read("One distributor", Content::Record(KIND), show::<Distributor>),
                 put("Changes a distributor", Content::Record(KIND), revise)
                     .takes(Content::Attributes(KIND)),
                 delete("Removes a distributor from use", deleted(), archive::<Distributor>),
@@ -50,11 +50,11 @@ pub fn routes() -> Routes {
         )
         .at(
             "/distributors/{distributor_id}/people",
-            [get("Its people", Content::List(Kind::Person), linked::<Distributor, Person>)],
+            [read("Its people", Content::List(Kind::Person), linked::<Distributor, Person>)],
         )
         .at(
             "/distributors/{distributor_id}/notes",
-            [get(
+            [read(
                 "The notes about it, newest first",
                 Content::List(Kind::Note),
                 notes::<Distributor>,

@@ -1,7 +1,6 @@
 //! `/funds`: what GPs raise, and the sales funnel of each.
 
 use axum::extract::State;
-use axum::http::HeaderMap;
 use axum::response::Response;
 use domain::fund::{Fund, FundCommand, FundRecord, Interest};
 use domain::lp::Lp;
@@ -9,11 +8,11 @@ use domain::{FundId, Kind, LpId, Verbatim};
 use projections::read::Query;
 use serde_json::json;
 
-use crate::answers::answer;
 use crate::app::App;
+use crate::as_of::Asked;
 use crate::body::{Body, Ids, Parameters, Shape};
 use crate::caller::Caller;
-use crate::describe::{Content, Routes, delete, get, post, put};
+use crate::describe::{Content, Routes, delete, post, put, read};
 use crate::form::{Form, Occasion};
 use crate::problem::Problem;
 use crate::resource::{archive, list, notes, record_of, search, show};
@@ -33,14 +32,14 @@ pub fn routes() -> Routes {
         .at(
             "/funds",
             [
-                get("All funds, by name", Content::List(Kind::Fund), list::<Fund>),
+                read("All funds, by name", Content::List(Kind::Fund), list::<Fund>),
                 post("Registers a fund", Content::Record(Kind::Fund), register)
                     .takes(Content::Attributes(Kind::Fund)),
             ],
         )
         .at(
             "/funds/search",
-            [get(
+            [read(
                 "The first ten funds whose name contains q",
                 Content::List(Kind::Fund),
                 search::<Fund>,
@@ -50,7 +49,7 @@ pub fn routes() -> Routes {
         .at(
             "/funds/{fund_id}",
             [
-                get("One fund", Content::Record(Kind::Fund), show::<Fund>),
+                read("One fund", Content::Record(Kind::Fund), show::<Fund>),
                 put("Changes a fund", Content::Record(Kind::Fund), revise)
                     .takes(Content::Attributes(Kind::Fund)),
                 delete("Removes a fund from use", deleted(), archive::<Fund>),
@@ -58,11 +57,11 @@ pub fn routes() -> Routes {
         )
         .at(
             "/funds/{fund_id}/notes",
-            [get("The notes about it, newest first", Content::List(Kind::Note), notes::<Fund>)],
+            [read("The notes about it, newest first", Content::List(Kind::Note), notes::<Fund>)],
         )
         .at(
             "/funds/{fund_id}/sales-funnel",
-            [get("How every LP stands to it", Content::Example(funnel), sales_funnel)],
+            [read("How every LP stands to it", Content::Example(funnel), sales_funnel)],
         )
         .at(
             "/funds/{fund_id}/lps/{lp_id}/interest",
@@ -107,9 +106,9 @@ async fn revise(
 async fn sales_funnel(
     State(app): State<App>,
     Ids([id]): Ids<1>,
-    headers: HeaderMap,
+    asked: Asked,
 ) -> Result<Response, Problem> {
-    answer(&app, &headers, Query::SalesFunnel(FundId(id))).await
+    asked.answer(&app, Query::SalesFunnel(FundId(id))).await
 }
 
 /// Its body, if there is one, never counted.

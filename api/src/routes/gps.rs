@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::app::App;
 use crate::body::{Body, Ids, Shape};
 use crate::caller::Caller;
-use crate::describe::{Content, Routes, delete, get, post, put};
+use crate::describe::{Content, Routes, delete, post, put, read};
 use crate::form::{Form, Occasion};
 use crate::links::{link, unlink};
 use crate::problem::Problem;
@@ -26,20 +26,24 @@ pub fn routes() -> Routes {
         .at(
             "/gps",
             [
-                get("All GPs, by id", Content::List(Kind::Gp), list::<Gp>),
+                read("All GPs, by id", Content::List(Kind::Gp), list::<Gp>),
                 post("Registers a GP", Content::Record(Kind::Gp), register)
                     .takes(Content::Attributes(Kind::Gp)),
             ],
         )
         .at(
             "/gps/search",
-            [get("The first ten GPs whose name contains q", Content::List(Kind::Gp), search::<Gp>)
-                .query("q", false, "Part of the name; % and _ are wildcards")],
+            [read(
+                "The first ten GPs whose name contains q",
+                Content::List(Kind::Gp),
+                search::<Gp>,
+            )
+            .query("q", false, "Part of the name; % and _ are wildcards")],
         )
         .at(
             "/gps/{gp_id}",
             [
-                get("One GP", Content::Record(Kind::Gp), show::<Gp>),
+                read("One GP", Content::Record(Kind::Gp), show::<Gp>),
                 put("Changes a GP", Content::Record(Kind::Gp), revise)
                     .takes(Content::Attributes(Kind::Gp)),
                 delete("Removes a GP from use", deleted(), archive::<Gp>),
@@ -47,19 +51,19 @@ pub fn routes() -> Routes {
         )
         .at(
             "/gps/{gp_id}/people",
-            [get("Its people", Content::List(Kind::Person), linked::<Gp, Person>)],
+            [read("Its people", Content::List(Kind::Person), linked::<Gp, Person>)],
         )
         .at(
             "/gps/{gp_id}/notes",
-            [get("The notes about it, newest first", Content::List(Kind::Note), notes::<Gp>)],
+            [read("The notes about it, newest first", Content::List(Kind::Note), notes::<Gp>)],
         )
         .at(
             "/gps/{gp_id}/tasks",
-            [get("The todos from notes about it", Content::List(Kind::Todo), tasks::<Gp>)],
+            [read("The todos from notes about it", Content::List(Kind::Todo), tasks::<Gp>)],
         )
         .at(
             "/gps/{gp_id}/lps",
-            [get("The LPs it has a relationship with", Content::List(Kind::Lp), linked::<Gp, Lp>)],
+            [read("The LPs it has a relationship with", Content::List(Kind::Lp), linked::<Gp, Lp>)],
         )
         .at(
             "/gps/{gp_id}/lps/{lp_id}",

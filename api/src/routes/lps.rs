@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::app::App;
 use crate::body::{Body, Ids, Shape};
 use crate::caller::Caller;
-use crate::describe::{Content, Routes, delete, get, post, put};
+use crate::describe::{Content, Routes, delete, post, put, read};
 use crate::form::{Form, Occasion};
 use crate::problem::Problem;
 use crate::resource::{archive, linked, list, notes, record_of, search, show, tasks};
@@ -24,20 +24,24 @@ pub fn routes() -> Routes {
         .at(
             "/lps",
             [
-                get("All LPs, by id", Content::List(Kind::Lp), list::<Lp>),
+                read("All LPs, by id", Content::List(Kind::Lp), list::<Lp>),
                 post("Registers an LP", Content::Record(Kind::Lp), register)
                     .takes(Content::Attributes(Kind::Lp)),
             ],
         )
         .at(
             "/lps/search",
-            [get("The first ten LPs whose name contains q", Content::List(Kind::Lp), search::<Lp>)
-                .query("q", false, "Part of the name; % and _ are wildcards")],
+            [read(
+                "The first ten LPs whose name contains q",
+                Content::List(Kind::Lp),
+                search::<Lp>,
+            )
+            .query("q", false, "Part of the name; % and _ are wildcards")],
         )
         .at(
             "/lps/{lp_id}",
             [
-                get("One LP", Content::Record(Kind::Lp), show::<Lp>),
+                read("One LP", Content::Record(Kind::Lp), show::<Lp>),
                 put("Changes an LP", Content::Record(Kind::Lp), revise)
                     .takes(Content::Attributes(Kind::Lp)),
                 delete("Removes an LP from use", deleted(), archive::<Lp>),
@@ -45,19 +49,19 @@ pub fn routes() -> Routes {
         )
         .at(
             "/lps/{lp_id}/people",
-            [get("Its people", Content::List(Kind::Person), linked::<Lp, Person>)],
+            [read("Its people", Content::List(Kind::Person), linked::<Lp, Person>)],
         )
         .at(
             "/lps/{lp_id}/gps",
-            [get("The GPs it has a relationship with", Content::List(Kind::Gp), linked::<Lp, Gp>)],
+            [read("The GPs it has a relationship with", Content::List(Kind::Gp), linked::<Lp, Gp>)],
         )
         .at(
             "/lps/{lp_id}/notes",
-            [get("The notes about it, newest first", Content::List(Kind::Note), notes::<Lp>)],
+            [read("The notes about it, newest first", Content::List(Kind::Note), notes::<Lp>)],
         )
         .at(
             "/lps/{lp_id}/tasks",
-            [get("The todos from notes about it", Content::List(Kind::Todo), tasks::<Lp>)],
+            [read("The todos from notes about it", Content::List(Kind::Todo), tasks::<Lp>)],
         )
 }
 

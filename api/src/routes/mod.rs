@@ -16,6 +16,7 @@ mod projections;
 mod roadshows;
 mod seals;
 mod todos;
+mod undo;
 mod webhooks;
 
 use utoipa_axum::router::OpenApiRouter;
@@ -36,6 +37,7 @@ pub fn all() -> OpenApiRouter<App> {
         roadshows::routes(),
         erasure::routes(),
         history::routes(),
+        undo::routes(),
         health::routes(),
         metrics::routes(),
         images::routes(),
@@ -61,25 +63,31 @@ mod tests {
 /distributors get post
 /distributors/search get
 /distributors/{distributor_id} get put delete
+/distributors/{distributor_id}/compare get
 /distributors/{distributor_id}/history get
 /distributors/{distributor_id}/notes get
 /distributors/{distributor_id}/people get
+/distributors/{distributor_id}/revert post
 /events get
 /funds get post
 /funds/search get
 /funds/{fund_id} get put delete
+/funds/{fund_id}/compare get
 /funds/{fund_id}/history get
 /funds/{fund_id}/lps/{lp_id}/interest put
 /funds/{fund_id}/notes get
+/funds/{fund_id}/revert post
 /funds/{fund_id}/sales-funnel get
 /gps get post
 /gps/search get
 /gps/{gp_id} get put delete
+/gps/{gp_id}/compare get
 /gps/{gp_id}/history get
 /gps/{gp_id}/lps get
 /gps/{gp_id}/lps/{lp_id} post delete
 /gps/{gp_id}/notes get
 /gps/{gp_id}/people get
+/gps/{gp_id}/revert post
 /gps/{gp_id}/tasks get
 /health get
 /images/{file} get
@@ -87,14 +95,17 @@ mod tests {
 /lps get post
 /lps/search get
 /lps/{lp_id} get put delete
+/lps/{lp_id}/compare get
 /lps/{lp_id}/gps get
 /lps/{lp_id}/history get
 /lps/{lp_id}/notes get
 /lps/{lp_id}/people get
+/lps/{lp_id}/revert post
 /lps/{lp_id}/tasks get
 /metrics get
 /notes get post
 /notes/{note_id} get put delete
+/notes/{note_id}/compare get
 /notes/{note_id}/distributors get
 /notes/{note_id}/distributors/{distributor_id} post delete
 /notes/{note_id}/erase post
@@ -109,11 +120,13 @@ mod tests {
 /notes/{note_id}/participants get
 /notes/{note_id}/participants/{person_id} post delete
 /notes/{note_id}/relationships post
+/notes/{note_id}/revert post
 /notes/{note_id}/roadshows get
 /notes/{note_id}/roadshows/{roadshow_id} post delete
 /people get post
 /people/search get
 /people/{person_id} get put delete
+/people/{person_id}/compare get
 /people/{person_id}/distributors get
 /people/{person_id}/distributors/{distributor_id} post delete
 /people/{person_id}/erase post
@@ -123,6 +136,7 @@ mod tests {
 /people/{person_id}/hold put delete
 /people/{person_id}/lps get
 /people/{person_id}/lps/{lp_id} post delete
+/people/{person_id}/revert post
 /projections get
 /projections/{name} get
 /projections/{name}/rebuild post delete
@@ -130,15 +144,18 @@ mod tests {
 /readyz get
 /roadshows get post
 /roadshows/{roadshow_id} get put delete
+/roadshows/{roadshow_id}/compare get
 /roadshows/{roadshow_id}/history get
 /roadshows/{roadshow_id}/lp-status get
 /roadshows/{roadshow_id}/lps/{lp_id}/status put
 /roadshows/{roadshow_id}/notes get
+/roadshows/{roadshow_id}/revert post
 /seals get
 /seals/key get
 /seals/latest get
 /todos get post
 /todos/{todo_id} get put delete
+/todos/{todo_id}/compare get
 /todos/{todo_id}/funds get
 /todos/{todo_id}/gps get
 /todos/{todo_id}/history get
@@ -146,6 +163,7 @@ mod tests {
 /todos/{todo_id}/notes get
 /todos/{todo_id}/people get
 /todos/{todo_id}/relationships post
+/todos/{todo_id}/revert post
 /todos/{todo_id}/roadshows get
 /webhooks get post
 /webhooks/{webhook_id} get put delete

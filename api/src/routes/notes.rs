@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::app::App;
 use crate::body::{Body, Ids, Shape};
 use crate::caller::Caller;
-use crate::describe::{Content, Endpoint, Routes, delete, get, post, put};
+use crate::describe::{Content, Endpoint, Routes, delete, post, put, read};
 use crate::form::{Form, Occasion};
 use crate::links::{link, unlink, wanted};
 use crate::problem::{Problem, title};
@@ -29,12 +29,12 @@ pub fn routes() -> Routes {
     let deleted = || Content::Example(json!({"status": "deleted"}));
     Routes::tagged("Notes")
         .at("/notes", [
-            get("All notes, newest first", Content::List(Kind::Note), list::<Note>),
+            read("All notes, newest first", Content::List(Kind::Note), list::<Note>),
             post("Registers a note", Content::Record(Kind::Note), register)
                 .takes(Content::Attributes(Kind::Note)),
         ])
         .at("/notes/{note_id}", [
-            get("One note", Content::Record(Kind::Note), show::<Note>),
+            read("One note", Content::Record(Kind::Note), show::<Note>),
             put("Changes a note", Content::Record(Kind::Note), revise)
                 .takes(Content::Attributes(Kind::Note)),
             delete("Removes a note from use", deleted(), archive::<Note>),
@@ -46,15 +46,15 @@ pub fn routes() -> Routes {
         )
         .takes(Content::Example(json!({"lp_ids": [1], "gp_ids": [], "fund_ids": [1], "roadshow_ids": [],
             "participant_ids": [1], "distributor_ids": []})))])
-        .at("/notes/{note_id}/lps", [get("Its LPs", Content::List(Kind::Lp), linked::<Note, Lp>)])
-        .at("/notes/{note_id}/gps", [get("Its GPs", Content::List(Kind::Gp), linked::<Note, Gp>)])
-        .at("/notes/{note_id}/funds", [get("Its funds", Content::List(Kind::Fund), linked::<Note, Fund>)])
-        .at("/notes/{note_id}/roadshows", [get("Its roadshows", Content::List(Kind::Roadshow), linked::<Note, Roadshow>)])
+        .at("/notes/{note_id}/lps", [read("Its LPs", Content::List(Kind::Lp), linked::<Note, Lp>)])
+        .at("/notes/{note_id}/gps", [read("Its GPs", Content::List(Kind::Gp), linked::<Note, Gp>)])
+        .at("/notes/{note_id}/funds", [read("Its funds", Content::List(Kind::Fund), linked::<Note, Fund>)])
+        .at("/notes/{note_id}/roadshows", [read("Its roadshows", Content::List(Kind::Roadshow), linked::<Note, Roadshow>)])
         .at("/notes/{note_id}/distributors", [
-            get("Its distributors", Content::List(Kind::Distributor), linked::<Note, Distributor>),
+            read("Its distributors", Content::List(Kind::Distributor), linked::<Note, Distributor>),
         ])
         .at("/notes/{note_id}/participants", [
-            get("Who was there", Content::List(Kind::Person), linked::<Note, Person>),
+            read("Who was there", Content::List(Kind::Person), linked::<Note, Person>),
         ])
         .at("/notes/{note_id}/lps/{lp_id}", link_endpoints::<Lp>())
         .at("/notes/{note_id}/gps/{gp_id}", link_endpoints::<Gp>())

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::app::App;
 use crate::body::{Body, Ids, Shape};
 use crate::caller::Caller;
-use crate::describe::{Content, Endpoint, Routes, delete, get, post, put};
+use crate::describe::{Content, Endpoint, Routes, delete, post, put, read};
 use crate::form::{Form, Occasion};
 use crate::links::{link, unlink};
 use crate::problem::{Problem, title};
@@ -26,14 +26,14 @@ pub fn routes() -> Routes {
         .at(
             "/people",
             [
-                get("All people, by id", Content::List(Kind::Person), list::<Person>),
+                read("All people, by id", Content::List(Kind::Person), list::<Person>),
                 post("Registers a person", Content::Record(Kind::Person), register)
                     .takes(Content::Attributes(Kind::Person)),
             ],
         )
         .at(
             "/people/search",
-            [get(
+            [read(
                 "The first ten people whose name contains q",
                 Content::List(Kind::Person),
                 search::<Person>,
@@ -43,7 +43,7 @@ pub fn routes() -> Routes {
         .at(
             "/people/{person_id}",
             [
-                get("One person", Content::Record(Kind::Person), show::<Person>),
+                read("One person", Content::Record(Kind::Person), show::<Person>),
                 put("Changes a person", Content::Record(Kind::Person), revise)
                     .takes(Content::Attributes(Kind::Person)),
                 delete("Removes a person from use", deleted(), archive::<Person>),
@@ -51,15 +51,15 @@ pub fn routes() -> Routes {
         )
         .at(
             "/people/{person_id}/lps",
-            [get("The LPs somebody belongs to", Content::List(Kind::Lp), linked::<Person, Lp>)],
+            [read("The LPs somebody belongs to", Content::List(Kind::Lp), linked::<Person, Lp>)],
         )
         .at(
             "/people/{person_id}/gps",
-            [get("The GPs somebody belongs to", Content::List(Kind::Gp), linked::<Person, Gp>)],
+            [read("The GPs somebody belongs to", Content::List(Kind::Gp), linked::<Person, Gp>)],
         )
         .at(
             "/people/{person_id}/distributors",
-            [get(
+            [read(
                 "The distributors somebody belongs to",
                 Content::List(Kind::Distributor),
                 linked::<Person, Distributor>,

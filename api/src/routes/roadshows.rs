@@ -1,7 +1,6 @@
 //! `/roadshows`: trips on which a fund's GP meets LPs, and how each LP stands to them.
 
 use axum::extract::State;
-use axum::http::HeaderMap;
 use axum::response::Response;
 use domain::lp::Lp;
 use domain::roadshow::{LpStatus, Roadshow, RoadshowCommand, RoadshowRecord};
@@ -9,11 +8,11 @@ use domain::{Document, FundId, Kind, LpId, Moment, RoadshowId, Verbatim};
 use projections::read::{Query, StoredRecord};
 use serde_json::json;
 
-use crate::answers::answer;
 use crate::app::App;
+use crate::as_of::{Asked, record_then};
 use crate::body::{Body, Ids, Parameters, Shape};
 use crate::caller::Caller;
-use crate::describe::{Content, Routes, delete, get, post, put};
+use crate::describe::{Content, Routes, delete, post, put, read};
 use crate::form::{Form, Occasion};
 use crate::problem::Problem;
 use crate::resource::{archive, list, notes, record_of, show};
@@ -32,7 +31,7 @@ pub fn routes() -> Routes {
         .at(
             "/roadshows",
             [
-                get("All roadshows, by id", Content::List(Kind::Roadshow), list::<Roadshow>),
+                read("All roadshows, by id", Content::List(Kind::Roadshow), list::<Roadshow>),
                 post("Registers a roadshow", Content::Record(Kind::Roadshow), register)
                     .takes(Content::Attributes(Kind::Roadshow)),
             ],
@@ -40,7 +39,7 @@ pub fn routes() -> Routes {
         .at(
             "/roadshows/{roadshow_id}",
             [
-                get("One roadshow", Content::Record(Kind::Roadshow), show::<Roadshow>),
+                read("One roadshow", Content::Record(Kind::Roadshow), show::<Roadshow>),
                 put(
                     "Changes a roadshow; its arrival becomes its fund's roadshow date",
                     Content::Record(Kind::Roadshow),
@@ -52,11 +51,15 @@ pub fn routes() -> Routes {
         )
         .at(
             "/roadshows/{roadshow_id}/notes",
-            [get("The notes about it, newest first", Content::List(Kind::Note), notes::<Roadshow>)],
+            [read(
+                "The notes about it, newest first",
+                Content::List(Kind::Note),
+                notes::<Roadshow>,
+            )],
         )
         .at(
             "/roadshows/{roadshow_id}/lp-status",
-            [get("How every LP stands to it", Content::Example(statuses), lp_status)],
+            [read("How every LP stands to it", Content::Example(statuses), lp_status)],
         )
         .at(
             "/roadshows/{roadshow_id}/lps/{lp_id}/status",
@@ -135,10 +138,14 @@ async fn lp_status(
     State(app): State<App>,
     Ids([id]): Ids<1>,
     caller: Caller,
-    headers: HeaderMap,
+    asked: Asked,
 ) -> Result<Response, Problem> {
-    check_exist(&app, &caller, &[record_of::<Roadshow>(id)]).await?;
-    answer(&app, &headers, Query::LpStatus(RoadshowId(id))).await
+    let roadshow = record_of::<Roadshow>(id);
+    match asked.position(&app).await? {
+        Some(position) => _ = record_then(&app, roadshow, position).await?,
+        None => check_exist(&app, &caller, &[roadshow]).await?,
+    }
+    asked.answer(&app, Query::LpStatus(RoadshowId(id))).await
 }
 
 /// Its body, if there is one, never counted.

@@ -1,7 +1,6 @@
 //! `/todos`: what is to be done, once or again and again.
 
 use axum::extract::State;
-use axum::http::HeaderMap;
 use axum::response::Response;
 use chrono::Utc;
 use domain::fund::Fund;
@@ -16,11 +15,11 @@ use projections::log::CommandError;
 use projections::read::{Query, TodoFilter};
 use serde_json::json;
 
-use crate::answers::answer;
 use crate::app::App;
+use crate::as_of::Asked;
 use crate::body::{Body, Ids, Members, Parameters, Shape};
 use crate::caller::Caller;
-use crate::describe::{Content, Routes, delete, get, post, put};
+use crate::describe::{Content, Routes, delete, post, put, read};
 use crate::form::{Form, Occasion};
 use crate::json::Json;
 use crate::links::wanted;
@@ -37,7 +36,7 @@ pub fn routes() -> Routes {
         .at(
             "/todos",
             [
-                get(
+                read(
                     "All todos that pass the filters, by due date",
                     Content::List(Kind::Todo),
                     list,
@@ -54,7 +53,7 @@ pub fn routes() -> Routes {
         .at(
             "/todos/{todo_id}",
             [
-                get("One todo", Content::Record(Kind::Todo), show::<Todo>),
+                read("One todo", Content::Record(Kind::Todo), show::<Todo>),
                 put("Changes or completes a todo", Content::Record(Kind::Todo), revise)
                     .takes(Content::Attributes(Kind::Todo)),
                 delete("Removes a todo from use", deleted, archive),
@@ -69,30 +68,30 @@ pub fn routes() -> Routes {
             )
             .takes(Content::Example(links))],
         )
-        .at("/todos/{todo_id}/lps", [get("Its LPs", Content::List(Kind::Lp), linked::<Todo, Lp>)])
-        .at("/todos/{todo_id}/gps", [get("Its GPs", Content::List(Kind::Gp), linked::<Todo, Gp>)])
+        .at("/todos/{todo_id}/lps", [read("Its LPs", Content::List(Kind::Lp), linked::<Todo, Lp>)])
+        .at("/todos/{todo_id}/gps", [read("Its GPs", Content::List(Kind::Gp), linked::<Todo, Gp>)])
         .at(
             "/todos/{todo_id}/people",
-            [get("Its people", Content::List(Kind::Person), linked::<Todo, Person>)],
+            [read("Its people", Content::List(Kind::Person), linked::<Todo, Person>)],
         )
         .at(
             "/todos/{todo_id}/funds",
-            [get("Its funds", Content::List(Kind::Fund), linked::<Todo, Fund>)],
+            [read("Its funds", Content::List(Kind::Fund), linked::<Todo, Fund>)],
         )
         .at(
             "/todos/{todo_id}/roadshows",
-            [get("Its roadshows", Content::List(Kind::Roadshow), linked::<Todo, Roadshow>)],
+            [read("Its roadshows", Content::List(Kind::Roadshow), linked::<Todo, Roadshow>)],
         )
         .at(
             "/todos/{todo_id}/notes",
-            [get("Its notes", Content::List(Kind::Note), linked::<Todo, Note>)],
+            [read("Its notes", Content::List(Kind::Note), linked::<Todo, Note>)],
         )
 }
 
 async fn list(
     State(app): State<App>,
     parameters: Parameters,
-    headers: HeaderMap,
+    asked: Asked,
 ) -> Result<Response, Problem> {
     // An empty parameter is no filter.
     let filter =
@@ -106,7 +105,7 @@ async fn list(
     };
     // Without a filter it is the whole list, which is kept ready.
     let query = if filter.is_empty() { Query::List(Kind::Todo) } else { Query::Todos(filter) };
-    answer(&app, &headers, query).await
+    asked.answer(&app, query).await
 }
 
 async fn register(State(app): State<App>, caller: Caller, body: Body) -> Result<Response, Problem> {

@@ -8,7 +8,7 @@ use domain::{Event, Kind, Moment};
 use futures::future::BoxFuture;
 use sqlx::PgConnection;
 
-use super::records::{Rows, earlier_ids};
+use super::records::{Rows, Shown, earlier_ids};
 use super::tables::table_of;
 use crate::copy::CopyIn;
 use crate::log::Recorded;
@@ -77,17 +77,7 @@ impl Fold for Funds {
                 ids.extend(announced_funds(page, &self.trips));
                 self.funds.load(db, ids).await?;
             }
-            for recorded in page {
-                self.funds.apply(recorded);
-                let Event::Roadshow(event) = &recorded.event else { continue };
-                let Some(trip) = follow(&mut self.trips, recorded.id, event) else { continue };
-                self.moved.insert(recorded.id);
-                if let (true, Some(arrival)) = (event.announces_arrival(), trip.arrival) {
-                    self.funds.amend(trip.fund_id, recorded.position, |fund| {
-                        fund.details.roadshow_date = Some(arrival);
-                    });
-                }
-            }
+            page.iter().for_each(|recorded| self.take(recorded));
             Ok(())
         })
     }
@@ -142,7 +132,44 @@ fn announced_funds(page: &[Recorded], trips: &BTreeMap<i64, Trip>) -> BTreeSet<i
     named.chain(trips.values().map(|trip| trip.fund_id)).collect()
 }
 
+/// The row of one fund after these events, which are its own and those of the roadshows that were ever for it, in order.
+pub(super) fn shown(id: i64, events: &[Recorded]) -> Result<Option<Shown>, ProjectError> {
+    let mut funds = Funds::default();
+    events.iter().for_each(|recorded| funds.take(recorded));
+    funds.funds.shown(id)
+}
+
+/// The roadshows that were ever for a fund, also those that are for another by now.
+pub(super) async fn roadshows_of(
+    db: &mut PgConnection,
+    fund: i64,
+    up_to: i64,
+) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar(
+        "select distinct aggregate_id from events
+         where aggregate_type = 'roadshow' and event_type in ('Registered', 'FundAssigned')
+             and coalesce(payload -> 'Registered', payload -> 'FundAssigned') ->> 'fund_id' = $1
+             and position <= $2",
+    )
+    .bind(fund.to_string())
+    .bind(up_to)
+    .fetch_all(db)
+    .await
+}
+
 impl Funds {
+    fn take(&mut self, recorded: &Recorded) {
+        self.funds.apply(recorded);
+        let Event::Roadshow(event) = &recorded.event else { return };
+        let Some(trip) = follow(&mut self.trips, recorded.id, event) else { return };
+        self.moved.insert(recorded.id);
+        if let (true, Some(arrival)) = (event.announces_arrival(), trip.arrival) {
+            self.funds.amend(trip.fund_id, recorded.position, |fund| {
+                fund.details.roadshow_date = Some(arrival);
+            });
+        }
+    }
+
     async fn load_trips(
         &mut self,
         db: &mut PgConnection,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use domain::{Contact, FundId, Kind, LpId, RecordRef, RoadshowId};
 use serde_json::Value;
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::answer::Answer;
@@ -266,14 +266,10 @@ impl Reader {
     }
 
     async fn changes(&self, kind: Kind, since: i64) -> Result<Vec<Change>, ReadError> {
-        type Row = (i64, bool, String, Option<String>, Option<String>);
-        let (first, second) = sort_columns(kind);
-        let statement = format!(
-            "select id, archived, record::text, {first}::text, {second}::text from {kind} where position > $1"
-        );
+        let statement = listing(kind);
         let (database, question) = (&self.database, sqlx::query_as(&statement).bind(since));
         // One for all lists, since connections are few; whoever finds it busy asks through the pool.
-        let rows: Vec<Row> = match self.line.try_lock() {
+        let rows: Vec<ListRow> = match self.line.try_lock() {
             Ok(mut line) => {
                 let mut open =
                     line.take(database, |known| (*known.pool.connect_options()).clone()).await?;
@@ -283,13 +279,29 @@ impl Reader {
             }
             Err(_) => database.ask(question.fetch_all(&database.pool)).await?,
         };
+        Ok(self.shelve(kind, rows).await)
+    }
+
+    async fn shelve(&self, kind: Kind, rows: Vec<ListRow>) -> Vec<Change> {
         let mut changes = Vec::with_capacity(rows.len());
         for (id, archived, record, first, second) in rows {
             let key = (sort_key(kind, first.as_deref(), second.as_deref()), id);
             let text = if archived { None } else { Some(self.with_files(kind, record).await) };
             changes.push(Change { id, key, text });
         }
-        Ok(changes)
+        changes
+    }
+
+    /// The pieces of a whole list, from the tables that this connection finds.
+    pub(super) async fn listed(
+        &self,
+        db: &mut PgConnection,
+        kind: Kind,
+    ) -> Result<Vec<Bytes>, sqlx::Error> {
+        let rows: Vec<ListRow> = sqlx::query_as(&listing(kind)).bind(0_i64).fetch_all(db).await?;
+        let mut shelf = Shelf::default();
+        shelf.update(self.shelve(kind, rows).await);
+        Ok(shelf.chunks())
     }
 
     /// Any other answer, kept until a read model that it is made of changes. Requests for the same wait for one.
@@ -306,29 +318,37 @@ impl Reader {
         if let Some(answer) = slot.as_ref().filter(|answer| answer.tag == tag) {
             return Ok(answer.clone());
         }
-        let records = self.database.ask(self.records(query)).await?;
+        let asking = async {
+            let mut connection = self.database.pool.acquire().await?;
+            self.records(&mut connection, query).await
+        };
+        let records = self.database.ask(asking).await?;
         let answer = Answer::array(tag, records.iter().map(String::as_str));
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).bytes += answer.len();
         *slot = Some(answer.clone());
         Ok(answer)
     }
 
-    async fn records(&self, query: &Query) -> Result<Vec<String>, sqlx::Error> {
-        let pool = &self.database.pool;
+    /// The records that make up an answer, from the tables that this connection finds.
+    pub(super) async fn records(
+        &self,
+        db: &mut PgConnection,
+        query: &Query,
+    ) -> Result<Vec<String>, sqlx::Error> {
         let (kind, statement, of) = match query {
             Query::Linked { of, kind } => (*kind, link::linked_records(of.kind(), *kind), *of),
             Query::NotesOf(of) => (Kind::Note, link::notes_about(of.kind()), *of),
             Query::TasksOf(of) => (Kind::Todo, link::tasks_of(of.kind()), *of),
-            Query::Search { kind, text } => return search(pool, *kind, text).await,
-            Query::Todos(filter) => return filter.records(pool).await,
-            Query::SalesFunnel(fund) => return INTEREST.board(pool, fund.0).await,
-            Query::LpStatus(roadshow) => return LP_STATUS.board(pool, roadshow.0).await,
+            Query::Search { kind, text } => return search(db, *kind, text).await,
+            Query::Todos(filter) => return filter.records(db).await,
+            Query::SalesFunnel(fund) => return INTEREST.board(db, fund.0).await,
+            Query::LpStatus(roadshow) => return LP_STATUS.board(db, roadshow.0).await,
             Query::List(_) | Query::Show(_) => return Ok(vec![]),
         };
         let rows: Vec<String> = sqlx::query_scalar(&statement)
             .bind(of.kind().as_str())
             .bind(of.id())
-            .fetch_all(pool)
+            .fetch_all(db)
             .await?;
         let mut records = Vec::with_capacity(rows.len());
         for row in rows {
@@ -377,6 +397,10 @@ impl Reader {
 
     pub(super) fn pool(&self) -> &PgPool {
         &self.database.pool
+    }
+
+    pub(super) fn database(&self) -> &Database {
+        &self.database
     }
 
     /// One record, if it exists and is in use.
@@ -555,6 +579,17 @@ impl Reader {
     }
 }
 
+/// A row of a list: its id, whether it is hidden, its text, and what the list is sorted by.
+type ListRow = (i64, bool, String, Option<String>, Option<String>);
+
+/// The rows that have changed since a position.
+fn listing(kind: Kind) -> String {
+    let (first, second) = sort_columns(kind);
+    format!(
+        "select id, archived, record::text, {first}::text, {second}::text from {kind} where position > $1"
+    )
+}
+
 /// The read models that an answer is made of. `None` for a single record.
 fn topics(query: &Query) -> Option<Vec<&'static str>> {
     Some(match query {
@@ -569,7 +604,7 @@ fn topics(query: &Query) -> Option<Vec<&'static str>> {
     })
 }
 
-async fn search(pool: &PgPool, kind: Kind, text: &str) -> Result<Vec<String>, sqlx::Error> {
+async fn search(db: &mut PgConnection, kind: Kind, text: &str) -> Result<Vec<String>, sqlx::Error> {
     // Postgres cannot hold U+0000, so no name contains it.
     if text.trim().is_empty() || text.contains('\0') {
         return Ok(vec![]);
@@ -579,6 +614,6 @@ async fn search(pool: &PgPool, kind: Kind, text: &str) -> Result<Vec<String>, sq
          order by id limit 10"
     ))
     .bind(fold(text))
-    .fetch_all(pool)
+    .fetch_all(db)
     .await
 }

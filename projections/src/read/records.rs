@@ -144,6 +144,18 @@ where
     }
 }
 
+/// A row as it stands in its table.
+pub(super) struct Shown {
+    /// The sequence of the record's last event.
+    pub(super) version: i64,
+    /// The last position that changed the row.
+    pub(super) position: i64,
+    /// Whether it is shown to nobody.
+    pub(super) is_hidden: bool,
+    /// The JSON text that readers get.
+    pub(super) text: String,
+}
+
 /// What readers get.
 #[derive(Serialize)]
 struct Wire<'a, R> {
@@ -217,6 +229,17 @@ where
             row.dirty = true;
             self.changed = Some(position);
         }
+    }
+
+    /// The row of a record as its table would have it; `None` if there would be none.
+    pub(super) fn shown(&self, id: i64) -> Result<Option<Shown>, ProjectError> {
+        let Some(row) = self.rows.get(&id).filter(|row| row.is_there()) else { return Ok(None) };
+        Ok(Some(Shown {
+            version: row.version,
+            position: row.position,
+            is_hidden: row.is_hidden(),
+            text: wire(id, row.state.record())?,
+        }))
     }
 
     /// Writes what changed and forgets all rows.

@@ -260,7 +260,7 @@ impl Standings {
     /// Every LP with its standing and its newest note in common with the owner, in the order of their ids.
     pub(super) async fn board(
         &self,
-        pool: &PgPool,
+        db: &mut PgConnection,
         owner: i64,
     ) -> Result<Vec<String>, sqlx::Error> {
         let Standings { table, owner: kind, owner_id, word, .. } = self;
@@ -285,7 +285,7 @@ impl Standings {
                  where not lp.archived order by lp.id"
             ))
             .bind(owner)
-            .fetch_all(pool)
+            .fetch_all(db)
             .await?;
         Ok(rows
             .iter()

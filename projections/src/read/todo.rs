@@ -1,6 +1,6 @@
 //! Filtered lists of todos.
 
-use sqlx::PgPool;
+use sqlx::PgConnection;
 
 use super::tables::fold;
 
@@ -31,7 +31,7 @@ impl TodoFilter {
     }
 
     /// The records that pass, in the order of the unfiltered list.
-    pub(super) async fn records(&self, pool: &PgPool) -> Result<Vec<String>, sqlx::Error> {
+    pub(super) async fn records(&self, db: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
         let [status, priority, tag, due_before, due_after] = self.parts();
         // Postgres cannot hold U+0000, so nothing stored is equal to or contains it.
         if [status, priority, tag, due_before, due_after]
@@ -55,7 +55,7 @@ impl TodoFilter {
         .bind(tag.map(fold))
         .bind(due_before)
         .bind(due_after)
-        .fetch_all(pool)
+        .fetch_all(db)
         .await
     }
 }

@@ -134,6 +134,7 @@ pub fn app(db: &Database, backend: &Backend, body: usize) -> App {
         data_dir: Arc::new(db.dir.path().to_owned()),
         turns: Turns::default(),
         rebuilds: backend.rebuilds.clone(),
+        scenes: backend.scenes.clone(),
         live: backend.live.clone(),
         erasures: Erasures::default(),
         webhooks: Webhooks::new(backend.live.clone(), Reach::Public).unwrap(),

@@ -1,0 +1,307 @@
+//! Comparing a record with what it was, and taking it back to that.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderValue, Uri};
+use axum::response::{IntoResponse, Response};
+use domain::{FactChange, FactName, RecordRef, Subject, differences};
+use projections::log::{CommandError, CommandRequest};
+use projections::read::Time;
+use projections::undo::{Goal, Plan, UndoError, plan, stood};
+use serde_json::{Value, json};
+use tokio::sync::OwnedMutexGuard;
+use uuid::Uuid;
+
+use crate::answers::POSITION;
+use crate::app::App;
+use crate::as_of::position;
+use crate::body::{Body, Ids, Parameters, Shape, parse_id};
+use crate::caller::Caller;
+use crate::json::Json as Sent;
+use crate::naming::{self, Names};
+use crate::problem::{Fault, Problem, title};
+use crate::resource::record_of;
+use crate::writes::{Resource, Written, condition};
+
+/// How often a plan is made anew when others change the record at the same time.
+const ATTEMPTS: usize = 20;
+
+/// What a record said at two positions, and every fact in which they differ.
+pub async fn compare<A: Resource>(
+    State(app): State<App>,
+    Ids([id]): Ids<1>,
+    parameters: Parameters,
+) -> Result<Response, Problem> {
+    parameters.expect(&["from", "to", "min_position"])?;
+    let from = parameters.required("from")?;
+    let from = position(&app, &from, ["query", "from"]).await?;
+    let to = match parameters.get("to") {
+        Some(to) => position(&app, to, ["query", "to"]).await?,
+        None => app.reader.head().await?,
+    };
+    let record = record_of::<A>(id);
+    let life = app.reader.life(record).await?;
+    if life.is_empty() {
+        return Err(Problem::NotFound(record.kind()));
+    }
+    let stand = |position| stood(record, &life, position).map_err(|it| problem(it, record));
+    if stand(i64::MAX)?.is_erased() {
+        return Err(Problem::Erased(record.kind()));
+    }
+    let (before, after) = (stand(from)?, stand(to)?);
+    let changes = differences(&before.facts(), &after.facts());
+    let names = Names::of(&app, record, &changes, []).await?;
+    let side = async |position, subject: &Subject| {
+        let Time { recorded_at, .. } = app.reader.time_at(position).await?;
+        let recorded_at = recorded_at.map(naming::time);
+        Ok::<_, Problem>(
+            json!({"position": position, "recorded_at": recorded_at, "state": state(subject)}),
+        )
+    };
+    let body = json!({
+        "record": naming::record(record, &names),
+        "from": side(from, &before).await?,
+        "to": side(to, &after).await?,
+        "changes": told(&changes, &names),
+    });
+    Ok(([(POSITION, HeaderValue::from(to))], Json(body)).into_response())
+}
+
+fn state(subject: &Subject) -> &'static str {
+    match (subject.is_there(), subject.is_archived()) {
+        (false, _) => "absent",
+        (true, true) => "archived",
+        (true, false) => "active",
+    }
+}
+
+fn told(changes: &[FactChange], names: &Names) -> Vec<Value> {
+    changes.iter().map(|change| naming::change(change, names)).collect()
+}
+
+/// Takes a record back to what it was, or one event back.
+pub async fn revert<A: Resource>(
+    State(app): State<App>,
+    Ids([id]): Ids<1>,
+    uri: Uri,
+    caller: Caller,
+    body: Body,
+) -> Result<Response, Problem> {
+    let is_rehearsal = is_rehearsal(&Parameters::of(&uri))?;
+    let Wish { goal, is_forced } = wish(&app, body).await?;
+    let record = record_of::<A>(id);
+    if let Some(earlier) = caller.earlier() {
+        return done(&app, Written::of::<A>(&app, earlier).await).await;
+    }
+    for _ in 0..ATTEMPTS {
+        app.level().await?;
+        let life = app.reader.life(record).await?;
+        let plan = plan(record, &life, goal).map_err(|error| problem(error, record))?;
+        check_version(&app, &caller, record, &plan).await?;
+        let _turn = claim_notion_id(&app, record, &plan).await?;
+        let told = Told::of(&app, record, &plan).await?;
+        if is_rehearsal {
+            return Ok(told.rehearsed(&app, &plan));
+        }
+        if !is_forced && !told.conflicts.is_empty() {
+            return Err(told.contested());
+        }
+        let Plan { version, target, cause, .. } = plan;
+        let target = A::of(target).ok_or(Problem::NotFound(record.kind()))?;
+        let request = CommandRequest {
+            if_match: Some(version),
+            causation_id: cause,
+            ..caller.request("Revert")
+        };
+        match app.log.execute::<A>(id, A::revert(target), &request).await {
+            Ok(receipt) => return done(&app, Written::of::<A>(&app, receipt).await).await,
+            // What was planned was planned for another state.
+            Err(CommandError::VersionMismatch { .. }) if caller.if_match.is_none() => {}
+            Err(error) => return Err(Problem::of_command(error, record)),
+        }
+    }
+    Err(Problem::of_command(CommandError::Conflict, record))
+}
+
+/// The row, or that there is none any more.
+async fn done(app: &App, written: Written) -> Result<Response, Problem> {
+    match written.seen(app).await {
+        Some(row) => Ok(written.stored_row(row)),
+        None => Ok(written.answer(json!({"status": "deleted"}))),
+    }
+}
+
+struct Wish {
+    goal: Goal,
+    is_forced: bool,
+}
+
+fn is_rehearsal(parameters: &Parameters) -> Result<bool, Problem> {
+    parameters.expect(&["dry_run"])?;
+    match parameters.get("dry_run") {
+        None | Some("false" | "0") => Ok(false),
+        Some("true" | "1" | "") => Ok(true),
+        Some(other) => {
+            let place = ["query".into(), "dry_run".into()];
+            let fault = Fault::new("bool_parsing", place, "Should be true or false");
+            Err(Problem::invalid(fault.with_input(other)))
+        }
+    }
+}
+
+/// What the body asks for: `to` or `event`, and perhaps `force`.
+async fn wish(app: &App, body: Body) -> Result<Wish, Problem> {
+    let (mut goals, mut is_forced, mut faults) = (Vec::new(), false, Vec::new());
+    for (name, value) in body.into_members(Shape::Model)? {
+        let shown = value.clone().shown();
+        let text = match &value {
+            Sent::Text(text) | Sent::Number(text) => Some(text.as_str()),
+            _ => None,
+        };
+        let fault = |kind, said| Fault::field(&name, kind, said).with_input(shown.clone());
+        match (name.as_str(), text, &value) {
+            ("to", Some(text), _) => match position(app, text, ["body", "to"]).await {
+                Ok(position) => goals.push(Goal::To(position)),
+                Err(Problem::Invalid(found)) => faults.extend(found),
+                Err(problem) => return Err(problem),
+            },
+            ("event", Some(text), _) => match (Uuid::try_parse(text), parse_id(text)) {
+                (Ok(id), _) => goals.push(Goal::Named(id)),
+                (_, Ok(position)) => goals.push(Goal::Event(position)),
+                _ => faults.push(fault("event_parsing", "Should be an event's id or position")),
+            },
+            ("to" | "event", ..) => {
+                faults.push(fault("event_parsing", "Should be a position, or an event's id"));
+            }
+            ("force", _, Sent::Flag(flag)) => is_forced = *flag,
+            ("force", ..) => faults.push(fault("bool_parsing", "Should be true or false")),
+            _ => faults.push(fault("extra_forbidden", "There are to, event and force")),
+        }
+    }
+    match (&goals[..], faults.is_empty()) {
+        (_, false) => Err(Problem::Invalid(faults)),
+        ([goal], true) => Ok(Wish { goal: *goal, is_forced }),
+        (_, true) => {
+            let said =
+                "Name either `to`, the position to go back to, or `event`, the one to take back";
+            Err(Problem::invalid(Fault::new("goal", ["body".into()], said)))
+        }
+    }
+}
+
+/// `If-Match` is about what readers see, a plan about what is in the log: both must be the same state.
+async fn check_version(
+    app: &App,
+    caller: &Caller,
+    record: RecordRef,
+    plan: &Plan,
+) -> Result<(), Problem> {
+    // A deleted record has no tag that could match.
+    if caller.if_match.is_some() && plan.present.is_archived() {
+        return Err(Problem::Outdated);
+    }
+    match condition(app, caller, record).await? {
+        Some(version) if version != plan.version => Err(Problem::Outdated),
+        _ => Ok(()),
+    }
+}
+
+/// Makes sure that no other record of the kind has the Notion id that this one gets back.
+async fn claim_notion_id(
+    app: &App,
+    record: RecordRef,
+    plan: &Plan,
+) -> Result<Option<OwnedMutexGuard<()>>, Problem> {
+    let name = FactName { field: "notion_id".to_owned(), about: None };
+    let (now, then) = (plan.present.facts(), plan.target.facts());
+    let Some(notion_id) = then.get(&name).and_then(Value::as_str) else { return Ok(None) };
+    let has_it = !plan.present.is_archived() && now.get(&name) == then.get(&name);
+    if has_it || plan.target.is_archived() {
+        return Ok(None);
+    }
+    let turn = app.turns.take(format!("notion_id of {}", record.kind())).await;
+    match app.reader.notion_id_owner(record.kind(), notion_id).await? {
+        Some(owner) if owner != record.id() => {
+            let said =
+                format!("Another record has this notion_id by now: {} {owner}", record.kind());
+            let fault = Fault::field("notion_id", "unique", said);
+            Err(Problem::invalid(fault.with_input(notion_id)))
+        }
+        _ => Ok(Some(turn)),
+    }
+}
+
+/// A plan in words.
+struct Told {
+    record: Value,
+    changes: Vec<Value>,
+    sentences: Vec<String>,
+    conflicts: Vec<Value>,
+}
+
+impl Told {
+    async fn of(app: &App, record: RecordRef, plan: &Plan) -> Result<Self, Problem> {
+        let later = plan.later.iter().map(|later| &later.change);
+        let sentences = plan.steps.iter().map(|step| &step.sentence);
+        let names = Names::of(app, record, plan.changes.iter().chain(later), sentences).await?;
+        let brought: Vec<RecordRef> =
+            plan.events.iter().flat_map(domain::Event::references).collect();
+        let missing = app.reader.missing(&brought).await?;
+        let mut conflicts: Vec<Value> = plan
+            .later
+            .iter()
+            .map(|later| {
+                let mut told = naming::change(&later.change, &names);
+                told["position"] = later.position.into();
+                told["recorded_at"] = naming::time(later.recorded_at).into();
+                told["actor"] = later.actor.as_str().into();
+                told
+            })
+            .collect();
+        conflicts.extend(missing.into_iter().map(|gone| {
+            json!({"missing": naming::record(gone, &names),
+                "reason": format!("{} no longer exists", names.call(gone))})
+        }));
+        Ok(Self {
+            record: naming::record(record, &names),
+            changes: told(&plan.changes, &names),
+            sentences: plan
+                .steps
+                .iter()
+                .map(|step| step.sentence.to_text(|of| names.call(of)))
+                .collect(),
+            conflicts,
+        })
+    }
+
+    fn rehearsed(self, app: &App, plan: &Plan) -> Response {
+        let body = json!({
+            "dry_run": true,
+            "record": self.record,
+            "version": plan.version,
+            "changes": self.changes,
+            "sentences": self.sentences,
+            "conflicts": self.conflicts,
+        });
+        ([(POSITION, HeaderValue::from(app.reader.position()))], Json(body)).into_response()
+    }
+
+    fn contested(self) -> Problem {
+        let said = "What is to be undone was changed again since, or needs what no longer exists; with \
+                    \"force\": true it is undone all the same";
+        Problem::Contested { detail: said, conflicts: self.conflicts }
+    }
+}
+
+fn problem(error: UndoError, record: RecordRef) -> Problem {
+    match error {
+        UndoError::NoSuchEvent => {
+            let said = format!("This is no event of {} {}", title(record.kind()), record.id());
+            Problem::invalid(Fault::field("event", "not_found", said))
+        }
+        UndoError::Refused(refusal) => Problem::of_command(refusal.into(), record),
+        error @ (UndoError::Unreadable { .. } | UndoError::Impossible(_)) => {
+            Problem::Conflict(error.to_string().into())
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! What readers got at an earlier position of the log.
+//!
+//! One record is folded in memory from its own stream, by the very code that fills its table. Whatever is made of many
+//! records is asked of tables that somebody has filled up to the position, with the statements that ask the live ones.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use domain::{Kind, Lifecycle, RecordRef};
+use sqlx::PgConnection;
+
+use super::answer::Answer;
+use super::fund;
+use super::reader::{Query, ReadError, Reader, StoredRecord};
+use super::records::{Rows, Shown};
+use super::tables::Tabled;
+use crate::log::{Entry, LogReader, Recorded, Stream};
+use crate::projector::ProjectError;
+
+/// A position and when the log stood there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Time {
+    /// The position.
+    pub position: i64,
+    /// When the last event up to it was recorded; `None` before the first.
+    pub recorded_at: Option<DateTime<Utc>>,
+}
+
+/// A record at an earlier position.
+#[derive(Clone, Debug)]
+pub enum Then {
+    /// It was in use: what readers got.
+    There(StoredRecord),
+    /// It was added later.
+    NotYet(Time),
+    /// It was removed from use by then.
+    Deleted(Time),
+    /// It was erased, since then or before, and nobody can read any more what it was.
+    Erased(Time),
+    /// There has never been one.
+    Never,
+}
+
+impl Reader {
+    /// The last position of the log, 0 if it is empty.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn head(&self) -> Result<i64, ReadError> {
+        let asking = sqlx::query_scalar("select coalesce(max(position), 0) from events")
+            .fetch_one(self.pool());
+        Ok(self.database().ask(asking).await?)
+    }
+
+    /// The last position that was recorded at this time or before, 0 if nothing was. Events are recorded in the order of
+    /// their positions, so a few look-ups by position find it.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn position_at(&self, time: DateTime<Utc>) -> Result<i64, ReadError> {
+        let asking = async {
+            let mut db = self.pool().acquire().await?;
+            position_at(&mut db, time).await
+        };
+        Ok(self.database().ask(asking).await?)
+    }
+
+    /// When the log stood at a position.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn time_at(&self, position: i64) -> Result<Time, ReadError> {
+        let asking = sqlx::query_scalar(
+            "select recorded_at from events where position <= $1 order by position desc limit 1",
+        )
+        .bind(position)
+        .fetch_optional(self.pool());
+        Ok(Time { position, recorded_at: self.database().ask(asking).await? })
+    }
+
+    /// One record as readers got it when the log stood at a position.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn record_then(&self, record: RecordRef, position: i64) -> Result<Then, ReadError> {
+        let asking = async {
+            let mut db = self.pool().acquire().await?;
+            let log = LogReader::new(self.database().keys().clone());
+            let events = events_until(&mut db, &log, record, position).await?;
+            let shown = shown(record, &events);
+            let there = match &shown {
+                Ok(Some(row)) => !row.is_hidden,
+                Ok(None) | Err(_) => false,
+            };
+            let absence =
+                if there { None } else { Some(absence(&mut db, record, position).await?) };
+            Ok((shown, absence))
+        };
+        let (shown, absence) = self.database().ask(asking).await?;
+        let shown = shown.map_err(|error| ReadError::Internal(error.into()))?;
+        match (absence, shown) {
+            (Some(absence), _) => Ok(absence),
+            (None, Some(Shown { version, position, text, .. })) => {
+                // Apart from the tags of today's rows, which another release may have written.
+                let (log, code) = (self.log_id().simple(), env!("CARGO_PKG_VERSION"));
+                let tag = format!("{log}-then-{code}-{version:x}-{position:x}");
+                let json = self.with_files(record.kind(), text).await.into();
+                Ok(Then::There(StoredRecord { version, tag, json }))
+            }
+            (None, None) => Ok(Then::Never),
+        }
+    }
+
+    /// Everything that has happened to a record, oldest first, as far as it can be read.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn life(&self, record: RecordRef) -> Result<Vec<Entry>, ReadError> {
+        let asking = async {
+            let mut db = self.pool().acquire().await?;
+            let log = LogReader::new(self.database().keys().clone());
+            log.entries_of_stream(&mut db, &stream(record.kind(), record.id()), None).await
+        };
+        Ok(self.database().ask(asking).await?)
+    }
+
+    /// The answer to a query from the tables that this connection finds; not for [`Query::Show`].
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn answer_from(
+        &self,
+        db: &mut PgConnection,
+        query: &Query,
+        tag: String,
+    ) -> Result<Answer, sqlx::Error> {
+        match query {
+            Query::List(kind) => Ok(Answer::new(tag, self.listed(db, *kind).await?)),
+            query => {
+                let records = self.records(db, query).await?;
+                Ok(Answer::array(tag, records.iter().map(String::as_str)))
+            }
+        }
+    }
+
+    /// What records are called now, archived ones too; those that nobody can name are left out.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn called(
+        &self,
+        records: &[RecordRef],
+    ) -> Result<HashMap<RecordRef, String>, ReadError> {
+        let mut called = HashMap::new();
+        for kind in Kind::ALL {
+            let ids: Vec<i64> =
+                records.iter().filter(|it| it.kind() == *kind).map(|it| it.id()).collect();
+            if ids.is_empty() {
+                continue;
+            }
+            let field = match kind {
+                Kind::Fund => "fund_name",
+                Kind::Todo => "title",
+                _ => "name",
+            };
+            let statement =
+                format!("select id, record ->> '{field}' from {kind} where id = any($1)");
+            let asking = sqlx::query_as(&statement).bind(ids).fetch_all(self.pool());
+            let rows: Vec<(i64, Option<String>)> = self.database().ask(asking).await?;
+            let named = rows.into_iter().filter_map(|(id, name)| {
+                Some((kind.record(id), name.filter(|name| !name.is_empty())?))
+            });
+            called.extend(named);
+        }
+        Ok(called)
+    }
+}
+
+fn stream(kind: Kind, id: i64) -> Stream {
+    Stream { kind: kind.as_str().to_owned(), id: id.to_string() }
+}
+
+async fn position_at(db: &mut PgConnection, time: DateTime<Utc>) -> Result<i64, sqlx::Error> {
+    // Up to `from` everything was recorded by then, and after `to` nothing.
+    let (mut from, mut found) = (0_i64, 0_i64);
+    let mut to: i64 = sqlx::query_scalar("select coalesce(max(position), 0) from events")
+        .fetch_one(&mut *db)
+        .await?;
+    while from < to {
+        let middle = from + (to - from + 1) / 2;
+        let last: Option<(i64, DateTime<Utc>)> = sqlx::query_as(
+            "select position, recorded_at from events where position > $1 and position <= $2
+             order by position desc limit 1",
+        )
+        .bind(from)
+        .bind(middle)
+        .fetch_optional(&mut *db)
+        .await?;
+        match last {
+            // Positions may have gaps.
+            None => from = middle,
+            Some((position, recorded_at)) if recorded_at <= time => {
+                (from, found) = (middle, position);
+            }
+            Some((position, _)) => to = position - 1,
+        }
+    }
+    Ok(found)
+}
+
+/// The events that the record's row was made of at a position.
+async fn events_until(
+    db: &mut PgConnection,
+    log: &LogReader,
+    record: RecordRef,
+    position: i64,
+) -> Result<Vec<Recorded>, sqlx::Error> {
+    let mut streams = vec![stream(record.kind(), record.id())];
+    if let RecordRef::Fund(fund) = record {
+        let roadshows = fund::roadshows_of(db, fund.0, position).await?;
+        streams.extend(roadshows.into_iter().map(|id| Stream { kind: "roadshow".into(), id }));
+    }
+    let mut events = Vec::new();
+    for stream in streams {
+        events.extend(followed(db, log, record.kind(), &stream, position).await?);
+    }
+    events.sort_by_key(|recorded| recorded.position);
+    Ok(events)
+}
+
+/// The events of a stream that its projector follows: none of those that it skips, and none from the one on that it cannot
+/// read or fold.
+async fn followed(
+    db: &mut PgConnection,
+    log: &LogReader,
+    projector: Kind,
+    stream: &Stream,
+    position: i64,
+) -> Result<Vec<Recorded>, sqlx::Error> {
+    let page = log.read_stream(db, stream, 0, position).await?;
+    let (skipped, parked): (Vec<i64>, Option<i64>) = sqlx::query_as(
+        "select array(select position from skipped_event
+                      where projector = $1 and aggregate_type = $2 and aggregate_id = $3),
+                (select min(letter.position) from dead_letter letter
+                 join generation on generation.projector = letter.projector
+                     and generation.number = letter.generation and generation.state = 'live'
+                 where letter.projector = $1 and letter.aggregate_type = $2 and letter.aggregate_id = $3)",
+    )
+    .bind(projector.as_str())
+    .bind(&stream.kind)
+    .bind(&stream.id)
+    .fetch_one(db)
+    .await?;
+    let broken = page.broken.iter().map(|broken| broken.position);
+    let broken = broken.filter(|position| !skipped.contains(position));
+    let end = broken.chain(parked).min().unwrap_or(i64::MAX);
+    let mut events = page.events;
+    events.retain(|recorded| recorded.position < end && !skipped.contains(&recorded.position));
+    Ok(events)
+}
+
+/// The row that these events make.
+fn shown(record: RecordRef, events: &[Recorded]) -> Result<Option<Shown>, ProjectError> {
+    use domain::{distributor, gp, lp, note, person, roadshow, todo};
+    let id = record.id();
+    match record.kind() {
+        Kind::Lp => row::<lp::LpRecord>(id, events),
+        Kind::Gp => row::<gp::GpRecord>(id, events),
+        Kind::Distributor => row::<distributor::DistributorRecord>(id, events),
+        Kind::Person => row::<person::PersonRecord>(id, events),
+        Kind::Fund => fund::shown(id, events),
+        Kind::Note => row::<note::NoteRecord>(id, events),
+        Kind::Todo => row::<todo::TodoRecord>(id, events),
+        Kind::Roadshow => row::<roadshow::RoadshowRecord>(id, events),
+    }
+}
+
+fn row<R: Tabled>(id: i64, events: &[Recorded]) -> Result<Option<Shown>, ProjectError>
+where
+    Lifecycle<R>: cqrs_es::Aggregate + Clone,
+{
+    let mut rows = Rows::<R>::default();
+    events.iter().for_each(|recorded| rows.apply(recorded));
+    rows.shown(id)
+}
+
+/// Why a record was not there: by the names of its events, which are never sealed.
+async fn absence(
+    db: &mut PgConnection,
+    record: RecordRef,
+    position: i64,
+) -> Result<Then, sqlx::Error> {
+    let turns: Vec<(i64, DateTime<Utc>, i64, String)> = sqlx::query_as(
+        "select position, recorded_at, sequence, event_type from events
+         where aggregate_type = $1 and aggregate_id = $2
+             and (sequence = 1 or event_type in ('Archived', 'Restored', 'Erased'))
+         order by sequence",
+    )
+    .bind(record.kind().as_str())
+    .bind(record.id().to_string())
+    .fetch_all(db)
+    .await?;
+    let time = |(position, recorded_at, ..): &(i64, DateTime<Utc>, i64, String)| Time {
+        position: *position,
+        recorded_at: Some(*recorded_at),
+    };
+    let Some(first) = turns.first() else { return Ok(Then::Never) };
+    if first.0 > position {
+        return Ok(Then::NotYet(time(first)));
+    }
+    if let Some(erased) = turns.iter().find(|(.., name)| name == "Erased") {
+        return Ok(Then::Erased(time(erased)));
+    }
+    let archived =
+        turns.iter().rev().find(|(at, _, _, name)| *at <= position && name == "Archived");
+    Ok(archived.map_or(Then::Never, |archived| Then::Deleted(time(archived))))
+}

@@ -1,0 +1,202 @@
+//! Undoing: what would take a record back to what it was, or take back one event and leave what came after, and which later
+//! changes stand against that. Nothing here is recorded: the aggregate's own `Revert` does that.
+
+use chrono::{DateTime, Utc};
+use domain::{
+    ARCHIVED, Event, FactChange, FactName, Facts, ImpossibleFacts, RecordRef, Refusal, Step,
+    Subject, differences,
+};
+use uuid::Uuid;
+
+use crate::log::Entry;
+
+/// What is to be undone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Goal {
+    /// Everything after this position.
+    To(i64),
+    /// One event, by its position.
+    Event(i64),
+    /// One event, by its name.
+    Named(Uuid),
+}
+
+/// A change that came after the event that is to be undone, and about the same fact.
+#[derive(Clone, Debug)]
+pub struct LaterChange {
+    /// Where it is in the log.
+    pub position: i64,
+    /// When it was recorded.
+    pub recorded_at: DateTime<Utc>,
+    /// Who asked for it.
+    pub actor: String,
+    /// What it changed.
+    pub change: FactChange,
+}
+
+/// What would be done.
+#[derive(Debug)]
+pub struct Plan {
+    /// The version of the record that this is about.
+    pub version: i64,
+    /// The record as it stands.
+    pub present: Subject,
+    /// What it is taken back to.
+    pub target: Subject,
+    /// What would be recorded.
+    pub events: Vec<Event>,
+    /// The same in words, and all that changes by it.
+    pub steps: Vec<Step>,
+    /// What differs afterwards.
+    pub changes: Vec<FactChange>,
+    /// What stands against it.
+    pub later: Vec<LaterChange>,
+    /// The event that is undone, or the last that is not.
+    pub cause: Option<Uuid>,
+}
+
+/// Why there is nothing that would undo it.
+#[derive(Debug, thiserror::Error)]
+pub enum UndoError {
+    /// An event of the record cannot be read, so that nobody knows what it was.
+    #[error("the event at position {position} cannot be read: {error}")]
+    Unreadable {
+        /// Where it is.
+        position: i64,
+        /// What is wrong with it.
+        error: String,
+    },
+    /// The event is none of the record's.
+    #[error("this is no event of the record")]
+    NoSuchEvent,
+    /// What would be left is no record.
+    #[error(transparent)]
+    Impossible(#[from] ImpossibleFacts),
+    /// The rules do not allow it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+}
+
+/// A record at every step of its life that matters here.
+struct Stages {
+    before: Subject,
+    after: Subject,
+    present: Subject,
+}
+
+/// What would undo something of a record that has lived like this.
+///
+/// # Errors
+/// See [`UndoError`].
+pub fn plan(record: RecordRef, life: &[Entry], goal: Goal) -> Result<Plan, UndoError> {
+    let Some(last) = life.last() else { return Err(Refusal::NotRegistered.into()) };
+    let at = match goal {
+        // How many of the events stay as they are.
+        Goal::To(position) => life.partition_point(|entry| entry.position <= position),
+        Goal::Event(position) => index(life, |entry| entry.position == position)?,
+        Goal::Named(id) => index(life, |entry| entry.envelope.event_id == id)?,
+    };
+    let Stages { before, after, present } = stages(record, life, at)?;
+    if present.is_erased() {
+        return Err(Refusal::Erased.into());
+    }
+    let (target, later, cause) = match goal {
+        Goal::To(_) => (before, vec![], at.checked_sub(1)),
+        _ if at == 0 => {
+            let later = later_changes(record, life, &after, at, |name| name.field != ARCHIVED)?;
+            (Subject::new(record.kind()), later, Some(at))
+        }
+        _ => {
+            let undone = differences(&before.facts(), &after.facts());
+            let (facts, contested) = taken_back(present.facts(), &undone);
+            let later = match contested.is_empty() {
+                true => vec![],
+                false => later_changes(record, life, &after, at, |name| contested.contains(name))?,
+            };
+            (Subject::from_facts(record.kind(), facts)?, later, Some(at))
+        }
+    };
+    let events = present.revert(&target)?;
+    let mut then = present.clone();
+    let steps = events.iter().map(|event| then.step(record, event)).collect();
+    let changes = differences(&present.facts(), &then.facts());
+    let cause = cause.map(|at| life[at].envelope.event_id);
+    let version = last.sequence;
+    Ok(Plan { version, present, target, events, steps, changes, later, cause })
+}
+
+/// A record as it stood at a position.
+///
+/// # Errors
+/// [`UndoError::Unreadable`].
+pub fn stood(record: RecordRef, life: &[Entry], position: i64) -> Result<Subject, UndoError> {
+    let at = life.partition_point(|entry| entry.position <= position);
+    Ok(stages(record, &life[..at], at)?.before)
+}
+
+fn index(life: &[Entry], is_it: impl Fn(&Entry) -> bool) -> Result<usize, UndoError> {
+    life.iter().position(is_it).ok_or(UndoError::NoSuchEvent)
+}
+
+fn event(entry: &Entry) -> Result<&Event, UndoError> {
+    entry
+        .event
+        .as_ref()
+        .map_err(|error| UndoError::Unreadable { position: entry.position, error: error.clone() })
+}
+
+/// The record before and after the entry at an index, and now.
+fn stages(record: RecordRef, life: &[Entry], at: usize) -> Result<Stages, UndoError> {
+    let mut subject = Subject::new(record.kind());
+    let mut advance = |entries: &[Entry]| {
+        for entry in entries {
+            subject.apply(event(entry)?);
+        }
+        Ok::<_, UndoError>(subject.clone())
+    };
+    let next = life.len().min(at + 1);
+    let before = advance(&life[..at])?;
+    let after = advance(&life[at..next])?;
+    let present = advance(&life[next..])?;
+    Ok(Stages { before, after, present })
+}
+
+/// Facts without some changes, and the names of those that have become something else since.
+fn taken_back(mut facts: Facts, undone: &[FactChange]) -> (Facts, Vec<FactName>) {
+    let mut contested = Vec::new();
+    for change in undone {
+        let name = change.name();
+        let now = facts.get(&name).cloned().unwrap_or_default();
+        if now != change.to && now != change.from {
+            contested.push(name.clone());
+        }
+        match change.from.is_null() {
+            true => facts.remove(&name),
+            false => facts.insert(name, change.from.clone()),
+        };
+    }
+    (facts, contested)
+}
+
+/// Every change after the entry at an index that is about such facts.
+fn later_changes(
+    record: RecordRef,
+    life: &[Entry],
+    after: &Subject,
+    at: usize,
+    is_contested: impl Fn(&FactName) -> bool,
+) -> Result<Vec<LaterChange>, UndoError> {
+    let mut subject = after.clone();
+    let mut later = Vec::new();
+    for entry in &life[at + 1..] {
+        let step = subject.step(record, event(entry)?);
+        let contested = step.changes.into_iter().filter(|change| is_contested(&change.name()));
+        later.extend(contested.map(|change| LaterChange {
+            position: entry.position,
+            recorded_at: entry.envelope.recorded_at,
+            actor: entry.envelope.actor.clone(),
+            change,
+        }));
+    }
+    Ok(later)
+}

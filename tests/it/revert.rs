@@ -1,0 +1,350 @@
+//! What was done can be undone, wholly or one event at a time, and it is told before what that changes.
+
+use axum::http::Method;
+use serde_json::{Value, json};
+
+use crate::contract::Answer;
+use crate::contract::{Api, json_request};
+
+async fn undo(api: &Api, path: &str, body: Value) -> Answer {
+    api.post(&format!("/{path}/revert"), body).await
+}
+
+async fn rehearse(api: &Api, path: &str, body: Value) -> Value {
+    let (before, uri) = (api.events().await, format!("/{path}/revert?dry_run=true"));
+    let told = api.post(&uri, body).await.expect(200, path);
+    assert_eq!(api.events().await, before, "a rehearsal records nothing");
+    told
+}
+
+/// Position, type and cause of the last event.
+async fn last(api: &Api) -> (i64, String, Option<uuid::Uuid>) {
+    sqlx::query_as(
+        "select position, event_type, causation_id from events order by position desc limit 1",
+    )
+    .fetch_one(&api.db.pool)
+    .await
+    .unwrap()
+}
+
+async fn event_id(api: &Api, position: i64) -> uuid::Uuid {
+    let id = sqlx::query_scalar("select event_id from events where position = $1").bind(position);
+    id.fetch_one(&api.db.pool).await.unwrap()
+}
+
+async fn put(api: &Api, path: &str, body: Value) -> i64 {
+    let answer = api.put(&format!("/{path}"), body).await;
+    let position = answer.position();
+    answer.expect(200, path);
+    position
+}
+
+/// A record of every kind that something has happened to, with the positions at which that ended.
+async fn lived(api: &Api) -> Vec<(String, Vec<i64>)> {
+    let lp = api.made("lps", json!({"name": "Profuturo", "priority": "1"})).await;
+    let gp = api.made("gps", json!({"name": "Alpine"})).await;
+    let distributor = api.made("distributors", json!({"name": "Andes"})).await;
+    let fund = api.made("funds", json!({"fund_name": "Alpine IV", "status": "fundraising"})).await;
+    let trip = api.made("roadshows", json!({"name": "Lima", "fund_id": fund})).await;
+    let person = api.made("people", json!({"name": "Ana", "email": "a@example.com"})).await;
+    let note = api.made("notes", json!({"name": "Meeting", "date": "2025-01-31"})).await;
+    let todo = api.made("todos", json!({"title": "Call", "note_id": note})).await;
+    let mut all: Vec<(String, Vec<i64>)> = Vec::new();
+    for (path, changes) in [
+        (
+            format!("lps/{lp}"),
+            vec![
+                ("", json!({"priority": "2", "location": "Lima"})),
+                ("", json!({"name": "P."})),
+                ("", json!({"priority": null, "aum_billions": 2.5})),
+            ],
+        ),
+        (
+            format!("gps/{gp}"),
+            vec![("", json!({"location": "Zug"})), ("", json!({"name": "A", "location": null}))],
+        ),
+        (
+            format!("distributors/{distributor}"),
+            vec![("", json!({"headquarter": "Quito"})), ("", json!({"name": "B"}))],
+        ),
+        (
+            format!("funds/{fund}"),
+            vec![
+                ("", json!({"target_mn": 5.0, "status": "closed"})),
+                (&*format!("/lps/{lp}/interest?interest=meeting"), json!({})),
+                ("", json!({"roadshow_date": "2025-02-01"})),
+                (&*format!("/lps/{lp}/interest?interest=commitment"), json!({})),
+            ],
+        ),
+        (
+            format!("roadshows/{trip}"),
+            vec![
+                ("", json!({"arrival": "2025-03-01"})),
+                (&*format!("/lps/{lp}/status?status=confirmed"), json!({})),
+                ("", json!({"arrival": null})),
+            ],
+        ),
+        (
+            format!("people/{person}"),
+            vec![("", json!({"email": null})), ("", json!({"name": "Ana Ruiz"}))],
+        ),
+        (
+            format!("notes/{note}"),
+            vec![("", json!({"summary": "x"})), ("", json!({"date": null, "useful": true}))],
+        ),
+        (
+            format!("todos/{todo}"),
+            vec![
+                ("", json!({"status": "in_progress"})),
+                ("", json!({"status": "completed"})),
+                ("", json!({"title": "Call again", "priority": "high"})),
+            ],
+        ),
+    ] {
+        let changes: Vec<(String, Value)> =
+            changes.into_iter().map(|(below, body)| (below.to_owned(), body)).collect();
+        let mut positions: Vec<i64> = sqlx::query_scalar("select max(position) from events")
+            .fetch_all(&api.db.pool)
+            .await
+            .unwrap();
+        for (below, body) in changes {
+            positions.push(put(api, &format!("{path}{below}"), body).await);
+        }
+        if path.starts_with("notes") || path.starts_with("people") {
+            let kind = if path.starts_with("notes") { "funds" } else { "gps" };
+            let other = if kind == "funds" { fund } else { gp };
+            let uri = format!("/{path}/{kind}/{other}");
+            positions.push(api.post(&uri, json!({})).await.position());
+            positions.push(api.delete(&uri).await.position());
+            positions.push(api.post(&uri, json!({})).await.position());
+        }
+        all.push((path, positions));
+    }
+    all
+}
+
+#[tokio::test]
+async fn a_record_is_taken_back_to_every_state_it_was_in_and_forth_again() {
+    let api = Api::new().await;
+    for (path, positions) in lived(&api).await {
+        for position in positions.iter().chain(positions.iter().rev()) {
+            let body = json!({"to": position});
+            let told = rehearse(&api, &path, body.clone()).await;
+            assert_eq!(told["conflicts"], json!([]), "{path}");
+            let before = last(&api).await.0;
+            undo(&api, &path, body.clone()).await.expect(200, &path);
+            let after = last(&api).await.0;
+            // It did exactly what was foretold.
+            let done = api.read(&format!("/{path}/compare?from={before}&to={after}")).await;
+            assert_eq!(done["changes"], told["changes"], "{path} to {position}");
+            assert_eq!(
+                after - before,
+                i64::try_from(told["sentences"].as_array().unwrap().len()).unwrap()
+            );
+            // It says what it said then.
+            let since = api.read(&format!("/{path}/compare?from={position}")).await;
+            assert_eq!(since["changes"], json!([]), "{path} to {position}");
+            if after > before {
+                let sequence = "select event_id from events where position <= $1
+                    and (aggregate_type, aggregate_id) = (select aggregate_type, aggregate_id from events where position = $2)
+                    order by position desc limit 1";
+                let cause: uuid::Uuid = sqlx::query_scalar(sequence)
+                    .bind(position)
+                    .bind(after)
+                    .fetch_one(&api.db.pool)
+                    .await
+                    .unwrap();
+                assert_eq!(last(&api).await.2, Some(cause), "{path}");
+            }
+            // Done twice it does nothing.
+            undo(&api, &path, body).await.expect(200, &path);
+            assert_eq!(last(&api).await.0, after);
+        }
+    }
+    api.backend.stop().await;
+}
+
+#[tokio::test]
+async fn one_event_is_taken_back_and_what_came_after_stays() {
+    let api = Api::new().await;
+    let lp =
+        api.made("lps", json!({"name": "Profuturo", "priority": "1", "location": "Lima"})).await;
+    let path = format!("lps/{lp}");
+    let moved = put(&api, &path, json!({"priority": "2"})).await;
+    put(&api, &path, json!({"location": "Quito"})).await;
+    let told = rehearse(&api, &path, json!({"event": moved})).await;
+    assert_eq!(
+        told["changes"],
+        json!([{"field": "priority", "label": "Priority", "from": "2", "to": "1"}])
+    );
+    assert!(told["sentences"][0].as_str().unwrap().contains("Profuturo"), "{told}");
+    let id = event_id(&api, moved).await;
+    let row = undo(&api, &path, json!({"event": id})).await.expect(200, "undo");
+    assert_eq!((&row["priority"], &row["location"]), (&json!("1"), &json!("Quito")));
+    let (_, name, cause) = last(&api).await;
+    assert_eq!((name.as_str(), cause), ("Prioritised", Some(id)));
+    // Taken back already.
+    let told = rehearse(&api, &path, json!({"event": moved})).await;
+    assert_eq!((&told["changes"], &told["conflicts"]), (&json!([]), &json!([])));
+    api.backend.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_changed_again_since_is_listed_and_undone_only_if_told_to() {
+    let api = Api::new().await;
+    let lp = api.made("lps", json!({"name": "Profuturo", "priority": "1"})).await;
+    let path = format!("lps/{lp}");
+    let moved = put(&api, &path, json!({"priority": "2"})).await;
+    let again = put(&api, &path, json!({"priority": "3"})).await;
+    let told = rehearse(&api, &path, json!({"event": moved})).await;
+    let refused = undo(&api, &path, json!({"event": moved})).await.expect(409, "contested");
+    assert_eq!(told["conflicts"], refused["conflicts"]);
+    let conflict = &refused["conflicts"][0];
+    assert_eq!(conflict["position"], again);
+    assert_eq!(
+        (&conflict["field"], &conflict["from"], &conflict["to"]),
+        (&json!("priority"), &json!("2"), &json!("3"))
+    );
+    assert_eq!(conflict["actor"], "anonymous");
+    assert_eq!(last(&api).await.0, again);
+    let row = undo(&api, &path, json!({"event": moved, "force": true})).await.expect(200, "forced");
+    assert_eq!(row["priority"], "1");
+    api.backend.stop().await;
+}
+
+#[tokio::test]
+async fn a_deleted_record_comes_back_and_the_first_event_undone_deletes_it() {
+    let api = Api::new().await;
+    let lp = api.made("lps", json!({"name": "Profuturo"})).await;
+    let (path, made) = (format!("lps/{lp}"), last(&api).await.0);
+    api.delete(&format!("/{path}")).await.expect(200, "delete");
+    let deleted = last(&api).await.0;
+    let states = api.read(&format!("/{path}/compare?from=0&to={deleted}")).await;
+    assert_eq!(
+        (&states["from"]["state"], &states["to"]["state"]),
+        (&json!("absent"), &json!("archived"))
+    );
+    assert_eq!(
+        undo(&api, &path, json!({"event": deleted})).await.expect(200, "")["name"],
+        "Profuturo"
+    );
+    api.delete(&format!("/{path}")).await.expect(200, "delete");
+    assert_eq!(undo(&api, &path, json!({"to": made})).await.expect(200, "")["name"], "Profuturo");
+    assert_eq!(
+        undo(&api, &path, json!({"event": made})).await.expect(200, ""),
+        json!({"status": "deleted"})
+    );
+    api.get(&format!("/{path}")).await.expect(404, "it is gone");
+    undo(&api, "lps/999", json!({"to": made})).await.expect(404, "never was");
+    api.backend.stop().await;
+}
+
+#[tokio::test]
+async fn a_notion_id_that_another_has_by_now_is_not_given_back() {
+    let api = Api::new().await;
+    let lp = api.made("lps", json!({"name": "One", "notion_id": "n-1"})).await;
+    let (path, made) = (format!("lps/{lp}"), last(&api).await.0);
+    put(&api, &path, json!({"notion_id": null})).await;
+    let other = api.made("lps", json!({"name": "Other", "notion_id": "n-1"})).await;
+    let uri = format!("/{path}/revert?dry_run=true");
+    assert_eq!(api.post(&uri, json!({"to": made})).await.faults(), ["unique at body.notion_id"]);
+    assert_eq!(undo(&api, &path, json!({"to": made})).await.faults(), ["unique at body.notion_id"]);
+    api.delete(&format!("/lps/{other}")).await.expect(200, "delete");
+    assert_eq!(undo(&api, &path, json!({"to": made})).await.expect(200, "")["notion_id"], "n-1");
+    // The other one cannot come back now.
+    let deleted = undo(&api, &format!("lps/{other}"), json!({"to": last(&api).await.0 - 2})).await;
+    assert_eq!(deleted.faults(), ["unique at body.notion_id"]);
+    api.backend.stop().await;
+}
+
+#[tokio::test]
+async fn what_no_longer_exists_stands_against_going_back_to_it() {
+    let api = Api::new().await;
+    let lp = api.made("lps", json!({"name": "Profuturo"})).await;
+    let note = api.made("notes", json!({"name": "Meeting"})).await;
+    let path = format!("notes/{note}");
+    let linked = api.post(&format!("/{path}/lps/{lp}"), json!({})).await.position();
+    api.delete(&format!("/{path}/lps/{lp}")).await.expect(200, "");
+    api.delete(&format!("/lps/{lp}")).await.expect(200, "");
+    let refused = undo(&api, &path, json!({"to": linked})).await.expect(409, "gone");
+    assert_eq!(
+        refused["conflicts"][0]["missing"],
+        json!({"kind": "lp", "id": lp, "name": "Profuturo"})
+    );
+    undo(&api, &path, json!({"to": linked, "force": true})).await.expect(200, "forced");
+    api.backend.stop().await;
+}
+
+#[tokio::test]
+async fn conditions_keys_and_crowds_are_minded() {
+    let api = Api::new().await;
+    let lp = api.made("lps", json!({"name": "Profuturo", "priority": "1"})).await;
+    let (path, made) = (format!("lps/{lp}"), last(&api).await.0);
+    let tag = api.get(&format!("/{path}")).await.header("etag").unwrap().to_owned();
+    put(&api, &path, json!({"priority": "2"})).await;
+    let conditional = |tag: &str| {
+        let mut request =
+            json_request(Method::POST, &format!("/{path}/revert"), &json!({"to": made}));
+        request.headers_mut().insert("if-match", tag.parse().unwrap());
+        request
+    };
+    api.send(conditional(&tag)).await.expect(412, "an old tag");
+    let tag = api.get(&format!("/{path}")).await.header("etag").unwrap().to_owned();
+    assert_eq!(api.send(conditional(&tag)).await.expect(200, "the tag")["priority"], "1");
+    let keyed = || {
+        let uri = format!("/{path}/revert");
+        let mut request = json_request(Method::POST, &uri, &json!({"to": made}));
+        request.headers_mut().insert("idempotency-key", "once".parse().unwrap());
+        request
+    };
+    put(&api, &path, json!({"priority": "3"})).await;
+    let first = api.send(keyed()).await.expect(200, "once");
+    let events = api.events().await;
+    assert_eq!(api.send(keyed()).await.expect(200, "again"), first);
+    assert_eq!(api.events().await, events);
+    // Whoever changes the record meanwhile is neither lost nor in the way.
+    let moved = put(&api, &path, json!({"priority": "4"})).await;
+    let changes = async {
+        for number in 0..10 {
+            put(&api, &path, json!({"location": number.to_string()})).await;
+        }
+    };
+    let (row, ()) = tokio::join!(undo(&api, &path, json!({"event": moved})), changes);
+    assert_eq!(row.expect(200, "among others")["priority"], "1");
+    assert_eq!(api.read(&format!("/{path}")).await["location"], "9");
+    api.backend.stop().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_meant_is_refused() {
+    let api = Api::new().await;
+    let lp = api.made("lps", json!({"name": "Profuturo"})).await;
+    let path = format!("lps/{lp}");
+    let check = async |body: Value, fault: &str| {
+        assert_eq!(undo(&api, &path, body.clone()).await.faults(), [fault], "{body}");
+    };
+    check(json!({}), "goal at body").await;
+    check(json!({"to": 1, "event": 1}), "goal at body").await;
+    check(json!({"to": 99}), "in_the_future at body.to").await;
+    check(json!({"to": true}), "event_parsing at body.to").await;
+    check(json!({"event": "x"}), "event_parsing at body.event").await;
+    check(json!({"event": 99}), "not_found at body.event").await;
+    check(json!({"event": 1, "force": "yes"}), "bool_parsing at body.force").await;
+    check(json!({"event": 1, "forse": true}), "extra_forbidden at body.forse").await;
+    let faults = async |uri: &str| api.post(uri, json!({"to": 1})).await.faults();
+    assert_eq!(
+        faults(&format!("/{path}/revert?dry_run=maybe")).await,
+        ["bool_parsing at query.dry_run"]
+    );
+    assert_eq!(
+        faults(&format!("/{path}/revert?dryrun=1")).await,
+        ["extra_forbidden at query.dryrun"]
+    );
+    assert_eq!(api.get(&format!("/{path}/compare")).await.faults(), ["missing at query.from"]);
+    assert_eq!(
+        api.get(&format!("/{path}/compare?from=9")).await.faults(),
+        ["in_the_future at query.from"]
+    );
+    api.get("/lps/999/compare?from=0").await.expect(404, "never was");
+    api.backend.stop().await;
+}
