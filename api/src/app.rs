@@ -9,6 +9,7 @@ use projections::log::{EventLog, Turns};
 use projections::read::Reader;
 
 use crate::answers::PATIENCE;
+use crate::live::Live;
 use crate::origins::Origins;
 use crate::problem::Problem;
 use crate::rebuilds::Rebuilds;
@@ -32,6 +33,8 @@ pub struct App {
     pub turns: Turns<String>,
     /// Rebuilds of read models.
     pub rebuilds: Rebuilds,
+    /// The log for those who follow it.
+    pub live: Live,
 }
 
 /// What a request may cost.
@@ -53,9 +56,20 @@ impl App {
         origins: Origins,
         data_dir: impl Into<PathBuf>,
         rebuilds: Rebuilds,
+        live: Live,
     ) -> Self {
         let data_dir = Arc::new(data_dir.into());
-        Self { log, reader, files, limits, origins, data_dir, turns: Turns::default(), rebuilds }
+        Self {
+            log,
+            reader,
+            files,
+            limits,
+            origins,
+            data_dir,
+            turns: Turns::default(),
+            rebuilds,
+            live,
+        }
     }
 }
 

@@ -11,11 +11,13 @@ use projections::log::EventLog;
 use projections::projector::Projector;
 use projections::read::{self, Reader};
 use projections::runner::Runner;
+use projections::tail::Tail;
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgConnectOptions;
 use tokio_util::sync::CancellationToken;
 
 use crate::embedded::Cluster;
+use crate::live::Live;
 use crate::rebuilds::Rebuilds;
 use crate::settings::Settings;
 
@@ -137,7 +139,10 @@ pub struct Backend {
     pub reader: Reader,
     /// Rebuilds of read models.
     pub rebuilds: Rebuilds,
+    /// The log for those who follow it.
+    pub live: Live,
     runner: Runner,
+    stop: CancellationToken,
 }
 
 impl Backend {
@@ -162,8 +167,12 @@ impl Backend {
         let runner = Runner::start(database.clone(), projectors.clone(), log.head()).await?;
         match Reader::new(database.clone(), runner.clone(), files).await {
             Ok(reader) => {
-                let rebuilds = Rebuilds::start(database, projectors);
-                Ok(Self { log, reader, rebuilds, runner })
+                let rebuilds = Rebuilds::start(database.clone(), projectors);
+                let (own, announced) = (log.head(), runner.announced());
+                let stop = CancellationToken::new();
+                let tail = Tail::start(database.clone(), own, announced, stop.clone());
+                let live = Live::new(database, tail, reader.log_id());
+                Ok(Self { log, reader, rebuilds, live, runner, stop })
             }
             Err(error) => {
                 runner.stop().await;
@@ -193,6 +202,7 @@ impl Backend {
 
     /// Stops the projectors after the page in hand.
     pub async fn stop(self) {
+        self.stop.cancel();
         self.rebuilds.stop().await;
         self.runner.stop().await;
     }

@@ -223,6 +223,31 @@ impl Parameters {
         self.0.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
+    /// All values of this name: it may come again, and each time name several, separated by commas.
+    pub fn list(&self, name: &str) -> impl Iterator<Item = &str> {
+        let values = self.0.iter().filter(move |(key, _)| key == name);
+        values
+            .flat_map(|(_, value)| value.split(','))
+            .map(str::trim)
+            .filter(|text| !text.is_empty())
+    }
+
+    /// Refuses parameters of any other name: whoever misspells a filter must not get everything.
+    ///
+    /// # Errors
+    /// [`Problem::Invalid`] that names each of them.
+    pub fn expect(&self, names: &[&str]) -> Result<(), Problem> {
+        let unknown = self.0.iter().filter(|(key, _)| !names.contains(&key.as_str()));
+        let faults: Vec<Fault> = unknown
+            .map(|(key, value)| {
+                let said = format!("There is no such parameter; there are {}", names.join(", "));
+                let place = ["query".into(), key.as_str().into()];
+                Fault::new("extra_forbidden", place, said).with_input(value.as_str())
+            })
+            .collect();
+        if faults.is_empty() { Ok(()) } else { Err(Problem::Invalid(faults)) }
+    }
+
     /// The value of this name, which must be there and storable.
     ///
     /// # Errors

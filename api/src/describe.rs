@@ -21,6 +21,9 @@ use crate::schemas::{body_name, schema_name};
 /// The group of what is about the server and not about its records.
 pub const SERVER: &str = "Server";
 
+/// The group of those who follow the log as it grows.
+pub const LIVE: &str = "Live";
+
 /// What an endpoint answers, or takes as its body.
 #[derive(Clone, Debug)]
 pub enum Content {
@@ -32,6 +35,8 @@ pub enum Content {
     List(Kind),
     /// Some other object, by an example.
     Example(Value),
+    /// A stream of server-sent events, by an example of one.
+    Events(Value),
     /// A picture.
     Picture,
     /// Plain text.
@@ -49,7 +54,9 @@ impl Content {
             Content::Example(Value::Array(_)) => {
                 ArrayBuilder::new().items(ObjectBuilder::new().build()).build().into()
             }
-            Content::Example(_) => ObjectBuilder::new().schema_type(Type::Object).build().into(),
+            Content::Example(_) | Content::Events(_) => {
+                ObjectBuilder::new().schema_type(Type::Object).build().into()
+            }
             Content::Picture | Content::Text => {
                 ObjectBuilder::new().schema_type(Type::String).build().into()
             }
@@ -60,13 +67,14 @@ impl Content {
         match self {
             Content::Picture => "image/*",
             Content::Text => "text/plain",
+            Content::Events(_) => "text/event-stream",
             _ => "application/json",
         }
     }
 
     fn build(&self) -> utoipa::openapi::Content {
         let example = match self {
-            Content::Example(example) => Some(example.clone()),
+            Content::Example(example) | Content::Events(example) => Some(example.clone()),
             _ => None,
         };
         ContentBuilder::new().schema(Some(self.schema())).example(example).build()
@@ -160,8 +168,8 @@ impl Endpoint {
                 .schema(Some(path_schema(name)))
                 .build()
         });
-        // The server's own paths and its pictures are not steered.
-        let steering = header_parameters(&self.method).filter(|_| tag != SERVER);
+        // Only what is about records is steered.
+        let steering = header_parameters(&self.method).filter(|_| ![SERVER, LIVE].contains(&tag));
         let body = self.takes.as_ref().map(|content| {
             let content = content.build();
             RequestBodyBuilder::new()

@@ -14,6 +14,7 @@ pub mod envelope;
 pub mod form;
 pub mod json;
 pub mod links;
+pub mod live;
 pub mod measures;
 pub mod once;
 pub mod origins;

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domain::{Kind, RecordRef, Refusal};
-use projections::database::Shortage;
+use projections::database::{DatabaseError, Shortage};
 use projections::log::CommandError;
 use projections::read::ReadError;
 use serde_json::{Map, Value, json};
@@ -227,6 +227,15 @@ impl From<ReadError> for Problem {
         match error {
             ReadError::Unavailable(reason) => Problem::Unavailable(reason),
             ReadError::Internal(error) => Problem::Internal(error),
+        }
+    }
+}
+
+impl From<DatabaseError> for Problem {
+    fn from(error: DatabaseError) -> Self {
+        match error {
+            DatabaseError::Unavailable(reason) => Problem::Unavailable(reason),
+            DatabaseError::Failed(error) => Problem::Internal(error.into()),
         }
     }
 }

@@ -126,9 +126,9 @@ impl Rebuilds {
         self.dismissed.cancel();
     }
 
-    /// Resolves when those who watch should go.
-    pub async fn watchers_dismissed(&self) {
-        self.dismissed.cancelled().await;
+    /// Cancelled when those who watch should go.
+    pub fn dismissal(&self) -> &CancellationToken {
+        &self.dismissed
     }
 
     /// Calls off what is running, and waits until it has stopped.

@@ -1,6 +1,7 @@
 //! The union of all events, and how a stored one becomes typed again.
 
 use cqrs_es::persist::{EventUpcaster, SerializedEvent};
+use serde_json::{Map, Value};
 
 use crate::distributor::DistributorEvent;
 use crate::fund::FundEvent;
@@ -87,6 +88,30 @@ impl Event {
         }
     }
 
+    /// What it says, without its name: the fields of its variant; an empty object if it has none.
+    ///
+    /// # Errors
+    /// When it has no form in JSON, which is a defect.
+    pub fn content(&self) -> serde_json::Result<Value> {
+        use serde_json::to_value;
+        let stored = match self {
+            Event::Lp(event) => to_value(event),
+            Event::Gp(event) => to_value(event),
+            Event::Distributor(event) => to_value(event),
+            Event::Person(event) => to_value(event),
+            Event::Fund(event) => to_value(event),
+            Event::Note(event) => to_value(event),
+            Event::Todo(event) => to_value(event),
+            Event::Roadshow(event) => to_value(event),
+            Event::Import(event) => to_value(event),
+        }?;
+        let content = match stored {
+            Value::Object(variant) => variant.into_iter().next().map(|(_, content)| content),
+            _ => None,
+        };
+        Ok(content.unwrap_or_else(|| Value::Object(Map::new())))
+    }
+
     /// The other records that it brings its own record into a relation with.
     pub fn references(&self) -> Vec<RecordRef> {
         match self {
@@ -127,7 +152,7 @@ impl Event {
             event_version.to_owned(),
             serde_json::from_str(payload)
                 .map_err(|source| unreadable(aggregate_type, event_type, source))?,
-            serde_json::Value::Object(serde_json::Map::new()),
+            Value::Object(Map::new()),
         );
         let event = upcasters.iter().fold(event, |event, upcaster| {
             match upcaster.can_upcast(&event.event_type, &event.event_version) {
@@ -156,7 +181,7 @@ pub fn upcasters() -> Vec<Box<dyn EventUpcaster>> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 
@@ -203,6 +228,16 @@ mod tests {
             vec![Kind::Fund.record(2)],
         );
         check("lp", json!("Archived"), "Archived", vec![]);
+    }
+
+    #[test]
+    fn the_content_of_an_event_is_what_stands_beside_its_name() {
+        let check = |payload: Value, expected: Value| {
+            let event = Event::decode("lp", "", &payload.to_string()).unwrap();
+            assert_eq!(event.content().unwrap(), expected);
+        };
+        check(json!({"Renamed": {"name": "X"}}), json!({"name": "X"}));
+        check(json!("Archived"), json!({}));
     }
 
     #[test]

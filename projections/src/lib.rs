@@ -17,6 +17,7 @@ pub mod projector;
 pub mod read;
 pub mod runner;
 pub mod status;
+pub mod tail;
 
 /// The migrations of the log and of every read model.
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");

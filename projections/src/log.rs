@@ -5,6 +5,7 @@
 //! import's way in, under the same lock. Nothing else inserts.
 
 pub mod appender;
+mod envelope;
 mod execute;
 mod idempotency;
 mod ids;
@@ -19,6 +20,7 @@ use uuid::Uuid;
 
 use crate::copy::CopyIn;
 
+pub use envelope::{Entries, Entry, Envelope, Selection};
 pub use execute::{COMMANDS, CommandError, CommandRequest, EventLog, Executable, Receipt};
 pub use idempotency::KeyRecord;
 pub use reader::{LogReader, Page, PageLimit, ReadLogError, Recorded, Stream};

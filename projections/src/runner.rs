@@ -38,6 +38,7 @@ pub struct Runner {
     checkpoints: watch::Receiver<Checkpoints>,
     failures: watch::Receiver<BTreeMap<&'static str, String>>,
     survived: watch::Receiver<u64>,
+    announced: watch::Receiver<u64>,
     dead_letters: Arc<DeadLetters>,
     stop: CancellationToken,
     task: Arc<tokio::sync::Mutex<Option<JoinHandle<()>>>>,
@@ -59,6 +60,7 @@ impl Runner {
         let (failures, failed) = watch::channel(BTreeMap::new());
         let dead_letters = Arc::<DeadLetters>::default();
         let (survivor, survived) = watch::channel(database.outages());
+        let (announcer, announced) = watch::channel(0);
         let stop = CancellationToken::new();
         let process = Uuid::new_v4().simple().to_string();
         let shared = Arc::new(Shared {
@@ -67,6 +69,7 @@ impl Runner {
             follower: Follower::new(database, dead_letters.clone(), process, checkpoints),
             failures,
             survivor,
+            announcer,
             served: Mutex::default(),
             learning: tokio::sync::Mutex::default(),
             wake: Notify::new(),
@@ -87,6 +90,7 @@ impl Runner {
             checkpoints: seen,
             failures: failed,
             survived,
+            announced,
             dead_letters,
             stop,
             task: Arc::new(tokio::sync::Mutex::new(Some(task))),
@@ -101,6 +105,12 @@ impl Runner {
     /// What keeps a projector from going on, by its name; empty when all is well.
     pub fn failures(&self) -> BTreeMap<&'static str, String> {
         self.failures.borrow().clone()
+    }
+
+    /// Changes whenever another process may have appended something: when it says so, and now and then in case that was
+    /// not heard.
+    pub fn announced(&self) -> watch::Receiver<u64> {
+        self.announced.clone()
     }
 
     /// How many streams are parked for a projector that this process runs.
@@ -137,6 +147,7 @@ struct Shared {
     follower: Follower,
     failures: watch::Sender<BTreeMap<&'static str, String>>,
     survivor: watch::Sender<u64>,
+    announcer: watch::Sender<u64>,
     /// The generations that readers see.
     served: Mutex<Served>,
     /// Held while looking which these are, so that nothing older is believed after something newer.

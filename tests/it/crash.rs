@@ -22,7 +22,7 @@ async fn write_until_killed(url: String, writer: usize) -> BTreeMap<i64, (String
 }
 
 /// Likewise, or until it is told to stop.
-async fn write_while(
+pub async fn write_while(
     url: String,
     writer: usize,
     going: Arc<AtomicBool>,

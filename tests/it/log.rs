@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use domain::gp::{Gp, GpCommand};
 use domain::lp::{Lp, LpChanges, LpCommand, LpEvent};
 use domain::{Event, Kind, RecordRef, Refusal, Verbatim};
-use projections::log::{CommandError, CommandRequest, LogReader, PageLimit};
+use projections::log::{CommandError, CommandRequest, LogReader, PageLimit, Selection, Stream};
 use projections::read::Query;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -265,4 +266,94 @@ async fn two_processes_that_change_one_record_at_once_are_both_served() {
     for result in writers.join_all().await {
         result.unwrap();
     }
+}
+
+/// The positions of the entries that follow one another page by page, and how many pages it took.
+async fn follow(db: &Database, events: i64, wanted: &Selection) -> (Vec<i64>, usize) {
+    let reader = LogReader::default();
+    let mut connection = db.pool.acquire().await.unwrap();
+    let (mut seen, mut after, mut pages) = (Vec::new(), 0, 0);
+    let limit = PageLimit { events };
+    loop {
+        let page = reader.entries_after(&mut connection, after, limit, wanted).await.unwrap();
+        let Some(end) = page.end else { return (seen, pages) };
+        assert!(end > after && page.entries.len() as i64 <= events);
+        (after, pages) = (end, pages + 1);
+        seen.extend(page.entries.iter().map(|entry| entry.position));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_wants_few_entries_gets_each_of_them_once_and_page_by_page() {
+    let db = Database::new().await;
+    let backend = db.backend().await;
+    for id in 1..=30 {
+        backend.log.execute::<Lp>(id, register("x"), &request("Register")).await.unwrap();
+    }
+    let gp = GpCommand::Register {
+        name: "y".into(),
+        details: Default::default(),
+        legacy: Verbatim::default(),
+    };
+    backend.log.execute::<Gp>(7, gp, &request("Register")).await.unwrap();
+    let stream = |id: i64| Stream { kind: "lp".into(), id: id.to_string() };
+    let check = async |events: i64, wanted: Selection, expected: &[i64], pages: usize| {
+        assert_eq!(follow(&db, events, &wanted).await, (expected.to_vec(), pages), "{wanted:?}");
+    };
+    let all: Vec<i64> = (1..=31).collect();
+    check(10, Selection::default(), &all, 4).await;
+    check(100, Selection::default(), &all, 1).await;
+    let of = |kinds: &[&str], streams: &[i64]| Selection {
+        kinds: kinds.iter().map(|kind| (*kind).to_owned()).collect(),
+        streams: streams.iter().map(|id| stream(*id)).collect(),
+    };
+    check(10, of(&["gp"], &[]), &[31], 1).await;
+    check(10, of(&["lp"], &[]), &all[..30], 4).await;
+    check(2, of(&["gp"], &[3, 29]), &[3, 29, 31], 2).await;
+    check(10, of(&["note"], &[99]), &[], 1).await;
+    backend.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_says_who_when_and_why_even_if_its_event_cannot_be_read() {
+    let db = Database::new().await;
+    let backend = db.backend().await;
+    let cause = Uuid::new_v4();
+    let request = CommandRequest {
+        causation_id: Some(cause),
+        client: Some("192.0.2.7".into()),
+        trace_id: Some([7; 16]),
+        ..request("Register")
+    };
+    backend.log.execute::<Lp>(1, register("x"), &request).await.unwrap();
+    backend.log.execute::<Lp>(1, revise(json!({"location": "Lima"})), &request).await.unwrap();
+    backend.stop().await;
+    let forge = "update events set payload = '{\"Unheard\":1}', event_type = 'Unheard', metadata = '7' where position = 2";
+    sqlx::query(forge).execute(&db.pool).await.unwrap();
+
+    let (reader, stream) = (LogReader::default(), Stream { kind: "lp".into(), id: "1".into() });
+    let mut connection = db.pool.acquire().await.unwrap();
+    let entries = reader.entries_of_stream(&mut connection, &stream, None).await.unwrap();
+    let [first, second] = &entries[..] else { panic!("{entries:?}") };
+    assert_eq!((first.position, first.sequence, &*first.event_type), (1, 1, "Registered"));
+    assert!(matches!(first.event, Ok(Event::Lp(LpEvent::Registered { .. }))));
+    let told = &first.envelope;
+    assert_eq!(
+        (told.command_id, told.correlation_id),
+        (request.command_id, request.correlation_id)
+    );
+    assert_eq!((told.causation_id, &*told.actor), (Some(cause), "test"));
+    let of = |text: &'static str| Some(text.to_owned());
+    assert_eq!((&told.command, &told.source), (&of("Register"), &of("test")));
+    assert_eq!((&told.client, &told.user_agent), (&of("192.0.2.7"), &None));
+    assert_eq!(told.trace_id, of("07070707070707070707070707070707"));
+    let error = second.event.as_ref().unwrap_err().to_string();
+    assert!(error.starts_with("event Unheard of lp"), "{error}");
+    assert_eq!((&*second.event_type, &second.envelope.command), ("Unheard", &None));
+
+    let until = reader.entries_of_stream(&mut connection, &stream, Some(1)).await.unwrap();
+    assert_eq!(until.len(), 1);
+    let at = reader.entries_at(&mut connection, &[2, 99, 1]).await.unwrap();
+    assert_eq!(at.iter().map(|entry| entry.position).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(at[0].envelope, first.envelope);
 }

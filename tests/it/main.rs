@@ -7,6 +7,7 @@ mod crash;
 mod faults;
 mod harness;
 mod import;
+mod live;
 mod log;
 mod model;
 mod observed;

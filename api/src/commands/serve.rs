@@ -82,6 +82,7 @@ async fn serve(
         Origins::new(&settings.frontend_origins),
         store.data_dir.clone(),
         backend.rebuilds.clone(),
+        backend.live.clone(),
     );
     let address = listener.local_addr()?;
     say(&format!("crm is ready: http://{address}  (API documentation: http://{address}/docs)"));

@@ -1,6 +1,7 @@
 //! The HTTP API, one file per resource. Handlers are verbs.
 
 mod distributors;
+mod events;
 mod funds;
 mod gps;
 mod health;
@@ -33,6 +34,7 @@ pub fn all() -> OpenApiRouter<App> {
         metrics::routes(),
         images::routes(),
         projections::routes(),
+        events::routes(),
     ]
     .into_iter()
     .fold(OpenApiRouter::with_openapi(schemas::document()), |all, group| all.merge(group.finish()))
@@ -50,6 +52,7 @@ mod tests {
 /distributors/{distributor_id} get put delete
 /distributors/{distributor_id}/notes get
 /distributors/{distributor_id}/people get
+/events get
 /funds get post
 /funds/search get
 /funds/{fund_id} get put delete

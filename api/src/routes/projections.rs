@@ -9,7 +9,6 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::Stream;
-use projections::database::DatabaseError;
 use projections::status::{ProjectionStatus, Status};
 use replay::RebuildError;
 use serde_json::json;
@@ -55,14 +54,7 @@ pub fn routes() -> Routes {
 }
 
 async fn ask(app: &App) -> Result<Status, Problem> {
-    app.rebuilds.status().await.map_err(unavailable)
-}
-
-fn unavailable(error: DatabaseError) -> Problem {
-    match error {
-        DatabaseError::Unavailable(reason) => Problem::Unavailable(reason),
-        DatabaseError::Failed(error) => Problem::Internal(error.into()),
-    }
+    Ok(app.rebuilds.status().await?)
 }
 
 async fn ask_one(app: &App, name: &str) -> Result<ProjectionStatus, Problem> {
@@ -104,7 +96,7 @@ fn watch(app: App, first: ProjectionStatus) -> impl Stream<Item = Result<Event, 
             }
             tokio::select! {
                 () = sender.closed() => return,
-                () = app.rebuilds.watchers_dismissed() => return,
+                () = app.rebuilds.dismissal().cancelled() => return,
                 () = tokio::time::sleep(LOOK) => {}
             }
             // While the database is away there is no news.
@@ -128,7 +120,7 @@ async fn cancel(State(app): State<App>, Path(name): Path<String>) -> Result<Resp
         let mut connection = database.pool.acquire().await?;
         replay::cancel(&mut connection, &name).await
     };
-    match database.ask(asking).await.map_err(unavailable)? {
+    match database.ask(asking).await? {
         true => Ok(accepted(&name)),
         false => Err(Problem::Conflict("it is not being rebuilt".into())),
     }

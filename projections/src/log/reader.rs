@@ -67,7 +67,7 @@ pub struct PageLimit {
 }
 
 /// The most bytes of payload in one page, as stored, where long texts are compressed.
-const PAGE_BYTES: i64 = 4 << 20;
+pub(super) const PAGE_BYTES: i64 = 4 << 20;
 
 /// A piece of the log.
 #[derive(Debug, Default)]

@@ -184,6 +184,11 @@ impl Reader {
         })
     }
 
+    /// What tells this log from all others.
+    pub fn log_id(&self) -> Uuid {
+        self.log
+    }
+
     /// The tag of the present answer to a query, without computing it. `None` for a single record, whose tag is its
     /// own, and while the database is not available.
     pub fn tag(&self, query: &Query) -> Option<String> {

@@ -48,18 +48,23 @@ impl Shared {
         listener.listen_all([APPENDED, PROJECTED]).await?;
         loop {
             match tokio::time::timeout(POLL, listener.try_recv()).await {
-                Ok(Ok(Some(news))) if news.channel() == APPENDED => self.wake.notify_one(),
+                Ok(Ok(Some(news))) if news.channel() == APPENDED => self.look_for_more(),
                 Ok(Ok(Some(news))) if news.payload() == self.follower.process() => {}
                 Ok(Ok(Some(_))) => self.learn_checkpoints().await?,
                 Ok(Ok(None)) => return Ok(()),
                 Ok(Err(error)) => return Err(error),
                 // Nothing heard: look anyway, in case a notification was lost.
                 Err(_) => {
-                    self.wake.notify_one();
+                    self.look_for_more();
                     self.learn_checkpoints().await?;
                 }
             }
         }
+    }
+
+    fn look_for_more(&self) {
+        self.announcer.send_modify(|count| *count += 1);
+        self.wake.notify_one();
     }
 
     /// Takes over what the table says where it is further than what is known here.

@@ -121,8 +121,8 @@ impl Api {
 pub fn app(db: &Database, backend: &Backend, body: usize) -> App {
     let limits = Limits { body, time: std::time::Duration::from_secs(30) };
     let (log, reader) = (backend.log.clone(), backend.reader.clone());
-    let rebuilds = backend.rebuilds.clone();
-    App::new(log, reader, db.files(), limits, Origins::new(&[]), db.dir.path(), rebuilds)
+    let (rebuilds, live) = (backend.rebuilds.clone(), backend.live.clone());
+    App::new(log, reader, db.files(), limits, Origins::new(&[]), db.dir.path(), rebuilds, live)
 }
 
 /// A request from the front end's page.
