@@ -89,12 +89,12 @@ async fn copy(bench: &Workbench) -> anyhow::Result<f64> {
     let file = file.display();
     psql(bench, &format!("\\copy (select {COLUMNS} from events order by position) to '{file}'"))
         .await?;
-    sqlx::query("create table bench_events (like events including all)")
+    sqlx::query("create table public.bench_events (like events including all)")
         .execute(&bench.database.pool)
         .await?;
     sqlx::query("checkpoint").execute(&bench.database.pool).await?;
     let start = Instant::now();
-    psql(bench, &format!("\\copy bench_events ({COLUMNS}) from '{file}'")).await?;
+    psql(bench, &format!("\\copy public.bench_events ({COLUMNS}) from '{file}'")).await?;
     Ok(start.elapsed().as_secs_f64())
 }
 

@@ -8,7 +8,7 @@ use crate::workbench::Workbench;
 /// send is sent, so that Postgres has the same text to read.
 const SCRIPT: &str = r"\set n :n + 1
 \set id :client_id * 1000000000 + :n
-insert into bench_events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
+insert into public.bench_events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
     event_id, command_id, correlation_id, actor)
 values (:kind, :id, 1, :type, :version, :payload, :metadata, gen_random_uuid(), gen_random_uuid(),
     gen_random_uuid(), :actor);
@@ -33,7 +33,7 @@ impl Inserts {
         )
         .fetch_one(pool)
         .await?;
-        sqlx::query("create table bench_events (like events including all)").execute(pool).await?;
+        sqlx::query("create table public.bench_events (like events including all)").execute(pool).await?;
         let script = bench.folder.path().join("insert.sql");
         std::fs::write(&script, SCRIPT)?;
         Ok(Self { row, script })
@@ -47,7 +47,7 @@ impl Inserts {
 
     /// Inserts with this many clients for this many seconds. Tells the inserts per second.
     pub async fn run(&self, bench: &Workbench, clients: u32, seconds: u64) -> anyhow::Result<f64> {
-        sqlx::query("truncate bench_events").execute(&bench.database.pool).await?;
+        sqlx::query("truncate public.bench_events").execute(&bench.database.pool).await?;
         let (kind, name, version, payload, metadata, actor) = &self.row;
         let mut command = bench.program("pgbench")?;
         command.args(["--no-vacuum", "--protocol=prepared", "--define=n=0"]);
