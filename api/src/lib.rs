@@ -18,6 +18,7 @@ pub mod live;
 pub mod measures;
 pub mod once;
 pub mod origins;
+pub mod pages;
 pub mod problem;
 pub mod rebuilds;
 pub mod resource;

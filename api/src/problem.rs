@@ -177,7 +177,8 @@ impl Problem {
         ))
     }
 
-    fn status(&self) -> StatusCode {
+    /// The status of its answer.
+    pub fn status(&self) -> StatusCode {
         match self {
             Problem::NoSuchPath | Problem::NotFound(_) | Problem::NoSuchProjection => {
                 StatusCode::NOT_FOUND
@@ -194,7 +195,8 @@ impl Problem {
         }
     }
 
-    fn body(&self) -> Value {
+    /// The body of its answer.
+    pub fn body(&self) -> Value {
         let detail: Value = match self {
             Problem::NoSuchPath => "Not Found".into(),
             Problem::NotFound(kind) => format!("{} not found", title(*kind)).into(),

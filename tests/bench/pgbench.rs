@@ -33,7 +33,9 @@ impl Inserts {
         )
         .fetch_one(pool)
         .await?;
-        sqlx::query("create table public.bench_events (like events including all)").execute(pool).await?;
+        sqlx::query("create table public.bench_events (like events including all)")
+            .execute(pool)
+            .await?;
         let script = bench.folder.path().join("insert.sql");
         std::fs::write(&script, SCRIPT)?;
         Ok(Self { row, script })

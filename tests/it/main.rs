@@ -1,6 +1,7 @@
 //! The product against a real Postgres.
 #![allow(clippy::unwrap_used, reason = "a test that fails on an unwrap says where")]
 
+mod browser;
 mod check;
 mod contract;
 mod crash;
@@ -12,6 +13,7 @@ mod log;
 mod model;
 mod observed;
 mod ordering;
+mod pages;
 mod plain_postgres;
 mod projections;
 mod proxy;

@@ -35,6 +35,7 @@ pub fn all() -> OpenApiRouter<App> {
         images::routes(),
         projections::routes(),
         events::routes(),
+        crate::pages::routes(),
     ]
     .into_iter()
     .fold(OpenApiRouter::with_openapi(schemas::document()), |all, group| all.merge(group.finish()))
@@ -47,6 +48,12 @@ mod tests {
     /// Every endpoint: the first of each line is the path. What the document has and this list has not, or the other
     /// way round, is a change of the contract.
     const ENDPOINTS: &str = "\
+/audit get
+/audit/assets/{file} get
+/audit/causation/{id} get
+/audit/{kind}/{id} get
+/audit/{kind}/{id}/compare get
+/audit/{kind}/{id}/undo get post
 /distributors get post
 /distributors/search get
 /distributors/{distributor_id} get put delete

@@ -1,0 +1,95 @@
+//! The audit history for people: pages that are made here, of the same functions that answer the API.
+//!
+//! No page needs a script; what the script adds is in `assets/audit.js`. Whatever is filtered by stands in the address.
+
+mod assets;
+mod causation;
+mod compare;
+mod entry;
+mod filters;
+mod find;
+mod layout;
+mod record;
+mod story;
+mod timeline;
+mod undo;
+mod values;
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use maud::{Markup, html};
+
+use crate::app::App;
+use crate::describe::{Content, PAGES, Routes, get, post};
+use crate::problem::Problem;
+
+/// Nothing from elsewhere, nothing inline, nobody's frame.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
+    form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// The routes of the pages of the pages.
+pub fn routes() -> Routes {
+    Routes::tagged(PAGES)
+        .at("/audit", [get("All changes, as a page", Content::Page, timeline::show)])
+        .at(
+            "/audit/causation/{id}",
+            [get("What a command or event led to, as a page", Content::Page, causation::show)],
+        )
+        .at(
+            "/audit/{kind}/{id}",
+            [get("The history of one record, as a page", Content::Page, record::show)],
+        )
+        .at(
+            "/audit/{kind}/{id}/compare",
+            [get("A record at two points in time, as a page", Content::Page, compare::show)],
+        )
+        .at(
+            "/audit/{kind}/{id}/undo",
+            [
+                get("What undoing would change, as a page", Content::Page, undo::preview),
+                post("Undoes what the page has shown", Content::Page, undo::confirm),
+            ],
+        )
+        .at(
+            "/audit/assets/{file}",
+            [get("Style and script of the pages", Content::Picture, assets::show)],
+        )
+}
+
+/// Whether who asks is a browser that wants to show a page.
+pub fn is_wanted(headers: &HeaderMap) -> bool {
+    let accept = headers.get_all(header::ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
+    accept.flat_map(|accept| accept.split(',')).any(|offer| offer.trim().starts_with("text/html"))
+}
+
+/// A page, or the page that says why there is none.
+pub(crate) async fn answer(
+    app: &App,
+    headers: &HeaderMap,
+    page: impl Future<Output = Result<Response, Problem>>,
+) -> Response {
+    match page.await {
+        Ok(page) => page,
+        Err(problem) if is_wanted(headers) => layout::failure(app, &problem).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+/// The markup as an answer that a browser trusts no further than it must.
+pub(crate) fn respond(markup: Markup) -> Response {
+    const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
+    let headers: [(HeaderName, HeaderValue); 5] = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
+        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
+        // The origin of a form must reach us: a write without it is a stranger's.
+        (header::REFERRER_POLICY, HeaderValue::from_static("same-origin")),
+        (header::CACHE_CONTROL, NO_CACHE),
+        (header::VARY, HeaderValue::from_static("Accept, Origin")),
+    ];
+    (headers, markup.into_string()).into_response()
+}
+
+/// Something that stands where a list would be.
+pub(crate) fn empty(words: &str) -> Markup {
+    html! { p.empty { (words) } }
+}

@@ -1,0 +1,176 @@
+//! `/audit`: all changes, newest first, by day and command.
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use chrono::{DateTime, Utc};
+use domain::telling::label;
+use maud::{Markup, html};
+use projections::history::{HistoryEntry, Names};
+
+use super::entry::entry;
+use super::filters::Filters;
+use super::find::{Found, newest};
+use super::layout::{Here, clock, moment, page};
+use super::values::changed;
+use super::{answer, empty};
+use crate::app::App;
+use crate::body::Parameters;
+use crate::problem::Problem;
+
+/// Shows the page.
+pub async fn show(State(app): State<App>, parameters: Parameters, headers: HeaderMap) -> Response {
+    answer(&app, &headers, async {
+        let filters = Filters::of("/audit".to_owned(), &parameters);
+        let (results, status) = results(&app, &filters, "/events").await?;
+        let body = html! {
+            div.lead {
+                div {
+                    h1 { "All changes" }
+                    p.quiet { "Everything that was ever changed, by whom and when, newest first." }
+                }
+            }
+            div.columns { aside aria-label="Filters" { (filters.form(true)) } (results) }
+        };
+        let mut response = page(&app, "All changes", Here::Changes, body).await;
+        *response.status_mut() = status;
+        Ok(response)
+    })
+    .await
+}
+
+/// What a filter leaves, with what may be done with it.
+///
+/// # Errors
+/// When the database fails.
+pub async fn results(
+    app: &App,
+    filters: &Filters,
+    feed: &str,
+) -> Result<(Markup, StatusCode), Problem> {
+    if !filters.faults.is_empty() {
+        let told = html! { section id="results" aria-label="Changes" { (filters.explanation()) (filters.chips()) } };
+        return Ok((told, StatusCode::BAD_REQUEST));
+    }
+    let Found { entries, more } = newest(app, &filters.selection, filters.before).await?;
+    let names = names_of(app, &entries).await?;
+    let markup = html! {
+        section id="results" aria-label="Changes" {
+            (filters.chips())
+            div.bar {
+                p.quiet { (counted(&entries, more, filters.before.is_some())) }
+                div.actions {
+                    span.busy role="status" { "Loading…" }
+                    @if filters.before.is_none() {
+                        span.quiet id="live-status" role="status" {}
+                        button id="live" type="button" aria-pressed="false" data-feed=(feed) hidden { "Live" }
+                    }
+                }
+            }
+            div id="timeline" {
+                @if entries.is_empty() {
+                    @if filters.set.is_empty() { (empty("Nothing has been recorded yet. Whatever is added or changed will appear here.")) }
+                    @else { (empty("No change matches these filters. Remove one of them to see more.")) }
+                }
+                (days(&names, &entries))
+            }
+            (paging(filters, &entries, more))
+        }
+    };
+    Ok((markup, StatusCode::OK))
+}
+
+/// What the records that these entries speak of are called.
+///
+/// # Errors
+/// When the database fails.
+pub async fn names_of(app: &App, entries: &[HistoryEntry]) -> Result<Names, Problem> {
+    let said = entries.iter().flat_map(|entry| {
+        entry.sentence.0.iter().filter_map(|part| match part {
+            domain::telling::Part::Record(record) => Some(*record),
+            _ => None,
+        })
+    });
+    let records =
+        entries.iter().flat_map(|entry| entry.record.into_iter().chain(changed(&entry.changes)));
+    Ok(Names::of(app.log.database(), records.chain(said)).await?)
+}
+
+fn counted(entries: &[HistoryEntry], more: bool, older: bool) -> String {
+    let count = entries.len();
+    let changes = if count == 1 { "1 change".to_owned() } else { format!("{count} changes") };
+    match (more, older) {
+        (true, false) => format!("The newest {changes}"),
+        (false, false) => changes,
+        (true, true) => format!("The next {changes}"),
+        (false, true) => format!("The last {changes}"),
+    }
+}
+
+/// Entries, newest first, under their days and commands.
+pub fn days(names: &Names, entries: &[HistoryEntry]) -> Markup {
+    let day = |at: DateTime<Utc>| at.date_naive();
+    html! {
+        @for of_day in entries.chunk_by(|one, other| day(one.recorded_at) == day(other.recorded_at)) {
+            @let date = of_day[0].recorded_at;
+            section.day aria-labelledby={"day-" (date.format("%Y-%m-%d"))} {
+                h2 id={"day-" (date.format("%Y-%m-%d"))} {
+                    time datetime=(date.format("%Y-%m-%d")) { (date.format("%A, %-d %B %Y")) }
+                }
+                ol {
+                    @for group in of_day.chunk_by(|one, other| one.command_id == other.command_id) {
+                        li.group { (by(&group[0])) ol { @for one in group { (entry(names, one)) } } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn by(entry: &HistoryEntry) -> Markup {
+    html! {
+        p.by {
+            (clock(entry.recorded_at))
+            b { (entry.actor) }
+            @if let Some(command) = &entry.command { span { (label(&spaced(command))) } }
+            @match entry.source.as_deref() {
+                Some("api") | None => {}
+                Some(source) => span { (told_source(source)) },
+            }
+            @if let Some(at) = entry.occurred_at { span { "happened " (moment(at)) } }
+        }
+    }
+}
+
+/// `SetInterest` as `Set interest`.
+fn spaced(name: &str) -> String {
+    let mut text = String::new();
+    for letter in name.chars() {
+        if letter.is_uppercase() && !text.is_empty() {
+            text.push(' ');
+        }
+        text.extend(letter.to_lowercase());
+    }
+    text
+}
+
+fn told_source(source: &str) -> String {
+    match source.split_once(':') {
+        Some(("import", file)) => format!("imported from {file}"),
+        Some(("reactor", name)) => format!("done by itself ({name})"),
+        _ => source.to_owned(),
+    }
+}
+
+fn paging(filters: &Filters, entries: &[HistoryEntry], more: bool) -> Markup {
+    html! {
+        @if more || filters.before.is_some() {
+            nav.pages aria-label="Further changes" {
+                @if filters.before.is_some() { a.button href=(filters.address("", &[])) { "Newest changes" } }
+                @if let Some(last) = entries.last().filter(|_| more) {
+                    a.button rel="next" href=(filters.address("", &[("before", last.position.to_string())])) { "Older changes" }
+                }
+            }
+        }
+    }
+}
