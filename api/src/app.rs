@@ -9,6 +9,7 @@ use projections::log::{EventLog, Turns};
 use projections::read::Reader;
 
 use crate::answers::PATIENCE;
+use crate::erasures::Erasures;
 use crate::live::Live;
 use crate::origins::Origins;
 use crate::problem::Problem;
@@ -35,6 +36,8 @@ pub struct App {
     pub rebuilds: Rebuilds,
     /// The log for those who follow it.
     pub live: Live,
+    /// What wipes the traces of erased records off the disk.
+    pub erasures: Erasures,
 }
 
 /// What a request may cost.
@@ -44,33 +47,6 @@ pub struct Limits {
     pub body: usize,
     /// Longest time until the answer begins.
     pub time: Duration,
-}
-
-impl App {
-    /// Puts the parts together.
-    pub fn new(
-        log: EventLog,
-        reader: Reader,
-        files: Files,
-        limits: Limits,
-        origins: Origins,
-        data_dir: impl Into<PathBuf>,
-        rebuilds: Rebuilds,
-        live: Live,
-    ) -> Self {
-        let data_dir = Arc::new(data_dir.into());
-        Self {
-            log,
-            reader,
-            files,
-            limits,
-            origins,
-            data_dir,
-            turns: Turns::default(),
-            rebuilds,
-            live,
-        }
-    }
 }
 
 impl App {

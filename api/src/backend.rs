@@ -7,13 +7,14 @@ use std::time::Duration;
 use anyhow::Context as _;
 use projections::database::Database;
 use projections::files::Files;
-use projections::log::EventLog;
+use projections::log::{EventLog, Keys, MasterFile, MasterKey};
 use projections::projector::Projector;
 use projections::read::{self, Reader};
 use projections::runner::Runner;
+use projections::seal::{KeyError, SealKey};
 use projections::tail::Tail;
-use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _};
 use tokio_util::sync::CancellationToken;
 
 use crate::embedded::Cluster;
@@ -55,15 +56,20 @@ impl Store {
                 (cluster.options("crm"), Some(Arc::new(cluster)))
             }
         };
-        let database = connect(options, settings.db_connections);
+        let keys = match prepare(&options, settings).await {
+            Ok(keys) => keys,
+            Err(error) => {
+                if let Some(cluster) = cluster.and_then(Arc::into_inner)
+                    && let Err(error) = cluster.close().await
+                {
+                    tracing::warn!(%error, "the embedded Postgres was not stopped");
+                }
+                return Err(error);
+            }
+        };
+        let database = connect(options, settings.db_connections, keys);
         let (files, stop) = (files_in(&settings.data_dir), CancellationToken::new());
         let store = Self { database, files, data_dir: settings.data_dir.clone(), cluster, stop };
-        if let Err(error) = migrate(&store.database).await {
-            if let Err(error) = store.close().await {
-                tracing::warn!(%error, "the embedded Postgres was not stopped");
-            }
-            return Err(error);
-        }
         if let Some(cluster) = &store.cluster {
             let supervisor =
                 keep_alive(cluster.clone(), store.database.clone(), store.stop.clone());
@@ -95,12 +101,34 @@ impl Store {
 
 /// Tries a connection of its own, since a pool would only say that it waited in vain.
 async fn greet(options: &PgConnectOptions) -> anyhow::Result<()> {
-    use sqlx::Connection as _;
     const PATIENCE: Duration = Duration::from_secs(10);
     let connection = tokio::time::timeout(PATIENCE, options.connect())
         .await
         .with_context(|| format!("no answer within {} s", PATIENCE.as_secs()))??;
     Ok(connection.close().await?)
+}
+
+/// The key to seal the log with: the setting's, or else the one in the data folder, made now if need be.
+///
+/// # Errors
+/// When there is none and none can be made; the text says what to do.
+pub fn seal_key(settings: &Settings) -> Result<SealKey, KeyError> {
+    match &settings.seal_key {
+        Some(text) => text.expose().parse(),
+        None => SealKey::open(&settings.data_dir.join("keys")),
+    }
+}
+
+/// The public half of that key, if there is one.
+///
+/// # Errors
+/// When there is a file that is no key.
+pub fn known_seal_key(settings: &Settings) -> Result<Option<[u8; 32]>, KeyError> {
+    let key = match &settings.seal_key {
+        Some(text) => Some(text.expose().parse()?),
+        None => SealKey::find(&settings.data_dir.join("keys"))?,
+    };
+    Ok(key.map(|key| key.public()))
 }
 
 /// Where files lie that do not belong into the log.
@@ -109,25 +137,58 @@ pub fn files_in(data_dir: &Path) -> Files {
 }
 
 /// A pool with the options that the product needs; nothing is connected yet.
-pub fn connect(options: PgConnectOptions, connections: u32) -> Database {
+pub fn connect(options: PgConnectOptions, connections: u32, keys: Keys) -> Database {
     // Statements are logged by those who run them, with what they mean.
-    Database::new(options.disable_statement_logging(), connections)
+    Database::new(options.disable_statement_logging(), connections, keys)
+}
+
+/// Stands in `.env.example`, and protects nothing.
+const EXAMPLE_KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+
+/// Brings the schema up to date and finds the keys of what is sealed in the database.
+async fn prepare(options: &PgConnectOptions, settings: &Settings) -> anyhow::Result<Keys> {
+    migrate(options).await?;
+    let given = settings.master_key.as_ref().and_then(|key| MasterKey::parse(key.expose()));
+    anyhow::ensure!(
+        settings.master_key.as_ref().is_none_or(|key| key.expose().trim() != EXAMPLE_KEY),
+        "CRM_MASTER_KEY is that of .env.example, which everybody knows: make one with `openssl rand -base64 32`"
+    );
+    keys_of(options, given, &settings.data_dir).await
+}
+
+/// The keys of a database whose schema is up to date, under the master key that is given, or else the one in the data folder.
+///
+/// # Errors
+/// When no master key fits, or the database cannot be reached.
+pub async fn keys_of(
+    options: &PgConnectOptions,
+    given: Option<MasterKey>,
+    data_dir: &Path,
+) -> anyhow::Result<Keys> {
+    let mut connection = options.clone().disable_statement_logging().connect().await?;
+    let keys = Keys::open(&mut connection, given, MasterFile::below(data_dir)).await?;
+    connection.close().await?;
+    Ok(keys)
 }
 
 /// Brings the schema up to date. Several processes may try at once.
 ///
 /// # Errors
 /// When the database cannot be reached or was made by a newer release.
-pub async fn migrate(database: &Database) -> anyhow::Result<()> {
+pub async fn migrate(options: &PgConnectOptions) -> anyhow::Result<()> {
     use sqlx::migrate::MigrateError::{VersionMismatch, VersionMissing};
-    match projections::MIGRATIONS.run(&database.pool).await {
+    const WHY: &str =
+        "the database cannot be prepared; is it there, and may crm create tables in it?";
+    let mut connection =
+        options.clone().disable_statement_logging().connect().await.context(WHY)?;
+    let migrated = projections::MIGRATIONS.run(&mut connection).await;
+    connection.close().await?;
+    match migrated {
         Err(VersionMissing(version) | VersionMismatch(version)) => anyhow::bail!(
             "the database's schema (migration {version}) was not made by this release of crm; run the release that \
              made it, or a newer one"
         ),
-        result => result.context(
-            "the database cannot be prepared; is it there, and may crm create tables in it?",
-        ),
+        result => result.context(WHY),
     }
 }
 

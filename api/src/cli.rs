@@ -28,8 +28,14 @@ enum Command {
     Status(commands::status::Args),
     /// Check that the log is whole and that every read model is what the log says; exits with 1 if not
     Verify(commands::verify::Args),
+    /// Erase a person or a note for good, and wipe what is left of it off the disk
+    Erase(commands::erase::Args),
+    /// Show how the keys of encrypted events stand, or put a new master key in place
+    Keys(commands::keys::Args),
     /// List, retry or skip events that a read model cannot follow
     Projections(commands::projections::Args),
+    /// Show, export or check the seals by which a change of the log is noticed
+    Seal(commands::seal::Args),
     /// Show the settings in force and where each comes from
     Config,
     /// Ask a running server whether it is ready; exits with 1 if not
@@ -65,7 +71,10 @@ pub async fn main() -> ExitCode {
         Command::Rebuild(args) => commands::rebuild::run(&settings, &args).await,
         Command::Status(args) => commands::status::run(&settings, &args).await,
         Command::Verify(args) => commands::verify::run(&settings, &args).await,
+        Command::Erase(args) => commands::erase::run(&settings, &args).await,
+        Command::Keys(args) => commands::keys::run(&settings, &args).await,
         Command::Projections(args) => commands::projections::run(&settings, &args).await,
+        Command::Seal(args) => commands::seal::run(&settings, &args).await,
         Command::Config => commands::config::run(&settings),
         Command::Health => commands::health::run(&settings).await,
     };

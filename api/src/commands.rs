@@ -1,10 +1,13 @@
 //! The subcommands of `crm`, one file each.
 
 pub mod config;
+pub mod erase;
 pub mod health;
 pub mod import;
+pub mod keys;
 pub mod projections;
 pub mod rebuild;
+pub mod seal;
 pub mod serve;
 pub mod status;
 pub mod verify;
@@ -38,6 +41,11 @@ pub fn start_logging(settings: &Settings, traces: Option<&Traces>) {
 /// Speaks to the person at the terminal, who may have stopped listening (`crm config | head`).
 pub fn say(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// Who is at the terminal, for the audit history.
+pub fn who() -> String {
+    std::env::var("USER").unwrap_or_else(|_| "somebody at the terminal".to_owned())
 }
 
 /// Notices when the process is asked to stop. From when it is made on, SIGINT and SIGTERM no longer end the process at

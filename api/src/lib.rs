@@ -11,6 +11,7 @@ pub mod commands;
 pub mod describe;
 pub mod embedded;
 pub mod envelope;
+pub mod erasures;
 pub mod form;
 pub mod json;
 pub mod links;

@@ -41,10 +41,11 @@ pub struct Live {
 impl Live {
     /// For the log of this id, which ends where `tail` says.
     pub fn new(database: Database, tail: Tail, log: Uuid) -> Self {
+        let reader = Arc::new(LogReader::new(database.keys().clone()));
         Self {
             database,
             tail,
-            reader: Arc::default(),
+            reader,
             reading: Arc::new(Semaphore::new(READING)),
             heartbeat: HEARTBEAT,
             source: log.urn().to_string().into(),

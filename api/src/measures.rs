@@ -41,6 +41,9 @@ const REBUILDING: &str = "crm_rebuild_running";
 const REBUILD_DONE: &str = "crm_rebuild_events_read";
 const REBUILD_TOTAL: &str = "crm_rebuild_events_expected";
 const VERIFIED: &str = "crm_verification_passed";
+const SEALED: &str = "crm_seal_position";
+const SEALED_AT: &str = "crm_seal_timestamp_seconds";
+const SEAL_LAG_SECONDS: &str = "crm_seal_lag_seconds";
 const VERIFIED_AT: &str = "crm_verification_timestamp_seconds";
 
 /// Upper bounds, in seconds: from what an answer out of memory takes to what no client waits for.
@@ -91,6 +94,9 @@ const GAUGES: &[(&str, &str)] = &[
     (REBUILDING, "1 while a read model is being rebuilt, else 0"),
     (REBUILD_DONE, "Events that a read model's last rebuild has read"),
     (REBUILD_TOTAL, "Events that a read model's last rebuild has to read"),
+    (SEALED, "Position up to which the log is sealed"),
+    (SEALED_AT, "When the last seal was made, as Unix time"),
+    (SEAL_LAG_SECONDS, "For how long the oldest event that is not sealed has been there"),
     (VERIFIED, "1 if the last check found the log and all read models in order, else 0"),
     (VERIFIED_AT, "When the last check ended, as Unix time"),
 ];
@@ -186,6 +192,11 @@ fn refresh_projections(status: &Status) {
             set(REBUILD_DONE, rebuild.done as f64);
             set(REBUILD_TOTAL, rebuild.total as f64);
         }
+    }
+    if let Some(seal) = &status.seal {
+        gauge!(SEALED).set(seal.position as f64);
+        gauge!(SEALED_AT).set(seal.sealed_at.timestamp() as f64);
+        gauge!(SEAL_LAG_SECONDS).set(seal.lag_seconds);
     }
     if let Some(last) = &status.verification {
         gauge!(VERIFIED).set(f64::from(last.passed));

@@ -122,6 +122,8 @@ pub enum Problem {
     NoSuchPath,
     /// There is no such record.
     NotFound(Kind),
+    /// The record was erased.
+    Erased(Kind),
     /// There is no such read model.
     NoSuchProjection,
     /// The body cannot even be decoded.
@@ -154,6 +156,10 @@ impl Problem {
     pub fn of_command(error: CommandError, record: RecordRef) -> Self {
         match error {
             CommandError::Refused(Refusal::NotRegistered) => Problem::NotFound(record.kind()),
+            CommandError::Refused(Refusal::Erased) => Problem::Erased(record.kind()),
+            CommandError::Refused(Refusal::ReasonMissing) => {
+                Problem::invalid(Fault::field("reason", "missing", "Say why"))
+            }
             CommandError::Refused(refusal @ Refusal::CannotLink { .. }) => {
                 Problem::invalid(Fault::new("link", ["body".into()], refusal.to_string()))
             }
@@ -183,6 +189,7 @@ impl Problem {
             Problem::NoSuchPath | Problem::NotFound(_) | Problem::NoSuchProjection => {
                 StatusCode::NOT_FOUND
             }
+            Problem::Erased(_) => StatusCode::GONE,
             Problem::Unreadable => StatusCode::BAD_REQUEST,
             Problem::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Problem::Outdated => StatusCode::PRECONDITION_FAILED,
@@ -200,6 +207,9 @@ impl Problem {
         let detail: Value = match self {
             Problem::NoSuchPath => "Not Found".into(),
             Problem::NotFound(kind) => format!("{} not found", title(*kind)).into(),
+            Problem::Erased(kind) => {
+                format!("{} was erased; nothing can be done with it any more", title(*kind)).into()
+            }
             Problem::NoSuchProjection => "Projection not found".into(),
             Problem::Unreadable => "There was an error parsing the body".into(),
             Problem::Invalid(faults) => told(faults),

@@ -9,7 +9,7 @@ use projections::database::{Database, DatabaseError};
 use projections::generation;
 use projections::projector::Projector;
 use projections::status::Status;
-use replay::{Effort, Rebuild, RebuildError, VerifyError, VerifyOptions};
+use replay::{Effort, Rebuild, RebuildError, VerifyError, VerifyOptions, Witness};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -82,7 +82,7 @@ impl Rebuilds {
     }
 
     /// Checks the log and the read models every day at this time of the machine's clock, until the server stops.
-    pub async fn verify_daily(self, at: NaiveTime) {
+    pub async fn verify_daily(self, at: NaiveTime, witness: Witness) {
         loop {
             tokio::select! {
                 () = self.stop.cancelled() => return,
@@ -91,6 +91,7 @@ impl Rebuilds {
             let options = VerifyOptions {
                 projectors: self.projectors.clone(),
                 effort: Effort::polite(),
+                witness: witness.clone(),
                 stop: self.stop.child_token(),
             };
             match replay::verify(&self.database, options, |_| ()).await {
@@ -114,6 +115,11 @@ impl Rebuilds {
     /// Runs something that [`Rebuilds::stop`] waits for.
     pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(work);
+    }
+
+    /// All projectors.
+    pub fn projectors(&self) -> &[Arc<dyn Projector>] {
+        &self.projectors
     }
 
     /// Cancelled when the server stops.

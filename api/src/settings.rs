@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use axum::http::Uri;
 use chrono::NaiveTime;
+use projections::log::MasterKey;
+use projections::seal::SealKey;
 use sqlx::postgres::PgConnectOptions;
 use tracing_subscriber::EnvFilter;
 
@@ -99,10 +101,22 @@ pub const KNOWN: &[Setting] = &[
     ),
     setting("CRM_BODY_LIMIT_MB", "64", "Largest request body, in MiB (1 to 4096)."),
     setting("CRM_REQUEST_TIMEOUT_S", "30", "Longest time for one request, in seconds (1 to 3600)."),
+    secret(
+        "CRM_SEAL_KEY",
+        "Key that the log is sealed with, 32 random bytes in base64; not set: one in CRM_DATA_DIR/keys, made at the first start.",
+    ),
     setting(
         "CRM_VERIFY_AT",
         "03:00",
         "When crm serve checks the log and the read models every day, as HH:MM; off: never.",
+    ),
+    secret(
+        "CRM_MASTER_KEY",
+        "Master key of the encrypted events, 32 bytes in base64; not set: the file keys/master.key in CRM_DATA_DIR.",
+    ),
+    secret(
+        "CRM_NEW_MASTER_KEY",
+        "Only for crm keys rotate where CRM_MASTER_KEY is set: the master key that is to take its place.",
     ),
     setting("CRM_DB_CONNECTIONS", "10", "Most connections to Postgres at a time (4 to 100)."),
     setting(
@@ -234,8 +248,14 @@ pub struct Settings {
     pub body_limit: usize,
     /// Longest time for one request.
     pub request_timeout: Duration,
+    /// Key that the log is sealed with, in base64; `None`: one that is kept in the data folder.
+    pub seal_key: Option<Secret>,
     /// When the log and the read models are checked every day, by the machine's clock; `None`: never.
     pub verify_at: Option<NaiveTime>,
+    /// The master key of the encrypted events; `None`: it is in the data folder.
+    pub master_key: Option<Secret>,
+    /// The master key that `crm keys rotate` puts in its place.
+    pub new_master_key: Option<Secret>,
     /// Most connections to Postgres at a time.
     pub db_connections: u32,
     /// Base URL of the OpenTelemetry collector; `None` makes no traces.
@@ -341,9 +361,18 @@ impl Reader<'_> {
         });
         let body_limit = self.number("CRM_BODY_LIMIT_MB", 1, 4096);
         let request_timeout = self.number("CRM_REQUEST_TIMEOUT_S", 1, 3600);
+        let seal_key = self.checked(
+            "CRM_SEAL_KEY",
+            "32 random bytes in base64, as `openssl rand -base64 32` prints them",
+            |text| text.parse::<SealKey>().is_ok(),
+        );
         let verify_at = self.checked("CRM_VERIFY_AT", "a time like 03:00, or off", |text| {
             text == "off" || time_of_day(text).is_some()
         });
+        let key_form = "32 bytes in base64, as `openssl rand -base64 32` prints them";
+        let is_key = |text: &str| MasterKey::parse(text).is_some();
+        let master_key = self.checked("CRM_MASTER_KEY", key_form, is_key);
+        let new_master_key = self.checked("CRM_NEW_MASTER_KEY", key_form, is_key);
         let db_connections = self.number("CRM_DB_CONNECTIONS", 4, 100);
         let otlp_endpoint = self.checked(
             "OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -367,7 +396,10 @@ impl Reader<'_> {
             log: log?,
             body_limit: usize::try_from(body_limit?).ok()? * MIB,
             request_timeout: Duration::from_secs(u64::from(request_timeout?)),
+            seal_key: seal_key.map(Secret),
             verify_at: time_of_day(&verify_at?),
+            master_key: master_key.map(Secret),
+            new_master_key: new_master_key.map(Secret),
             db_connections: db_connections?,
             otlp_endpoint,
             service_name: service_name?,

@@ -138,7 +138,19 @@ mod tests {
             let changes: Changes = serde_json::from_value(value.clone()).unwrap();
             let details = Details::from(changes.clone());
             assert!(changes.against(&details).is_empty(), "{value}");
+            assert!(details.toward(&details).is_empty(), "{value}");
         }
+    }
+
+    #[test]
+    fn the_way_from_one_to_another_names_only_what_differs() {
+        let details =
+            |value: Value| Details::from(serde_json::from_value::<Changes>(value).unwrap());
+        let (mut from, to) = (details(full()), details(json!({"name": "", "count": 2})));
+        let changes = from.toward(&to);
+        assert_eq!(changes.names(), ["size", "count", "open", "date"]);
+        from.amend(changes);
+        assert_eq!(from, to);
     }
 
     #[test]

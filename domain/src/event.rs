@@ -27,6 +27,8 @@ pub enum Event {
     Todo(TodoEvent),
     Roadshow(RoadshowEvent),
     Import(ImportEvent),
+    /// An event of a stream whose key was destroyed: that it happened is all there is to know. Nothing folds it.
+    Erased(Kind),
 }
 
 /// A stored event that today's code cannot read.
@@ -73,7 +75,7 @@ impl Event {
         event.map_err(|source| unreadable(aggregate_type, event_type, source))
     }
 
-    /// The name of its variant, as the log has it.
+    /// The name of its variant, as the log has it; of one that was erased the log alone knows it.
     pub fn name(&self) -> &str {
         match self {
             Event::Lp(event) => event.as_ref(),
@@ -85,6 +87,7 @@ impl Event {
             Event::Todo(event) => event.as_ref(),
             Event::Roadshow(event) => event.as_ref(),
             Event::Import(event) => event.as_ref(),
+            Event::Erased(_) => "(erased)",
         }
     }
 
@@ -104,12 +107,27 @@ impl Event {
             Event::Todo(event) => to_value(event),
             Event::Roadshow(event) => to_value(event),
             Event::Import(event) => to_value(event),
+            Event::Erased(_) => Ok(Value::Null),
         }?;
         let content = match stored {
             Value::Object(variant) => variant.into_iter().next().map(|(_, content)| content),
             _ => None,
         };
         Ok(content.unwrap_or_else(|| Value::Object(Map::new())))
+    }
+
+    /// Whether an event of this type is stored in plain although its stream is sealed: what is recorded of a hold or an
+    /// erasure must outlive the stream's key.
+    pub fn is_plain(event_type: &str) -> bool {
+        ["Held", "HoldLifted", "Erased"].contains(&event_type)
+    }
+
+    /// Whether it says that its record was erased.
+    pub fn is_erasure(&self) -> bool {
+        matches!(
+            self,
+            Event::Person(PersonEvent::Erased { .. }) | Event::Note(NoteEvent::Erased { .. })
+        )
     }
 
     /// The other records that it brings its own record into a relation with.

@@ -136,6 +136,20 @@ impl Beside for Links {
     }
 }
 
+/// Why a legal hold protects the record, while it does.
+impl Beside for Option<String> {
+    fn tell(&self, part: &str, facts: &mut Facts) {
+        facts.extend(self.iter().map(|reason| {
+            (FactName { field: part.to_owned(), about: None }, reason.as_str().into())
+        }));
+    }
+
+    fn learn(&mut self, part: &str, facts: &Facts) {
+        let name = FactName { field: part.to_owned(), about: None };
+        *self = facts.get(&name).and_then(Value::as_str).map(str::to_owned);
+    }
+}
+
 const LEGACY: &str = "legacy.";
 
 /// Facts are there or not, so a column that was explicitly NULL needs a value of its own.

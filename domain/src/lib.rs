@@ -11,6 +11,7 @@ mod vocabulary;
 mod change;
 mod contact;
 mod document;
+mod erasure;
 mod event;
 mod facts;
 mod ids;

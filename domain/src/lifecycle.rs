@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{Facts, Field, Kind, Refusal, Verbatim};
 
-/// Never registered, in use, or archived. Archiving keeps the record, so that it can be restored.
+/// Never registered, in use, archived or erased. Archiving keeps the record, so that it can be restored; erasing does not.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub enum Lifecycle<R> {
     /// Nothing has happened yet.
@@ -14,17 +14,20 @@ pub enum Lifecycle<R> {
     Active(R),
     /// Removed from every list; its history stays.
     Archived(R),
+    /// Its content is destroyed for good. Only people and notes are ever erased.
+    Erased,
 }
 
 impl<R> Lifecycle<R> {
     /// The record, while it is in use.
     ///
     /// # Errors
-    /// [`Refusal::NotRegistered`] otherwise.
+    /// [`Refusal::NotRegistered`], or [`Refusal::Erased`], otherwise.
     pub fn active(&self) -> Result<&R, Refusal> {
         match self {
             Lifecycle::Active(record) => Ok(record),
             Lifecycle::Unregistered | Lifecycle::Archived(_) => Err(Refusal::NotRegistered),
+            Lifecycle::Erased => Err(Refusal::Erased),
         }
     }
 
@@ -32,7 +35,7 @@ impl<R> Lifecycle<R> {
     pub fn record(&self) -> Option<&R> {
         match self {
             Lifecycle::Active(record) | Lifecycle::Archived(record) => Some(record),
-            Lifecycle::Unregistered => None,
+            Lifecycle::Unregistered | Lifecycle::Erased => None,
         }
     }
 
@@ -45,6 +48,7 @@ impl<R> Lifecycle<R> {
         match self {
             Lifecycle::Unregistered => Ok(()),
             Lifecycle::Active(_) | Lifecycle::Archived(_) => Err(Refusal::AlreadyRegistered),
+            Lifecycle::Erased => Err(Refusal::Erased),
         }
     }
 
@@ -52,6 +56,7 @@ impl<R> Lifecycle<R> {
         match self {
             Lifecycle::Archived(_) => Ok(()),
             Lifecycle::Unregistered | Lifecycle::Active(_) => Err(Refusal::NotArchived),
+            Lifecycle::Erased => Err(Refusal::Erased),
         }
     }
 
@@ -67,6 +72,7 @@ impl<R> Lifecycle<R> {
         use Lifecycle::{Active, Archived, Unregistered};
         let (now, then) = match (self, to) {
             (Unregistered, _) => return Err(Refusal::NotRegistered),
+            (Lifecycle::Erased, _) | (_, Lifecycle::Erased) => return Err(Refusal::Erased),
             (Active(_), Unregistered) => return Ok(vec![archived]),
             (Archived(_), Unregistered) => return Ok(vec![]),
             (Active(now) | Archived(now), Active(then) | Archived(then)) => (now, then),
@@ -105,7 +111,7 @@ impl<R> Lifecycle<R> {
     pub(crate) fn changed(&mut self) -> Option<&mut R> {
         match self {
             Lifecycle::Active(record) => Some(record),
-            Lifecycle::Unregistered | Lifecycle::Archived(_) => {
+            Lifecycle::Unregistered | Lifecycle::Archived(_) | Lifecycle::Erased => {
                 debug_assert!(false, "an event on a record that is not in use");
                 None
             }
@@ -217,7 +223,7 @@ mod tests {
 
     #[test]
     fn each_stage_allows_its_own_steps_only() {
-        use Lifecycle::{Active, Archived, Unregistered};
+        use Lifecycle::{Active, Archived, Erased, Unregistered};
         use Refusal::{AlreadyRegistered, NotArchived, NotRegistered};
         type Step = Result<(), Refusal>;
         let check = |stage: Lifecycle<i64>, register: Step, change: Step, restore: Step| {
@@ -228,6 +234,7 @@ mod tests {
         check(Unregistered, Ok(()), Err(NotRegistered), Err(NotArchived));
         check(Active(1), Err(AlreadyRegistered), Ok(()), Err(NotArchived));
         check(Archived(1), Err(AlreadyRegistered), Err(NotRegistered), Ok(()));
+        check(Erased, Err(Refusal::Erased), Err(Refusal::Erased), Err(Refusal::Erased));
     }
 
     #[test]

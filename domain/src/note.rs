@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use strum::{AsRefStr, VariantNames};
 
+use crate::erasure::Holdable;
 use crate::lifecycle::aggregate;
 use crate::links::check_linkable;
 use crate::{Change, Kind, Lifecycle, Links, Moment, RecordRef, Refusal, Verbatim};
@@ -46,6 +47,15 @@ pub struct NoteRecord {
     /// Source values that the attributes cannot hold.
     #[serde(skip)]
     pub legacy: Verbatim,
+    /// Why it must not be erased, while a legal hold is on it.
+    #[serde(skip)]
+    pub hold: Option<String>,
+}
+
+impl Holdable for NoteRecord {
+    fn hold(&self) -> Option<&str> {
+        self.hold.as_deref()
+    }
 }
 
 /// The aggregate.
@@ -97,6 +107,21 @@ pub enum NoteCommand {
         /// What it was.
         to: Box<Note>,
     },
+    /// Protects the record from erasure. The reason must not contain personal data.
+    Hold {
+        /// Why.
+        reason: String,
+    },
+    /// Ends that protection. The reason must not contain personal data.
+    LiftHold {
+        /// Why.
+        reason: String,
+    },
+    /// Destroys everything the record ever said. The reason must not contain personal data.
+    Erase {
+        /// Why.
+        reason: String,
+    },
 }
 
 // Variant and field names are the storage format: rename only with an upcaster.
@@ -136,6 +161,12 @@ pub enum NoteEvent {
     Archived,
     /// It was taken into use again.
     Restored,
+    /// A legal hold protects it from erasure; stored in plain.
+    Held { reason: String },
+    /// The hold has ended; stored in plain.
+    HoldLifted { reason: String },
+    /// Its content was destroyed for good; stored in plain.
+    Erased { reason: String },
 }
 
 impl Note {
@@ -149,7 +180,8 @@ impl Note {
     /// A [`Refusal`] when the rules do not allow it.
     pub fn decide(&self, command: NoteCommand) -> Result<Vec<NoteEvent>, Refusal> {
         use NoteCommand::{
-            Archive, KeepLegacy, Link, Register, Relink, Restore, Revert, Revise, Unlink,
+            Archive, Erase, Hold, KeepLegacy, LiftHold, Link, Register, Relink, Restore, Revert,
+            Revise, Unlink,
         };
         match command {
             Register { details, legacy } => {
@@ -174,6 +206,12 @@ impl Note {
             Revert { to } => {
                 self.revert(&to, NoteRecord::toward, NoteEvent::Archived, NoteEvent::Restored)
             }
+            Hold { reason } if self.holds_anew(&reason)? => Ok(vec![NoteEvent::Held { reason }]),
+            LiftHold { reason } if self.lifts(&reason)? => {
+                Ok(vec![NoteEvent::HoldLifted { reason }])
+            }
+            Erase { reason } if self.erases(&reason)? => Ok(vec![NoteEvent::Erased { reason }]),
+            Hold { .. } | LiftHold { .. } | Erase { .. } => Ok(vec![]),
         }
     }
 
@@ -181,10 +219,19 @@ impl Note {
         match event {
             NoteEvent::Registered { details, legacy } => {
                 let details = details.into();
-                *self = Note::Active(NoteRecord { details, links: Links::default(), legacy });
+                let links = Links::default();
+                *self = Note::Active(NoteRecord { details, links, legacy, hold: None });
             }
             NoteEvent::Archived => self.archive(),
             NoteEvent::Restored => self.restore(),
+            NoteEvent::Held { reason } => {
+                self.there_mut().into_iter().for_each(|it| it.hold = Some(reason.clone()));
+            }
+            NoteEvent::HoldLifted { .. } => {
+                self.there_mut().into_iter().for_each(|it| it.hold = None)
+            }
+            // A rebuild sees this event alone: what came before can no longer be read.
+            NoteEvent::Erased { .. } => *self = Note::Erased,
             change => {
                 if let Some(record) = self.changed() {
                     record.change(change);
@@ -261,13 +308,19 @@ impl NoteRecord {
             NoteEvent::Linked { to } => self.links.add(to),
             NoteEvent::Unlinked { from } => self.links.remove(&from),
             NoteEvent::LegacyKept { values } => self.legacy = values,
-            NoteEvent::Registered { .. } | NoteEvent::Archived | NoteEvent::Restored => {}
+            // What concerns the stage of the record, not its content.
+            NoteEvent::Registered { .. }
+            | NoteEvent::Archived
+            | NoteEvent::Restored
+            | NoteEvent::Held { .. }
+            | NoteEvent::HoldLifted { .. }
+            | NoteEvent::Erased { .. } => {}
         }
     }
 }
 
 aggregate!(Note = NoteRecord, Note, NoteCommand, NoteEvent,
-    own: [], details: NoteDetails, beside: [links], required: &["name"]);
+    own: [], details: NoteDetails, beside: [links, hold], required: &["name"]);
 
 #[cfg(test)]
 mod tests {
@@ -472,6 +525,52 @@ mod tests {
         restored().when(NoteCommand::Link { to: vec![lp(1), fund()] }).then_expect_events(vec![]);
     }
 
+    #[test]
+    fn a_legal_hold_forbids_erasure_until_it_is_lifted() {
+        let held = || NoteEvent::Held { reason: "case 7".into() };
+        let lifted = || NoteEvent::HoldLifted { reason: "settled".into() };
+        let erase = || NoteCommand::Erase { reason: "asked to".into() };
+        let refusal = || Refusal::Held { reason: "case 7".into() };
+        for history in [vec![registered()], vec![registered(), NoteEvent::Archived]] {
+            let given = || given(history.clone());
+            let hold = |reason: &str| NoteCommand::Hold { reason: reason.into() };
+            let lift = || NoteCommand::LiftHold { reason: "settled".into() };
+            given().when(hold("case 7")).then_expect_events(vec![held()]);
+            given().and(vec![held()]).when(hold("case 7")).then_expect_events(vec![]);
+            let other = NoteEvent::Held { reason: "case 8".into() };
+            given().and(vec![held()]).when(hold("case 8")).then_expect_events(vec![other]);
+            given().and(vec![held()]).when(erase()).then_expect_error(refusal());
+            given().when(lift()).then_expect_events(vec![]);
+            given().and(vec![held()]).when(lift()).then_expect_events(vec![lifted()]);
+            let erased = NoteEvent::Erased { reason: "asked to".into() };
+            given().and(vec![held(), lifted()]).when(erase()).then_expect_events(vec![erased]);
+            given().when(hold(" ")).then_expect_error(Refusal::ReasonMissing);
+        }
+        given(vec![]).when(erase()).then_expect_error(Refusal::NotRegistered);
+    }
+
+    #[test]
+    fn nothing_is_done_with_a_record_that_was_erased() {
+        let reason = || "asked to".to_owned();
+        let erased = || NoteEvent::Erased { reason: reason() };
+        // The second is all that a reader can see of the first once the key is gone.
+        for history in [vec![registered(), erased()], vec![erased()]] {
+            let given = || given(history.clone());
+            given().when(NoteCommand::Erase { reason: reason() }).then_expect_events(vec![]);
+            for command in [
+                register(json!({})),
+                revise(json!({})),
+                NoteCommand::Archive,
+                NoteCommand::Restore,
+                NoteCommand::KeepLegacy { values: kept() },
+                NoteCommand::Hold { reason: reason() },
+                NoteCommand::LiftHold { reason: reason() },
+            ] {
+                given().when(command).then_expect_error(Refusal::Erased);
+            }
+        }
+    }
+
     fn check_stored(event: NoteEvent, stored: Value) {
         assert_eq!(serde_json::to_value(&event).unwrap(), stored);
         assert_eq!(serde_json::from_value::<NoteEvent>(stored).unwrap(), event);
@@ -527,6 +626,13 @@ mod tests {
         check(NoteEvent::LegacyKept { values: kept() }, json!({"LegacyKept": {"values": real}}));
         check(NoteEvent::Archived, json!("Archived"));
         check(NoteEvent::Restored, json!("Restored"));
+        let reason = || "case 7".to_owned();
+        check(NoteEvent::Held { reason: reason() }, json!({"Held": {"reason": "case 7"}}));
+        check(
+            NoteEvent::HoldLifted { reason: reason() },
+            json!({"HoldLifted": {"reason": "case 7"}}),
+        );
+        check(NoteEvent::Erased { reason: reason() }, json!({"Erased": {"reason": "case 7"}}));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use strum::{AsRefStr, VariantNames};
 
+use crate::erasure::Holdable;
 use crate::lifecycle::aggregate;
 use crate::links::check_linkable;
 use crate::{Kind, Lifecycle, Links, RecordRef, Refusal, Verbatim};
@@ -37,6 +38,15 @@ pub struct PersonRecord {
     /// Source values that the attributes cannot hold.
     #[serde(skip)]
     pub legacy: Verbatim,
+    /// Why it must not be erased, while a legal hold is on it.
+    #[serde(skip)]
+    pub hold: Option<String>,
+}
+
+impl Holdable for PersonRecord {
+    fn hold(&self) -> Option<&str> {
+        self.hold.as_deref()
+    }
 }
 
 /// The aggregate.
@@ -85,6 +95,21 @@ pub enum PersonCommand {
         /// What it was.
         to: Box<Person>,
     },
+    /// Protects the record from erasure. The reason must not contain personal data.
+    Hold {
+        /// Why.
+        reason: String,
+    },
+    /// Ends that protection. The reason must not contain personal data.
+    LiftHold {
+        /// Why.
+        reason: String,
+    },
+    /// Destroys everything the record ever said. The reason must not contain personal data.
+    Erase {
+        /// Why.
+        reason: String,
+    },
 }
 
 // Variant and field names are the storage format: rename only with an upcaster.
@@ -114,6 +139,12 @@ pub enum PersonEvent {
     Archived,
     /// The person was taken into use again.
     Restored,
+    /// A legal hold protects it from erasure; stored in plain.
+    Held { reason: String },
+    /// The hold has ended; stored in plain.
+    HoldLifted { reason: String },
+    /// Its content was destroyed for good; stored in plain.
+    Erased { reason: String },
 }
 
 impl Person {
@@ -126,7 +157,8 @@ impl Person {
     /// A [`Refusal`] when the rules do not allow it.
     pub fn decide(&self, command: PersonCommand) -> Result<Vec<PersonEvent>, Refusal> {
         use PersonCommand::{
-            Affiliate, Archive, Disaffiliate, KeepLegacy, Register, Restore, Revert, Revise,
+            Affiliate, Archive, Disaffiliate, Erase, Hold, KeepLegacy, LiftHold, Register, Restore,
+            Revert, Revise,
         };
         match command {
             Register { name, details, legacy } => {
@@ -151,6 +183,12 @@ impl Person {
             Revert { to } => {
                 self.revert(&to, PersonRecord::toward, PersonEvent::Archived, PersonEvent::Restored)
             }
+            Hold { reason } if self.holds_anew(&reason)? => Ok(vec![PersonEvent::Held { reason }]),
+            LiftHold { reason } if self.lifts(&reason)? => {
+                Ok(vec![PersonEvent::HoldLifted { reason }])
+            }
+            Erase { reason } if self.erases(&reason)? => Ok(vec![PersonEvent::Erased { reason }]),
+            Hold { .. } | LiftHold { .. } | Erase { .. } => Ok(vec![]),
         }
     }
 
@@ -162,10 +200,19 @@ impl Person {
                     details: details.into(),
                     affiliations: Links::default(),
                     legacy,
+                    hold: None,
                 });
             }
             PersonEvent::Archived => self.archive(),
             PersonEvent::Restored => self.restore(),
+            PersonEvent::Held { reason } => {
+                self.there_mut().into_iter().for_each(|it| it.hold = Some(reason.clone()));
+            }
+            PersonEvent::HoldLifted { .. } => {
+                self.there_mut().into_iter().for_each(|it| it.hold = None)
+            }
+            // A rebuild sees this event alone: what came before can no longer be read.
+            PersonEvent::Erased { .. } => *self = Person::Erased,
             change => {
                 if let Some(record) = self.changed() {
                     record.change(change);
@@ -212,13 +259,19 @@ impl PersonRecord {
             PersonEvent::Affiliated { with } => self.affiliations.add(with),
             PersonEvent::Disaffiliated { from } => self.affiliations.remove(&from),
             PersonEvent::LegacyKept { values } => self.legacy = values,
-            PersonEvent::Registered { .. } | PersonEvent::Archived | PersonEvent::Restored => {}
+            // What concerns the stage of the record, not its content.
+            PersonEvent::Registered { .. }
+            | PersonEvent::Archived
+            | PersonEvent::Restored
+            | PersonEvent::Held { .. }
+            | PersonEvent::HoldLifted { .. }
+            | PersonEvent::Erased { .. } => {}
         }
     }
 }
 
 aggregate!(Person = PersonRecord, Person, PersonCommand, PersonEvent,
-    own: [name: String], details: PersonDetails, beside: [affiliations], required: &["name"]);
+    own: [name: String], details: PersonDetails, beside: [affiliations, hold], required: &["name"]);
 
 #[cfg(test)]
 mod tests {
@@ -382,6 +435,52 @@ mod tests {
     }
 
     #[test]
+    fn a_legal_hold_forbids_erasure_until_it_is_lifted() {
+        let held = || PersonEvent::Held { reason: "case 7".into() };
+        let lifted = || PersonEvent::HoldLifted { reason: "settled".into() };
+        let erase = || PersonCommand::Erase { reason: "asked to".into() };
+        let refusal = || Refusal::Held { reason: "case 7".into() };
+        for history in [vec![registered()], vec![registered(), PersonEvent::Archived]] {
+            let given = || given(history.clone());
+            let hold = |reason: &str| PersonCommand::Hold { reason: reason.into() };
+            let lift = || PersonCommand::LiftHold { reason: "settled".into() };
+            given().when(hold("case 7")).then_expect_events(vec![held()]);
+            given().and(vec![held()]).when(hold("case 7")).then_expect_events(vec![]);
+            let other = PersonEvent::Held { reason: "case 8".into() };
+            given().and(vec![held()]).when(hold("case 8")).then_expect_events(vec![other]);
+            given().and(vec![held()]).when(erase()).then_expect_error(refusal());
+            given().when(lift()).then_expect_events(vec![]);
+            given().and(vec![held()]).when(lift()).then_expect_events(vec![lifted()]);
+            let erased = PersonEvent::Erased { reason: "asked to".into() };
+            given().and(vec![held(), lifted()]).when(erase()).then_expect_events(vec![erased]);
+            given().when(hold(" ")).then_expect_error(Refusal::ReasonMissing);
+        }
+        given(vec![]).when(erase()).then_expect_error(Refusal::NotRegistered);
+    }
+
+    #[test]
+    fn nothing_is_done_with_a_record_that_was_erased() {
+        let reason = || "asked to".to_owned();
+        let erased = || PersonEvent::Erased { reason: reason() };
+        // The second is all that a reader can see of the first once the key is gone.
+        for history in [vec![registered(), erased()], vec![erased()]] {
+            let given = || given(history.clone());
+            given().when(PersonCommand::Erase { reason: reason() }).then_expect_events(vec![]);
+            for command in [
+                register(json!({})),
+                revise(json!({})),
+                PersonCommand::Archive,
+                PersonCommand::Restore,
+                PersonCommand::KeepLegacy { values: kept() },
+                PersonCommand::Hold { reason: reason() },
+                PersonCommand::LiftHold { reason: reason() },
+            ] {
+                given().when(command).then_expect_error(Refusal::Erased);
+            }
+        }
+    }
+
+    #[test]
     fn the_stored_form_of_an_event_never_changes() {
         let check = |event: PersonEvent, stored: Value| {
             assert_eq!(serde_json::to_value(&event).unwrap(), stored);
@@ -422,5 +521,12 @@ mod tests {
         );
         check(PersonEvent::Archived, json!("Archived"));
         check(PersonEvent::Restored, json!("Restored"));
+        let reason = || "case 7".to_owned();
+        check(PersonEvent::Held { reason: reason() }, json!({"Held": {"reason": "case 7"}}));
+        check(
+            PersonEvent::HoldLifted { reason: reason() },
+            json!({"HoldLifted": {"reason": "case 7"}}),
+        );
+        check(PersonEvent::Erased { reason: reason() }, json!({"Erased": {"reason": "case 7"}}));
     }
 }

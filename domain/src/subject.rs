@@ -93,8 +93,15 @@ macro_rules! subject {
             pub fn apply(&mut self, event: &Event) {
                 match (self, event) {
                     $((Subject::$Kind(stage), Event::$Kind(event)) => stage.apply(event.clone()),)*
+                    // What it said can no longer be read.
+                    (_, Event::Erased(_)) => {}
                     _ => debug_assert!(false, "an event of another stream"),
                 }
+            }
+
+            /// Whether nothing is left of it but that it was there.
+            pub fn is_erased(&self) -> bool {
+                match self { $(Subject::$Kind(stage) => stage.is_erased()),* }
             }
 
             /// Lets an event of its stream happen and tells what that did; `own` is the record.
@@ -118,7 +125,7 @@ macro_rules! subject {
             pub fn touched(&self) -> Vec<&'static str> {
                 match self {
                     $(Event::$Kind(event) => <$Record as Told>::touched(event),)*
-                    Event::Import(_) => vec![],
+                    Event::Import(_) | Event::Erased(_) => vec![],
                 }
             }
         }

@@ -127,6 +127,18 @@ fn restored(own: RecordRef) -> Sentence {
     say![own, " was restored"]
 }
 
+fn held(own: RecordRef, reason: &str) -> Sentence {
+    say![own, " was put under a legal hold: ", Part::Value(reason.to_owned())]
+}
+
+fn hold_lifted(own: RecordRef, reason: &str) -> Sentence {
+    say!["The legal hold on ", own, " was lifted: ", Part::Value(reason.to_owned())]
+}
+
+fn erased(own: RecordRef, reason: &str) -> Sentence {
+    say![own, " was erased for good: ", Part::Value(reason.to_owned())]
+}
+
 fn legacy_kept(own: RecordRef) -> Sentence {
     say!["Values of ", own, " that no field can hold were kept as they stood in the source"]
 }
@@ -258,6 +270,7 @@ pub fn label(field: &str) -> String {
         "latest_note_id" => "Latest note",
         "parent_todo_id" => "Todo that it follows",
         "archived" => "Deleted",
+        "hold" => "Legal hold",
         field => {
             let (field, source) = match field.strip_prefix("legacy.") {
                 Some(column) => (column, " (source value)"),

@@ -68,6 +68,11 @@ impl<'c> CopyIn<'c> {
         self.field(value.as_bytes())
     }
 
+    /// A `bytea`.
+    pub(crate) fn bytes(&mut self, value: &[u8]) -> &mut Self {
+        self.field(value)
+    }
+
     /// A `uuid`.
     pub(crate) fn uuid(&mut self, value: Uuid) -> &mut Self {
         self.field(value.as_bytes())

@@ -8,6 +8,8 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::Notify;
 
+use crate::log::Keys;
+
 /// A pool that knows whether its database answers.
 ///
 /// The first failure marks it down; from then on requests fail at once, and a watcher asks until it is back.
@@ -17,6 +19,8 @@ pub struct Database {
     pub pool: PgPool,
     /// How each is made, but for where it looks for read models.
     options: PgConnectOptions,
+    /// What opens the sealed part of what is in it.
+    keys: Keys,
     health: Arc<Health>,
 }
 
@@ -92,7 +96,7 @@ impl Database {
     const RETRY: Duration = Duration::from_millis(200);
 
     /// Opens a pool. No connection is made yet.
-    pub fn new(options: PgConnectOptions, connections: u32) -> Self {
+    pub fn new(options: PgConnectOptions, connections: u32, keys: Keys) -> Self {
         let health = Arc::<Health>::default();
         let options = with_keepalive(options);
         let (known, new) = (health.clone(), health.clone());
@@ -112,7 +116,7 @@ impl Database {
                 Box::pin(async move { health.direct(connection).await })
             })
             .connect_lazy_with(options.clone());
-        let database = Self { pool, options, health };
+        let database = Self { pool, options, keys, health };
         tokio::spawn(database.clone().watch());
         database
     }
@@ -120,6 +124,11 @@ impl Database {
     /// How to connect such that tables are looked for in these schemas before all others.
     pub fn options_for(&self, schemas: &[String]) -> PgConnectOptions {
         self.options.clone().options([("search_path", search_path(schemas))])
+    }
+
+    /// What seals and opens the events of people and notes.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
     }
 
     /// From now on whatever the pool is asked for looks for tables in these schemas.

@@ -195,7 +195,8 @@ impl DeadLetters {
             }
             let follows = |recorded: &&Recorded| {
                 let from = parked.get(&recorded.stream());
-                from.is_none_or(|from| recorded.position < *from)
+                // Whatever could not be followed, nothing of it is left to be shown.
+                from.is_none_or(|from| recorded.position < *from || recorded.event.is_erasure())
                     && !skipped.contains(&recorded.position)
             };
             Some(page.iter().filter(follows).cloned().collect())

@@ -101,7 +101,8 @@ impl Follower {
         process: String,
         checkpoints: watch::Sender<Checkpoints>,
     ) -> Self {
-        Self { database, log: LogReader::default(), dead_letters, process, checkpoints }
+        let log = LogReader::new(database.keys().clone());
+        Self { database, log, dead_letters, process, checkpoints }
     }
 
     /// What is parked.

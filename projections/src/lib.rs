@@ -17,6 +17,7 @@ pub mod log;
 pub mod projector;
 pub mod read;
 pub mod runner;
+pub mod seal;
 pub mod status;
 pub mod tail;
 

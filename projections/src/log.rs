@@ -5,24 +5,37 @@
 //! import's way in, under the same lock. Nothing else inserts.
 
 pub mod appender;
+pub mod cipher;
 mod envelope;
 mod execute;
 mod idempotency;
 mod ids;
+pub mod keys;
+pub mod master;
 mod reader;
 mod repository;
 mod sweep;
 mod turns;
 
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
+use domain::{Event, Kind};
 use sqlx::PgTransaction;
 use uuid::Uuid;
 
 use crate::copy::CopyIn;
 
+use cipher::{Place, StreamKey};
+use keys::{Known, NewStreamKey};
+
 pub use envelope::{Entries, Entry, Envelope, Selection};
 pub use execute::{COMMANDS, CommandError, CommandRequest, EventLog, Executable, Receipt};
 pub use idempotency::KeyRecord;
+pub use keys::{KeyRing, Keys};
+pub use master::{MasterFile, MasterKey};
 pub use reader::{LogReader, Page, PageLimit, ReadLogError, Recorded, Stream};
 pub use sweep::{Span, StoredEvent, Sweep};
 pub use turns::Turns;
@@ -68,14 +81,17 @@ pub struct NewEvent {
 /// transaction. Returns the last position, 0 when there were none.
 ///
 /// # Errors
-/// Whatever Postgres says; a stream version that exists already is a unique violation of `events_stream_version`.
+/// Whatever Postgres says; a stream version that exists already is a unique violation of `events_stream_version`, a key
+/// that somebody else has made meanwhile one of `stream_key_pkey`.
 pub async fn bulk_append(
     tx: &mut PgTransaction<'_>,
+    keys: &Keys,
     events: &[NewEvent],
 ) -> Result<i64, sqlx::Error> {
     if events.is_empty() {
         return Ok(0);
     }
+    let ring = bulk_keys(tx, keys, events).await?;
     sqlx::query("select pg_advisory_xact_lock($1)").bind(APPEND_LOCK).execute(&mut **tx).await?;
     let columns = [
         "aggregate_type",
@@ -99,7 +115,7 @@ pub async fn bulk_append(
             .int(event.sequence)
             .text(&event.event_type)
             .text(&event.event_version)
-            .text(&event.payload)
+            .text(&event.sealed(ring.key_of(event)))
             .text(&event.metadata)
             .uuid(event.event_id)
             .uuid(event.command_id)
@@ -118,3 +134,89 @@ pub async fn bulk_append(
     .fetch_one(&mut **tx)
     .await
 }
+
+impl NewEvent {
+    /// The payload as it is to be stored: sealed, if its stream has a key.
+    pub(crate) fn sealed(&self, key: Option<&StreamKey>) -> Cow<'_, str> {
+        let place = Place {
+            aggregate_type: self.aggregate_type,
+            aggregate_id: &self.aggregate_id,
+            sequence: self.sequence,
+            event_type: &self.event_type,
+        };
+        match key {
+            Some(key) => Cow::Owned(key.seal(place, &self.payload)),
+            None => Cow::Borrowed(&self.payload),
+        }
+    }
+
+    /// The kind of its stream, if it must not be stored in plain.
+    pub(crate) fn personal(&self) -> Option<Kind> {
+        keys::personal(self.aggregate_type).filter(|_| !Event::is_plain(&self.event_type))
+    }
+}
+
+/// The keys that a bulk append seals under.
+struct BulkKeys(HashMap<(Kind, String), Arc<StreamKey>>);
+
+impl BulkKeys {
+    fn key_of(&self, event: &NewEvent) -> Option<&StreamKey> {
+        let kind = event.personal()?;
+        self.0.get(&(kind, event.aggregate_id.clone())).map(|key| &**key)
+    }
+}
+
+/// Finds the keys of the streams that these events continue, and makes those of the streams that have none.
+async fn bulk_keys(
+    tx: &mut PgTransaction<'_>,
+    keys: &Keys,
+    events: &[NewEvent],
+) -> Result<BulkKeys, sqlx::Error> {
+    let streams: BTreeSet<(Kind, &str)> = events
+        .iter()
+        .filter_map(|event| Some((event.personal()?, event.aggregate_id.as_str())))
+        .collect();
+    if streams.is_empty() {
+        return Ok(BulkKeys(HashMap::new()));
+    }
+    // A rotation of the master key waits, or has been waited for.
+    sqlx::query("lock table stream_key in row exclusive mode").execute(&mut **tx).await?;
+    let ring = keys.fresh_ring(tx, streams.iter().copied()).await?;
+    let current: Option<String> =
+        sqlx::query_scalar("select id from master_key").fetch_optional(&mut **tx).await?;
+    if !current.is_some_and(|id| keys.turn_to(&id)) {
+        return Err(sqlx::Error::Protocol(MASTER_REPLACED.to_owned()));
+    }
+    let mut found = HashMap::with_capacity(streams.len());
+    let mut made: Vec<NewStreamKey> = Vec::new();
+    for (kind, id) in streams {
+        let key = match ring.get(kind, id) {
+            Some(Known::Key(key)) => key.clone(),
+            Some(Known::Shut(master)) => {
+                let error = cipher::OpenError::Wrapped(master.clone());
+                return Err(sqlx::Error::Protocol(format!("{kind} {id}: {error}")));
+            }
+            // Of a stream that was erased meanwhile the version is taken, so that nothing is appended to it.
+            Some(Known::Destroyed) => Arc::new(StreamKey::generate()),
+            None => {
+                made.push(keys.make(kind, id));
+                made[made.len() - 1].key.clone()
+            }
+        };
+        found.insert((kind, id.to_owned()), key);
+    }
+    if !made.is_empty() {
+        let columns = ["aggregate_type", "aggregate_id", "wrapped", "master_id"];
+        let mut copy = CopyIn::begin(tx, "stream_key", &columns).await?;
+        for key in &made {
+            copy.text(key.aggregate_type).text(&key.aggregate_id).bytes(&key.wrapped);
+            copy.text(&key.master_id).end_row().await?;
+        }
+        copy.finish().await?;
+    }
+    Ok(BulkKeys(found))
+}
+
+/// What is said when another process has put another master key in place of the one that a setting gave.
+pub(crate) const MASTER_REPLACED: &str =
+    "the master key of this database was replaced: start crm again with the new CRM_MASTER_KEY";

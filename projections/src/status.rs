@@ -5,6 +5,8 @@ use serde::Serialize;
 use sqlx::PgConnection;
 
 use crate::generation;
+use crate::log::keys::{self, KeyCount};
+use crate::seal::store::{self, SealStatus};
 
 /// The log and everything that follows it.
 #[derive(Clone, Debug, Serialize)]
@@ -15,8 +17,12 @@ pub struct Status {
     pub projections: Vec<ProjectionStatus>,
     /// What reacts to events with commands. This release has none.
     pub reactors: Vec<ReactorStatus>,
+    /// The keys of people and notes, and what erasures have left to be wiped off the disk.
+    pub keys: KeyCount,
     /// The last check of the log and the read models, if there ever was one.
     pub verification: Option<VerificationStatus>,
+    /// How far the log is sealed, if it ever was.
+    pub seal: Option<SealStatus>,
 }
 
 /// A reactor; there are none in this release.
@@ -171,9 +177,11 @@ pub async fn status(db: &mut PgConnection) -> Result<Status, sqlx::Error> {
         "select started_at, finished_at, position, passed, report from verification
          order by id desc limit 1",
     )
-    .fetch_optional(db)
+    .fetch_optional(&mut *db)
     .await?;
-    Ok(Status { head, projections, reactors: vec![], verification })
+    let keys = keys::count(&mut *db).await?;
+    let seal = store::status(db).await?;
+    Ok(Status { head, projections, reactors: vec![], keys, verification, seal })
 }
 
 /// What is parked in the live generations.

@@ -36,6 +36,8 @@ pub struct Decision {
     pub drafts: Vec<Draft>,
     /// The arrivals that these events announce to funds.
     pub announced: Vec<(FundId, Moment)>,
+    /// Whether the record was erased, so that nothing the file says of it may be taken up.
+    pub is_erased: bool,
 }
 
 /// Why a unit leads to nothing. Conversion rules both out.
@@ -99,6 +101,8 @@ impl<A: Imported> Decider<A> {
         match self.aggregate.stage() {
             Lifecycle::Unregistered => self.put(("Register", A::register(content)?))?,
             Lifecycle::Active(_) => self.amend(content, announced)?,
+            // Nobody brings it back, an import least of all.
+            Lifecycle::Erased => return Ok(Decision { is_erased: true, ..Decision::default() }),
             Lifecycle::Archived(_) => {
                 self.put(("Restore", A::restore()))?;
                 self.amend(content, announced)?;

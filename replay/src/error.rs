@@ -64,6 +64,8 @@ pub enum ImportError {
     Database(#[from] sqlx::Error),
     #[error("the event log cannot be read: {0}")]
     Log(#[from] domain::DecodeError),
+    #[error("position {position} of the event log: {source}")]
+    Sealed { position: i64, source: projections::log::cipher::OpenError },
     #[error("{kind} {id} cannot be imported: {reason}")]
     Record { kind: domain::Kind, id: i64, reason: String },
     #[error("a file cannot be stored: {0:#}; run the import again, it goes on where it stopped")]
@@ -79,6 +81,7 @@ impl From<ReadLogError> for ImportError {
         match error {
             ReadLogError::Database(error) => error.into(),
             ReadLogError::Decode { source, .. } => source.into(),
+            ReadLogError::Sealed { position, source } => ImportError::Sealed { position, source },
         }
     }
 }

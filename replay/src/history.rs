@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use domain::{Event, Kind};
+use projections::log::{Keys, LogReader};
 use sqlx::PgPool;
 
 use crate::error::ImportError;
@@ -15,8 +16,6 @@ pub struct History {
     /// The sequence of the last one.
     pub version: i64,
 }
-
-type Row = (String, i64, String, String, String);
 
 /// How much of the log is loaded at once, as stored, where long texts are compressed; one stream may be larger.
 const BATCH_BYTES: i64 = 4 << 20;
@@ -63,27 +62,18 @@ fn divide(sized: impl Iterator<Item = (i64, i64)>, limit: i64) -> Vec<Vec<i64>> 
 /// When the database fails or an event cannot be read.
 pub async fn load(
     pool: &PgPool,
+    keys: &Keys,
     kind: Kind,
     ids: &[i64],
 ) -> Result<HashMap<i64, History>, ImportError> {
-    let keys: Vec<String> = ids.iter().map(i64::to_string).collect();
-    let rows: Vec<Row> = sqlx::query_as(
-        "select aggregate_id, sequence, event_type, event_version, payload::text from events
-         where aggregate_type = $1 and aggregate_id = any($2) order by aggregate_id, sequence",
-    )
-    .bind(kind.as_str())
-    .bind(keys)
-    .fetch_all(pool)
-    .await?;
+    let ids: Vec<String> = ids.iter().map(i64::to_string).collect();
+    let mut connection = pool.acquire().await?;
+    let read = LogReader::new(keys.clone()).read_streams(&mut connection, kind, &ids).await?;
     let mut histories: HashMap<i64, History> = HashMap::new();
-    let upcasters = domain::upcasters();
-    for (id, sequence, event_type, event_version, payload) in rows {
-        let Ok(number) = id.parse() else { continue };
-        let history = histories.entry(number).or_default();
-        let (of, name, version) = (kind.as_str(), &event_type, &event_version);
-        let event = Event::decode_stored(&upcasters, of, &id, sequence, name, version, &payload)?;
-        history.events.push(event);
-        history.version = sequence;
+    for recorded in read {
+        let history = histories.entry(recorded.id).or_default();
+        history.version = recorded.sequence;
+        history.events.push(recorded.event);
     }
     Ok(histories)
 }

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use domain::Kind;
+use projections::database::Database;
 use projections::files::Files;
-use projections::log::bulk_append;
+use projections::log::{Keys, bulk_append};
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -51,7 +52,7 @@ const IMPORT_LOCK: i64 = 0x6372_6d5f_696d_7001;
 /// # Errors
 /// See [`ImportError`]. What was written until then is complete in itself.
 pub async fn import(
-    pool: &PgPool,
+    database: &Database,
     files: &Files,
     data_dir: &Path,
     options: &ImportOptions,
@@ -64,8 +65,8 @@ pub async fn import(
     progress(Progress { phase: "checking", done: 0, total: 0, events: 0 });
     let file = options.file.clone();
     let source = blocking(move || Source::open(&file)).await?;
-    let mut connection = lock(pool).await?;
-    let result = run(&mut connection, source, pool, files, data_dir, options, &progress).await;
+    let mut connection = lock(&database.pool).await?;
+    let result = run(&mut connection, source, database, files, data_dir, options, &progress).await;
     unlock(connection).await;
     let mut report = result?;
     report.seconds = started.elapsed().as_secs_f64();
@@ -77,7 +78,7 @@ pub async fn import(
 async fn run(
     connection: &mut PgConnection,
     source: Source,
-    pool: &PgPool,
+    database: &Database,
     files: &Files,
     data_dir: &Path,
     options: &ImportOptions,
@@ -104,7 +105,8 @@ async fn run(
         report: report(&source, &survey, options),
         survey,
         chunks: Chunks::new(sender, source_name(&options.file), options.events_per_chunk),
-        pool: pool.clone(),
+        pool: database.pool.clone(),
+        stream_keys: database.keys().clone(),
         files: Some(files.clone()).filter(|_| !options.dry_run),
         images: options.images.clone().map(|from| (from, data_dir.join("images"))),
         runtime: Handle::current(),
@@ -120,7 +122,7 @@ async fn run(
                 return Err(ImportError::ChangedMeanwhile);
             }
         }
-        write(connection, receiver, options.dry_run, |chunk| {
+        write(connection, database.keys(), receiver, options.dry_run, |chunk| {
             let (phase, done, events) = (chunk.phase, chunk.done, chunk.total_events);
             progress(Progress { phase, done, total, events });
         })
@@ -215,6 +217,7 @@ fn is_taken(now: &Foreign, before: &Foreign, highest: &BTreeMap<Kind, i64>) -> b
 /// Writes chunk by chunk, each whole or not at all.
 async fn write(
     connection: &mut PgConnection,
+    keys: &Keys,
     mut chunks: mpsc::Receiver<Chunk>,
     dry_run: bool,
     tell: impl Fn(&Chunk),
@@ -222,19 +225,24 @@ async fn write(
     while let Some(chunk) = chunks.recv().await {
         let is_empty = chunk.events.is_empty() && chunk.marks.is_empty();
         if !(dry_run || is_empty) {
-            write_one(connection, &chunk).await?;
+            write_one(connection, keys, &chunk).await?;
         }
         tell(&chunk);
     }
     Ok(())
 }
 
-async fn write_one(connection: &mut PgConnection, chunk: &Chunk) -> Result<(), ImportError> {
+async fn write_one(
+    connection: &mut PgConnection,
+    keys: &Keys,
+    chunk: &Chunk,
+) -> Result<(), ImportError> {
     let mut tx = connection.begin().await?;
-    bulk_append(&mut tx, &chunk.events).await.map_err(|error| {
+    bulk_append(&mut tx, keys, &chunk.events).await.map_err(|error| {
         let raced = error
             .as_database_error()
-            .is_some_and(|e| e.constraint() == Some("events_stream_version"));
+            .and_then(|error| error.constraint())
+            .is_some_and(|name| ["events_stream_version", "stream_key_pkey"].contains(&name));
         if raced { ImportError::ChangedMeanwhile } else { error.into() }
     })?;
     ledger::record(&mut tx, &chunk.marks).await?;

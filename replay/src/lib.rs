@@ -21,6 +21,7 @@ mod reconstruct;
 mod record;
 mod report;
 mod schema;
+mod scrub;
 mod source;
 mod survey;
 mod unit;
@@ -33,7 +34,9 @@ pub use parked::{Outcome, ParkedError, retry, skip};
 pub use rebuild::{Rebuild, RebuildError, cancel, drop_old, find, roll_back};
 pub use reconstruct::{SourceRow, SourceRows, reconstruct};
 pub use report::{Notice, Progress, Report};
+pub use scrub::{ScrubError, ScrubOptions, ScrubReport, scrub};
 pub use source::check_file;
 pub use verify::{
-    Difference, Finding, LogReport, ModelReport, VerifyError, VerifyOptions, VerifyReport, verify,
+    Difference, Finding, LogReport, ModelReport, SealReport, VerifyError, VerifyOptions,
+    VerifyReport, Witness, verify,
 };

@@ -130,7 +130,8 @@ pub async fn load(
         let (way, batches) = mpsc::channel::<Batch>(AHEAD);
         ways.push(way);
         let options = database.options_for(&schemas).options([("synchronous_commit", "off")]);
-        let worker = Worker::new(fillings, index, effort, keys.clone(), written.clone());
+        let log = LogReader::new(database.keys().clone());
+        let worker = Worker::new(fillings, index, effort, keys.clone(), written.clone(), log);
         tasks.spawn(async move { worker.run(options.connect().await?, batches).await });
     }
     drop(written);
@@ -250,6 +251,7 @@ impl Worker {
         Effort { workers, memory }: Effort,
         keys: Arc<Vec<OnceCell<()>>>,
         written: mpsc::UnboundedSender<usize>,
+        log: LogReader,
     ) -> Self {
         let whole = fillings.iter().filter(|filling| !filling.projector.is_partitioned());
         let unshared = whole.flat_map(|filling| filling.projector.follows()).copied().collect();
@@ -264,7 +266,7 @@ impl Worker {
             })
             .collect();
         let (index, of, memory) = (index as u64, workers as u64, memory / workers);
-        Self { index, of, memory, slots, unshared, keys, written, log: LogReader::default() }
+        Self { index, of, memory, slots, unshared, keys, written, log }
     }
 
     async fn run(
@@ -273,7 +275,7 @@ impl Worker {
         mut batches: mpsc::Receiver<Batch>,
     ) -> Result<Vec<Filled>, LoadError> {
         while let Some(batch) = batches.recv().await {
-            let page = self.decode(&batch)?;
+            let page = self.decode(&batch, &mut connection).await?;
             for slot in &mut self.slots {
                 slot.take(&page, &mut connection).await?;
             }
@@ -312,19 +314,22 @@ impl Worker {
     }
 
     /// Its own share of a batch, typed.
-    fn decode(&mut self, batch: &[StoredEvent]) -> Result<Vec<Recorded>, LoadError> {
+    async fn decode(
+        &mut self,
+        batch: &[StoredEvent],
+        connection: &mut PgConnection,
+    ) -> Result<Vec<Recorded>, LoadError> {
         let mut page = Vec::with_capacity(batch.len() / 2);
-        for stored in batch {
+        let is_own = |stored: &&StoredEvent| self.share_of(stored, stored.kind()) == self.index;
+        let own: Vec<&StoredEvent> = batch.iter().filter(is_own).collect();
+        let ring = self.log.ring_for(connection, own.iter().copied()).await?;
+        for stored in own {
             let kind = stored.kind();
-            if self.share_of(stored, kind) != self.index {
-                continue;
-            }
-            match self.log.decode_stored(stored) {
+            match self.log.decode_stored(stored, &ring).map_err(ReadLogError::about_event) {
                 Ok(recorded) => page.push(recorded),
-                Err(ReadLogError::Database(error)) => return Err(error.into()),
-                Err(ReadLogError::Decode { position, source }) => {
-                    let broken =
-                        Parked { stream: stored.stream(), position, error: source.to_string() };
+                Err(error) => {
+                    let (position, error) = error?;
+                    let broken = Parked { stream: stored.stream(), position, error };
                     for slot in &mut self.slots {
                         slot.park(&broken, kind);
                     }

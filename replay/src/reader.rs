@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use chrono::Utc;
 use domain::{Kind, Moment};
 use projections::files::Files;
+use projections::log::Keys;
 use serde_json::json;
 use sqlx::PgPool;
 use tokio::runtime::Handle;
@@ -37,6 +38,8 @@ pub struct Reader {
     pub chunks: Chunks,
     /// Where histories come from.
     pub pool: PgPool,
+    /// What opens the sealed part of it.
+    pub stream_keys: Keys,
     /// Where large documents go; nowhere in a dry run.
     pub files: Option<Files>,
     /// Where images come from and go to.
@@ -231,7 +234,7 @@ impl Reader {
         let mut records = records.into_iter();
         let sizing = history::batches(&self.pool, waiting.kind, &ids);
         for batch in self.runtime.block_on(sizing)? {
-            let loading = history::load(&self.pool, waiting.kind, &batch);
+            let loading = history::load(&self.pool, &self.stream_keys, waiting.kind, &batch);
             let mut histories = self.runtime.block_on(loading)?;
             for pending in records.by_ref().take(batch.len()) {
                 let history = histories.remove(&pending.id).unwrap_or_default();
@@ -310,6 +313,11 @@ impl Reader {
                 key,
                 "changed in crm since the last import; the file's version was left out",
             );
+            return Ok(false);
+        }
+        if decision.is_erased {
+            // Not even a hash of what the file says of it is kept.
+            self.conflict(key, "was erased in crm; the file's row was left out");
             return Ok(false);
         }
         self.tell(unit, content);

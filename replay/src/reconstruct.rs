@@ -16,7 +16,7 @@ use domain::roadshow::Roadshow;
 use domain::todo::Todo;
 use domain::{Event, Kind, Record, RecordRef, SourceValue, Verbatim};
 use projections::files::Files;
-use projections::log::{LogReader, PageLimit, Recorded};
+use projections::log::{Keys, LogReader, PageLimit, Recorded};
 use serde_json::{Map, Value as Json, json};
 use sqlx::PgPool;
 
@@ -37,8 +37,12 @@ pub type SourceRows = BTreeMap<String, Vec<SourceRow>>;
 ///
 /// # Errors
 /// When the log or a stored file cannot be read.
-pub async fn reconstruct(pool: &PgPool, files: &Files) -> Result<SourceRows, ImportError> {
-    let log = Log::read(pool).await?;
+pub async fn reconstruct(
+    pool: &PgPool,
+    keys: &Keys,
+    files: &Files,
+) -> Result<SourceRows, ImportError> {
+    let log = Log::read(pool, keys).await?;
     let mut tables = SourceRows::new();
     for layout in log.layouts() {
         let rows = match layout.table.rows {
@@ -71,11 +75,11 @@ struct Log {
 }
 
 impl Log {
-    async fn read(pool: &PgPool) -> Result<Self, ImportError> {
+    async fn read(pool: &PgPool, keys: &Keys) -> Result<Self, ImportError> {
         let mut states: HashMap<(Kind, i64), State> = HashMap::new();
         let mut log = Log::default();
         let mut connection = pool.acquire().await?;
-        let (reader, mut position) = (LogReader::default(), 0);
+        let (reader, mut position) = (LogReader::new(keys.clone()), 0);
         loop {
             let limit = PageLimit { events: 500 };
             let page = reader.read_after(&mut connection, position, limit).await?;
@@ -248,7 +252,7 @@ macro_rules! states {
         fn kind_of(event: &Event) -> Option<Kind> {
             match event {
                 $(Event::$Kind(_) => Some(Kind::$Kind),)*
-                Event::Import(_) => None,
+                Event::Import(_) | Event::Erased(_) => None,
             }
         }
 

@@ -5,6 +5,7 @@
 
 mod log;
 mod models;
+mod seals;
 
 use std::sync::Arc;
 
@@ -19,9 +20,10 @@ use crate::load::Effort;
 
 pub use log::LogReport;
 pub use models::{Difference, ModelReport};
+pub use seals::{SealReport, Witness};
 
 /// The advisory lock of whoever verifies: one at a time.
-const VERIFY_LOCK: i64 = 0x6372_6d5f_7665_7201;
+pub(crate) const VERIFY_LOCK: i64 = 0x6372_6d5f_7665_7201;
 
 /// What a check found.
 #[derive(Clone, Debug, Serialize)]
@@ -32,6 +34,8 @@ pub struct VerifyReport {
     pub position: i64,
     /// The log.
     pub log: LogReport,
+    /// Its seals.
+    pub seals: SealReport,
     /// The read models; empty when only the log was looked at.
     pub projections: Vec<ModelReport>,
     /// How long it took, in seconds.
@@ -75,6 +79,8 @@ pub enum VerifyError {
 pub struct VerifyOptions {
     /// The read models to compare; none of them looks at the log alone.
     pub projectors: Vec<Arc<dyn Projector>>,
+    /// What is known of its seals beside what stands in the database.
+    pub witness: Witness,
     /// What it may take of the machine.
     pub effort: Effort,
     /// Ends the check early.
@@ -107,15 +113,18 @@ pub async fn verify(
         .await?;
     phase("log");
     let log = log::check(database, position, &options.stop).await?;
+    phase("seals");
+    let seals = seals::check(database, &options.witness, &options.stop).await?;
     let mut projections = Vec::new();
     if !options.projectors.is_empty() {
         phase("read models");
         projections = models::check(database, &mut control, &options).await?;
     }
-    let passed = log.errors == 0 && projections.iter().all(ModelReport::passed);
+    let passed =
+        log.errors == 0 && seals.errors == 0 && projections.iter().all(ModelReport::passed);
     let elapsed = Utc::now().signed_duration_since(started);
     let seconds = elapsed.to_std().unwrap_or_default().as_secs_f64();
-    let report = VerifyReport { passed, position, log, projections, seconds };
+    let report = VerifyReport { passed, position, log, seals, projections, seconds };
     record(&mut control, &report, started).await?;
     control.close().await?;
     Ok(report)

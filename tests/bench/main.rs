@@ -9,6 +9,7 @@ mod import;
 mod pgbench;
 mod reads;
 mod rebuild;
+mod sealing;
 mod size;
 mod table;
 mod usage;
@@ -17,7 +18,7 @@ mod workbench;
 use anyhow::bail;
 
 /// `size` fills a disk with some gigabytes and takes half an hour, so it runs only when it is named.
-const SECTIONS: [&str; 5] = ["commands", "reads", "import", "rebuild", "size"];
+const SECTIONS: [&str; 6] = ["commands", "sealing", "reads", "import", "rebuild", "size"];
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -35,6 +36,7 @@ async fn main() -> anyhow::Result<()> {
     for section in SECTIONS.into_iter().filter(|name| chosen(name)) {
         match section {
             "commands" => commands::run().await?,
+            "sealing" => sealing::run().await?,
             "reads" => reads::run().await?,
             "rebuild" => rebuild::run().await?,
             "size" => size::run().await?,

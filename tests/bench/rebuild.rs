@@ -137,11 +137,14 @@ async fn decode(bench: &Workbench) -> anyhow::Result<f64> {
     for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
         let (way, mut batches) = mpsc::channel::<Vec<projections::log::StoredEvent>>(4);
         ways.push(way);
+        let database = bench.database.clone();
         workers.spawn(async move {
-            let log = LogReader::default();
+            let log = LogReader::new(database.keys().clone());
+            let mut connection = database.options_for(&[]).connect().await?;
             while let Some(batch) = batches.recv().await {
+                let ring = log.ring_for(&mut connection, batch.iter()).await?;
                 for stored in &batch {
-                    std::hint::black_box(log.decode_stored(stored)?);
+                    std::hint::black_box(log.decode_stored(stored, &ring)?);
                 }
             }
             anyhow::Ok(())
@@ -186,7 +189,7 @@ async fn one_by_one(bench: &Workbench) -> anyhow::Result<f64> {
     let letters = Arc::new(DeadLetters::default());
     letters.load(&mut connection, &targets).await?;
     let follower = Follower::new(bench.database.clone(), letters, "bench".into(), checkpoints);
-    let log = LogReader::default();
+    let log = LogReader::new(bench.database.keys().clone());
     let start = Instant::now();
     let mut from = 0;
     for _ in 0..ONE_BY_ONE {

@@ -120,7 +120,9 @@ async fn measure(bench: &Workbench, size: i64) -> anyhow::Result<Figures> {
         let stream = Stream { kind: "lp".into(), id: old.to_string() };
         let start = Instant::now();
         let mut connection = bench.database.pool.acquire().await?;
-        let page = LogReader::default().read_stream(&mut connection, &stream, 0, i64::MAX).await?;
+        let page = LogReader::new(bench.database.keys().clone())
+            .read_stream(&mut connection, &stream, 0, i64::MAX)
+            .await?;
         let mut lp = Lp::default();
         for recorded in page.events {
             if let domain::Event::Lp(event) = recorded.event {

@@ -41,8 +41,9 @@ impl Workbench {
         let folder = tempfile::Builder::new().prefix("crm-bench-").permissions(open).tempdir()?;
         let cluster = Cluster::open(folder.path()).await?;
         let options = cluster.options(DATABASE);
-        let database = backend::connect(options.clone(), CONNECTIONS);
-        backend::migrate(&database).await?;
+        backend::migrate(&options).await?;
+        let keys = backend::keys_of(&options, None, folder.path()).await?;
+        let database = backend::connect(options.clone(), CONNECTIONS, keys);
         let data: String =
             sqlx::query_scalar("show data_directory").fetch_one(&database.pool).await?;
         let pid = std::fs::read_to_string(Path::new(&data).join("postmaster.pid"))?;
@@ -56,7 +57,7 @@ impl Workbench {
 
     /// Connections as the product makes them, to be closed after use.
     pub fn connect(&self) -> Database {
-        backend::connect(self.options.clone(), CONNECTIONS)
+        backend::connect(self.options.clone(), CONNECTIONS, self.database.keys().clone())
     }
 
     /// The product in this process.

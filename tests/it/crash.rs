@@ -69,7 +69,7 @@ async fn assert_all_there(url: &str, acknowledged: &BTreeMap<i64, (String, Strin
 /// What is in this home's log is there once, and its read models are what the log says.
 pub async fn assert_everything_is_right(home: &Home) {
     let cluster = Cluster::open(home.path()).await.unwrap();
-    let database = api::backend::connect(cluster.options("crm"), 2);
+    let database = crate::harness::connect(cluster.options("crm"), 2);
     assert_read_models_match_the_log(&database.pool).await;
     let (events, distinct): (i64, i64) = sqlx::query_as(
         "select count(*), count(distinct (aggregate_type, aggregate_id, sequence)) from events",
@@ -200,7 +200,7 @@ async fn whoever_is_killed_those_who_follow_the_log_see_every_event_once() {
     for server in servers {
         assert!(server.stop().await);
     }
-    let database = api::backend::connect(cluster.options("crm"), 2);
+    let database = crate::harness::connect(cluster.options("crm"), 2);
     follower.assert_saw_everything(&database.pool).await;
     database.pool.close().await;
     cluster.close().await.unwrap();
@@ -268,7 +268,7 @@ async fn an_import_that_is_killed_at_any_moment_is_completed_by_the_next_run() {
     assert_eq!(report["events"], json!(0), "there was nothing left to do");
 
     let cluster = Cluster::open(home.path()).await.unwrap();
-    let database = api::backend::connect(cluster.options("crm"), 2);
+    let database = crate::harness::connect(cluster.options("crm"), 2);
     let files = api::backend::files_in(home.path());
     assert_log_tells(&database.pool, &files, &file, "after all the kills").await;
     database.pool.close().await;

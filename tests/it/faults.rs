@@ -18,7 +18,7 @@ use projections::log::{CommandError, CommandRequest, Executable, Receipt};
 use projections::read::Query;
 use replay::{ImportError, ImportOptions, Report, import};
 use serde_json::{Value, json};
-use sqlx::{ConnectOptions as _, Connection as _, PgPool};
+use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -339,9 +339,13 @@ fn change(file: &Path, day: i64) {
     );
 }
 
-async fn import_with(pool: &PgPool, db: &Database, file: &Path) -> Result<Report, ImportError> {
+async fn import_with(
+    database: &Connections,
+    db: &Database,
+    file: &Path,
+) -> Result<Report, ImportError> {
     let options = ImportOptions { events_per_chunk: 3, ..ImportOptions::new(file) };
-    import(pool, &db.files(), db.dir.path(), &options, |_| ()).await
+    import(database, &db.files(), db.dir.path(), &options, |_| ()).await
 }
 
 async fn events(db: &Database) -> i64 {
@@ -354,13 +358,13 @@ async fn import_again(db: &Database, file: &Path, plan: Option<Plan>) -> (Proxy,
     let before = events(db).await;
     let proxy = Proxy::before(&db.pool.connect_options(), plan).await;
     let connections = proxy.connections();
-    let first = import_with(&connections.pool, db, file).await;
+    let first = import_with(&connections, db, file).await;
     connections.pool.close().await;
     let written = events(db).await - before;
     if let Ok(report) = first {
         assert_eq!(report.events, written.unsigned_abs());
     }
-    let second = import_with(&db.pool, db, file).await.unwrap();
+    let second = import_with(&db.connections, db, file).await.unwrap();
     assert_log_tells(&db.pool, &db.files(), file, "after a fault").await;
     let backend = db.backend().await;
     backend.settle().await.unwrap();

@@ -8,6 +8,7 @@ use api::backend::{self, Backend};
 use api::embedded::Cluster;
 use projections::database::Database as Connections;
 use projections::files::Files;
+use projections::log::{Keys, MasterKey};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, PgPool};
 use tempfile::TempDir;
@@ -32,7 +33,10 @@ impl Database {
             format!("test_{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         copy_template(&options, &name).await;
         let options = options.database(&name);
-        let connections = backend::connect(options, 8);
+        let connections = connect(options, 8);
+        let mut connection = connections.pool.acquire().await.unwrap();
+        connections.keys().claim(&mut connection).await.unwrap();
+        drop(connection);
         let dir = TempDir::new().unwrap();
         Self { pool: connections.pool.clone(), connections, dir }
     }
@@ -42,8 +46,11 @@ impl Database {
         let mut connection = cluster.options("postgres").connect().await.unwrap();
         sqlx::query(&format!("create database {name}")).execute(&mut connection).await.unwrap();
         connection.close().await.unwrap();
-        let connections = backend::connect(cluster.options(name), connections);
-        backend::migrate(&connections).await.unwrap();
+        backend::migrate(&cluster.options(name)).await.unwrap();
+        let connections = connect(cluster.options(name), connections);
+        let mut connection = connections.pool.acquire().await.unwrap();
+        connections.keys().claim(&mut connection).await.unwrap();
+        drop(connection);
         let dir = TempDir::new().unwrap();
         Self { pool: connections.pool.clone(), connections, dir }
     }
@@ -57,6 +64,31 @@ impl Database {
     pub async fn backend(&self) -> Backend {
         Backend::start(self.connections.clone(), self.files()).await.unwrap()
     }
+}
+
+/// The master key of all tests, as CRM_MASTER_KEY would give it.
+pub const MASTER_KEY: &str = "dGhlIG1hc3RlciBrZXkgb2YgYWxsIHRoZSB0ZXN0cyE=";
+
+/// What opens the sealed events of tests.
+pub fn keys() -> Keys {
+    Keys::new(MasterKey::parse(MASTER_KEY).unwrap())
+}
+
+/// Connections as the product makes them.
+pub fn connect(options: PgConnectOptions, connections: u32) -> Connections {
+    backend::connect(options, connections, keys())
+}
+
+/// Does what the guards of the log and of its seals refuse, as whoever owns the tables can.
+pub async fn tamper(pool: &PgPool, statement: &str) {
+    let guards = |what: &str| {
+        ["events", "seal", "seal_key"]
+            .map(|table| format!("alter table {table} {what} trigger only_grows;"))
+            .concat()
+    };
+    // Sent together they are one transaction.
+    let text = format!("{} {statement}; {}", guards("disable"), guards("enable always"));
+    sqlx::raw_sql(&text).execute(pool).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
 }
 
 /// Connections that find the tables of the live read models, whatever others those of this pool find.

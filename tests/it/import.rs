@@ -88,12 +88,12 @@ fn sorted(rows: SourceRows) -> BTreeMap<String, Vec<String>> {
     rows.into_iter().map(|(table, rows)| (table, sorted(rows))).collect()
 }
 
-async fn run(db: &Database, file: &Path) -> Result<Report, ImportError> {
+pub async fn run(db: &Database, file: &Path) -> Result<Report, ImportError> {
     run_with(db, &ImportOptions::new(file)).await
 }
 
 async fn run_with(db: &Database, options: &ImportOptions) -> Result<Report, ImportError> {
-    import(&db.pool, &db.files(), db.dir.path(), options, |_| ()).await
+    import(&db.connections, &db.files(), db.dir.path(), options, |_| ()).await
 }
 
 /// The log tells exactly the rows of the file.
@@ -104,7 +104,7 @@ async fn assert_lossless(db: &Database, file: &Path, what: &str) {
 /// The log behind this pool tells exactly the rows of the file.
 pub async fn assert_log_tells(pool: &sqlx::PgPool, files: &Files, file: &Path, what: &str) {
     let expected = sorted(source_rows(file));
-    let told = sorted(reconstruct(pool, files).await.unwrap());
+    let told = sorted(reconstruct(pool, &crate::harness::keys(), files).await.unwrap());
     let tables = |rows: &BTreeMap<String, Vec<String>>| rows.keys().cloned().collect::<Vec<_>>();
     assert_eq!(tables(&told), tables(&expected), "{what}");
     for (table, rows) in expected {
@@ -123,15 +123,18 @@ async fn events(db: &Database) -> i64 {
     sqlx::query_scalar("select count(*) from events").fetch_one(&db.pool).await.unwrap()
 }
 
-/// Type, id, sequence, name and payload of every event but for what differs from run to run.
+/// Type, id, sequence, name and content of every event but for what differs from run to run.
 async fn log(db: &Database) -> Vec<(String, String, i64, String, String)> {
-    sqlx::query_as(
-        "select aggregate_type, aggregate_id, sequence, event_type, payload::text from events
-         order by aggregate_type, aggregate_id, sequence",
-    )
-    .fetch_all(&db.pool)
-    .await
-    .unwrap()
+    let mut log: Vec<_> = crate::check::whole_log(&db.pool)
+        .await
+        .into_iter()
+        .map(|it| {
+            let (stream, name) = (it.stream(), it.event.name().to_owned());
+            (stream.kind, stream.id, it.sequence, name, format!("{:?}", it.event))
+        })
+        .collect();
+    log.sort();
+    log
 }
 
 /// Changes a legacy database.
@@ -301,7 +304,7 @@ async fn a_newer_copy_adds_exactly_the_differences() {
 }
 
 async fn cleared_interests(db: &Database) -> Vec<String> {
-    let told = reconstruct(&db.pool, &db.files()).await.unwrap();
+    let told = reconstruct(&db.pool, db.connections.keys(), &db.files()).await.unwrap();
     let mut funds: Vec<i64> = told["fundlpinterest"]
         .iter()
         .map(|row| match row["fund_id"] {
@@ -316,7 +319,7 @@ async fn cleared_interests(db: &Database) -> Vec<String> {
 
 /// What the change of todo 3 leads to depends on what it was before.
 async fn names_of_todo_changes(db: &Database) -> Vec<&'static str> {
-    let told = reconstruct(&db.pool, &db.files()).await.unwrap();
+    let told = reconstruct(&db.pool, db.connections.keys(), &db.files()).await.unwrap();
     let todo = |row: &&BTreeMap<String, SourceValue>| row["id"] == SourceValue::Integer(3);
     let before = told["todo"].iter().find(todo).unwrap();
     let open = before["status"] != SourceValue::Text("completed".into());
@@ -438,7 +441,7 @@ fn mentions_seven_hundred(value: &Json) -> bool {
 
 /// The log tells every row of the file. Returns what it tells besides.
 async fn told_besides(db: &Database, file: &Path) -> Vec<String> {
-    let mut told = sorted(reconstruct(&db.pool, &db.files()).await.unwrap());
+    let mut told = sorted(reconstruct(&db.pool, db.connections.keys(), &db.files()).await.unwrap());
     for (table, rows) in sorted(source_rows(file)) {
         let told = told.get_mut(&table).unwrap();
         for row in rows {
@@ -653,7 +656,7 @@ async fn run_until(db: &Database, options: &ImportOptions, writes: usize) -> Opt
     tokio::select! {
         biased;
         () = kill.notified() => None,
-        report = import(&db.pool, &files, db.dir.path(), options, progress) => Some(report.unwrap()),
+        report = import(&db.connections, &files, db.dir.path(), options, progress) => Some(report.unwrap()),
     }
 }
 

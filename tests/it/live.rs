@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 
 use crate::contract;
 use crate::crash::write_while;
-use crate::harness::Database;
+use crate::harness::{Database, tamper};
 use crate::log::request;
 use crate::server::{Home, Server};
 
@@ -205,7 +205,7 @@ async fn an_event_that_cannot_be_read_is_told_without_what_it_says() {
     registered(&backend.log, 1..4).await;
     let forge =
         "update events set payload = '{\"Unheard\":1}', event_type = 'Unheard' where position = 2";
-    sqlx::query(forge).execute(&db.pool).await.unwrap();
+    tamper(&db.pool, forge).await;
     let served = Served::start(contract::app(&db, &backend, 1 << 20), SELDOM).await;
     let mut all = Listener::start(&format!("{}/events?after=1", served.url), None).await.unwrap();
     let (position, event) = all.event().await.unwrap();
@@ -343,7 +343,7 @@ async fn a_follower_of_servers_that_are_killed_sees_every_change_once_and_in_ord
     let _ = tell.send(last);
     let seen = following.await.unwrap();
     let cluster = api::embedded::Cluster::open(home.path()).await.unwrap();
-    let database = api::backend::connect(cluster.options("crm"), 2);
+    let database = api::backend::connect(cluster.options("crm"), 2, crate::harness::keys());
     let all: Vec<i64> = sqlx::query_scalar("select position from events order by position")
         .fetch_all(&database.pool)
         .await

@@ -11,7 +11,7 @@ use projections::read::Query;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::harness::Database;
+use crate::harness::{Database, tamper};
 
 pub fn request(name: &'static str) -> CommandRequest {
     CommandRequest {
@@ -210,11 +210,15 @@ async fn the_log_is_read_through_the_upcasters() {
     .unwrap();
     let mut connection = db.pool.acquire().await.unwrap();
     let limit = PageLimit { events: 10 };
-    let reader = LogReader::with_upcasters(vec![Box::new(ImportanceToPriority)]);
+    let reader =
+        LogReader::new(crate::harness::keys()).with_upcasters(vec![Box::new(ImportanceToPriority)]);
     let log = reader.read_after(&mut connection, 0, limit).await.unwrap();
     let expected = Event::Lp(LpEvent::Prioritised { priority: Some("A".into()) });
     assert_eq!(log[1].event, expected);
-    let error = LogReader::default().read_after(&mut connection, 0, limit).await.unwrap_err();
+    let error = LogReader::new(crate::harness::keys())
+        .read_after(&mut connection, 0, limit)
+        .await
+        .unwrap_err();
     assert!(error.to_string().starts_with("position 2: event Prioritised of lp"), "{error}");
 }
 
@@ -270,7 +274,7 @@ async fn two_processes_that_change_one_record_at_once_are_both_served() {
 
 /// The positions of the entries that follow one another page by page, and how many pages it took.
 async fn follow(db: &Database, events: i64, wanted: &Selection) -> (Vec<i64>, usize) {
-    let reader = LogReader::default();
+    let reader = LogReader::new(crate::harness::keys());
     let mut connection = db.pool.acquire().await.unwrap();
     let (mut seen, mut after, mut pages) = (Vec::new(), 0, 0);
     let limit = PageLimit { events };
@@ -329,9 +333,10 @@ async fn an_entry_says_who_when_and_why_even_if_its_event_cannot_be_read() {
     backend.log.execute::<Lp>(1, revise(json!({"location": "Lima"})), &request).await.unwrap();
     backend.stop().await;
     let forge = "update events set payload = '{\"Unheard\":1}', event_type = 'Unheard', metadata = '7' where position = 2";
-    sqlx::query(forge).execute(&db.pool).await.unwrap();
+    tamper(&db.pool, forge).await;
 
-    let (reader, stream) = (LogReader::default(), Stream { kind: "lp".into(), id: "1".into() });
+    let (reader, stream) =
+        (LogReader::new(crate::harness::keys()), Stream { kind: "lp".into(), id: "1".into() });
     let mut connection = db.pool.acquire().await.unwrap();
     let entries = reader.entries_of_stream(&mut connection, &stream, None).await.unwrap();
     let [first, second] = &entries[..] else { panic!("{entries:?}") };
@@ -347,7 +352,7 @@ async fn an_entry_says_who_when_and_why_even_if_its_event_cannot_be_read() {
     assert_eq!((&told.command, &told.source), (&of("Register"), &of("test")));
     assert_eq!((&told.client, &told.user_agent), (&of("192.0.2.7"), &None));
     assert_eq!(told.trace_id, of("07070707070707070707070707070707"));
-    let error = second.event.as_ref().unwrap_err().to_string();
+    let error = second.event.as_ref().unwrap_err().what();
     assert!(error.starts_with("event Unheard of lp"), "{error}");
     assert_eq!((&*second.event_type, &second.envelope.command), ("Unheard", &None));
 

@@ -59,7 +59,7 @@ async fn follow(
     limit: PageLimit,
     is_last_look: Arc<AtomicBool>,
 ) -> Seen {
-    let reader = LogReader::default();
+    let reader = LogReader::new(crate::harness::keys());
     let mut connection: Option<PgConnection> = None;
     let mut seen = Seen::new();
     loop {
@@ -129,7 +129,7 @@ async fn a_reader_who_follows_positions_misses_nothing_however_many_write() {
     sqlx::query("alter sequence lp_id restart with 2000").execute(&db.pool).await.unwrap();
     let everybodys = register("Everybody's".into());
     backend.log.execute::<Lp>(EVERYBODYS, everybodys, &request("Register")).await.unwrap();
-    let processes: Vec<_> = (0..4).map(|_| api::backend::connect(options.clone(), 3)).collect();
+    let processes: Vec<_> = (0..4).map(|_| crate::harness::connect(options.clone(), 3)).collect();
     let mut writers = JoinSet::new();
     for process in &processes {
         let log = EventLog::start(process.clone());
@@ -140,7 +140,7 @@ async fn a_reader_who_follows_positions_misses_nothing_however_many_write() {
     }
     let chunks = ImportOptions { events_per_chunk: 40, ..ImportOptions::new(&file) };
     let files = db.files();
-    let importing = import(&db.pool, &files, db.dir.path(), &chunks, |_| ());
+    let importing = import(&db.connections, &files, db.dir.path(), &chunks, |_| ());
     let (imported, written) = tokio::join!(importing, writers.join_all());
     let imported = imported.unwrap().events;
     for follower in followers {

@@ -18,7 +18,7 @@ use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 
 use crate::check::assert_read_models_match_the_log;
-use crate::harness::Database;
+use crate::harness::{Database, tamper};
 use crate::log::request;
 
 /// One command, on one of few records, so that they meet.
@@ -309,12 +309,15 @@ async fn two_processes_share_the_work_and_both_see_what_either_writes() {
 async fn a_projector_that_starts_far_behind_catches_up_without_holding_up_the_others() {
     let db = Database::new().await;
     let backend = db.backend().await;
-    let mut tasks = tokio::task::JoinSet::new();
-    for id in 1..=4_500 {
-        let log = backend.log.clone();
-        tasks.spawn(async move { register(&log, Kind::Note, id).await.unwrap() });
+    // No more at once than the pool serves in the time that they wait for it.
+    for first in (1..=4_500).step_by(500) {
+        let mut tasks = tokio::task::JoinSet::new();
+        for id in first..first + 500 {
+            let log = backend.log.clone();
+            tasks.spawn(async move { register(&log, Kind::Note, id).await.unwrap() });
+        }
+        tasks.join_all().await;
     }
-    tasks.join_all().await;
     backend.settle().await.unwrap();
     backend.stop().await;
     // As after a release that brings a new read model, or a hand that dropped one.
@@ -356,7 +359,7 @@ async fn a_list_too_large_for_memory_is_streamed_and_is_the_same_list() {
     let db = Database::new().await;
     let file = crate::harness::demo_file();
     let options = replay::ImportOptions::new(&file);
-    replay::import(&db.pool, &db.files(), db.dir.path(), &options, |_| ()).await.unwrap();
+    replay::import(&db.connections, &db.files(), db.dir.path(), &options, |_| ()).await.unwrap();
     let backend = db.backend().await;
     backend.settle().await.unwrap();
     let frugal = backend.reader.clone().with_shelf_limit(0);
@@ -409,10 +412,11 @@ async fn an_event_that_cannot_be_read_parks_its_stream_and_no_other() {
     }
     backend.stop().await;
     // A release that knows the event, for which its correction stands here.
-    sqlx::query("update events set payload = '{\"Renamed\":{\"name\":\"between\"}}' where event_type = 'Unheard' and sequence = 2")
-        .execute(&db.pool)
-        .await
-        .unwrap();
+    tamper(
+        &db.pool,
+        "update events set payload = '{\"Renamed\":{\"name\":\"between\"}}' where event_type = 'Unheard' and sequence = 2",
+    )
+    .await;
     let backend = db.backend().await;
     taken_back(&backend, "lp").await;
     assert_eq!(name(&backend.reader, 1).await, json!("after"));

@@ -81,7 +81,7 @@ impl Proxy {
 
     /// Connections of the product by way of this proxy.
     pub fn connections(&self) -> Connections {
-        api::backend::connect(self.options.clone(), 4)
+        crate::harness::connect(self.options.clone(), 4)
     }
 
     /// How often each statement has come.

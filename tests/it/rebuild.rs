@@ -25,7 +25,7 @@ use crate::server::{Home, Server};
 
 async fn import_demo(db: &Database) {
     let options = replay::ImportOptions::new(demo_file());
-    replay::import(&db.pool, &db.files(), db.dir.path(), &options, |_| ()).await.unwrap();
+    replay::import(&db.connections, &db.files(), db.dir.path(), &options, |_| ()).await.unwrap();
 }
 
 pub async fn register(backend: &Backend, name: &str) -> i64 {
@@ -37,7 +37,7 @@ pub async fn register(backend: &Backend, name: &str) -> i64 {
 }
 
 /// Rebuilds as a process of its own would.
-async fn rebuild(db: &Database, names: &[&str]) -> Result<(), RebuildError> {
+pub async fn rebuild(db: &Database, names: &[&str]) -> Result<(), RebuildError> {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let projectors = replay::find(read::projectors(), &names)?;
     let stop = CancellationToken::new();
@@ -252,7 +252,7 @@ async fn a_read_model_whose_code_has_changed_is_built_anew_while_an_earlier_rele
     let earlier = db.backend().await;
     earlier.settle().await.unwrap();
     let before = list(&earlier, Kind::Lp).await;
-    let connections = api::backend::connect((*db.pool.connect_options()).clone(), 8);
+    let connections = crate::harness::connect((*db.pool.connect_options()).clone(), 8);
     let later = Backend::start_with(connections, db.files(), later_release()).await.unwrap();
     // The old tables serve the new release until its own are there.
     assert_eq!(list(&later, Kind::Lp).await, before);

@@ -33,6 +33,7 @@ impl Home {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("CRM_DATA_DIR", self.path())
+            .env("CRM_MASTER_KEY", crate::harness::MASTER_KEY)
             .env("API_PORT", "0")
             .current_dir(self.path())
             .stdin(Stdio::null())

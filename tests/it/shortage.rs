@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use api::app::App;
-use api::backend::{self, Backend};
+use api::backend::Backend;
 use axum::body::Body;
 use axum::http::{Method, Request};
 use futures::StreamExt as _;
@@ -100,7 +100,7 @@ async fn a_read_only_database_is_read_and_takes_changes_again_when_it_may() {
     };
     alter("set default_transaction_read_only = on").await;
     // What the product opens from now on is read-only.
-    let connections = backend::connect((*db.pool.connect_options()).clone(), 8);
+    let connections = crate::harness::connect((*db.pool.connect_options()).clone(), 8);
     let backend = Backend::start(connections, db.files()).await.unwrap();
     let router = api::server::router(app(&db, &backend, 64 << 20));
     let api = Api { router, backend, db: Database::new().await };
@@ -137,8 +137,8 @@ async fn a_read_only_database_is_read_and_takes_changes_again_when_it_may() {
 async fn slow_clients_that_take_all_connections_hold_up_nobody_for_long() {
     let db = Database::new().await;
     let options = replay::ImportOptions::new(demo_file());
-    replay::import(&db.pool, &db.files(), db.dir.path(), &options, |_| ()).await.unwrap();
-    let connections = backend::connect((*db.pool.connect_options()).clone(), 4);
+    replay::import(&db.connections, &db.files(), db.dir.path(), &options, |_| ()).await.unwrap();
+    let connections = crate::harness::connect((*db.pool.connect_options()).clone(), 4);
     let backend = Backend::start(connections, db.files()).await.unwrap();
     backend.settle().await.unwrap();
     // The notes are too large to be kept in memory, the LPs are not.

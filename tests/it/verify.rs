@@ -3,27 +3,28 @@
 use std::time::Duration;
 
 use projections::read;
-use replay::{Effort, VerifyOptions, VerifyReport};
+use replay::{Effort, VerifyOptions, VerifyReport, Witness};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::{Database, demo_file};
+use crate::harness::{Database, demo_file, tamper};
 use crate::import::legacy;
 
 /// A whole check, as a process of its own would do it.
 pub async fn verify(db: &Database) -> VerifyReport {
     let options = VerifyOptions {
         projectors: read::projectors(),
+        witness: Witness::default(),
         effort: Effort::full(),
         stop: CancellationToken::new(),
     };
     replay::verify(&db.connections, options, |_| ()).await.unwrap()
 }
 
-async fn imported() -> Database {
+pub async fn imported() -> Database {
     let db = Database::new().await;
     let options = replay::ImportOptions::new(demo_file());
-    replay::import(&db.pool, &db.files(), db.dir.path(), &options, |_| ()).await.unwrap();
+    replay::import(&db.connections, &db.files(), db.dir.path(), &options, |_| ()).await.unwrap();
     let backend = db.backend().await;
     backend.settle().await.unwrap();
     backend.stop().await;
@@ -33,7 +34,7 @@ async fn imported() -> Database {
 /// What the check says of the log after something was done to it by hand.
 async fn found_after(statement: &str) -> Vec<(String, Option<i64>)> {
     let db = imported().await;
-    sqlx::raw_sql(statement).execute(&db.pool).await.unwrap();
+    tamper(&db.pool, statement).await;
     let report = verify(&db).await;
     assert!(!report.passed, "{statement}");
     report.log.findings.iter().map(|found| (found.check.to_owned(), found.position)).collect()
@@ -65,7 +66,7 @@ async fn dirty_imported_data_is_worth_a_notice_but_no_error() {
     let db = Database::new().await;
     let file = legacy(db.dir.path(), "--lps 60 --notes 200 --todos 200 --dirty --dirty-fatal");
     let options = replay::ImportOptions::new(&file);
-    replay::import(&db.pool, &db.files(), db.dir.path(), &options, |_| ()).await.unwrap();
+    replay::import(&db.connections, &db.files(), db.dir.path(), &options, |_| ()).await.unwrap();
     let backend = db.backend().await;
     backend.settle().await.unwrap();
     let report = verify(&db).await;
@@ -169,6 +170,7 @@ async fn one_check_at_a_time() {
         .unwrap();
     let options = VerifyOptions {
         projectors: vec![],
+        witness: Witness::default(),
         effort: Effort::full(),
         stop: CancellationToken::new(),
     };

@@ -140,7 +140,7 @@ async fn a_check_that_finds_something_says_what_and_exits_with_one() {
     let (home, server) = server().await;
     assert!(server.stop().await);
     let cluster = api::embedded::Cluster::open(home.path()).await.unwrap();
-    let database = api::backend::connect(cluster.options("crm"), 2);
+    let database = crate::harness::connect(cluster.options("crm"), 2);
     let forge = "update read_lp_1.lp set record = jsonb_set(record::jsonb, '{name}', '\"Forged\"')::json where id = 3";
     sqlx::query(forge).execute(&database.pool).await.unwrap();
     database.pool.close().await;

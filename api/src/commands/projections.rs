@@ -71,8 +71,7 @@ async fn act(store: &Store, action: &Action) -> anyhow::Result<()> {
         }
         Action::Skip { name, stream, reason } => {
             let stream = stream_of(stream).context("name the stream as TYPE ID")?;
-            let actor =
-                std::env::var("USER").unwrap_or_else(|_| "somebody at the terminal".to_owned());
+            let actor = commands::who();
             vec![replay::skip(&store.database, &projector(name)?, &stream, reason, &actor).await?]
         }
     };

@@ -1,12 +1,18 @@
 //! `crm serve`: the API, until interrupted.
 
+use std::sync::Arc;
+
 use anyhow::Context as _;
+use projections::log::Turns;
+use projections::seal::Sealer;
+use replay::Witness;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::app::{App, Limits};
-use crate::backend::{Backend, Store};
+use crate::backend::{self, Backend, Store};
 use crate::commands::{self, Interruption, say};
+use crate::erasures::Erasures;
 use crate::measures;
 use crate::origins::Origins;
 use crate::settings::Settings;
@@ -50,9 +56,12 @@ async fn serve_store(
     interruption: Interruption,
 ) -> anyhow::Result<()> {
     measures::start();
+    let key = backend::seal_key(settings)?;
     let backend = Backend::start(store.database.clone(), store.files.clone()).await?;
+    let sealer = Sealer::start(store.database.clone(), key);
     let result = serve(settings, args, listener, store, &backend, interruption).await;
     backend.stop().await;
+    sealer.stop().await;
     result
 }
 
@@ -74,20 +83,26 @@ async fn serve(
         }
     }
     warn_of_unused(settings);
-    let app = App::new(
-        backend.log.clone(),
-        backend.reader.clone(),
-        store.files.clone(),
-        Limits { body: settings.body_limit, time: settings.request_timeout },
-        Origins::new(&settings.frontend_origins),
-        store.data_dir.clone(),
-        backend.rebuilds.clone(),
-        backend.live.clone(),
-    );
+    let app = App {
+        log: backend.log.clone(),
+        reader: backend.reader.clone(),
+        files: store.files.clone(),
+        limits: Limits { body: settings.body_limit, time: settings.request_timeout },
+        origins: Origins::new(&settings.frontend_origins),
+        data_dir: Arc::new(store.data_dir.clone()),
+        turns: Turns::default(),
+        rebuilds: backend.rebuilds.clone(),
+        live: backend.live.clone(),
+        erasures: Erasures::default(),
+    };
     let address = listener.local_addr()?;
     say(&format!("crm is ready: http://{address}  (API documentation: http://{address}/docs)"));
+    let scrubbing =
+        app.erasures.clone().scrub(backend.rebuilds.clone(), store.data_dir.join("images"));
+    backend.rebuilds.spawn(scrubbing);
     if let Some(at) = settings.verify_at {
-        backend.rebuilds.spawn(backend.rebuilds.clone().verify_daily(at));
+        let witness = Witness { own: backend::known_seal_key(settings)?, ..Witness::default() };
+        backend.rebuilds.spawn(backend.rebuilds.clone().verify_daily(at, witness));
     }
     let chores =
         [tokio::spawn(forget_old_keys(backend.log.clone())), tokio::spawn(measures::tidy())];
@@ -118,8 +133,7 @@ async fn import_demo(store: &Store, backend: &Backend) -> anyhow::Result<()> {
     std::fs::write(&file, DEMO).context("there is no room for the demonstration data")?;
     let options = replay::ImportOptions::new(&file);
     let report =
-        replay::import(&store.database.pool, &store.files, &store.data_dir, &options, |_| ())
-            .await?;
+        replay::import(&store.database, &store.files, &store.data_dir, &options, |_| ()).await?;
     if report.events == 0 {
         return Ok(());
     }

@@ -74,15 +74,36 @@ fn describe(status: &Status) -> String {
             );
         }
     }
+    let keys = &status.keys;
+    if keys.destroyed > 0 {
+        let _ = match keys.unscrubbed {
+            0 => writeln!(text, "\nErased: {} records.", keys.destroyed),
+            left => writeln!(
+                text,
+                "\nErased: {} records; traces of {left} are still to be wiped off the disk (a running server does it, or \
+                 `crm erase --scrub`).",
+                keys.destroyed
+            ),
+        };
+    }
+    let _ = match &status.seal {
+        Some(seal) => writeln!(
+            text,
+            "\nSealed up to position {} at {}.",
+            seal.position,
+            seal.sealed_at.format("%Y-%m-%d %H:%M:%S UTC")
+        ),
+        None => writeln!(text, "\nNot sealed yet; `crm serve` does it."),
+    };
     let _ = match &status.verification {
         Some(last) => writeln!(
             text,
-            "\nLast check: {} at {}, up to position {}.",
+            "Last check: {} at {}, up to position {}.",
             if last.passed { "all well" } else { "DIFFERENCES, see `crm status --json`" },
             last.finished_at.format("%Y-%m-%d %H:%M UTC"),
             last.position
         ),
-        None => writeln!(text, "\nNever checked; `crm verify` does it."),
+        None => writeln!(text, "Never checked; `crm verify` does it."),
     };
     text.trim_end().to_owned()
 }
@@ -128,6 +149,8 @@ fn bytes(size: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use projections::log::keys::KeyCount;
+
     use super::*;
 
     fn projection() -> ProjectionStatus {
@@ -153,7 +176,9 @@ mod tests {
             head: 42,
             projections: vec![projection()],
             reactors: vec![],
+            keys: KeyCount { present: 3, destroyed: 2, unscrubbed: 1 },
             verification: None,
+            seal: None,
         };
         let expected = "\
 The log ends at position 42.
@@ -161,6 +186,9 @@ The log ends at position 42.
 read model   generation  position  lag  lag s  events/s    size
 lp          2 (kept: 1)        40    2    0.2      12.0  1.2 MB  1 skipped
 
+Erased: 2 records; traces of 1 are still to be wiped off the disk (a running server does it, or `crm erase --scrub`).
+
+Not sealed yet; `crm serve` does it.
 Never checked; `crm verify` does it.";
         assert_eq!(describe(&status), expected);
     }

@@ -1,14 +1,17 @@
 //! `crm verify`: is the log whole, and is what readers see what the log says?
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use anyhow::bail;
 use projections::read;
-use replay::{Effort, Finding, ModelReport, VerifyOptions, VerifyReport};
+use projections::seal::PublicKey;
+use projections::seal::note::Note;
+use replay::{Effort, Finding, ModelReport, SealReport, VerifyOptions, VerifyReport, Witness};
 use tokio_util::sync::CancellationToken;
 
-use crate::backend::Store;
-use crate::commands::{self, Interruption, say};
+use crate::backend::{self, Store};
+use crate::commands::{self, Interruption, say, seal};
 use crate::settings::Settings;
 
 /// Options of `crm verify`. The server may go on running.
@@ -20,6 +23,12 @@ pub struct Args {
     /// Look at the log alone
     #[arg(long, conflicts_with = "names")]
     pub log: bool,
+    /// Public key of another installation that seals this log, as its `crm seal status` prints it; may be repeated
+    #[arg(long, value_name = "KEY")]
+    pub key: Vec<PublicKey>,
+    /// A checkpoint that was kept elsewhere, signed by this installation's key or one of --key: the log must still fit it
+    #[arg(long, value_name = "FILE")]
+    pub checkpoint: Option<PathBuf>,
     /// Print the report as one JSON object
     #[arg(long)]
     pub json: bool,
@@ -34,11 +43,21 @@ pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<()> {
         true => vec![],
         false => replay::find(read::projectors(), &args.names)?,
     };
+    let own = backend::known_seal_key(settings)?;
+    let kept = match &args.checkpoint {
+        Some(path) => Some(seal::last_note(&seal::read(path)?)?),
+        None => None,
+    };
     let mut interruption = Interruption::expect()?;
     let Some(store) = commands::open(settings, &mut interruption).await? else { return Ok(()) };
-    let options =
-        VerifyOptions { projectors, effort: Effort::full(), stop: CancellationToken::new() };
-    let report = check(&store, options, interruption).await;
+    let report = match witness(own, &args.key, kept) {
+        Ok(witness) => {
+            let (effort, stop) = (Effort::full(), CancellationToken::new());
+            let options = VerifyOptions { projectors, witness, effort, stop };
+            check(&store, options, interruption).await
+        }
+        Err(error) => Err(error),
+    };
     let closed = store.close().await;
     let report = report?;
     match args.json {
@@ -50,6 +69,23 @@ pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<()> {
         true => Ok(()),
         false => bail!("the check found something wrong"),
     }
+}
+
+/// What is known beside the database. The keys given must have signed the checkpoint given.
+fn witness(
+    own: Option<[u8; 32]>,
+    named: &[PublicKey],
+    kept: Option<Note>,
+) -> anyhow::Result<Witness> {
+    let mut witness =
+        Witness { own, others: named.iter().map(|key| key.key).collect(), ..Witness::default() };
+    if let Some(note) = kept {
+        let origin = &note.unchecked().origin;
+        let own = own.map(|key| PublicKey { origin: origin.clone(), key });
+        let keys: Vec<PublicKey> = own.into_iter().chain(named.iter().cloned()).collect();
+        witness.checkpoints.push(note.open(&keys)?.0.clone());
+    }
+    Ok(witness)
 }
 
 async fn check(
@@ -73,7 +109,7 @@ async fn check(
 
 /// The report for people.
 pub fn describe(report: &VerifyReport) -> String {
-    let VerifyReport { log, projections, .. } = report;
+    let VerifyReport { log, seals, projections, .. } = report;
     // Writing to a String cannot fail.
     let mut text = String::new();
     let _ = writeln!(
@@ -89,12 +125,31 @@ pub fn describe(report: &VerifyReport) -> String {
         let _ = writeln!(text, "  worth knowing ({}):", log.noticed);
         findings(&mut text, &log.notices[..log.notices.len().min(SHOWN)], log.noticed);
     }
+    describe_seals(&mut text, seals);
     for model in projections {
         describe_model(&mut text, model);
     }
     let outcome = if report.passed { "All well" } else { "NOT well" };
     let _ = write!(text, "{outcome}; looked for {:.1} s.", report.seconds);
     text
+}
+
+fn describe_seals(text: &mut String, report: &SealReport) {
+    let SealReport { seals, events, position, sealed_at, unsealed, errors, .. } = report;
+    let _ = match sealed_at {
+        Some(at) => writeln!(
+            text,
+            "seals: {seals} over {events} events, up to position {position} at {}, {unsealed} events behind it: {}",
+            at.format("%Y-%m-%d %H:%M:%S UTC"),
+            if *errors == 0 { "unbroken".to_owned() } else { format!("{errors} ERRORS") }
+        ),
+        None => writeln!(text, "seals: none yet; `crm serve` makes them"),
+    };
+    if let Some(first) = report.first_bad() {
+        let _ = writeln!(text, "  the first bad position is {first}");
+    }
+    findings(text, &report.findings, *errors);
+    findings(text, &report.notices, report.notices.len() as u64);
 }
 
 /// How many notices and differences the text report shows of each.

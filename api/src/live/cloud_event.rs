@@ -1,6 +1,7 @@
 //! An entry of the log as a CloudEvent (version 1.0 of the specification, JSON format).
 
 use chrono::{DateTime, SecondsFormat, Utc};
+use domain::Event;
 use projections::log::Entry;
 use serde::Serialize;
 use serde_json::Value;
@@ -53,8 +54,11 @@ impl<'a> CloudEvent<'a> {
     /// An entry of the log of this name. Where its author sat (address, program) is not for those who follow.
     pub fn new(source: &'a str, entry: &'a Entry) -> Self {
         let (name, content) = match &entry.event {
+            Ok(Event::Erased(_)) => {
+                (entry.event_type.as_str(), Err("its record was erased".to_owned()))
+            }
             Ok(event) => (event.name(), event.content().map_err(|error| error.to_string())),
-            Err(error) => (entry.event_type.as_str(), Err(error.to_string())),
+            Err(error) => (entry.event_type.as_str(), Err(error.clone())),
         };
         let (data, dataerror) = match content {
             Ok(content) => (Some(content), None),

@@ -85,8 +85,8 @@ fn wanted(parameters: &Parameters) -> Result<Selection, Problem> {
     let invalid = |name: &'static str, error: selection::FilterError| {
         Problem::invalid(Fault::new("filter", ["query".into(), name.into()], error.to_string()))
     };
-    let kinds = parameters.list("kind").map(|text| selection::kind(text));
-    let records = parameters.list("record").map(|text| selection::record(text));
+    let kinds = parameters.list("kind").map(selection::kind);
+    let records = parameters.list("record").map(selection::record);
     Ok(Selection {
         kinds: kinds.collect::<Result<_, _>>().map_err(|error| invalid("kind", error))?,
         streams: records.collect::<Result<_, _>>().map_err(|error| invalid("record", error))?,

@@ -1,6 +1,7 @@
 //! The HTTP API, one file per resource. Handlers are verbs.
 
 mod distributors;
+mod erasure;
 mod events;
 mod funds;
 mod gps;
@@ -12,6 +13,7 @@ mod notes;
 mod people;
 mod projections;
 mod roadshows;
+mod seals;
 mod todos;
 
 use utoipa_axum::router::OpenApiRouter;
@@ -30,12 +32,14 @@ pub fn all() -> OpenApiRouter<App> {
         notes::routes(),
         todos::routes(),
         roadshows::routes(),
+        erasure::routes(),
         health::routes(),
         metrics::routes(),
         images::routes(),
         projections::routes(),
         events::routes(),
         crate::pages::routes(),
+        seals::routes(),
     ]
     .into_iter()
     .fold(OpenApiRouter::with_openapi(schemas::document()), |all, group| all.merge(group.finish()))
@@ -89,10 +93,12 @@ mod tests {
 /notes/{note_id} get put delete
 /notes/{note_id}/distributors get
 /notes/{note_id}/distributors/{distributor_id} post delete
+/notes/{note_id}/erase post
 /notes/{note_id}/funds get
 /notes/{note_id}/funds/{fund_id} post delete
 /notes/{note_id}/gps get
 /notes/{note_id}/gps/{gp_id} post delete
+/notes/{note_id}/hold put delete
 /notes/{note_id}/lps get
 /notes/{note_id}/lps/{lp_id} post delete
 /notes/{note_id}/participants get
@@ -105,8 +111,10 @@ mod tests {
 /people/{person_id} get put delete
 /people/{person_id}/distributors get
 /people/{person_id}/distributors/{distributor_id} post delete
+/people/{person_id}/erase post
 /people/{person_id}/gps get
 /people/{person_id}/gps/{gp_id} post delete
+/people/{person_id}/hold put delete
 /people/{person_id}/lps get
 /people/{person_id}/lps/{lp_id} post delete
 /projections get
@@ -119,6 +127,9 @@ mod tests {
 /roadshows/{roadshow_id}/lp-status get
 /roadshows/{roadshow_id}/lps/{lp_id}/status put
 /roadshows/{roadshow_id}/notes get
+/seals get
+/seals/key get
+/seals/latest get
 /todos get post
 /todos/{todo_id} get put delete
 /todos/{todo_id}/funds get

@@ -100,6 +100,8 @@ fn each_wrong_value_is_refused_with_what_is_expected() {
     check("CRM_DB_CONNECTIONS", "3", "from 4 to 100");
     check("CRM_LOG", "info,=", "a filter");
     check("CRM_REQUEST_TIMEOUT_S", "30s", "from 1 to 3600");
+    let wrong = errors(&[("CRM_SEAL_KEY", "hush")]).remove(0);
+    assert!(wrong.starts_with("CRM_SEAL_KEY is `***`: expected is 32 random bytes"), "{wrong}");
     check("CRM_VERIFY_AT", "25:00", "a time like 03:00, or off");
     for value in ["localhost:4318", "grpc://localhost:4317", "http://localhost:4318/?key=1"] {
         check("OTEL_EXPORTER_OTLP_ENDPOINT", value, "http://localhost:4318");

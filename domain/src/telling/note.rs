@@ -1,5 +1,6 @@
 use super::{
-    Sentence, Told, about, added, amended, deleted, legacy_kept, moved, renamed, restored, say,
+    Sentence, Told, about, added, amended, deleted, erased, held, hold_lifted, legacy_kept, moved,
+    renamed, restored, say,
 };
 use crate::RecordRef;
 use crate::facts::FactChange;
@@ -30,6 +31,9 @@ impl Told for NoteRecord {
                 about([own.into(), " is no longer linked to ".into()], from, [])
             }
             NoteEvent::LegacyKept { .. } => legacy_kept(own),
+            NoteEvent::Held { reason } => held(own, reason),
+            NoteEvent::HoldLifted { reason } => hold_lifted(own, reason),
+            NoteEvent::Erased { reason } => erased(own, reason),
             NoteEvent::Archived => deleted(own),
             NoteEvent::Restored => restored(own),
         }
@@ -48,6 +52,9 @@ impl Told for NoteRecord {
             NoteEvent::DetailsAmended { changes } => changes.names(),
             NoteEvent::Linked { .. } | NoteEvent::Unlinked { .. } => vec!["links"],
             NoteEvent::LegacyKept { .. } => vec!["legacy"],
+            NoteEvent::Held { .. } | NoteEvent::HoldLifted { .. } => vec!["hold"],
+            // Whatever it said; the fields of an erased record are not kept to be searched.
+            NoteEvent::Erased { .. } => vec![],
             NoteEvent::Archived | NoteEvent::Restored => vec!["archived"],
         }
     }

@@ -1,4 +1,7 @@
-use super::{Sentence, Told, about, added, amended, deleted, legacy_kept, renamed, restored};
+use super::{
+    Sentence, Told, about, added, amended, deleted, erased, held, hold_lifted, legacy_kept,
+    renamed, restored,
+};
 use crate::RecordRef;
 use crate::facts::FactChange;
 use crate::person::{PersonEvent, PersonRecord};
@@ -25,6 +28,9 @@ impl Told for PersonRecord {
                 about([own.into(), " was recorded as no longer belonging to ".into()], from, [])
             }
             PersonEvent::LegacyKept { .. } => legacy_kept(own),
+            PersonEvent::Held { reason } => held(own, reason),
+            PersonEvent::HoldLifted { reason } => hold_lifted(own, reason),
+            PersonEvent::Erased { reason } => erased(own, reason),
             PersonEvent::Archived => deleted(own),
             PersonEvent::Restored => restored(own),
         }
@@ -41,6 +47,9 @@ impl Told for PersonRecord {
                 vec!["affiliations"]
             }
             PersonEvent::LegacyKept { .. } => vec!["legacy"],
+            PersonEvent::Held { .. } | PersonEvent::HoldLifted { .. } => vec!["hold"],
+            // Whatever it said; the fields of an erased record are not kept to be searched.
+            PersonEvent::Erased { .. } => vec![],
             PersonEvent::Archived | PersonEvent::Restored => vec!["archived"],
         }
     }

@@ -13,16 +13,32 @@ use sqlx::{ConnectOptions as _, PgConnection};
 use tokio::sync::{mpsc, oneshot};
 use tracing::Instrument as _;
 
+use super::keys::{ERASED, NewStreamKey};
 use super::{APPEND_LOCK, APPENDED, NewEvent};
 use crate::database::{Database, DatabaseError};
 
 /// The events of one command, all of which are appended or none.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Append {
     /// The events, in order; several streams are allowed.
     pub events: Vec<NewEvent>,
     /// The idempotency key that must be new, with what is recorded beside it.
     pub key: Option<NewKey>,
+    /// The keys of the streams that are sealed from these events on.
+    pub stream_keys: Vec<NewStreamKey>,
+    /// The stream whose key the events destroy.
+    pub erasure: Option<Erasure>,
+}
+
+/// A stream whose key is to be destroyed, so that nobody can read its sealed events any more.
+#[derive(Clone, Debug)]
+pub struct Erasure {
+    /// The type of the stream.
+    pub aggregate_type: &'static str,
+    /// Its id.
+    pub aggregate_id: String,
+    /// Files of the record that are to be removed afterwards.
+    pub leftovers: Vec<String>,
 }
 
 /// An idempotency key on its way into the database.
@@ -49,6 +65,9 @@ pub enum AppendError {
     /// The idempotency key was used before.
     #[error("the idempotency key was used before")]
     KeyUsed,
+    /// The stream's key is wrapped under a master key that is no longer in use.
+    #[error("the master key was replaced")]
+    MasterReplaced,
     /// The database cannot be reached. If that happened during the commit, the events may be there all the same.
     #[error("the database is not available: {0}")]
     Unavailable(String),
@@ -217,7 +236,9 @@ impl Writer {
             }
             Ok(Err(error)) => match constraint(&error) {
                 Some("events_stream_version") => return Err(AppendError::StreamMoved),
+                Some("stream_key_pkey") => return Err(AppendError::StreamMoved),
                 Some("idempotency_key_pkey") => return Err(AppendError::KeyUsed),
+                _ if lacks_master(&error) => return Err(AppendError::MasterReplaced),
                 _ => self.database.judge(error),
             },
             Err(_) => self.database.silent(),
@@ -316,6 +337,13 @@ fn constraint(error: &sqlx::Error) -> Option<&str> {
     if refused.code().as_deref() == Some("23505") { refused.constraint() } else { None }
 }
 
+/// Whether a key was refused since the database is no longer under the master key that it is wrapped under.
+fn lacks_master(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| {
+        error.code().as_deref() == Some("23502") && error.table() == Some("stream_key")
+    })
+}
+
 /// Takes out the commands that want a stream version which an earlier one of the group wants as well.
 fn take_rivals(group: &mut Vec<Waiting>) -> Vec<Waiting> {
     let mut wanted = HashSet::new();
@@ -327,9 +355,9 @@ fn take_rivals(group: &mut Vec<Waiting>) -> Vec<Waiting> {
     group.extract_if(.., rival).collect()
 }
 
-/// Takes its turn first, so that positions are drawn in the order of commits.
-const INSERT_EVENTS: &str = "
-    with turn as materialized (select pg_advisory_xact_lock($1)),
+macro_rules! inserted {
+    () => {
+        "turn as materialized (select pg_advisory_xact_lock($1)),
     inserted as (
         insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
                             event_id, command_id, correlation_id, causation_id, actor, occurred_at)
@@ -339,8 +367,24 @@ const INSERT_EVENTS: &str = "
             $8::text[], $9::uuid[], $10::uuid[], $11::uuid[], $12::uuid[], $13::text[], $14::timestamptz[])
             as new (kind, stream, sequence, type, version, payload, metadata, event, command, correlation,
                     causation, actor, occurred)
-        returning position)
-    select array_agg(position) from inserted";
+        returning position)"
+    };
+}
+
+/// Takes its turn first, so that positions are drawn in the order of commits.
+const INSERT_EVENTS: &str =
+    concat!("with ", inserted!(), " select array_agg(position) from inserted");
+
+/// Likewise, with keys. One that is wrapped under another master key than the present one has none, which the table refuses.
+const INSERT_EVENTS_AND_KEYS: &str = concat!(
+    "with ",
+    inserted!(),
+    ", locked as (
+        insert into stream_key (aggregate_type, aggregate_id, wrapped, master_id)
+        select kind, stream, wrapped, (select id from master_key where id = master)
+        from unnest($15::text[], $16::text[], $17::bytea[], $18::text[]) as new (kind, stream, wrapped, master))
+    select array_agg(position) from inserted"
+);
 
 async fn insert(
     connection: &mut PgConnection,
@@ -351,11 +395,18 @@ async fn insert(
         .iter()
         .filter_map(|append| Some((append.key.as_ref()?, !append.events.is_empty())))
         .collect();
-    if keyed.is_empty() {
-        return insert_events(connection, &events).await;
+    let stream_keys: Vec<&NewStreamKey> =
+        appends.iter().flat_map(|append| &append.stream_keys).collect();
+    let erasures: Vec<&Erasure> =
+        appends.iter().filter_map(|append| append.erasure.as_ref()).collect();
+    if keyed.is_empty() && erasures.is_empty() {
+        return insert_events(connection, &events, &stream_keys).await;
     }
     let mut tx = sqlx::Connection::begin(connection).await?;
-    let positions = insert_events(&mut tx, &events).await?;
+    let positions = insert_events(&mut tx, &events, &stream_keys).await?;
+    for erasure in erasures {
+        erase(&mut tx, erasure).await?;
+    }
     let mut position_of = std::collections::HashMap::new();
     let mut end = 0;
     for append in appends {
@@ -364,7 +415,9 @@ async fn insert(
             position_of.insert(key.key.as_str(), positions[end - 1]);
         }
     }
-    insert_keys(&mut tx, &keyed, &position_of).await?;
+    if !keyed.is_empty() {
+        insert_keys(&mut tx, &keyed, &position_of).await?;
+    }
     tx.commit().await?;
     Ok(positions)
 }
@@ -393,14 +446,16 @@ async fn insert_keys(
 async fn insert_events(
     connection: &mut PgConnection,
     events: &[&NewEvent],
+    keys: &[&NewStreamKey],
 ) -> Result<Vec<i64>, sqlx::Error> {
     if events.is_empty() {
         return Ok(vec![]);
     }
+    let statement = if keys.is_empty() { INSERT_EVENTS } else { INSERT_EVENTS_AND_KEYS };
     fn column<'a, T>(events: &[&'a NewEvent], value: impl Fn(&'a NewEvent) -> T) -> Vec<T> {
         events.iter().map(|event| value(event)).collect()
     }
-    sqlx::query_scalar(INSERT_EVENTS)
+    let mut query = sqlx::query_scalar(statement)
         .bind(APPEND_LOCK)
         .bind(column(events, |event| event.aggregate_type))
         .bind(column(events, |event| event.aggregate_id.as_str()))
@@ -414,7 +469,48 @@ async fn insert_events(
         .bind(column(events, |event| event.correlation_id))
         .bind(column(events, |event| event.causation_id))
         .bind(column(events, |event| event.actor.as_str()))
-        .bind(column(events, |event| event.occurred_at))
-        .fetch_one(connection)
-        .await
+        .bind(column(events, |event| event.occurred_at));
+    if !keys.is_empty() {
+        query = query
+            .bind(keys.iter().map(|key| key.aggregate_type).collect::<Vec<_>>())
+            .bind(keys.iter().map(|key| key.aggregate_id.as_str()).collect::<Vec<_>>())
+            .bind(keys.iter().map(|key| key.wrapped.as_slice()).collect::<Vec<_>>())
+            .bind(keys.iter().map(|key| key.master_id.as_str()).collect::<Vec<_>>());
+    }
+    query.fetch_one(connection).await
+}
+
+/// Destroys a stream's key, and what other tables hold of its content: answers to requests, and errors that may quote it.
+async fn erase(connection: &mut PgConnection, erasure: &Erasure) -> Result<(), sqlx::Error> {
+    let Erasure { aggregate_type, aggregate_id, leftovers } = erasure;
+    sqlx::query(
+        "insert into stream_key (aggregate_type, aggregate_id, master_id, destroyed_at, leftovers)
+         values ($1, $2, (select id from master_key), clock_timestamp(), $3)
+         on conflict (aggregate_type, aggregate_id) do update
+             set wrapped = null, destroyed_at = excluded.destroyed_at, leftovers = excluded.leftovers",
+    )
+    .bind(aggregate_type)
+    .bind(aggregate_id)
+    .bind(leftovers)
+    .execute(&mut *connection)
+    .await?;
+    for statement in [
+        "update idempotency_key set status = 410, answer = '{\"detail\":\"The record was erased\"}'
+         where aggregate_type = $1 and aggregate_id = $2",
+        "update dead_letter set error = 'the record was erased' where aggregate_type = $1 and aggregate_id = $2",
+        "update skipped_event set error = 'the record was erased' where aggregate_type = $1 and aggregate_id = $2",
+    ] {
+        sqlx::query(statement)
+            .bind(aggregate_type)
+            .bind(aggregate_id)
+            .execute(&mut *connection)
+            .await?;
+    }
+    sqlx::query("select pg_notify($1, $2 || ' ' || $3)")
+        .bind(ERASED)
+        .bind(aggregate_type)
+        .bind(aggregate_id)
+        .execute(connection)
+        .await?;
+    Ok(())
 }

@@ -1,11 +1,12 @@
 //! The log with who, when and why beside each event: what histories show and what is sent to those who follow live.
 
 use chrono::{DateTime, Utc};
-use domain::{DecodeError, Event};
+use domain::Event;
 use serde_json::{Map, Value};
 use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
+use super::keys::KeyRing;
 use super::reader::{LogReader, PAGE_BYTES, PageLimit, ReadLogError, Stream};
 
 /// Who asked for an event, when, how, from where, and why.
@@ -48,8 +49,8 @@ pub struct Entry {
     pub sequence: i64,
     /// The name of the event's variant, as it is stored.
     pub event_type: String,
-    /// What happened.
-    pub event: Result<Event, DecodeError>,
+    /// What happened; or else why it cannot be read.
+    pub event: Result<Event, String>,
     /// Who, when, why.
     pub envelope: Envelope,
 }
@@ -184,7 +185,7 @@ impl LogReader {
             .bind(ids)
             .bind(limit.events)
             .bind(PAGE_BYTES)
-            .fetch_all(connection)
+            .fetch_all(&mut *connection)
             .await?;
         let end = match found.last() {
             // There may be more of them before that position.
@@ -193,7 +194,7 @@ impl LogReader {
             }
             _ => end,
         };
-        let entries = self.entries(found.into_iter().map(|found| found.row))?;
+        let entries = self.entries(connection, found.into_iter().map(|found| found.row)).await?;
         Ok(Entries { entries, end: Some(end) })
     }
 
@@ -215,9 +216,9 @@ impl LogReader {
             .bind(&stream.kind)
             .bind(&stream.id)
             .bind(up_to.unwrap_or(i64::MAX))
-            .fetch_all(connection)
+            .fetch_all(&mut *connection)
             .await?;
-        self.entries(rows)
+        self.entries(connection, rows).await
     }
 
     /// The entries at these positions, oldest first, as far as there are any.
@@ -232,15 +233,24 @@ impl LogReader {
         let statement =
             format!("select {COLUMNS} from events where position = any ($1) order by position");
         let rows: Vec<Row> =
-            sqlx::query_as(&statement).bind(positions).fetch_all(connection).await?;
-        self.entries(rows)
+            sqlx::query_as(&statement).bind(positions).fetch_all(&mut *connection).await?;
+        self.entries(connection, rows).await
     }
 
-    fn entries(&self, rows: impl IntoIterator<Item = Row>) -> Result<Vec<Entry>, sqlx::Error> {
-        rows.into_iter().map(|row| self.entry(row)).collect()
+    async fn entries(
+        &self,
+        connection: &mut PgConnection,
+        rows: impl IntoIterator<Item = Row>,
+    ) -> Result<Vec<Entry>, sqlx::Error> {
+        let rows: Vec<Row> = rows.into_iter().collect();
+        let stored = rows
+            .iter()
+            .map(|row| (&*row.event_type, &*row.aggregate_type, &*row.aggregate_id, &*row.payload));
+        let ring = self.ring(connection, stored).await?;
+        rows.into_iter().map(|row| self.entry(row, &ring)).collect()
     }
 
-    fn entry(&self, row: Row) -> Result<Entry, sqlx::Error> {
+    fn entry(&self, row: Row, ring: &KeyRing) -> Result<Entry, sqlx::Error> {
         let stored = (
             row.position,
             &*row.aggregate_type,
@@ -250,10 +260,9 @@ impl LogReader {
             &*row.event_version,
             &*row.payload,
         );
-        let event = match self.decode(&stored) {
+        let event = match self.decode(&stored, ring).map_err(ReadLogError::about_event) {
             Ok(recorded) => Ok(recorded.event),
-            Err(ReadLogError::Decode { source, .. }) => Err(source),
-            Err(ReadLogError::Database(error)) => return Err(error),
+            Err(error) => Err(error?.1),
         };
         let stream = Stream { kind: row.aggregate_type.clone(), id: row.aggregate_id.clone() };
         let (position, sequence) = (row.position, row.sequence);

@@ -8,15 +8,17 @@ use cqrs_es::persist::{PersistedEventStore, SerializedEvent};
 use cqrs_es::{
     Aggregate, AggregateContext as _, AggregateError, DomainEvent as _, EventStore as _,
 };
+use domain::note::Note;
 use domain::todo::{Todo, TodoEvent};
 use domain::{Kind, Refusal, TodoId};
-use postgres_es::PostgresEventRepository;
 use tokio::sync::watch;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
+use super::MASTER_REPLACED;
 use super::appender::{AppendError, Appender, NewKey};
 use super::ids::Ids;
+use super::reader::ERASURE;
 use super::repository::CommandRepository;
 use super::turns::Turns;
 use crate::database::{Database, DatabaseError};
@@ -123,6 +125,11 @@ where
     fn follow_up(&self, _id: i64, _events: &[Self::Event]) -> Option<(i64, Self::Event)> {
         None
     }
+
+    /// The names of the files that belong to the record, which an erasure has to remove as well.
+    fn files(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 macro_rules! executable {
@@ -137,7 +144,6 @@ executable! {
     domain::distributor::Distributor = Distributor,
     domain::person::Person = Person,
     domain::fund::Fund = Fund,
-    domain::note::Note = Note,
     domain::roadshow::Roadshow = Roadshow,
 }
 
@@ -146,6 +152,16 @@ impl Executable for Todo {
 
     fn follow_up(&self, id: i64, events: &[TodoEvent]) -> Option<(i64, TodoEvent)> {
         Todo::follow_up(self, TodoId(id), events).map(|(next, event)| (next.0, event))
+    }
+}
+
+impl Executable for Note {
+    const KIND: Kind = Kind::Note;
+
+    fn files(&self) -> Vec<String> {
+        let paths = self.record().and_then(|note| note.details.image_paths.as_deref());
+        let paths = paths.unwrap_or_default().split(',').map(str::trim);
+        paths.filter(|path| !path.is_empty()).map(str::to_owned).collect()
     }
 }
 
@@ -297,9 +313,8 @@ impl EventLog {
     where
         A::Command: Clone + Send,
     {
-        let stored = PostgresEventRepository::new(self.database.pool.clone());
-        let repository =
-            CommandRepository::new(stored, self.appender.clone(), request.clone(), fresh);
+        let (database, appender) = (self.database.clone(), self.appender.clone());
+        let repository = CommandRepository::new(database, appender, request.clone(), fresh);
         let store = PersistedEventStore::<_, A>::new_event_store(repository.clone())
             .with_upcasters(domain::upcasters());
         let stream = id.to_string();
@@ -316,6 +331,13 @@ impl EventLog {
         let sink = EventSink::default();
         context.aggregate().handle(command, &(), &sink).await?;
         let events = sink.collect().await;
+
+        if A::KIND.is_personal() && events.iter().any(|event| event.event_type() == ERASURE) {
+            if repository.has_plain_content() {
+                return Err(Refusal::Unsealed.into());
+            }
+            repository.leave(before.files());
+        }
 
         let version = version + position(events.len());
         let metadata = metadata(request);
@@ -343,11 +365,25 @@ impl EventLog {
             }
             Err(error) => match repository.take_failure() {
                 Some(AppendError::KeyUsed) => self.earlier_receipt(request).await,
+                Some(AppendError::MasterReplaced) => Err(self.renew_master().await?),
                 Some(AppendError::StreamMoved) if self.is_taken::<A>(next).await? => {
                     Err(Refusal::NextIdMissing.into())
                 }
                 failure => Err(self.explain(error, failure)),
             },
+        }
+    }
+
+    /// Turns to the master key that the database is under by now; the command can then be decided anew.
+    async fn renew_master(&self) -> Result<CommandError, CommandError> {
+        let keys = self.database.keys();
+        let renewing = async {
+            let mut connection = self.database.pool.acquire().await?;
+            keys.renew_master(&mut connection).await
+        };
+        match self.database.ask(renewing).await? {
+            true => Ok(CommandError::Conflict),
+            false => Err(CommandError::Unavailable(MASTER_REPLACED.to_owned())),
         }
     }
 

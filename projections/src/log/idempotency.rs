@@ -39,7 +39,7 @@ impl EventLog {
         }))
     }
 
-    /// Records the answer to the request that used the key.
+    /// Records the answer to the request that used the key, unless one was put there: the record may have been erased.
     ///
     /// # Errors
     /// [`CommandError::Unavailable`] when the database cannot be reached.
@@ -51,11 +51,14 @@ impl EventLog {
     ) -> Result<(), CommandError> {
         self.database
             .ask(
-                sqlx::query("update idempotency_key set status = $2, answer = $3 where key = $1")
-                    .bind(key)
-                    .bind(status.cast_signed())
-                    .bind(body)
-                    .execute(&self.database.pool),
+                sqlx::query(
+                    "update idempotency_key set status = $2, answer = $3
+                     where key = $1 and status is null",
+                )
+                .bind(key)
+                .bind(status.cast_signed())
+                .bind(body)
+                .execute(&self.database.pool),
             )
             .await?;
         Ok(())

@@ -2,10 +2,15 @@
 
 use std::fmt;
 
+use std::borrow::Cow;
+
 use cqrs_es::persist::EventUpcaster;
 use domain::{DecodeError, Event, Kind, import};
 use sqlx::PgConnection;
 
+use super::cipher::{OpenError, Place};
+use super::keys::{self, KeyRing, Keys};
+use super::sweep::StoredEvent;
 use crate::dead_letter::Parked;
 
 /// One entry of the log.
@@ -19,7 +24,7 @@ pub struct Recorded {
     pub sequence: i64,
     /// What happened.
     pub event: Event,
-    /// The length of its payload as it was stored, in bytes.
+    /// The length of its payload, in bytes.
     pub size: usize,
 }
 
@@ -35,6 +40,7 @@ impl Recorded {
             Event::Note(_) => Kind::Note,
             Event::Todo(_) => Kind::Todo,
             Event::Roadshow(_) => Kind::Roadshow,
+            Event::Erased(kind) => *kind,
             Event::Import(_) => {
                 let (kind, id) = (import::STREAM_TYPE.to_owned(), import::STREAM_ID.to_owned());
                 return Stream { kind, id };
@@ -66,6 +72,9 @@ pub struct PageLimit {
     pub events: i64,
 }
 
+/// The type of the event that says that a record was erased.
+pub(super) const ERASURE: &str = "Erased";
+
 /// The most bytes of payload in one page, as stored, where long texts are compressed.
 pub(super) const PAGE_BYTES: i64 = 4 << 20;
 
@@ -94,20 +103,44 @@ pub enum ReadLogError {
         /// What is wrong with it.
         source: DecodeError,
     },
+    /// An event is sealed and does not open although its key was not destroyed.
+    #[error("position {position}: {source}")]
+    Sealed {
+        /// Where it stands.
+        position: i64,
+        /// What is wrong with it.
+        source: OpenError,
+    },
 }
 
-/// Reads the log and turns stored events into today's form.
-pub struct LogReader {
-    upcasters: Vec<Box<dyn EventUpcaster>>,
-}
-
-impl Default for LogReader {
-    fn default() -> Self {
-        Self::with_upcasters(domain::upcasters())
+impl ReadLogError {
+    /// What is wrong with which event; or else the error of the database.
+    ///
+    /// # Errors
+    /// When it is not about an event.
+    pub fn about_event(self) -> Result<(i64, String), sqlx::Error> {
+        match self {
+            ReadLogError::Database(error) => Err(error),
+            ReadLogError::Decode { position, source } => Ok((position, source.to_string())),
+            ReadLogError::Sealed { position, source } => Ok((position, source.to_string())),
+        }
     }
 }
 
+/// Reads the log, opens what is sealed, and turns stored events into today's form.
+pub struct LogReader {
+    keys: Keys,
+    upcasters: Vec<Box<dyn EventUpcaster>>,
+}
+
 pub(super) type Row<T = String> = (i64, T, T, i64, T, T, T);
+
+/// What tells whether a stored event is sealed, and under which key: its type, its stream's type and id, its payload.
+type StoredText<'a> = (&'a str, &'a str, &'a str, &'a str);
+
+fn stored_text((_, kind, id, _, name, _, payload): &Row) -> StoredText<'_> {
+    (name, kind, id, payload)
+}
 
 async fn fetch(
     connection: &mut PgConnection,
@@ -129,9 +162,15 @@ async fn fetch(
 }
 
 impl LogReader {
-    /// A reader that applies these upcasters.
-    pub fn with_upcasters(upcasters: Vec<Box<dyn EventUpcaster>>) -> Self {
-        Self { upcasters }
+    /// A reader that opens what is sealed with these keys.
+    pub fn new(keys: Keys) -> Self {
+        Self { keys, upcasters: domain::upcasters() }
+    }
+
+    /// Applies these upcasters instead of the usual ones.
+    #[must_use]
+    pub fn with_upcasters(self, upcasters: Vec<Box<dyn EventUpcaster>>) -> Self {
+        Self { upcasters, ..self }
     }
 
     /// The entries that follow a position, oldest first.
@@ -145,7 +184,8 @@ impl LogReader {
         limit: PageLimit,
     ) -> Result<Vec<Recorded>, ReadLogError> {
         let rows = fetch(connection, position, limit).await?;
-        rows.iter().map(|row| self.decode(row)).collect()
+        let ring = self.ring(connection, rows.iter().map(stored_text)).await?;
+        rows.iter().map(|row| self.decode(row, &ring)).collect()
     }
 
     /// Likewise, with what cannot be decoded set apart.
@@ -158,7 +198,8 @@ impl LogReader {
         position: i64,
         limit: PageLimit,
     ) -> Result<Page, sqlx::Error> {
-        Ok(self.page(fetch(connection, position, limit).await?))
+        let rows = fetch(connection, position, limit).await?;
+        self.page(connection, rows).await
     }
 
     /// The events of one stream from a position to another, both included.
@@ -181,31 +222,106 @@ impl LogReader {
         .bind(&stream.id)
         .bind(from)
         .bind(to)
-        .fetch_all(connection)
+        .fetch_all(&mut *connection)
         .await?;
-        Ok(self.page(rows))
+        self.page(connection, rows).await
     }
 
-    fn page(&self, rows: Vec<Row>) -> Page {
-        let mut page = Page { end: rows.last().map(|row| row.0), ..Page::default() };
-        for row in rows {
-            match self.decode(&row) {
-                Ok(recorded) => page.events.push(recorded),
-                Err(ReadLogError::Decode { position, source }) => page.broken.push(Parked {
-                    stream: Stream { kind: row.1, id: row.2 },
-                    position,
-                    error: source.to_string(),
-                }),
-                // Decoding asks nothing of the database.
-                Err(ReadLogError::Database(_)) => {}
+    /// All events of some streams of one kind, stream by stream.
+    ///
+    /// # Errors
+    /// As [`LogReader::read_after`].
+    pub async fn read_streams(
+        &self,
+        connection: &mut PgConnection,
+        kind: Kind,
+        ids: &[String],
+    ) -> Result<Vec<Recorded>, ReadLogError> {
+        let rows: Vec<Row> = sqlx::query_as(
+            "select position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload::text
+             from events where aggregate_type = $1 and aggregate_id = any($2) order by aggregate_id, sequence",
+        )
+        .bind(kind.as_str())
+        .bind(ids)
+        .fetch_all(&mut *connection)
+        .await?;
+        let ring = self.ring(connection, rows.iter().map(stored_text)).await?;
+        rows.iter().map(|row| self.decode(row, &ring)).collect()
+    }
+
+    /// The keys that these rows are sealed under. An erasure among them is heard of here as well.
+    pub(super) async fn ring<'a>(
+        &self,
+        connection: &mut PgConnection,
+        rows: impl Iterator<Item = StoredText<'a>> + Clone,
+    ) -> Result<KeyRing, sqlx::Error> {
+        for (_, kind, id, _) in rows.clone().filter(|(name, ..)| *name == ERASURE) {
+            if let Some(kind) = keys::personal(kind) {
+                self.keys.forget(kind, id);
             }
         }
-        page
+        let streams = rows.filter_map(|(_, kind, id, payload)| keys::locked(kind, id, payload));
+        self.keys.ring(connection, streams).await
     }
 
-    pub(super) fn decode<T: AsRef<str>>(&self, row: &Row<T>) -> Result<Recorded, ReadLogError> {
+    /// The keys that these events are sealed under, as the database has them now.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn ring_for(
+        &self,
+        connection: &mut PgConnection,
+        events: impl Iterator<Item = &StoredEvent>,
+    ) -> Result<KeyRing, sqlx::Error> {
+        self.keys.fresh_ring(connection, events.filter_map(StoredEvent::locked)).await
+    }
+
+    async fn page(
+        &self,
+        connection: &mut PgConnection,
+        rows: Vec<Row>,
+    ) -> Result<Page, sqlx::Error> {
+        let ring = self.ring(connection, rows.iter().map(stored_text)).await?;
+        let mut page = Page { end: rows.last().map(|row| row.0), ..Page::default() };
+        for row in rows {
+            match self.decode(&row, &ring).map_err(ReadLogError::about_event) {
+                Ok(recorded) => page.events.push(recorded),
+                Err(error) => {
+                    let (position, error) = error?;
+                    let stream = Stream { kind: row.1, id: row.2 };
+                    page.broken.push(Parked { stream, position, error });
+                }
+            }
+        }
+        Ok(page)
+    }
+
+    pub(super) fn decode<T: AsRef<str>>(
+        &self,
+        row: &Row<T>,
+        ring: &KeyRing,
+    ) -> Result<Recorded, ReadLogError> {
         let (position, of, stream, sequence, name, version, payload) = row;
         let (stream, payload) = (stream.as_ref(), payload.as_ref());
+        // Only the import's stream is not named by a number.
+        let id = stream.parse().unwrap_or(0);
+        let mut payload = Cow::Borrowed(payload);
+        if let Some((kind, _)) = keys::locked(of.as_ref(), stream, &payload) {
+            let place = Place {
+                aggregate_type: of.as_ref(),
+                aggregate_id: stream,
+                sequence: *sequence,
+                event_type: name.as_ref(),
+            };
+            let opened = ring
+                .open(kind, place, &payload)
+                .map_err(|source| ReadLogError::Sealed { position: *position, source })?;
+            let Some(opened) = opened else {
+                let (position, sequence, event) = (*position, *sequence, Event::Erased(kind));
+                return Ok(Recorded { position, id, sequence, event, size: 0 });
+            };
+            payload = Cow::Owned(opened);
+        }
         let event = Event::decode_stored(
             &self.upcasters,
             of.as_ref(),
@@ -213,11 +329,9 @@ impl LogReader {
             *sequence,
             name.as_ref(),
             version.as_ref(),
-            payload,
+            &payload,
         )
         .map_err(|source| ReadLogError::Decode { position: *position, source })?;
-        // Only the import's stream is not named by a number.
-        let id = stream.parse().unwrap_or(0);
         Ok(Recorded { position: *position, id, sequence: *sequence, event, size: payload.len() })
     }
 }

@@ -6,6 +6,7 @@ use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use sqlx::PgConnection;
 
+use super::keys::{self, KeyRing};
 use super::reader::{LogReader, ReadLogError, Recorded, Stream};
 
 /// An event as it is stored, not looked at yet. Clones share the bytes.
@@ -35,7 +36,19 @@ impl StoredEvent {
         Stream { kind: text(&self.aggregate_type), id: text(&self.aggregate_id) }
     }
 
-    /// The length of its payload, in bytes.
+    /// The name of its variant.
+    pub fn event_type(&self) -> &str {
+        std::str::from_utf8(&self.event_type).unwrap_or_default()
+    }
+
+    /// The stream whose key it takes to read it, if it takes one.
+    pub(super) fn locked(&self) -> Option<(Kind, &str)> {
+        let text = |bytes| std::str::from_utf8(bytes).ok();
+        let (kind, id) = (text(&self.aggregate_type)?, text(&self.aggregate_id)?);
+        keys::locked(kind, id, text(&self.payload)?)
+    }
+
+    /// The length of its payload as it is stored, in bytes.
     pub fn size(&self) -> usize {
         self.payload.len()
     }
@@ -159,11 +172,15 @@ impl LogReader {
     /// Turns a stored event into today's form.
     ///
     /// # Errors
-    /// When today's code cannot read it; the error names its position.
-    pub fn decode_stored(&self, stored: &StoredEvent) -> Result<Recorded, ReadLogError> {
+    /// When today's code cannot read it, or it is sealed and none of these keys opens it; the error names its position.
+    pub fn decode_stored(
+        &self,
+        stored: &StoredEvent,
+        ring: &KeyRing,
+    ) -> Result<Recorded, ReadLogError> {
         let text =
             |bytes| std::str::from_utf8(bytes).map_err(|_| malformed("text that is no UTF-8"));
-        self.decode(&(
+        let row = (
             stored.position,
             text(&stored.aggregate_type)?,
             text(&stored.aggregate_id)?,
@@ -171,6 +188,7 @@ impl LogReader {
             text(&stored.event_type)?,
             text(&stored.event_version)?,
             text(&stored.payload)?,
-        ))
+        );
+        self.decode(&row, ring)
     }
 }

@@ -1,6 +1,6 @@
 //! The table of links between records, both ways.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use domain::gp::GpEvent;
 use domain::note::NoteEvent;
@@ -49,7 +49,16 @@ impl Projector for LinkProjector {
 #[derive(Default)]
 struct Links {
     links: BTreeMap<(RecordRef, RecordRef), bool>,
+    /// Records that were erased: whatever they were linked to can no longer be read, and goes.
+    erased: BTreeSet<RecordRef>,
     changed: Option<i64>,
+}
+
+impl Links {
+    fn erase(&mut self, owner: RecordRef) {
+        self.links.retain(|(from, _), _| *from != owner);
+        self.erased.insert(owner);
+    }
 }
 
 impl Fold for Links {
@@ -61,6 +70,10 @@ impl Fold for Links {
     ) -> BoxFuture<'a, Result<(), ProjectError>> {
         Box::pin(async move {
             for recorded in page {
+                if let Some(kind) = erased_kind(&recorded.event) {
+                    self.erase(kind.record(recorded.id));
+                    self.changed = Some(recorded.position);
+                }
                 let Some((owner, targets, there)) = links_of(&recorded.event) else { continue };
                 let owner = owner.record(recorded.id);
                 self.links.extend(targets.iter().map(|target| ((owner, *target), there)));
@@ -76,6 +89,10 @@ impl Fold for Links {
         tables: Tables,
     ) -> BoxFuture<'a, Result<(), ProjectError>> {
         Box::pin(async move {
+            let erased = std::mem::take(&mut self.erased);
+            if tables != Tables::Empty && !erased.is_empty() {
+                write_erased(db, &erased).await?;
+            }
             let (added, removed): (Vec<_>, Vec<_>) =
                 std::mem::take(&mut self.links).into_iter().partition(|(_, there)| *there);
             if tables == Tables::Empty {
@@ -125,6 +142,29 @@ fn links_of(event: &Event) -> Option<(Kind, &[RecordRef], bool)> {
         Event::Person(PersonEvent::Disaffiliated { from }) => Some((Kind::Person, from, false)),
         _ => None,
     }
+}
+
+fn erased_kind(event: &Event) -> Option<Kind> {
+    match event {
+        Event::Person(PersonEvent::Erased { .. }) => Some(Kind::Person),
+        Event::Note(NoteEvent::Erased { .. }) => Some(Kind::Note),
+        _ => None,
+    }
+}
+
+async fn write_erased(
+    db: &mut PgConnection,
+    erased: &BTreeSet<RecordRef>,
+) -> Result<(), ProjectError> {
+    sqlx::query(
+        "delete from link using unnest($1::text[], $2::bigint[]) as gone (kind, id)
+         where from_kind = gone.kind and from_id = gone.id",
+    )
+    .bind(erased.iter().map(|owner| owner.kind().as_str()).collect::<Vec<_>>())
+    .bind(erased.iter().map(|owner| owner.id()).collect::<Vec<_>>())
+    .execute(db)
+    .await?;
+    Ok(())
 }
 
 const INSERT: &str = "

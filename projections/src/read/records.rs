@@ -121,6 +121,29 @@ struct Row<R> {
     is_stored: bool,
 }
 
+impl<R: Tabled> Row<R>
+where
+    Lifecycle<R>: Aggregate + Clone,
+{
+    /// Whether there is anything to write.
+    fn is_there(&self) -> bool {
+        self.state.record().is_some() || self.state.is_erased()
+    }
+
+    /// Whether it is shown to nobody.
+    fn is_hidden(&self) -> bool {
+        self.state.is_archived() || self.state.is_erased()
+    }
+
+    fn notion_id(&self) -> Option<&str> {
+        self.state.record().and_then(R::notion_id)
+    }
+
+    fn folded_name(&self) -> String {
+        self.state.record().map(|record| fold(record.name())).unwrap_or_default()
+    }
+}
+
 /// What readers get.
 #[derive(Serialize)]
 struct Wire<'a, R> {
@@ -152,10 +175,13 @@ where
         .await?;
         for (id, version, position, archived, record) in stored {
             self.size += size_of::<Row<R>>() + record.len();
-            let record: R = serde_json::from_str(&record)
+            let record: Option<R> = serde_json::from_str(&record)
                 .map_err(|source| ProjectError::Row { table, source })?;
-            let state =
-                if archived { Lifecycle::Archived(record) } else { Lifecycle::Active(record) };
+            let state = match record {
+                Some(record) if archived => Lifecycle::Archived(record),
+                Some(record) => Lifecycle::Active(record),
+                None => Lifecycle::Erased,
+            };
             self.rows.insert(id, Row { version, position, state, dirty: false, is_stored: true });
         }
         Ok(())
@@ -225,19 +251,22 @@ where
     let table = R::KIND.as_str();
     let mut copy = CopyIn::begin(db, table, &columns::<R>()).await?;
     for (id, row) in rows {
-        let Some(record) = row.state.record() else { continue };
+        if !row.is_there() {
+            continue;
+        }
+        let record = row.state.record();
         copy.int(*id)
             .int(row.version)
             .int(row.position)
-            .flag(row.state.is_archived())
+            .flag(row.is_hidden())
             .text(&wire(*id, record)?)
-            .text(&fold(record.name()))
-            .maybe(record.notion_id(), CopyIn::text);
+            .text(&row.folded_name())
+            .maybe(row.notion_id(), CopyIn::text);
         for (_, text) in R::TEXTS {
-            copy.maybe(text(record).as_deref(), CopyIn::text);
+            copy.maybe(record.and_then(text).as_deref(), CopyIn::text);
         }
         for (_, whole) in R::WHOLES {
-            copy.maybe(whole(record), CopyIn::int);
+            copy.maybe(record.and_then(whole), CopyIn::int);
         }
         copy.end_row().await?;
     }
@@ -255,11 +284,10 @@ where
 {
     let mut batch = Vec::new();
     let mut size = 0;
-    for (id, row) in rows.iter().filter(|(_, row)| row.dirty) {
-        let Some(record) = row.state.record() else { continue };
-        let text = wire(*id, record)?;
+    for (id, row) in rows.iter().filter(|(_, row)| row.dirty && row.is_there()) {
+        let text = wire(*id, row.state.record())?;
         size += text.len();
-        batch.push(Dirty { id: *id, row, record, text });
+        batch.push(Dirty { id: *id, row, text });
         if size > STATEMENT_BYTES {
             write(db, &batch).await?;
             batch.clear();
@@ -272,12 +300,12 @@ where
     }
 }
 
-/// The JSON text that readers get.
-fn wire<R: Tabled>(id: i64, record: &R) -> Result<String, ProjectError>
+/// The JSON text that readers get; `null` for a record that was erased, of which the row says only that it was there.
+fn wire<R: Tabled>(id: i64, record: Option<&R>) -> Result<String, ProjectError>
 where
     Lifecycle<R>: Aggregate + Clone,
 {
-    serde_json::to_string(&Wire { id, record })
+    serde_json::to_string(&record.map(|record| Wire { id, record }))
         .map_err(|source| ProjectError::Row { table: R::KIND.as_str(), source })
 }
 
@@ -288,7 +316,6 @@ const STATEMENT_BYTES: usize = 4 << 20;
 struct Dirty<'a, R> {
     id: i64,
     row: &'a Row<R>,
-    record: &'a R,
     text: String,
 }
 
@@ -301,15 +328,19 @@ where
         .bind(batch.iter().map(|dirty| dirty.id).collect::<Vec<_>>())
         .bind(batch.iter().map(|dirty| dirty.row.version).collect::<Vec<_>>())
         .bind(batch.iter().map(|dirty| dirty.row.position).collect::<Vec<_>>())
-        .bind(batch.iter().map(|dirty| dirty.row.state.is_archived()).collect::<Vec<_>>())
+        .bind(batch.iter().map(|dirty| dirty.row.is_hidden()).collect::<Vec<_>>())
         .bind(batch.iter().map(|dirty| dirty.text.as_str()).collect::<Vec<_>>())
-        .bind(batch.iter().map(|dirty| fold(dirty.record.name())).collect::<Vec<_>>())
-        .bind(batch.iter().map(|dirty| dirty.record.notion_id()).collect::<Vec<_>>());
+        .bind(batch.iter().map(|dirty| dirty.row.folded_name()).collect::<Vec<_>>())
+        .bind(batch.iter().map(|dirty| dirty.row.notion_id()).collect::<Vec<_>>());
     for (_, text) in R::TEXTS {
-        query = query.bind(batch.iter().map(|dirty| text(dirty.record)).collect::<Vec<_>>());
+        query = query.bind(
+            batch.iter().map(|dirty| dirty.row.state.record().and_then(text)).collect::<Vec<_>>(),
+        );
     }
     for (_, whole) in R::WHOLES {
-        query = query.bind(batch.iter().map(|dirty| whole(dirty.record)).collect::<Vec<_>>());
+        query = query.bind(
+            batch.iter().map(|dirty| dirty.row.state.record().and_then(whole)).collect::<Vec<_>>(),
+        );
     }
     query.execute(db).await?;
     Ok(())

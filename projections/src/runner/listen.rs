@@ -1,5 +1,6 @@
 //! How the runner learns what others do: of appends, here and elsewhere, and of checkpoints that others move.
 
+use domain::Kind;
 use sqlx::postgres::PgListener;
 use tokio::sync::watch;
 
@@ -7,6 +8,7 @@ use super::{POLL, Shared};
 use crate::follow::{Checkpoints, PROJECTED};
 use crate::generation::Generation;
 use crate::log::APPENDED;
+use crate::log::keys::ERASED;
 
 impl Shared {
     /// Wakes the runner when this process appends.
@@ -45,10 +47,13 @@ impl Shared {
 
     async fn listen_once(&self) -> Result<(), sqlx::Error> {
         let mut listener = PgListener::connect_with(&self.database.pool).await?;
-        listener.listen_all([APPENDED, PROJECTED]).await?;
+        listener.listen_all([APPENDED, PROJECTED, ERASED]).await?;
+        // Until now erasures may have gone unheard.
+        self.database.keys().forget_all();
         loop {
             match tokio::time::timeout(POLL, listener.try_recv()).await {
                 Ok(Ok(Some(news))) if news.channel() == APPENDED => self.look_for_more(),
+                Ok(Ok(Some(news))) if news.channel() == ERASED => self.forget(news.payload()),
                 Ok(Ok(Some(news))) if news.payload() == self.follower.process() => {}
                 Ok(Ok(Some(_))) => self.learn_checkpoints().await?,
                 Ok(Ok(None)) => return Ok(()),
@@ -65,6 +70,15 @@ impl Shared {
     fn look_for_more(&self) {
         self.announcer.send_modify(|count| *count += 1);
         self.wake.notify_one();
+    }
+
+    /// Forgets the key of a record that was erased, here or elsewhere.
+    fn forget(&self, record: &str) {
+        if let Some((kind, id)) = record.split_once(' ')
+            && let Some(kind) = Kind::parse(kind)
+        {
+            self.database.keys().forget(kind, id);
+        }
     }
 
     /// Takes over what the table says where it is further than what is known here.

@@ -1,10 +1,10 @@
 //! The log by itself: nothing is missing, everything can be read, and what it refers to is there.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use domain::{Kind, RecordRef};
+use domain::{Event, Kind, RecordRef};
 use projections::database::Database;
-use projections::log::{LogReader, ReadLogError, Recorded, Span, StoredEvent, Sweep};
+use projections::log::{KeyRing, LogReader, ReadLogError, Recorded, Span, StoredEvent, Sweep};
 use serde::Serialize;
 use sqlx::{ConnectOptions as _, PgConnection};
 use tokio_util::sync::CancellationToken;
@@ -52,7 +52,8 @@ pub(super) async fn check(
 ) -> Result<LogReport, VerifyError> {
     let mut report = LogReport::default();
     let mut connection = database.options_for(&[]).connect().await?;
-    let mut reading = Reading::default();
+    let mut second = database.options_for(&[]).connect().await?;
+    let mut reading = Reading::new(LogReader::new(database.keys().clone()));
     {
         let span = Span { after: 0, to, without: &[] };
         let mut sweep = Sweep::begin(&mut connection, &span).await?;
@@ -60,13 +61,15 @@ pub(super) async fn check(
             if stop.is_cancelled() {
                 return Err(VerifyError::Stopped);
             }
+            let ring = reading.log.ring_for(&mut second, batch.iter()).await?;
             for stored in &batch {
-                reading.take(stored, &mut report)?;
+                reading.take(stored, &ring, &mut report)?;
             }
         }
     }
     report.streams = reading.streams.len() as u64;
-    let mut connection = database.options_for(&[]).connect().await?;
+    let mut connection = second;
+    check_keys(&mut connection, &reading.erased, to, &mut report).await?;
     check_references(&mut connection, reading, &mut report).await?;
     check_order(&mut connection, to, &mut report).await?;
     check_causes(&mut connection, to, &mut report).await?;
@@ -74,7 +77,6 @@ pub(super) async fn check(
 }
 
 /// What has been seen of the log so far.
-#[derive(Default)]
 struct Reading {
     log: LogReader,
     /// The last sequence of each stream, by type and id.
@@ -83,10 +85,34 @@ struct Reading {
     registered: HashSet<RecordRef>,
     /// References to records that were not there yet, with where and whose.
     dangling: HashMap<RecordRef, Vec<i64>>,
+    /// Records that were erased, and records of which an event can no longer be read.
+    erased: Erased,
+}
+
+#[derive(Default)]
+struct Erased {
+    said: BTreeMap<RecordRef, i64>,
+    seen: BTreeMap<RecordRef, i64>,
 }
 
 impl Reading {
-    fn take(&mut self, stored: &StoredEvent, report: &mut LogReport) -> Result<(), VerifyError> {
+    fn new(log: LogReader) -> Self {
+        Self {
+            log,
+            streams: HashMap::new(),
+            last: 0,
+            registered: HashSet::new(),
+            dangling: HashMap::new(),
+            erased: Erased::default(),
+        }
+    }
+
+    fn take(
+        &mut self,
+        stored: &StoredEvent,
+        ring: &KeyRing,
+        report: &mut LogReport,
+    ) -> Result<(), VerifyError> {
         report.events += 1;
         if stored.position <= self.last {
             let what = format!("position {} comes after {}", stored.position, self.last);
@@ -101,12 +127,16 @@ impl Reading {
             report.error(Finding::new("sequence", stored.position, what));
         }
         *last = stored.sequence;
-        match self.log.decode_stored(stored) {
+        match self.log.decode_stored(stored, ring) {
             Ok(recorded) => self.understand(stored, &recorded, report),
-            Err(ReadLogError::Database(error)) => return Err(error.into()),
-            Err(ReadLogError::Decode { position, source }) => {
-                let what = format!("{}: {source}", stored.stream());
-                report.error(Finding::new("payload", position, what));
+            Err(error) => {
+                let check = match &error {
+                    ReadLogError::Sealed { .. } => "sealed payload",
+                    _ => "payload",
+                };
+                let (position, error) = error.about_event()?;
+                let what = format!("{}: {error}", stored.stream());
+                report.error(Finding::new(check, position, what));
             }
         }
         Ok(())
@@ -118,13 +148,20 @@ impl Reading {
             Finding::new("payload", *position, format!("{}: {what}", stored.stream()))
         };
         if let Some(kind) = stored.kind() {
-            let begins = event.name() == "Registered";
+            // Of an event that was erased the log still knows what it was.
+            let begins = stored.event_type() == "Registered";
             if begins != (stored.sequence == 1) {
                 let at = stored.sequence;
-                report.error(wrong(format!("{} is its event {at}", event.name())));
+                report.error(wrong(format!("{} is its event {at}", stored.event_type())));
             }
             if begins {
                 self.registered.insert(kind.record(recorded.id));
+            }
+            let record = kind.record(recorded.id);
+            if event.is_erasure() {
+                self.erased.said.insert(record, *position);
+            } else if matches!(event, Event::Erased(_)) {
+                self.erased.seen.entry(record).or_insert(*position);
             }
         }
         for reference in event.references() {
@@ -133,6 +170,54 @@ impl Reading {
             }
         }
     }
+}
+
+/// A key is destroyed exactly when the log says so.
+async fn check_keys(
+    connection: &mut PgConnection,
+    erased: &Erased,
+    to: i64,
+    report: &mut LogReport,
+) -> Result<(), VerifyError> {
+    for (record, position) in
+        erased.seen.iter().filter(|(record, _)| !erased.said.contains_key(record))
+    {
+        // It may have been erased after this check began.
+        let later: bool = sqlx::query_scalar(
+            "select exists (select 1 from events where position > $1 and aggregate_type = $2
+                 and aggregate_id = $3 and event_type = 'Erased')",
+        )
+        .bind(to)
+        .bind(record.kind().as_str())
+        .bind(record.id().to_string())
+        .fetch_one(&mut *connection)
+        .await?;
+        if !later {
+            let what = format!(
+                "the key of {} {} was destroyed, and no event says that it was erased: restore table stream_key from a \
+                 backup",
+                record.kind(),
+                record.id()
+            );
+            report.error(Finding::new("key", *position, what));
+        }
+    }
+    let kept: Vec<(String, i64)> = sqlx::query_as(
+        "select aggregate_type, aggregate_id::bigint from stream_key where wrapped is not null
+             and (aggregate_type, aggregate_id) in (select * from unnest($1::text[], $2::text[]))",
+    )
+    .bind(erased.said.keys().map(|record| record.kind().as_str()).collect::<Vec<_>>())
+    .bind(erased.said.keys().map(|record| record.id().to_string()).collect::<Vec<_>>())
+    .fetch_all(connection)
+    .await?;
+    for (kind, id) in kept {
+        let record = Kind::parse(&kind).map(|kind| kind.record(id));
+        let position = record.and_then(|record| erased.said.get(&record).copied());
+        let what =
+            format!("{kind} {id} was erased, and its key is still there: was a backup restored?");
+        report.error(Finding::new("key", position, what));
+    }
+    Ok(())
 }
 
 /// A reference to a record that never came. The API allows none; a legacy file may have had one.

@@ -18,13 +18,17 @@ mod values;
 mod wire;
 mod writes;
 
+use std::sync::Arc;
+
 use api::app::{App, Limits};
 use api::backend::Backend;
+use api::erasures::Erasures;
 use api::origins::Origins;
 use axum::Router;
 use axum::body::{Body, HttpBody as _};
 use axum::http::request::Builder;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
+use projections::log::Turns;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
@@ -120,9 +124,18 @@ impl Api {
 /// The product with a limit for bodies.
 pub fn app(db: &Database, backend: &Backend, body: usize) -> App {
     let limits = Limits { body, time: std::time::Duration::from_secs(30) };
-    let (log, reader) = (backend.log.clone(), backend.reader.clone());
-    let (rebuilds, live) = (backend.rebuilds.clone(), backend.live.clone());
-    App::new(log, reader, db.files(), limits, Origins::new(&[]), db.dir.path(), rebuilds, live)
+    App {
+        log: backend.log.clone(),
+        reader: backend.reader.clone(),
+        files: db.files(),
+        limits,
+        origins: Origins::new(&[]),
+        data_dir: Arc::new(db.dir.path().to_owned()),
+        turns: Turns::default(),
+        rebuilds: backend.rebuilds.clone(),
+        live: backend.live.clone(),
+        erasures: Erasures::default(),
+    }
 }
 
 /// A request from the front end's page.

@@ -1,0 +1,157 @@
+//! `crm seal`: how far the log is sealed, checkpoints to be kept elsewhere, and whether a log still fits one.
+
+mod check;
+
+use std::io::{BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use projections::seal::note::Note;
+use projections::seal::{Link, store};
+
+use crate::backend::{self, Store};
+use crate::commands::{self, Interruption, say};
+use crate::settings::Settings;
+
+/// What to do with seals.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(clap::Subcommand, Clone, Debug)]
+enum Action {
+    /// Show how far the log is sealed, and the public keys
+    Status {
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write the seals as JSON lines, each with its signed checkpoint, to be kept where nobody who has the database can write
+    Export {
+        /// The newest only
+        #[arg(long, conflicts_with = "after")]
+        latest: bool,
+        /// Those behind the seal of this number
+        #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+        after: i64,
+        /// The file, which must not be there yet; standard output if none is named
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// Check an exported checkpoint, and that a log of today continues it; needs no database. Exits with 1 if not
+    Check(check::Args),
+}
+
+/// Does what the arguments say.
+///
+/// # Errors
+/// When the database does not answer, a file cannot be used, or a checkpoint does not hold.
+pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<()> {
+    if let Action::Check(args) = &args.action {
+        return check::run(args).await;
+    }
+    let mut interruption = Interruption::expect()?;
+    let Some(store) = commands::open(settings, &mut interruption).await? else { return Ok(()) };
+    let result = tokio::select! {
+        result = act(settings, &store, &args.action) => result,
+        () = interruption.next() => Err(anyhow::anyhow!("called off; what was written so far is right, but not all")),
+    };
+    let closed = store.close().await;
+    result.and(closed)
+}
+
+async fn act(settings: &Settings, store: &Store, action: &Action) -> anyhow::Result<()> {
+    match action {
+        Action::Status { json } => show(settings, store, *json).await,
+        Action::Export { latest, after, file } => {
+            let mut to: Box<dyn std::io::Write + Send> = match file {
+                Some(path) => {
+                    let file = std::fs::File::create_new(path);
+                    Box::new(file.with_context(|| format!("{} cannot be made", path.display()))?)
+                }
+                None => Box::new(std::io::stdout()),
+            };
+            export(store, *latest, *after, &mut to).await
+        }
+        Action::Check(args) => check::run(args).await,
+    }
+}
+
+async fn show(settings: &Settings, store: &Store, json: bool) -> anyhow::Result<()> {
+    let mut connection = store.database.pool.acquire().await?;
+    let status = store::status(&mut connection).await?;
+    let keys = store::keys(&mut connection).await?;
+    let own = backend::known_seal_key(settings)?;
+    if json {
+        let keys: Vec<_> = keys
+            .iter()
+            .map(|(key, at)| serde_json::json!({"key": key.to_string(), "introduced_at": at}))
+            .collect();
+        say(&serde_json::json!({"seal": status, "keys": keys}).to_string());
+        return Ok(());
+    }
+    match status {
+        Some(seal) => say(&format!(
+            "Sealed up to position {} at {}: {} events, {} seals.",
+            seal.position,
+            seal.sealed_at.format("%Y-%m-%d %H:%M:%S UTC"),
+            seal.events,
+            seal.number
+        )),
+        None => say("Nothing is sealed yet; `crm serve` does it."),
+    }
+    for (key, at) in keys {
+        let whose = if own == Some(key.key) { ", the key of this installation" } else { "" };
+        say(&format!("{key}  (since {}{whose})", at.format("%Y-%m-%d %H:%M UTC")));
+    }
+    Ok(())
+}
+
+/// How many seals are asked for at once.
+const PAGE: i64 = 1_000;
+
+async fn export(
+    store: &Store,
+    latest: bool,
+    mut after: i64,
+    to: &mut (dyn std::io::Write + Send),
+) -> anyhow::Result<()> {
+    let mut connection = store.database.pool.acquire().await?;
+    let log = store::log_id(&mut connection).await?;
+    if latest {
+        let last = store::last(&mut connection).await?.context("nothing is sealed yet")?;
+        after = last.number - 1;
+    }
+    let mut to = BufWriter::new(to);
+    loop {
+        let seals = store::behind(&mut connection, after, PAGE).await?;
+        let Some(last) = seals.last() else { break };
+        after = last.number;
+        for seal in &seals {
+            writeln!(to, "{}", serde_json::to_string(&Link::of(log, seal))?)?;
+        }
+    }
+    to.flush().context("the export cannot be written")
+}
+
+/// The text of a file that somebody named.
+///
+/// # Errors
+/// When it cannot be read; the text names it.
+pub fn read(path: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))
+}
+
+/// The checkpoint in a text: a signed note, or the last line of an export.
+///
+/// # Errors
+/// When there is none.
+pub fn last_note(text: &str) -> anyhow::Result<Note> {
+    let last = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
+    match serde_json::from_str::<Link>(last) {
+        Ok(link) => Ok(link.checkpoint.parse()?),
+        Err(_) => Ok(text.parse()?),
+    }
+}

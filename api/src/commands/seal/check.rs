@@ -1,0 +1,193 @@
+//! `crm seal check`: is the log of today the one that a kept checkpoint was made of, and more? By signatures and hashes alone.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use axum::http::Uri;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use projections::seal::note::Note;
+use projections::seal::{Chain, Checkpoint, Link, PublicKey};
+use serde::Deserialize;
+
+use super::{last_note, read};
+use crate::commands::say;
+
+#[derive(clap::Args, Clone, Debug)]
+pub struct Args {
+    /// The file with the checkpoint: a signed note, or an export, of which the last line counts
+    #[arg(value_name = "CHECKPOINT")]
+    checkpoint: PathBuf,
+    /// The public key that signed it, as `crm seal status` printed it; may be repeated, where keys have changed
+    #[arg(long, value_name = "KEY", required = true)]
+    key: Vec<PublicKey>,
+    /// The log of today: the address of a server, or a file of `crm seal export` that covers the checkpoint and what follows
+    #[arg(long, value_name = "URL|FILE")]
+    against: Option<String>,
+}
+
+/// Checks, and says what holds.
+///
+/// # Errors
+/// When something does not hold, or cannot be read.
+pub async fn run(args: &Args) -> anyhow::Result<()> {
+    let note = last_note(&read(&args.checkpoint)?)?;
+    let (old, key) = note.open(&args.key)?;
+    say(&format!("The checkpoint is signed by {key}: {}", describe(old)));
+    let Some(against) = &args.against else { return Ok(()) };
+    let mut audit = Audit::begin(old, &args.key);
+    if against.starts_with("http://") || against.starts_with("https://") {
+        let client = Http::new()?;
+        let mut after = old.number - 1;
+        loop {
+            let page = client.seals(against, after).await?;
+            page.seals.iter().try_for_each(|link| audit.take(link))?;
+            match page.next {
+                Some(next) => {
+                    ensure!(next > after, "{against} answers the same page again");
+                    after = next;
+                }
+                None => break,
+            }
+        }
+    } else {
+        for line in read(&PathBuf::from(against))?.lines() {
+            let link = serde_json::from_str(line)
+                .with_context(|| format!("{against} is no file of `crm seal export`"))?;
+            audit.take(&link)?;
+        }
+    }
+    let (new, key) = audit.finish()?;
+    say(&format!("The log continues it, signed by {key}: {}", describe(&new)));
+    Ok(())
+}
+
+fn describe(checkpoint: &Checkpoint) -> String {
+    let Checkpoint { origin, total, number, position, sealed_at, .. } = checkpoint;
+    let at = sealed_at.format("%Y-%m-%d %H:%M:%S UTC");
+    format!("{origin} had {total} events up to position {position} at {at} (seal {number})")
+}
+
+/// Follows the chain from the checkpoint on.
+struct Audit<'k> {
+    old: &'k Checkpoint,
+    keys: &'k [PublicKey],
+    chain: Chain,
+    /// Whether the log's own seal of that number was there and is the same.
+    is_met: bool,
+    /// The last seal that one of the keys signed.
+    signed: Option<(Checkpoint, &'k PublicKey)>,
+    /// The last seal of all.
+    last: i64,
+}
+
+impl<'k> Audit<'k> {
+    fn begin(old: &'k Checkpoint, keys: &'k [PublicKey]) -> Self {
+        Self { old, keys, chain: Chain::at(old), is_met: false, signed: None, last: 0 }
+    }
+
+    fn take(&mut self, link: &Link) -> anyhow::Result<()> {
+        let note: Note = link.checkpoint.parse()?;
+        let checkpoint = note.unchecked();
+        ensure!(
+            checkpoint.origin == self.old.origin,
+            "this is another log: {}, and the checkpoint is of {}",
+            checkpoint.origin,
+            self.old.origin
+        );
+        if link.number < self.old.number {
+            return Ok(());
+        }
+        if link.number == self.old.number {
+            ensure!(
+                Chain::at(checkpoint) == self.chain,
+                "the log was REWRITTEN at position {} or before it: its seal {} is another",
+                self.old.position,
+                link.number
+            );
+            self.is_met = true;
+        } else {
+            let batch = hex::decode(&link.batch).ok().and_then(|bytes| bytes.try_into().ok());
+            let batch = batch.context("a seal without a digest of its batch")?;
+            self.chain.follow(&link.header(), &batch, checkpoint).with_context(|| {
+                format!(
+                    "the log does NOT continue the checkpoint, from position {} on",
+                    link.after + 1
+                )
+            })?;
+        }
+        self.last = link.number;
+        if let Ok((checkpoint, key)) = note.open(self.keys) {
+            self.signed = Some((checkpoint.clone(), key));
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> anyhow::Result<(Checkpoint, &'k PublicKey)> {
+        if !self.is_met {
+            bail!(
+                "the log has no seal {}: it was CUT OFF before position {}, or what was read does not cover it",
+                self.old.number,
+                self.old.position
+            );
+        }
+        match self.signed {
+            Some((checkpoint, key)) if checkpoint.number == self.last => Ok((checkpoint, key)),
+            _ => bail!(
+                "the last seals, up to number {}, are signed by none of the given keys; if the key has changed, name the \
+                 new one with another --key",
+                self.last
+            ),
+        }
+    }
+}
+
+/// What `GET /seals` answers.
+#[derive(Deserialize)]
+struct Page {
+    seals: Vec<Link>,
+    next: Option<i64>,
+}
+
+struct Http(Client<HttpsConnector<HttpConnector>, Empty<Bytes>>);
+
+impl Http {
+    /// How long a server may take for a page.
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// More than any page takes, in bytes.
+    const LONGEST: usize = 16 << 20;
+
+    fn new() -> anyhow::Result<Self> {
+        // Named, since rustls refuses to choose as soon as some dependency brings a second one.
+        let cryptography = rustls::crypto::ring::default_provider();
+        let connector = HttpsConnectorBuilder::new()
+            .with_provider_and_webpki_roots(cryptography)?
+            .https_or_http()
+            .enable_http1()
+            .build();
+        Ok(Self(Client::builder(TokioExecutor::new()).build(connector)))
+    }
+
+    async fn seals(&self, server: &str, after: i64) -> anyhow::Result<Page> {
+        let server = server.trim_end_matches('/');
+        let address: Uri = format!("{server}/seals?after={after}").parse()?;
+        let asking = async {
+            let answer = self.0.get(address).await?;
+            let status = answer.status();
+            let body = Limited::new(answer.into_body(), Self::LONGEST).collect().await;
+            let body = body.map_err(anyhow::Error::from_boxed)?.to_bytes();
+            ensure!(status.is_success(), "it answers {status}");
+            Ok(serde_json::from_slice(&body)?)
+        };
+        tokio::time::timeout(Self::PATIENCE, asking)
+            .await
+            .unwrap_or_else(|_| bail!("no answer within {} s", Self::PATIENCE.as_secs()))
+            .with_context(|| format!("{server} does not tell its seals"))
+    }
+}

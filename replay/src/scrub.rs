@@ -1,0 +1,413 @@
+//! What is left of an erased record once its key is destroyed: rows that read models have deleted, errors and answers that
+//! quoted it, files, and the write-ahead log. A scrub wipes them off the disk.
+//!
+//! Postgres does not overwrite what it deletes. So the read models that had the record are built anew beside the old ones,
+//! which are dropped with their files; small tables are rewritten; and the write-ahead log is moved on until all of it is
+//! younger than that. What is to be scrubbed stands in `stream_key`, so that a scrub that was killed is begun again.
+
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use domain::{Kind, RecordRef};
+use projections::database::Database;
+use projections::generation;
+use projections::projector::Projector;
+use serde::Serialize;
+use serde_json::{Value, json};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
+use tokio_util::sync::CancellationToken;
+
+use crate::load::Effort;
+use crate::rebuild::{Rebuild, RebuildError, drop_old};
+use crate::verify::VERIFY_LOCK;
+
+/// The advisory lock of whoever scrubs: one at a time.
+const SCRUB_LOCK: i64 = 0x6372_6d5f_7363_7201;
+
+/// How long to wait for rebuilds, checks and readers that are in the way.
+const PATIENCE: Duration = Duration::from_secs(600);
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// The tables that may quote a record, or that held what was destroyed.
+const SMALL_TABLES: [&str; 7] = [
+    "stream_key",
+    "idempotency_key",
+    "dead_letter",
+    "skipped_event",
+    "verification",
+    "rebuild",
+    "import_unit",
+];
+
+/// The most segments of the write-ahead log that are written over: 4 GiB of the usual ones.
+const MOST_SEGMENTS: usize = 256;
+
+/// What was wiped.
+#[derive(Clone, Debug, Serialize)]
+pub struct ScrubReport {
+    /// The records whose traces are gone.
+    pub records: Vec<RecordRef>,
+    /// The read models that were built anew.
+    pub rebuilt: Vec<String>,
+    /// How many files were removed.
+    pub files: u64,
+    /// What could not be wiped, and why; it is then up to whoever runs the database.
+    pub left: Vec<String>,
+}
+
+/// Why traces are still there.
+#[derive(Debug, thiserror::Error)]
+pub enum ScrubError {
+    /// The database failed.
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+    /// A read model was not built anew.
+    #[error(transparent)]
+    Rebuild(#[from] RebuildError),
+    /// Somebody else is at it.
+    #[error(
+        "another scrub is running; it takes care of all records that were erased before it began"
+    )]
+    Running,
+    /// A check is in the way.
+    #[error(
+        "a check has been running for too long to scrub what it has built; try again when `crm verify` is done"
+    )]
+    Checking,
+    /// A file of the record is still there.
+    #[error("cannot remove `{}`: {source}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+}
+
+/// What a scrub needs.
+#[derive(Clone)]
+pub struct ScrubOptions {
+    /// All projectors.
+    pub projectors: Vec<Arc<dyn Projector>>,
+    /// The folder of images of notes.
+    pub images: PathBuf,
+    /// What rebuilds may take of the machine.
+    pub effort: Effort,
+    /// Ends it early; it can be begun again.
+    pub stop: CancellationToken,
+}
+
+/// Wipes the traces of all erased records off the disk. `None` if there is nothing to do.
+///
+/// # Errors
+/// See [`ScrubError`]; what is not done is done by the next scrub.
+pub async fn scrub(
+    database: &Database,
+    options: &ScrubOptions,
+) -> Result<Option<ScrubReport>, ScrubError> {
+    let mut control = database.options_for(&[]).connect().await?;
+    let got: bool = sqlx::query_scalar("select pg_try_advisory_lock($1)")
+        .bind(SCRUB_LOCK)
+        .fetch_one(&mut control)
+        .await?;
+    if !got {
+        return Err(ScrubError::Running);
+    }
+    let waiting = waiting(&mut control).await?;
+    let report = match waiting.is_empty() {
+        true => None,
+        false => Some(wipe(database, &mut control, options, waiting).await?),
+    };
+    control.close().await?;
+    Ok(report)
+}
+
+/// A record that was erased, and the names of its files.
+type Waiting = (RecordRef, Vec<String>);
+
+async fn waiting(control: &mut PgConnection) -> Result<Vec<Waiting>, sqlx::Error> {
+    let rows: Vec<(String, String, Option<Vec<String>>)> = sqlx::query_as(
+        "select aggregate_type, aggregate_id, leftovers from stream_key
+         where destroyed_at is not null and scrubbed_at is null order by destroyed_at",
+    )
+    .fetch_all(control)
+    .await?;
+    let record = |(kind, id, files): (String, String, Option<Vec<String>>)| {
+        let record = Kind::parse(&kind)?.record(id.parse().ok()?);
+        Some((record, files.unwrap_or_default()))
+    };
+    Ok(rows.into_iter().filter_map(record).collect())
+}
+
+async fn wipe(
+    database: &Database,
+    control: &mut PgConnection,
+    options: &ScrubOptions,
+    waiting: Vec<Waiting>,
+) -> Result<ScrubReport, ScrubError> {
+    let records: Vec<RecordRef> = waiting.iter().map(|(record, _)| *record).collect();
+    let concerned: Vec<Arc<dyn Projector>> = options
+        .projectors
+        .iter()
+        .filter(|it| records.iter().any(|record| it.follows().contains(&record.kind())))
+        .cloned()
+        .collect();
+    rebuild_all(database, &concerned, options).await?;
+    drop_likenesses(control, &concerned).await?;
+    let files = remove_files(database, &waiting, &options.images).await?;
+    clean_tables(control, &records).await?;
+    let mut left = rewrite_tables(control).await?;
+    if let Err(error) = move_log_on(control).await {
+        left.push(format!(
+            "the write-ahead log, which crm may not move on here ({error}): it holds what read models once held until \
+             Postgres has recycled it"
+        ));
+    }
+    sqlx::query(
+        "update stream_key set scrubbed_at = clock_timestamp()
+         from unnest($1::text[], $2::text[]) as done (kind, id)
+         where aggregate_type = done.kind and aggregate_id = done.id",
+    )
+    .bind(records.iter().map(|record| record.kind().as_str()).collect::<Vec<_>>())
+    .bind(records.iter().map(|record| record.id().to_string()).collect::<Vec<_>>())
+    .execute(control)
+    .await?;
+    let rebuilt = concerned.iter().map(|projector| projector.name().to_owned()).collect();
+    Ok(ScrubReport { records, rebuilt, files, left })
+}
+
+/// Builds the read models anew and drops all that was before.
+async fn rebuild_all(
+    database: &Database,
+    projectors: &[Arc<dyn Projector>],
+    options: &ScrubOptions,
+) -> Result<(), ScrubError> {
+    let holder = format!("a scrub after an erasure, process {}", std::process::id());
+    let deadline = Instant::now() + PATIENCE;
+    let rebuild = loop {
+        let stop = options.stop.child_token();
+        match Rebuild::admit(database, projectors.to_vec(), &holder, stop).await {
+            Err(RebuildError::Held { .. }) if Instant::now() < deadline => pause(options).await?,
+            admitted => break admitted?,
+        }
+    };
+    rebuild.with_effort(options.effort).run(|_| ()).await?;
+    for projector in projectors {
+        let deadline = Instant::now() + PATIENCE;
+        // Readers turn to the new generation as soon as they hear of it.
+        while let Err(error) = drop_old(database, projector).await {
+            let is_passing = match &error {
+                RebuildError::InUse { .. } | RebuildError::Held { .. } => true,
+                RebuildError::Database(error) => projections::database::is_passing(error),
+                _ => false,
+            };
+            if !is_passing || Instant::now() > deadline {
+                return Err(error.into());
+            }
+            pause(options).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn pause(options: &ScrubOptions) -> Result<(), RebuildError> {
+    tokio::select! {
+        () = options.stop.cancelled() => Err(RebuildError::Cancelled),
+        () = tokio::time::sleep(AGAIN) => Ok(()),
+    }
+}
+
+/// Drops what a check has built to compare read models with, if it was killed before it could.
+async fn drop_likenesses(
+    control: &mut PgConnection,
+    projectors: &[Arc<dyn Projector>],
+) -> Result<(), ScrubError> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let mut tx = control.begin().await?;
+        let free: bool = sqlx::query_scalar("select pg_try_advisory_xact_lock($1)")
+            .bind(VERIFY_LOCK)
+            .fetch_one(&mut *tx)
+            .await?;
+        if free {
+            for projector in projectors {
+                let schema = format!("verify_{}", projector.name());
+                generation::drop_tables(&mut tx, &schema).await?;
+            }
+            tx.commit().await?;
+            return Ok(());
+        }
+        tx.rollback().await?;
+        if Instant::now() > deadline {
+            return Err(ScrubError::Checking);
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// Removes the images of erased notes that no other note shows.
+async fn remove_files(
+    database: &Database,
+    waiting: &[Waiting],
+    images: &Path,
+) -> Result<u64, ScrubError> {
+    let mut removed = 0;
+    for (record, paths) in waiting.iter().filter(|(record, _)| record.kind() == Kind::Note) {
+        for path in paths {
+            let path = Path::new(path);
+            let inside = path.components().all(|part| matches!(part, Component::Normal(_)));
+            let name = path.file_name().and_then(|name| name.to_str()).filter(|_| inside);
+            let Some(name) = name else { continue };
+            if is_shared(database, record.id(), name).await? {
+                continue;
+            }
+            let file = images.join(name);
+            match fs::remove_file(&file) {
+                Ok(()) => removed += 1,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(source) => return Err(ScrubError::File { path: file, source }),
+            }
+        }
+    }
+    Ok(removed)
+}
+
+/// Whether another note names the file too. In doubt it stays.
+async fn is_shared(database: &Database, note: i64, name: &str) -> Result<bool, sqlx::Error> {
+    let mut connection = database.pool.acquire().await?;
+    let live: Vec<String> = generation::all(&mut connection)
+        .await?
+        .into_iter()
+        .filter(|it| it.projector == "note" && it.state == generation::State::Live)
+        .map(|it| it.schema())
+        .collect();
+    let Some(schema) = live.first() else { return Ok(true) };
+    sqlx::query_scalar(&format!(
+        "select exists (select 1 from {schema}.note where id <> $1 and strpos(record->>'image_paths', $2) > 0)"
+    ))
+    .bind(note)
+    .bind(name)
+    .fetch_one(&mut *connection)
+    .await
+}
+
+/// Takes out of small tables what may say something of the records.
+async fn clean_tables(
+    control: &mut PgConnection,
+    records: &[RecordRef],
+) -> Result<(), sqlx::Error> {
+    let kinds: Vec<&str> = records.iter().map(|record| record.kind().as_str()).collect();
+    let ids: Vec<String> = records.iter().map(|record| record.id().to_string()).collect();
+    for statement in [
+        // Hashes of a name are as good as the name to whoever has a list of names.
+        "update import_unit set hash = null, identity = '\\x00000000000000000000000000000000'
+         from unnest($1::text[], $2::text[]) as gone (kind, id)
+         where import_unit.kind = gone.kind and key = gone.id",
+        "update dead_letter set error = 'the record was erased'
+         from unnest($1::text[], $2::text[]) as gone (kind, id)
+         where aggregate_type = gone.kind and aggregate_id = gone.id",
+        "update stream_key set leftovers = null from unnest($1::text[], $2::text[]) as gone (kind, id)
+         where aggregate_type = gone.kind and aggregate_id = gone.id",
+    ] {
+        sqlx::query(statement).bind(&kinds).bind(&ids).execute(&mut *control).await?;
+    }
+    sqlx::query("update rebuild set error = 'not kept after an erasure' where error is not null")
+        .execute(&mut *control)
+        .await?;
+    let reports: Vec<(i64, Value)> =
+        sqlx::query_as("select id, report from verification where not passed")
+            .fetch_all(&mut *control)
+            .await?;
+    for (id, mut report) in reports {
+        forget_values(&mut report);
+        sqlx::query("update verification set report = $2 where id = $1")
+            .bind(id)
+            .bind(sqlx::types::Json(report))
+            .execute(&mut *control)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Takes the values out of a report on a check, which says what was wrong by quoting it.
+fn forget_values(report: &mut Value) {
+    match report {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match name.as_str() {
+                    "what" => *value = json!("not kept after an erasure"),
+                    "live" | "log" if !value.is_object() => *value = Value::Null,
+                    _ => forget_values(value),
+                }
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(forget_values),
+        _ => {}
+    }
+}
+
+/// Writes small tables anew without what was deleted from them, and forgets what the planner remembered of values.
+async fn rewrite_tables(control: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
+    for table in SMALL_TABLES {
+        sqlx::query(&format!("vacuum (full, analyze) {table}")).execute(&mut *control).await?;
+    }
+    match sqlx::query("vacuum full pg_catalog.pg_statistic").execute(control).await {
+        Ok(_) => Ok(vec![]),
+        Err(error) if projections::database::is_outage(&error) => Err(error),
+        Err(error) => Ok(vec![format!(
+            "the planner's statistics, which crm may not rewrite here ({error}): they may quote names that read models had"
+        )]),
+    }
+}
+
+/// Moves the write-ahead log on until every segment on the disk was begun after now. Segments that Postgres keeps to be
+/// used again hold what they held before: they are gone through, since what is left of a segment is written over when it
+/// is left.
+async fn move_log_on(control: &mut PgConnection) -> Result<(), sqlx::Error> {
+    leave_segment(control).await?;
+    sqlx::query("checkpoint").execute(&mut *control).await?;
+    let highest: Option<String> =
+        sqlx::query_scalar("select max(name) from pg_ls_waldir() where name ~ '^[0-9A-F]{24}$'")
+            .fetch_one(&mut *control)
+            .await?;
+    for _ in 0..MOST_SEGMENTS {
+        let current = leave_segment(control).await?;
+        if highest.as_ref().is_none_or(|highest| current >= *highest) {
+            break;
+        }
+    }
+    sqlx::query("checkpoint").execute(control).await?;
+    Ok(())
+}
+
+/// Goes on to the next segment of the write-ahead log. Tells which was left.
+async fn leave_segment(control: &mut PgConnection) -> Result<String, sqlx::Error> {
+    // A segment is only left if there is something in it.
+    let left: String = sqlx::query_scalar(
+        "select pg_walfile_name(pg_logical_emit_message(false, 'crm', 'an erased record is scrubbed'))",
+    )
+    .fetch_one(&mut *control)
+    .await?;
+    sqlx::query("select pg_switch_wal()").execute(control).await?;
+    Ok(left)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_without_values_still_says_where_something_was_wrong() {
+        let mut report = json!({"passed": false, "log": {"errors": 1, "findings":
+                [{"check": "payload", "position": 7, "what": "invalid type: string \"Ana\""}]},
+            "projections": [{"name": "person", "different": 1, "differences":
+                [{"table": "person", "key": ["7"], "columns": [{"column": "record.name", "live": "Ana", "log": "Eva"}]}]}]});
+        forget_values(&mut report);
+        let text = report.to_string();
+        assert!(!text.contains("Ana") && !text.contains("Eva"), "{text}");
+        assert_eq!(report["log"]["findings"][0]["position"], 7);
+        assert_eq!(report["projections"][0]["differences"][0]["key"], json!(["7"]));
+    }
+}

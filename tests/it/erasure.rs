@@ -1,0 +1,464 @@
+//! Erasing people and notes: nothing of them is left in the database or on the disk, and everything else is as it was.
+
+use std::path::Path;
+
+use domain::Kind;
+use domain::person::{Person, PersonChanges, PersonCommand};
+use projections::log::{LogReader, PageLimit};
+use projections::read;
+use replay::{Effort, ScrubOptions, ScrubReport};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+
+use crate::check::assert_read_models_match_the_log;
+use crate::contract::Api;
+use crate::harness::{Database, keys, tamper};
+use crate::import::run;
+use crate::log::request;
+use crate::server::{Home, Server};
+use crate::verify::verify;
+
+/// Values that nobody and nothing else has.
+const SECRETS: [&str; 5] =
+    ["Quetzalli Xochitl", "quetzalli", "qx@secret.example", "They whispered zyxwv", "zyxwv"];
+
+fn person() -> Value {
+    json!({"name": "Quetzalli Xochitl", "email": "qx@secret.example", "notion_id": "zyxwv-1",
+        "personal_note": "They whispered zyxwv"})
+}
+
+fn note() -> Value {
+    json!({"name": "Call with Quetzalli Xochitl", "date": "2025-01-31",
+        "raw_notes": "They whispered zyxwv. ".repeat(200), "image_paths": "zyxwv.png"})
+}
+
+/// All there is in the database as text: every row of every table in every schema.
+async fn dumped(pool: &PgPool) -> String {
+    let tables: Vec<(String, String)> = sqlx::query_as(
+        "select table_schema, table_name from information_schema.tables
+         where table_type = 'BASE TABLE' and table_schema not in ('information_schema')",
+    )
+    .fetch_all(pool)
+    .await
+    .unwrap();
+    let mut text = String::new();
+    for (schema, table) in tables {
+        let statement = format!("select whole::text from {schema}.\"{table}\" as whole");
+        let rows: Vec<Option<String>> =
+            sqlx::query_scalar(&statement).fetch_all(pool).await.unwrap();
+        text.extend(rows.into_iter().flatten());
+    }
+    text
+}
+
+fn assert_nowhere(text: &[u8], what: &str) {
+    for secret in SECRETS {
+        let found = text.windows(secret.len()).any(|part| part == secret.as_bytes());
+        assert!(!found, "{secret:?} is still in {what}");
+    }
+}
+
+async fn scrub(db: &Database) -> Option<ScrubReport> {
+    let options = ScrubOptions {
+        projectors: read::projectors(),
+        images: db.dir.path().join("images"),
+        effort: Effort::full(),
+        stop: CancellationToken::new(),
+    };
+    replay::scrub(&db.connections, &options).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_of_an_erased_person_or_note_is_left_in_the_database() {
+    let api = Api::new().await;
+    let db = &api.db;
+    let other = api.made("people", json!({"name": "Ana Ruiz"})).await;
+    let lp = api.made("lps", json!({"name": "Afore"})).await;
+    let keyed = axum::http::Request::post("/people")
+        .header("content-type", "application/json")
+        .header("idempotency-key", "k1")
+        .body(axum::body::Body::from(person().to_string()))
+        .unwrap();
+    let id = api.send(keyed).await.expect(200, "a person")["id"].as_i64().unwrap();
+    let noted = api.made("notes", note()).await;
+    for path in [format!("/people/{id}/lps/{lp}"), format!("/notes/{noted}/participants/{id}")] {
+        api.post(&path, json!({})).await.expect(200, &path);
+    }
+    std::fs::create_dir_all(db.dir.path().join("images")).unwrap();
+    let image = db.dir.path().join("images/zyxwv.png");
+    std::fs::write(&image, "zyxwv").unwrap();
+    // What has seen it: a list in memory, a previous generation, a check that found it different.
+    api.read("/people").await;
+    crate::rebuild::rebuild(db, &["person"]).await.unwrap();
+    sqlx::query("update read_person_2.person set notion_id = 'zyxwv-2' where id = $1")
+        .bind(id)
+        .execute(&db.pool)
+        .await
+        .unwrap();
+    assert!(!verify(db).await.passed);
+    let before = dumped(&db.pool).await;
+    assert!(SECRETS.iter().all(|secret| before.contains(secret)), "the test sees what is there");
+    assert!(before.contains("\"sealed\""), "the log itself holds ciphertext");
+
+    let reason = || json!({"reason": "case 17"});
+    for path in [format!("/people/{id}/erase"), format!("/notes/{noted}/erase")] {
+        let answer = api.post(&path, reason()).await.expect(200, &path);
+        assert_eq!(answer, json!({"status": "erased", "scrub": "pending"}));
+    }
+    api.get(&format!("/people/{id}")).await.expect(404, "at once");
+    let ids = api.ids("/people").await;
+    assert_eq!(ids, [other]);
+    let report = scrub(db).await.unwrap();
+    assert_eq!(report.records, [Kind::Person.record(id), Kind::Note.record(noted)]);
+    assert!(report.left.is_empty(), "{:?}", report.left);
+    assert!(!image.exists());
+    assert_nowhere(dumped(&db.pool).await.as_bytes(), "the database");
+    assert_eq!(scrub(db).await.map(|report| report.records), None, "there is nothing left to do");
+
+    assert!(verify(db).await.passed);
+    assert_read_models_match_the_log(&db.pool).await;
+    // Its history still says that something was there, and who erased it.
+    let history: Vec<(String, String, String)> = sqlx::query_as(
+        "select event_type, actor, payload::text from events
+         where aggregate_type = 'person' and aggregate_id = $1 order by sequence",
+    )
+    .bind(id.to_string())
+    .fetch_all(&db.pool)
+    .await
+    .unwrap();
+    let types: Vec<&str> = history.iter().map(|(name, ..)| name.as_str()).collect();
+    assert_eq!(types, ["Registered", "Affiliated", "Erased"]);
+    assert_eq!(history[2].2, r#"{"Erased":{"reason":"case 17"}}"#);
+    assert!(history.iter().all(|(_, actor, _)| actor == "anonymous"));
+    // Nobody brings it back.
+    api.post(&format!("/people/{id}/erase"), reason()).await.expect(200, "twice is as good");
+    api.put(&format!("/people/{id}/hold"), reason()).await.expect(410, "held too late");
+    api.delete(&format!("/people/{id}")).await.expect(410, "removed too late");
+    api.backend.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_legal_hold_keeps_a_record_from_being_erased() {
+    let api = Api::new().await;
+    let id = api.made("people", person()).await;
+    let (erase, hold) = (format!("/people/{id}/erase"), format!("/people/{id}/hold"));
+    let reason = |text: &str| json!({"reason": text});
+    api.put(&hold, reason("case 3")).await.expect(200, "held");
+    let refused = api.post(&erase, reason("asked")).await.expect(409, "held");
+    assert!(
+        refused["detail"].as_str().unwrap().contains("a legal hold is on this record (case 3)")
+    );
+    assert_eq!(api.read(&format!("/people/{id}")).await["name"], "Quetzalli Xochitl");
+    for wrong in [json!({}), json!({"reason": 7}), json!({"reason": "  "})] {
+        api.post(&erase, wrong.clone()).await.expect(422, &wrong.to_string());
+    }
+    // Archived or not.
+    api.delete(&format!("/people/{id}")).await.expect(200, "archived");
+    api.post(&erase, reason("asked")).await.expect(409, "held and archived");
+    let lift = crate::contract::json_request(axum::http::Method::DELETE, &hold, &reason("settled"));
+    api.send(lift).await.expect(200, "lifted");
+    api.post(&erase, reason("asked")).await.expect(200, "erased");
+    assert_read_models_match_the_log(&api.db.pool).await;
+    api.backend.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_and_an_erasure_at_the_same_time_leave_nothing_readable() {
+    let (one, db) = {
+        let api = Api::new().await;
+        (api.made("people", person()).await, api)
+    };
+    let api = db;
+    // Two processes, each with the key in its memory.
+    let other = projections::log::EventLog::start(crate::harness::connect(
+        (*api.db.pool.connect_options()).clone(),
+        3,
+    ));
+    let revise = |name: String| PersonCommand::Revise {
+        name: Some(name),
+        changes: PersonChanges::default(),
+    };
+    let request = request("Revise");
+    other.execute::<Person>(one, revise("Quetzalli Xochitl 0".into()), &request).await.unwrap();
+    let writing = tokio::spawn(async move {
+        for number in 1.. {
+            let command = revise(format!("Quetzalli Xochitl {number}"));
+            if let Err(error) = other.execute::<Person>(one, command, &request).await {
+                return error.to_string();
+            }
+        }
+        unreachable!("it is erased in the end")
+    });
+    let erase = format!("/people/{one}/erase");
+    api.post(&erase, json!({"reason": "case 17"})).await.expect(200, "erased");
+    assert_eq!(writing.await.unwrap(), domain::Refusal::Erased.to_string());
+    let last: String = sqlx::query_scalar(
+        "select event_type from events where aggregate_type = 'person' order by sequence desc limit 1",
+    )
+    .fetch_one(&api.db.pool)
+    .await
+    .unwrap();
+    assert_eq!(last, "Erased");
+    scrub(&api.db).await.unwrap();
+    assert_nowhere(dumped(&api.db.pool).await.as_bytes(), "the database");
+    assert!(verify(&api.db).await.passed);
+    api.backend.stop().await;
+}
+
+/// The error at the first position that does not open after this statement.
+async fn fault_after(statement: &str) -> String {
+    let api = Api::new().await;
+    let first = api.made("people", person()).await;
+    let second = api.made("people", json!({"name": "Ana Ruiz"})).await;
+    api.put(&format!("/people/{first}"), json!({"name": "Eva"})).await.expect(200, "renamed");
+    assert_eq!((first, second), (1, 2));
+    tamper(&api.db.pool, statement).await;
+    let report = verify(&api.db).await;
+    assert!(!report.passed, "{statement}");
+    let mut connection = api.db.pool.acquire().await.unwrap();
+    let log = LogReader::new(keys());
+    let error = log.read_after(&mut connection, 0, PageLimit { events: 100 }).await.unwrap_err();
+    let finding = &report.log.findings[0];
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "position {}: {}",
+            finding.position.unwrap(),
+            finding.what.split_once(": ").unwrap().1
+        )
+    );
+    drop(connection);
+    api.backend.stop().await;
+    error.to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sealed_event_that_was_altered_or_moved_or_lost_its_key_is_a_fault_at_its_position() {
+    let altered = "position 1: the sealed payload does not open";
+    let missing = "position 1: the key of this stream is missing";
+    let shut = "position 1: the key of this stream does not open under the master key";
+    let other = "select {} from events where position = 2";
+    for (statement, expected) in [
+        (format!("update events set payload = ({}) where position = 1", other.replace("{}", "payload")), altered),
+        (
+            "update events set payload = overlay(payload::text placing
+                 case when substr(payload::text, 30, 1) = 'A' then 'B' else 'A' end from 30 for 1)::json
+             where position = 1".to_owned(),
+            altered,
+        ),
+        ("update events set event_type = 'Renamed' where position = 1".to_owned(), altered),
+        ("delete from stream_key where aggregate_id = '1'".to_owned(), missing),
+        (
+            "update stream_key set wrapped = (select wrapped from stream_key where aggregate_id = '2')
+             where aggregate_id = '1'".to_owned(),
+            shut,
+        ),
+    ] {
+        let error = fault_after(&statement).await;
+        assert!(error.starts_with(expected), "{statement}: {error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_destroyed_without_a_word_is_found_by_a_check() {
+    let api = Api::new().await;
+    api.made("people", person()).await;
+    let destroy = "update stream_key set wrapped = null, destroyed_at = now()";
+    sqlx::query(destroy).execute(&api.db.pool).await.unwrap();
+    let report = verify(&api.db).await;
+    assert_eq!((report.log.findings[0].check, report.log.findings[0].position), ("key", Some(1)));
+    api.backend.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_with_events_from_before_they_were_sealed_is_read_but_not_erased() {
+    let api = Api::new().await;
+    sqlx::query(
+        r#"insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
+                               command_id, correlation_id, actor)
+           values ('person', '77', 1, 'Registered', '1', '{"Registered":{"name":"Ana","details":{}}}', '{}',
+                   gen_random_uuid(), gen_random_uuid(), 'test')"#,
+    )
+    .execute(&api.db.pool)
+    .await
+    .unwrap();
+    api.backend.settle().await.unwrap();
+    api.put("/people/77", json!({"name": "Eva"})).await.expect(200, "read and revised");
+    let refused = api.post("/people/77/erase", json!({"reason": "x"})).await.expect(409, "plain");
+    assert!(refused["detail"].as_str().unwrap().contains("import the legacy"), "{refused}");
+    let sealed: Vec<bool> = sqlx::query_scalar(
+        "select payload->'sealed' is not null from events where aggregate_id = '77' order by sequence",
+    )
+    .fetch_all(&api.db.pool)
+    .await
+    .unwrap();
+    assert_eq!(sealed, [false, true]);
+    assert_read_models_match_the_log(&api.db.pool).await;
+    api.backend.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_does_not_bring_back_what_was_erased() {
+    let db = Database::new().await;
+    let file = crate::import::legacy(db.dir.path(), "--lps 20 --notes 20 --todos 10");
+    run(&db, &file).await.unwrap();
+    let api = Api::on(db).await;
+    api.backend.settle().await.unwrap();
+    let id = api.ids("/people").await[0];
+    api.post(&format!("/people/{id}/erase"), json!({"reason": "x"})).await.expect(200, "erased");
+    scrub(&api.db).await.unwrap();
+    let before = api.events().await;
+    let report = run(&api.db, &file).await.unwrap();
+    assert_eq!((report.events, report.conflicts), (0, 1));
+    assert_eq!(api.events().await, before);
+    assert!(!api.ids("/people").await.contains(&id));
+    api.backend.stop().await;
+}
+
+/// Every byte of every file below a folder, but of programs' logs.
+fn assert_not_on_disk(folder: &Path) {
+    let mut files = 0;
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let kind = std::fs::symlink_metadata(&path).unwrap().file_type();
+            if kind.is_dir() {
+                folders.push(path);
+            } else if kind.is_file() {
+                files += 1;
+                assert_nowhere(&std::fs::read(&path).unwrap(), &path.display().to_string());
+            }
+        }
+    }
+    assert!(files > 100, "a cluster has some hundred files");
+}
+
+fn is_on_disk(folder: &Path, secret: &str) -> bool {
+    let grep = std::process::Command::new("grep").args(["-rqa", secret]).arg(folder).status();
+    grep.unwrap().success()
+}
+
+async fn posted(server: &Server, path: &str, body: &Value) -> Value {
+    let url = format!("{}{path}", server.url);
+    let answer = reqwest::Client::new().post(url).json(body).send().await.unwrap();
+    assert!(answer.status().is_success(), "{path}: {}", answer.status());
+    answer.json().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_of_an_erased_person_or_note_is_left_on_the_disk() {
+    let home = Home::new();
+    let server = Server::start(&home, &[]).await;
+    let id = posted(&server, "/people", &person()).await["id"].to_string();
+    let noted = posted(&server, "/notes", &note()).await["id"].to_string();
+    reqwest::get(format!("{}/people", server.url)).await.unwrap();
+    let rebuilt = home.crm(&["rebuild", "--all"]).output().await.unwrap();
+    assert!(rebuilt.status.success(), "{}", String::from_utf8_lossy(&rebuilt.stderr));
+    assert!(is_on_disk(home.path(), "quetzalli"), "the test sees what is on the disk");
+    // The server goes on running; it, or the command, wipes what is left.
+    posted(&server, &format!("/notes/{noted}/erase"), &json!({"reason": "case 17"})).await;
+    let erase = ["erase", "person", &id, "--reason", "case 17"];
+    let erased = home.crm(&erase).output().await.unwrap();
+    assert!(erased.status.success(), "{}", String::from_utf8_lossy(&erased.stderr));
+    let unscrubbed = async || {
+        let status = reqwest::get(format!("{}/projections", server.url)).await.unwrap();
+        let status: Value = status.json().await.unwrap();
+        status["keys"]["unscrubbed"].as_i64().unwrap()
+    };
+    while unscrubbed().await > 0 {
+        let scrub = home.crm(&["erase", "--scrub"]).output().await.unwrap();
+        assert!(scrub.status.success(), "{}", String::from_utf8_lossy(&scrub.stderr));
+    }
+    assert_not_on_disk(home.path());
+    assert!(server.stop().await);
+    assert_not_on_disk(home.path());
+    let checked = home.crm(&["verify"]).output().await.unwrap();
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_while_erasing_leaves_all_or_nothing_and_the_next_run_wipes_the_rest() {
+    let home = Home::new();
+    let server = Server::start(&home, &[]).await;
+    assert!(server.stop().await);
+    for round in 0..4_u64 {
+        let server = Server::start(&home, &[]).await;
+        let id = posted(&server, "/people", &person()).await["id"].to_string();
+        server.kill().await;
+        let arguments = ["erase", "person", &id, "--reason", "case 17"];
+        let mut erase = home.crm(&arguments).spawn().unwrap();
+        // The moment of the kill differs from round to round; there is no condition to wait for.
+        tokio::time::sleep(std::time::Duration::from_millis(100 + round * 150)).await;
+        erase.kill().await.unwrap();
+        // Its locks go when Postgres notices that it has gone.
+        loop {
+            let again = home.crm(&arguments).output().await.unwrap();
+            let said = String::from_utf8_lossy(&again.stderr).into_owned();
+            let told = String::from_utf8_lossy(&again.stdout).into_owned();
+            if again.status.success() && !told.contains("a running server") {
+                break;
+            }
+            assert!(
+                said.is_empty() || said.contains("being rebuilt") || said.contains("still"),
+                "{said}"
+            );
+        }
+        assert_not_on_disk(home.path());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_master_key_is_made_once_must_fit_and_can_be_replaced() {
+    let home = Home::new();
+    let crm = |arguments: &[&str]| {
+        let mut command = home.crm(arguments);
+        command.env_remove("CRM_MASTER_KEY");
+        command
+    };
+    let told = async |arguments: &[&str]| {
+        let output = crm(arguments).output().await.unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8(text).unwrap())
+    };
+    let file = home.path().join("keys/master.key");
+    let legacy = crate::import::legacy(home.path(), "--lps 20 --notes 20 --todos 10");
+    let (done, text) = told(&["import", legacy.to_str().unwrap()]).await;
+    assert!(done, "{text}");
+    let master = async || {
+        let (done, text) = told(&["keys", "status", "--json"]).await;
+        assert!(done, "{text}");
+        let status: Value = serde_json::from_str(&text).unwrap();
+        assert!(status["keys"]["present"].as_i64().unwrap() > 20);
+        status["master_key"].as_str().unwrap().to_owned()
+    };
+    let first = master().await;
+    let kept = std::fs::read(&file).unwrap();
+
+    std::fs::remove_file(&file).unwrap();
+    let (done, text) = told(&["status"]).await;
+    assert!(!done && text.contains(&first) && text.contains("restore it"), "{text}");
+    let other = home.crm(&["status"]).output().await.unwrap();
+    let text = String::from_utf8(other.stderr).unwrap();
+    assert!(!other.status.success() && text.contains("that of CRM_MASTER_KEY"), "{text}");
+    std::fs::write(&file, &kept).unwrap();
+
+    let (done, text) = told(&["keys", "rotate"]).await;
+    assert!(done && text.contains("Back that file up now"), "{text}");
+    let second = master().await;
+    assert_ne!(first, second);
+    // As if it had been killed before the new file took the place of the old one.
+    std::fs::rename(&file, file.with_extension("key.next")).unwrap();
+    std::fs::write(&file, &kept).unwrap();
+    assert_eq!(master().await, second);
+    // Killed at any instant, some master key fits.
+    for round in 0..6_u64 {
+        let mut rotate = crm(&["keys", "rotate"]).spawn().unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(40 + round * 40)).await;
+        rotate.kill().await.unwrap();
+        master().await;
+    }
+    let (done, text) = told(&["verify"]).await;
+    assert!(done, "{text}");
+}
