@@ -118,14 +118,16 @@ impl Browser {
 
     /// Makes the page this wide; a window cannot be narrower than 500 pixels.
     pub async fn metrics(&self, width: u32) {
-        let metrics = json!({"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false});
+        let metrics =
+            json!({"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false});
         self.tools("Emulation.setDeviceMetricsOverride", metrics).await;
     }
 
     /// Shows pages as for this medium and scheme: `screen` or `print`, `light` or `dark`.
     pub async fn media(&self, medium: &str, scheme: &str) {
         let scheme = json!([{"name": "prefers-color-scheme", "value": scheme}]);
-        self.tools("Emulation.setEmulatedMedia", json!({"media": medium, "features": scheme})).await;
+        self.tools("Emulation.setEmulatedMedia", json!({"media": medium, "features": scheme}))
+            .await;
     }
 
     /// Loads a page.
@@ -195,7 +197,8 @@ impl Browser {
     /// How a property of an element comes out.
     pub async fn computed(&self, selector: &str, property: &str) -> String {
         let script = "return getComputedStyle(document.querySelector(arguments[0]))[arguments[1]]";
-        let value = self.client.execute(script, vec![json!(selector), json!(property)]).await.unwrap();
+        let value =
+            self.client.execute(script, vec![json!(selector), json!(property)]).await.unwrap();
         value.as_str().unwrap_or_default().to_owned()
     }
 }
@@ -203,7 +206,9 @@ impl Browser {
 impl Drop for Browser {
     fn drop(&mut self) {
         // Chromium would outlive its driver, so the whole group ends.
-        if let Some(id) = self.driver.id().and_then(|id| rustix::process::Pid::from_raw(id.cast_signed())) {
+        if let Some(id) =
+            self.driver.id().and_then(|id| rustix::process::Pid::from_raw(id.cast_signed()))
+        {
             let _ = rustix::process::kill_process_group(id, rustix::process::Signal::KILL);
         }
     }

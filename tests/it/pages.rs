@@ -23,19 +23,31 @@ impl Office {
     async fn new() -> Self {
         let api = Api::new().await;
         let fund = api.made("funds", json!({"fund_name": "Fund III"})).await;
-        let lp = api.made("lps", json!({"name": "Afore XXI", "priority": "B", "location": "Mexico City"})).await;
+        let lp = api
+            .made("lps", json!({"name": "Afore XXI", "priority": "B", "location": "Mexico City"}))
+            .await;
         for (number, name) in ["Profuturo", "Sura", "Banorte Pensions"].into_iter().enumerate() {
             let other = api.made("lps", json!({"name": name, "aum_billions": number + 1})).await;
-            api.put(&format!("/funds/{fund}/lps/{other}/interest?interest=meeting"), Value::Null).await;
+            api.put(&format!("/funds/{fund}/lps/{other}/interest?interest=meeting"), Value::Null)
+                .await;
         }
         let office = Self { served: Self::serve(&api).await, api, lp, fund };
         for interest in ["meeting", "due_diligence"] {
             office.set_interest(interest).await;
         }
         office.revise(json!({"priority": "A"})).await;
-        office.revise(json!({"location": "Monterrey", "aum_billions": 12.5, "advisor": "Mercer"})).await;
+        office
+            .revise(json!({"location": "Monterrey", "aum_billions": 12.5, "advisor": "Mercer"}))
+            .await;
         let note = office.api.made("notes", json!({"name": "Lunch", "raw_notes": "They like the strategy.\nFees are too high."})).await;
-        office.api.put(&format!("/notes/{note}"), json!({"raw_notes": "They like the strategy a lot.\nFees are fine."})).await.expect(200, "note");
+        office
+            .api
+            .put(
+                &format!("/notes/{note}"),
+                json!({"raw_notes": "They like the strategy a lot.\nFees are fine."}),
+            )
+            .await
+            .expect(200, "note");
         office.api.post(&format!("/notes/{note}/lps/{lp}"), json!({})).await.expect(200, "link");
         office
     }
@@ -66,7 +78,8 @@ impl Office {
 }
 
 /// How far a page reaches beyond its window on the right, in pixels.
-const OVERFLOW: &str = "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
+const OVERFLOW: &str =
+    "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_page_is_readable_by_everyone_in_light_dark_narrow_and_in_print() {
@@ -74,7 +87,10 @@ async fn every_page_is_readable_by_everyone_in_light_dark_narrow_and_in_print() 
     let browser = Browser::start(1200).await;
     let event: String = sqlx::query_scalar("select event_id::text from events where aggregate_type = 'lp' order by position desc limit 1")
         .fetch_one(&office.api.db.pool).await.unwrap();
-    let position: i64 = sqlx::query_scalar("select max(position) - 4 from events").fetch_one(&office.api.db.pool).await.unwrap();
+    let position: i64 = sqlx::query_scalar("select max(position) - 4 from events")
+        .fetch_one(&office.api.db.pool)
+        .await
+        .unwrap();
     let record = office.record();
     let pages = [
         ("changes", office.url("/audit")),
@@ -120,30 +136,57 @@ async fn a_reader_filters_opens_details_and_takes_filters_away_again() {
     let browser = Browser::start(1200).await;
     browser.open(&office.url("/audit")).await;
     let all = browser.count(".entry").await;
-    assert!(browser.text("#timeline").await.contains("Interest of Afore XXI moved from meeting to due_diligence for Fund III"));
+    assert!(
+        browser
+            .text("#timeline")
+            .await
+            .contains("Interest of Afore XXI moved from meeting to due_diligence for Fund III")
+    );
     // Old and new are elements of their own, so that they are told apart by more than colour.
     let highlighted = "return [...document.querySelectorAll('.said')].find(said => said.innerText.includes('due_diligence')).querySelector('del').innerText";
     assert_eq!(browser.ask(highlighted).await, json!("meeting"));
 
-    browser.client.find(Locator::Css("#f-kind")).await.unwrap().select_by_value("note").await.unwrap();
-    browser.until("only notes are shown", "location.search === '?kind=note' && document.querySelector('.chips')").await;
+    browser
+        .client
+        .find(Locator::Css("#f-kind"))
+        .await
+        .unwrap()
+        .select_by_value("note")
+        .await
+        .unwrap();
+    browser
+        .until(
+            "only notes are shown",
+            "location.search === '?kind=note' && document.querySelector('.chips')",
+        )
+        .await;
     let notes = browser.count(".entry").await;
     assert!(0 < notes && notes < all, "{notes} of {all}");
 
     browser.press(".entry details summary").await;
     let details = browser.text(".entry details[open] .facts").await;
-    for word in ["anonymous", "Recorded", "UpdateNote", "Position"].iter().filter(|word| **word != "UpdateNote") {
+    for word in ["anonymous", "Recorded", "UpdateNote", "Position"]
+        .iter()
+        .filter(|word| **word != "UpdateNote")
+    {
         assert!(details.contains(word), "{word}: {details}");
     }
     browser.press(".chips a").await;
-    browser.until("the filter is gone", "location.search === '' && !document.querySelector('.chips')").await;
+    browser
+        .until("the filter is gone", "location.search === '' && !document.querySelector('.chips')")
+        .await;
     assert_eq!(browser.count(".entry").await, all);
 
     browser.open(&office.url("/audit?colour=red&kind=lp")).await;
     assert!(browser.text("[role=alert]").await.contains("There is no filter of this name"));
     assert_eq!(browser.count(".entry").await, 0, "an unknown filter must not show everything");
     browser.press("[role=alert] a").await;
-    browser.until("the known filter is kept", "location.search === '?kind=lp' && document.querySelector('.entry')").await;
+    browser
+        .until(
+            "the known filter is kept",
+            "location.search === '?kind=lp' && document.querySelector('.entry')",
+        )
+        .await;
     browser.close().await;
 }
 
@@ -159,11 +202,25 @@ async fn older_changes_are_on_further_pages_each_once() {
     let first = browser.ask(ids).await;
     assert_eq!(first.as_array().unwrap().len(), 50);
     browser.press("a[rel=next]").await;
-    browser.until("older changes are shown", "location.search.includes('before=') && !document.querySelector('a[rel=next]')").await;
+    browser
+        .until(
+            "older changes are shown",
+            "location.search.includes('before=') && !document.querySelector('a[rel=next]')",
+        )
+        .await;
     let second = browser.ask(ids).await;
-    let of_lp: i64 = sqlx::query_scalar("select count(*) from events where aggregate_type = 'lp' and aggregate_id = $1")
-        .bind(office.lp.to_string()).fetch_one(&office.api.db.pool).await.unwrap();
-    let mut all: Vec<String> = [first, second].iter().flat_map(|ids| ids.as_array().unwrap().clone()).map(|id| id.as_str().unwrap().to_owned()).collect();
+    let of_lp: i64 = sqlx::query_scalar(
+        "select count(*) from events where aggregate_type = 'lp' and aggregate_id = $1",
+    )
+    .bind(office.lp.to_string())
+    .fetch_one(&office.api.db.pool)
+    .await
+    .unwrap();
+    let mut all: Vec<String> = [first, second]
+        .iter()
+        .flat_map(|ids| ids.as_array().unwrap().clone())
+        .map(|id| id.as_str().unwrap().to_owned())
+        .collect();
     all.sort();
     all.dedup();
     assert_eq!(i64::try_from(all.len()).unwrap(), of_lp);
@@ -183,8 +240,14 @@ async fn a_reader_goes_back_in_time_compares_and_undoes_with_the_keyboard_alone(
     // The slider, moved by keys, back to the first change.
     let slider = browser.client.find(Locator::Css("#change")).await.unwrap();
     slider.send_keys(&Key::Home.to_string()).await.unwrap();
-    browser.until("the record is shown as it was", "location.search === '?change=1' && document.querySelector('#then')").await;
-    let differing = "return [...document.querySelectorAll('tr.differs')].map(row => row.innerText).join('|')";
+    browser
+        .until(
+            "the record is shown as it was",
+            "location.search === '?change=1' && document.querySelector('#then')",
+        )
+        .await;
+    let differing =
+        "return [...document.querySelectorAll('tr.differs')].map(row => row.innerText).join('|')";
     let told = browser.ask(differing).await.to_string();
     assert!(told.contains("Priority") && told.contains("differs"), "{told}");
 
@@ -192,7 +255,14 @@ async fn a_reader_goes_back_in_time_compares_and_undoes_with_the_keyboard_alone(
     assert!(browser.text("table").await.contains("Monterrey"));
     let choice = browser.client.find(Locator::Css("#to")).await.unwrap();
     choice.select_by_index(1).await.unwrap();
-    browser.client.find(Locator::Css("form .primary")).await.unwrap().send_keys(&Key::Enter.to_string()).await.unwrap();
+    browser
+        .client
+        .find(Locator::Css("form .primary"))
+        .await
+        .unwrap()
+        .send_keys(&Key::Enter.to_string())
+        .await
+        .unwrap();
     browser.until("two other points are compared", "location.search.includes('to=')").await;
     assert!(!browser.text("table").await.contains("Monterrey"), "the last change is not in it");
 
@@ -206,12 +276,24 @@ async fn a_reader_goes_back_in_time_compares_and_undoes_with_the_keyboard_alone(
     focused.send_keys(&Key::Enter.to_string()).await.unwrap();
     browser.until("the preview is shown", "location.pathname.endsWith('/undo')").await;
     assert!(browser.text(".box").await.contains("Monterrey"));
-    assert_eq!(sqlx::query_scalar::<_, i64>(count).fetch_one(&office.api.db.pool).await.unwrap(), before);
-    browser.client.find(Locator::Css("form .primary")).await.unwrap().send_keys(&Key::Enter.to_string()).await.unwrap();
+    assert_eq!(
+        sqlx::query_scalar::<_, i64>(count).fetch_one(&office.api.db.pool).await.unwrap(),
+        before
+    );
+    browser
+        .client
+        .find(Locator::Css("form .primary"))
+        .await
+        .unwrap()
+        .send_keys(&Key::Enter.to_string())
+        .await
+        .unwrap();
     browser.until("it is undone", "document.querySelector('.notice.good')").await;
     let lp = office.api.read(&format!("/lps/{}", office.lp)).await;
     assert_eq!((&lp["location"], &lp["priority"]), (&json!("Mexico City"), &json!("A")));
-    assert!(sqlx::query_scalar::<_, i64>(count).fetch_one(&office.api.db.pool).await.unwrap() > before);
+    assert!(
+        sqlx::query_scalar::<_, i64>(count).fetch_one(&office.api.db.pool).await.unwrap() > before
+    );
     browser.close().await;
 }
 
@@ -220,7 +302,11 @@ async fn what_others_changed_since_is_listed_before_it_is_undone_anyway() {
     let office = Office::new().await;
     let earlier = office.revise(json!({"location": "Puebla"})).await;
     office.revise(json!({"location": "Tijuana"})).await;
-    let event: String = sqlx::query_scalar("select event_id::text from events where position = $1").bind(earlier).fetch_one(&office.api.db.pool).await.unwrap();
+    let event: String = sqlx::query_scalar("select event_id::text from events where position = $1")
+        .bind(earlier)
+        .fetch_one(&office.api.db.pool)
+        .await
+        .unwrap();
     let browser = Browser::start(1200).await;
     browser.open(&format!("{}/undo?event={event}", office.record())).await;
     let notice = browser.text(".notice").await;
@@ -244,19 +330,56 @@ async fn the_live_timeline_shows_what_another_client_writes() {
     let browser = Browser::start(1200).await;
     browser.open(&office.url("/audit")).await;
     browser.press("#live").await;
-    browser.until("the page listens", "document.querySelector('#live-status').textContent === 'Waiting for changes'").await;
+    browser
+        .until(
+            "the page listens",
+            "document.querySelector('#live-status').textContent === 'Waiting for changes'",
+        )
+        .await;
     browser.press(".entry details summary").await;
     let opened = browser.ask("return document.querySelector('.entry details[open]').id").await;
-    let answer = Client::new().post(office.url("/lps")).json(&json!({"name": "Inbursa"})).send().await.unwrap();
+    let answer = Client::new()
+        .post(office.url("/lps"))
+        .json(&json!({"name": "Inbursa"}))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(answer.status(), 200);
-    browser.until("the new LP is shown", "document.querySelector('#timeline').innerText.includes('Inbursa')").await;
-    browser.until("the status says so", "document.querySelector('#live-status').textContent.includes('just now')").await;
-    assert_eq!(browser.ask("return document.querySelector('#live').getAttribute('aria-pressed')").await, json!("true"));
-    assert_eq!(browser.ask("return document.querySelector('.entry details[open]').id").await, opened, "what was opened stays open");
+    browser
+        .until(
+            "the new LP is shown",
+            "document.querySelector('#timeline').innerText.includes('Inbursa')",
+        )
+        .await;
+    browser
+        .until(
+            "the status says so",
+            "document.querySelector('#live-status').textContent.includes('just now')",
+        )
+        .await;
+    assert_eq!(
+        browser.ask("return document.querySelector('#live').getAttribute('aria-pressed')").await,
+        json!("true")
+    );
+    assert_eq!(
+        browser.ask("return document.querySelector('.entry details[open]').id").await,
+        opened,
+        "what was opened stays open"
+    );
     // Once more: the page goes on listening.
-    let answer = Client::new().post(office.url("/lps")).json(&json!({"name": "Coppel"})).send().await.unwrap();
+    let answer = Client::new()
+        .post(office.url("/lps"))
+        .json(&json!({"name": "Coppel"}))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(answer.status(), 200);
-    browser.until("the next one is shown", "document.querySelector('#timeline').innerText.includes('Coppel')").await;
+    browser
+        .until(
+            "the next one is shown",
+            "document.querySelector('#timeline').innerText.includes('Coppel')",
+        )
+        .await;
     browser.close().await;
 }
 
@@ -269,12 +392,16 @@ async fn assets_may_be_kept_for_good_and_pages_run_nothing_inline() {
     assert!(policy.contains("script-src 'self'") && !policy.contains("unsafe"), "{policy}");
     let text = page.text().await.unwrap();
     assert!(!text.contains("style=\"") && !text.contains("onclick"));
-    let paths: Vec<&str> = text.split('"').filter(|part| part.starts_with("/audit/assets/")).collect();
+    let paths: Vec<&str> =
+        text.split('"').filter(|part| part.starts_with("/audit/assets/")).collect();
     assert_eq!(paths.len(), 3);
     for path in paths {
         let asset = client.get(office.url(path)).send().await.unwrap();
         assert_eq!(asset.status(), 200);
         assert!(asset.headers()["cache-control"].to_str().unwrap().contains("immutable"));
     }
-    assert_eq!(client.get(office.url("/audit/assets/audit.css")).send().await.unwrap().status(), 404);
+    assert_eq!(
+        client.get(office.url("/audit/assets/audit.css")).send().await.unwrap().status(),
+        404
+    );
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use domain::{Kind, RecordRef, Subject};
+use domain::{Event, Kind, RecordRef, Subject};
 use projections::history::{HistoryEntry, Selection};
 use projections::log::{Entry, LogReader, Stream};
 
@@ -69,7 +69,7 @@ async fn positions(
 /// When the database fails.
 pub async fn told(app: &App, positions: &[i64]) -> Result<Vec<HistoryEntry>, Problem> {
     let database = app.log.database();
-    let reader = LogReader::default();
+    let reader = LogReader::new(database.keys().clone());
     let asking = async {
         let mut connection = database.pool.acquire().await?;
         let shown = reader.entries_at(&mut connection, positions).await?;
@@ -129,6 +129,9 @@ fn bare(record: Option<RecordRef>, entry: Entry) -> HistoryEntry {
     let envelope = entry.envelope;
     let note = match (&entry.event, record) {
         (Err(error), _) => Some(format!("This event cannot be read: {error}")),
+        (Ok(Event::Erased(_)), _) => {
+            Some("What was recorded here was erased and can never be read again".to_owned())
+        }
         (Ok(_), None) => Some("A row of an imported file was kept as it was".to_owned()),
         (Ok(_), Some(_)) => None,
     };

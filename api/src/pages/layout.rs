@@ -3,6 +3,7 @@
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use maud::{DOCTYPE, Markup, html};
+use projections::seal::store;
 use serde_json::Value;
 
 use super::assets::{HTMX, SCRIPT, STYLE};
@@ -65,9 +66,37 @@ pub async fn page(app: &App, title: &str, here: Here, body: Markup) -> Response 
     })
 }
 
-/// How far the log is closed against unnoticed changes.
-async fn seal(_app: &App) -> Markup {
-    html! {}
+/// How far the log is closed against unnoticed changes, and when that was last checked.
+async fn seal(app: &App) -> Markup {
+    let database = app.log.database();
+    let asking = async {
+        let mut connection = database.pool.acquire().await?;
+        let checked: Option<(i64, DateTime<Utc>, bool)> = sqlx::query_as(
+            "select position, finished_at, passed from verification order by finished_at desc limit 1",
+        )
+        .fetch_optional(&mut *connection)
+        .await?;
+        Ok((store::status(&mut connection).await?, checked))
+    };
+    let (sealed, checked) = match database.ask(asking).await {
+        Ok(found) => found,
+        Err(_) => {
+            return html! { p.seal { "How far the log is sealed cannot be told: the database does not answer." } };
+        }
+    };
+    html! {
+        p.seal {
+            @match sealed {
+                Some(seal) => { "Sealed up to position " (seal.position) " at " (moment(seal.sealed_at)) ". " },
+                None => "Nothing is sealed yet. ",
+            }
+            @match checked {
+                Some((position, at, true)) => { b { "✓ Verified" } " up to position " (position) " at " (moment(at)) "." },
+                Some((position, at, false)) => { strong { "✗ The check found faults" } " up to position " (position) " at " (moment(at)) ": see " code { "crm status" } "." },
+                None => { "Not checked yet: " code { "crm verify --log" } " does." },
+            }
+        }
+    }
 }
 
 /// A moment: in UTC, and where scripts run in the reader's own zone.

@@ -37,7 +37,9 @@ impl Story {
         let stream = Stream { kind: own.kind().as_str().to_owned(), id: own.id().to_string() };
         let asking = async {
             let mut connection = database.pool.acquire().await?;
-            LogReader::default().entries_of_stream(&mut connection, &stream, None).await
+            LogReader::new(database.keys().clone())
+                .entries_of_stream(&mut connection, &stream, None)
+                .await
         };
         let entries = database.ask(asking).await?;
         match entries.is_empty() {

@@ -4,7 +4,8 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use chrono::{DateTime, Utc};
-use domain::telling::label;
+use domain::RecordRef;
+use domain::telling::{Part, label};
 use maud::{Markup, html};
 use projections::history::{HistoryEntry, Names};
 
@@ -85,15 +86,16 @@ pub async fn results(
 /// # Errors
 /// When the database fails.
 pub async fn names_of(app: &App, entries: &[HistoryEntry]) -> Result<Names, Problem> {
-    let said = entries.iter().flat_map(|entry| {
-        entry.sentence.0.iter().filter_map(|part| match part {
-            domain::telling::Part::Record(record) => Some(*record),
-            _ => None,
-        })
-    });
-    let records =
-        entries.iter().flat_map(|entry| entry.record.into_iter().chain(changed(&entry.changes)));
-    Ok(Names::of(app.log.database(), records.chain(said)).await?)
+    let mut records: Vec<RecordRef> = Vec::new();
+    for entry in entries {
+        records.extend(entry.record);
+        records.extend(changed(&entry.changes));
+        records.extend(entry.sentence.0.iter().filter_map(|part| match part {
+            Part::Record(record) => Some(*record),
+            Part::Text(_) | Part::Value(_) => None,
+        }));
+    }
+    Ok(Names::of(app.log.database(), records).await?)
 }
 
 fn counted(entries: &[HistoryEntry], more: bool, older: bool) -> String {
