@@ -11,6 +11,7 @@ pub mod dead_letter;
 pub mod files;
 pub mod follow;
 pub mod generation;
+pub mod history;
 mod line;
 pub mod log;
 pub mod projector;
