@@ -1,12 +1,14 @@
 //! The product against a real Postgres.
 #![allow(clippy::unwrap_used, reason = "a test that fails on an unwrap says where")]
 
+mod audit;
 mod check;
 mod contract;
 mod crash;
 mod erasure;
 mod faults;
 mod harness;
+mod history;
 mod import;
 mod live;
 mod log;
