@@ -253,7 +253,7 @@ impl Backend {
     /// When the database cannot be read.
     pub async fn settle(&self) -> anyhow::Result<()> {
         let head = self.reader.health().await.head;
-        while !self.reader.reached(head, Duration::from_secs(1)).await {
+        while !self.runner.settled(head, Duration::from_secs(1)).await {
             if let Some((name, failure)) = self.runner.failures().into_iter().next() {
                 anyhow::bail!("projector {name} cannot go on: {failure}");
             }

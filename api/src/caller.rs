@@ -2,10 +2,11 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
 
 use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, header};
+use axum::http::{Extensions, HeaderMap, HeaderName, header};
 use projections::log::{CommandRequest, Receipt};
 use uuid::Uuid;
 
@@ -55,12 +56,24 @@ pub struct IdempotencyKey {
     pub earlier: Option<Receipt>,
 }
 
+/// The name of the command that a request came to, for whoever tells of its failure.
+#[derive(Clone, Debug, Default)]
+pub struct Attempted(Arc<OnceLock<&'static str>>);
+
+impl Attempted {
+    /// The command's name, if the request came so far.
+    pub fn command(&self) -> Option<&'static str> {
+        self.0.get().copied()
+    }
+}
+
 /// Who sent the request that is being handled.
 #[derive(Clone, Debug)]
 pub struct Caller {
     address: Option<String>,
     user_agent: Option<String>,
     trace_id: Option<[u8; 16]>,
+    attempted: Attempted,
     /// The tags of which the record must have one.
     pub if_match: Option<String>,
     /// The key, if it has one.
@@ -73,11 +86,48 @@ impl Caller {
         self.idempotency.as_ref()?.earlier
     }
 
+    /// Who sent a request with these headers and extensions.
+    pub fn of(headers: &HeaderMap, extensions: &Extensions) -> Self {
+        let text = |name: HeaderName| {
+            headers.get(name).map(|value| {
+                // Neither the log nor a header of ours takes more than text.
+                String::from_utf8_lossy(value.as_bytes()).chars().take(500).collect()
+            })
+        };
+        let address = extensions.get::<ConnectInfo<SocketAddr>>();
+        let if_match = headers.get(header::IF_MATCH);
+        Self {
+            address: address.map(|ConnectInfo(address)| address.ip().to_string()),
+            user_agent: text(header::USER_AGENT),
+            trace_id: traces::trace_of(headers),
+            attempted: extensions.get().cloned().unwrap_or_default(),
+            if_match: if_match.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()),
+            idempotency: extensions.get().cloned(),
+        }
+    }
+
+    /// Who acts.
+    pub fn actor(&self) -> &'static str {
+        NOBODY_IN_PARTICULAR
+    }
+
+    /// The network address it came from.
+    pub fn address(&self) -> Option<&str> {
+        self.address.as_deref()
+    }
+
+    /// The program it came from.
+    pub fn user_agent(&self) -> Option<&str> {
+        self.user_agent.as_deref()
+    }
+
     /// The terms of a command that this request asks for.
     pub fn request(&self, name: &'static str) -> CommandRequest {
+        // Of several commands the first is what was asked for.
+        self.attempted.0.get_or_init(|| name);
         CommandRequest {
             name,
-            actor: NOBODY_IN_PARTICULAR.to_owned(),
+            actor: self.actor().to_owned(),
             command_id: Uuid::now_v7(),
             correlation_id: current_correlation(),
             causation_id: None,
@@ -95,23 +145,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let text = |name: HeaderName| {
-            parts.headers.get(name).map(|value| {
-                // Neither the log nor a header of ours takes more than text.
-                String::from_utf8_lossy(value.as_bytes()).chars().take(500).collect()
-            })
-        };
-        let address = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-        Ok(Self {
-            address: address.map(|ConnectInfo(address)| address.ip().to_string()),
-            user_agent: text(header::USER_AGENT),
-            trace_id: traces::trace_of(&parts.headers),
-            if_match: parts
-                .headers
-                .get(header::IF_MATCH)
-                .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()),
-            idempotency: parts.extensions.get().cloned(),
-        })
+        Ok(Self::of(&parts.headers, &parts.extensions))
     }
 }
 

@@ -21,6 +21,7 @@ use crate::caller::{CORRELATION_ID, REQUEST_ID, correlated, correlation_of, curr
 use crate::measures::{Answering, Route};
 use crate::once;
 use crate::problem::{Fault, Problem};
+use crate::refusals::Attempt;
 use crate::traces;
 
 /// Paths that monitors ask with HEAD. Elsewhere HEAD was never answered, and it stays so.
@@ -46,10 +47,18 @@ pub async fn envelope(State(app): State<App>, mut request: Request, next: Next) 
     traces::follow(&span, &request);
     let started = Instant::now();
     let origins = app.origins.clone();
+    let attempt = Attempt::begin(&app, &mut request, correlation);
     let work = async move {
         match AssertUnwindSafe(admitted(app, request, next)).catch_unwind().await {
             Ok(response) => response,
             Err(panic) => Problem::Internal(said(panic.as_ref())).into_response(),
+        }
+    };
+    let work = async move {
+        let response = work.await;
+        match attempt {
+            Some(attempt) => attempt.answered(response).await,
+            None => response,
         }
     };
     let mut response = correlated(correlation, work).instrument(span.clone()).await;

@@ -7,19 +7,22 @@ mod causation;
 mod compare;
 mod entry;
 mod filters;
-mod find;
 mod layout;
 mod record;
+mod refusals;
 mod story;
 mod timeline;
 mod undo;
 mod values;
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
 
 use crate::app::App;
+use crate::body::Parameters;
 use crate::describe::{Content, PAGES, Routes, get, post};
 use crate::problem::Problem;
 
@@ -30,11 +33,6 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
 /// The routes of the pages of the pages.
 pub fn routes() -> Routes {
     Routes::tagged(PAGES)
-        .at("/audit", [get("All changes, as a page", Content::Page, timeline::show)])
-        .at(
-            "/audit/causation/{id}",
-            [get("What a command or event led to, as a page", Content::Page, causation::show)],
-        )
         .at(
             "/audit/{kind}/{id}",
             [get("The history of one record, as a page", Content::Page, record::show)],
@@ -54,6 +52,23 @@ pub fn routes() -> Routes {
             "/audit/assets/{file}",
             [get("Style and script of the pages", Content::Picture, assets::show)],
         )
+}
+
+/// Answers browsers at paths that are also the API's; all others go on, and so does who wants a file to keep.
+pub async fn instead(State(app): State<App>, request: Request, next: Next) -> Response {
+    let path = request.uri().path().to_owned();
+    let parameters = Parameters::of(request.uri());
+    let headers = request.headers();
+    let is_page =
+        request.method() == Method::GET && is_wanted(headers) && parameters.get("format").is_none();
+    match path.strip_prefix("/audit") {
+        Some("") if is_page => timeline::show(&app, headers, &parameters).await,
+        Some("/refusals") if is_page => refusals::show(&app, headers, &parameters).await,
+        Some(rest) if is_page && let Some(id) = rest.strip_prefix("/causation/") => {
+            causation::show(&app, headers, id).await
+        }
+        _ => next.run(request).await,
+    }
 }
 
 /// Whether who asks is a browser that wants to show a page.

@@ -126,6 +126,10 @@ pub enum Problem {
     Erased(Kind),
     /// There is no such read model.
     NoSuchProjection,
+    /// There is no command, event or conversation of this id.
+    NoSuchCause,
+    /// A parameter is unknown or has no meaning; the text says which, and what is known.
+    Parameter(String),
     /// The body cannot even be decoded.
     Unreadable,
     /// The request is not as it must be.
@@ -186,11 +190,12 @@ impl Problem {
     /// The status of its answer.
     pub fn status(&self) -> StatusCode {
         match self {
-            Problem::NoSuchPath | Problem::NotFound(_) | Problem::NoSuchProjection => {
-                StatusCode::NOT_FOUND
-            }
+            Problem::NoSuchPath
+            | Problem::NotFound(_)
+            | Problem::NoSuchProjection
+            | Problem::NoSuchCause => StatusCode::NOT_FOUND,
             Problem::Erased(_) => StatusCode::GONE,
-            Problem::Unreadable => StatusCode::BAD_REQUEST,
+            Problem::Unreadable | Problem::Parameter(_) => StatusCode::BAD_REQUEST,
             Problem::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Problem::Outdated => StatusCode::PRECONDITION_FAILED,
             Problem::Conflict(_) => StatusCode::CONFLICT,
@@ -211,6 +216,11 @@ impl Problem {
                 format!("{} was erased; nothing can be done with it any more", title(*kind)).into()
             }
             Problem::NoSuchProjection => "Projection not found".into(),
+            Problem::NoSuchCause => {
+                "No command, event or conversation of this id is in the log or among the refusals"
+                    .into()
+            }
+            Problem::Parameter(what) => what.as_str().into(),
             Problem::Unreadable => "There was an error parsing the body".into(),
             Problem::Invalid(faults) => told(faults),
             Problem::Outdated => "The record has changed since you read it".into(),

@@ -116,10 +116,13 @@ impl Event {
         Ok(content.unwrap_or_else(|| Value::Object(Map::new())))
     }
 
-    /// Whether an event of this type is stored in plain although its stream is sealed: what is recorded of a hold or an
-    /// erasure must outlive the stream's key.
+    /// The events that are stored in plain although their stream is sealed: what is recorded of a hold or an erasure must
+    /// outlive the stream's key.
+    pub const PLAIN: [&str; 3] = ["Held", "HoldLifted", "Erased"];
+
+    /// Whether an event of this type is one of those.
     pub fn is_plain(event_type: &str) -> bool {
-        ["Held", "HoldLifted", "Erased"].contains(&event_type)
+        Self::PLAIN.contains(&event_type)
     }
 
     /// Whether it says that its record was erased.

@@ -4,14 +4,26 @@
 //! for those that are shown. Across records the read model `audit` finds the positions; what is shown of them is folded
 //! from the streams again.
 
+mod causation;
 mod names;
+mod refusals;
+mod search;
+mod tell;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use domain::telling::Sentence;
 use domain::{FactChange, Kind, RecordRef};
 use uuid::Uuid;
 
+use crate::database::{Database, DatabaseError};
+use crate::log::{Entry, LogReader, Stream};
+
+pub use causation::{Causation, Caused};
 pub use names::Names;
+pub use refusals::{Refusal, RefusalFilter, Refusals};
 
 /// One event, told.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,4 +91,154 @@ pub struct Selection {
     pub correlation: Option<Uuid>,
     /// With all of these words in what they say; across records only.
     pub text: Option<String>,
+}
+
+/// Some entries, newest first.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Page {
+    /// The entries.
+    pub entries: Vec<HistoryEntry>,
+    /// The cursor of the next page; `None` if there is none.
+    pub next: Option<i64>,
+    /// Streams that a search across records does not find from some event on, since it cannot be read.
+    pub missing: Vec<String>,
+}
+
+/// Tells what has happened. Clones share everything.
+#[derive(Clone)]
+pub struct History {
+    database: Database,
+    log: Arc<LogReader>,
+}
+
+impl History {
+    /// Of what is in the log of this database.
+    pub fn new(database: Database) -> Self {
+        let log = Arc::new(LogReader::new(database.keys().clone()));
+        Self { database, log }
+    }
+
+    /// What these entries' records, and those they speak of, are called now.
+    ///
+    /// # Errors
+    /// See [`DatabaseError`].
+    pub async fn names(&self, entries: &[HistoryEntry]) -> Result<Names, DatabaseError> {
+        Names::of_entries(&self.database, entries).await
+    }
+
+    /// Whether anything ever happened to a record.
+    ///
+    /// # Errors
+    /// See [`DatabaseError`].
+    pub async fn knows(&self, record: RecordRef) -> Result<bool, DatabaseError> {
+        let question = sqlx::query_scalar(
+            "select exists (select from events where aggregate_type = $1 and aggregate_id = $2)",
+        )
+        .bind(record.kind().as_str())
+        .bind(record.id().to_string());
+        self.database.ask(question.fetch_one(&self.database.pool)).await
+    }
+
+    /// What has happened to one record, newest first: the entries before the cursor, at most so many. What else than
+    /// the record's own events is asked for, `related` or `text`, is found as [`History::across`] finds it.
+    ///
+    /// # Errors
+    /// See [`DatabaseError`].
+    pub async fn of_record(
+        &self,
+        record: RecordRef,
+        selection: &Selection,
+        cursor: Option<i64>,
+        limit: usize,
+    ) -> Result<Page, DatabaseError> {
+        if selection.related || selection.text.is_some() {
+            let selection = Selection { record: Some(record), ..selection.clone() };
+            return self.across(&selection, cursor, limit).await;
+        }
+        let before = cursor.map(|cursor| cursor.saturating_sub(1));
+        let reading = async {
+            let mut connection = self.database.pool.acquire().await?;
+            self.log.entries_of_stream(&mut connection, &stream_of(record), before).await
+        };
+        let entries = self.database.ask(reading).await?;
+        let passing = entries.iter().rev().filter(|entry| selection.passes(entry));
+        let mut chosen: Vec<i64> = passing.map(|entry| entry.position).take(limit + 1).collect();
+        let next = take_next(&mut chosen, limit);
+        let chosen = chosen.into_iter().collect();
+        let mut entries = tell::stream(record, entries, &chosen);
+        entries.reverse();
+        Ok(Page { entries, next, missing: vec![] })
+    }
+
+    /// What has happened to all records, newest first: the entries before the cursor, at most so many. They are found in
+    /// the read model `audit`, which may be a moment behind the log.
+    ///
+    /// # Errors
+    /// See [`DatabaseError`].
+    pub async fn across(
+        &self,
+        selection: &Selection,
+        cursor: Option<i64>,
+        limit: usize,
+    ) -> Result<Page, DatabaseError> {
+        let (mut found, missing) =
+            self.database.ask(self.find(selection, cursor, limit + 1)).await?;
+        let next = take_next(&mut found, limit);
+        let entries = self.tell(&found).await?;
+        Ok(Page { entries, next, missing })
+    }
+
+    /// When an entry was recorded; `None` if there is none at this position.
+    ///
+    /// # Errors
+    /// See [`DatabaseError`].
+    pub async fn recorded_at(&self, position: i64) -> Result<Option<DateTime<Utc>>, DatabaseError> {
+        let question = sqlx::query_scalar("select recorded_at from events where position = $1");
+        self.database.ask(question.bind(position).fetch_optional(&self.database.pool)).await
+    }
+
+    /// The entries at these positions, newest first.
+    async fn tell(&self, positions: &[i64]) -> Result<Vec<HistoryEntry>, DatabaseError> {
+        let chosen: BTreeSet<i64> = positions.iter().copied().collect();
+        self.database.ask(tell::positions(&self.log, &self.database.pool, &chosen)).await
+    }
+}
+
+/// The stream of a record.
+fn stream_of(record: RecordRef) -> Stream {
+    Stream { kind: record.kind().as_str().to_owned(), id: record.id().to_string() }
+}
+
+/// Of one more than wanted: the cursor of the page after them, if there is one.
+fn take_next(chosen: &mut Vec<i64>, limit: usize) -> Option<i64> {
+    let has_more = chosen.len() > limit;
+    chosen.truncate(limit);
+    chosen.last().copied().filter(|_| has_more)
+}
+
+impl Selection {
+    /// Whether an entry of the record passes what does not need a search.
+    fn passes(&self, entry: &Entry) -> bool {
+        let who = &entry.envelope;
+        let is = |wanted: &Option<String>, value: Option<&str>| {
+            wanted.as_deref().is_none_or(|wanted| value == Some(wanted))
+        };
+        is(&self.actor, Some(&who.actor))
+            && is(&self.source, who.source.as_deref())
+            && is(&self.event, Some(&entry.event_type))
+            && self.correlation.is_none_or(|wanted| wanted == who.correlation_id)
+            && self.from.is_none_or(|from| who.recorded_at >= from)
+            && self.to.is_none_or(|to| who.recorded_at < to)
+            && self.field.as_deref().is_none_or(|field| touches(entry, field))
+    }
+}
+
+/// A field by the name under which events say that they touch it: source values go by one name together.
+fn touched_name(field: &str) -> &str {
+    if field.starts_with("legacy.") { "legacy" } else { field }
+}
+
+fn touches(entry: &Entry, field: &str) -> bool {
+    let field = touched_name(field);
+    entry.event.as_ref().is_ok_and(|event| event.touched().contains(&field))
 }

@@ -34,6 +34,12 @@ pub trait Projector: Send + Sync {
         true
     }
 
+    /// Whether answers to writes wait for it. One that is not waited for follows apart from the others, a moment later, so
+    /// that it costs those who wait nothing.
+    fn is_awaited(&self) -> bool {
+        true
+    }
+
     /// Begins to fold with nothing in memory.
     fn begin(&self) -> Box<dyn Fold>;
 }

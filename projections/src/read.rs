@@ -1,6 +1,7 @@
 //! The read models: each file owns the tables of one, with its projector and its queries.
 
 mod answer;
+pub(crate) mod audit;
 mod fund;
 mod link;
 mod reader;
@@ -35,5 +36,6 @@ pub fn projectors() -> Vec<Arc<dyn Projector>> {
         Arc::new(link::LinkProjector),
         Arc::new(standing::INTEREST),
         Arc::new(standing::LP_STATUS),
+        Arc::new(audit::AuditProjector),
     ]
 }

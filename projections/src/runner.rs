@@ -32,6 +32,26 @@ const POLL: Duration = Duration::from_millis(250);
 /// How often to try to take over projectors that another process runs.
 const TAKE_OVER: Duration = Duration::from_secs(2);
 
+/// How long projectors that nobody waits for let events gather, so that many are one page.
+const GATHER: Duration = Duration::from_millis(20);
+
+/// Projectors that go together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lane {
+    /// Those that answers to writes wait for.
+    Awaited,
+    /// All others.
+    Later,
+}
+
+impl Lane {
+    const ALL: [Self; 2] = [Self::Awaited, Self::Later];
+
+    fn has(self, projector: &dyn Projector) -> bool {
+        projector.is_awaited() == (self == Self::Awaited)
+    }
+}
+
 /// The running projectors, as seen by those who wait for them.
 #[derive(Clone)]
 pub struct Runner {
@@ -40,6 +60,8 @@ pub struct Runner {
     survived: watch::Receiver<u64>,
     announced: watch::Receiver<u64>,
     dead_letters: Arc<DeadLetters>,
+    /// Those that answers to writes wait for.
+    awaited: Arc<BTreeSet<&'static str>>,
     stop: CancellationToken,
     task: Arc<tokio::sync::Mutex<Option<JoinHandle<()>>>>,
 }
@@ -58,6 +80,8 @@ impl Runner {
         let names = projectors.iter().map(|projector| (projector.name(), Checkpoint::default()));
         let (checkpoints, seen) = watch::channel(names.collect::<Checkpoints>());
         let (failures, failed) = watch::channel(BTreeMap::new());
+        let awaited = projectors.iter().filter(|projector| Lane::Awaited.has(&***projector));
+        let awaited = Arc::new(awaited.map(|projector| projector.name()).collect());
         let dead_letters = Arc::<DeadLetters>::default();
         let (survivor, survived) = watch::channel(database.outages());
         let (announcer, announced) = watch::channel(0);
@@ -72,7 +96,7 @@ impl Runner {
             announcer,
             served: Mutex::default(),
             learning: tokio::sync::Mutex::default(),
-            wake: Notify::new(),
+            wakes: Lane::ALL.map(|_| Notify::new()),
             catching_up: Mutex::default(),
             laggards: TaskTracker::new(),
             stop: stop.clone(),
@@ -82,7 +106,8 @@ impl Runner {
         shared.learn(&mut connection).await?;
         drop(connection);
         let task = tokio::spawn(async move {
-            tokio::join!(shared.listen(), shared.follow(head), shared.run());
+            let [awaited, later] = Lane::ALL.map(|lane| shared.run(lane));
+            tokio::join!(shared.listen(), shared.follow(head), awaited, later);
             shared.laggards.close();
             shared.laggards.wait().await;
         });
@@ -92,6 +117,7 @@ impl Runner {
             survived,
             announced,
             dead_letters,
+            awaited,
             stop,
             task: Arc::new(tokio::sync::Mutex::new(Some(task))),
         })
@@ -123,11 +149,39 @@ impl Runner {
         *self.survived.borrow()
     }
 
-    /// Waits until every projector has passed the position. Tells whether they did within the time given.
+    /// The position that every projector has passed that answers wait for.
+    pub fn position(&self) -> i64 {
+        let checkpoints = self.checkpoints.borrow();
+        let awaited = self.awaited.iter().map(|name| checkpoints[name].position);
+        awaited.min().unwrap_or(0)
+    }
+
+    /// Waits until every projector has passed the position that answers wait for. Tells whether they did within the
+    /// time given.
     pub async fn reached(&self, position: i64, patience: Duration) -> bool {
+        let is_level =
+            |all: &Checkpoints| self.awaited.iter().all(|name| all[name].position >= position);
+        self.wait(patience, is_level).await
+    }
+
+    /// Waits until this projector has passed the position. Tells whether it did within the time given.
+    pub async fn reached_by(&self, projector: &str, position: i64, patience: Duration) -> bool {
+        let is_level = |all: &Checkpoints| {
+            all.get(projector).is_some_and(|checkpoint| checkpoint.position >= position)
+        };
+        self.wait(patience, is_level).await
+    }
+
+    /// As [`Runner::reached`], for all projectors there are.
+    pub async fn settled(&self, position: i64, patience: Duration) -> bool {
+        let is_level =
+            |all: &Checkpoints| all.values().all(|checkpoint| checkpoint.position >= position);
+        self.wait(patience, is_level).await
+    }
+
+    async fn wait(&self, patience: Duration, is_level: impl FnMut(&Checkpoints) -> bool) -> bool {
         let mut checkpoints = self.checkpoints.clone();
-        let level = checkpoints
-            .wait_for(|all| all.values().all(|checkpoint| checkpoint.position >= position));
+        let level = checkpoints.wait_for(is_level);
         matches!(tokio::time::timeout(patience, level).await, Ok(Ok(_)))
     }
 
@@ -152,7 +206,8 @@ struct Shared {
     served: Mutex<Served>,
     /// Held while looking which these are, so that nothing older is believed after something newer.
     learning: tokio::sync::Mutex<()>,
-    wake: Notify,
+    /// Wake the lanes.
+    wakes: [Notify; Lane::ALL.len()],
     /// The projectors that go their own way until they are level with the others.
     catching_up: Mutex<BTreeSet<&'static str>>,
     laggards: TaskTracker,
@@ -167,9 +222,17 @@ struct Served {
 }
 
 impl Shared {
-    async fn run(self: &Arc<Self>) {
+    /// Wakes all lanes.
+    fn wake(&self) {
+        self.wakes.iter().for_each(Notify::notify_one);
+    }
+
+    async fn run(self: &Arc<Self>, lane: Lane) {
+        if !self.projectors.iter().any(|projector| lane.has(&**projector)) {
+            return;
+        }
         while !self.stop.is_cancelled() {
-            if let Err(error) = self.run_connected().await {
+            if let Err(error) = self.run_connected(lane).await {
                 match &error {
                     FollowError::Database(error) if crate::database::is_outage(error) => {
                         tracing::debug!(%error, "projectors wait for the database");
@@ -183,20 +246,20 @@ impl Shared {
                 if matches!(error, FollowError::Overtaken(_)) {
                     continue;
                 }
-                self.report(&error);
+                self.report(lane, &error);
                 tokio::time::sleep(POLL).await;
             }
         }
     }
 
-    fn report(&self, error: &FollowError) {
+    fn report(&self, lane: Lane, error: &FollowError) {
         let text = error.to_string();
         let named = match error {
             FollowError::Project { name, .. } => Some(*name),
             _ => None,
         };
         self.failures.send_modify(|failures| {
-            for projector in &self.projectors {
+            for projector in self.projectors.iter().filter(|projector| lane.has(&***projector)) {
                 if named.is_none_or(|name| name == projector.name()) {
                     failures.insert(projector.name(), text.clone());
                 }
@@ -209,20 +272,21 @@ impl Shared {
     }
 
     /// Runs on one connection until it breaks, a generation is swapped, or the runner is stopped.
-    async fn run_connected(self: &Arc<Self>) -> Result<(), FollowError> {
+    async fn run_connected(self: &Arc<Self>, lane: Lane) -> Result<(), FollowError> {
         let outage = self.database.outages();
         let mut connection = self.database.pool.acquire().await?;
         generation::ensure(&mut connection, &self.projectors).await?;
         let before = self.believe(&self.learn(&mut connection).await?);
         drop(connection);
         let served = self.served();
+        let of_lane = served.targets.iter().filter(|target| lane.has(&*target.projector));
+        let targets: Vec<Target> = of_lane.cloned().collect();
         let mut connection = self.connect(&served.schemas).await?;
         let mut mine: Vec<Target> = Vec::new();
         let mut tried: Option<Instant> = None;
         while !self.stop.is_cancelled() {
-            if mine.len() < served.targets.len() && tried.is_none_or(|at| at.elapsed() > TAKE_OVER)
-            {
-                self.take_over(&mut connection, &served.targets, &mut mine).await?;
+            if mine.len() < targets.len() && tried.is_none_or(|at| at.elapsed() > TAKE_OVER) {
+                self.take_over(&mut connection, &targets, &mut mine).await?;
                 tried = Some(Instant::now());
             }
             if self.database.outages() != outage {
@@ -236,14 +300,38 @@ impl Shared {
             let more = self.advance(&mut connection, &mine).await?;
             self.confirm(outage, &before);
             if !more {
-                self.failures.send_if_modified(|all| !std::mem::take(all).is_empty());
+                self.all_is_well(lane);
                 tokio::select! {
                     () = self.stop.cancelled() => {}
-                    () = self.wake.notified() => {}
+                    () = self.next_event(lane) => {}
                 }
             }
         }
         Ok(())
+    }
+
+    /// Waits until there may be more to fold.
+    async fn next_event(&self, lane: Lane) {
+        match lane {
+            Lane::Awaited => self.wakes[0].notified().await,
+            Lane::Later => {
+                self.wakes[1].notified().await;
+                tokio::time::sleep(GATHER).await;
+            }
+        }
+    }
+
+    fn all_is_well(&self, lane: Lane) {
+        let of_lane = |name: &str| {
+            self.projectors
+                .iter()
+                .any(|projector| projector.name() == name && lane.has(&**projector))
+        };
+        self.failures.send_if_modified(|all| {
+            let before = all.len();
+            all.retain(|name, _| !of_lane(name));
+            all.len() < before
+        });
     }
 
     /// Lets readers go on once everything is back to where it was before the outage.
@@ -273,11 +361,12 @@ impl Shared {
             tracing::info!(projector = name, "catching up");
             if let Err(error) = shared.catch_up(&target).await {
                 tracing::warn!(projector = name, %error, "catching up was interrupted");
-                shared.report(&error);
+                let lane = Lane::ALL.into_iter().find(|lane| lane.has(&*target.projector));
+                shared.report(lane.unwrap_or(Lane::Awaited), &error);
                 tokio::time::sleep(POLL).await;
             }
             shared.catching_up.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
-            shared.wake.notify_one();
+            shared.wake();
         });
     }
 
@@ -399,7 +488,7 @@ impl Shared {
             }
             *known = Served { schemas, targets };
             if is_news {
-                self.wake.notify_one();
+                self.wake();
             }
         }
         self.follower.publish(

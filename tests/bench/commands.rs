@@ -25,6 +25,7 @@ const ROUNDS: usize = 5;
 
 /// How long one measurement takes.
 const SECONDS: u64 = 1;
+const LENGTH: Duration = Duration::from_secs(SECONDS);
 
 const CLIENTS: [u32; 3] = [1, 16, 256];
 
@@ -33,7 +34,7 @@ const MOST_CONNECTIONS: u32 = 50;
 
 /// What is measured.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Way {
+pub enum Way {
     Append,
     /// The id is drawn right before the command, as the API does for a new record.
     FreshId,
@@ -140,11 +141,11 @@ async fn measure(
     let database = bench.connect();
     let rate = if projected {
         let backend = bench.backend(&database).await?;
-        let rate = rate_of(way, clients, &backend.log).await?;
+        let rate = rate_of(way, clients, &backend.log, LENGTH).await?;
         backend.stop().await;
         rate
     } else {
-        rate_of(way, clients, &EventLog::start(database.clone())).await?
+        rate_of(way, clients, &EventLog::start(database.clone()), LENGTH).await?
     };
     database.pool.close().await;
     Ok(rate)
@@ -152,26 +153,27 @@ async fn measure(
 
 /// Forgets everything, so that no measurement pays for the size of the one before.
 async fn empty(bench: &Workbench) -> anyhow::Result<()> {
-    for statement in [
-        "alter table events disable trigger only_grows",
-        "truncate events, read_lp_1.lp",
-        "alter table events enable always trigger only_grows",
+    sqlx::query(
         "update generation set position = (select coalesce(pg_sequence_last_value(
              pg_get_serial_sequence('events', 'position')), 0))",
-        "checkpoint",
-    ] {
-        sqlx::query(statement).execute(&bench.database.pool).await?;
-    }
-    Ok(())
+    )
+    .execute(&bench.database.pool)
+    .await?;
+    bench.forget(&["read_lp_1.lp"]).await
 }
 
 /// Runs the clients until the time is up. Tells the commands per second.
-async fn rate_of(way: Way, clients: u32, log: &EventLog) -> anyhow::Result<f64> {
+pub async fn rate_of(
+    way: Way,
+    clients: u32,
+    log: &EventLog,
+    length: Duration,
+) -> anyhow::Result<f64> {
     // Ids that no sequence gives.
     static NAMED: AtomicI64 = AtomicI64::new(1_000_000_000);
     let done = Arc::new(AtomicU64::new(0));
     let start = Instant::now();
-    let end = start + Duration::from_secs(SECONDS);
+    let end = start + length;
     let mut tasks = Vec::new();
     for _ in 0..clients {
         let (log, done) = (log.clone(), done.clone());

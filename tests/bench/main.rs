@@ -10,6 +10,7 @@ mod pgbench;
 mod reads;
 mod rebuild;
 mod sealing;
+mod seals;
 mod size;
 mod table;
 mod usage;
@@ -18,7 +19,7 @@ mod workbench;
 use anyhow::bail;
 
 /// `size` fills a disk with some gigabytes and takes half an hour, so it runs only when it is named.
-const SECTIONS: [&str; 6] = ["commands", "sealing", "reads", "import", "rebuild", "size"];
+const SECTIONS: [&str; 7] = ["commands", "sealing", "seals", "reads", "import", "rebuild", "size"];
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -37,6 +38,7 @@ async fn main() -> anyhow::Result<()> {
         match section {
             "commands" => commands::run().await?,
             "sealing" => sealing::run().await?,
+            "seals" => seals::run().await?,
             "reads" => reads::run().await?,
             "rebuild" => rebuild::run().await?,
             "size" => size::run().await?,

@@ -72,10 +72,7 @@ pub async fn run() -> anyhow::Result<()> {
 }
 
 async fn empty(bench: &Workbench) -> anyhow::Result<()> {
-    for statement in ["truncate events, stream_key", "checkpoint"] {
-        sqlx::query(statement).execute(&bench.database.pool).await?;
-    }
-    Ok(())
+    bench.forget(&["stream_key"]).await
 }
 
 async fn plain_rate(bench: &Workbench, work: Work, clients: usize) -> anyhow::Result<f64> {

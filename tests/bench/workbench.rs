@@ -112,6 +112,22 @@ impl Workbench {
         bail!("crm serve ended before it was ready")
     }
 
+    /// Forgets the log and these tables too, in spite of the guards.
+    pub async fn forget(&self, others: &[&str]) -> anyhow::Result<()> {
+        let tables = [&["events", "seal", "seal_key"], others].concat();
+        let guards = |what: &str| {
+            let guarded = tables[..3].iter();
+            guarded
+                .map(|table| format!("alter table {table} {what} trigger only_grows;"))
+                .collect::<String>()
+        };
+        let (off, on) = (guards("disable"), guards("enable always"));
+        let statement = format!("{off} truncate {}; {on}", tables.join(", "));
+        sqlx::raw_sql(&statement).execute(&self.database.pool).await?;
+        sqlx::query("checkpoint").execute(&self.database.pool).await?;
+        Ok(())
+    }
+
     /// Stops Postgres; the folder goes with the bench.
     pub async fn close(self) -> anyhow::Result<()> {
         self.database.pool.close().await;

@@ -352,7 +352,7 @@ async fn an_entry_says_who_when_and_why_even_if_its_event_cannot_be_read() {
     assert_eq!((&told.command, &told.source), (&of("Register"), &of("test")));
     assert_eq!((&told.client, &told.user_agent), (&of("192.0.2.7"), &None));
     assert_eq!(told.trace_id, of("07070707070707070707070707070707"));
-    let error = second.event.as_ref().unwrap_err().what();
+    let error = second.event.as_ref().unwrap_err();
     assert!(error.starts_with("event Unheard of lp"), "{error}");
     assert_eq!((&*second.event_type, &second.envelope.command), ("Unheard", &None));
 

@@ -1,6 +1,7 @@
 //! The product against a real Postgres.
 #![allow(clippy::unwrap_used, reason = "a test that fails on an unwrap says where")]
 
+mod audit;
 mod browser;
 mod check;
 mod contract;
@@ -8,6 +9,7 @@ mod crash;
 mod erasure;
 mod faults;
 mod harness;
+mod history;
 mod import;
 mod live;
 mod log;

@@ -49,6 +49,7 @@ impl Office {
             .await
             .expect(200, "note");
         office.api.post(&format!("/notes/{note}/lps/{lp}"), json!({})).await.expect(200, "link");
+        assert_eq!(office.api.put("/lps/4711", json!({"priority": "A"})).await.status, 404);
         office
     }
 
@@ -103,6 +104,7 @@ async fn every_page_is_readable_by_everyone_in_light_dark_narrow_and_in_print() 
         ("undo", format!("{record}/undo?event={event}")),
         ("undo-to", format!("{record}/undo?to={position}")),
         ("causation", office.url(&format!("/audit/causation/{event}"))),
+        ("refusals", office.url("/audit/refusals")),
         ("missing", office.url("/audit/lp/4711")),
     ];
     for (name, url) in pages {
@@ -205,7 +207,7 @@ async fn older_changes_are_on_further_pages_each_once() {
     browser
         .until(
             "older changes are shown",
-            "location.search.includes('before=') && !document.querySelector('a[rel=next]')",
+            "location.search.includes('cursor=') && !document.querySelector('a[rel=next]')",
         )
         .await;
     let second = browser.ask(ids).await;

@@ -1,37 +1,30 @@
 //! `/audit/causation/{id}`: what a command or an event came of, and what it led to.
 
-use std::collections::BTreeSet;
-
-use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use maud::{Markup, html};
-use projections::history::{HistoryEntry, Names};
+use projections::history::{Caused, HistoryEntry, Names};
 use uuid::Uuid;
 
 use super::answer;
 use super::entry::sentence;
-use super::find::told;
 use super::layout::{Here, moment, page};
+use super::refusals::list;
 use super::timeline::names_of;
 use super::values::path;
+use crate::answers::PATIENCE;
 use crate::app::App;
+use crate::history::entries_of;
 use crate::problem::Problem;
 
-/// The most events of a tree that are shown.
-const MOST: i64 = 500;
-
 /// Shows the page.
-pub async fn show(State(app): State<App>, Path(id): Path<String>, headers: HeaderMap) -> Response {
-    answer(&app, &headers, async {
-        let id = Uuid::try_parse(&id).map_err(|_| Problem::NoSuchPath)?;
-        let positions = conversation(&app, id).await?;
-        if positions.is_empty() {
-            return Err(Problem::NoSuchPath);
-        }
-        let mut entries = told(&app, &positions).await?;
-        entries.reverse();
-        let names = names_of(&app, &entries).await?;
+pub async fn show(app: &App, headers: &HeaderMap, id: &str) -> Response {
+    answer(app, headers, async {
+        let id = Uuid::try_parse(id).map_err(|_| Problem::NoSuchCause)?;
+        app.reader.audited(app.live.head().await?, PATIENCE).await;
+        let tree = app.reader.history().causation(id).await?.ok_or(Problem::NoSuchCause)?;
+        let entries: Vec<HistoryEntry> = entries_of(&tree.roots).into_iter().cloned().collect();
+        let names = names_of(app, &entries).await?;
         let body = html! {
             div.lead {
                 div {
@@ -39,84 +32,49 @@ pub async fn show(State(app): State<App>, Path(id): Path<String>, headers: Heade
                     p.quiet { "What was asked for, what came of it, and what that led to in turn." }
                 }
             }
-            @if i64::try_from(entries.len()) == Ok(MOST) {
-                div.notice { p { "Only the first " (MOST) " events are shown." } }
+            @if !tree.is_whole { div.notice { p { "This is only the oldest part of it: there is more than one page can show." } } }
+            (commands(&names, &tree.roots, id))
+            @if !tree.refusals.is_empty() {
+                h2 { "Refused in the same request" }
+                (list(&tree.refusals))
             }
-            (commands(&names, &entries, &roots(&entries), id))
         };
-        Ok(page(&app, "Cause and effect", Here::Elsewhere, body).await)
+        Ok(page(app, "Cause and effect", Here::Elsewhere, body).await)
     })
     .await
 }
 
-/// The positions of all events of the conversation that a command or event belongs to.
-async fn conversation(app: &App, id: Uuid) -> Result<Vec<i64>, Problem> {
-    let database = app.log.database();
-    database.check()?;
-    let question = sqlx::query_scalar(
-        "select position from events
-         where correlation_id in (select correlation_id from events where command_id = $1 or event_id = $1)
-         order by position limit $2",
-    )
-    .bind(id)
-    .bind(MOST);
-    Ok(database.ask(question.fetch_all(&database.pool)).await?)
+fn commands(names: &Names, commands: &[Caused], asked: Uuid) -> Markup {
+    html! { ul.tree { @for one in commands { (command(names, one, asked)) } } }
 }
 
-/// The commands that none of these events caused, in their order.
-fn roots(entries: &[HistoryEntry]) -> Vec<Uuid> {
-    let known: BTreeSet<Uuid> =
-        entries.iter().flat_map(|entry| [entry.event_id, entry.command_id]).collect();
-    let is_root = |entry: &&HistoryEntry| {
-        entry.causation_id.is_none_or(|cause| cause == entry.command_id || !known.contains(&cause))
-    };
-    distinct(entries.iter().filter(is_root))
-}
-
-fn distinct<'a>(entries: impl Iterator<Item = &'a HistoryEntry>) -> Vec<Uuid> {
-    let mut seen = BTreeSet::new();
-    entries.map(|entry| entry.command_id).filter(|command| seen.insert(*command)).collect()
-}
-
-/// The commands that a command or event caused.
-fn caused(entries: &[HistoryEntry], by: Uuid) -> Vec<Uuid> {
-    distinct(
-        entries.iter().filter(|entry| entry.causation_id == Some(by) && entry.command_id != by),
-    )
-}
-
-fn commands(names: &Names, entries: &[HistoryEntry], shown: &[Uuid], asked: Uuid) -> Markup {
+fn command(names: &Names, caused: &Caused, asked: Uuid) -> Markup {
+    let first = caused.events.first().map(|(event, _)| event);
     html! {
-        ul.tree {
-            @for command in shown {
-                @let events: Vec<&HistoryEntry> = entries.iter().filter(|entry| entry.command_id == *command).collect();
-                @if let Some(first) = events.first() {
+        li {
+            p.said {
+                span.kind { "Command" }
+                b { (first.and_then(|event| event.command.as_deref()).unwrap_or("of unknown name")) }
+                @if let Some(event) = first { " by " (event.actor) ", " (moment(event.recorded_at)) }
+                (marked(caused.command_id == asked))
+            }
+            ul {
+                @for (event, next) in &caused.events {
                     li {
                         p.said {
-                            span.kind { "Command" }
-                            b { (first.command.as_deref().unwrap_or("of unknown name")) } " by " (first.actor) ", " (moment(first.recorded_at))
-                            (marked(*command == asked))
-                        }
-                        ul {
-                            @for event in events {
-                                li {
-                                    p.said {
-                                        span.kind { "Event" } (sentence(names, event)) " "
-                                        @if let Some(record) = event.record {
-                                            a href={(path(record)) "?before=" (event.position + 1) "#p" (event.position)} { "in its history" span.hidden { " (change " (event.position) ")" } }
-                                        }
-                                        (marked(event.event_id == asked))
-                                    }
-                                    @let next = caused(entries, event.event_id);
-                                    @if !next.is_empty() { (commands(names, entries, &next, asked)) }
+                            span.kind { "Event" } (sentence(names, event)) " "
+                            @if let Some(record) = event.record {
+                                a href={(path(record)) "?cursor=" (event.position + 1) "#p" (event.position)} {
+                                    "in its history" span.hidden { " (change " (event.position) ")" }
                                 }
                             }
+                            (marked(event.event_id == asked))
                         }
-                        @let next = caused(entries, *command);
-                        @if !next.is_empty() { (commands(names, entries, &next, asked)) }
+                        @if !next.is_empty() { (commands(names, next, asked)) }
                     }
                 }
             }
+            @if !caused.led_to.is_empty() { (commands(names, &caused.led_to, asked)) }
         }
     }
 }

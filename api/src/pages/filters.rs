@@ -1,6 +1,6 @@
 //! What is filtered by, as it stands in the address: read, explained, and turned into chips that take it away again.
 
-use chrono::{DateTime, Days, Utc};
+use chrono::{DateTime, Utc};
 use domain::Kind;
 use domain::telling::label;
 use maud::{Markup, html};
@@ -12,20 +12,20 @@ use crate::body::Parameters;
 
 /// The filters, each with what it is called.
 const FILTERS: &[(&str, &str)] = &[
-    ("text", "Words"),
+    ("q", "Words"),
     ("kind", "Kind"),
     ("record", "Record"),
     ("actor", "Who"),
     ("event", "Event"),
     ("field", "Field"),
-    ("from", "From"),
-    ("to", "Until"),
+    ("from", "Since"),
+    ("to", "Before"),
     ("source", "Source"),
     ("correlation", "Same request"),
 ];
 
 /// What may stand in the address beside filters.
-const BESIDE: &[&str] = &["before", "min_position", "as_of", "change", "done"];
+const BESIDE: &[&str] = &["cursor", "min_position", "as_of", "change", "done"];
 
 /// Fields that people look for; any other can be named in the address.
 const FIELDS: &[&str] = &[
@@ -50,8 +50,8 @@ pub struct Filters {
     pub selection: Selection,
     /// What could not be understood: name, value and why.
     pub faults: Vec<(String, String, String)>,
-    /// Only what lies before this position.
-    pub before: Option<i64>,
+    /// Only what lies before this position, as an earlier page says.
+    pub cursor: Option<i64>,
     path: String,
 }
 
@@ -62,7 +62,7 @@ impl Filters {
             set: Vec::new(),
             selection: Selection::default(),
             faults: Vec::new(),
-            before: None,
+            cursor: None,
             path,
         };
         for (name, value) in parameters.pairs() {
@@ -87,7 +87,7 @@ impl Filters {
         let wanted = &mut self.selection;
         let text = || Some(value.to_owned());
         match name {
-            "text" => wanted.text = text(),
+            "q" => wanted.text = text(),
             "actor" => wanted.actor = text(),
             "event" => wanted.event = text(),
             "field" => wanted.field = text(),
@@ -107,10 +107,10 @@ impl Filters {
                 let id = Uuid::try_parse(value);
                 wanted.correlation = Some(id.map_err(|_| "The id of a request is a UUID")?);
             }
-            "from" => wanted.from = Some(moment(value, 0)?),
-            "to" => wanted.to = Some(moment(value, 1)?),
-            "before" => {
-                self.before = Some(value.parse().map_err(|_| "A position is a whole number")?);
+            "from" => wanted.from = Some(moment(value)?),
+            "to" => wanted.to = Some(moment(value)?),
+            "cursor" => {
+                self.cursor = Some(value.parse().map_err(|_| "A position is a whole number")?);
             }
             known if BESIDE.contains(&known) => {}
             _ => {
@@ -201,7 +201,7 @@ impl Filters {
                     hx-get=(self.path) hx-target="#results" hx-select="#results" hx-swap="outerHTML" hx-push-url="true" hx-sync="this:replace"
                     hx-trigger="submit, change, input delay:300ms from:input[type=search]" {
                     @if kinds {
-                        (text("text", "such as “Fund III”"))
+                        (text("q", "such as “Fund III”"))
                         div {
                             label for="f-kind" { (called("kind")) }
                             select id="f-kind" name="kind" {
@@ -256,12 +256,10 @@ pub fn noun(kind: Kind) -> &'static str {
     }
 }
 
-/// A moment; a date alone is its beginning, `days` later: who filters until a day wants that day as well.
-fn moment(text: &str, days: u64) -> Result<DateTime<Utc>, String> {
-    let moment =
-        parse_moment(text).ok_or("A time is written like 2025-01-31 or 2025-01-31T15:04Z")?;
-    let days = if text.len() == 10 { days } else { 0 };
-    Ok(moment.checked_add_days(Days::new(days)).unwrap_or(moment))
+/// A moment; a date alone is its beginning.
+fn moment(text: &str) -> Result<DateTime<Utc>, String> {
+    parse_moment(text)
+        .ok_or_else(|| "A time is written like 2025-01-31 or 2025-01-31T15:04Z".to_owned())
 }
 
 /// Text as it stands in the query of an address.
@@ -283,13 +281,13 @@ mod tests {
 
     #[test]
     fn filters_stand_in_the_address_and_come_out_of_it_one_by_one() {
-        let filters = filters("kind=lp&text=Fund+III&actor=&before=9");
+        let filters = filters("kind=lp&q=Fund+III&actor=&cursor=9");
         assert!(filters.faults.is_empty());
-        assert_eq!(filters.before, Some(9));
-        assert_eq!(filters.address("", &[]), "/audit?kind=lp&text=Fund%20III");
+        assert_eq!(filters.cursor, Some(9));
+        assert_eq!(filters.address("", &[]), "/audit?kind=lp&q=Fund%20III");
         assert_eq!(
-            filters.address("kind", &[("before", "3".to_owned())]),
-            "/audit?text=Fund%20III&before=3"
+            filters.address("kind", &[("cursor", "3".to_owned())]),
+            "/audit?q=Fund%20III&cursor=3"
         );
         assert_eq!(filters.address("text", &[]), "/audit?kind=lp");
     }
@@ -301,16 +299,8 @@ mod tests {
                 filters(query).faults.into_iter().map(|(name, ..)| name).collect();
             assert_eq!(faults, [expected], "{query}");
         };
-        for name in ["colour", "kind", "record", "from", "to", "correlation", "before"] {
+        for name in ["colour", "kind", "record", "from", "to", "correlation", "cursor"] {
             check(&format!("{name}=x"), name);
         }
-    }
-
-    #[test]
-    fn until_a_day_means_to_its_end() {
-        let wanted = filters("from=2025-01-31&to=2025-01-31").selection;
-        assert_eq!(wanted.to.unwrap() - wanted.from.unwrap(), chrono::TimeDelta::days(1));
-        let wanted = filters("to=2025-01-31T15:04Z").selection;
-        assert_eq!(wanted.to.unwrap().to_rfc3339(), "2025-01-31T15:04:00+00:00");
     }
 }

@@ -16,6 +16,8 @@ use crate::problem::Problem;
 pub enum Here {
     /// All changes.
     Changes,
+    /// What was refused.
+    Refusals,
     /// Anywhere else.
     Elsewhere,
 }
@@ -49,6 +51,7 @@ pub async fn page(app: &App, title: &str, here: Here, body: Markup) -> Response 
                         nav aria-label="Pages" {
                             ul {
                                 (link("/audit", Here::Changes, "All changes"))
+                                (link("/audit/refusals", Here::Refusals, "Refused attempts"))
                                 li { a href="/docs" { "API" } }
                             }
                         }

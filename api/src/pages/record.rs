@@ -28,16 +28,14 @@ pub async fn show(
         let own = record_of(&kind, &id)?;
         let story = Story::read(&app, own).await?;
         let point = point(&story, &parameters)?;
-        let mut filters = Filters::of(path(own), &parameters);
-        filters.selection.record = Some(own);
-        let feed = format!("/events?record={}/{}", own.kind(), own.id());
+        let filters = Filters::of(path(own), &parameters);
         let now = story.now();
         let then = point.map(|position| story.at(position));
         let spoken = spoken_of(&now.facts()).chain(then.iter().flat_map(|then| spoken_of(&then.facts()).collect::<Vec<_>>())).chain([own]).collect::<Vec<_>>();
         let names = Names::of(app.log.database(), spoken).await?;
         let (list, status) = match then {
             Some(_) => (html! {}, StatusCode::OK),
-            None => results(&app, &filters, &feed).await?,
+            None => results(&app, &filters, Some(own)).await?,
         };
         let title = called(&names, &now, own);
         let body = html! {

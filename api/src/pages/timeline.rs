@@ -1,29 +1,28 @@
 //! `/audit`: all changes, newest first, by day and command.
 
-use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use chrono::{DateTime, Utc};
-use domain::RecordRef;
 use domain::telling::{Part, label};
+use domain::{Kind, RecordRef};
 use maud::{Markup, html};
 use projections::history::{HistoryEntry, Names};
 
 use super::entry::entry;
 use super::filters::Filters;
-use super::find::{Found, newest};
 use super::layout::{Here, clock, moment, page};
 use super::values::changed;
 use super::{answer, empty};
+use crate::answers::PATIENCE;
 use crate::app::App;
 use crate::body::Parameters;
 use crate::problem::Problem;
 
 /// Shows the page.
-pub async fn show(State(app): State<App>, parameters: Parameters, headers: HeaderMap) -> Response {
-    answer(&app, &headers, async {
-        let filters = Filters::of("/audit".to_owned(), &parameters);
-        let (results, status) = results(&app, &filters, "/events").await?;
+pub async fn show(app: &App, headers: &HeaderMap, parameters: &Parameters) -> Response {
+    answer(app, headers, async {
+        let filters = Filters::of("/audit".to_owned(), parameters);
+        let (results, status) = results(app, &filters, None).await?;
         let body = html! {
             div.lead {
                 div {
@@ -33,12 +32,15 @@ pub async fn show(State(app): State<App>, parameters: Parameters, headers: Heade
             }
             div.columns { aside aria-label="Filters" { (filters.form(true)) } (results) }
         };
-        let mut response = page(&app, "All changes", Here::Changes, body).await;
+        let mut response = page(app, "All changes", Here::Changes, body).await;
         *response.status_mut() = status;
         Ok(response)
     })
     .await
 }
+
+/// How many changes a page has.
+const PAGE: usize = 50;
 
 /// What a filter leaves, with what may be done with it.
 ///
@@ -47,22 +49,38 @@ pub async fn show(State(app): State<App>, parameters: Parameters, headers: Heade
 pub async fn results(
     app: &App,
     filters: &Filters,
-    feed: &str,
+    of: Option<RecordRef>,
 ) -> Result<(Markup, StatusCode), Problem> {
     if !filters.faults.is_empty() {
         let told = html! { section id="results" aria-label="Changes" { (filters.explanation()) (filters.chips()) } };
         return Ok((told, StatusCode::BAD_REQUEST));
     }
-    let Found { entries, more } = newest(app, &filters.selection, filters.before).await?;
+    // What was written before the page was asked for must be on it.
+    let level = app.reader.audited(app.live.head().await?, PATIENCE).await;
+    let history = app.reader.history();
+    let found = match of {
+        Some(record) => history.of_record(record, &filters.selection, filters.cursor, PAGE).await?,
+        None => history.across(&filters.selection, filters.cursor, PAGE).await?,
+    };
+    let (entries, next) = (found.entries, found.next);
+    let more = next.is_some();
+    let feed =
+        of.map_or("/events".to_owned(), |of| format!("/events?record={}/{}", of.kind(), of.id()));
     let names = names_of(app, &entries).await?;
     let markup = html! {
         section id="results" aria-label="Changes" {
             (filters.chips())
+            @if !level {
+                div.notice { p { "The search is still taking in the newest changes; load the page again in a moment." } }
+            }
+            @if !found.missing.is_empty() {
+                div.notice role="alert" { p { "Some changes cannot be searched, since they cannot be read: " (found.missing.join(", ")) "." } }
+            }
             div.bar {
-                p.quiet { (counted(&entries, more, filters.before.is_some())) }
+                p.quiet { (counted(&entries, more, filters.cursor.is_some())) }
                 div.actions {
                     span.busy role="status" { "Loading…" }
-                    @if filters.before.is_none() {
+                    @if filters.cursor.is_none() {
                         span.quiet id="live-status" role="status" {}
                         button id="live" type="button" aria-pressed="false" data-feed=(feed) hidden { "Live" }
                     }
@@ -75,7 +93,8 @@ pub async fn results(
                 }
                 (days(&names, &entries))
             }
-            (paging(filters, &entries, more))
+            (paging(filters, next))
+            (exports(filters, of))
         }
     };
     Ok((markup, StatusCode::OK))
@@ -164,15 +183,43 @@ fn told_source(source: &str) -> String {
     }
 }
 
-fn paging(filters: &Filters, entries: &[HistoryEntry], more: bool) -> Markup {
+fn paging(filters: &Filters, next: Option<i64>) -> Markup {
     html! {
-        @if more || filters.before.is_some() {
+        @if next.is_some() || filters.cursor.is_some() {
             nav.pages aria-label="Further changes" {
-                @if filters.before.is_some() { a.button href=(filters.address("", &[])) { "Newest changes" } }
-                @if let Some(last) = entries.last().filter(|_| more) {
-                    a.button rel="next" href=(filters.address("", &[("before", last.position.to_string())])) { "Older changes" }
+                @if filters.cursor.is_some() { a.button href=(filters.address("", &[])) { "Newest changes" } }
+                @if let Some(next) = next {
+                    a.button rel="next" href=(filters.address("", &[("cursor", next.to_string())])) { "Older changes" }
                 }
             }
         }
+    }
+}
+
+/// The same selection, all of it, as files.
+fn exports(filters: &Filters, of: Option<RecordRef>) -> Markup {
+    let address = |format: &str| {
+        let path = filters.address("", &[("format", format.to_owned())]);
+        match (of, path.split_once('?')) {
+            (Some(of), Some((_, query))) => {
+                format!("/{}/{}/history?{query}", plural(of.kind()), of.id())
+            }
+            _ => path,
+        }
+    };
+    html! {
+        p.quiet.actions {
+            "Take all of it with you: "
+            a href=(address("csv")) download="audit.csv" { "CSV" }
+            a href=(address("ndjson")) download="audit.ndjson" { "NDJSON" }
+        }
+    }
+}
+
+/// A kind as paths of the API write it.
+fn plural(kind: Kind) -> String {
+    match kind {
+        Kind::Person => "people".to_owned(),
+        kind => format!("{kind}s"),
     }
 }

@@ -6,6 +6,7 @@ mod events;
 mod funds;
 mod gps;
 mod health;
+mod history;
 mod images;
 mod lps;
 mod metrics;
@@ -33,6 +34,7 @@ pub fn all() -> OpenApiRouter<App> {
         todos::routes(),
         roadshows::routes(),
         erasure::routes(),
+        history::routes(),
         health::routes(),
         metrics::routes(),
         images::routes(),
@@ -55,24 +57,28 @@ mod tests {
 /audit get
 /audit/assets/{file} get
 /audit/causation/{id} get
+/audit/refusals get
 /audit/{kind}/{id} get
 /audit/{kind}/{id}/compare get
 /audit/{kind}/{id}/undo get post
 /distributors get post
 /distributors/search get
 /distributors/{distributor_id} get put delete
+/distributors/{distributor_id}/history get
 /distributors/{distributor_id}/notes get
 /distributors/{distributor_id}/people get
 /events get
 /funds get post
 /funds/search get
 /funds/{fund_id} get put delete
+/funds/{fund_id}/history get
 /funds/{fund_id}/lps/{lp_id}/interest put
 /funds/{fund_id}/notes get
 /funds/{fund_id}/sales-funnel get
 /gps get post
 /gps/search get
 /gps/{gp_id} get put delete
+/gps/{gp_id}/history get
 /gps/{gp_id}/lps get
 /gps/{gp_id}/lps/{lp_id} post delete
 /gps/{gp_id}/notes get
@@ -85,6 +91,7 @@ mod tests {
 /lps/search get
 /lps/{lp_id} get put delete
 /lps/{lp_id}/gps get
+/lps/{lp_id}/history get
 /lps/{lp_id}/notes get
 /lps/{lp_id}/people get
 /lps/{lp_id}/tasks get
@@ -98,6 +105,7 @@ mod tests {
 /notes/{note_id}/funds/{fund_id} post delete
 /notes/{note_id}/gps get
 /notes/{note_id}/gps/{gp_id} post delete
+/notes/{note_id}/history get
 /notes/{note_id}/hold put delete
 /notes/{note_id}/lps get
 /notes/{note_id}/lps/{lp_id} post delete
@@ -114,6 +122,7 @@ mod tests {
 /people/{person_id}/erase post
 /people/{person_id}/gps get
 /people/{person_id}/gps/{gp_id} post delete
+/people/{person_id}/history get
 /people/{person_id}/hold put delete
 /people/{person_id}/lps get
 /people/{person_id}/lps/{lp_id} post delete
@@ -124,6 +133,7 @@ mod tests {
 /readyz get
 /roadshows get post
 /roadshows/{roadshow_id} get put delete
+/roadshows/{roadshow_id}/history get
 /roadshows/{roadshow_id}/lp-status get
 /roadshows/{roadshow_id}/lps/{lp_id}/status put
 /roadshows/{roadshow_id}/notes get
@@ -134,6 +144,7 @@ mod tests {
 /todos/{todo_id} get put delete
 /todos/{todo_id}/funds get
 /todos/{todo_id}/gps get
+/todos/{todo_id}/history get
 /todos/{todo_id}/lps get
 /todos/{todo_id}/notes get
 /todos/{todo_id}/people get

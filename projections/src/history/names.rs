@@ -52,14 +52,7 @@ impl Names {
         database: &Database,
         entries: &[HistoryEntry],
     ) -> Result<Self, DatabaseError> {
-        let spoken_of = entries.iter().flat_map(|entry| {
-            let said = entry.sentence.0.iter().filter_map(|part| match part {
-                Part::Record(record) => Some(*record),
-                Part::Text(_) | Part::Value(_) => None,
-            });
-            let changed = entry.changes.iter().filter_map(|change| change.about);
-            entry.record.into_iter().chain(said).chain(changed)
-        });
+        let spoken_of: BTreeSet<RecordRef> = entries.iter().flat_map(spoken_of).collect();
         Self::of(database, spoken_of).await
     }
 
@@ -79,6 +72,16 @@ impl Names {
     pub fn name(&self, record: RecordRef) -> Option<&str> {
         self.0.get(&record).map(String::as_str)
     }
+}
+
+/// The records that an entry speaks of.
+fn spoken_of(entry: &HistoryEntry) -> impl Iterator<Item = RecordRef> + '_ {
+    let said = entry.sentence.0.iter().filter_map(|part| match part {
+        Part::Record(record) => Some(*record),
+        Part::Text(_) | Part::Value(_) => None,
+    });
+    let changed = entry.changes.iter().filter_map(|change| change.about);
+    entry.record.into_iter().chain(said).chain(changed)
 }
 
 /// The field that holds what a record is called.

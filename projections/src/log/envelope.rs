@@ -221,6 +221,29 @@ impl LogReader {
         self.entries(connection, rows).await
     }
 
+    /// The entries of some streams, each up to a position, oldest first within each.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn entries_of_streams(
+        &self,
+        connection: &mut PgConnection,
+        streams: &[(Stream, i64)],
+    ) -> Result<Vec<Entry>, sqlx::Error> {
+        let statement = format!(
+            "select {COLUMNS} from unnest($1::text[], $2::text[], $3::bigint[]) as wanted (kind, id, up_to)
+             join events on aggregate_type = wanted.kind and aggregate_id = wanted.id and position <= up_to
+             order by aggregate_type, aggregate_id, sequence"
+        );
+        let rows: Vec<Row> = sqlx::query_as(&statement)
+            .bind(streams.iter().map(|(stream, _)| stream.kind.as_str()).collect::<Vec<_>>())
+            .bind(streams.iter().map(|(stream, _)| stream.id.as_str()).collect::<Vec<_>>())
+            .bind(streams.iter().map(|(_, up_to)| *up_to).collect::<Vec<_>>())
+            .fetch_all(&mut *connection)
+            .await?;
+        self.entries(connection, rows).await
+    }
+
     /// The entries at these positions, oldest first, as far as there are any.
     ///
     /// # Errors

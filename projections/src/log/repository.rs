@@ -221,7 +221,9 @@ impl PersistedEventRepository for CommandRepository {
         }
         // The command's own events come last, so that its position covers everything it caused.
         let events = companions.iter().chain(events);
-        let events = events.map(|event| new_event(event, &self.0.request)).collect();
+        let mut events: Vec<NewEvent> =
+            events.map(|event| new_event(event, &self.0.request)).collect();
+        name_the_cause(&mut events, companions.len());
         let mut append = Append { events, key, ..Append::default() };
         self.seal(&mut append);
         let made: Vec<_> = append.stream_keys.clone();
@@ -269,6 +271,15 @@ impl PersistedEventRepository for CommandRepository {
     /// read through [`super::LogReader`].
     async fn stream_all_events<A: Aggregate>(&self) -> Result<ReplayStream, PersistenceError> {
         Err(PersistenceError::UnknownError("the log is read in position order only".into()))
+    }
+}
+
+/// What accompanies a command follows from the event that completed a todo, else from the command's first.
+fn name_the_cause(events: &mut [NewEvent], companions: usize) {
+    let (companions, own) = events.split_at_mut(companions);
+    let completed = own.iter().find(|event| event.event_type == "Completed");
+    if let Some(cause) = completed.or(own.first()) {
+        companions.iter_mut().for_each(|companion| companion.causation_id = Some(cause.event_id));
     }
 }
 

@@ -19,6 +19,7 @@ use super::{link, todo::TodoFilter};
 use crate::database::{Database, DatabaseError};
 use crate::files::Files;
 use crate::generation::Checkpoint;
+use crate::history::History;
 use crate::line::Line;
 use crate::runner::Runner;
 
@@ -502,15 +503,24 @@ impl Reader {
         Ok(self.database.ask(LP_STATUS.one(&self.database.pool, roadshow.0, lp.0)).await?)
     }
 
-    /// Waits until all read models have passed the position. Tells whether they did in time.
+    /// Waits until all read models have passed the position that answers wait for. Tells whether they did in time.
     pub async fn reached(&self, position: i64, patience: Duration) -> bool {
         self.runner.reached(position, patience).await
     }
 
-    /// The position that all read models have passed.
+    /// The position that all read models have passed that answers wait for.
     pub fn position(&self) -> i64 {
-        let checkpoints = self.runner.checkpoints().borrow();
-        checkpoints.values().map(|checkpoint| checkpoint.position).min().unwrap_or(0)
+        self.runner.position()
+    }
+
+    /// Waits until the read model of histories has passed the position. Tells whether it did in time.
+    pub async fn audited(&self, position: i64, patience: Duration) -> bool {
+        self.runner.reached_by(super::audit::NAME, position, patience).await
+    }
+
+    /// What has happened, told.
+    pub fn history(&self) -> History {
+        History::new(self.database.clone())
     }
 
     /// Whether the read side is well. Asks the database for the log's end.

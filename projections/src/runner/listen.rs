@@ -17,7 +17,7 @@ impl Shared {
             tokio::select! {
                 () = self.stop.cancelled() => return,
                 changed = head.changed() => match changed {
-                    Ok(()) => self.wake.notify_one(),
+                    Ok(()) => self.wake(),
                     Err(_) => return,
                 },
             }
@@ -38,7 +38,7 @@ impl Shared {
                             tracing::debug!(%error, "listening was interrupted");
                         }
                     }
-                    self.wake.notify_one();
+                    self.wake();
                     tokio::time::sleep(POLL).await;
                 },
             }
@@ -69,7 +69,7 @@ impl Shared {
 
     fn look_for_more(&self) {
         self.announcer.send_modify(|count| *count += 1);
-        self.wake.notify_one();
+        self.wake();
     }
 
     /// Forgets the key of a record that was erased, here or elsewhere.

@@ -1,0 +1,335 @@
+//! What a request wants to see of histories. An unknown parameter or a value without meaning is refused: whoever
+//! misspells a filter must not get everything.
+
+use axum::http::{HeaderMap, Uri, header};
+use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
+use domain::Kind;
+use projections::history::{RefusalFilter, Selection};
+use uuid::Uuid;
+
+use crate::body::Parameters;
+use crate::problem::Problem;
+
+/// The entries of a page, unless the request says otherwise, and at most.
+const USUAL: usize = 50;
+/// The most entries of a page.
+pub const MOST: usize = 500;
+
+/// How entries are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// A page of them as one JSON object.
+    Json,
+    /// All of them, a line each, for spreadsheets.
+    Csv,
+    /// All of them, a JSON object per line.
+    Ndjson,
+}
+
+/// A page of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Paging {
+    /// Begins after this.
+    pub cursor: Option<i64>,
+    /// How long it is at most.
+    pub limit: usize,
+}
+
+/// The parameters of the history of one record.
+pub const OF_RECORD: &[&str] = &[
+    "actor",
+    "event",
+    "field",
+    "from",
+    "to",
+    "source",
+    "correlation",
+    "q",
+    "related",
+    "refused",
+    "limit",
+    "cursor",
+    "format",
+    "min_position",
+];
+
+/// The parameters of the history of all records.
+pub const ACROSS: &[&str] = &[
+    "actor",
+    "kind",
+    "record",
+    "related",
+    "event",
+    "field",
+    "from",
+    "to",
+    "source",
+    "correlation",
+    "q",
+    "limit",
+    "cursor",
+    "format",
+    "min_position",
+];
+
+/// The parameters of refusals.
+pub const REFUSALS: &[&str] = &[
+    "actor",
+    "kind",
+    "record",
+    "status",
+    "from",
+    "to",
+    "correlation",
+    "limit",
+    "cursor",
+    "min_position",
+];
+
+/// The parameters of a request, of which each is known and there at most once.
+pub struct Wanted(Parameters);
+
+impl Wanted {
+    /// Those of this address.
+    ///
+    /// # Errors
+    /// [`Problem::Parameter`] when one is not among the known, or is there twice.
+    pub fn of(uri: &Uri, known: &[&str]) -> Result<Self, Problem> {
+        let parameters = Parameters::of(uri);
+        let mut seen = Vec::new();
+        for name in parameters.names() {
+            if !known.contains(&name) {
+                return Err(Problem::Parameter(format!(
+                    "There is no parameter {name:?} here; there are {}",
+                    known.join(", ")
+                )));
+            }
+            if seen.contains(&name) {
+                return Err(Problem::Parameter(format!("The parameter {name:?} is there twice")));
+            }
+            seen.push(name);
+        }
+        Ok(Self(parameters))
+    }
+
+    /// Which entries are wanted.
+    ///
+    /// # Errors
+    /// [`Problem::Parameter`] when a value has no meaning.
+    pub fn selection(&self) -> Result<Selection, Problem> {
+        Ok(Selection {
+            actor: self.text("actor")?,
+            kind: self.kind()?,
+            record: self.record()?,
+            related: self.flag("related")?,
+            event: self.text("event")?,
+            field: self.text("field")?,
+            from: self.time("from")?,
+            to: self.time("to")?,
+            source: self.text("source")?,
+            correlation: self.correlation()?,
+            text: self.text("q")?,
+        })
+    }
+
+    /// Which refusals are wanted.
+    ///
+    /// # Errors
+    /// [`Problem::Parameter`] when a value has no meaning.
+    pub fn refusals(&self) -> Result<RefusalFilter, Problem> {
+        Ok(RefusalFilter {
+            actor: self.text("actor")?,
+            kind: self.kind()?,
+            record: self.record()?,
+            status: self.parsed("status", "a status such as 409", |text| text.parse().ok())?,
+            from: self.time("from")?,
+            to: self.time("to")?,
+            correlation: self.correlation()?,
+        })
+    }
+
+    /// Which page of them.
+    ///
+    /// # Errors
+    /// [`Problem::Parameter`] when a value has no meaning.
+    pub fn paging(&self) -> Result<Paging, Problem> {
+        let limit = self.parsed("limit", &format!("a number from 1 to {MOST}"), |text| {
+            text.parse().ok().filter(|limit| (1..=MOST).contains(limit))
+        })?;
+        let cursor = self.parsed("cursor", "what an earlier answer gave as `next`", |text| {
+            text.parse().ok().filter(|cursor: &i64| *cursor >= 0)
+        })?;
+        Ok(Paging { cursor, limit: limit.unwrap_or(USUAL) })
+    }
+
+    /// How they are to be sent: as `format` says, else as `Accept` does.
+    ///
+    /// # Errors
+    /// [`Problem::Parameter`] when it is unknown, or pages are asked of what has none.
+    pub fn format(&self, headers: &HeaderMap) -> Result<Format, Problem> {
+        let named = self.parsed("format", "json, csv or ndjson", |text| match text {
+            "json" => Some(Format::Json),
+            "csv" => Some(Format::Csv),
+            "ndjson" => Some(Format::Ndjson),
+            _ => None,
+        })?;
+        let format = named.unwrap_or_else(|| accepted(headers));
+        let paged = ["limit", "cursor"].into_iter().find(|name| self.0.get(name).is_some());
+        match paged {
+            Some(name) if format != Format::Json => Err(Problem::Parameter(format!(
+                "The parameter {name:?} is for pages of JSON: CSV and NDJSON are sent whole"
+            ))),
+            _ => Ok(format),
+        }
+    }
+
+    /// A parameter that is true or false.
+    ///
+    /// # Errors
+    /// [`Problem::Parameter`] when it is something else.
+    pub fn flag(&self, name: &str) -> Result<bool, Problem> {
+        Ok(self.parsed(name, "true or false", |text| text.parse().ok())?.unwrap_or(false))
+    }
+
+    fn parsed<T>(
+        &self,
+        name: &str,
+        expected: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, Problem> {
+        let Some(text) = self.0.get(name) else { return Ok(None) };
+        parse(text).map(Some).ok_or_else(|| {
+            Problem::Parameter(format!(
+                "The parameter {name:?} is {text:?}; expected is {expected}"
+            ))
+        })
+    }
+
+    fn text(&self, name: &str) -> Result<Option<String>, Problem> {
+        self.parsed(name, "a text that is not empty", |text| {
+            (!text.trim().is_empty()).then(|| text.to_owned())
+        })
+    }
+
+    fn kind(&self) -> Result<Option<Kind>, Problem> {
+        let kinds: Vec<&str> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
+        self.parsed("kind", &format!("one of {}", kinds.join(", ")), Kind::parse)
+    }
+
+    fn record(&self) -> Result<Option<domain::RecordRef>, Problem> {
+        self.parsed("record", "a kind and an id, such as lp/7", |text| {
+            let (kind, id) = text.split_once('/')?;
+            Some(Kind::parse(kind)?.record(id.parse().ok()?))
+        })
+    }
+
+    fn correlation(&self) -> Result<Option<Uuid>, Problem> {
+        self.parsed("correlation", "a UUID", |text| Uuid::try_parse(text).ok())
+    }
+
+    fn time(&self, name: &str) -> Result<Option<DateTime<Utc>>, Problem> {
+        let expected =
+            "a time such as 2025-01-31T15:04:05Z, or a date, which begins at midnight UTC";
+        self.parsed(name, expected, |text| {
+            let date = || {
+                let date: NaiveDate = text.parse().ok()?;
+                Some(date.and_time(NaiveTime::MIN).and_utc())
+            };
+            // A plus that was not encoded has become a space.
+            let time = DateTime::parse_from_rfc3339(&text.replace(' ', "+")).ok();
+            time.map(|time| time.to_utc()).or_else(date)
+        })
+    }
+}
+
+/// JSON, unless one of the others is named and JSON is not.
+fn accepted(headers: &HeaderMap) -> Format {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    let accept = accept.unwrap_or_default();
+    if accept.contains("application/json") {
+        Format::Json
+    } else if accept.contains("text/csv") {
+        Format::Csv
+    } else if accept.contains("application/x-ndjson") {
+        Format::Ndjson
+    } else {
+        Format::Json
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    fn of(query: &str) -> Result<Wanted, Problem> {
+        Wanted::of(&format!("/audit?{query}").parse().unwrap(), ACROSS)
+    }
+
+    fn refused<T>(result: Result<T, Problem>) -> String {
+        match result {
+            Err(Problem::Parameter(what)) => what,
+            Err(other) => panic!("{other:?}"),
+            Ok(_) => panic!("accepted"),
+        }
+    }
+
+    #[test]
+    fn what_is_asked_for_is_understood() {
+        let query = "kind=lp&record=fund/2&from=2025-01-31&to=2025-02-01T00:00:00%2B01:00&related=true&q=a+b";
+        let selection = of(query).unwrap().selection().unwrap();
+        assert_eq!(selection.kind, Some(Kind::Lp));
+        assert_eq!(selection.record, Some(Kind::Fund.record(2)));
+        assert_eq!(selection.from.unwrap().to_rfc3339(), "2025-01-31T00:00:00+00:00");
+        assert_eq!(selection.to.unwrap().to_rfc3339(), "2025-01-31T23:00:00+00:00");
+        assert!(selection.related);
+        assert_eq!(selection.text.as_deref(), Some("a b"));
+        assert_eq!(of("").unwrap().selection().unwrap(), Selection::default());
+        let paging = of("limit=500&cursor=7").unwrap().paging().unwrap();
+        assert_eq!(paging, Paging { cursor: Some(7), limit: 500 });
+        assert_eq!(of("").unwrap().paging().unwrap(), Paging { cursor: None, limit: USUAL });
+    }
+
+    #[test]
+    fn what_has_no_meaning_is_refused_with_what_is_expected() {
+        assert!(refused(of("actr=x")).contains("there are actor, kind, record"));
+        assert_eq!(refused(of("q=a&q=b")), "The parameter \"q\" is there twice");
+        for query in [
+            "kind=company",
+            "record=lp",
+            "record=lp/x",
+            "from=yesterday",
+            "correlation=7",
+            "q=",
+            "related=1",
+        ] {
+            assert!(refused(of(query).unwrap().selection()).contains("expected is"), "{query}");
+        }
+        for query in ["limit=0", "limit=501", "limit=x", "cursor=-1", "cursor=x"] {
+            assert!(refused(of(query).unwrap().paging()).contains("expected is"), "{query}");
+        }
+    }
+
+    #[test]
+    fn the_format_is_what_the_address_or_the_header_says() {
+        let check = |query: &str, accept: &str, expected: Format| {
+            let accept = HeaderValue::from_str(accept).unwrap();
+            let headers = HeaderMap::from_iter([(header::ACCEPT, accept)]);
+            assert_eq!(
+                of(query).unwrap().format(&headers).unwrap(),
+                expected,
+                "{query} {accept_text}",
+                accept_text = headers[header::ACCEPT].to_str().unwrap()
+            );
+        };
+        check("", "*/*", Format::Json);
+        check("", "text/csv", Format::Csv);
+        check("", "application/x-ndjson", Format::Ndjson);
+        check("", "application/json, text/csv", Format::Json);
+        check("format=csv", "application/json", Format::Csv);
+        let none = HeaderMap::new();
+        assert!(refused(of("format=xml").unwrap().format(&none)).contains("json, csv or ndjson"));
+        assert!(refused(of("format=csv&limit=3").unwrap().format(&none)).contains("sent whole"));
+    }
+}

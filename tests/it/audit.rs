@@ -1,0 +1,392 @@
+//! What happened across all records is found by every filter, page by page, and sent whole as CSV and NDJSON.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Utc};
+use domain::Event;
+use projections::log::{Entry, LogReader, PageLimit, Selection};
+use serde_json::{Value, json};
+
+use crate::contract::Api;
+use crate::harness::{keys, looking_at_read_models};
+
+/// Numbers that look random and are the same in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 33).unwrap() % limit
+    }
+
+    fn one_of<'a, T>(&mut self, items: &'a [T]) -> &'a T {
+        &items[self.below(items.len())]
+    }
+}
+
+const WORDS: [&str; 6] = ["alba", "bruno", "cobre", "dorado", "escala", "faro"];
+
+/// A log of all sorts of events.
+async fn random_log(api: &Api, dice: &mut Dice) {
+    let (mut lps, mut funds, mut notes, mut people) = (vec![], vec![], vec![], vec![]);
+    for at in 0..160 {
+        let word = format!("{} {}", dice.one_of(&WORDS), dice.one_of(&WORDS));
+        match if at < 8 { at % 4 } else { dice.below(10) } {
+            0 => lps.push(api.made("lps", json!({"name": word})).await),
+            1 => funds.push(api.made("funds", json!({"fund_name": word})).await),
+            2 => notes.push(api.made("notes", json!({"name": word, "raw_notes": word})).await),
+            3 => people.push(api.made("people", json!({"name": word})).await),
+            4 => {
+                let uri = format!("/lps/{}", dice.one_of(&lps));
+                api.put(&uri, json!({"priority": dice.one_of(&WORDS)})).await.expect(200, "put");
+            }
+            5 => {
+                let uri = format!("/notes/{}/lps/{}", dice.one_of(&notes), dice.one_of(&lps));
+                api.post(&uri, json!({})).await.expect(200, "link");
+            }
+            6 => {
+                let (fund, lp) = (dice.one_of(&funds), dice.one_of(&lps));
+                let uri =
+                    format!("/funds/{fund}/lps/{lp}/interest?interest={}", dice.one_of(&WORDS));
+                api.put(&uri, json!({})).await.expect(200, "interest");
+            }
+            7 => {
+                let uri = format!("/people/{}", dice.one_of(&people));
+                api.put(&uri, json!({"name": word, "role": word})).await.expect(200, "put");
+            }
+            _ => {
+                let uri = format!("/funds/{}", dice.one_of(&funds));
+                api.put(&uri, json!({"strategy": word})).await.expect(200, "put");
+            }
+        }
+    }
+    // Other actors and sources than the API has yet.
+    let vary = "update events set actor = 'ana' where position % 3 = 0;
+                update events set metadata = '{\"source\": \"import:x.db\"}' where position % 5 = 0";
+    for statement in vary.split(';') {
+        crate::harness::tamper(&api.db.pool, statement).await;
+    }
+    crate::rebuild::rebuild(&api.db, &["audit"]).await.unwrap();
+    let mut checkpoints = api.backend.runner().checkpoints().clone();
+    checkpoints.wait_for(|all| all["audit"].revision > 0).await.unwrap();
+    api.backend.settle().await.unwrap();
+}
+
+async fn log(api: &Api) -> Vec<Entry> {
+    let mut connection = api.db.pool.acquire().await.unwrap();
+    let (reader, everything) = (LogReader::new(keys()), Selection::default());
+    let limit = PageLimit { events: 10_000 };
+    reader.entries_after(&mut connection, 0, limit, &everything).await.unwrap().entries
+}
+
+/// One filter: as it stands in an address, and which entries pass it.
+type Filter = (String, Box<dyn Fn(&Entry) -> bool>);
+
+fn event(entry: &Entry) -> &Event {
+    entry.event.as_ref().unwrap()
+}
+
+fn said(value: &Value, words: &mut BTreeSet<String>) {
+    match value {
+        Value::String(text) => words.extend(text.split(' ').map(str::to_owned)),
+        Value::Array(values) => values.iter().for_each(|value| said(value, words)),
+        Value::Object(members) => members.values().for_each(|value| said(value, words)),
+        _ => {}
+    }
+}
+
+fn encoded(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(chrono::SecondsFormat::Micros, true)
+}
+
+/// A filter that at least this entry passes, or nearly.
+fn filter(which: usize, like: &Entry, dice: &mut Dice) -> Filter {
+    let (kind, id) = (like.stream.kind.clone(), like.stream.id.clone());
+    let time = like.envelope.recorded_at;
+    match which {
+        0 => {
+            let actor = like.envelope.actor.clone();
+            (format!("actor={actor}"), Box::new(move |entry| entry.envelope.actor == actor))
+        }
+        1 => (format!("kind={kind}"), Box::new(move |entry| entry.stream.kind == kind)),
+        2 => {
+            let is_own = move |entry: &Entry| entry.stream.kind == kind && entry.stream.id == id;
+            (format!("record={}/{}", like.stream.kind, like.stream.id), Box::new(is_own))
+        }
+        3 => {
+            let record = domain::Kind::parse(&kind).unwrap().record(id.parse().unwrap());
+            let about = move |entry: &Entry| {
+                let is_own = entry.stream.kind == kind && entry.stream.id == id;
+                is_own || event(entry).references().contains(&record)
+            };
+            (format!("record={}/{}&related=true", record.kind(), record.id()), Box::new(about))
+        }
+        4 => {
+            let name = like.event_type.clone();
+            (format!("event={name}"), Box::new(move |entry| entry.event_type == name))
+        }
+        5 => {
+            let touched = event(like).touched();
+            let field = if touched.is_empty() { "name" } else { *dice.one_of(&touched) };
+            (
+                format!("field={field}"),
+                Box::new(move |entry| event(entry).touched().contains(&field)),
+            )
+        }
+        6 => {
+            let passes = move |entry: &Entry| entry.envelope.recorded_at >= time;
+            (format!("from={}", encoded(time)), Box::new(passes))
+        }
+        7 => {
+            let passes = move |entry: &Entry| entry.envelope.recorded_at < time;
+            (format!("to={}", encoded(time)), Box::new(passes))
+        }
+        8 => {
+            let source = like.envelope.source.clone();
+            let named = source.clone().unwrap();
+            (format!("source={named}"), Box::new(move |entry| entry.envelope.source == source))
+        }
+        9 => {
+            let id = like.envelope.correlation_id;
+            (
+                format!("correlation={id}"),
+                Box::new(move |entry| entry.envelope.correlation_id == id),
+            )
+        }
+        _ => {
+            let word = *dice.one_of(&WORDS);
+            let passes = move |entry: &Entry| {
+                let mut words = BTreeSet::new();
+                said(&event(entry).content().unwrap(), &mut words);
+                words.contains(word)
+            };
+            (format!("q={}", word.to_uppercase()), Box::new(passes))
+        }
+    }
+}
+
+const FILTERS: usize = 11;
+
+fn positions(page: &Value) -> Vec<i64> {
+    let entries = page["entries"].as_array().unwrap();
+    entries.iter().map(|entry| entry["position"].as_i64().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_combination_of_filters_finds_what_passes_all_of_them() {
+    let api = Api::new().await;
+    let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
+    random_log(&api, &mut dice).await;
+    let entries = log(&api).await;
+    assert!(entries.len() > 150);
+    let mut found = 0;
+    for round in 0..250 {
+        // Each alone, then up to three at once; `record` and `related` speak of the same.
+        let like = &entries[dice.below(entries.len())];
+        let wanted: BTreeSet<usize> = match round < 4 * FILTERS {
+            true => [round % FILTERS].into(),
+            false => (0..3).map(|_| dice.below(FILTERS)).collect(),
+        };
+        if wanted.contains(&2) && wanted.contains(&3) {
+            continue;
+        }
+        let filters: Vec<Filter> =
+            wanted.into_iter().map(|which| filter(which, like, &mut dice)).collect();
+        let query: Vec<&str> = filters.iter().map(|(query, _)| query.as_str()).collect();
+        let query = query.join("&");
+        let passing =
+            entries.iter().rev().filter(|entry| filters.iter().all(|(_, passes)| passes(entry)));
+        let expected: Vec<i64> = passing.map(|entry| entry.position).collect();
+        found += expected.len();
+        let answer = api.read(&format!("/audit?limit=500&{query}")).await;
+        assert_eq!(positions(&answer), expected, "{query}");
+        // The history of a record takes the same filters.
+        let own: Vec<&str> = query
+            .split('&')
+            .filter(|part| !part.starts_with("record=") && !part.starts_with("kind="))
+            .collect();
+        let plural = api::history::plural(domain::Kind::parse(&like.stream.kind).unwrap());
+        let uri = format!("/{plural}/{}/history?limit=500&{}", like.stream.id, own.join("&"));
+        if !query.contains("related") {
+            let expected: Vec<i64> = entries
+                .iter()
+                .rev()
+                .filter(|entry| entry.stream == like.stream)
+                .filter(|entry| filters.iter().all(|(_, passes)| passes(entry)))
+                .map(|entry| entry.position)
+                .collect();
+            assert_eq!(positions(&api.read(&uri).await), expected, "{uri}");
+        }
+    }
+    assert!(found > 1_000, "{found}");
+    api.backend.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_have_neither_gap_nor_repetition_while_others_write() {
+    let api = Api::new().await;
+    for at in 0..40 {
+        api.made("lps", json!({"name": format!("LP {at}")})).await;
+    }
+    let (mut uri, mut seen) = ("/audit?limit=3".to_owned(), Vec::new());
+    loop {
+        let (answer, _) =
+            tokio::join!(api.get(&uri), api.made("gps", json!({"name": "meanwhile"})));
+        let link = answer.header("link").map(str::to_owned);
+        let page = answer.expect(200, &uri);
+        seen.extend(positions(&page));
+        let Some(next) = page["next"].as_i64() else {
+            assert_eq!(link, None);
+            break;
+        };
+        assert_eq!(link, Some(format!("</audit?limit=3&cursor={next}>; rel=\"next\"")));
+        uri = format!("/audit?limit=3&cursor={next}");
+    }
+    let first = seen[0];
+    let mut all: Vec<i64> = log(&api).await.iter().map(|entry| entry.position).collect();
+    all.retain(|position| *position <= first);
+    all.reverse();
+    assert_eq!(seen, all);
+    api.backend.stop().await;
+}
+
+/// The cells of CSV, line by line.
+fn cells(text: &str) -> Vec<Vec<String>> {
+    let (mut lines, mut line, mut cell) = (vec![], vec![], String::new());
+    let mut letters = text.chars().peekable();
+    let mut quoted = false;
+    while let Some(letter) = letters.next() {
+        match letter {
+            '"' if quoted && letters.peek() == Some(&'"') => cell.extend(letters.next()),
+            '"' => quoted = !quoted,
+            ',' if !quoted => line.push(std::mem::take(&mut cell)),
+            '\r' if !quoted => {}
+            '\n' if !quoted => {
+                line.push(std::mem::take(&mut cell));
+                lines.push(std::mem::take(&mut line));
+            }
+            letter => cell.push(letter),
+        }
+    }
+    lines
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_says_what_the_pages_say() {
+    let api = Api::new().await;
+    let evil = api.made("lps", json!({"name": "=HYPERLINK(\"x\"),\n1"})).await;
+    // More than one page of what is read at once.
+    for at in 0..230 {
+        let body = json!({"priority": format!("P{at}")});
+        api.put(&format!("/lps/{evil}"), body).await.expect(200, "put");
+    }
+    api.made("gps", json!({"name": "other"})).await;
+    for path in ["/audit?kind=lp".to_owned(), format!("/lps/{evil}/history?source=api")] {
+        let (mut pages, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page = api.read(&format!("{path}&limit=100{cursor}")).await;
+            pages.extend(page["entries"].as_array().unwrap().clone());
+            let Some(next) = page["next"].as_i64() else { break };
+            cursor = format!("&cursor={next}");
+        }
+        assert_eq!(pages.len(), 231, "{path}");
+        let answer = api.get(&format!("{path}&format=ndjson")).await;
+        assert_eq!(answer.header("content-type"), Some("application/x-ndjson"));
+        let text = String::from_utf8(answer.bytes.to_vec()).unwrap();
+        let lines: Vec<Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines, pages, "{path}");
+
+        let accept = crate::contract::request(axum::http::Method::GET, &path)
+            .header("accept", "text/csv")
+            .body(axum::body::Body::empty());
+        let answer = api.send(accept.unwrap()).await;
+        assert!(answer.header("content-type").unwrap().starts_with("text/csv"));
+        let text = String::from_utf8(answer.bytes.to_vec()).unwrap();
+        let lines = cells(&text);
+        assert_eq!(lines[0], api::history::export::COLUMNS);
+        assert_eq!(lines.len(), 1 + pages.len());
+        let column = |name: &str| lines[0].iter().position(|column| column == name).unwrap();
+        for (line, entry) in lines[1..].iter().zip(&pages) {
+            assert_eq!(line[column("position")], entry["position"].to_string());
+            for name in ["event", "event_id", "command_id", "recorded_at", "actor", "source"] {
+                assert_eq!(line[column(name)], entry[name].as_str().unwrap(), "{name}");
+            }
+            // What begins like a formula must not be one.
+            assert_eq!(line[column("name")], "'=HYPERLINK(\"x\"),\n1");
+            assert!(!line[column("changes")].is_empty());
+        }
+    }
+    api.backend.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_misspelt_is_refused_and_never_ignored() {
+    let api = Api::new().await;
+    let lp = api.made("lps", json!({"name": "x"})).await;
+    let own = format!("/lps/{lp}/history");
+    for (path, query) in [
+        ("/audit", "actr=ana"),
+        ("/audit", "kind=company"),
+        ("/audit", "from=yesterday"),
+        ("/audit", "limit=501"),
+        ("/audit", "format=csv&limit=3"),
+        ("/audit", "related=true"),
+        ("/audit", "actor=a&actor=b"),
+        ("/audit/refusals", "q=x"),
+        (own.as_str(), "kind=lp"),
+        (own.as_str(), "refused=1"),
+        (own.as_str(), "refused=true&format=csv"),
+    ] {
+        let detail = api.get(&format!("{path}?{query}")).await.expect(400, query)["detail"].take();
+        assert!(detail.is_string(), "{query}: {detail}");
+    }
+    let detail = api.get("/audit?actr=ana").await.expect(400, "unknown")["detail"].take();
+    assert!(detail.as_str().unwrap().contains("there are actor, kind, record"), "{detail}");
+    // What no row can hold is simply not there.
+    assert_eq!(api.read("/audit?actor=%00").await["entries"], json!([]));
+    api.backend.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_searched_is_the_same_after_a_rebuild() {
+    let api = Api::new().await;
+    let mut dice = Dice(7);
+    random_log(&api, &mut dice).await;
+    let person = api.made("people", json!({"name": "Quetzalli", "email": "q@x.example"})).await;
+    let note = api.made("notes", json!({"name": "Lunch", "raw_notes": "alba"})).await;
+    let link = format!("/notes/{note}/participants/{person}");
+    api.post(&link, json!({})).await.expect(200, "link");
+    let uri = format!("/people/{person}");
+    let reason = || json!({"reason": "case 4"});
+    api.put(&format!("{uri}/hold"), reason()).await.expect(200, "held");
+    let lift = crate::contract::json_request(
+        axum::http::Method::DELETE,
+        &format!("{uri}/hold"),
+        &reason(),
+    );
+    api.send(lift).await.expect(200, "lifted");
+    // Part of it is in the table, part comes in the page that brings the erasure.
+    api.backend.settle().await.unwrap();
+    api.put(&uri, json!({"name": "Quetzalli X"})).await.expect(200, "renamed");
+    api.post(&format!("{uri}/erase"), reason()).await.expect(200, "erased");
+    api.backend.settle().await.unwrap();
+    let dump = || async {
+        let pool = looking_at_read_models(&api.db.pool).await;
+        let rows: Vec<String> =
+            sqlx::query_scalar("select audit::text from audit order by position")
+                .fetch_all(&pool)
+                .await
+                .unwrap();
+        rows
+    };
+    let live = dump().await;
+    assert!(live.len() > 150 && !live.iter().any(|row| row.contains("quetzalli")));
+    crate::rebuild::rebuild(&api.db, &["audit"]).await.unwrap();
+    assert_eq!(dump().await, live);
+    let report = crate::verify::verify(&api.db).await;
+    assert!(report.passed, "{report:?}");
+    api.backend.stop().await;
+}
