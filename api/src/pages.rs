@@ -71,8 +71,11 @@ pub async fn instead(State(app): State<App>, request: Request, next: Next) -> Re
     }
 }
 
-/// Whether who asks is a browser that wants to show a page.
+/// Whether who asks is a browser that wants to show a page, or htmx on behalf of one.
 pub fn is_wanted(headers: &HeaderMap) -> bool {
+    if headers.contains_key("hx-request") {
+        return true;
+    }
     let accept = headers.get_all(header::ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
     accept.flat_map(|accept| accept.split(',')).any(|offer| offer.trim().starts_with("text/html"))
 }
@@ -99,7 +102,7 @@ pub(crate) fn respond(markup: Markup) -> Response {
         // The origin of a form must reach us: a write without it is a stranger's.
         (header::REFERRER_POLICY, HeaderValue::from_static("same-origin")),
         (header::CACHE_CONTROL, NO_CACHE),
-        (header::VARY, HeaderValue::from_static("Accept, Origin")),
+        (header::VARY, HeaderValue::from_static("Accept, HX-Request, Origin")),
     ];
     (headers, markup.into_string()).into_response()
 }

@@ -156,6 +156,9 @@ impl Browser {
     /// Presses what a selector finds.
     pub async fn press(&self, selector: &str) {
         let element = self.client.find(fantoccini::Locator::Css(selector)).await.unwrap();
+        // Pages scroll smoothly, and what still moves cannot be pressed.
+        let show = "document.querySelector(arguments[0]).scrollIntoView({block: 'center', behavior: 'instant'})";
+        self.client.execute(show, vec![json!(selector)]).await.unwrap();
         element.click().await.unwrap();
     }
 

@@ -81,13 +81,17 @@ pub fn difference(names: &Names, change: &FactChange) -> Markup {
 
 fn rewritten(from: &str, to: &str) -> Markup {
     let diff = TextDiff::from_words(from, to);
+    let words: Vec<_> = diff.iter_all_changes().collect();
+    let runs = words
+        .chunk_by(|one, other| one.tag() == other.tag())
+        .map(|run| (run[0].tag(), run.iter().map(|word| word.value()).collect::<String>()));
     html! {
         div.words tabindex="0" {
-            @for change in diff.iter_all_changes() {
-                @match change.tag() {
-                    ChangeTag::Equal => (change.value()),
-                    ChangeTag::Delete => del { (change.value()) },
-                    ChangeTag::Insert => ins { (change.value()) },
+            @for (tag, text) in runs {
+                @match tag {
+                    ChangeTag::Equal => (text),
+                    ChangeTag::Delete => del { (text) },
+                    ChangeTag::Insert => ins { (text) },
                 }
             }
         }
