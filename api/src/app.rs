@@ -14,6 +14,7 @@ use crate::live::Live;
 use crate::origins::Origins;
 use crate::problem::Problem;
 use crate::rebuilds::Rebuilds;
+use crate::webhooks::Webhooks;
 
 /// What every handler works with.
 #[derive(Clone)]
@@ -38,6 +39,8 @@ pub struct App {
     pub live: Live,
     /// What wipes the traces of erased records off the disk.
     pub erasures: Erasures,
+    /// Sends events to whoever asked for them.
+    pub webhooks: Webhooks,
 }
 
 /// What a request may cost.

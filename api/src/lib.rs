@@ -30,4 +30,5 @@ pub mod schemas;
 pub mod server;
 pub mod settings;
 pub mod traces;
+pub mod webhooks;
 pub mod writes;

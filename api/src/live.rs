@@ -52,6 +52,11 @@ impl Live {
         }
     }
 
+    /// The database that the log is in.
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
     /// The log's last position at this moment.
     ///
     /// # Errors

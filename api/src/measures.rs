@@ -20,6 +20,7 @@ use projections::log::appender::{APPEND_SECONDS, GROUP_COMMANDS, GROUP_EVENTS};
 use projections::status::Status;
 
 use crate::app::App;
+use crate::webhooks::ATTEMPTS;
 
 const REQUESTS: &str = "crm_http_requests_total";
 const REQUEST_SECONDS: &str = "crm_http_request_duration_seconds";
@@ -74,6 +75,7 @@ const HISTOGRAMS: &[(&str, Unit, &[f64], &str)] = &[
 const COUNTERS: &[(&str, &str)] = &[
     (COMMANDS, "Commands by kind of record, command and outcome"),
     (REQUESTS, "Requests by route, method and status"),
+    (ATTEMPTS, "Attempts at telling a receiver of an event, by outcome"),
 ];
 
 const GAUGES: &[(&str, &str)] = &[

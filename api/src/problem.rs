@@ -130,6 +130,8 @@ pub enum Problem {
     NoSuchCause,
     /// A parameter is unknown or has no meaning; the text says which, and what is known.
     Parameter(String),
+    /// Nobody is told of events under this id.
+    NoSuchWebhook,
     /// The body cannot even be decoded.
     Unreadable,
     /// The request is not as it must be.
@@ -193,7 +195,8 @@ impl Problem {
             Problem::NoSuchPath
             | Problem::NotFound(_)
             | Problem::NoSuchProjection
-            | Problem::NoSuchCause => StatusCode::NOT_FOUND,
+            | Problem::NoSuchCause
+            | Problem::NoSuchWebhook => StatusCode::NOT_FOUND,
             Problem::Erased(_) => StatusCode::GONE,
             Problem::Unreadable | Problem::Parameter(_) => StatusCode::BAD_REQUEST,
             Problem::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
@@ -221,6 +224,7 @@ impl Problem {
                     .into()
             }
             Problem::Parameter(what) => what.as_str().into(),
+            Problem::NoSuchWebhook => "Webhook not found".into(),
             Problem::Unreadable => "There was an error parsing the body".into(),
             Problem::Invalid(faults) => told(faults),
             Problem::Outdated => "The record has changed since you read it".into(),

@@ -118,6 +118,11 @@ pub const KNOWN: &[Setting] = &[
         "CRM_NEW_MASTER_KEY",
         "Only for crm keys rotate where CRM_MASTER_KEY is set: the master key that is to take its place.",
     ),
+    setting(
+        "CRM_WEBHOOK_PRIVATE",
+        "off",
+        "on: webhooks may go to private addresses and by http; off: only to the public internet, by https.",
+    ),
     setting("CRM_DB_CONNECTIONS", "10", "Most connections to Postgres at a time (4 to 100)."),
     setting(
         "OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -256,6 +261,8 @@ pub struct Settings {
     pub master_key: Option<Secret>,
     /// The master key that `crm keys rotate` puts in its place.
     pub new_master_key: Option<Secret>,
+    /// Whether webhooks may go to private addresses and by http.
+    pub webhook_private: bool,
     /// Most connections to Postgres at a time.
     pub db_connections: u32,
     /// Base URL of the OpenTelemetry collector; `None` makes no traces.
@@ -373,6 +380,8 @@ impl Reader<'_> {
         let is_key = |text: &str| MasterKey::parse(text).is_some();
         let master_key = self.checked("CRM_MASTER_KEY", key_form, is_key);
         let new_master_key = self.checked("CRM_NEW_MASTER_KEY", key_form, is_key);
+        let webhook_private =
+            self.checked("CRM_WEBHOOK_PRIVATE", "on or off", |text| ["on", "off"].contains(&text));
         let db_connections = self.number("CRM_DB_CONNECTIONS", 4, 100);
         let otlp_endpoint = self.checked(
             "OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -400,6 +409,7 @@ impl Reader<'_> {
             verify_at: time_of_day(&verify_at?),
             master_key: master_key.map(Secret),
             new_master_key: new_master_key.map(Secret),
+            webhook_private: webhook_private? == "on",
             db_connections: db_connections?,
             otlp_endpoint,
             service_name: service_name?,

@@ -163,7 +163,8 @@ async fn send(
     Ok(opentelemetry_http::Response::from_parts(parts, body))
 }
 
-fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+/// An error with what led to it.
+pub fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
     let chain = std::iter::successors(Some(error), |error| error.source());
     chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -20,6 +20,7 @@ pub mod runner;
 pub mod seal;
 pub mod status;
 pub mod tail;
+pub mod webhooks;
 
 /// The migrations of the log and of every read model.
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");

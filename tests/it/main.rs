@@ -28,3 +28,4 @@ mod shortage;
 mod startup;
 mod verify;
 mod watched;
+mod webhooks;

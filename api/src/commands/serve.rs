@@ -16,6 +16,7 @@ use crate::erasures::Erasures;
 use crate::measures;
 use crate::origins::Origins;
 use crate::settings::Settings;
+use crate::webhooks::{Reach, Webhooks};
 
 /// Options of `crm serve`.
 #[derive(clap::Args, Debug)]
@@ -83,6 +84,8 @@ async fn serve(
         }
     }
     warn_of_unused(settings);
+    let reach = if settings.webhook_private { Reach::Private } else { Reach::Public };
+    let webhooks = Webhooks::new(backend.live.clone(), reach)?;
     let app = App {
         log: backend.log.clone(),
         reader: backend.reader.clone(),
@@ -94,7 +97,9 @@ async fn serve(
         rebuilds: backend.rebuilds.clone(),
         live: backend.live.clone(),
         erasures: Erasures::default(),
+        webhooks: webhooks.clone(),
     };
+    backend.rebuilds.spawn(webhooks.deliver(backend.rebuilds.stop_token().clone()));
     let address = listener.local_addr()?;
     say(&format!("crm is ready: http://{address}  (API documentation: http://{address}/docs)"));
     let scrubbing =

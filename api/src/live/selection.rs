@@ -49,7 +49,7 @@ pub fn named(stream: &Stream) -> String {
 /// The events of these kinds and these records; of all if both are empty.
 ///
 /// # Errors
-/// The first that is wrong, with its place among the kinds or records.
+/// The first that is wrong.
 pub fn selection(kinds: &[String], records: &[String]) -> Result<Selection, FilterError> {
     Ok(Selection {
         kinds: kinds.iter().map(|text| kind(text)).collect::<Result<_, _>>()?,

@@ -16,6 +16,7 @@ mod projections;
 mod roadshows;
 mod seals;
 mod todos;
+mod webhooks;
 
 use utoipa_axum::router::OpenApiRouter;
 
@@ -42,6 +43,7 @@ pub fn all() -> OpenApiRouter<App> {
         events::routes(),
         crate::pages::routes(),
         seals::routes(),
+        webhooks::routes(),
     ]
     .into_iter()
     .fold(OpenApiRouter::with_openapi(schemas::document()), |all, group| all.merge(group.finish()))
@@ -149,7 +151,12 @@ mod tests {
 /todos/{todo_id}/notes get
 /todos/{todo_id}/people get
 /todos/{todo_id}/relationships post
-/todos/{todo_id}/roadshows get";
+/todos/{todo_id}/roadshows get
+/webhooks get post
+/webhooks/{webhook_id} get put delete
+/webhooks/{webhook_id}/deliveries get
+/webhooks/{webhook_id}/enable post
+/webhooks/{webhook_id}/test post";
 
     #[tokio::test]
     async fn router_and_document_have_exactly_the_endpoints_of_the_contract() {

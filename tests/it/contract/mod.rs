@@ -24,6 +24,7 @@ use api::app::{App, Limits};
 use api::backend::Backend;
 use api::erasures::Erasures;
 use api::origins::Origins;
+use api::webhooks::{Reach, Webhooks};
 use axum::Router;
 use axum::body::{Body, HttpBody as _};
 use axum::http::request::Builder;
@@ -135,6 +136,7 @@ pub fn app(db: &Database, backend: &Backend, body: usize) -> App {
         rebuilds: backend.rebuilds.clone(),
         live: backend.live.clone(),
         erasures: Erasures::default(),
+        webhooks: Webhooks::new(backend.live.clone(), Reach::Public).unwrap(),
     }
 }
 

@@ -1,0 +1,228 @@
+//! `/webhooks`: who is told of events by POST.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use projections::database::DatabaseError;
+use projections::webhooks::{self, Key, Webhook, Wish};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::body::Ids;
+use crate::describe::{Content, LIVE, Routes, delete, get, post, put};
+use crate::live::selection;
+use crate::problem::{Fault, Problem};
+use crate::webhooks::{Parcel, signature};
+
+/// The routes of webhooks.
+pub fn routes() -> Routes {
+    let hook = json!({"id": 1, "url": "https://hooks.example.com/crm", "kinds": ["lp"], "records": ["fund/2"],
+        "state": "enabled", "reason": null, "position": 1659, "attempts": 0, "failing_since": null,
+        "next_attempt_at": "2025-01-31T15:04:05Z", "created_at": "2025-01-31T15:04:05Z", "previous_until": null});
+    let mut with_secret = hook.clone();
+    with_secret["secret"] = json!("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+    let attempt = json!([{"attempted_at": "2025-01-31T15:04:05Z", "position": 1660,
+        "event_id": "0198c0de-0000-7000-8000-000000000001", "event_type": "crm.lp.Renamed", "attempt": 1,
+        "status": 500, "error": "the receiver answers 500 Internal Server Error", "duration_ms": 12}]);
+    let attempts = json!({"state": "enabled", "reason": null, "next_attempt_at": "2025-01-31T15:04:10Z",
+        "deliveries": attempt});
+    let tested = json!({"delivered": true, "status": 204, "error": null, "duration_ms": 12});
+    let wish = json!({"url": "https://hooks.example.com/crm", "kinds": ["lp"], "records": ["fund/2"],
+        "position": 1659});
+    let mut change = wish.clone();
+    change["rotate_secret"] = json!(true);
+    Routes::tagged(LIVE)
+        .at(
+            "/webhooks",
+            [
+                get("Everybody who is told of events by POST", Content::Example(json!([hook])), list),
+                post(
+                    "Tells somebody of events from now on, or after a position; the answer shows the secret, once",
+                    Content::Example(with_secret.clone()),
+                    add,
+                )
+                .takes(Content::Example(wish)),
+            ],
+        )
+        .at(
+            "/webhooks/{webhook_id}",
+            [
+                get("One of them", Content::Example(hook.clone()), show),
+                put(
+                    "Changes what is named; a new secret is shown, and the one before signs as well for a day",
+                    Content::Example(with_secret),
+                    change_it,
+                )
+                .takes(Content::Example(change)),
+                delete("Tells it nothing more", Content::Example(json!({"status": "deleted"})), remove),
+            ],
+        )
+        .at(
+            "/webhooks/{webhook_id}/test",
+            [post("Sends an event of type crm.test now", Content::Example(tested), test)],
+        )
+        .at(
+            "/webhooks/{webhook_id}/enable",
+            [post("Tries again at once, from where it stopped", Content::Example(hook), enable)],
+        )
+        .at(
+            "/webhooks/{webhook_id}/deliveries",
+            [get("The last attempts, newest first, and when the next is due", Content::Example(attempts), deliveries)],
+        )
+}
+
+/// What a person sends.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sent {
+    url: Option<String>,
+    kinds: Option<Vec<String>>,
+    records: Option<Vec<String>>,
+    position: Option<i64>,
+    #[serde(default)]
+    rotate_secret: bool,
+}
+
+impl Sent {
+    fn read(body: &[u8]) -> Result<Self, Problem> {
+        serde_json::from_slice(body).map_err(|error| {
+            Problem::invalid(Fault::new("json_invalid", ["body".into()], error.to_string()))
+        })
+    }
+
+    /// What it says, if that makes sense here.
+    async fn wish(self, app: &App) -> Result<(Wish, bool), Problem> {
+        let invalid =
+            |name: &str, said: String| Problem::invalid(Fault::field(name, "value_error", said));
+        if let Some(url) = &self.url {
+            let admitted = app.webhooks.sender.reach.admit(url);
+            admitted.map_err(|error| invalid("url", error.to_string()))?;
+        }
+        for kind in self.kinds.iter().flatten() {
+            selection::kind(kind).map_err(|error| invalid("kinds", error.to_string()))?;
+        }
+        for record in self.records.iter().flatten() {
+            selection::record(record).map_err(|error| invalid("records", error.to_string()))?;
+        }
+        if let Some(position) = self.position {
+            let head = app.live.head().await?;
+            if !(0..=head).contains(&position) {
+                return Err(invalid("position", format!("This log goes from 0 to {head}")));
+            }
+        }
+        let Self { url, kinds, records, position, rotate_secret } = self;
+        Ok((Wish { url, kinds, records, position, secret: None }, rotate_secret))
+    }
+}
+
+/// Asks the database about webhooks.
+async fn ask<T>(
+    app: &App,
+    question: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
+) -> Result<T, DatabaseError> {
+    let database = app.live.database();
+    database.check()?;
+    let asking = async {
+        let mut connection = database.pool.acquire().await?;
+        question(&mut connection).await
+    };
+    database.ask(asking).await
+}
+
+/// Ids that no webhook can have are not found either.
+fn id_of(Ids([id]): Ids<1>) -> Result<i32, Problem> {
+    i32::try_from(id).map_err(|_| Problem::NoSuchWebhook)
+}
+
+fn with_secret(hook: &Webhook, secret: Option<&Key>) -> Result<Json<Value>, Problem> {
+    let mut answer = serde_json::to_value(hook).map_err(anyhow::Error::from)?;
+    if let Some(secret) = secret {
+        answer["secret"] = signature::shown(secret).into();
+    }
+    Ok(Json(answer))
+}
+
+async fn list(State(app): State<App>) -> Result<Json<Vec<Webhook>>, Problem> {
+    Ok(Json(ask(&app, async |db| webhooks::all(db).await).await?))
+}
+
+async fn find(app: &App, id: i32) -> Result<Webhook, Problem> {
+    ask(app, async |db| webhooks::find(db, id).await).await?.ok_or(Problem::NoSuchWebhook)
+}
+
+async fn show(State(app): State<App>, ids: Ids<1>) -> Result<Json<Webhook>, Problem> {
+    Ok(Json(find(&app, id_of(ids)?).await?))
+}
+
+async fn add(State(app): State<App>, body: Bytes) -> Result<Json<Value>, Problem> {
+    let (wish, _) = Sent::read(&body)?.wish(&app).await?;
+    let missing = || Problem::invalid(Fault::missing(["body".into(), "url".into()]));
+    let url = wish.url.clone().ok_or_else(missing)?;
+    let secret = signature::new_secret()?;
+    let hook = ask(&app, async |db| webhooks::add(db, &url, &secret, &wish).await).await?;
+    tracing::info!(webhook = hook.id, position = hook.position, "a webhook is added");
+    app.webhooks.look();
+    with_secret(&hook, Some(&secret))
+}
+
+async fn change_it(
+    State(app): State<App>,
+    ids: Ids<1>,
+    body: Bytes,
+) -> Result<Json<Value>, Problem> {
+    let id = id_of(ids)?;
+    let (mut wish, rotate_secret) = Sent::read(&body)?.wish(&app).await?;
+    if rotate_secret {
+        wish.secret = Some(signature::new_secret()?);
+    }
+    let changed = ask(&app, async |db| webhooks::change(db, id, &wish).await).await?;
+    let hook = changed.ok_or(Problem::NoSuchWebhook)?;
+    tracing::info!(webhook = id, rotate_secret, "a webhook is changed");
+    app.webhooks.look();
+    with_secret(&hook, wish.secret.as_ref())
+}
+
+async fn remove(State(app): State<App>, ids: Ids<1>) -> Result<Response, Problem> {
+    let id = id_of(ids)?;
+    if !ask(&app, async |db| webhooks::remove(db, id).await).await? {
+        return Err(Problem::NoSuchWebhook);
+    }
+    tracing::info!(webhook = id, "a webhook is removed");
+    app.webhooks.look();
+    Ok(Json(json!({"status": "deleted"})).into_response())
+}
+
+async fn enable(State(app): State<App>, ids: Ids<1>) -> Result<Json<Webhook>, Problem> {
+    let id = id_of(ids)?;
+    let enabled = ask(&app, async |db| webhooks::enable(db, id).await).await?;
+    app.webhooks.look();
+    Ok(Json(enabled.ok_or(Problem::NoSuchWebhook)?))
+}
+
+/// What the receiver makes of it is the answer, whatever it is.
+async fn test(State(app): State<App>, ids: Ids<1>) -> Result<Json<Value>, Problem> {
+    let mut hook = find(&app, id_of(ids)?).await?;
+    // A test is an attempt of its own, however many others have failed.
+    hook.attempts = 0;
+    let (event_id, event_type) = (Uuid::now_v7(), "crm.test".to_owned());
+    let body = json!({"specversion": "1.0", "id": event_id, "source": &*app.live.source, "type": event_type,
+        "time": chrono::Utc::now().to_rfc3339(), "datacontenttype": "application/json", "data": {}});
+    let parcel = Parcel { position: None, event_id, event_type, body: body.to_string() };
+    let outcome = app.webhooks.sender.send(&hook, &parcel).await;
+    app.webhooks.keep(hook.id, &outcome).await?;
+    let delivery = &outcome.delivery;
+    Ok(Json(json!({"delivered": outcome.is_delivered(), "status": delivery.status,
+        "error": delivery.error, "duration_ms": delivery.duration_ms})))
+}
+
+async fn deliveries(State(app): State<App>, ids: Ids<1>) -> Result<Json<Value>, Problem> {
+    let hook = find(&app, id_of(ids)?).await?;
+    let deliveries = ask(&app, async |db| webhooks::deliveries(db, hook.id).await).await?;
+    let next = hook.is_enabled().then_some(hook.next_attempt_at);
+    Ok(Json(json!({"state": hook.state, "reason": hook.reason, "next_attempt_at": next,
+        "deliveries": deliveries})))
+}

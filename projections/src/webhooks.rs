@@ -1,0 +1,289 @@
+//! Who is told of events by POST: what is kept about them, and how far each has been told.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::{FromRow, PgConnection};
+use uuid::Uuid;
+
+/// A receiver of events.
+#[derive(Clone, Debug, FromRow, Serialize)]
+pub struct Webhook {
+    /// Names it.
+    pub id: i32,
+    /// Where events are sent.
+    pub url: String,
+    /// The aggregate types that it wants.
+    pub kinds: Vec<String>,
+    /// The records that it wants, such as `lp/7`; if there are no kinds either, it wants everything.
+    pub records: Vec<String>,
+    /// `enabled` or `disabled`.
+    pub state: String,
+    /// Why it is disabled.
+    pub reason: Option<String>,
+    /// Up to here everything has been delivered or is not wanted.
+    pub position: i64,
+    /// Attempts at the next event that have failed.
+    pub attempts: i32,
+    /// Since when they fail.
+    pub failing_since: Option<DateTime<Utc>>,
+    /// Before this nothing is sent.
+    pub next_attempt_at: DateTime<Utc>,
+    /// Since when it is there.
+    pub created_at: DateTime<Utc>,
+    /// Until when the secret before the present one signs as well.
+    pub previous_until: Option<DateTime<Utc>>,
+    /// What signs.
+    #[serde(skip)]
+    pub secret: Key,
+    /// What signs beside it.
+    #[serde(skip)]
+    pub previous_secret: Option<Key>,
+    #[serde(skip)]
+    revision: i64,
+}
+
+impl Webhook {
+    /// Whether events are sent to it.
+    pub fn is_enabled(&self) -> bool {
+        self.state == "enabled"
+    }
+}
+
+/// A secret that signs; it is never shown.
+#[derive(Clone, PartialEq, Eq, sqlx::Type)]
+#[sqlx(transparent)]
+pub struct Key(pub Vec<u8>);
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// What a person says of a receiver; what is `None` stays as it is.
+#[derive(Clone, Debug, Default)]
+pub struct Wish {
+    /// Where to send to.
+    pub url: Option<String>,
+    /// The aggregate types wanted.
+    pub kinds: Option<Vec<String>>,
+    /// The records wanted.
+    pub records: Option<Vec<String>>,
+    /// Go on after this position.
+    pub position: Option<i64>,
+    /// A new secret; the one before signs as well for a day.
+    pub secret: Option<Key>,
+}
+
+/// An attempt at telling a receiver of an event.
+#[derive(Clone, Debug, FromRow, Serialize)]
+pub struct Delivery {
+    /// When it ended.
+    pub attempted_at: DateTime<Utc>,
+    /// The event's place in the log; `None` for a test.
+    pub position: Option<i64>,
+    /// Names the event.
+    pub event_id: Uuid,
+    /// What happened, as `crm.lp.Renamed`.
+    pub event_type: String,
+    /// Which attempt at this event it was, from 1.
+    pub attempt: i32,
+    /// What the receiver answered, if it did.
+    pub status: Option<i16>,
+    /// Why it counts as failed; `None` when it was delivered.
+    pub error: Option<String>,
+    /// How long it took, in milliseconds.
+    pub duration_ms: i32,
+}
+
+/// What an attempt means for what comes next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// It was delivered; go on with what follows this position.
+    After(i64),
+    /// Try again at this time.
+    Again(DateTime<Utc>),
+    /// Send nothing more, for this reason.
+    Never(String),
+}
+
+/// How many attempts are kept of each receiver.
+const KEPT: i64 = 100;
+
+/// All columns, without a previous secret whose time is over.
+const COLUMNS: &str = "id, url, kinds, records, state, reason, position, attempts, failing_since, next_attempt_at,
+    created_at, secret, revision, case when previous_until > now() then previous_until end as previous_until,
+    case when previous_until > now() then previous_secret end as previous_secret";
+
+/// Adds a receiver, which is told of everything from now on unless a position is named.
+///
+/// # Errors
+/// When the database fails.
+pub async fn add(
+    db: &mut PgConnection,
+    url: &str,
+    secret: &Key,
+    wish: &Wish,
+) -> Result<Webhook, sqlx::Error> {
+    let statement = format!(
+        "insert into webhook (url, secret, kinds, records, position)
+         values ($1, $2, $3, $4, coalesce($5, (select coalesce(max(position), 0) from events))) returning {COLUMNS}"
+    );
+    sqlx::query_as(&statement)
+        .bind(url)
+        .bind(secret)
+        .bind(wish.kinds.as_deref().unwrap_or_default())
+        .bind(wish.records.as_deref().unwrap_or_default())
+        .bind(wish.position)
+        .fetch_one(db)
+        .await
+}
+
+/// All receivers, oldest first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn all(db: &mut PgConnection) -> Result<Vec<Webhook>, sqlx::Error> {
+    sqlx::query_as(&format!("select {COLUMNS} from webhook order by id")).fetch_all(db).await
+}
+
+/// One receiver.
+///
+/// # Errors
+/// When the database fails.
+pub async fn find(db: &mut PgConnection, id: i32) -> Result<Option<Webhook>, sqlx::Error> {
+    let statement = format!("select {COLUMNS} from webhook where id = $1");
+    sqlx::query_as(&statement).bind(id).fetch_optional(db).await
+}
+
+/// Changes a receiver. A new address or place is tried at once.
+///
+/// # Errors
+/// When the database fails.
+pub async fn change(
+    db: &mut PgConnection,
+    id: i32,
+    wish: &Wish,
+) -> Result<Option<Webhook>, sqlx::Error> {
+    let statement = format!(
+        "update webhook set url = coalesce($2, url), kinds = coalesce($3, kinds), records = coalesce($4, records),
+             position = coalesce($5, position), secret = coalesce($6, secret),
+             previous_secret = case when $6 is null then previous_secret else secret end,
+             previous_until = case when $6 is null then previous_until else now() + interval '1 day' end,
+             attempts = case when $7 then 0 else attempts end,
+             failing_since = case when $7 then null else failing_since end,
+             next_attempt_at = case when $7 then now() else next_attempt_at end,
+             revision = revision + 1
+         where id = $1 returning {COLUMNS}"
+    );
+    sqlx::query_as(&statement)
+        .bind(id)
+        .bind(&wish.url)
+        .bind(&wish.kinds)
+        .bind(&wish.records)
+        .bind(wish.position)
+        .bind(&wish.secret)
+        .bind(wish.url.is_some() || wish.position.is_some())
+        .fetch_optional(db)
+        .await
+}
+
+/// Sends to a receiver again, beginning at once with what it was not told of.
+///
+/// # Errors
+/// When the database fails.
+pub async fn enable(db: &mut PgConnection, id: i32) -> Result<Option<Webhook>, sqlx::Error> {
+    let statement = format!(
+        "update webhook set state = 'enabled', reason = null, attempts = 0, failing_since = null,
+             next_attempt_at = now(), revision = revision + 1
+         where id = $1 returning {COLUMNS}"
+    );
+    sqlx::query_as(&statement).bind(id).fetch_optional(db).await
+}
+
+/// Forgets a receiver. Tells whether there was one.
+///
+/// # Errors
+/// When the database fails.
+pub async fn remove(db: &mut PgConnection, id: i32) -> Result<bool, sqlx::Error> {
+    let removed = sqlx::query("delete from webhook where id = $1").bind(id).execute(db).await?;
+    Ok(removed.rows_affected() > 0)
+}
+
+/// The last attempts at telling a receiver, newest first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn deliveries(db: &mut PgConnection, id: i32) -> Result<Vec<Delivery>, sqlx::Error> {
+    sqlx::query_as(
+        "select attempted_at, position, event_id, event_type, attempt, status, error, duration_ms
+         from webhook_delivery where webhook_id = $1 order by id desc limit $2",
+    )
+    .bind(id)
+    .bind(KEPT)
+    .fetch_all(db)
+    .await
+}
+
+/// Keeps an attempt, and the oldest no longer.
+///
+/// # Errors
+/// When the database fails.
+pub async fn keep(db: &mut PgConnection, id: i32, delivery: &Delivery) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "with kept as (select id from webhook_delivery where webhook_id = $1 order by id desc offset $2),
+             forgotten as (delete from webhook_delivery where id in (select id from kept))
+         insert into webhook_delivery
+             (webhook_id, attempted_at, position, event_id, event_type, attempt, status, error, duration_ms)
+         select $1, $3, $4, $5, $6, $7, $8, $9, $10 where exists (select from webhook where id = $1)",
+    )
+    .bind(id)
+    .bind(KEPT - 1)
+    .bind(delivery.attempted_at)
+    .bind(delivery.position)
+    .bind(delivery.event_id)
+    .bind(&delivery.event_type)
+    .bind(delivery.attempt)
+    .bind(delivery.status)
+    .bind(&delivery.error)
+    .bind(delivery.duration_ms)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Books what comes next, unless a person has changed the receiver meanwhile; then nothing is booked and `None` comes
+/// back.
+///
+/// # Errors
+/// When the database fails.
+pub async fn book(
+    db: &mut PgConnection,
+    hook: &Webhook,
+    next: &Next,
+) -> Result<Option<Webhook>, sqlx::Error> {
+    let (position, again, reason) = match next {
+        Next::After(position) => (Some(*position), None, None),
+        Next::Again(at) => (None, Some(*at), None),
+        Next::Never(reason) => (None, None, Some(reason)),
+    };
+    let statement = format!(
+        "update webhook set position = coalesce($3, position),
+             attempts = case when $3 is null then attempts + 1 else 0 end,
+             failing_since = case when $3 is null then coalesce(failing_since, now()) end,
+             next_attempt_at = coalesce($4, now()),
+             state = case when $5 is null then state else 'disabled' end,
+             reason = $5
+         where id = $1 and revision = $2 returning {COLUMNS}"
+    );
+    sqlx::query_as(&statement)
+        .bind(hook.id)
+        .bind(hook.revision)
+        .bind(position)
+        .bind(again)
+        .bind(reason)
+        .fetch_optional(db)
+        .await
+}
