@@ -81,8 +81,8 @@ pub async fn results(
                 div.actions {
                     span.busy role="status" { "Loading…" }
                     @if filters.cursor.is_none() {
-                        span.quiet id="live-status" role="status" {}
-                        button id="live" type="button" aria-pressed="false" data-feed=(feed) hidden { "Live" }
+                        span.quiet id="live-status" role="status" hx-preserve="true" {}
+                        button id="live" type="button" aria-pressed="false" hx-preserve="true" data-feed=(feed) hidden { "Live" }
                     }
                 }
             }
