@@ -61,13 +61,17 @@ pub async fn instead(State(app): State<App>, request: Request, next: Next) -> Re
     let headers = request.headers();
     let is_page =
         request.method() == Method::GET && is_wanted(headers) && parameters.get("format").is_none();
+    if !is_page {
+        return next.run(request).await;
+    }
     match path.strip_prefix("/audit") {
-        Some("") if is_page => timeline::show(&app, headers, &parameters).await,
-        Some("/refusals") if is_page => refusals::show(&app, headers, &parameters).await,
-        Some(rest) if is_page && let Some(id) = rest.strip_prefix("/causation/") => {
-            causation::show(&app, headers, id).await
-        }
-        _ => next.run(request).await,
+        Some("") => timeline::show(&app, headers, &parameters).await,
+        Some("/refusals") => refusals::show(&app, headers, &parameters).await,
+        Some(rest) => match rest.strip_prefix("/causation/") {
+            Some(id) => causation::show(&app, headers, id).await,
+            None => next.run(request).await,
+        },
+        None => next.run(request).await,
     }
 }
 

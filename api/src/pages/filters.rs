@@ -289,7 +289,7 @@ mod tests {
             filters.address("kind", &[("cursor", "3".to_owned())]),
             "/audit?q=Fund%20III&cursor=3"
         );
-        assert_eq!(filters.address("text", &[]), "/audit?kind=lp");
+        assert_eq!(filters.address("q", &[]), "/audit?kind=lp");
     }
 
     #[test]

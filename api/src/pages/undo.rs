@@ -59,7 +59,7 @@ pub async fn preview(
 ) -> Response {
     answer(&app, &headers, async {
         let plan = plan(&app, record_of(&kind, &id)?, &parameters).await?;
-        Ok(shown(&app, &plan, None).await?)
+        shown(&app, &plan, None).await
     })
     .await
 }
