@@ -114,6 +114,14 @@ if ! postgres=$(find_postgres); then
     fi
 fi
 
+# The pages are tested in a real browser; nothing else needs one.
+have_browser() { have chromium || have chromium-browser || have google-chrome; }
+have_browser || install_package chromium chromium - || true
+have chromedriver || install_package chromium-driver chromedriver - || true
+if ! have_browser || ! have chromedriver; then
+    say "without chromium and chromedriver the tests of the pages fail (apt-get install chromium chromium-driver)" >&2
+fi
+
 if ! have cargo || ! have rustc; then
     missing+=("Rust $rust_minimum or newer: get it by rustup, see https://rustup.rs")
 elif ! at_most "$rust_minimum" "$(rustc --version | cut -d ' ' -f 2)"; then

@@ -24,6 +24,9 @@ pub const SERVER: &str = "Server";
 /// The group of those who follow the log as it grows.
 pub const LIVE: &str = "Live";
 
+/// The group of pages for people.
+pub const PAGES: &str = "Pages";
+
 /// What an endpoint answers, or takes as its body.
 #[derive(Clone, Debug)]
 pub enum Content {
@@ -41,6 +44,8 @@ pub enum Content {
     Picture,
     /// Plain text.
     Text,
+    /// A page for people.
+    Page,
 }
 
 impl Content {
@@ -57,7 +62,7 @@ impl Content {
             Content::Example(_) | Content::Events(_) => {
                 ObjectBuilder::new().schema_type(Type::Object).build().into()
             }
-            Content::Picture | Content::Text => {
+            Content::Picture | Content::Text | Content::Page => {
                 ObjectBuilder::new().schema_type(Type::String).build().into()
             }
         }
@@ -67,6 +72,7 @@ impl Content {
         match self {
             Content::Picture => "image/*",
             Content::Text => "text/plain",
+            Content::Page => "text/html",
             Content::Events(_) => "text/event-stream",
             _ => "application/json",
         }
@@ -188,7 +194,8 @@ impl Endpoint {
                 .build()
         });
         // Only what is about records is steered.
-        let steering = header_parameters(&self.method).filter(|_| ![SERVER, LIVE].contains(&tag));
+        let steering =
+            header_parameters(&self.method).filter(|_| ![SERVER, LIVE, PAGES].contains(&tag));
         let body = self.takes.as_ref().map(|content| {
             let content = content.build();
             RequestBodyBuilder::new()

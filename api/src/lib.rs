@@ -22,6 +22,7 @@ pub mod measures;
 pub mod naming;
 pub mod once;
 pub mod origins;
+pub mod pages;
 pub mod problem;
 pub mod rebuilds;
 pub mod refusals;

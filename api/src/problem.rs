@@ -128,12 +128,12 @@ pub enum Problem {
     NotThen(String),
     /// There is no such read model.
     NoSuchProjection,
-    /// Nobody is told of events under this id.
-    NoSuchWebhook,
     /// There is no command, event or conversation of this id.
     NoSuchCause,
     /// A parameter is unknown or has no meaning; the text says which, and what is known.
     Parameter(String),
+    /// Nobody is told of events under this id.
+    NoSuchWebhook,
     /// The body cannot even be decoded.
     Unreadable,
     /// The request is not as it must be.
@@ -198,7 +198,8 @@ impl Problem {
         ))
     }
 
-    fn status(&self) -> StatusCode {
+    /// The status of its answer.
+    pub fn status(&self) -> StatusCode {
         match self {
             Problem::NoSuchPath
             | Problem::NotFound(_)
@@ -219,7 +220,8 @@ impl Problem {
         }
     }
 
-    fn body(&self) -> Value {
+    /// The body of its answer.
+    pub fn body(&self) -> Value {
         let detail: Value = match self {
             Problem::NoSuchPath => "Not Found".into(),
             Problem::NotFound(kind) => format!("{} not found", title(*kind)).into(),
@@ -228,12 +230,12 @@ impl Problem {
             }
             Problem::NotThen(why) => why.as_str().into(),
             Problem::NoSuchProjection => "Projection not found".into(),
-            Problem::NoSuchWebhook => "Webhook not found".into(),
             Problem::NoSuchCause => {
                 "No command, event or conversation of this id is in the log or among the refusals"
                     .into()
             }
             Problem::Parameter(what) => what.as_str().into(),
+            Problem::NoSuchWebhook => "Webhook not found".into(),
             Problem::Unreadable => "There was an error parsing the body".into(),
             Problem::Invalid(faults) => told(faults),
             Problem::Outdated => "The record has changed since you read it".into(),

@@ -15,6 +15,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::app::App;
 use crate::envelope::envelope;
 use crate::measures::note_route;
+use crate::pages;
 use crate::problem::Problem;
 use crate::routes;
 
@@ -25,9 +26,10 @@ const GRACE: Duration = Duration::from_secs(10);
 pub fn router(app: App) -> Router {
     let (routes, document) = routes::all().split_for_parts();
     let paths: Arc<[String]> = document.paths.paths.keys().cloned().collect();
-    let pages: Router<App> = SwaggerUi::new("/docs").url("/openapi.json", document).into();
+    let reference: Router<App> = SwaggerUi::new("/docs").url("/openapi.json", document).into();
     let routes = routes
-        .merge(pages)
+        .merge(reference)
+        .route_layer(middleware::from_fn_with_state(app.clone(), pages::instead))
         .route_layer(middleware::from_fn(note_route))
         .fallback(move |request: Request| std::future::ready(not_found(&paths, &request)))
         .with_state(app.clone());

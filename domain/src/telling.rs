@@ -203,7 +203,7 @@ fn is_long(value: &Value) -> bool {
 }
 
 /// A short value as people write it; ids of records become the records.
-fn value(field: &str, value: &Value) -> Part {
+pub fn value(field: &str, value: &Value) -> Part {
     let named = match field {
         "distributor_id" => Some(Kind::Distributor),
         "fund_id" => Some(Kind::Fund),

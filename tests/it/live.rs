@@ -100,15 +100,17 @@ impl Listener {
 }
 
 /// An app that listens on a port of its own until it is told to stop.
-struct Served {
-    url: String,
+pub struct Served {
+    /// Where it is.
+    pub url: String,
     app: App,
     stop: oneshot::Sender<()>,
     task: JoinHandle<std::io::Result<()>>,
 }
 
 impl Served {
-    async fn start(mut app: App, heartbeat: Duration) -> Self {
+    /// Starts it.
+    pub async fn start(mut app: App, heartbeat: Duration) -> Self {
         app.live.heartbeat = heartbeat;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());

@@ -3,6 +3,7 @@
 
 mod as_of;
 mod audit;
+mod browser;
 mod check;
 mod contract;
 mod crash;
@@ -16,6 +17,7 @@ mod log;
 mod model;
 mod observed;
 mod ordering;
+mod pages;
 mod plain_postgres;
 mod projections;
 mod proxy;

@@ -43,6 +43,7 @@ pub fn all() -> OpenApiRouter<App> {
         images::routes(),
         projections::routes(),
         events::routes(),
+        crate::pages::routes(),
         seals::routes(),
         webhooks::routes(),
     ]
@@ -58,8 +59,12 @@ mod tests {
     /// way round, is a change of the contract.
     const ENDPOINTS: &str = "\
 /audit get
+/audit/assets/{file} get
 /audit/causation/{id} get
 /audit/refusals get
+/audit/{kind}/{id} get
+/audit/{kind}/{id}/compare get
+/audit/{kind}/{id}/undo get post
 /distributors get post
 /distributors/search get
 /distributors/{distributor_id} get put delete

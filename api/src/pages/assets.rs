@@ -1,0 +1,68 @@
+//! Style and scripts, in the executable. Their names carry their hashes, so a browser may keep them for good.
+
+use std::sync::LazyLock;
+
+use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use sha2::{Digest as _, Sha256};
+
+use crate::problem::Problem;
+
+/// A file as it is served.
+pub struct Asset {
+    /// Where it is.
+    pub path: String,
+    media_type: &'static str,
+    content: &'static [u8],
+}
+
+impl Asset {
+    fn new(name: &str, extension: &str, content: &'static [u8]) -> Self {
+        let hash = hex::encode(Sha256::digest(content));
+        let media_type = match extension {
+            "css" => "text/css; charset=utf-8",
+            _ => "text/javascript; charset=utf-8",
+        };
+        Self {
+            path: format!("/audit/assets/{name}-{}.{extension}", &hash[..16]),
+            media_type,
+            content,
+        }
+    }
+}
+
+/// How pages look.
+pub static STYLE: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("audit", "css", include_bytes!("assets/audit.css")));
+/// What they do beyond plain HTML.
+pub static SCRIPT: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("audit", "js", include_bytes!("assets/audit.js")));
+/// Replaces parts of a page without loading it anew.
+pub static HTMX: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("htmx", "js", include_bytes!("assets/htmx.min.js")));
+
+/// Answers with the file of this name.
+pub async fn show(file: Result<Path<String>, PathRejection>) -> Result<Response, Problem> {
+    let Path(file) = file.map_err(|_| Problem::NoSuchPath)?;
+    let is_asked = |asset: &&&LazyLock<Asset>| asset.path.ends_with(&format!("/{file}"));
+    let asset = [&STYLE, &SCRIPT, &HTMX];
+    let asset = asset.iter().find(is_asked).ok_or(Problem::NoSuchPath)?;
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static(asset.media_type)),
+        (header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=31536000, immutable")),
+    ];
+    Ok((headers, asset.content).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_vendored_script_is_the_one_that_the_readme_names() {
+        let readme = include_str!("assets/README.md");
+        assert!(readme.contains(&hex::encode(Sha256::digest(HTMX.content))));
+    }
+}

@@ -1,0 +1,132 @@
+//! One change: its sentence, old and new, and everything that is known about it.
+
+use domain::telling::{Part, capitalised, plain};
+use domain::{FactChange, RecordRef};
+use maud::{Markup, html};
+use projections::history::{HistoryEntry, Names};
+
+use super::layout::moment;
+use super::values::{change_list, path, record_link};
+
+/// A change in a list.
+pub fn entry(names: &Names, entry: &HistoryEntry) -> Markup {
+    let told = tells_its_change(entry);
+    html! {
+        li.entry id={"p" (entry.position)} {
+            p.said { (sentence(names, entry)) }
+            @if !told && !entry.changes.is_empty() { (short_list(names, &entry.changes)) }
+            (details(names, entry))
+        }
+    }
+}
+
+/// Whether the sentence says all that changed.
+fn tells_its_change(entry: &HistoryEntry) -> bool {
+    match &*entry.changes {
+        [change] => {
+            let is_said = |value: &serde_json::Value| {
+                value.is_null() || value.is_boolean() || said_as(entry, &plain(value))
+            };
+            let ids =
+                entry.sentence.0.iter().filter(|part| matches!(part, Part::Record(_))).count() > 1;
+            change.about.is_some() && change.from.is_null()
+                || ids
+                || (is_said(&change.from) && is_said(&change.to))
+        }
+        // A new record says only what it is called, a link only what it leads to.
+        changes => changes.iter().all(|change| change.about.is_some() && change.to.is_boolean()),
+    }
+}
+
+fn said_as(entry: &HistoryEntry, text: &str) -> bool {
+    entry.sentence.0.iter().any(|part| matches!(part, Part::Value(value) if value == text))
+}
+
+/// The sentence, with records as links, and values as old or new where it is about one change.
+pub fn sentence(names: &Names, entry: &HistoryEntry) -> Markup {
+    if let Some(note) = &entry.note {
+        return html! {
+            @if let Some(record) = entry.record { (record_link(names, record)) ": " }
+            span.note { (note) }
+        };
+    }
+    let change = match &*entry.changes {
+        [change] => Some(change),
+        _ => None,
+    };
+    html! { @for (at, part) in entry.sentence.0.iter().enumerate() { (said(names, part, at == 0, change)) } }
+}
+
+fn said(names: &Names, part: &Part, first: bool, change: Option<&FactChange>) -> Markup {
+    let begin = |text: &str| if first { capitalised(text) } else { text.to_owned() };
+    match part {
+        Part::Text(words) => html! { (begin(words)) },
+        Part::Record(record) => html! { a href=(path(*record)) { (begin(&names.call(*record))) } },
+        Part::Value(value) => match change {
+            Some(change) if !change.from.is_null() && plain(&change.from) == *value => {
+                html! { del { (value) } }
+            }
+            Some(change) if plain(&change.to) == *value => html! { ins { (value) } },
+            _ => html! { (begin(value)) },
+        },
+    }
+}
+
+/// So many changes are shown without being asked for.
+const SHOWN: usize = 6;
+
+fn short_list(names: &Names, changes: &[FactChange]) -> Markup {
+    html! {
+        @if changes.len() <= SHOWN { (change_list(names, changes)) }
+        @else {
+            (change_list(names, &changes[..SHOWN]))
+            details { summary { (changes.len() - SHOWN) " more fields" } (change_list(names, &changes[SHOWN..])) }
+        }
+    }
+}
+
+fn details(names: &Names, entry: &HistoryEntry) -> Markup {
+    let or_none = |text: &Option<String>| {
+        html! {
+            @if let Some(text) = text { (text) } @else { span.none { "not known" } }
+        }
+    };
+    html! {
+        details id={"d" (entry.position)} {
+            summary { "Details" span.hidden { " of change " (entry.position) } }
+            dl.facts {
+                dt { "Who" } dd { (entry.actor) }
+                dt { "Recorded" } dd { (moment(entry.recorded_at)) }
+                @if let Some(at) = entry.occurred_at { dt { "Happened" } dd { (moment(at)) } }
+                dt { "Source" } dd { (or_none(&entry.source)) }
+                dt { "Address" } dd { (or_none(&entry.client)) }
+                dt { "Program" } dd { (or_none(&entry.user_agent)) }
+                dt { "Command" } dd { (or_none(&entry.command)) " " code { (entry.command_id) } }
+                dt { "Event" } dd { (entry.event) " " code { (entry.event_id) } }
+                dt { "Request" } dd { a href={"/audit?correlation=" (entry.correlation_id)} { code { (entry.correlation_id) } } }
+                @if let Some(cause) = entry.causation_id {
+                    dt { "Caused by" } dd { a href={"/audit/causation/" (cause)} { code { (cause) } } }
+                }
+                dt { "Position" } dd { a href={"#p" (entry.position)} { (entry.position) } ", change " (entry.sequence) " of its record" }
+                @if !entry.changes.is_empty() {
+                    dt { "Values" }
+                    dd { pre.words tabindex="0" { (serde_json::to_string_pretty(&entry.changes).unwrap_or_default()) } }
+                }
+            }
+            p.actions { (acts(names, entry)) }
+        }
+    }
+}
+
+fn acts(names: &Names, entry: &HistoryEntry) -> Markup {
+    let about = |record: RecordRef| html! { span.hidden { " of " (names.call(record)) ", change " (entry.position) } };
+    html! {
+        a.button href={"/audit/causation/" (entry.command_id)} { "Cause and effect" span.hidden { " of change " (entry.position) } }
+        @if let Some(record) = entry.record {
+            a.button href={(path(record)) "?as_of=" (entry.position)} { "The record as it was then" (about(record)) }
+            @if entry.note.is_none() {
+                a.button href={(path(record)) "/undo?event=" (entry.event_id)} { "Undo this…" (about(record)) }
+            }
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! What is filtered by, as it stands in the address: read, explained, and turned into chips that take it away again.
+
+use chrono::{DateTime, Utc};
+use domain::Kind;
+use domain::telling::label;
+use maud::{Markup, html};
+use projections::history::Selection;
+use uuid::Uuid;
+
+use super::story::{parse_moment, record_of};
+use crate::body::Parameters;
+
+/// The filters, each with what it is called.
+const FILTERS: &[(&str, &str)] = &[
+    ("q", "Words"),
+    ("kind", "Kind"),
+    ("record", "Record"),
+    ("actor", "Who"),
+    ("event", "Event"),
+    ("field", "Field"),
+    ("from", "Since"),
+    ("to", "Before"),
+    ("source", "Source"),
+    ("correlation", "Same request"),
+];
+
+/// What may stand in the address beside filters.
+const BESIDE: &[&str] = &["cursor", "min_position", "as_of", "change", "done"];
+
+/// Fields that people look for; any other can be named in the address.
+const FIELDS: &[&str] = &[
+    "interest",
+    "status",
+    "priority",
+    "name",
+    "links",
+    "archived",
+    "aum_billions",
+    "location",
+    "email",
+    "due_date",
+    "raw_notes",
+];
+
+/// What is asked for.
+pub struct Filters {
+    /// Name and value of each filter that is set.
+    pub set: Vec<(&'static str, String)>,
+    /// The same, understood.
+    pub selection: Selection,
+    /// What could not be understood: name, value and why.
+    pub faults: Vec<(String, String, String)>,
+    /// Only what lies before this position, as an earlier page says.
+    pub cursor: Option<i64>,
+    path: String,
+}
+
+impl Filters {
+    /// Reads them.
+    pub fn of(path: String, parameters: &Parameters) -> Self {
+        let mut filters = Self {
+            set: Vec::new(),
+            selection: Selection::default(),
+            faults: Vec::new(),
+            cursor: None,
+            path,
+        };
+        for (name, value) in parameters.pairs() {
+            let value = value.trim();
+            if !value.is_empty() {
+                filters.take(name, value);
+            }
+        }
+        filters
+    }
+
+    fn take(&mut self, name: &str, value: &str) {
+        if let Err(why) = self.understand(name, value) {
+            self.faults.push((name.to_owned(), value.to_owned(), why));
+        } else if let Some((name, _)) = FILTERS.iter().find(|(known, _)| *known == name) {
+            self.set.retain(|(set, _)| set != name);
+            self.set.push((name, value.to_owned()));
+        }
+    }
+
+    fn understand(&mut self, name: &str, value: &str) -> Result<(), String> {
+        let wanted = &mut self.selection;
+        let text = || Some(value.to_owned());
+        match name {
+            "q" => wanted.text = text(),
+            "actor" => wanted.actor = text(),
+            "event" => wanted.event = text(),
+            "field" => wanted.field = text(),
+            "source" => wanted.source = text(),
+            "kind" => {
+                let kinds: Vec<&str> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
+                let kind = Kind::parse(value);
+                wanted.kind = Some(kind.ok_or_else(|| {
+                    format!("There is no such kind; there are {}", kinds.join(", "))
+                })?);
+            }
+            "record" => {
+                let record = value.split_once('/').and_then(|(kind, id)| record_of(kind, id).ok());
+                wanted.record = Some(record.ok_or("A record is named like lp/7")?);
+            }
+            "correlation" => {
+                let id = Uuid::try_parse(value);
+                wanted.correlation = Some(id.map_err(|_| "The id of a request is a UUID")?);
+            }
+            "from" => wanted.from = Some(moment(value)?),
+            "to" => wanted.to = Some(moment(value)?),
+            "cursor" => {
+                self.cursor = Some(value.parse().map_err(|_| "A position is a whole number")?);
+            }
+            known if BESIDE.contains(&known) => {}
+            _ => {
+                let names: Vec<&str> = FILTERS.iter().map(|(name, _)| *name).collect();
+                return Err(format!(
+                    "There is no filter of this name; there are {}",
+                    names.join(", ")
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The address with these filters but one, and something more.
+    pub fn address(&self, without: &str, more: &[(&str, String)]) -> String {
+        let kept = self.set.iter().filter(|(name, _)| *name != without);
+        let kept = kept.map(|(name, value)| (*name, value.as_str()));
+        let pairs: Vec<String> = kept
+            .chain(more.iter().map(|(name, value)| (*name, value.as_str())))
+            .map(|(name, value)| format!("{name}={}", escaped(value)))
+            .collect();
+        match pairs.is_empty() {
+            true => self.path.clone(),
+            false => format!("{}?{}", self.path, pairs.join("&")),
+        }
+    }
+
+    fn value(&self, name: &str) -> &str {
+        self.set.iter().find(|(set, _)| *set == name).map_or("", |(_, value)| value)
+    }
+
+    /// What is set, each with a way to take it away.
+    pub fn chips(&self) -> Markup {
+        html! {
+            @if !self.set.is_empty() {
+                ul.chips aria-label="Filters that are set" {
+                    @for (name, value) in &self.set {
+                        li { a href=(self.address(name, &[])) {
+                            (called(name)) ": " (value) " " span aria-hidden="true" { "×" } span.hidden { " (remove this filter)" }
+                        } }
+                    }
+                    @if self.set.len() > 1 { li { a href=(self.path) { "Remove all" } } }
+                }
+            }
+        }
+    }
+
+    /// What could not be understood, and what to do.
+    pub fn explanation(&self) -> Markup {
+        html! {
+            @if !self.faults.is_empty() {
+                div.notice role="alert" {
+                    h2 { "Nothing is shown, since a filter was not understood" }
+                    @for (name, value, why) in &self.faults {
+                        p { b { (name) " = " (value) } " – " (why) "." }
+                    }
+                    p { a href=(self.address("", &[])) { "Show the changes without it" } }
+                }
+            }
+        }
+    }
+
+    /// The form; `kinds` where records of several kinds are listed.
+    pub fn form(&self, kinds: bool) -> Markup {
+        let text = |name: &'static str, placeholder: &str| {
+            html! {
+                div {
+                    label for={"f-" (name)} { (called(name)) }
+                    input id={"f-" (name)} name=(name) type="search" value=(self.value(name)) placeholder=(placeholder) autocomplete="off";
+                }
+            }
+        };
+        let date = |name: &'static str| {
+            html! {
+                div {
+                    label for={"f-" (name)} { (called(name)) }
+                    @let value = self.value(name);
+                    @let kind = if value.is_empty() || value.len() == 10 { "date" } else { "text" };
+                    input id={"f-" (name)} name=(name) type=(kind) value=(value);
+                }
+            }
+        };
+        let field = self.value("field");
+        html! {
+            details.filters id="filters" open data-set=[(!self.set.is_empty()).then_some("yes")] {
+                summary { "Filter" }
+                form method="get" action=(self.path) data-tidy role="search" aria-label="Filter changes"
+                    hx-get=(self.path) hx-target="#results" hx-select="#results" hx-swap="outerHTML" hx-push-url="true" hx-sync="this:replace"
+                    hx-trigger="submit, change, input delay:300ms from:input[type=search]" {
+                    @if kinds {
+                        (text("q", "such as “Fund III”"))
+                        div {
+                            label for="f-kind" { (called("kind")) }
+                            select id="f-kind" name="kind" {
+                                option value="" { "All kinds" }
+                                @for kind in Kind::ALL {
+                                    option value=(kind) selected[self.value("kind") == kind.as_str()] { (noun(*kind)) }
+                                }
+                            }
+                        }
+                    }
+                    div {
+                        label for="f-field" { (called("field")) }
+                        select id="f-field" name="field" {
+                            option value="" { "All fields" }
+                            @if !field.is_empty() && !FIELDS.contains(&field) { option value=(field) selected { (label(field)) } }
+                            @for known in FIELDS { option value=(known) selected[field == *known] { (label(known)) } }
+                        }
+                    }
+                    (text("actor", "such as anonymous"))
+                    (date("from"))
+                    (date("to"))
+                    (text("event", "such as Renamed"))
+                    (text("source", "such as api"))
+                    @for name in ["record", "correlation"] {
+                        @if !self.value(name).is_empty() { input type="hidden" name=(name) value=(self.value(name)); }
+                    }
+                    div.actions {
+                        button.primary type="submit" { "Show" }
+                        a.button href=(self.path) { "Clear" }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn called(name: &str) -> &str {
+    FILTERS.iter().find(|(known, _)| *known == name).map_or(name, |(_, called)| called)
+}
+
+/// What records of a kind are called.
+pub fn noun(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Lp => "LP",
+        Kind::Gp => "GP",
+        Kind::Distributor => "Distributor",
+        Kind::Person => "Person",
+        Kind::Fund => "Fund",
+        Kind::Note => "Note",
+        Kind::Todo => "Todo",
+        Kind::Roadshow => "Roadshow",
+    }
+}
+
+/// A moment; a date alone is its beginning.
+fn moment(text: &str) -> Result<DateTime<Utc>, String> {
+    parse_moment(text)
+        .ok_or_else(|| "A time is written like 2025-01-31 or 2025-01-31T15:04Z".to_owned())
+}
+
+/// Text as it stands in the query of an address.
+pub fn escaped(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/:".contains(&byte);
+    text.bytes()
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filters(query: &str) -> Filters {
+        let uri = format!("/audit?{query}").parse().unwrap();
+        Filters::of("/audit".to_owned(), &Parameters::of(&uri))
+    }
+
+    #[test]
+    fn filters_stand_in_the_address_and_come_out_of_it_one_by_one() {
+        let filters = filters("kind=lp&q=Fund+III&actor=&cursor=9");
+        assert!(filters.faults.is_empty());
+        assert_eq!(filters.cursor, Some(9));
+        assert_eq!(filters.address("", &[]), "/audit?kind=lp&q=Fund%20III");
+        assert_eq!(
+            filters.address("kind", &[("cursor", "3".to_owned())]),
+            "/audit?q=Fund%20III&cursor=3"
+        );
+        assert_eq!(filters.address("q", &[]), "/audit?kind=lp");
+    }
+
+    #[test]
+    fn what_is_not_understood_is_named() {
+        let check = |query: &str, expected: &str| {
+            let faults: Vec<String> =
+                filters(query).faults.into_iter().map(|(name, ..)| name).collect();
+            assert_eq!(faults, [expected], "{query}");
+        };
+        for name in ["colour", "kind", "record", "from", "to", "correlation", "cursor"] {
+            check(&format!("{name}=x"), name);
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! What all pages have: head, way around, how far the log is sealed; and the page that says that something failed.
+
+use axum::response::Response;
+use chrono::{DateTime, Utc};
+use maud::{DOCTYPE, Markup, html};
+use projections::seal::store;
+use serde_json::Value;
+
+use super::assets::{HTMX, SCRIPT, STYLE};
+use super::respond;
+use crate::app::App;
+use crate::problem::Problem;
+
+/// Which of the pages at the top one is on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Here {
+    /// All changes.
+    Changes,
+    /// What was refused.
+    Refusals,
+    /// Anywhere else.
+    Elsewhere,
+}
+
+/// A whole page.
+pub async fn page(app: &App, title: &str, here: Here, body: Markup) -> Response {
+    let seal = seal(app).await;
+    let link = |to: &str, at: Here, text: &str| {
+        html! { li { a href=(to) aria-current=[(here == at).then_some("page")] { (text) } } }
+    };
+    respond(html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                // The policy forbids styles and code in text.
+                meta name="htmx-config" content=r#"{"includeIndicatorStyles":false,"allowEval":false,"selfRequestsOnly":true,"historyCacheSize":0}"#;
+                title { (title) " · Audit history" }
+                link rel="icon" href="data:,";
+                link rel="stylesheet" href=(STYLE.path);
+                script src=(HTMX.path) defer {}
+                script src=(SCRIPT.path) defer {}
+            }
+            body {
+                a.skip href="#main" { "Skip to the content" }
+                header.top {
+                    div {
+                        a.brand href="/audit" { "Audit history" }
+                        nav aria-label="Pages" {
+                            ul {
+                                (link("/audit", Here::Changes, "All changes"))
+                                (link("/audit/refusals", Here::Refusals, "Refused attempts"))
+                                li { a href="/docs" { "API" } }
+                            }
+                        }
+                    }
+                }
+                main id="main" tabindex="-1" { (body) }
+                footer.foot {
+                    div {
+                        (seal)
+                        p { "Nothing here is ever overwritten: each line is an event that was recorded once. Undoing adds another." }
+                    }
+                }
+            }
+        }
+    })
+}
+
+/// How far the log is closed against unnoticed changes, and when that was last checked.
+async fn seal(app: &App) -> Markup {
+    let database = app.log.database();
+    let asking = async {
+        let mut connection = database.pool.acquire().await?;
+        let checked: Option<(i64, DateTime<Utc>, bool)> = sqlx::query_as(
+            "select position, finished_at, passed from verification order by finished_at desc limit 1",
+        )
+        .fetch_optional(&mut *connection)
+        .await?;
+        Ok((store::status(&mut connection).await?, checked))
+    };
+    let (sealed, checked) = match database.ask(asking).await {
+        Ok(found) => found,
+        Err(_) => {
+            return html! { p.seal { "How far the log is sealed cannot be told: the database does not answer." } };
+        }
+    };
+    html! {
+        p.seal {
+            @match sealed {
+                Some(seal) => { "Sealed up to position " (seal.position) " at " (moment(seal.sealed_at)) ". " },
+                None => "Nothing is sealed yet. ",
+            }
+            @match checked {
+                Some((position, at, true)) => { b { "✓ Verified" } " up to position " (position) " at " (moment(at)) "." },
+                Some((position, at, false)) => { strong { "✗ The check found faults" } " up to position " (position) " at " (moment(at)) ": see " code { "crm status" } "." },
+                None => { "Not checked yet: " code { "crm verify --log" } " does." },
+            }
+        }
+    }
+}
+
+/// A moment: in UTC, and where scripts run in the reader's own zone.
+pub fn moment(at: DateTime<Utc>) -> Markup {
+    time(at, "full", &at.format("%-d %b %Y, %H:%M:%S UTC").to_string())
+}
+
+/// The time of a day that stands above it.
+pub fn clock(at: DateTime<Utc>) -> Markup {
+    time(at, "clock", &at.format("%H:%M:%S UTC").to_string())
+}
+
+fn time(at: DateTime<Utc>, show: &str, text: &str) -> Markup {
+    html! { time datetime=(at.to_rfc3339_opts(chrono::SecondsFormat::Micros, true)) data-show=(show) { (text) } }
+}
+
+/// Says what is wrong and what to do.
+pub async fn failure(app: &App, problem: &Problem) -> Response {
+    let detail = match problem.body()["detail"].take() {
+        Value::String(text) => vec![text],
+        Value::Array(faults) => {
+            faults.iter().filter_map(|fault| fault["msg"].as_str().map(str::to_owned)).collect()
+        }
+        _ => vec![],
+    };
+    let status = problem.status();
+    let title = match status.as_u16() {
+        404 => "This is not there",
+        409 | 412 => "This cannot be done as things stand",
+        400..500 => "This cannot be answered",
+        503 | 504 => "Not now, please try again in a moment",
+        _ => "Something went wrong on our side",
+    };
+    let body = html! {
+        div.lead { h1 { (title) } }
+        div.notice role="alert" { @for line in &detail { p { (line) "." } } }
+        p { a href="/audit" { "Back to all changes" } }
+    };
+    let mut response = page(app, title, Here::Elsewhere, body).await;
+    *response.status_mut() = status;
+    response
+}

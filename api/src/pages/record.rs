@@ -1,0 +1,148 @@
+//! `/audit/{kind}/{id}`: the history of one record, and what it was at any point.
+
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use domain::{RecordRef, Subject};
+use maud::{Markup, html};
+use projections::history::Names;
+
+use super::filters::{Filters, noun};
+use super::layout::{Here, moment, page};
+use super::story::{Story, record_of};
+use super::timeline::results;
+use super::values::{path, spoken_of, table};
+use super::{answer, empty};
+use crate::app::App;
+use crate::body::Parameters;
+use crate::problem::Problem;
+
+/// Shows the page.
+pub async fn show(
+    State(app): State<App>,
+    Path((kind, id)): Path<(String, String)>,
+    parameters: Parameters,
+    headers: HeaderMap,
+) -> Response {
+    answer(&app, &headers, async {
+        let own = record_of(&kind, &id)?;
+        let story = Story::read(&app, own).await?;
+        let point = point(&story, &parameters)?;
+        let filters = Filters::of(path(own), &parameters);
+        let now = story.now();
+        let then = point.map(|position| story.at(position));
+        let spoken = spoken_of(&now.facts()).chain(then.iter().flat_map(|then| spoken_of(&then.facts()).collect::<Vec<_>>())).chain([own]).collect::<Vec<_>>();
+        let names = Names::of(app.log.database(), spoken).await?;
+        let (list, status) = match then {
+            Some(_) => (html! {}, StatusCode::OK),
+            None => results(&app, &filters, Some(own)).await?,
+        };
+        let title = called(&names, &now, own);
+        let body = html! {
+            (head(&story, &title, &now))
+            @if parameters.get("done").is_some() {
+                div.notice.good role="status" { p { "Done. What was undone stands in the history like any other change." } }
+            }
+            (tools(&story, point))
+            @if let (Some(position), Some(then)) = (point, &then) { (as_of(&story, &names, position, then, &now)) }
+            @else { div.columns { aside aria-label="Filters" { (filters.form(false)) } (list) } }
+        };
+        let mut response = page(&app, &title, Here::Elsewhere, body).await;
+        *response.status_mut() = status;
+        Ok(response)
+    })
+    .await
+}
+
+/// What a record is called at the top of its page.
+pub fn called(names: &Names, now: &Subject, own: RecordRef) -> String {
+    match now.called().filter(|name| !name.trim().is_empty()) {
+        Some(name) => name.to_owned(),
+        None => names.call(own),
+    }
+}
+
+/// The point in time that is asked for, if it is not now.
+fn point(story: &Story, parameters: &Parameters) -> Result<Option<i64>, Problem> {
+    let given = |name| parameters.get(name).map(str::trim).filter(|text| !text.is_empty());
+    if let Some(text) = given("as_of") {
+        return story.position("as_of", text).map(Some);
+    }
+    let number = given("change").and_then(|text| text.parse::<usize>().ok());
+    Ok(number
+        .and_then(|number| story.entries.get(number.checked_sub(1)?))
+        .map(|entry| entry.position))
+}
+
+/// The record's name, what it is, and since when.
+pub fn head(story: &Story, title: &str, now: &Subject) -> Markup {
+    let count = story.entries.len();
+    html! {
+        div.lead {
+            div {
+                p.quiet { (noun(story.own.kind())) " " (story.own.id()) @if now.is_archived() { " · deleted" } }
+                h1 { (title) }
+                p.quiet {
+                    @if count == 1 { "1 change, " } @else { (count) " changes, the first " }
+                    @if let Some(first) = story.entries.first() { (moment(first.envelope.recorded_at)) }
+                    "."
+                }
+            }
+        }
+    }
+}
+
+fn tools(story: &Story, point: Option<i64>) -> Markup {
+    let count = story.entries.len();
+    let at = point.map_or(count, |position| story.count_at(position).max(1));
+    let address = path(story.own);
+    html! {
+        section.tools aria-label="Go back in time" {
+            form.box method="get" action=(address) {
+                h2 { label for="change" { "As it was after a change" } }
+                input id="change" name="change" type="range" min="1" max=(count) value=(at) data-count=(count) aria-describedby="change-told";
+                div.actions {
+                    button type="submit" { "Show" }
+                    span.quiet id="change-told" { "Change " (at) " of " (count) }
+                }
+            }
+            form.box method="get" action=(address) {
+                h2 { "As it was at a time" }
+                div.row {
+                    div {
+                        label for="as_of" { "Date and time (UTC)" }
+                        input id="as_of" name="as_of" type="datetime-local" required;
+                    }
+                    button type="submit" { "Show" }
+                    a.button href={(address) "/compare"} { "Compare two points" }
+                }
+            }
+        }
+    }
+}
+
+fn as_of(story: &Story, names: &Names, position: i64, then: &Subject, now: &Subject) -> Markup {
+    let at = story.entry_at(position);
+    let address = path(story.own);
+    html! {
+        section aria-labelledby="then" {
+            div.bar {
+                h2 id="then" {
+                    @if let Some(entry) = at { "As it was after change " (entry.sequence) ", " (moment(entry.envelope.recorded_at)) }
+                    @else { "It did not exist yet" }
+                }
+                div.actions {
+                    a.button href=(address) { "Back to the history" }
+                    @if let Some(entry) = at {
+                        a.button href={(address) "/compare?from=" (entry.position)} { "Compare with now" }
+                        a.button.danger href={(address) "/undo?to=" (entry.position)} { "Make it so again…" }
+                    }
+                }
+            }
+            @match at {
+                Some(_) => (table(names, "Fields that are marked “differs” are not the same today.", ["Then", "Now"], [&then.facts(), &now.facts()])),
+                None => (empty("Nothing had been recorded about it at that time.")),
+            }
+        }
+    }
+}

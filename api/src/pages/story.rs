@@ -1,0 +1,108 @@
+//! One record from its first event on: what it was at any point.
+
+use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
+use domain::{Kind, RecordRef, Subject};
+use projections::log::{Entry, LogReader, Stream};
+
+use crate::app::App;
+use crate::body::parse_id;
+use crate::problem::{Fault, Problem};
+
+/// The stream of one record.
+pub struct Story {
+    /// Whose it is.
+    pub own: RecordRef,
+    /// What happened, oldest first; never empty.
+    pub entries: Vec<Entry>,
+}
+
+/// The record that a path names: `lp` or `lps`, and an id.
+pub fn record_of(kind: &str, id: &str) -> Result<RecordRef, Problem> {
+    let singular = match kind {
+        "people" => "person",
+        kind => kind.strip_suffix('s').unwrap_or(kind),
+    };
+    let kind = Kind::parse(singular).ok_or(Problem::NoSuchPath)?;
+    Ok(kind.record(parse_id(id).map_err(|_| Problem::NoSuchPath)?))
+}
+
+impl Story {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// [`Problem::NotFound`] for a record to which nothing ever happened.
+    pub async fn read(app: &App, own: RecordRef) -> Result<Self, Problem> {
+        let database = app.log.database();
+        database.check()?;
+        let stream = Stream { kind: own.kind().as_str().to_owned(), id: own.id().to_string() };
+        let asking = async {
+            let mut connection = database.pool.acquire().await?;
+            LogReader::new(database.keys().clone())
+                .entries_of_stream(&mut connection, &stream, None)
+                .await
+        };
+        let entries = database.ask(asking).await?;
+        match entries.is_empty() {
+            true => Err(Problem::NotFound(own.kind())),
+            false => Ok(Self { own, entries }),
+        }
+    }
+
+    /// The record after the event at this position, or the last before it.
+    pub fn at(&self, position: i64) -> Subject {
+        let mut subject = Subject::new(self.own.kind());
+        for entry in self.entries.iter().take_while(|entry| entry.position <= position) {
+            if let Ok(event) = &entry.event {
+                subject.apply(event);
+            }
+        }
+        subject
+    }
+
+    /// The record as it is.
+    pub fn now(&self) -> Subject {
+        self.at(i64::MAX)
+    }
+
+    /// How many of its events lie at or before a position.
+    pub fn count_at(&self, position: i64) -> usize {
+        self.entries.partition_point(|entry| entry.position <= position)
+    }
+
+    /// The last entry at or before a position.
+    pub fn entry_at(&self, position: i64) -> Option<&Entry> {
+        self.entries[..self.count_at(position)].last()
+    }
+
+    /// The position that a text means: one, or the last before a moment.
+    ///
+    /// # Errors
+    /// [`Problem::Invalid`] for what is neither.
+    pub fn position(&self, name: &'static str, text: &str) -> Result<i64, Problem> {
+        if let Ok(position) = text.trim().parse() {
+            return Ok(position);
+        }
+        let moment = parse_moment(text).ok_or_else(|| {
+            let said = "Name a position such as 1659, or a date and time such as 2025-01-31T15:04Z";
+            Problem::invalid(
+                Fault::new("point", ["query".into(), name.into()], said).with_input(text),
+            )
+        })?;
+        let before = self.entries.iter().rfind(|entry| entry.envelope.recorded_at <= moment);
+        Ok(before.map_or(0, |entry| entry.position))
+    }
+}
+
+/// A moment as forms and addresses write it; without a zone it is UTC.
+pub fn parse_moment(text: &str) -> Option<DateTime<Utc>> {
+    let text = text.trim();
+    if let Ok(moment) = DateTime::parse_from_rfc3339(text) {
+        return Some(moment.to_utc());
+    }
+    let bare = text.strip_suffix('Z').unwrap_or(text);
+    ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M"]
+        .iter()
+        .find_map(|format| NaiveDateTime::parse_from_str(bare, format).ok())
+        .or_else(|| NaiveDate::parse_from_str(bare, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0))
+        .map(|moment| moment.and_utc())
+}

@@ -1,0 +1,406 @@
+//! The pages of the audit history, in a real browser, as people use them.
+
+use std::time::Duration;
+
+use fantoccini::Locator;
+use fantoccini::key::Key;
+use reqwest::Client;
+use serde_json::{Value, json};
+
+use crate::browser::Browser;
+use crate::contract::{self, Api};
+use crate::live::Served;
+
+/// Some weeks of work on a fund, and the server that has them.
+struct Office {
+    api: Api,
+    served: Served,
+    lp: i64,
+    fund: i64,
+}
+
+impl Office {
+    async fn new() -> Self {
+        let api = Api::new().await;
+        let fund = api.made("funds", json!({"fund_name": "Fund III"})).await;
+        let lp = api
+            .made("lps", json!({"name": "Afore XXI", "priority": "B", "location": "Mexico City"}))
+            .await;
+        for (number, name) in ["Profuturo", "Sura", "Banorte Pensions"].into_iter().enumerate() {
+            let other = api.made("lps", json!({"name": name, "aum_billions": number + 1})).await;
+            api.put(&format!("/funds/{fund}/lps/{other}/interest?interest=meeting"), Value::Null)
+                .await;
+        }
+        let office = Self { served: Self::serve(&api).await, api, lp, fund };
+        for interest in ["meeting", "due_diligence"] {
+            office.set_interest(interest).await;
+        }
+        office.revise(json!({"priority": "A"})).await;
+        office
+            .revise(json!({"location": "Monterrey", "aum_billions": 12.5, "advisor": "Mercer"}))
+            .await;
+        let note = office.api.made("notes", json!({"name": "Lunch", "raw_notes": "They like the strategy.\nFees are too high."})).await;
+        office
+            .api
+            .put(
+                &format!("/notes/{note}"),
+                json!({"raw_notes": "They like the strategy a lot.\nFees are fine."}),
+            )
+            .await
+            .expect(200, "note");
+        office.api.post(&format!("/notes/{note}/lps/{lp}"), json!({})).await.expect(200, "link");
+        assert_eq!(office.api.put("/lps/4711", json!({"priority": "A"})).await.status, 404);
+        office
+    }
+
+    async fn serve(api: &Api) -> Served {
+        Served::start(contract::app(&api.db, &api.backend, 64 << 20), Duration::from_secs(15)).await
+    }
+
+    async fn revise(&self, body: Value) -> i64 {
+        let answer = self.api.put(&format!("/lps/{}", self.lp), body).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer.position()
+    }
+
+    async fn set_interest(&self, interest: &str) {
+        let uri = format!("/funds/{}/lps/{}/interest?interest={interest}", self.fund, self.lp);
+        let answer = self.api.put(&uri, Value::Null).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.served.url)
+    }
+
+    fn record(&self) -> String {
+        self.url(&format!("/audit/lp/{}", self.lp))
+    }
+}
+
+/// How far a page reaches beyond its window on the right, in pixels.
+const OVERFLOW: &str =
+    "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_page_is_readable_by_everyone_in_light_dark_narrow_and_in_print() {
+    let office = Office::new().await;
+    let browser = Browser::start(1200).await;
+    let event: String = sqlx::query_scalar("select event_id::text from events where aggregate_type = 'lp' order by position desc limit 1")
+        .fetch_one(&office.api.db.pool).await.unwrap();
+    let position: i64 = sqlx::query_scalar("select max(position) - 4 from events")
+        .fetch_one(&office.api.db.pool)
+        .await
+        .unwrap();
+    let record = office.record();
+    let pages = [
+        ("changes", office.url("/audit")),
+        ("nothing", office.url("/audit?actor=nobody")),
+        ("unknown-filter", office.url("/audit?colour=red&kind=lp")),
+        ("record", record.clone()),
+        ("as-of", format!("{record}?as_of={position}")),
+        ("before", format!("{record}?as_of=0")),
+        ("compare", format!("{record}/compare")),
+        ("undo", format!("{record}/undo?event={event}")),
+        ("undo-to", format!("{record}/undo?to={position}")),
+        ("causation", office.url(&format!("/audit/causation/{event}"))),
+        ("refusals", office.url("/audit/refusals")),
+        ("missing", office.url("/audit/lp/4711")),
+    ];
+    for (name, url) in pages {
+        for (scheme, width) in [("light", 1200), ("dark", 1200), ("light", 360)] {
+            browser.metrics(width).await;
+            browser.media("screen", scheme).await;
+            browser.open(&url).await;
+            browser.until("times are local", "!document.querySelector('time[data-show]')").await;
+            assert_eq!(browser.violations().await, Vec::<String>::new(), "{name} {scheme} {width}");
+            assert_eq!(browser.ask(OVERFLOW).await, json!(0), "{name} is wider than {width}");
+            browser.shoot(&format!("{name}-{scheme}-{width}")).await;
+        }
+    }
+    browser.metrics(1200).await;
+    browser.open(&office.url("/audit")).await;
+    browser.media("screen", "light").await;
+    let light = browser.computed("body", "background-color").await;
+    browser.media("screen", "dark").await;
+    assert_ne!(browser.computed("body", "background-color").await, light);
+    browser.media("print", "light").await;
+    assert_eq!(browser.computed(".filters", "display").await, "none");
+    assert_eq!(browser.computed("nav ul", "display").await, "none");
+    assert_ne!(browser.computed(".entry .said", "display").await, "none");
+    browser.shoot("print").await;
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_filters_opens_details_and_takes_filters_away_again() {
+    let office = Office::new().await;
+    let browser = Browser::start(1200).await;
+    browser.open(&office.url("/audit")).await;
+    let all = browser.count(".entry").await;
+    assert!(
+        browser
+            .text("#timeline")
+            .await
+            .contains("Interest of Afore XXI moved from meeting to due_diligence for Fund III")
+    );
+    // Old and new are elements of their own, so that they are told apart by more than colour.
+    let highlighted = "return [...document.querySelectorAll('.said')].find(said => said.innerText.includes('due_diligence')).querySelector('del').innerText";
+    assert_eq!(browser.ask(highlighted).await, json!("meeting"));
+
+    browser
+        .client
+        .find(Locator::Css("#f-kind"))
+        .await
+        .unwrap()
+        .select_by_value("note")
+        .await
+        .unwrap();
+    browser
+        .until(
+            "only notes are shown",
+            "location.search === '?kind=note' && document.querySelector('.chips')",
+        )
+        .await;
+    let notes = browser.count(".entry").await;
+    assert!(0 < notes && notes < all, "{notes} of {all}");
+
+    browser.press(".entry details summary").await;
+    let details = browser.text(".entry details[open] .facts").await;
+    for word in ["anonymous", "Recorded", "Position"] {
+        assert!(details.contains(word), "{word}: {details}");
+    }
+    browser.press(".chips a").await;
+    browser
+        .until("the filter is gone", "location.search === '' && !document.querySelector('.chips')")
+        .await;
+    assert_eq!(browser.count(".entry").await, all);
+
+    browser.open(&office.url("/audit?colour=red&kind=lp")).await;
+    assert!(browser.text("[role=alert]").await.contains("There is no filter of this name"));
+    assert_eq!(browser.count(".entry").await, 0, "an unknown filter must not show everything");
+    browser.press("[role=alert] a").await;
+    browser
+        .until(
+            "the known filter is kept",
+            "location.search === '?kind=lp' && document.querySelector('.entry')",
+        )
+        .await;
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn older_changes_are_on_further_pages_each_once() {
+    let office = Office::new().await;
+    for number in 0..60 {
+        office.revise(json!({"advisor": format!("Advisor {number}")})).await;
+    }
+    let browser = Browser::start(1000).await;
+    browser.open(&office.record()).await;
+    let ids = "return [...document.querySelectorAll('.entry')].map(entry => entry.id)";
+    let first = browser.ask(ids).await;
+    assert_eq!(first.as_array().unwrap().len(), 50);
+    browser.press("a[rel=next]").await;
+    browser
+        .until(
+            "older changes are shown",
+            "location.search.includes('cursor=') && !document.querySelector('a[rel=next]')",
+        )
+        .await;
+    let second = browser.ask(ids).await;
+    let of_lp: i64 = sqlx::query_scalar(
+        "select count(*) from events where aggregate_type = 'lp' and aggregate_id = $1",
+    )
+    .bind(office.lp.to_string())
+    .fetch_one(&office.api.db.pool)
+    .await
+    .unwrap();
+    let mut all: Vec<String> = [first, second]
+        .iter()
+        .flat_map(|ids| ids.as_array().unwrap().clone())
+        .map(|id| id.as_str().unwrap().to_owned())
+        .collect();
+    all.sort();
+    all.dedup();
+    assert_eq!(i64::try_from(all.len()).unwrap(), of_lp);
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_goes_back_in_time_compares_and_undoes_with_the_keyboard_alone() {
+    let office = Office::new().await;
+    let browser = Browser::start(1200).await;
+    browser.open(&office.record()).await;
+    let body = browser.client.find(Locator::Css("body")).await.unwrap();
+    body.send_keys(&Key::Tab.to_string()).await.unwrap();
+    assert_eq!(browser.ask("return document.activeElement.className").await, json!("skip"));
+    let outline = browser.ask("return getComputedStyle(document.activeElement).outlineStyle").await;
+    assert_ne!(outline, json!("none"), "focus is visible");
+    // The slider, moved by keys, back to the first change.
+    let slider = browser.client.find(Locator::Css("#change")).await.unwrap();
+    slider.send_keys(&Key::Home.to_string()).await.unwrap();
+    browser
+        .until(
+            "the record is shown as it was",
+            "location.search === '?change=1' && document.querySelector('#then')",
+        )
+        .await;
+    let differing =
+        "return [...document.querySelectorAll('tr.differs')].map(row => row.innerText).join('|')";
+    let told = browser.ask(differing).await.to_string();
+    assert!(told.contains("Priority") && told.contains("differs"), "{told}");
+
+    browser.open(&format!("{}/compare", office.record())).await;
+    assert!(browser.text("table").await.contains("Monterrey"));
+    let choice = browser.client.find(Locator::Css("#to")).await.unwrap();
+    choice.select_by_index(1).await.unwrap();
+    browser
+        .client
+        .find(Locator::Css("form .primary"))
+        .await
+        .unwrap()
+        .send_keys(&Key::Enter.to_string())
+        .await
+        .unwrap();
+    browser.until("two other points are compared", "location.search.includes('to=')").await;
+    assert!(!browser.text("table").await.contains("Monterrey"), "the last change is not in it");
+
+    // Undo the newest change: the preview shows it, nothing happens before it is confirmed.
+    browser.open(&office.record()).await;
+    let count = "select count(*) from events";
+    let before: i64 = sqlx::query_scalar(count).fetch_one(&office.api.db.pool).await.unwrap();
+    let link = "const link = document.querySelector('a[href*=\"/undo?event=\"]'); link.closest('details').open = true; link.focus()";
+    browser.ask(link).await;
+    let focused = browser.client.active_element().await.unwrap();
+    focused.send_keys(&Key::Enter.to_string()).await.unwrap();
+    browser.until("the preview is shown", "location.pathname.endsWith('/undo')").await;
+    assert!(browser.text(".box").await.contains("Monterrey"));
+    assert_eq!(
+        sqlx::query_scalar::<_, i64>(count).fetch_one(&office.api.db.pool).await.unwrap(),
+        before
+    );
+    browser
+        .client
+        .find(Locator::Css("form .primary"))
+        .await
+        .unwrap()
+        .send_keys(&Key::Enter.to_string())
+        .await
+        .unwrap();
+    browser.until("it is undone", "document.querySelector('.notice.good')").await;
+    let lp = office.api.read(&format!("/lps/{}", office.lp)).await;
+    assert_eq!((&lp["location"], &lp["priority"]), (&json!("Mexico City"), &json!("A")));
+    assert!(
+        sqlx::query_scalar::<_, i64>(count).fetch_one(&office.api.db.pool).await.unwrap() > before
+    );
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_others_changed_since_is_listed_before_it_is_undone_anyway() {
+    let office = Office::new().await;
+    let earlier = office.revise(json!({"location": "Puebla"})).await;
+    office.revise(json!({"location": "Tijuana"})).await;
+    let event: String = sqlx::query_scalar("select event_id::text from events where position = $1")
+        .bind(earlier)
+        .fetch_one(&office.api.db.pool)
+        .await
+        .unwrap();
+    let browser = Browser::start(1200).await;
+    browser.open(&format!("{}/undo?event={event}", office.record())).await;
+    let notice = browser.text(".notice").await;
+    assert!(notice.contains("Puebla") && notice.contains("Tijuana"), "{notice}");
+    // Somebody else is quicker: what is confirmed is only what was shown.
+    office.revise(json!({"location": "Cancún"})).await;
+    browser.press("form .primary").await;
+    browser.until("it is shown again", "document.querySelector('[role=alert]')").await;
+    assert!(browser.text("[role=alert]").await.contains("has changed since you looked"));
+    assert_eq!(office.api.read(&format!("/lps/{}", office.lp)).await["location"], "Cancún");
+    assert_eq!(browser.text("form .primary").await, "Go on anyway");
+    browser.press("form .primary").await;
+    browser.until("it is undone", "document.querySelector('.notice.good')").await;
+    assert_eq!(office.api.read(&format!("/lps/{}", office.lp)).await["location"], "Monterrey");
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_live_timeline_shows_what_another_client_writes() {
+    let office = Office::new().await;
+    let browser = Browser::start(1200).await;
+    browser.open(&office.url("/audit")).await;
+    browser.press("#live").await;
+    browser
+        .until(
+            "the page listens",
+            "document.querySelector('#live-status').textContent === 'Waiting for changes'",
+        )
+        .await;
+    browser.press(".entry details summary").await;
+    let opened = browser.ask("return document.querySelector('.entry details[open]').id").await;
+    let answer = Client::new()
+        .post(office.url("/lps"))
+        .json(&json!({"name": "Inbursa"}))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 200);
+    browser
+        .until(
+            "the new LP is shown",
+            "document.querySelector('#timeline').innerText.includes('Inbursa')",
+        )
+        .await;
+    browser
+        .until(
+            "the status says so",
+            "document.querySelector('#live-status').textContent.includes('just now')",
+        )
+        .await;
+    assert_eq!(
+        browser.ask("return document.querySelector('#live').getAttribute('aria-pressed')").await,
+        json!("true")
+    );
+    assert_eq!(
+        browser.ask("return document.querySelector('.entry details[open]').id").await,
+        opened,
+        "what was opened stays open"
+    );
+    // Once more: the page goes on listening.
+    let answer = Client::new()
+        .post(office.url("/lps"))
+        .json(&json!({"name": "Coppel"}))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 200);
+    browser
+        .until(
+            "the next one is shown",
+            "document.querySelector('#timeline').innerText.includes('Coppel')",
+        )
+        .await;
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn assets_may_be_kept_for_good_and_pages_run_nothing_inline() {
+    let office = Office::new().await;
+    let client = Client::new();
+    let page = client.get(office.url("/audit")).header("accept", "text/html").send().await.unwrap();
+    let policy = page.headers()["content-security-policy"].to_str().unwrap().to_owned();
+    assert!(policy.contains("script-src 'self'") && !policy.contains("unsafe"), "{policy}");
+    let text = page.text().await.unwrap();
+    assert!(!text.contains("style=\"") && !text.contains("onclick"));
+    let paths: Vec<&str> =
+        text.split('"').filter(|part| part.starts_with("/audit/assets/")).collect();
+    assert_eq!(paths.len(), 3);
+    for path in paths {
+        let asset = client.get(office.url(path)).send().await.unwrap();
+        assert_eq!(asset.status(), 200);
+        assert!(asset.headers()["cache-control"].to_str().unwrap().contains("immutable"));
+    }
+    assert_eq!(
+        client.get(office.url("/audit/assets/audit.css")).send().await.unwrap().status(),
+        404
+    );
+}
