@@ -206,8 +206,12 @@ async fn check_version(
     }
 }
 
-/// Makes sure that no other record of the kind has the Notion id that this one gets back.
-async fn claim_notion_id(
+/// Makes sure that no other record of the kind has the Notion id that this one gets back; keep the guard until readers
+/// see it.
+///
+/// # Errors
+/// [`Problem::Invalid`] when another has it.
+pub async fn claim_notion_id(
     app: &App,
     record: RecordRef,
     plan: &Plan,
@@ -231,6 +235,15 @@ async fn claim_notion_id(
     }
 }
 
+/// The records that a plan would link to and that are gone.
+///
+/// # Errors
+/// When the read models do not answer.
+pub async fn missing(app: &App, plan: &Plan) -> Result<Vec<RecordRef>, Problem> {
+    let brought: Vec<RecordRef> = plan.events.iter().flat_map(domain::Event::references).collect();
+    Ok(app.reader.missing(&brought).await?)
+}
+
 /// A plan in words.
 struct Told {
     record: Value,
@@ -244,9 +257,7 @@ impl Told {
         let later = plan.later.iter().map(|later| &later.change);
         let sentences = plan.steps.iter().map(|step| &step.sentence);
         let names = Names::of(app, record, plan.changes.iter().chain(later), sentences).await?;
-        let brought: Vec<RecordRef> =
-            plan.events.iter().flat_map(domain::Event::references).collect();
-        let missing = app.reader.missing(&brought).await?;
+        let missing = missing(app, plan).await?;
         let mut conflicts: Vec<Value> = plan
             .later
             .iter()
@@ -293,7 +304,8 @@ impl Told {
     }
 }
 
-fn problem(error: UndoError, record: RecordRef) -> Problem {
+/// Why nothing was planned, as an answer.
+pub fn problem(error: UndoError, record: RecordRef) -> Problem {
     match error {
         UndoError::NoSuchEvent => {
             let said = format!("This is no event of {} {}", title(record.kind()), record.id());

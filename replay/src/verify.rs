@@ -126,6 +126,8 @@ pub async fn verify(
     let seconds = elapsed.to_std().unwrap_or_default().as_secs_f64();
     let report = VerifyReport { passed, position, log, seals, projections, seconds };
     record(&mut control, &report, started).await?;
+    // A connection that is closed may hold its locks for a moment longer, and the next check should not meet them.
+    sqlx::query("select pg_advisory_unlock($1)").bind(VERIFY_LOCK).execute(&mut control).await?;
     control.close().await?;
     Ok(report)
 }

@@ -100,12 +100,14 @@ impl Receiver {
 }
 
 async fn take(State(receiver): State<Receiver>, headers: HeaderMap, body: Bytes) -> Response {
+    // Before anybody hears of it and may change that.
+    let is_silent = receiver.is_silent.load(Ordering::Acquire);
     let answer = receiver.answers.lock().unwrap().pop_front();
     let answer = answer.unwrap_or_else(|| StatusCode::NO_CONTENT.into_response());
     let (body, answered) = (String::from_utf8(body.to_vec()).unwrap(), answer.status());
     receiver.got.lock().unwrap().push(Got { headers, body, answered });
     receiver.news.notify_waiters();
-    if receiver.is_silent.load(Ordering::Acquire) {
+    if is_silent {
         std::future::pending::<()>().await;
     }
     answer

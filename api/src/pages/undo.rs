@@ -12,10 +12,11 @@ use domain::note::{Note, NoteCommand};
 use domain::person::{Person, PersonCommand};
 use domain::roadshow::{Roadshow, RoadshowCommand};
 use domain::todo::{Todo, TodoCommand};
-use domain::{Event, FactChange, Facts, RecordRef, Subject, differences};
+use domain::{FactChange, RecordRef, Subject};
 use maud::{Markup, html};
 use projections::history::Names;
 use projections::log::{CommandError, CommandRequest, Receipt};
+use projections::undo::{Goal, Plan, plan};
 use uuid::Uuid;
 
 use super::answer;
@@ -27,6 +28,7 @@ use crate::app::App;
 use crate::body::Parameters;
 use crate::caller::Caller;
 use crate::problem::{Fault, Problem};
+use crate::undo::{claim_notion_id, missing, problem};
 
 /// What is to be undone.
 enum Wish {
@@ -36,18 +38,21 @@ enum Wish {
     One(usize),
 }
 
-/// What would be done.
-struct Plan {
+/// What would be done, and what stands against it.
+struct Planned {
     story: Story,
     wish: Wish,
-    now: Subject,
-    then: Subject,
-    changes: Vec<FactChange>,
-    events: Vec<Event>,
-    /// Facts of the one change that others have changed since.
+    plan: Plan,
+    /// Facts that others have changed since.
     conflicts: Vec<FactChange>,
-    /// The last change that was there when this was planned.
-    seen: i64,
+    /// Records that it would link to and that are gone.
+    missing: Vec<RecordRef>,
+}
+
+impl Planned {
+    fn is_contested(&self) -> bool {
+        !(self.conflicts.is_empty() && self.missing.is_empty())
+    }
 }
 
 /// Shows what would change.
@@ -58,8 +63,8 @@ pub async fn preview(
     headers: HeaderMap,
 ) -> Response {
     answer(&app, &headers, async {
-        let plan = plan(&app, record_of(&kind, &id)?, &parameters).await?;
-        shown(&app, &plan, None).await
+        let planned = planned(&app, record_of(&kind, &id)?, &parameters).await?;
+        shown(&app, &planned, None).await
     })
     .await
 }
@@ -74,29 +79,25 @@ pub async fn confirm(
 ) -> Response {
     answer(&app, &headers, async {
         let own = record_of(&kind, &id)?;
-        let plan = plan(&app, own, &parameters).await?;
+        let planned = planned(&app, own, &parameters).await?;
         let seen: i64 = parameters.required("seen")?.parse().map_err(|_| nothing_named())?;
-        if seen != plan.seen {
-            return shown(
-                &app,
-                &plan,
-                Some("The record has changed since you looked. This is what undoing would do now"),
-            )
-            .await;
-        }
-        if !plan.conflicts.is_empty() && parameters.get("anyway") != Some("yes") {
-            return shown(&app, &plan, Some("Others have changed the same fields since")).await;
-        }
-        let cause = match plan.wish {
-            Wish::One(at) => Some(plan.story.entries[at].envelope.event_id),
-            Wish::To(_) => None,
+        let warning = if seen != planned.plan.version {
+            Some("The record has changed since you looked. This is what undoing would do now")
+        } else if planned.is_contested() && parameters.get("anyway") != Some("yes") {
+            Some("Something stands against it")
+        } else {
+            None
         };
+        if warning.is_some() {
+            return shown(&app, &planned, warning).await;
+        }
+        let _turn = claim_notion_id(&app, own, &planned.plan).await?;
         let request = CommandRequest {
             if_match: Some(seen),
-            causation_id: cause,
+            causation_id: planned.plan.cause,
             ..caller.request("Revert")
         };
-        match revert(&app, own, plan.then, &request).await {
+        match revert(&app, own, planned.plan.target, &request).await {
             Ok(receipt) => {
                 app.level().await?;
                 let position = receipt.position.unwrap_or_default();
@@ -116,78 +117,50 @@ fn nothing_named() -> Problem {
     Problem::invalid(Fault::new("undo", ["query".into()], said))
 }
 
-async fn plan(app: &App, own: RecordRef, parameters: &Parameters) -> Result<Plan, Problem> {
+async fn planned(app: &App, own: RecordRef, parameters: &Parameters) -> Result<Planned, Problem> {
     parameters.expect(&["to", "event", "seen", "anyway", "min_position"])?;
     let story = Story::read(app, own).await?;
-    let wish = match (parameters.get("event"), parameters.get("to")) {
+    let (wish, goal) = match (parameters.get("event"), parameters.get("to")) {
         (Some(event), None) => {
             let event = Uuid::try_parse(event).map_err(|_| nothing_named())?;
             let at = story.entries.iter().position(|entry| entry.envelope.event_id == event);
-            Wish::One(at.ok_or(Problem::NotFound(own.kind()))?)
+            (Wish::One(at.ok_or(Problem::NotFound(own.kind()))?), Goal::Named(event))
         }
-        (None, Some(to)) => Wish::To(story.position("to", to)?),
+        (None, Some(to)) => {
+            let position = story.position("to", to)?;
+            (Wish::To(position), Goal::To(position))
+        }
         _ => return Err(nothing_named()),
     };
-    let now = story.now();
-    let (then, conflicts) = match wish {
-        Wish::To(position) => (story.at(position), vec![]),
-        Wish::One(at) => without(&story, &now, at)?,
-    };
-    let events =
-        now.revert(&then).map_err(|refusal| Problem::Conflict(refusal.to_string().into()))?;
-    let mut after = now.clone();
-    events.iter().for_each(|event| after.apply(event));
-    let changes = differences(&now.facts(), &after.facts());
-    let seen = story.entries[story.entries.len() - 1].sequence;
-    Ok(Plan { story, wish, now, then, changes, events, conflicts, seen })
+    let plan = plan(own, &story.entries, goal).map_err(|error| problem(error, own))?;
+    let conflicts = plan.later.iter().map(|later| later.change.clone()).collect();
+    let missing = missing(app, &plan).await?;
+    Ok(Planned { story, wish, plan, conflicts, missing })
 }
 
-/// The record as it is but for what one change did, and what of that others have changed since.
-fn without(story: &Story, now: &Subject, at: usize) -> Result<(Subject, Vec<FactChange>), Problem> {
-    let position = story.entries[at].position;
-    let (before, after) = (story.at(position - 1).facts(), story.at(position).facts());
-    let mut facts: Facts = now.facts();
-    let mut conflicts = Vec::new();
-    for change in differences(&before, &after) {
-        let current = facts.get(&change.name()).cloned().unwrap_or_default();
-        if current != change.to {
-            conflicts.push(FactChange { from: change.to.clone(), to: current, ..change.clone() });
-        }
-        match change.from.is_null() {
-            true => facts.remove(&change.name()),
-            false => facts.insert(change.name(), change.from),
-        };
-    }
-    // The first change undone leaves nothing but what came later: that is no record, so it is removed from use.
-    let kind = story.own.kind();
-    let then =
-        if before.is_empty() { Ok(Subject::new(kind)) } else { Subject::from_facts(kind, facts) };
-    Ok((then.map_err(|error| Problem::Conflict(error.to_string().into()))?, conflicts))
-}
-
-async fn shown(app: &App, plan: &Plan, warning: Option<&str>) -> Result<Response, Problem> {
-    let own = plan.story.own;
+async fn shown(app: &App, planned: &Planned, warning: Option<&str>) -> Result<Response, Problem> {
+    let Planned { story, plan, conflicts, missing, .. } = planned;
+    let own = story.own;
     let mut spoken = changed(&plan.changes);
-    spoken.extend(changed(&plan.conflicts));
+    spoken.extend(changed(conflicts));
+    spoken.extend(missing);
     spoken.push(own);
-    let mut subject = plan.now.clone();
-    let steps: Vec<_> = plan.events.iter().map(|event| subject.step(own, event).sentence).collect();
-    spoken.extend(steps.iter().flat_map(|sentence| sentence.0.iter()).filter_map(
-        |part| match part {
+    spoken.extend(plan.steps.iter().flat_map(|step| step.sentence.0.iter()).filter_map(|part| {
+        match part {
             domain::telling::Part::Record(record) => Some(*record),
             _ => None,
-        },
-    ));
+        }
+    }));
     let names = Names::of(app.log.database(), spoken).await?;
-    let title = called(&names, &plan.now, own);
+    let title = called(&names, &plan.present, own);
     let sentences: Vec<String> =
-        steps.iter().map(|step| step.to_text(|record| names.call(record))).collect();
+        plan.steps.iter().map(|step| step.sentence.to_text(|record| names.call(record))).collect();
     let body = html! {
-        (head(&plan.story, &title, &plan.now))
+        (head(story, &title, &plan.present))
         section aria-labelledby="undo" {
-            h2 id="undo" { (wished(plan)) }
+            h2 id="undo" { (wished(planned)) }
             @if let Some(warning) = warning { div.notice role="alert" { p { (warning) "." } } }
-            (conflicts(&names, plan))
+            (standing_against(&names, planned))
             @if plan.events.is_empty() {
                 p.empty { "Nothing would change: the record already says so." }
                 p { a.button href=(path(own)) { "Back to the history" } }
@@ -197,20 +170,20 @@ async fn shown(app: &App, plan: &Plan, warning: Option<&str>) -> Result<Response
                     ul { @for sentence in &sentences { li.said { (sentence) } } }
                     (change_list(&names, &plan.changes))
                 }
-                (buttons(plan))
+                (buttons(planned))
             }
         }
     };
     Ok(page(app, &format!("Undo · {title}"), Here::Elsewhere, body).await)
 }
 
-fn wished(plan: &Plan) -> Markup {
-    match plan.wish {
+fn wished(Planned { story, wish, .. }: &Planned) -> Markup {
+    match *wish {
         Wish::One(at) => {
-            let entry = &plan.story.entries[at];
+            let entry = &story.entries[at];
             html! { "Undo change " (entry.sequence) " (" (entry.event_type) "), " (moment(entry.envelope.recorded_at)) }
         }
-        Wish::To(position) => match plan.story.entry_at(position) {
+        Wish::To(position) => match story.entry_at(position) {
             Some(entry) => html! {
                 "Make it again what it was after change " (entry.sequence) ", " (moment(entry.envelope.recorded_at))
             },
@@ -219,29 +192,37 @@ fn wished(plan: &Plan) -> Markup {
     }
 }
 
-fn conflicts(names: &Names, plan: &Plan) -> Markup {
+fn standing_against(names: &Names, Planned { conflicts, missing, .. }: &Planned) -> Markup {
     html! {
-        @if !plan.conflicts.is_empty() {
+        @if !conflicts.is_empty() {
             div.notice {
                 h2 { "Changed again since" }
                 p { "What this change set is no longer what the record says. Undoing it takes these later changes back as well:" }
-                (change_list(names, &plan.conflicts))
+                (change_list(names, conflicts))
+            }
+        }
+        @if !missing.is_empty() {
+            div.notice {
+                h2 { "No longer there" }
+                p { "Undoing links the record to what was deleted meanwhile:" }
+                ul { @for record in missing { li { (names.call(*record)) } } }
             }
         }
     }
 }
 
-fn buttons(plan: &Plan) -> Markup {
-    let wish = match plan.wish {
-        Wish::One(at) => format!("event={}", plan.story.entries[at].envelope.event_id),
+fn buttons(planned: &Planned) -> Markup {
+    let Planned { story, wish, plan, .. } = planned;
+    let wish = match *wish {
+        Wish::One(at) => format!("event={}", story.entries[at].envelope.event_id),
         Wish::To(position) => format!("to={position}"),
     };
-    let anyway = if plan.conflicts.is_empty() { "" } else { "&anyway=yes" };
-    let action = format!("{}/undo?{wish}&seen={}{anyway}", path(plan.story.own), plan.seen);
+    let anyway = if planned.is_contested() { "&anyway=yes" } else { "" };
+    let action = format!("{}/undo?{wish}&seen={}{anyway}", path(story.own), plan.version);
     html! {
         form.actions method="post" action=(action) {
-            button.primary type="submit" { @if plan.conflicts.is_empty() { "Undo" } @else { "Go on anyway" } }
-            a.button href=(path(plan.story.own)) { "Leave it as it is" }
+            button.primary type="submit" { @if planned.is_contested() { "Go on anyway" } @else { "Undo" } }
+            a.button href=(path(story.own)) { "Leave it as it is" }
         }
     }
 }

@@ -266,6 +266,7 @@ async fn the_server_says_how_it_is_and_what_it_can(api: &Api) {
         chrono::NaiveDateTime::parse_from_str(told, "%Y-%m-%dT%H:%M:%S%.6f").unwrap();
     assert!((now - told).num_seconds().abs() < 60, "{health}");
     assert_eq!(api.read("/livez").await, json!({"status": "ok"}));
+    api.backend.settle().await.unwrap();
     let ready = api.read("/readyz").await;
     assert_eq!(
         (&ready["status"], &ready["reasons"], &ready["database"]),
