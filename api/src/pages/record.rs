@@ -58,7 +58,7 @@ pub async fn show(
 pub fn called(names: &Names, now: &Subject, own: RecordRef) -> String {
     match now.called().filter(|name| !name.trim().is_empty()) {
         Some(name) => name.to_owned(),
-        None => names.call(own),
+        None => domain::telling::capitalised(&names.call(own)),
     }
 }
 
