@@ -19,7 +19,6 @@ pub mod json;
 pub mod links;
 pub mod live;
 pub mod measures;
-pub mod naming;
 pub mod once;
 pub mod origins;
 pub mod pages;

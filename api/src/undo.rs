@@ -4,7 +4,9 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderValue, Uri};
 use axum::response::{IntoResponse, Response};
+use domain::telling::{Part, Sentence};
 use domain::{FactChange, FactName, RecordRef, Subject, differences};
+use projections::history::Names;
 use projections::log::{CommandError, CommandRequest};
 use projections::read::Time;
 use projections::undo::{Goal, Plan, UndoError, plan, stood};
@@ -17,8 +19,8 @@ use crate::app::App;
 use crate::as_of::position;
 use crate::body::{Body, Ids, Parameters, Shape, parse_id};
 use crate::caller::Caller;
+use crate::history;
 use crate::json::Json as Sent;
-use crate::naming::{self, Names};
 use crate::problem::{Fault, Problem, title};
 use crate::resource::record_of;
 use crate::writes::{Resource, Written, condition};
@@ -50,16 +52,16 @@ pub async fn compare<A: Resource>(
     }
     let (before, after) = (stand(from)?, stand(to)?);
     let changes = differences(&before.facts(), &after.facts());
-    let names = Names::of(&app, record, &changes, []).await?;
+    let names = Names::of(app.log.database(), spoken_of(record, &changes, [])).await?;
     let side = async |position, subject: &Subject| {
         let Time { recorded_at, .. } = app.reader.time_at(position).await?;
-        let recorded_at = recorded_at.map(naming::time);
+        let recorded_at = recorded_at.map(history::time);
         Ok::<_, Problem>(
             json!({"position": position, "recorded_at": recorded_at, "state": state(subject)}),
         )
     };
     let body = json!({
-        "record": naming::record(record, &names),
+        "record": history::record(record, &names),
         "from": side(from, &before).await?,
         "to": side(to, &after).await?,
         "changes": told(&changes, &names),
@@ -75,8 +77,23 @@ fn state(subject: &Subject) -> &'static str {
     }
 }
 
+/// The record, and all that these changes and sentences speak of.
+fn spoken_of<'a>(
+    record: RecordRef,
+    changes: impl IntoIterator<Item = &'a FactChange>,
+    sentences: impl IntoIterator<Item = &'a Sentence>,
+) -> Vec<RecordRef> {
+    let changed = changes.into_iter().filter_map(|change| change.about);
+    let said = sentences.into_iter().flat_map(|sentence| &sentence.0);
+    let said = said.filter_map(|part| match part {
+        Part::Record(record) => Some(*record),
+        Part::Text(_) | Part::Value(_) => None,
+    });
+    [record].into_iter().chain(changed).chain(said).collect()
+}
+
 fn told(changes: &[FactChange], names: &Names) -> Vec<Value> {
-    changes.iter().map(|change| naming::change(change, names)).collect()
+    changes.iter().map(|change| history::change(change, names)).collect()
 }
 
 /// Takes a record back to what it was, or one event back.
@@ -256,25 +273,26 @@ impl Told {
     async fn of(app: &App, record: RecordRef, plan: &Plan) -> Result<Self, Problem> {
         let later = plan.later.iter().map(|later| &later.change);
         let sentences = plan.steps.iter().map(|step| &step.sentence);
-        let names = Names::of(app, record, plan.changes.iter().chain(later), sentences).await?;
+        let spoken_of = spoken_of(record, plan.changes.iter().chain(later), sentences);
+        let names = Names::of(app.log.database(), spoken_of).await?;
         let missing = missing(app, plan).await?;
         let mut conflicts: Vec<Value> = plan
             .later
             .iter()
             .map(|later| {
-                let mut told = naming::change(&later.change, &names);
+                let mut told = history::change(&later.change, &names);
                 told["position"] = later.position.into();
-                told["recorded_at"] = naming::time(later.recorded_at).into();
+                told["recorded_at"] = history::time(later.recorded_at).into();
                 told["actor"] = later.actor.as_str().into();
                 told
             })
             .collect();
         conflicts.extend(missing.into_iter().map(|gone| {
-            json!({"missing": naming::record(gone, &names),
+            json!({"missing": history::record(gone, &names),
                 "reason": format!("{} no longer exists", names.call(gone))})
         }));
         Ok(Self {
-            record: naming::record(record, &names),
+            record: history::record(record, &names),
             changes: told(&plan.changes, &names),
             sentences: plan
                 .steps

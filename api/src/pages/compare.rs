@@ -13,6 +13,7 @@ use super::record::{called, head};
 use super::story::{Story, record_of};
 use super::values::{path, spoken_of, table};
 use crate::app::App;
+use crate::as_of::position;
 use crate::body::Parameters;
 
 /// Shows the page.
@@ -27,11 +28,13 @@ pub async fn show(
         let own = record_of(&kind, &id)?;
         let story = Story::read(&app, own).await?;
         let (first, last) = (story.entries[0].position, story.entries[story.entries.len() - 1].position);
-        let point = |name: &'static str, default: i64| match parameters.get(name).filter(|text| !text.trim().is_empty()) {
-            Some(text) => story.position(name, text),
-            None => Ok(default),
+        let point = async |name: &'static str, default: i64| {
+            match parameters.get(name).filter(|text| !text.trim().is_empty()) {
+                Some(text) => position(&app, text, ["query", name]).await,
+                None => Ok(default),
+            }
         };
-        let (from, to) = (point("from", first)?, point("to", last)?);
+        let (from, to) = (point("from", first).await?, point("to", last).await?);
         let (now, sides) = (story.now(), [story.at(from).facts(), story.at(to).facts()]);
         let spoken = sides.iter().flat_map(spoken_of).chain([own]).collect::<Vec<_>>();
         let names = Names::of(app.log.database(), spoken).await?;

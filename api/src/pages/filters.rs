@@ -1,14 +1,15 @@
 //! What is filtered by, as it stands in the address: read, explained, and turned into chips that take it away again.
 
 use chrono::{DateTime, Utc};
-use domain::Kind;
 use domain::telling::label;
+use domain::{Kind, Moment};
 use maud::{Markup, html};
 use projections::history::Selection;
 use uuid::Uuid;
 
-use super::story::{parse_moment, record_of};
+use super::story::record_of;
 use crate::body::Parameters;
+use crate::problem;
 
 /// The filters, each with what it is called.
 const FILTERS: &[(&str, &str)] = &[
@@ -207,7 +208,7 @@ impl Filters {
                             select id="f-kind" name="kind" {
                                 option value="" { "All kinds" }
                                 @for kind in Kind::ALL {
-                                    option value=(kind) selected[self.value("kind") == kind.as_str()] { (noun(*kind)) }
+                                    option value=(kind) selected[self.value("kind") == kind.as_str()] { (problem::title(*kind)) }
                                 }
                             }
                         }
@@ -242,24 +243,11 @@ fn called(name: &str) -> &str {
     FILTERS.iter().find(|(known, _)| *known == name).map_or(name, |(_, called)| called)
 }
 
-/// What records of a kind are called.
-pub fn noun(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Lp => "LP",
-        Kind::Gp => "GP",
-        Kind::Distributor => "Distributor",
-        Kind::Person => "Person",
-        Kind::Fund => "Fund",
-        Kind::Note => "Note",
-        Kind::Todo => "Todo",
-        Kind::Roadshow => "Roadshow",
-    }
-}
-
 /// A moment; a date alone is its beginning.
 fn moment(text: &str) -> Result<DateTime<Utc>, String> {
-    parse_moment(text)
-        .ok_or_else(|| "A time is written like 2025-01-31 or 2025-01-31T15:04Z".to_owned())
+    Moment::parse(text.trim())
+        .map(|moment| moment.instant())
+        .map_err(|_| "A time is written like 2025-01-31 or 2025-01-31T15:04Z".to_owned())
 }
 
 /// Text as it stands in the query of an address.

@@ -7,15 +7,16 @@ use domain::{RecordRef, Subject};
 use maud::{Markup, html};
 use projections::history::Names;
 
-use super::filters::{Filters, noun};
+use super::filters::Filters;
 use super::layout::{Here, moment, page};
 use super::story::{Story, record_of};
 use super::timeline::results;
 use super::values::{path, spoken_of, table};
 use super::{answer, empty};
 use crate::app::App;
+use crate::as_of::position;
 use crate::body::Parameters;
-use crate::problem::Problem;
+use crate::problem::{self, Problem};
 
 /// Shows the page.
 pub async fn show(
@@ -27,7 +28,7 @@ pub async fn show(
     answer(&app, &headers, async {
         let own = record_of(&kind, &id)?;
         let story = Story::read(&app, own).await?;
-        let point = point(&story, &parameters)?;
+        let point = point(&app, &story, &parameters).await?;
         let filters = Filters::of(path(own), &parameters);
         let now = story.now();
         let then = point.map(|position| story.at(position));
@@ -63,10 +64,10 @@ pub fn called(names: &Names, now: &Subject, own: RecordRef) -> String {
 }
 
 /// The point in time that is asked for, if it is not now.
-fn point(story: &Story, parameters: &Parameters) -> Result<Option<i64>, Problem> {
+async fn point(app: &App, story: &Story, parameters: &Parameters) -> Result<Option<i64>, Problem> {
     let given = |name| parameters.get(name).map(str::trim).filter(|text| !text.is_empty());
     if let Some(text) = given("as_of") {
-        return story.position("as_of", text).map(Some);
+        return position(app, text, ["query", "as_of"]).await.map(Some);
     }
     let number = given("change").and_then(|text| text.parse::<usize>().ok());
     Ok(number
@@ -80,7 +81,7 @@ pub fn head(story: &Story, title: &str, now: &Subject) -> Markup {
     html! {
         div.lead {
             div {
-                p.quiet { (noun(story.own.kind())) " " (story.own.id()) @if now.is_archived() { " · deleted" } }
+                p.quiet { (problem::title(story.own.kind())) " " (story.own.id()) @if now.is_archived() { " · deleted" } }
                 h1 { (title) }
                 p.quiet {
                     @if count == 1 { "1 change, " } @else { (count) " changes, the first " }
@@ -133,13 +134,14 @@ fn as_of(story: &Story, names: &Names, position: i64, then: &Subject, now: &Subj
                 }
                 div.actions {
                     a.button href=(address) { "Back to the history" }
-                    @if let Some(entry) = at {
+                    @if let Some(entry) = at.filter(|_| !now.is_erased()) {
                         a.button href={(address) "/compare?from=" (entry.position)} { "Compare with now" }
                         a.button.danger href={(address) "/undo?to=" (entry.position)} { "Make it so again…" }
                     }
                 }
             }
             @match at {
+                Some(_) if now.is_erased() => (empty("The record was erased for good: what it said then, nobody can read any more.")),
                 Some(_) => (table(names, "Fields that are marked “differs” are not the same today.", ["Then", "Now"], [&then.facts(), &now.facts()])),
                 None => (empty("Nothing had been recorded about it at that time.")),
             }

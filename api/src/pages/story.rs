@@ -1,12 +1,11 @@
 //! One record from its first event on: what it was at any point.
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
 use domain::{Kind, RecordRef, Subject};
 use projections::log::{Entry, LogReader, Stream};
 
 use crate::app::App;
 use crate::body::parse_id;
-use crate::problem::{Fault, Problem};
+use crate::problem::Problem;
 
 /// The stream of one record.
 pub struct Story {
@@ -73,36 +72,4 @@ impl Story {
     pub fn entry_at(&self, position: i64) -> Option<&Entry> {
         self.entries[..self.count_at(position)].last()
     }
-
-    /// The position that a text means: one, or the last before a moment.
-    ///
-    /// # Errors
-    /// [`Problem::Invalid`] for what is neither.
-    pub fn position(&self, name: &'static str, text: &str) -> Result<i64, Problem> {
-        if let Ok(position) = text.trim().parse() {
-            return Ok(position);
-        }
-        let moment = parse_moment(text).ok_or_else(|| {
-            let said = "Name a position such as 1659, or a date and time such as 2025-01-31T15:04Z";
-            Problem::invalid(
-                Fault::new("point", ["query".into(), name.into()], said).with_input(text),
-            )
-        })?;
-        let before = self.entries.iter().rfind(|entry| entry.envelope.recorded_at <= moment);
-        Ok(before.map_or(0, |entry| entry.position))
-    }
-}
-
-/// A moment as forms and addresses write it; without a zone it is UTC.
-pub fn parse_moment(text: &str) -> Option<DateTime<Utc>> {
-    let text = text.trim();
-    if let Ok(moment) = DateTime::parse_from_rfc3339(text) {
-        return Some(moment.to_utc());
-    }
-    let bare = text.strip_suffix('Z').unwrap_or(text);
-    ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M"]
-        .iter()
-        .find_map(|format| NaiveDateTime::parse_from_str(bare, format).ok())
-        .or_else(|| NaiveDate::parse_from_str(bare, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0))
-        .map(|moment| moment.and_utc())
 }

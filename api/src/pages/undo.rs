@@ -25,6 +25,7 @@ use super::record::{called, head};
 use super::story::{Story, record_of};
 use super::values::{change_list, changed, path};
 use crate::app::App;
+use crate::as_of::position;
 use crate::body::Parameters;
 use crate::caller::Caller;
 use crate::problem::{Fault, Problem};
@@ -127,7 +128,7 @@ async fn planned(app: &App, own: RecordRef, parameters: &Parameters) -> Result<P
             (Wish::One(at.ok_or(Problem::NotFound(own.kind()))?), Goal::Named(event))
         }
         (None, Some(to)) => {
-            let position = story.position("to", to)?;
+            let position = position(app, to, ["query", "to"]).await?;
             (Wish::To(position), Goal::To(position))
         }
         _ => return Err(nothing_named()),

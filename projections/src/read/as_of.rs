@@ -3,8 +3,6 @@
 //! One record is folded in memory from its own stream, by the very code that fills its table. Whatever is made of many
 //! records is asked of tables that somebody has filled up to the position, with the statements that ask the live ones.
 
-use std::collections::HashMap;
-
 use chrono::{DateTime, Utc};
 use domain::{Kind, Lifecycle, RecordRef};
 use sqlx::PgConnection;
@@ -141,38 +139,6 @@ impl Reader {
                 Ok(Answer::array(tag, records.iter().map(String::as_str)))
             }
         }
-    }
-
-    /// What records are called now, archived ones too; those that nobody can name are left out.
-    ///
-    /// # Errors
-    /// See [`ReadError`].
-    pub async fn called(
-        &self,
-        records: &[RecordRef],
-    ) -> Result<HashMap<RecordRef, String>, ReadError> {
-        let mut called = HashMap::new();
-        for kind in Kind::ALL {
-            let ids: Vec<i64> =
-                records.iter().filter(|it| it.kind() == *kind).map(|it| it.id()).collect();
-            if ids.is_empty() {
-                continue;
-            }
-            let field = match kind {
-                Kind::Fund => "fund_name",
-                Kind::Todo => "title",
-                _ => "name",
-            };
-            let statement =
-                format!("select id, record ->> '{field}' from {kind} where id = any($1)");
-            let asking = sqlx::query_as(&statement).bind(ids).fetch_all(self.pool());
-            let rows: Vec<(i64, Option<String>)> = self.database().ask(asking).await?;
-            let named = rows.into_iter().filter_map(|(id, name)| {
-                Some((kind.record(id), name.filter(|name| !name.is_empty())?))
-            });
-            called.extend(named);
-        }
-        Ok(called)
     }
 }
 
