@@ -2,6 +2,9 @@
 # The server as a container. It holds no Postgres: give it one by DATABASE_URL, as docker-compose.yml does.
 
 FROM rust:1-bookworm AS builder
+# What Whisper is built with.
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install -y --no-install-recommends cmake clang libclang-dev && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
 # The caches stay on the build machine: a second build compiles only what changed. Hence the copy out of the cached target.
@@ -14,7 +17,7 @@ FROM debian:bookworm-slim
 # Certificates for TLS to Postgres. Whichever version the base image's release has is the right one.
 # hadolint ignore=DL3008
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends ca-certificates \
+    && apt-get install -y --no-install-recommends ca-certificates libgomp1 \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin crm \
     && install -d -o crm -g crm -m 0700 /data

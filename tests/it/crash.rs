@@ -137,6 +137,8 @@ async fn a_killed_postgres_comes_back_by_itself_and_meanwhile_everybody_is_told(
         assert!(refused < 100_000, "it comes back");
     };
     assert_eq!(before["name"], json!("Before"));
+    // What is recorded is acknowledged even while the read models still catch up.
+    wait_until_ready(&server.url).await;
     let rows: Vec<Value> = client.get(&lps).send().await.unwrap().json().await.unwrap();
     assert!(rows.iter().any(|row| row["id"] == before["id"]));
     assert!(rows.iter().any(|row| row["id"] == after["id"]));

@@ -1,0 +1,1 @@
+//! Embeddings of text by multilingual-e5-small on the CPU.

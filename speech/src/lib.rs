@@ -1,0 +1,1 @@
+//! Recordings decoded to samples, and transcribed by Whisper.
