@@ -68,7 +68,10 @@ impl Store {
                 return Err(error);
             }
         };
-        let database = connect(options, settings.db_connections, keys);
+        let mut database = connect(options, settings.db_connections, keys);
+        if cluster.is_some() {
+            database = database.on_own_server();
+        }
         let (files, stop) = (files_in(&settings.data_dir), CancellationToken::new());
         let store = Self { database, files, data_dir: settings.data_dir.clone(), cluster, stop };
         if let Some(cluster) = &store.cluster {

@@ -21,6 +21,8 @@ pub struct Database {
     options: PgConnectOptions,
     /// What opens the sealed part of what is in it.
     keys: Keys,
+    /// Whether its processes are children of a cluster that this program runs.
+    is_own_server: bool,
     health: Arc<Health>,
 }
 
@@ -116,9 +118,19 @@ impl Database {
                 Box::pin(async move { health.direct(connection).await })
             })
             .connect_lazy_with(options.clone());
-        let database = Self { pool, options, keys, health };
+        let database = Self { pool, options, keys, is_own_server: false, health };
         tokio::spawn(database.clone().watch());
         database
+    }
+
+    /// The same, known to be served by a Postgres that this program runs on this machine.
+    pub fn on_own_server(self) -> Self {
+        Self { is_own_server: true, ..self }
+    }
+
+    /// Whether its Postgres is one that this program runs on this machine.
+    pub fn is_own_server(&self) -> bool {
+        self.is_own_server
     }
 
     /// How to connect such that tables are looked for in these schemas before all others.

@@ -5,6 +5,7 @@
 //! [`runner::Runner`] wakes the projectors, each of which owns the tables of one read model; [`read::Reader`] answers
 //! queries from these.
 
+pub mod background;
 mod copy;
 pub mod database;
 pub mod dead_letter;

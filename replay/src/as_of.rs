@@ -252,7 +252,8 @@ impl Shared {
                 skipped: skipped.into_iter().collect::<HashSet<_>>(),
             });
         }
-        load(&self.database, &fillings, Effort::polite(), &Gauge::default(), &self.stop).await?;
+        load(&self.database, &fillings, Effort::single(), &Arc::<Gauge>::default(), &self.stop)
+            .await?;
         Ok(searched)
     }
 

@@ -9,13 +9,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use domain::Kind;
+use projections::background;
 use projections::database::Database;
 use projections::dead_letter::Parked;
 use projections::generation;
 use projections::log::{LogReader, ReadLogError, Recorded, Span, StoredEvent, Stream, Sweep};
 use projections::projector::{Fold, ProjectError, Projector, Tables};
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, PgConnection};
-use tokio::sync::{OnceCell, Semaphore, mpsc};
+use tokio::sync::{OnceCell, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 /// Tables to be filled.
@@ -65,7 +67,7 @@ pub enum LoadError {
     },
     /// A defect: a projector panicked, as it may on a log that contradicts itself.
     #[error("a projector panicked: {0}")]
-    Panicked(tokio::task::JoinError),
+    Panicked(String),
     /// It was told to stop.
     #[error("called off")]
     Stopped,
@@ -89,18 +91,25 @@ pub struct Effort {
     pub workers: usize,
     /// What the rows of all workers may take in memory, in bytes, more or less.
     pub memory: usize,
+    /// Whether it keeps out of the way of everybody else, see [`background`].
+    pub is_behind: bool,
 }
 
 impl Effort {
     /// As many workers as the machine has cores, and 96 MiB.
     pub fn full() -> Self {
         let workers = std::thread::available_parallelism().map_or(2, usize::from).min(8);
-        Self { workers, memory: 96 << 20 }
+        Self { workers, memory: 96 << 20, is_behind: false }
     }
 
     /// One worker, so that a server's other threads are there for its requests.
-    pub fn polite() -> Self {
+    pub fn single() -> Self {
         Self { workers: 1, ..Self::full() }
+    }
+
+    /// One worker behind everybody else, for what nobody waits for.
+    pub fn polite() -> Self {
+        Self { is_behind: true, ..Self::single() }
     }
 }
 
@@ -114,6 +123,36 @@ type Batch = Arc<Vec<StoredEvent>>;
 /// # Errors
 /// See [`LoadError`]; the tables then hold nothing of use.
 pub async fn load(
+    database: &Database,
+    fillings: &[Filling],
+    effort: Effort,
+    gauge: &Arc<Gauge>,
+    stop: &CancellationToken,
+) -> Result<Vec<Filled>, LoadError> {
+    if !effort.is_behind {
+        return load_here(database, fillings, effort, gauge, stop).await;
+    }
+    let (database, fillings, gauge) = (database.clone(), fillings.to_vec(), gauge.clone());
+    // Whoever no longer waits for it has given it up.
+    let stop = stop.child_token();
+    let _given_up = stop.clone().drop_guard();
+    let (done, result) = oneshot::channel();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| LoadError::Database(error.into()))?;
+    // A thread of its own, since priorities belong to threads.
+    std::thread::Builder::new()
+        .name("load".to_owned())
+        .spawn(move || {
+            background::lower_this_thread();
+            let loaded = runtime.block_on(load_here(&database, &fillings, effort, &gauge, &stop));
+            // Nobody listens only when nobody waits any more.
+            let _ = done.send(loaded);
+        })
+        .map_err(|error| LoadError::Database(error.into()))?;
+    result.await.unwrap_or_else(|_| Err(LoadError::Panicked("the thread that loads ended early".to_owned())))
+}
+
+async fn load_here(
     database: &Database,
     fillings: &[Filling],
     effort: Effort,
@@ -132,12 +171,15 @@ pub async fn load(
         let options = database.options_for(&schemas).options([("synchronous_commit", "off")]);
         let log = LogReader::new(database.keys().clone());
         let worker = Worker::new(fillings, index, effort, keys.clone(), written.clone(), log);
-        tasks.spawn(async move { worker.run(options.connect().await?, batches).await });
+        let database = database.clone();
+        tasks.spawn(async move {
+            worker.run(connect(&database, &options, effort).await?, batches).await
+        });
     }
     drop(written);
-    read(database, fillings, ways, gauge, stop).await?;
+    read(database, fillings, effort, ways, gauge, stop).await?;
     gauge.is_indexing.store(true, Ordering::Release);
-    let finishing = finish_all(database, fillings, workers, &keys, all_written);
+    let finishing = finish_all(database, fillings, effort, &keys, all_written);
     let collecting = async {
         let mut filled = vec![Filled::default(); fillings.len()];
         while let Some(done) = tasks.join_next().await {
@@ -158,10 +200,11 @@ pub async fn load(
 async fn finish_all(
     database: &Database,
     fillings: &[Filling],
-    workers: usize,
+    effort: Effort,
     keys: &[OnceCell<()>],
     mut written: mpsc::UnboundedReceiver<usize>,
 ) -> Result<(), LoadError> {
+    let workers = effort.workers;
     let turns = Arc::new(Semaphore::new(workers));
     let mut finishing = tokio::task::JoinSet::new();
     let mut missing = vec![workers; fillings.len()];
@@ -174,7 +217,7 @@ async fn finish_all(
         let (filling, has_keys) = (fillings[slot].clone(), keys[slot].initialized());
         finishing.spawn(async move {
             let _turn = turns.acquire().await;
-            finish(&database, &filling, has_keys).await
+            finish(&database, &filling, effort, has_keys).await
         });
     }
     while let Some(finished) = finishing.join_next().await {
@@ -183,15 +226,27 @@ async fn finish_all(
     Ok(())
 }
 
+async fn connect(
+    database: &Database,
+    options: &PgConnectOptions,
+    effort: Effort,
+) -> Result<PgConnection, sqlx::Error> {
+    match effort.is_behind {
+        true => background::connect_behind(database, options).await,
+        false => options.connect().await,
+    }
+}
+
 /// What a task came to.
 fn joined<T>(done: Result<T, tokio::task::JoinError>) -> Result<T, LoadError> {
-    done.map_err(LoadError::Panicked)
+    done.map_err(|error| LoadError::Panicked(error.to_string()))
 }
 
 /// Reads the log for all workers.
 async fn read(
     database: &Database,
     fillings: &[Filling],
+    effort: Effort,
     ways: Vec<mpsc::Sender<Batch>>,
     gauge: &Gauge,
     stop: &CancellationToken,
@@ -200,7 +255,7 @@ async fn read(
         |kind: &Kind| fillings.iter().any(|filling| filling.projector.follows().contains(kind));
     let without: Vec<Kind> = Kind::ALL.iter().copied().filter(|kind| !follows(kind)).collect();
     let to = fillings.iter().map(|filling| filling.to).max().unwrap_or(0);
-    let mut connection = database.options_for(&[]).connect().await?;
+    let mut connection = connect(database, &database.options_for(&[]), effort).await?;
     let mut sweep =
         Sweep::begin(&mut connection, &Span { after: 0, to, without: &without }).await?;
     while let Some(batch) = sweep.next().await? {
@@ -249,7 +304,7 @@ impl Worker {
     fn new(
         fillings: &[Filling],
         index: usize,
-        Effort { workers, memory }: Effort,
+        Effort { workers, memory, .. }: Effort,
         keys: Arc<Vec<OnceCell<()>>>,
         written: mpsc::UnboundedSender<usize>,
         log: LogReader,
@@ -404,7 +459,12 @@ impl Slot {
 }
 
 /// Keys, indexes, and what the planner wants to know.
-async fn finish(database: &Database, filling: &Filling, has_keys: bool) -> Result<(), LoadError> {
+async fn finish(
+    database: &Database,
+    filling: &Filling,
+    effort: Effort,
+    has_keys: bool,
+) -> Result<(), LoadError> {
     let Filling { projector, schema, .. } = filling;
     let options = database.options_for(std::slice::from_ref(schema));
     // Tables are finished side by side already; more processes for one of them would only get in the way.
@@ -413,7 +473,7 @@ async fn finish(database: &Database, filling: &Filling, has_keys: bool) -> Resul
         ("max_parallel_maintenance_workers", "0"),
         ("synchronous_commit", "off"),
     ]);
-    let mut connection = options.connect().await?;
+    let mut connection = connect(database, &options, effort).await?;
     if !has_keys {
         generation::add_keys(&mut connection, &**projector, schema).await?;
     }

@@ -60,7 +60,7 @@ pub enum RebuildError {
     Follow(#[from] FollowError),
     /// A defect: a projector panicked.
     #[error("a projector panicked: {0}")]
-    Panicked(tokio::task::JoinError),
+    Panicked(String),
     /// It was called off.
     #[error("the rebuild was called off; the live read models are as they were")]
     Cancelled,
@@ -250,7 +250,7 @@ async fn build(
     database: &Database,
     projectors: &[Arc<dyn Projector>],
     effort: Effort,
-    gauge: &Gauge,
+    gauge: &Arc<Gauge>,
     stop: &CancellationToken,
     control: &mut PgConnection,
     begun: &mut Vec<Target>,

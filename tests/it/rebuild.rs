@@ -117,7 +117,11 @@ async fn a_rebuild_with_little_memory_or_many_workers_gives_the_same_rows() {
         let projectors = replay::find(read::projectors(), &[]).unwrap();
         let stop = CancellationToken::new();
         let rebuild = Rebuild::admit(&db.connections, projectors, "a test", stop).await.unwrap();
-        rebuild.with_effort(Effort { workers, memory }).run(|_| ()).await.unwrap();
+        rebuild
+            .with_effort(Effort { workers, memory, is_behind: workers == 1 })
+            .run(|_| ())
+            .await
+            .unwrap();
         assert_read_models_match_the_log(&db.pool).await;
     }
     assert!(crate::verify::verify(&db).await.passed);

@@ -234,7 +234,7 @@ async fn build(
             skipped: skipped.clone(),
         });
     }
-    match load(database, &fillings, options.effort, &Gauge::default(), &options.stop).await {
+    match load(database, &fillings, options.effort, &Arc::<Gauge>::default(), &options.stop).await {
         Ok(_) => Ok(true),
         Err(LoadError::Database(error)) => Err(error.into()),
         Err(LoadError::Stopped) => Err(VerifyError::Stopped),
