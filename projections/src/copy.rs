@@ -58,6 +58,32 @@ impl<'c> CopyIn<'c> {
         self.field(&value.to_be_bytes())
     }
 
+    /// An `integer`.
+    pub(crate) fn small(&mut self, value: i32) -> &mut Self {
+        self.field(&value.to_be_bytes())
+    }
+
+    /// A `text[]`.
+    pub(crate) fn texts(&mut self, values: &[String]) -> &mut Self {
+        /// The type of the elements.
+        const TEXT: i32 = 25;
+        // Neither Postgres nor a record holds as many.
+        let count = |many: usize| i32::try_from(many).unwrap_or(i32::MAX);
+        let mut array = Vec::new();
+        for head in [i32::from(!values.is_empty()), 0, TEXT] {
+            array.extend_from_slice(&head.to_be_bytes());
+        }
+        if !values.is_empty() {
+            array.extend_from_slice(&count(values.len()).to_be_bytes());
+            array.extend_from_slice(&1_i32.to_be_bytes());
+        }
+        for value in values {
+            array.extend_from_slice(&count(value.len()).to_be_bytes());
+            array.extend_from_slice(value.as_bytes());
+        }
+        self.field(&array)
+    }
+
     /// A `boolean`.
     pub(crate) fn flag(&mut self, value: bool) -> &mut Self {
         self.field(&[u8::from(value)])

@@ -19,6 +19,7 @@ pub mod projector;
 pub mod read;
 pub mod runner;
 pub mod seal;
+pub mod search;
 pub mod status;
 pub mod tail;
 pub mod undo;

@@ -40,6 +40,11 @@ pub trait Projector: Send + Sync {
         true
     }
 
+    /// Whether it is also asked what it said at an earlier position.
+    fn has_past(&self) -> bool {
+        true
+    }
+
     /// Begins to fold with nothing in memory.
     fn begin(&self) -> Box<dyn Fold>;
 }

@@ -38,6 +38,7 @@ pub fn projectors() -> Vec<Arc<dyn Projector>> {
         Arc::new(link::LinkProjector),
         Arc::new(standing::INTEREST),
         Arc::new(standing::LP_STATUS),
+        Arc::new(crate::search::passage::PassageProjector),
         Arc::new(audit::AuditProjector),
     ]
 }

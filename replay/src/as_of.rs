@@ -89,7 +89,8 @@ struct Open {
 
 impl Scenes {
     /// Keeps scenes of these read models, none yet, and clears away what dead processes have left.
-    pub fn start(database: Database, projectors: Vec<Arc<dyn Projector>>) -> Self {
+    pub fn start(database: Database, mut projectors: Vec<Arc<dyn Projector>>) -> Self {
+        projectors.retain(|projector| projector.has_past());
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let scenes =
             Self(Arc::new(Shared { database, projectors, kept: Mutex::default(), tasks, stop }));
