@@ -5,7 +5,7 @@
 # Postgres into the user's own data folder, where crm finds it.
 set -euo pipefail
 
-rust_minimum=1.88
+rust_minimum=1.89
 postgres_minimum=14
 portable_postgres=18.4.0-beta.17 # Postgres 18.4; the "beta" is that of the packaging.
 portable_dir="${XDG_DATA_HOME:-$HOME/.local/share}/crm/postgresql"
