@@ -5,6 +5,7 @@
 
 pub(crate) mod blocks;
 pub mod chunk;
+pub mod engine;
 pub mod filter;
 pub mod language;
 pub mod passage;

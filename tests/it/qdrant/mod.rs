@@ -1,0 +1,189 @@
+//! A server that speaks Qdrant's protocol, in memory, and fails when told to. It stands on the stubs that come with the
+//! client, and refuses what Qdrant would: unknown collections, vectors of another length, filters without an index.
+
+mod collections;
+mod matching;
+mod points;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use ::qdrant_client::qdrant::collections_server::CollectionsServer;
+use ::qdrant_client::qdrant::points_server::PointsServer;
+use ::qdrant_client::qdrant::{UpdateResult, UpdateStatus, Value};
+use projections::search::engine::qdrant::Address;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tonic::{Request, Response, Status};
+
+/// A running server. What it holds survives its being stopped.
+pub struct Server {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    running: Mutex<Option<Running>>,
+}
+
+struct Running {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+/// What the services share.
+struct Shared {
+    state: Mutex<State>,
+    /// While true, no request is answered.
+    stuck: watch::Sender<bool>,
+}
+
+/// What the server holds, and how it is to behave.
+#[derive(Default)]
+pub struct State {
+    /// By name.
+    pub collections: BTreeMap<String, Collection>,
+    /// Which collection each alias names.
+    pub aliases: BTreeMap<String, String>,
+    /// The key that it asks for.
+    pub key: Option<String>,
+    /// How many of the next writes are done but not said to be.
+    pub slow_writes: usize,
+    /// How many of the next writes are not done, with an error.
+    pub failed_writes: usize,
+    /// How many points were written so far.
+    pub written: usize,
+}
+
+/// A collection.
+#[derive(Default)]
+pub struct Collection {
+    /// The length of its vectors.
+    pub dimensions: u64,
+    /// The fields with an index.
+    pub indexed: HashSet<String>,
+    /// By id.
+    pub points: BTreeMap<String, Stored>,
+}
+
+/// A point.
+#[derive(Clone)]
+pub struct Stored {
+    /// Its payload.
+    pub payload: HashMap<String, Value>,
+    /// Its vector, of length 1.
+    pub vector: Vec<f32>,
+}
+
+impl Server {
+    /// Starts one on a free port.
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = Mutex::new(State::default());
+        let shared = Arc::new(Shared { state, stuck: watch::Sender::new(false) });
+        let running = Mutex::new(Some(serve(listener, shared.clone())));
+        Self { address, shared, running }
+    }
+
+    /// How to reach it.
+    pub fn address(&self) -> Address {
+        Address { url: format!("http://{}", self.address), key: self.state().key.clone() }
+    }
+
+    /// What it holds.
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().unwrap()
+    }
+
+    /// Stops answering, on connections that stay open, until told otherwise.
+    pub fn hang(&self, hangs: bool) {
+        self.shared.stuck.send_replace(hangs);
+    }
+
+    /// Goes away.
+    pub async fn stop(&self) {
+        let running = self.running.lock().unwrap().take();
+        if let Some(Running { stop, task }) = running {
+            stop.send_replace(true);
+            task.await.unwrap();
+        }
+    }
+
+    /// Comes back at the same address.
+    pub async fn resume(&self) {
+        let listener = TcpListener::bind(self.address).await.unwrap();
+        *self.running.lock().unwrap() = Some(serve(listener, self.shared.clone()));
+    }
+}
+
+fn serve(listener: TcpListener, shared: Arc<Shared>) -> Running {
+    let (stop, mut stopped) = watch::channel(false);
+    let incoming = tonic::transport::server::TcpIncoming::from(listener);
+    let service = Service(shared);
+    let task = tokio::spawn(async move {
+        let serving = tonic::transport::Server::builder()
+            .add_service(CollectionsServer::new(service.clone()))
+            .add_service(PointsServer::new(service))
+            .serve_with_incoming(incoming);
+        // Connections are cut, as they are when a server dies.
+        tokio::select! {
+            served = serving => served.unwrap(),
+            _ = stopped.wait_for(|stopped| *stopped) => {}
+        }
+    });
+    Running { stop, task }
+}
+
+/// The services, on what the server holds.
+#[derive(Clone)]
+struct Service(Arc<Shared>);
+
+impl Service {
+    /// Lets a request in, if it has the key, once the server answers at all.
+    async fn admit<T>(&self, request: Request<T>) -> Result<T, Status> {
+        let mut stuck = self.0.stuck.subscribe();
+        let _ = stuck.wait_for(|stuck| !*stuck).await;
+        let key = request.metadata().get("api-key").and_then(|key| key.to_str().ok());
+        let expected = self.state().key.clone();
+        match expected.is_none() || expected.as_deref() == key {
+            true => Ok(request.into_inner()),
+            false => Err(Status::unauthenticated("Must provide an API key")),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap()
+    }
+}
+
+impl State {
+    /// The collection of this name, or that an alias of this name names.
+    fn collection(&mut self, name: &str) -> Result<&mut Collection, Status> {
+        let name = self.aliases.get(name).map_or(name, String::as_str).to_owned();
+        let missing = || Status::not_found(format!("Collection `{name}` doesn't exist!"));
+        self.collections.get_mut(&name).ok_or_else(missing)
+    }
+
+    /// What becomes of a write that was asked for, by the faults that were ordered.
+    fn write<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, Status>,
+    ) -> Result<UpdateResult, Status> {
+        if self.failed_writes > 0 {
+            self.failed_writes -= 1;
+            return Err(Status::internal("Service internal error: disk"));
+        }
+        work(self)?;
+        let mut status = UpdateStatus::Completed;
+        if self.slow_writes > 0 {
+            self.slow_writes -= 1;
+            status = UpdateStatus::WaitTimeout;
+        }
+        Ok(UpdateResult { operation_id: Some(1), status: status.into() })
+    }
+}
+
+/// What this server has not learnt.
+fn unknown<T>() -> Result<Response<T>, Status> {
+    Err(Status::unimplemented("the test server does not know this"))
+}
