@@ -32,5 +32,6 @@ pub mod server;
 pub mod settings;
 pub mod traces;
 pub mod undo;
+pub mod vectors;
 pub mod webhooks;
 pub mod writes;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use projections::database::{Database, DatabaseError};
 use projections::log::{LogReader, Selection};
 use projections::tail::Tail;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
 pub use feed::{Feed, Look};
@@ -63,6 +63,11 @@ impl Live {
     /// When the database cannot be asked.
     pub async fn head(&self) -> Result<i64, DatabaseError> {
         self.tail.ask().await
+    }
+
+    /// Where the log ends, kept up to date.
+    pub fn heads(&self) -> watch::Receiver<i64> {
+        self.tail.follow()
     }
 
     /// What is wanted of the log after this position.

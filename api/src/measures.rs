@@ -45,6 +45,12 @@ const VERIFIED: &str = "crm_verification_passed";
 const SEALED: &str = "crm_seal_position";
 const SEALED_AT: &str = "crm_seal_timestamp_seconds";
 const SEAL_LAG_SECONDS: &str = "crm_seal_lag_seconds";
+const VECTOR_POSITION: &str = "crm_vectors_position";
+const VECTOR_LAG: &str = "crm_vectors_lag_events";
+const VECTOR_TEXTS: &str = "crm_vectors_texts";
+const VECTOR_WAITING: &str = "crm_vectors_texts_waiting";
+const VECTOR_UNTOLD: &str = "crm_vectors_records_untold";
+const VECTOR_FAILING: &str = "crm_vectors_failing";
 const VERIFIED_AT: &str = "crm_verification_timestamp_seconds";
 
 /// Upper bounds, in seconds: from what an answer out of memory takes to what no client waits for.
@@ -99,6 +105,12 @@ const GAUGES: &[(&str, &str)] = &[
     (SEALED, "Position up to which the log is sealed"),
     (SEALED_AT, "When the last seal was made, as Unix time"),
     (SEAL_LAG_SECONDS, "For how long the oldest event that is not sealed has been there"),
+    (VECTOR_POSITION, "Position up to which records are in a set of vectors"),
+    (VECTOR_LAG, "Positions that a set of vectors is behind the texts that are searched by word"),
+    (VECTOR_TEXTS, "Pieces of text in a set of vectors"),
+    (VECTOR_WAITING, "Pieces of text that a set of vectors has yet to take in"),
+    (VECTOR_UNTOLD, "Records that the vector engine has not been told of"),
+    (VECTOR_FAILING, "1 while a set of vectors does not get on, else 0"),
     (VERIFIED, "1 if the last check found the log and all read models in order, else 0"),
     (VERIFIED_AT, "When the last check ended, as Unix time"),
 ];
@@ -194,6 +206,18 @@ fn refresh_projections(status: &Status) {
             set(REBUILD_DONE, rebuild.done as f64);
             set(REBUILD_TOTAL, rebuild.total as f64);
         }
+    }
+    for set in &status.vectors {
+        let label = set.set.to_string();
+        let put = |name: &'static str, value: f64| {
+            gauge!(name, "set" => label.clone(), "engine" => set.engine.clone()).set(value);
+        };
+        put(VECTOR_POSITION, set.position as f64);
+        put(VECTOR_LAG, set.lag as f64);
+        put(VECTOR_TEXTS, set.points as f64);
+        put(VECTOR_WAITING, set.waiting as f64);
+        put(VECTOR_UNTOLD, set.untold as f64);
+        put(VECTOR_FAILING, f64::from(u8::from(set.error.is_some())));
     }
     if let Some(seal) = &status.seal {
         gauge!(SEALED).set(seal.position as f64);

@@ -8,6 +8,7 @@ use chrono::{Local, NaiveTime};
 use projections::database::{Database, DatabaseError};
 use projections::generation;
 use projections::projector::Projector;
+use projections::search::engine::Engine;
 use projections::status::Status;
 use replay::{Effort, Rebuild, RebuildError, VerifyError, VerifyOptions, Witness};
 use tokio_util::sync::CancellationToken;
@@ -81,8 +82,8 @@ impl Rebuilds {
         Ok(replay::find(self.projectors.clone(), &[name.to_owned()])?.remove(0))
     }
 
-    /// Checks the log and the read models every day at this time of the machine's clock, until the server stops.
-    pub async fn verify_daily(self, at: NaiveTime, witness: Witness) {
+    /// Checks the log, the read models and the vectors every day at this time of the machine's clock, until the server stops.
+    pub async fn verify_daily(self, at: NaiveTime, witness: Witness, engine: Arc<dyn Engine>) {
         loop {
             tokio::select! {
                 () = self.stop.cancelled() => return,
@@ -90,6 +91,7 @@ impl Rebuilds {
             }
             let options = VerifyOptions {
                 projectors: self.projectors.clone(),
+                engine: Some(engine.clone()),
                 effort: Effort::polite(),
                 witness: witness.clone(),
                 stop: self.stop.child_token(),

@@ -51,9 +51,20 @@ pub const KNOWN: &[Setting] = &[
     setting(
         "QDRANT_URL",
         "",
-        "Qdrant server for search by meaning; this release has none and warns that it is not used.",
+        "gRPC address of the Qdrant server that holds the vectors (http://localhost:6334; https for TLS); not set: they are searched in memory.",
     ),
-    secret("QDRANT_API_KEY", "Key for the Qdrant server; not used by this release."),
+    secret("QDRANT_API_KEY", "Key for the Qdrant server."),
+    setting(
+        "EMBED_URL",
+        "",
+        "OpenAI-compatible embeddings server for search by meaning (http://localhost:11434/v1); not set: the model on this machine.",
+    ),
+    setting(
+        "EMBED_NAME",
+        "multilingual-e5-small",
+        "Model that the server of EMBED_URL is asked for; of E5 and Nomic models crm knows the prefixes.",
+    ),
+    secret("EMBED_API_KEY", "Key for the server of EMBED_URL."),
     setting(
         "S3_BUCKET",
         "",
@@ -225,10 +236,16 @@ pub struct AwsKeys {
 pub struct Settings {
     /// The Postgres server; `None` runs the embedded one.
     pub database_url: Option<Secret>,
-    /// The Qdrant server; not used by this release, which has no search by meaning.
+    /// The Qdrant server that holds the vectors; `None` searches them in memory.
     pub qdrant_url: Option<String>,
-    /// Key for the Qdrant server; not used by this release.
+    /// Key for the Qdrant server.
     pub qdrant_api_key: Option<Secret>,
+    /// The embeddings server; `None` uses the model on this machine.
+    pub embed_url: Option<String>,
+    /// The model that the embeddings server is asked for.
+    pub embed_name: String,
+    /// Key for the embeddings server.
+    pub embed_api_key: Option<Secret>,
     /// Bucket for files; not used by this release, which keeps them in the data folder.
     pub s3_bucket: Option<String>,
     /// Region of the bucket; not used by this release.
@@ -353,6 +370,9 @@ impl Reader<'_> {
             is_postgres_url,
         );
         let qdrant_url = self.checked("QDRANT_URL", "a URL like http://localhost:6334", is_web_url);
+        let embed_url =
+            self.checked("EMBED_URL", "a URL like http://localhost:11434/v1", is_web_url);
+        let embed_name = self.checked("EMBED_NAME", "the name of a model", |_| true);
         let bucket_form =
             "the name of a bucket: 3 to 63 lower-case letters, digits, dots and hyphens";
         let s3_bucket = self.checked("S3_BUCKET", bucket_form, is_bucket);
@@ -393,6 +413,9 @@ impl Reader<'_> {
             database_url: database_url.map(Secret),
             qdrant_url,
             qdrant_api_key: self.text("QDRANT_API_KEY").map(Secret::new),
+            embed_url,
+            embed_name: embed_name?,
+            embed_api_key: self.text("EMBED_API_KEY").map(Secret::new),
             s3_bucket,
             aws_region: self.text("AWS_REGION").map(str::to_owned),
             aws_keys,

@@ -7,6 +7,7 @@ use sqlx::PgConnection;
 use crate::generation;
 use crate::log::keys::{self, KeyCount};
 use crate::seal::store::{self, SealStatus};
+use crate::search::vector_status::{self, VectorStatus};
 
 /// The log and everything that follows it.
 #[derive(Clone, Debug, Serialize)]
@@ -23,6 +24,8 @@ pub struct Status {
     pub verification: Option<VerificationStatus>,
     /// How far the log is sealed, if it ever was.
     pub seal: Option<SealStatus>,
+    /// What is searched by meaning; none before there was a model.
+    pub vectors: Vec<VectorStatus>,
 }
 
 /// A reactor; there are none in this release.
@@ -181,7 +184,8 @@ pub async fn status(db: &mut PgConnection) -> Result<Status, sqlx::Error> {
     .await?;
     let keys = keys::count(&mut *db).await?;
     let seal = store::status(db).await?;
-    Ok(Status { head, projections, reactors: vec![], keys, verification, seal })
+    let vectors = vector_status::status(db).await?;
+    Ok(Status { head, projections, reactors: vec![], keys, verification, seal, vectors })
 }
 
 /// What is parked in the live generations.

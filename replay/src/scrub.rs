@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 const AGAIN: Duration = Duration::from_millis(200);
 
 /// The tables that may quote a record, or that held what was destroyed.
-const SMALL_TABLES: [&str; 7] = [
+const SMALL_TABLES: [&str; 9] = [
     "stream_key",
     "idempotency_key",
     "dead_letter",
@@ -39,6 +39,8 @@ const SMALL_TABLES: [&str; 7] = [
     "verification",
     "rebuild",
     "import_unit",
+    "vector_point",
+    "embedding",
 ];
 
 /// The most segments of the write-ahead log that are written over: 4 GiB of the usual ones.
@@ -308,11 +310,20 @@ async fn clean_tables(
         "update dead_letter set error = 'the record was erased'
          from unnest($1::text[], $2::text[]) as gone (kind, id)
          where aggregate_type = gone.kind and aggregate_id = gone.id",
+        // A vector tells about what its text said; where nobody embeds at present, nobody else deletes it.
+        "delete from vector_point using unnest($1::text[], $2::text[]) as gone (kind, id)
+         where vector_point.kind = gone.kind and vector_point.id::text = gone.id",
         "update stream_key set leftovers = null from unnest($1::text[], $2::text[]) as gone (kind, id)
          where aggregate_type = gone.kind and aggregate_id = gone.id",
     ] {
         sqlx::query(statement).bind(&kinds).bind(&ids).execute(&mut *control).await?;
     }
+    sqlx::query(
+        "delete from embedding where not exists (
+             select from vector_point p where p.model = embedding.model and p.embedding = embedding.digest)",
+    )
+    .execute(&mut *control)
+    .await?;
     sqlx::query("update rebuild set error = 'not kept after an erasure' where error is not null")
         .execute(&mut *control)
         .await?;

@@ -12,6 +12,8 @@ use std::sync::Arc;
 use chrono::Utc;
 use projections::database::Database;
 use projections::projector::Projector;
+use projections::search::check::{self as vector_check, VectorReport};
+use projections::search::engine::Engine;
 use serde::Serialize;
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use tokio_util::sync::CancellationToken;
@@ -38,6 +40,8 @@ pub struct VerifyReport {
     pub seals: SealReport,
     /// The read models; empty when only the log was looked at.
     pub projections: Vec<ModelReport>,
+    /// The vectors, if these were looked at.
+    pub vectors: Vec<VectorReport>,
     /// How long it took, in seconds.
     pub seconds: f64,
 }
@@ -79,6 +83,8 @@ pub enum VerifyError {
 pub struct VerifyOptions {
     /// The read models to compare; none of them looks at the log alone.
     pub projectors: Vec<Arc<dyn Projector>>,
+    /// The engine that holds the vectors; `None` leaves these out.
+    pub engine: Option<Arc<dyn Engine>>,
     /// What is known of its seals beside what stands in the database.
     pub witness: Witness,
     /// What it may take of the machine.
@@ -120,11 +126,18 @@ pub async fn verify(
         phase("read models");
         projections = models::check(database, &mut control, &options).await?;
     }
-    let passed =
-        log.errors == 0 && seals.errors == 0 && projections.iter().all(ModelReport::passed);
+    let mut vectors = Vec::new();
+    if let Some(engine) = &options.engine {
+        phase("vectors");
+        vectors = vector_check::check(database, engine).await?;
+    }
+    let passed = log.errors == 0
+        && seals.errors == 0
+        && projections.iter().all(ModelReport::passed)
+        && vectors.iter().all(VectorReport::passed);
     let elapsed = Utc::now().signed_duration_since(started);
     let seconds = elapsed.to_std().unwrap_or_default().as_secs_f64();
-    let report = VerifyReport { passed, position, log, seals, projections, seconds };
+    let report = VerifyReport { passed, position, log, seals, projections, vectors, seconds };
     record(&mut control, &report, started).await?;
     // A connection that is closed may hold its locks for a moment longer, and the next check should not meet them.
     sqlx::query("select pg_advisory_unlock($1)").bind(VERIFY_LOCK).execute(&mut control).await?;

@@ -8,7 +8,7 @@ use domain::{Kind, RecordRef};
 use projections::search::engine::memory::Memory;
 use projections::search::engine::qdrant::{Address, Qdrant};
 use projections::search::engine::{Engine, EngineError, Near, Place, Point, Set, TextDigest};
-use projections::search::{Filter, Language};
+use projections::search::{Filter, Language, Part};
 
 use crate::qdrant::Server;
 
@@ -52,7 +52,7 @@ fn note(id: i64) -> RecordRef {
 }
 
 fn place(record: RecordRef, ordinal: i32) -> Place {
-    Place { record, part: "text".into(), ordinal }
+    Place { record, part: Part::Text, ordinal }
 }
 
 /// A point in the direction of one axis, leaning a little towards the last one.

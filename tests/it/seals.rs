@@ -76,6 +76,7 @@ async fn restore(db: &Database) {
 async fn check_as(db: &Database, witness: Witness) -> SealReport {
     let options = VerifyOptions {
         projectors: vec![],
+        engine: None,
         witness,
         effort: Effort::full(),
         stop: CancellationToken::new(),

@@ -14,6 +14,7 @@ use crate::import::legacy;
 pub async fn verify(db: &Database) -> VerifyReport {
     let options = VerifyOptions {
         projectors: read::projectors(),
+        engine: None,
         witness: Witness::default(),
         effort: Effort::full(),
         stop: CancellationToken::new(),
@@ -170,6 +171,7 @@ async fn one_check_at_a_time() {
         .unwrap();
     let options = VerifyOptions {
         projectors: vec![],
+        engine: None,
         witness: Witness::default(),
         effort: Effort::full(),
         stop: CancellationToken::new(),

@@ -1,5 +1,7 @@
 //! `crm rebuild`: builds read models anew beside those that are read, and swaps them in.
 
+mod vectors;
+
 use std::sync::Arc;
 
 use anyhow::bail;
@@ -18,7 +20,7 @@ use crate::settings::Settings;
 #[command(group = clap::ArgGroup::new("which").args(["names", "all"]).required(true).multiple(false))]
 #[command(group = clap::ArgGroup::new("instead").args(["rollback", "drop_old", "cancel"]).multiple(false))]
 pub struct Args {
-    /// The read models; `crm status` lists them
+    /// The read models, `crm status` lists them; or `vectors`, from the texts and the vectors that are known
     #[arg(value_name = "NAME")]
     pub names: Vec<String>,
     /// All read models, from one reading of the log, swapped in together
@@ -38,6 +40,9 @@ pub struct Args {
     pub json: bool,
 }
 
+/// What the vectors are called among read models.
+pub const VECTORS: &str = "vectors";
+
 /// Does what the options say.
 ///
 /// # Errors
@@ -45,10 +50,21 @@ pub struct Args {
 /// then.
 pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<()> {
     // The names first: to be told that there is none such should not cost a start of the database.
-    let projectors = replay::find(projections::read::projectors(), &args.names)?;
+    let with_vectors = args.names.iter().any(|name| name == VECTORS);
+    let projectors = match with_vectors {
+        true => vec![],
+        false => replay::find(projections::read::projectors(), &args.names)?,
+    };
+    if with_vectors && (args.names.len() > 1 || args.rollback || args.drop_old) {
+        bail!(
+            "`vectors` is rebuilt on its own, and the old ones are not kept: `crm rebuild {VECTORS}`"
+        );
+    }
     let mut interruption = Interruption::expect()?;
     let Some(store) = commands::open(settings, &mut interruption).await? else { return Ok(()) };
     let result = match args {
+        Args { cancel: true, .. } if with_vectors => vectors::cancel(&store).await,
+        _ if with_vectors => vectors::rebuild(settings, &store, interruption, args.json).await,
         Args { rollback: true, .. } => {
             roll_back(&store, &projectors, interruption, args.json).await
         }

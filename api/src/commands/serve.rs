@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use projections::log::Turns;
 use projections::seal::Sealer;
+use projections::search::vectors::Vectors;
 use replay::Witness;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -16,6 +17,7 @@ use crate::erasures::Erasures;
 use crate::measures;
 use crate::origins::Origins;
 use crate::settings::Settings;
+use crate::vectors;
 use crate::webhooks::{Reach, Webhooks};
 
 /// Options of `crm serve`.
@@ -60,7 +62,10 @@ async fn serve_store(
     let key = backend::seal_key(settings)?;
     let backend = Backend::start(store.database.clone(), store.files.clone()).await?;
     let sealer = Sealer::start(store.database.clone(), key);
+    let meant = vectors::options(settings);
+    let vectors = Vectors::start(store.database.clone(), meant, backend.live.heads());
     let result = serve(settings, args, listener, store, &backend, interruption).await;
+    vectors.stop().await;
     backend.stop().await;
     sealer.stop().await;
     result
@@ -108,7 +113,8 @@ async fn serve(
     backend.rebuilds.spawn(scrubbing);
     if let Some(at) = settings.verify_at {
         let witness = Witness { own: backend::known_seal_key(settings)?, ..Witness::default() };
-        backend.rebuilds.spawn(backend.rebuilds.clone().verify_daily(at, witness));
+        let engine = vectors::engine(settings, &store.database).await?;
+        backend.rebuilds.spawn(backend.rebuilds.clone().verify_daily(at, witness, engine));
     }
     let chores =
         [tokio::spawn(forget_old_keys(backend.log.clone())), tokio::spawn(measures::tidy())];
@@ -156,9 +162,6 @@ async fn import_demo(store: &Store, backend: &Backend) -> anyhow::Result<()> {
 fn warn_of_unused(settings: &Settings) {
     if settings.s3_bucket.is_some() {
         tracing::warn!("S3_BUCKET is not used by this release: files are kept in CRM_DATA_DIR");
-    }
-    if settings.qdrant_url.is_some() {
-        tracing::warn!("QDRANT_URL is not used by this release: there is no search by meaning yet");
     }
 }
 

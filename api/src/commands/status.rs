@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use projections::search::vector_status::VectorStatus;
 use projections::status::{ProjectionStatus, Status};
 
 use crate::backend::Store;
@@ -60,6 +61,9 @@ fn describe(status: &Status) -> String {
         }
         let _ = writeln!(text, "{}", line.trim_end());
     }
+    for set in &status.vectors {
+        let _ = writeln!(text, "\n{}", describe_vectors(set));
+    }
     for projection in &status.projections {
         for parked in &projection.parked {
             let _ = writeln!(
@@ -106,6 +110,28 @@ fn describe(status: &Status) -> String {
         None => writeln!(text, "Never checked; `crm verify` does it."),
     };
     text.trim_end().to_owned()
+}
+
+/// A set of vectors in one line.
+fn describe_vectors(set: &VectorStatus) -> String {
+    let VectorStatus { set: number, model, engine, points, lag, waiting, rate, untold, .. } = set;
+    let mut text = format!("vectors: set {number}, {}, in {engine}: {points} texts", set.state);
+    // Writing to a String cannot fail.
+    let _ = match (waiting, set.eta_seconds) {
+        (0, _) => write!(text, ", lag {lag}"),
+        (_, Some(seconds)) => {
+            write!(text, ", {waiting} to go at {rate:.1}/s, about {:.0} s", seconds.ceil())
+        }
+        (_, None) => write!(text, ", {waiting} to go"),
+    };
+    if *untold > 0 {
+        let _ = write!(text, ", {engine} not told of {untold} records");
+    }
+    if let Some(error) = &set.error {
+        let _ = write!(text, "; {error}");
+    }
+    let _ = write!(text, " ({model})");
+    text
 }
 
 fn row(projection: &ProjectionStatus) -> [String; 8] {
@@ -179,12 +205,28 @@ mod tests {
             keys: KeyCount { present: 3, destroyed: 2, unscrubbed: 1 },
             verification: None,
             seal: None,
+            vectors: vec![VectorStatus {
+                set: 1,
+                model: "small".into(),
+                state: "live".into(),
+                engine: "qdrant".into(),
+                position: 40,
+                lag: 2,
+                points: 120,
+                waiting: 30,
+                rate: 12.5,
+                eta_seconds: Some(2.4),
+                untold: 3,
+                error: None,
+            }],
         };
         let expected = "\
 The log ends at position 42.
 
 read model   generation  position  lag  lag s  events/s    size
 lp          2 (kept: 1)        40    2    0.2      12.0  1.2 MB  1 skipped
+
+vectors: set 1, live, in qdrant: 120 texts, 30 to go at 12.5/s, about 3 s, qdrant not told of 3 records (small)
 
 Erased: 2 records; traces of 1 are still to be wiped off the disk (a running server does it, or `crm erase --scrub`).
 

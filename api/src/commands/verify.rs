@@ -2,8 +2,10 @@
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::bail;
+use projections::projector::Projector;
 use projections::read;
 use projections::seal::PublicKey;
 use projections::seal::note::Note;
@@ -11,13 +13,15 @@ use replay::{Effort, Finding, ModelReport, SealReport, VerifyOptions, VerifyRepo
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::{self, Store};
+use crate::commands::rebuild::VECTORS;
 use crate::commands::{self, Interruption, say, seal};
 use crate::settings::Settings;
+use crate::vectors;
 
 /// Options of `crm verify`. The server may go on running.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Args {
-    /// The read models to compare; none named: all
+    /// The read models to compare, and `vectors`; none named: all
     #[arg(value_name = "NAME")]
     pub names: Vec<String>,
     /// Look at the log alone
@@ -39,9 +43,9 @@ pub struct Args {
 /// # Errors
 /// When something is wrong, or nothing can be said.
 pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<()> {
-    let projectors = match args.log {
-        true => vec![],
-        false => replay::find(read::projectors(), &args.names)?,
+    let (projectors, with_vectors) = match args.log {
+        true => (vec![], false),
+        false => wanted(&args.names)?,
     };
     let own = backend::known_seal_key(settings)?;
     let kept = match &args.checkpoint {
@@ -53,8 +57,9 @@ pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<()> {
     let report = match witness(own, &args.key, kept) {
         Ok(witness) => {
             let (effort, stop) = (Effort::full(), CancellationToken::new());
-            let options = VerifyOptions { projectors, witness, effort, stop };
-            check(&store, options, interruption).await
+            let options = VerifyOptions { projectors, engine: None, witness, effort, stop };
+            let engine = with_vectors.then_some(settings);
+            check(&store, engine, options, interruption).await
         }
         Err(error) => Err(error),
     };
@@ -69,6 +74,17 @@ pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<()> {
         true => Ok(()),
         false => bail!("the check found something wrong"),
     }
+}
+
+/// The read models that are named, and whether the vectors are; none named means all.
+fn wanted(names: &[String]) -> anyhow::Result<(Vec<Arc<dyn Projector>>, bool)> {
+    let models: Vec<String> = names.iter().filter(|name| *name != VECTORS).cloned().collect();
+    let with_vectors = names.is_empty() || models.len() < names.len();
+    let projectors = match models.is_empty() && with_vectors && !names.is_empty() {
+        true => vec![],
+        false => replay::find(read::projectors(), &models)?,
+    };
+    Ok((projectors, with_vectors))
 }
 
 /// What is known beside the database. The keys given must have signed the checkpoint given.
@@ -90,9 +106,13 @@ fn witness(
 
 async fn check(
     store: &Store,
-    options: VerifyOptions,
+    vectors: Option<&Settings>,
+    mut options: VerifyOptions,
     mut interruption: Interruption,
 ) -> anyhow::Result<VerifyReport> {
+    if let Some(settings) = vectors {
+        options.engine = Some(vectors::engine(settings, &store.database).await?);
+    }
     let stop = options.stop.clone();
     let mut connection = store.database.pool.acquire().await?;
     projections::generation::ensure(&mut connection, &options.projectors).await?;
@@ -109,7 +129,7 @@ async fn check(
 
 /// The report for people.
 pub fn describe(report: &VerifyReport) -> String {
-    let VerifyReport { log, seals, projections, .. } = report;
+    let VerifyReport { log, seals, projections, vectors, .. } = report;
     // Writing to a String cannot fail.
     let mut text = String::new();
     let _ = writeln!(
@@ -128,6 +148,23 @@ pub fn describe(report: &VerifyReport) -> String {
     describe_seals(&mut text, seals);
     for model in projections {
         describe_model(&mut text, model);
+    }
+    for set in vectors {
+        let outcome = match set.differences.len() {
+            0 => "as the texts say".to_owned(),
+            many => format!("{many} DIFFERENT"),
+        };
+        let _ = writeln!(
+            text,
+            "vectors, set {} in {}: {} texts: {outcome}",
+            set.set, set.engine, set.points
+        );
+        for difference in set.differences.iter().take(SHOWN) {
+            let _ = writeln!(text, "  {difference}");
+        }
+        if set.differences.len() > SHOWN {
+            let _ = writeln!(text, "  … and {} more", set.differences.len() - SHOWN);
+        }
     }
     let outcome = if report.passed { "All well" } else { "NOT well" };
     let _ = write!(text, "{outcome}; looked for {:.1} s.", report.seconds);

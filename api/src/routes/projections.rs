@@ -28,9 +28,11 @@ pub fn routes() -> Routes {
         "finished_at": "2025-01-31T15:04:06Z", "error": null});
     let one = json!({"name": "lp", "version": 1, "generation": 2, "previous": 1, "position": 42, "lag": 0,
         "lag_seconds": 0.0, "rate": 0.5, "size": 172032, "parked": [], "skipped": 0, "rebuild": rebuild});
+    let vectors = json!({"set": 1, "model": "multilingual-e5-small", "state": "live", "engine": "memory", "position": 42,
+        "lag": 0, "points": 1800, "waiting": 0, "rate": 14.2, "eta_seconds": 0.0, "untold": 0, "error": null});
     let all = json!({"head": 42, "projections": [one], "reactors": [],
         "keys": {"present": 120, "destroyed": 1, "unscrubbed": 0}, "verification": null,
-        "seal": {"number": 3, "position": 42, "events": 40, "sealed_at": "2025-01-31T15:04:05Z", "lag_seconds": 0.0}});
+        "seal": {"number": 3, "position": 42, "events": 40, "sealed_at": "2025-01-31T15:04:05Z", "lag_seconds": 0.0}, "vectors": [vectors]});
     let accepted = json!({"status": "accepted", "projection": "lp"});
     Routes::tagged(SERVER)
         .at("/projections", [get("How every read model stands", Content::Example(all), list)])

@@ -11,25 +11,25 @@ use std::fmt;
 use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
-use domain::{Kind, RecordRef};
+use domain::RecordRef;
 use futures::future::BoxFuture;
 
-use super::{Filter, Language};
+use super::{Filter, Language, Part};
 
 /// Where a piece of text stands.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Place {
     /// Of which record.
     pub record: RecordRef,
-    /// Which of its texts: `text`, `summary`, `transcript` or `card`.
-    pub part: Box<str>,
+    /// Which of its texts.
+    pub part: Part,
     /// Which piece of that text, from 0 on.
     pub ordinal: i32,
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} {}", self.record, self.part, self.ordinal)
+        write!(f, "{} {} {}", self.record, self.part.as_str(), self.ordinal)
     }
 }
 
@@ -229,33 +229,16 @@ pub trait Engine: Send + Sync {
     fn forget<'a>(&'a self, set: &'a Set) -> BoxFuture<'a, Result<(), EngineError>>;
 }
 
-/// A reference as it stands in tables and payloads: `lp:7`.
-pub fn reference(record: RecordRef) -> String {
-    format!("{}:{}", record.kind(), record.id())
-}
-
-/// The record that a reference names.
-pub fn parse_reference(text: &str) -> Option<RecordRef> {
-    let (kind, id) = text.split_once(':')?;
-    Some(Kind::parse(kind)?.record(id.parse().ok()?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn digests_and_references_survive_being_written_down() {
+    fn digests_survive_being_written_down() {
         let digest = TextDigest(std::array::from_fn(|i| i as u8 * 17));
         assert_eq!(digest.to_string().parse(), Ok(digest));
         for wrong in ["", "00", &"0".repeat(31), &"g".repeat(32), &"é".repeat(16)] {
             assert_eq!(wrong.parse::<TextDigest>(), Err(()), "{wrong}");
-        }
-        let lp = Kind::Lp.record(7);
-        assert_eq!(reference(lp), "lp:7");
-        assert_eq!(parse_reference("lp:7"), Some(lp));
-        for wrong in ["", "lp", "lp:", "lp:x", "ship:7"] {
-            assert_eq!(parse_reference(wrong), None, "{wrong}");
         }
     }
 }

@@ -20,8 +20,9 @@ use domain::RecordRef;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
-use super::{Engine, EngineError, Held, Near, Point, Set, reference};
+use super::{Engine, EngineError, Held, Near, Point, Set};
 use crate::search::Filter;
+use crate::search::passage::named;
 
 /// How long a question may take, at most twice: the client tries again on a new connection.
 const QUESTION: Duration = Duration::from_secs(2);
@@ -157,7 +158,7 @@ impl Qdrant {
         for batch in records.chunks(DELETIONS) {
             let older = batch.iter().map(|(record, version)| {
                 let older = payload::below(*version);
-                let of_record = Condition::matches(payload::RECORD, reference(*record));
+                let of_record = Condition::matches(payload::RECORD, named(*record));
                 Condition::from(Conditions::must([of_record, older]))
             });
             let request = DeletePointsBuilder::new(&collection)

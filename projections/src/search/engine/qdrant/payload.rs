@@ -10,8 +10,9 @@ use ::qdrant_client::qdrant::{
 use sha2::{Digest as _, Sha256};
 use uuid::Builder;
 
-use super::super::{Held, Near, Place, Point, TextDigest, parse_reference, reference};
-use crate::search::Filter;
+use super::super::{Held, Near, Place, Point, TextDigest};
+use crate::search::passage::{named, record_named};
+use crate::search::{Filter, Part};
 
 /// `note:12`.
 pub(super) const RECORD: &str = "record";
@@ -41,12 +42,12 @@ pub(super) fn point(point: &Point) -> PointStruct {
     let Point { place, digest, version, vector, date, language, about } = point;
     let about: Vec<Value> = std::iter::once(place.record)
         .chain(about.iter().copied())
-        .map(|record| Value::from(reference(record)))
+        .map(|record| Value::from(named(record)))
         .collect();
     let mut payload = HashMap::from([
-        (RECORD.to_owned(), Value::from(reference(place.record))),
+        (RECORD.to_owned(), Value::from(named(place.record))),
         (KIND.to_owned(), Value::from(place.record.kind().as_str())),
-        (PART.to_owned(), Value::from(&*place.part)),
+        (PART.to_owned(), Value::from(place.part.as_str())),
         (ORDINAL.to_owned(), Value::from(i64::from(place.ordinal))),
         (DIGEST.to_owned(), Value::from(digest.to_string())),
         (VERSION.to_owned(), Value::from(*version)),
@@ -76,7 +77,7 @@ pub(super) fn conditions(filter: &Filter) -> Conditions {
         let kinds: Vec<String> = filter.kinds.iter().map(|kind| kind.as_str().to_owned()).collect();
         must.push(Condition::matches(KIND, kinds));
     }
-    must.extend(filter.about.iter().map(|record| Condition::matches(ABOUT, reference(*record))));
+    must.extend(filter.about.iter().map(|record| Condition::matches(ABOUT, named(*record))));
     if filter.from.is_some() || filter.to.is_some() {
         #[allow(clippy::cast_precision_loss, reason = "exact until the year 2255")]
         let micros = |time: chrono::DateTime<chrono::Utc>| time.timestamp_micros() as f64;
@@ -120,8 +121,8 @@ pub(super) fn held_of(point: &RetrievedPoint) -> Option<Held> {
 }
 
 fn place_of(payload: &HashMap<String, Value>) -> Option<Place> {
-    let record = parse_reference(payload.get(RECORD)?.as_str()?)?;
-    let part = payload.get(PART)?.as_str()?.as_str().into();
+    let record = record_named(payload.get(RECORD)?.as_str()?)?;
+    let part = Part::parse(payload.get(PART)?.as_str()?)?;
     let ordinal = i32::try_from(payload.get(ORDINAL)?.as_integer()?).ok()?;
     Some(Place { record, part, ordinal })
 }
@@ -139,7 +140,7 @@ mod tests {
     #[test]
     fn a_point_is_what_was_written() {
         let written = Point {
-            place: Place { record: Kind::Note.record(12), part: "text".into(), ordinal: 3 },
+            place: Place { record: Kind::Note.record(12), part: Part::Text, ordinal: 3 },
             digest: TextDigest([7; 16]),
             version: 42,
             vector: vec![1.0, 0.0],

@@ -1,0 +1,149 @@
+//! Whether the vectors are those of the texts, and whether the engine holds them.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use sqlx::PgConnection;
+
+use super::engine::{Engine, Held};
+use super::sets::{self, State, VectorSet};
+use super::{compare, points};
+use crate::database::Database;
+
+/// A difference counts if it is there that often, so long apart: what is written meanwhile differs for a moment.
+const LOOKS: usize = 3;
+const APART: Duration = Duration::from_secs(2);
+
+/// What a check of one set found.
+#[derive(Clone, Debug, Serialize)]
+pub struct VectorReport {
+    /// The set's number.
+    pub set: i32,
+    /// The engine; `memory` is filled by each server from the very tables that were checked.
+    pub engine: String,
+    /// How many pieces of text there are in the set.
+    pub points: usize,
+    /// What is not as it should be, for a person.
+    pub differences: Vec<String>,
+}
+
+impl VectorReport {
+    /// Whether all is well.
+    pub fn passed(&self) -> bool {
+        self.differences.is_empty()
+    }
+}
+
+/// Compares every live set with the texts and with what the engine holds.
+///
+/// # Errors
+/// When the database fails. That the engine does is a difference.
+pub async fn check(
+    database: &Database,
+    engine: &Arc<dyn Engine>,
+) -> Result<Vec<VectorReport>, sqlx::Error> {
+    let mut db = database.pool.acquire().await?;
+    let models: Vec<i32> = sqlx::query_scalar("select id from embedding_model order by id")
+        .fetch_all(&mut *db)
+        .await?;
+    let mut reports = Vec::new();
+    for model in models {
+        for set in sets::of_model(&mut db, model).await? {
+            if set.state == State::Live {
+                reports.push(check_set(&mut db, &**engine, &set).await?);
+            }
+        }
+    }
+    Ok(reports)
+}
+
+async fn check_set(
+    db: &mut PgConnection,
+    engine: &dyn Engine,
+    set: &VectorSet,
+) -> Result<VectorReport, sqlx::Error> {
+    let mut lasting: Option<BTreeSet<String>> = None;
+    let mut points = 0;
+    for look in 0..LOOKS {
+        if look > 0 {
+            tokio::time::sleep(APART).await;
+        }
+        let mut found: BTreeSet<String> = of_texts(db, set).await?.into_iter().collect();
+        let expected = points::all(db, &set.set).await?;
+        points = expected.len();
+        found.extend(of_engine(engine, set, &expected).await);
+        let still = match lasting {
+            Some(before) => before.intersection(&found).cloned().collect(),
+            None => found,
+        };
+        let is_well = still.is_empty();
+        lasting = Some(still);
+        if is_well {
+            break;
+        }
+    }
+    Ok(VectorReport {
+        set: set.set.id,
+        engine: engine.name().to_owned(),
+        points,
+        differences: lasting.into_iter().flatten().collect(),
+    })
+}
+
+/// Pieces of text without a point, and points without a piece, among the records that the set has passed.
+async fn of_texts(db: &mut PgConnection, set: &VectorSet) -> Result<Vec<String>, sqlx::Error> {
+    let schema: Option<String> = sqlx::query_scalar(
+        "select format('read_%s_%s', projector, number) from generation
+         where projector = 'passage' and state = 'live' and version::text = split_part($1, '.', 1)
+             and to_regclass(format('read_%s_%s.findable', projector, number)) is not null",
+    )
+    .bind(&set.chunks)
+    .fetch_optional(&mut *db)
+    .await?;
+    // Texts that were cut anew: another set is being made of them.
+    let Some(schema) = schema else { return Ok(vec![]) };
+    sqlx::query_scalar(&format!(
+        "with passed as (
+             select kind, id from {schema}.findable f
+             where position <= (select position from vector_set where id = $1)),
+         text as (
+             select kind, id, part, ordinal, digest from {schema}.passage join passed using (kind, id)),
+         point as (
+             select kind, id, part, ordinal, digest from vector_point p
+             where set_id = $1 and (
+                 exists (select from passed where passed.kind = p.kind and passed.id = p.id)
+                 or not exists (select from {schema}.findable f where f.kind = p.kind and f.id = p.id)))
+         select format('%s %s %s %s has no vector', kind, id, part, ordinal) from (table text except table point) as t
+         union all
+         select format('a vector of %s %s %s %s is of no text', kind, id, part, ordinal)
+         from (table point except table text) as p
+         order by 1"
+    ))
+    .bind(set.set.id)
+    .fetch_all(db)
+    .await
+}
+
+async fn of_engine(engine: &dyn Engine, set: &VectorSet, expected: &[Held]) -> Vec<String> {
+    // It would be filled from what it is to be compared with.
+    if engine.is_of_this_process() {
+        return vec![];
+    }
+    let held = match engine.list(&set.set).await {
+        Ok(held) => held,
+        Err(error) => return vec![error.to_string()],
+    };
+    let told = |one: Held| {
+        let Held { place, version, digest } = &one;
+        match expected.binary_search(&one) {
+            Ok(_) => format!("{} lacks {place}, version {version}, text {digest}", engine.name()),
+            Err(_) => format!(
+                "{} has {place}, version {version}, text {digest}, which is not in Postgres",
+                engine.name()
+            ),
+        }
+    };
+    compare::differing(expected, &held).into_iter().map(told).collect()
+}

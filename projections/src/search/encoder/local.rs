@@ -1,0 +1,90 @@
+//! The model on this machine.
+
+use std::num::NonZero;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use embed::E5;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+
+use super::{EncodeError, Encoder};
+use crate::background;
+
+/// The model, loaded.
+pub struct Local {
+    model: Arc<E5>,
+}
+
+impl Local {
+    /// Loads the model, which takes a second.
+    ///
+    /// # Errors
+    /// [`EncodeError::Missing`] when a file is not there or not what it should be.
+    pub async fn open(weights: &Path, tokenizer: &Path) -> Result<Self, EncodeError> {
+        for file in [weights, tokenizer] {
+            if !file.exists() {
+                return Err(EncodeError::Missing(format!(
+                    "there is no embedding model ({} is not there): run `crm models get embed`, or set EMBED_URL",
+                    file.display()
+                )));
+            }
+        }
+        let (weights, tokenizer) = (weights.to_owned(), tokenizer.to_owned());
+        let loading = tokio::task::spawn_blocking(move || E5::open(&weights, &tokenizer));
+        match loading.await {
+            Ok(Ok(model)) => Ok(Self { model: Arc::new(model) }),
+            Ok(Err(error)) => Err(EncodeError::Missing(error.to_string())),
+            Err(error) => Err(EncodeError::Failed(error.to_string())),
+        }
+    }
+}
+
+impl Encoder for Local {
+    fn name(&self) -> &str {
+        self.model.id()
+    }
+
+    fn dimensions(&self) -> usize {
+        embed::DIMENSIONS
+    }
+
+    fn question<'a>(&'a self, text: &'a str) -> BoxFuture<'a, Result<Vec<f32>, EncodeError>> {
+        let (model, text) = (self.model.clone(), text.to_owned());
+        let asking = tokio::task::spawn_blocking(move || model.query(&text));
+        async move { asking.await.map_err(|error| EncodeError::Failed(error.to_string())) }.boxed()
+    }
+
+    fn passages(&self, texts: Vec<String>) -> BoxFuture<'_, Result<Vec<Vec<f32>>, EncodeError>> {
+        let model = self.model.clone();
+        let working = tokio::task::spawn_blocking(move || share_out(&model, &texts));
+        async move { working.await.map_err(|error| EncodeError::Failed(error.to_string())) }.boxed()
+    }
+}
+
+/// Embeds on all cores; each thread takes the next text when it is done with one.
+fn share_out(model: &E5, texts: &[String]) -> Vec<Vec<f32>> {
+    let next = AtomicUsize::new(0);
+    let vectors = Mutex::new(vec![Vec::new(); texts.len()]);
+    let work = || {
+        background::lower_this_thread();
+        while let Some((at, text)) = take(&next, texts) {
+            let vector = model.passages(&[text]).pop().unwrap_or_default();
+            vectors.lock().unwrap_or_else(PoisonError::into_inner)[at] = vector;
+        }
+    };
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    thread::scope(|scope| {
+        for _ in 0..cores.min(texts.len()) {
+            scope.spawn(work);
+        }
+    });
+    vectors.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn take<'t>(next: &AtomicUsize, texts: &'t [String]) -> Option<(usize, &'t str)> {
+    let at = next.fetch_add(1, Ordering::Relaxed);
+    texts.get(at).map(|text| (at, text.as_str()))
+}

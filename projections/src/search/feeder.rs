@@ -1,0 +1,314 @@
+//! The task that tells an engine what stands in the tables of vectors.
+//!
+//! It follows the revisions of records, in the order of commits. What an engine was told is noted after it has
+//! acknowledged it, so that a crash repeats a page and loses none. An engine of this process starts empty and is filled by
+//! the process itself; one outside is told by one process at a time, and looked over now and then: whatever somebody has
+//! dropped, truncated or restored from an old copy is repaired from the tables.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use domain::RecordRef;
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::engine::{Engine, EngineError, Held, Set};
+use super::sets::{self, State, VectorSet};
+use super::{compare, points};
+use crate::database::{self, Database};
+
+/// The first half of the advisory lock of whoever tells an engine outside; the second is the model's number.
+const FEED_LOCK: i32 = 0x6372_6d66;
+
+/// How many records are told of at a time.
+const PAGE: i64 = 200;
+
+/// How often to look for what other processes have written.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// How often to count what an engine outside holds. A count that differs has it looked over point by point.
+const RECOUNT: Duration = Duration::from_secs(60);
+
+/// How often to try to take over from another process, and to try again after a failure: at first, and at most.
+const AGAIN: Duration = Duration::from_millis(500);
+const AT_MOST: Duration = Duration::from_secs(30);
+
+/// Higher than any revision.
+const ANY: i64 = 1 << 52;
+
+/// Why an engine is not told at present.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FeedError {
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+/// What the task works with.
+pub(super) struct Feeder {
+    pub(super) database: Database,
+    pub(super) engine: Arc<dyn Engine>,
+    pub(super) model: i32,
+    /// Grows whenever something was written in this process.
+    pub(super) written: watch::Receiver<u64>,
+    pub(super) stop: CancellationToken,
+}
+
+/// What the task knows while it is connected.
+struct Turn {
+    db: PgConnection,
+    /// Up to which revision the engine was told of each set.
+    told: HashMap<i32, i64>,
+    /// Which set it was told to answer from.
+    published: Option<i32>,
+    /// The sets that it holds.
+    known: HashMap<i32, Set>,
+    counted: Option<Instant>,
+}
+
+impl Feeder {
+    /// Works until told to stop.
+    pub(super) async fn run(mut self) {
+        let mut wait = AGAIN;
+        let mut said = String::new();
+        while !self.stop.is_cancelled() {
+            let started = Instant::now();
+            let Err(error) = self.run_connected().await else { return };
+            let text = error.to_string();
+            match &error {
+                FeedError::Database(error) if database::is_passing(error) => {
+                    tracing::debug!(%error, "whoever tells the vector engine waits for the database");
+                }
+                _ if text == said => {}
+                _ => tracing::warn!(%error, "search by meaning falls behind; crm keeps trying"),
+            }
+            self.note_error(&text).await;
+            said = text;
+            if started.elapsed() > AT_MOST {
+                wait = AGAIN;
+            }
+            self.pause(wait).await;
+            wait = (wait * 2).min(AT_MOST);
+        }
+    }
+
+    async fn pause(&self, time: Duration) {
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = tokio::time::sleep(time) => {}
+        }
+    }
+
+    /// Leaves word for `crm status`.
+    async fn note_error(&self, error: &str) {
+        let noting = sqlx::query(
+            "insert into vector_engine (set_id, engine, error)
+             select id, $2, $3 from vector_set where model = $1 and state <> 'retired'
+             on conflict (set_id, engine) do update set error = excluded.error",
+        )
+        .bind(self.model)
+        .bind(self.engine.name())
+        .bind(error)
+        .execute(&self.database.pool);
+        let _ = self.database.ask(noting).await;
+    }
+
+    async fn run_connected(&mut self) -> Result<(), FeedError> {
+        let mut db = self.database.options_for(&[]).connect().await?;
+        if !self.engine.is_of_this_process() && !self.take_over(&mut db).await? {
+            return Ok(());
+        }
+        let told = HashMap::new();
+        let mut turn = Turn { db, told, published: None, known: HashMap::new(), counted: None };
+        while !self.stop.is_cancelled() {
+            self.written.mark_unchanged();
+            self.step(&mut turn).await?;
+            tokio::select! {
+                () = self.stop.cancelled() => {}
+                _ = self.written.changed() => {}
+                () = tokio::time::sleep(LOOK) => {}
+            }
+        }
+        sqlx::query("select pg_advisory_unlock_all()").execute(&mut turn.db).await?;
+        Ok(turn.db.close().await?)
+    }
+
+    /// Waits until no other process tells the engine; `false` if it was told to stop first.
+    async fn take_over(&self, db: &mut PgConnection) -> Result<bool, sqlx::Error> {
+        loop {
+            let taken = sqlx::query_scalar("select pg_try_advisory_lock($1, $2)")
+                .bind(FEED_LOCK)
+                .bind(self.model);
+            if taken.fetch_one(&mut *db).await? {
+                return Ok(true);
+            }
+            self.pause(AGAIN).await;
+            if self.stop.is_cancelled() {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Tells the engine everything that it does not know yet.
+    async fn step(&self, turn: &mut Turn) -> Result<(), FeedError> {
+        let sets = sets::of_model(&mut turn.db, self.model).await?;
+        let is_due = turn.counted.is_none_or(|at| at.elapsed() > RECOUNT);
+        for VectorSet { set, state, .. } in sets.iter().filter(|it| it.state != State::Retired) {
+            if is_due || !turn.known.contains_key(&set.id) {
+                self.open(turn, set).await?;
+            }
+            while !self.stop.is_cancelled() && self.tell(turn, set).await? {}
+            if is_due && !self.engine.is_of_this_process() {
+                self.look_over(turn, set).await?;
+            }
+            if *state == State::Live && turn.published != Some(set.id) {
+                self.engine.publish(set).await?;
+                turn.published = Some(set.id);
+            }
+        }
+        if is_due {
+            turn.counted = Some(Instant::now());
+            // An alias that somebody has removed is put back with the next look.
+            turn.published = None;
+            self.clear_error(turn).await?;
+        }
+        self.forget_others(turn, &sets).await
+    }
+
+    /// Makes room for a set, and finds out how far the engine was told.
+    async fn open(&self, turn: &mut Turn, set: &Set) -> Result<(), FeedError> {
+        let was_there = self.engine.prepare(set).await?;
+        if !self.engine.is_of_this_process() {
+            let noted = self.noted(turn, set).await?.filter(|_| was_there);
+            if noted.is_none() {
+                self.note(turn, set, 0).await?;
+            }
+            turn.told.insert(set.id, noted.unwrap_or(0));
+        }
+        turn.known.insert(set.id, set.clone());
+        Ok(())
+    }
+
+    async fn noted(&self, turn: &mut Turn, set: &Set) -> Result<Option<i64>, sqlx::Error> {
+        sqlx::query_scalar("select revision from vector_engine where set_id = $1 and engine = $2")
+            .bind(set.id)
+            .bind(self.engine.name())
+            .fetch_optional(&mut turn.db)
+            .await
+    }
+
+    /// Notes how far the engine was told. What one of this process was told is nobody else's business.
+    async fn note(&self, turn: &mut Turn, set: &Set, revision: i64) -> Result<(), sqlx::Error> {
+        if self.engine.is_of_this_process() {
+            return Ok(());
+        }
+        sqlx::query(
+            "insert into vector_engine (set_id, engine, revision)
+             select id, $2, $3 from vector_set where id = $1
+             on conflict (set_id, engine) do update
+             set revision = excluded.revision, told_at = now(), error = null",
+        )
+        .bind(set.id)
+        .bind(self.engine.name())
+        .bind(revision)
+        .execute(&mut turn.db)
+        .await?;
+        Ok(())
+    }
+
+    async fn clear_error(&self, turn: &mut Turn) -> Result<(), sqlx::Error> {
+        sqlx::query(
+            "update vector_engine set error = null
+             from vector_set where id = set_id and model = $1 and engine = $2 and vector_engine.error is not null",
+        )
+        .bind(self.model)
+        .bind(self.engine.name())
+        .execute(&mut turn.db)
+        .await?;
+        Ok(())
+    }
+
+    /// Tells the engine of the next records; `false` if there are none.
+    async fn tell(&self, turn: &mut Turn, set: &Set) -> Result<bool, FeedError> {
+        let told = turn.told.get(&set.id).copied().unwrap_or(0);
+        let mut tx = turn.db.begin().await?;
+        sqlx::query("set transaction isolation level repeatable read, read only")
+            .execute(&mut *tx)
+            .await?;
+        let records = points::behind(&mut tx, set, told, PAGE).await?;
+        let Some((_, last)) = records.last().copied() else { return Ok(false) };
+        let names: Vec<RecordRef> = records.iter().map(|(record, _)| *record).collect();
+        let points = points::of_records(&mut tx, set, &names).await?;
+        tx.commit().await?;
+        self.engine.upsert(set, &points).await?;
+        self.engine.delete_older(set, &records).await?;
+        self.note(turn, set, last).await?;
+        turn.told.insert(set.id, last);
+        Ok(true)
+    }
+
+    /// Counts what the engine holds, and repairs it if that is not what it should be.
+    async fn look_over(&self, turn: &mut Turn, set: &Set) -> Result<(), FeedError> {
+        let expected: i64 =
+            sqlx::query_scalar("select count(*) from vector_point where set_id = $1")
+                .bind(set.id)
+                .fetch_one(&mut turn.db)
+                .await?;
+        let is_first = turn.counted.is_none();
+        if !is_first && self.engine.count(set).await? == expected.unsigned_abs() {
+            return Ok(());
+        }
+        let expected = points::all(&mut turn.db, set).await?;
+        let held = self.engine.list(set).await?;
+        // What was written since is told later, and is not odd.
+        let told = turn.told.get(&set.id).copied().unwrap_or(0);
+        let is_new = |held: &&Held| held.version > told;
+        let new: BTreeSet<RecordRef> =
+            expected.iter().filter(is_new).map(|held| held.place.record).collect();
+        let mut odd: BTreeSet<RecordRef> =
+            compare::differing(&expected, &held).iter().map(|held| held.place.record).collect();
+        odd.retain(|record| !new.contains(record));
+        if odd.is_empty() {
+            return Ok(());
+        }
+        tracing::warn!(
+            records = odd.len(),
+            engine = self.engine.name(),
+            "the vector engine does not hold what it was told: it is repaired"
+        );
+        self.repair(turn, set, &odd.into_iter().collect::<Vec<_>>()).await
+    }
+
+    async fn repair(&self, turn: &mut Turn, set: &Set, odd: &[RecordRef]) -> Result<(), FeedError> {
+        for some in odd.chunks(PAGE as usize) {
+            let all: Vec<(RecordRef, i64)> = some.iter().map(|record| (*record, ANY)).collect();
+            let points = points::of_records(&mut turn.db, set, some).await?;
+            self.engine.delete_older(set, &all).await?;
+            self.engine.upsert(set, &points).await?;
+        }
+        Ok(())
+    }
+
+    /// Has the engine forget sets whose place was taken, and then forgets them here.
+    async fn forget_others(&self, turn: &mut Turn, sets: &[VectorSet]) -> Result<(), FeedError> {
+        let in_use =
+            |id: i32| sets.iter().any(|other| other.set.id == id && other.state != State::Retired);
+        let unused: Vec<Set> = turn.known.values().filter(|set| !in_use(set.id)).cloned().collect();
+        for set in unused {
+            self.engine.forget(&set).await?;
+            turn.known.remove(&set.id);
+            turn.told.remove(&set.id);
+        }
+        // Only when another one answers.
+        let has_live = sets.iter().any(|it| it.state == State::Live);
+        for VectorSet { set, .. } in sets.iter().filter(|it| has_live && it.state == State::Retired)
+        {
+            self.engine.forget(set).await?;
+            sets::delete_set(&mut turn.db, set).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,143 @@
+//! The table `vector_point`: what an engine is to hold.
+
+use chrono::{DateTime, Utc};
+use domain::{Kind, RecordRef};
+use sqlx::{FromRow, PgConnection, Row as _};
+
+use super::engine::{Held, Place, Point, Set, TextDigest};
+use super::passage::record_named;
+use super::{Language, Part};
+
+/// Records that were written behind a revision, with the revision of each.
+///
+/// # Errors
+/// When the database fails.
+pub(super) async fn behind(
+    db: &mut PgConnection,
+    set: &Set,
+    revision: i64,
+    most: i64,
+) -> Result<Vec<(RecordRef, i64)>, sqlx::Error> {
+    let rows: Vec<(String, i64, i64)> = sqlx::query_as(
+        "select kind, id, revision from vector_record where set_id = $1 and revision > $2 order by revision limit $3",
+    )
+    .bind(set.id)
+    .bind(revision)
+    .bind(most)
+    .fetch_all(db)
+    .await?;
+    let record =
+        |(kind, id, revision): (String, i64, i64)| Some((Kind::parse(&kind)?.record(id), revision));
+    Ok(rows.into_iter().filter_map(record).collect())
+}
+
+/// The points of records, with their vectors.
+///
+/// # Errors
+/// When the database fails.
+pub(super) async fn of_records(
+    db: &mut PgConnection,
+    set: &Set,
+    records: &[RecordRef],
+) -> Result<Vec<Point>, sqlx::Error> {
+    let (kinds, ids): (Vec<&str>, Vec<i64>) =
+        records.iter().map(|record| (record.kind().as_str(), record.id())).unzip();
+    sqlx::query_as(
+        "select p.kind, p.id, p.part, p.ordinal, p.digest, r.revision, p.on_date, p.lang, p.about, e.vector
+         from unnest($2::text[], $3::bigint[]) as asked (kind, id)
+         join vector_point p on p.set_id = $1 and p.kind = asked.kind and p.id = asked.id
+         join vector_record r on r.set_id = $1 and r.kind = p.kind and r.id = p.id
+         join embedding e on e.model = p.model and e.digest = p.embedding
+         order by r.revision, p.part, p.ordinal",
+    )
+    .bind(set.id)
+    .bind(kinds)
+    .bind(ids)
+    .fetch_all(db)
+    .await
+}
+
+/// What there is to hold of a set, sorted by place.
+///
+/// # Errors
+/// When the database fails.
+pub(super) async fn all(db: &mut PgConnection, set: &Set) -> Result<Vec<Held>, sqlx::Error> {
+    let mut all: Vec<Held> = sqlx::query_as(
+        "select p.kind, p.id, p.part, p.ordinal, p.digest, r.revision
+         from vector_point p join vector_record r using (set_id, kind, id) where p.set_id = $1",
+    )
+    .bind(set.id)
+    .fetch_all(db)
+    .await?;
+    all.sort_unstable();
+    Ok(all)
+}
+
+/// The directions in which the texts of records point, one vector for each piece.
+///
+/// # Errors
+/// When the database fails.
+pub(super) async fn vectors(
+    db: &mut PgConnection,
+    model: i32,
+    records: &[RecordRef],
+) -> Result<Vec<Vec<f32>>, sqlx::Error> {
+    let (kinds, ids): (Vec<&str>, Vec<i64>) =
+        records.iter().map(|record| (record.kind().as_str(), record.id())).unzip();
+    let vectors: Vec<Vec<u8>> = sqlx::query_scalar(
+        "select e.vector from unnest($2::text[], $3::bigint[]) as asked (kind, id)
+         join vector_set s on s.model = $1 and s.state = 'live'
+         join vector_point p on p.set_id = s.id and p.kind = asked.kind and p.id = asked.id
+         join embedding e on e.model = p.model and e.digest = p.embedding",
+    )
+    .bind(model)
+    .bind(kinds)
+    .bind(ids)
+    .fetch_all(db)
+    .await?;
+    Ok(vectors.iter().map(|bytes| numbers(bytes)).collect())
+}
+
+fn numbers(bytes: &[u8]) -> Vec<f32> {
+    bytes.as_chunks::<4>().0.iter().map(|four| f32::from_le_bytes(*four)).collect()
+}
+
+fn place(row: &sqlx::postgres::PgRow) -> Result<Place, sqlx::Error> {
+    let kind: &str = row.try_get("kind")?;
+    let kind = Kind::parse(kind)
+        .ok_or_else(|| sqlx::Error::Decode(format!("vector_point.kind is {kind}").into()))?;
+    let part: &str = row.try_get("part")?;
+    let part = Part::parse(part)
+        .ok_or_else(|| sqlx::Error::Decode(format!("vector_point.part is {part}").into()))?;
+    Ok(Place { record: kind.record(row.try_get("id")?), part, ordinal: row.try_get("ordinal")? })
+}
+
+fn digest(row: &sqlx::postgres::PgRow) -> Result<TextDigest, sqlx::Error> {
+    let bytes: &[u8] = row.try_get("digest")?;
+    TextDigest::of_bytes(bytes).ok_or_else(|| {
+        sqlx::Error::Decode(format!("vector_point.digest has {} bytes", bytes.len()).into())
+    })
+}
+
+impl<'r> FromRow<'r, sqlx::postgres::PgRow> for Held {
+    fn from_row(row: &'r sqlx::postgres::PgRow) -> Result<Self, sqlx::Error> {
+        Ok(Self { place: place(row)?, version: row.try_get("revision")?, digest: digest(row)? })
+    }
+}
+
+impl<'r> FromRow<'r, sqlx::postgres::PgRow> for Point {
+    fn from_row(row: &'r sqlx::postgres::PgRow) -> Result<Self, sqlx::Error> {
+        let language: Option<&str> = row.try_get("lang")?;
+        let about: Vec<String> = row.try_get("about")?;
+        let vector: &[u8] = row.try_get("vector")?;
+        Ok(Self {
+            place: place(row)?,
+            digest: digest(row)?,
+            version: row.try_get("revision")?,
+            vector: numbers(vector),
+            date: row.try_get::<Option<DateTime<Utc>>, _>("on_date")?,
+            language: language.and_then(Language::parse),
+            about: about.iter().filter_map(|name| record_named(name)).collect(),
+        })
+    }
+}

@@ -1,0 +1,240 @@
+//! The table `vector_set`: which sets of points there are of a model, and how far each is.
+
+use sqlx::{FromRow, PgConnection};
+
+use super::engine::Set;
+
+/// Raised whenever other headings are put before the texts.
+const HEADINGS: i32 = 1;
+
+/// What a set is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It is filled beside the live one.
+    Building,
+    /// It answers.
+    Live,
+    /// Another one has taken its place; it is to be forgotten.
+    Retired,
+}
+
+impl State {
+    fn parse(text: &str) -> Self {
+        match text {
+            "live" => Self::Live,
+            "building" => Self::Building,
+            _ => Self::Retired,
+        }
+    }
+}
+
+/// A set, and how far it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VectorSet {
+    /// What engines know of it.
+    pub set: Set,
+    /// Which way of cutting texts it is made of.
+    pub chunks: String,
+    /// What it is for.
+    pub state: State,
+    /// Records up to this position of the log are in it.
+    pub position: i64,
+}
+
+/// id, model, dimensions, chunks, state, position.
+type Row = (i32, i32, i32, String, String, i64);
+
+fn of_row((id, model, dimensions, chunks, state, position): Row) -> VectorSet {
+    let dimensions = usize::try_from(dimensions).unwrap_or_default();
+    let set = Set { id, model, dimensions };
+    VectorSet { set, chunks, state: State::parse(&state), position }
+}
+
+/// The number of a model, which gets one when it is first seen.
+///
+/// # Errors
+/// When the database fails.
+pub async fn model(
+    db: &mut PgConnection,
+    name: &str,
+    dimensions: usize,
+) -> Result<i32, sqlx::Error> {
+    let dimensions =
+        i32::try_from(dimensions).map_err(|error| sqlx::Error::Encode(error.into()))?;
+    sqlx::query(
+        "insert into embedding_model (name, dimensions) values ($1, $2) on conflict do nothing",
+    )
+    .bind(name)
+    .bind(dimensions)
+    .execute(&mut *db)
+    .await?;
+    sqlx::query_scalar("select id from embedding_model where name = $1")
+        .bind(name)
+        .fetch_one(db)
+        .await
+}
+
+/// All sets of a model, the live one first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn of_model(db: &mut PgConnection, model: i32) -> Result<Vec<VectorSet>, sqlx::Error> {
+    let rows: Vec<Row> = sqlx::query_as(
+        "select s.id, s.model, m.dimensions, s.chunks, s.state, s.position
+         from vector_set s join embedding_model m on m.id = s.model
+         where s.model = $1 order by s.state <> 'live', s.state <> 'building', s.id",
+    )
+    .bind(model)
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(of_row).collect())
+}
+
+/// Begins a set. The first of a model answers at once, since there is nothing better.
+///
+/// # Errors
+/// When the database fails, or one is being built already.
+pub async fn begin(db: &mut PgConnection, model: i32, chunks: &str) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "insert into vector_set (model, chunks, state, live_at)
+         select $1, $2, case when has_live then 'building' else 'live' end, case when not has_live then now() end
+         from (select exists (select from vector_set where model = $1 and state = 'live')) as asked (has_live)",
+    )
+    .bind(model)
+    .bind(chunks)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Asks for a new set of the model that was filled last, beside the live one. `None` if there is no live one, else its id.
+///
+/// # Errors
+/// When the database fails.
+pub async fn begin_anew(db: &mut PgConnection) -> Result<Option<i32>, sqlx::Error> {
+    sqlx::query_scalar(
+        "insert into vector_set (model, chunks)
+         select model, chunks from vector_set where state = 'live' order by heard_at desc limit 1
+         on conflict (model) where state = 'building' do update set heard_at = vector_set.heard_at
+         returning id",
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// Gives a set up that has not been swapped in.
+///
+/// # Errors
+/// When the database fails.
+pub async fn give_up(db: &mut PgConnection, set: i32) -> Result<(), sqlx::Error> {
+    sqlx::query("update vector_set set state = 'retired' where id = $1 and state = 'building'")
+        .bind(set)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// Gives all sets up that have not been swapped in; tells how many there were.
+///
+/// # Errors
+/// When the database fails.
+pub async fn give_up_all(db: &mut PgConnection) -> Result<u64, sqlx::Error> {
+    let given = sqlx::query("update vector_set set state = 'retired' where state = 'building'")
+        .execute(db)
+        .await?;
+    Ok(given.rows_affected())
+}
+
+/// Puts a set in the place of the live one.
+///
+/// # Errors
+/// When the database fails.
+pub async fn swap(db: &mut PgConnection, set: &Set) -> Result<(), sqlx::Error> {
+    // In two statements: the index of live sets is looked at row by row.
+    let mut tx = sqlx::Connection::begin(db).await?;
+    sqlx::query("update vector_set set state = 'retired' where model = $1 and state = 'live'")
+        .bind(set.model)
+        .execute(&mut *tx)
+        .await?;
+    sqlx::query("update vector_set set state = 'live', live_at = now() where id = $1")
+        .bind(set.id)
+        .execute(&mut *tx)
+        .await?;
+    tx.commit().await
+}
+
+/// Deletes a set that the engine has forgotten. Vectors that nothing uses any more go with the next look of who writes them.
+///
+/// # Errors
+/// When the database fails.
+pub async fn delete_set(db: &mut PgConnection, set: &Set) -> Result<(), sqlx::Error> {
+    sqlx::query("delete from vector_set where id = $1 and state = 'retired'")
+        .bind(set.id)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// Deletes the vectors of a model that no point uses. Only for whoever writes the model's points: another's might just have
+/// been computed.
+///
+/// # Errors
+/// When the database fails.
+pub async fn delete_orphans(db: &mut PgConnection, model: i32) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "delete from embedding where model = $1 and not exists (
+             select from vector_point p where p.model = embedding.model and p.embedding = embedding.digest)",
+    )
+    .bind(model)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Says that this model's sets are being filled, and deletes those of other models that no server has filled for a day:
+/// going back within it costs nothing.
+///
+/// # Errors
+/// When the database fails.
+pub async fn outlive_others(db: &mut PgConnection, model: i32) -> Result<(), sqlx::Error> {
+    for statement in [
+        "update vector_set set heard_at = now() where model = $1",
+        "delete from vector_set where model <> $1 and heard_at < now() - interval '1 day'",
+        "delete from embedding where model <> $1
+             and not exists (select from vector_set s where s.model = embedding.model)",
+    ] {
+        sqlx::query(statement).bind(model).execute(&mut *db).await?;
+    }
+    Ok(())
+}
+
+/// Which texts there are to embed.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub struct Texts {
+    /// The version of what cuts them.
+    version: i32,
+    /// Up to which position of the log they are there.
+    pub position: i64,
+}
+
+impl Texts {
+    /// Which way of cutting texts, and of putting headings before them, this is.
+    pub fn chunks(&self) -> String {
+        format!("{}.{HEADINGS}", self.version)
+    }
+}
+
+/// The texts that a connection finds; `None` if it finds none yet.
+///
+/// # Errors
+/// When the database fails.
+pub async fn texts(db: &mut PgConnection) -> Result<Option<Texts>, sqlx::Error> {
+    sqlx::query_as(
+        "select version, position from generation
+         where format('read_%s_%s', projector, number) = (
+             select n.nspname from pg_class c join pg_namespace n on n.oid = c.relnamespace
+             where c.oid = to_regclass('findable'))",
+    )
+    .fetch_optional(db)
+    .await
+}

@@ -1,0 +1,171 @@
+//! The parts of search by meaning, running: a model, the task that embeds, the engine, and the task that tells it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::embedder::Embedder;
+use super::encoder::{EncodeError, Source};
+use super::engine::memory::Memory;
+use super::engine::qdrant::{Address, Qdrant};
+use super::engine::{Engine, EngineError};
+use super::feeder::Feeder;
+use super::meaning::Meaning;
+use super::sets;
+use crate::database::{Database, DatabaseError};
+
+/// How often to look again for a model that is not there, and for a server that does not answer.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// Where vectors come from and where they are searched.
+#[derive(Clone)]
+pub struct VectorOptions {
+    /// What turns text into vectors.
+    pub source: Source,
+    /// The Qdrant server; `None` searches in memory.
+    pub qdrant: Option<Address>,
+}
+
+impl VectorOptions {
+    /// No search by meaning, for this reason.
+    pub fn without(why: &str) -> Self {
+        Self { source: Source::Missing(why.to_owned()), qdrant: None }
+    }
+}
+
+/// Makes the engine; what it calls its collections begins with the first digits of the log's id.
+///
+/// # Errors
+/// When the address cannot be used.
+pub fn engine(qdrant: Option<&Address>, log: uuid::Uuid) -> Result<Arc<dyn Engine>, EngineError> {
+    match qdrant {
+        Some(address) => {
+            let namespace: String = log.simple().to_string().chars().take(12).collect();
+            Ok(Arc::new(Qdrant::new(address, &namespace)?))
+        }
+        None => Ok(Arc::new(Memory::default())),
+    }
+}
+
+/// What runs.
+pub struct Vectors {
+    meaning: Meaning,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Vectors {
+    /// Starts embedding what is and will be searched, as soon as there is a model. `tail` tells where the log ends.
+    pub fn start(database: Database, options: VectorOptions, tail: watch::Receiver<i64>) -> Self {
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let meaning = Meaning::new(database.clone());
+        let starting = Starting {
+            database,
+            options,
+            tail,
+            meaning: meaning.clone(),
+            stop: stop.clone(),
+            tasks: tasks.clone(),
+        };
+        tasks.spawn(starting.run());
+        Self { meaning, stop, tasks }
+    }
+
+    /// What answers questions by meaning, now or once there is a model.
+    pub fn meaning(&self) -> &Meaning {
+        &self.meaning
+    }
+
+    /// Stops after the batch in hand.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+/// What is needed to start.
+struct Starting {
+    database: Database,
+    options: VectorOptions,
+    tail: watch::Receiver<i64>,
+    meaning: Meaning,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// Why it did not start yet.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+}
+
+impl Starting {
+    async fn run(self) {
+        let mut said = String::new();
+        loop {
+            match self.begin().await {
+                Ok(()) => return,
+                Err(StartError::Encode(error @ EncodeError::Missing(_))) if said.is_empty() => {
+                    tracing::info!("no search by meaning: {error}");
+                    said = error.to_string();
+                    self.meaning.lacks(&said);
+                }
+                Err(error) => {
+                    let text = error.to_string();
+                    if text != said {
+                        tracing::warn!(%error, "no search by meaning at present; crm keeps trying");
+                    }
+                    self.meaning.lacks(&text);
+                    said = text;
+                }
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = tokio::time::sleep(AGAIN) => {}
+            }
+        }
+    }
+
+    async fn begin(&self) -> Result<(), StartError> {
+        let encoder = self.options.source.open().await?;
+        let (name, dimensions) = (encoder.name().to_owned(), encoder.dimensions());
+        let asking = async {
+            let mut db = self.database.pool.acquire().await?;
+            let log: uuid::Uuid = crate::seal::store::log_id(&mut db).await?;
+            Ok((log, sets::model(&mut db, &name, dimensions).await?))
+        };
+        let (log, model) = self.database.ask(asking).await?;
+        let engine = engine(self.options.qdrant.as_ref(), log)?;
+        let written = watch::Sender::new(0);
+        let feeder = Feeder {
+            database: self.database.clone(),
+            engine: engine.clone(),
+            model,
+            written: written.subscribe(),
+            stop: self.stop.clone(),
+        };
+        let outside = (!engine.is_of_this_process()).then(|| engine.name());
+        let embedder = Embedder {
+            database: self.database.clone(),
+            encoder: encoder.clone(),
+            model,
+            engine: outside,
+            tail: self.tail.clone(),
+            written,
+            stop: self.stop.clone(),
+        };
+        self.meaning.can(encoder, engine, model);
+        self.tasks.spawn(feeder.run());
+        self.tasks.spawn(embedder.run());
+        Ok(())
+    }
+}

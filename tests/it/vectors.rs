@@ -1,0 +1,556 @@
+//! Search by meaning behind the texts: vectors follow them whatever happens, in both engines.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::http::StatusCode;
+use domain::{Kind, RecordRef};
+use projections::search::check;
+use projections::search::engine::Engine;
+use projections::search::engine::qdrant::Address;
+use projections::search::meaning::Unready;
+use projections::search::vector_status::{self, VectorStatus};
+use projections::search::vectors::{VectorOptions, Vectors, engine};
+use projections::search::{Filter, Meaning, sets};
+use serde_json::json;
+use sqlx::PgPool;
+
+use crate::contract::Api;
+use crate::embeddings::Embeddings;
+use crate::qdrant::Server as Qdrant;
+use crate::server::{Home, Server};
+
+/// How long something may take that takes a second on a quiet machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The product with search by meaning.
+struct Subject {
+    api: Api,
+    embeddings: Embeddings,
+    qdrant: Option<Qdrant>,
+    vectors: Option<Vectors>,
+}
+
+impl Subject {
+    async fn in_memory() -> Self {
+        Self::new(None).await
+    }
+
+    async fn in_qdrant() -> Self {
+        Self::new(Some(Qdrant::start().await)).await
+    }
+
+    async fn new(qdrant: Option<Qdrant>) -> Self {
+        let (api, embeddings) = (Api::new().await, Embeddings::start().await);
+        let mut subject = Self { api, embeddings, qdrant, vectors: None };
+        subject.start();
+        subject
+    }
+
+    fn address(&self) -> Option<Address> {
+        self.qdrant.as_ref().map(Qdrant::address)
+    }
+
+    fn options(&self) -> VectorOptions {
+        VectorOptions { source: self.embeddings.source("words"), qdrant: self.address() }
+    }
+
+    fn start(&mut self) {
+        self.vectors = Some(self.another());
+    }
+
+    /// The same again, as another server on the same database has it.
+    fn another(&self) -> Vectors {
+        let heads = self.api.backend.live.heads();
+        Vectors::start(self.api.db.connections.clone(), self.options(), heads)
+    }
+
+    async fn stop(&mut self) {
+        if let Some(vectors) = self.vectors.take() {
+            vectors.stop().await;
+        }
+    }
+
+    fn meaning(&self) -> &Meaning {
+        self.vectors.as_ref().unwrap().meaning()
+    }
+
+    fn pool(&self) -> &PgPool {
+        &self.api.db.pool
+    }
+
+    async fn note(&self, name: &str, text: &str) -> i64 {
+        self.api.made("notes", json!({"name": name, "date": "2025-01-31", "raw_notes": text})).await
+    }
+
+    async fn status(&self) -> Vec<VectorStatus> {
+        vector_status::status(&mut *self.pool().acquire().await.unwrap()).await.unwrap()
+    }
+
+    /// Waits until the vectors have everything that the log has, and the engine has been told.
+    async fn settle(&self) {
+        self.api.backend.settle().await.unwrap();
+        let head: i64 = sqlx::query_scalar("select coalesce(max(position), 0) from events")
+            .fetch_one(self.pool())
+            .await
+            .unwrap();
+        self.until("the vectors are level", async |subject| {
+            let status = subject.status().await;
+            let is_level = |set: &VectorStatus| set.position >= head && set.untold == 0;
+            let engine = if subject.qdrant.is_some() { "qdrant" } else { "memory" };
+            !status.is_empty() && status.iter().all(|set| is_level(set) && set.engine == engine)
+        })
+        .await;
+    }
+
+    async fn until(&self, what: &str, is_so: impl AsyncFn(&Self) -> bool) {
+        let started = Instant::now();
+        while !is_so(self).await {
+            let status = self.status().await;
+            assert!(started.elapsed() < PATIENCE, "not in time: {what}; {status:#?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Which records are found, best first, once the question can be answered at all.
+    async fn found(&self, question: &str) -> Vec<RecordRef> {
+        found(self.meaning(), question).await.unwrap_or_default()
+    }
+
+    /// Waits until a note is the nearest.
+    async fn finds(&self, question: &str, note: i64) {
+        let note = Kind::Note.record(note);
+        self.until(&format!("{question:?} finds {note}"), async |subject| {
+            subject.found(question).await.first() == Some(&note)
+        })
+        .await;
+    }
+
+    /// The vectors are those of the texts, none missing, stale or twice, and the engine holds just these.
+    async fn assert_right(&self) {
+        self.settle().await;
+        let engine = self.engine().await;
+        let reports = check::check(&self.api.db.connections, &engine).await.unwrap();
+        assert!(!reports.is_empty());
+        for report in reports {
+            assert!(report.passed(), "{report:#?}");
+        }
+        let unused: i64 = sqlx::query_scalar(
+            "select count(*) from embedding e where not exists (
+                 select from vector_point p where p.model = e.model and p.embedding = e.digest)",
+        )
+        .fetch_one(self.pool())
+        .await
+        .unwrap();
+        assert_eq!(unused, 0, "vectors of texts that are no more");
+    }
+
+    async fn engine(&self) -> Arc<dyn Engine> {
+        let mut db = self.pool().acquire().await.unwrap();
+        let log = projections::seal::store::log_id(&mut db).await.unwrap();
+        engine(self.address().as_ref(), log).unwrap()
+    }
+}
+
+async fn found(meaning: &Meaning, question: &str) -> Result<Vec<RecordRef>, Unready> {
+    let near = meaning.nearest(question, &Filter::default(), 10).await?;
+    Ok(near.into_iter().map(|near| near.place.record).collect())
+}
+
+/// Texts come, change and go; search by meaning follows.
+async fn vectors_follow(mut subject: Subject) {
+    let lp = subject.api.made("lps", json!({"name": "Afore Azteca"})).await;
+    let hedging = subject.note("Call", "They asked about currency hedging of the fund.").await;
+    let fees = subject.note("Lunch", "Management charges are their main worry.").await;
+    subject.finds("currency hedging", hedging).await;
+    subject.finds("management charges worry", fees).await;
+    subject.assert_right().await;
+
+    let text = json!({"raw_notes": "Succession planning among partners was discussed."});
+    subject.api.put(&format!("/notes/{hedging}"), text).await.expect(200, "an edit");
+    subject.finds("succession planning partners", hedging).await;
+    subject.assert_right().await;
+
+    subject.api.delete(&format!("/notes/{fees}")).await.expect(200, "gone");
+    let gone = Kind::Note.record(fees);
+    subject
+        .until("the note is gone", async |subject| {
+            !subject.found("management charges worry").await.contains(&gone)
+        })
+        .await;
+    subject.assert_right().await;
+
+    // An organisation's name is part of what is said about it.
+    subject.api.post(&format!("/notes/{hedging}/lps/{lp}"), json!({})).await.expect(200, "linked");
+    subject.settle().await;
+    assert_eq!(subject.embeddings.state().texts_with("Azteca · 2025-01-31\nSuccession"), 1);
+    subject
+        .api
+        .put(&format!("/lps/{lp}"), json!({"name": "Afore Profuturo"}))
+        .await
+        .expect(200, "renamed");
+    subject.settle().await;
+    assert_eq!(subject.embeddings.state().texts_with("Profuturo · 2025-01-31\nSuccession"), 1);
+    subject.assert_right().await;
+
+    // What was asked before is known after a restart.
+    let asked = subject.embeddings.state().texts_with("2025-01-31");
+    subject.stop().await;
+    subject.start();
+    subject.finds("succession planning partners", hedging).await;
+    subject.assert_right().await;
+    assert_eq!(subject.embeddings.state().texts_with("2025-01-31"), asked);
+    subject.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn vectors_in_memory_follow_the_texts() {
+    vectors_follow(Subject::in_memory().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn vectors_in_qdrant_follow_the_texts() {
+    vectors_follow(Subject::in_qdrant().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_note_that_is_edited_all_the_time_the_last_text_is_embedded() {
+    let mut subject = Subject::in_memory().await;
+    let note = subject.note("Busy", "version 0000").await;
+    const EDITS: usize = 200;
+    for number in 1..=EDITS {
+        let text = json!({"raw_notes": format!("version {number:04}")});
+        subject.api.put(&format!("/notes/{note}"), text).await.expect(200, "an edit");
+    }
+    subject.finds(&format!("version {EDITS:04}"), note).await;
+    subject.assert_right().await;
+    let points: i64 = sqlx::query_scalar("select count(*) from vector_point where kind = 'note'")
+        .fetch_one(subject.pool())
+        .await
+        .unwrap();
+    assert_eq!(points, 1);
+    subject.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_an_erased_note_no_vector_is_left_even_where_nobody_embeds() {
+    let mut subject = Subject::in_qdrant().await;
+    let kept = subject.note("Kept", "Ordinary matters were discussed.").await;
+    let first = subject.note("First", "Whispered confidences of the first kind.").await;
+    let second = subject.note("Second", "Whispered confidences of the second kind.").await;
+    subject.settle().await;
+    let pool = subject.pool().clone();
+    let points = async |note: i64| -> i64 {
+        sqlx::query_scalar("select count(*) from vector_point where kind = 'note' and id = $1")
+            .bind(note)
+            .fetch_one(&pool)
+            .await
+            .unwrap()
+    };
+    assert_eq!(points(first).await, 1);
+    let erase = async |api: &Api, note: i64| {
+        let path = format!("/notes/{note}/erase");
+        api.post(&path, json!({"reason": "case 17"})).await.expect(200, &path);
+    };
+    erase(&subject.api, first).await;
+    subject.assert_right().await;
+    assert_eq!((points(first).await, points(second).await, points(kept).await), (0, 1, 1));
+    subject.vectors.take().unwrap().stop().await;
+    erase(&subject.api, second).await;
+    let options = replay::ScrubOptions {
+        projectors: projections::read::projectors(),
+        images: subject.api.db.dir.path().join("images"),
+        effort: replay::Effort::full(),
+        stop: tokio_util::sync::CancellationToken::new(),
+    };
+    replay::scrub(&subject.api.db.connections, &options).await.unwrap().unwrap();
+    assert_eq!(points(second).await, 0);
+    let vectors: i64 = sqlx::query_scalar("select count(*) from embedding")
+        .fetch_one(subject.pool())
+        .await
+        .unwrap();
+    assert_eq!(vectors, 1, "that of the note that was kept");
+    subject.start();
+    subject.assert_right().await;
+    subject.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_asks_for_no_vector_again_and_answers_all_the_while() {
+    for mut subject in [Subject::in_memory().await, Subject::in_qdrant().await] {
+        let note = subject.note("Call", "They asked about currency hedging.").await;
+        subject.finds("currency hedging", note).await;
+        subject.settle().await;
+        let before = subject.status().await[0].set;
+        let asked = subject.embeddings.state().texts_with("2025");
+        let begun = sets::begin_anew(&mut *subject.pool().acquire().await.unwrap()).await.unwrap();
+        let begun = begun.unwrap();
+        assert_ne!(begun, before);
+        subject
+            .until("the new set answers", async |subject| {
+                assert_eq!(subject.found("currency hedging").await, [Kind::Note.record(note)]);
+                let status = subject.status().await;
+                status.len() == 1 && status[0].set == begun && status[0].state == "live"
+            })
+            .await;
+        assert_eq!(subject.embeddings.state().texts_with("2025"), asked);
+        if let Some(qdrant) = &subject.qdrant {
+            subject
+                .until("the old collection is gone", async |_| {
+                    qdrant.state().collections.len() == 1
+                })
+                .await;
+        }
+        subject.assert_right().await;
+        subject.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_model_gets_a_set_of_its_own() {
+    let mut subject = Subject::in_memory().await;
+    let note = subject.note("Call", "They asked about currency hedging.").await;
+    subject.finds("currency hedging", note).await;
+    let options = VectorOptions { source: subject.embeddings.source("other-words"), qdrant: None };
+    let heads = subject.api.backend.live.heads();
+    let other = Vectors::start(subject.api.db.connections.clone(), options, heads);
+    subject
+        .until("the other model finds it", async |_| {
+            found(other.meaning(), "currency hedging").await.ok()
+                == Some(vec![Kind::Note.record(note)])
+        })
+        .await;
+    assert_eq!(subject.found("currency hedging").await, [Kind::Note.record(note)]);
+    assert_eq!(subject.status().await.len(), 2);
+    other.stop().await;
+    subject.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_servers_on_a_database_find_what_one_of_them_embeds() {
+    let mut subject = Subject::in_memory().await;
+    let other = subject.another();
+    let note = subject.note("Call", "They asked about currency hedging.").await;
+    subject.finds("currency hedging", note).await;
+    let expected = Some(vec![Kind::Note.record(note)]);
+    let is_found =
+        async |_: &Subject| found(other.meaning(), "currency hedging").await.ok() == expected;
+    subject.until("the other server finds it", is_found).await;
+    // When one stops, whichever it is, the other goes on.
+    subject.stop().await;
+    let later = subject.note("Later", "Succession planning among partners.").await;
+    subject
+        .until("the other server takes over", async |_| {
+            let found = found(other.meaning(), "succession planning partners").await;
+            found.is_ok_and(|found| found.first() == Some(&Kind::Note.record(later)))
+        })
+        .await;
+    other.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_model_search_by_meaning_says_what_is_missing() {
+    let api = Api::new().await;
+    let folder = api.db.dir.path();
+    let source = projections::search::encoder::Source::Files {
+        weights: folder.join("none.bin"),
+        tokenizer: folder.join("none.json"),
+    };
+    let options = VectorOptions { source, qdrant: None };
+    let vectors = Vectors::start(api.db.connections.clone(), options, api.backend.live.heads());
+    let started = Instant::now();
+    while vectors.meaning().lacking().is_none() {
+        assert!(started.elapsed() < PATIENCE);
+        tokio::task::yield_now().await;
+    }
+    let said = found(vectors.meaning(), "anything").await.unwrap_err().to_string();
+    assert!(said.contains("crm models get embed"), "{said}");
+    vectors.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_embeddings_server_that_fails_loses_nothing() {
+    let mut subject = Subject::in_memory().await;
+    let first = subject.note("Call", "They asked about currency hedging.").await;
+    subject.finds("currency hedging", first).await;
+    for (failure, said) in [
+        (StatusCode::SERVICE_UNAVAILABLE, "does not answer"),
+        (StatusCode::UNAUTHORIZED, "EMBED_API_KEY"),
+        (StatusCode::NOT_FOUND, "EMBED_NAME"),
+    ] {
+        subject.embeddings.state().fails = Some(failure);
+        let text = format!("Succession planning and error {}.", failure.as_u16());
+        let note = subject.note("Later", &text).await;
+        subject
+            .until("the status tells", async |subject| {
+                let status = subject.status().await;
+                status[0].error.as_ref().is_some_and(|error| error.contains(said))
+            })
+            .await;
+        subject.embeddings.state().fails = None;
+        subject.finds(&text, note).await;
+    }
+    subject.assert_right().await;
+    assert_eq!(subject.status().await[0].error, None);
+    subject.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn qdrant_is_told_in_the_end_whatever_it_does() {
+    let mut subject = Subject::in_qdrant().await;
+    let mut number = 0;
+    let mut write = async |subject: &Subject| -> (String, i64) {
+        number += 1;
+        let text = format!("Matters of chapter{number} number{number} were discussed.");
+        let note = subject.note(&format!("Note {number}"), &text).await;
+        (text, note)
+    };
+    let (text, note) = write(&subject).await;
+    subject.finds(&text, note).await;
+    let qdrant = subject.qdrant.as_ref().unwrap();
+
+    // Gone.
+    qdrant.stop().await;
+    let (text, note) = write(&subject).await;
+    subject
+        .until("the status tells", async |subject| subject.status().await[0].error.is_some())
+        .await;
+    qdrant.resume().await;
+    subject.finds(&text, note).await;
+
+    // Writes that fail, and writes of which nobody hears that they are done.
+    qdrant.state().failed_writes = 3;
+    let (text, note) = write(&subject).await;
+    subject.finds(&text, note).await;
+    qdrant.state().slow_writes = 3;
+    let (text, note) = write(&subject).await;
+    subject.finds(&text, note).await;
+    subject.assert_right().await;
+
+    // Another key.
+    qdrant.state().key = Some("other".to_owned());
+    let (text, note) = write(&subject).await;
+    subject
+        .until("the status tells", async |subject| {
+            let status = subject.status().await;
+            status[0].error.as_ref().is_some_and(|error| error.contains("QDRANT_API_KEY"))
+        })
+        .await;
+    qdrant.state().key = None;
+    subject.finds(&text, note).await;
+
+    // Somebody drops the collection, and the alias with it.
+    qdrant.state().collections.clear();
+    qdrant.state().aliases.clear();
+    let (text, note) = write(&subject).await;
+    subject.finds(&text, note).await;
+    subject.assert_right().await;
+    subject.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collection_that_was_truncated_or_meddled_with_is_repaired() {
+    let mut subject = Subject::in_qdrant().await;
+    for number in 0..20 {
+        subject.note("Call", &format!("Matters of chapter{number} were discussed.")).await;
+    }
+    subject.settle().await;
+    subject.stop().await;
+    {
+        let mut state = subject.qdrant.as_ref().unwrap().state();
+        let collection = state.collections.values_mut().next().unwrap();
+        assert_eq!(collection.points.len(), 20);
+        let ids: Vec<String> = collection.points.keys().take(7).cloned().collect();
+        for id in &ids[..5] {
+            collection.points.remove(id);
+        }
+        let stale = collection.points.get_mut(&ids[5]).unwrap();
+        stale.payload.insert("version".to_owned(), 0_i64.into());
+        let strange = collection.points[&ids[6]].clone();
+        let mut strange_payload = strange.clone();
+        strange_payload.payload.insert("ordinal".to_owned(), 99_i64.into());
+        let id = "00000000-0000-8000-8000-000000000000".to_owned();
+        collection.points.insert(id, strange_payload);
+    }
+    let engine = subject.engine().await;
+    let reports = check::check(&subject.api.db.connections, &engine).await.unwrap();
+    // Five are missing, one is not the one it should be, one is too much.
+    assert_eq!(reports[0].differences.len(), 5 + 2 + 1, "{reports:#?}");
+    subject.start();
+    subject
+        .until("it is repaired", async |subject| {
+            let reports = check::check(&subject.api.db.connections, &engine).await.unwrap();
+            reports.iter().all(check::VectorReport::passed)
+        })
+        .await;
+    subject.assert_right().await;
+    subject.stop().await;
+}
+
+/// Writes, edits and archives notes until the server is gone.
+async fn write_until_killed(url: String, round: usize) {
+    let client = reqwest::Client::new();
+    for number in 0.. {
+        let note = json!({"name": format!("Note {round}-{number}"),
+            "raw_notes": format!("Matters of chapter{number} round{round} were discussed.\n\n").repeat(1 + number % 40)});
+        let Ok(answer) = client.post(format!("{url}/notes")).json(&note).send().await else {
+            return;
+        };
+        let Ok(row) = answer.json::<serde_json::Value>().await else { return };
+        let path = format!("{url}/notes/{}", row["id"]);
+        let sent = match number % 4 {
+            0 => client.put(path).json(&json!({"raw_notes": "Shorter by now."})).send().await,
+            1 => client.delete(path).send().await,
+            _ => continue,
+        };
+        if sent.is_err() {
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_server_leaves_no_stale_missing_or_double_vector() {
+    let (home, embeddings, qdrant) =
+        (Home::new(), Embeddings::start().await, Qdrant::start().await);
+    let (embed_url, qdrant_url) = (embeddings.url(), qdrant.address().url);
+    let settings = [("EMBED_URL", embed_url.as_str()), ("QDRANT_URL", qdrant_url.as_str())];
+    for round in 0..6 {
+        let server = Server::start_with(&home, &[], &settings).await;
+        let writing = tokio::spawn(write_until_killed(server.url.clone(), round));
+        // Once it has embedded something more, so that it is killed at some step of that.
+        let written = qdrant.state().written;
+        let started = Instant::now();
+        while qdrant.state().written < written + 1 + 7 * round {
+            assert!(started.elapsed() < PATIENCE, "nothing is embedded in round {round}");
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
+        server.kill().await;
+        writing.await.unwrap();
+    }
+    let server = Server::start_with(&home, &[], &settings).await;
+    let started = Instant::now();
+    loop {
+        let answer = reqwest::get(format!("{}/projections", server.url)).await.unwrap();
+        let all: serde_json::Value = answer.json().await.unwrap();
+        let set = &all["vectors"][0];
+        if set["position"] == all["head"] && set["untold"] == 0 {
+            break;
+        }
+        assert!(started.elapsed() < PATIENCE, "{all:#}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let mut command = home.crm(&["verify", "vectors", "--json"]);
+    let verified = command.envs(settings).output().await.unwrap();
+    let said = String::from_utf8_lossy(&verified.stdout);
+    assert!(verified.status.success(), "{said}{}", String::from_utf8_lossy(&verified.stderr));
+    let report: serde_json::Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+    let points = report["vectors"][0]["points"].as_u64().unwrap();
+    let held: usize = qdrant.state().collections.values().map(|it| it.points.len()).sum();
+    assert!(points > 0 && held as u64 == points, "{held} {points}");
+    // What the command says must also be able to be bad.
+    qdrant.state().collections.values_mut().next().unwrap().points.pop_first();
+    let verified = home.crm(&["verify", "vectors"]).envs(settings).output().await.unwrap();
+    assert_eq!(verified.status.code(), Some(1));
+    assert!(server.stop().await);
+}
