@@ -3,29 +3,42 @@
 //! [`passage`] keeps the texts of all records in pieces, with their words; `text` says which texts those are, `chunk` cuts
 //! them, `language` guesses what they are written in.
 //!
+//! [`Search`] answers what was [`asked`]: by word and by name in Postgres ([`lexical`]), by meaning with an engine, and makes
+//! [one list](fuse) of it.
+//!
 //! Search by meaning: [`encoder`] turns texts into vectors, `embedder` keeps those of all texts in Postgres, `feeder` tells
 //! an [`engine`] of them, which finds the nearest; [`meaning`] asks it. [`vectors`] has all of it running, [`check`] compares
 //! it with the texts.
 
+pub mod asked;
+mod answer;
 pub(crate) mod blocks;
 pub mod check;
 pub mod chunk;
+mod common;
 mod compare;
 mod embedder;
 pub mod encoder;
 pub mod engine;
 mod feeder;
 pub mod filter;
+pub mod fuse;
+mod highlight;
 pub mod language;
+mod lexical;
 pub mod meaning;
+mod names;
 pub mod passage;
 mod points;
 pub mod sets;
+mod stored;
 pub(crate) mod text;
 pub mod vector_status;
 pub mod vectors;
 
+pub use answer::{Cursor, Hit, Mode, Page, Search, SearchError, Wanted};
 pub use filter::Filter;
 pub use language::Language;
+pub use lexical::Passage;
 pub use meaning::Meaning;
 pub use text::Part;

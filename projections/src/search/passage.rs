@@ -5,13 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{Event, FactName, Facts, Kind, Lifecycle, RecordRef, Subject};
+use domain::{Event, Kind, RecordRef, Subject};
 use futures::future::BoxFuture;
-use serde::de::Error as _;
-use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use sqlx::PgConnection;
 
+use super::stored::Stored;
 use super::text::{self, Found, Source};
 use super::{chunk, language};
 use crate::copy::CopyIn;
@@ -47,16 +46,16 @@ impl Projector for PassageProjector {
         let findable = "kind text not null collate \"C\", id bigint not null, position bigint not null,
              archived boolean not null, title text not null,
              folded_title text not null collate \"C\" generated always as (crm_fold(left(title, 500))) stored,
-             detail text, on_date timestamptz, about text[] not null, lang text, facts text";
+             detail text, on_date timestamptz, about text[] not null, lang text, facts text, heard text";
         let passage = "kind text not null collate \"C\", id bigint not null, part text not null collate \"C\",
-             ordinal integer not null, text text not null, digest bytea not null, lang text, starts_ms bigint,
+             ordinal integer not null, text text not null, digest bytea not null, lang text, recording bigint, starts_ms bigint,
              words tsvector not null generated always as (crm_words(lang, text)) stored";
         let index = |on: &[&str]| on.iter().map(|on| (*on).to_owned()).collect();
         vec![
             Table {
                 name: "findable",
                 columns: findable.to_owned(),
-                long: &["facts"],
+                long: &["facts", "heard"],
                 key: &["kind", "id"],
                 indexes: index(&[
                     "(position)",
@@ -227,18 +226,19 @@ impl Rows {
         if earlier.is_empty() {
             return Ok(());
         }
-        let stored: Vec<(String, i64, i64, Option<String>)> = sqlx::query_as(
-            "select kind, id, position, facts from findable
+        let stored: Vec<StoredRow> = sqlx::query_as(
+            "select kind, id, position, facts, heard from findable
                  join unnest($1::text[], $2::bigint[]) as wanted (kind, id) using (kind, id)",
         )
         .bind(earlier.iter().map(|record| record.kind().as_str()).collect::<Vec<_>>())
         .bind(earlier.iter().map(|record| record.id()).collect::<Vec<_>>())
         .fetch_all(db)
         .await?;
-        for (kind, id, position, facts) in stored {
+        for (kind, id, position, facts, heard) in stored {
             let Some(kind) = Kind::parse(&kind) else { continue };
-            self.size += size_of::<Row>() + facts.as_ref().map_or(0, String::len);
-            let subject = stored_subject(kind, facts.as_deref())?;
+            let stored = Stored { facts, heard };
+            self.size += size_of::<Row>() + stored.size();
+            let subject = stored.subject(kind)?;
             let loaded = text::of(&subject).map(|found| fingerprint(&found.sources));
             let row = Row { subject, position, is_dirty: false, is_stored: true, loaded };
             self.rows.insert(kind.record(id), row);
@@ -247,11 +247,15 @@ impl Rows {
     }
 }
 
+/// A row of `findable`, as far as it is loaded.
+type StoredRow = (String, i64, i64, Option<String>, Option<String>);
+
 /// A hash of all that pieces are made of.
 fn fingerprint(sources: &[Source]) -> [u8; 32] {
     let mut hash = Sha256::new();
-    for Source { part, text, turns } in sources {
+    for Source { part, text, recording, turns } in sources {
         hash.update(part.as_str());
+        hash.update(recording.map_or(0, |id| id.0).to_be_bytes());
         hash.update(text.len().to_be_bytes());
         hash.update(text);
         hash.update(turns.len().to_be_bytes());
@@ -261,73 +265,6 @@ fn fingerprint(sources: &[Source]) -> [u8; 32] {
         }
     }
     hash.finalize().into()
-}
-
-/// A fact as it is stored.
-type Fact = (String, Option<RecordRef>, Value);
-
-/// Fields that no text, title, date or link comes from.
-const UNSEARCHED: &[&str] = &[
-    "audio_path",
-    "days_to_rs",
-    "flight_images",
-    "gp_notion_id",
-    "hold",
-    "image_paths",
-    "last_contact_date",
-    "latest_note_id",
-    "notion_id",
-    "recurrence_pattern",
-    "roadshow_date",
-    "transcription_path",
-];
-
-/// Says nothing, so that even a record without a single fact is one that is there.
-const REGISTERED: &str = "registered";
-
-/// The fields that hold the same text in notes taken over from Notion; the second is then stored as null, which no fact is.
-const TWICE: [&str; 2] = ["raw_notes", "content_json"];
-
-/// What is stored of a record so that later events find it; `None` of one that was erased.
-fn stored_facts(subject: &Subject) -> Result<Option<String>, ProjectError> {
-    if subject.is_erased() {
-        return Ok(None);
-    }
-    let mut facts: Facts = subject.facts();
-    facts.retain(|name, _| {
-        !name.field.starts_with("legacy.") && !UNSEARCHED.contains(&name.field.as_str())
-    });
-    let [first, second] = TWICE.map(|field| FactName { field: field.to_owned(), about: None });
-    if facts.contains_key(&first) && facts.get(&first) == facts.get(&second) {
-        facts.insert(second, Value::Null);
-    }
-    let facts: Vec<Fact> =
-        facts.into_iter().map(|(name, value)| (name.field, name.about, value)).collect();
-    // Postgres's texts cannot hold U+0000; JSON writes it as an escape.
-    serde_json::to_string(&facts).map(Some).map_err(unreadable)
-}
-
-fn stored_subject(kind: Kind, facts: Option<&str>) -> Result<Subject, ProjectError> {
-    let Some(facts) = facts else {
-        return Ok(match kind {
-            Kind::Person => Subject::Person(Lifecycle::Erased),
-            _ => Subject::Note(Lifecycle::Erased),
-        });
-    };
-    let facts: Vec<Fact> = serde_json::from_str(facts).map_err(unreadable)?;
-    let mut facts: Facts =
-        facts.into_iter().map(|(field, about, value)| (FactName { field, about }, value)).collect();
-    let [first, second] = TWICE.map(|field| FactName { field: field.to_owned(), about: None });
-    if facts.get(&second) == Some(&Value::Null) {
-        let text = facts.get(&first).cloned().unwrap_or_default();
-        facts.insert(second, text);
-    }
-    facts.insert(FactName { field: REGISTERED.to_owned(), about: None }, Value::Bool(true));
-    Subject::from_facts(kind, facts).map_err(|error| unreadable(serde_json::Error::custom(error)))
-}
-
-fn unreadable(source: serde_json::Error) -> ProjectError {
-    ProjectError::Row { table: "findable", source }
 }
 
 /// Rows on their way into the tables.
@@ -348,7 +285,7 @@ struct Findable {
     is_gone: bool,
     found: Found,
     lang: Option<&'static str>,
-    facts: Option<String>,
+    stored: Stored,
 }
 
 impl Findable {
@@ -364,20 +301,21 @@ struct Passage {
     text: String,
     digest: [u8; DIGEST],
     lang: Option<&'static str>,
+    recording: Option<i64>,
     starts_ms: Option<i64>,
 }
 
 impl Batch {
     fn add(&mut self, record: RecordRef, row: Row, is_new: bool) -> Result<(), ProjectError> {
-        let facts = stored_facts(&row.subject)?;
+        let stored = Stored::of(&row.subject)?;
         let found = text::of(&row.subject);
         let texts = found.as_ref().map(|found| fingerprint(&found.sources));
         if is_new || texts != row.loaded {
             if !is_new {
                 self.replaced.push(record);
             }
-            let sources = found.iter().flat_map(|found| &found.sources);
-            for passage in sources.flat_map(|source| passages(record, source)) {
+            let sources = found.as_ref().map(|found| found.sources.as_slice()).unwrap_or_default();
+            for passage in passages(record, sources) {
                 self.size += passage.text.len() + size_of::<Passage>();
                 self.passages.push((is_new, passage));
             }
@@ -386,8 +324,8 @@ impl Batch {
         let mut found = found.unwrap_or_default();
         let lang = language_of(&found.sources);
         found.sources.clear();
-        self.size += facts.as_ref().map_or(0, String::len) + size_of::<Findable>();
-        let findable = Findable { record, position: row.position, is_gone, found, lang, facts };
+        self.size += stored.size() + size_of::<Findable>();
+        let findable = Findable { record, position: row.position, is_gone, found, lang, stored };
         self.findable.push((is_new, findable));
         Ok(())
     }
@@ -409,27 +347,31 @@ fn language_of(sources: &[Source]) -> Option<&'static str> {
     language::guess(&longest.text).map(language::Language::code)
 }
 
-/// A text in pieces. A piece that does not tell its language is in that of the whole.
-fn passages(record: RecordRef, source: &Source) -> Vec<Passage> {
-    let whole = language::guess(&source.text);
-    let pieces = chunk::pieces(&source.text).into_iter().enumerate();
-    pieces
-        .map(|(ordinal, piece)| {
+/// The texts of a record in pieces. A piece that does not tell its language is in that of its whole text.
+fn passages(record: RecordRef, sources: &[Source]) -> Vec<Passage> {
+    let mut passages: Vec<Passage> = Vec::new();
+    for source in sources {
+        let whole = language::guess(&source.text);
+        let part = source.part.as_str();
+        // Recordings of one note follow each other.
+        let before = passages.iter().filter(|passage| passage.part == part).count();
+        for (ordinal, piece) in (before..).zip(chunk::pieces(&source.text)) {
             let turn = source.turns.partition_point(|(at, _)| *at <= piece.start);
-            let starts_ms =
-                turn.checked_sub(1).and_then(|at| source.turns.get(at)).map(|(_, ms)| *ms);
+            let turn = turn.checked_sub(1).and_then(|turn| source.turns.get(turn));
             let text = source.text[piece].to_owned();
-            Passage {
+            passages.push(Passage {
                 record,
-                part: source.part.as_str(),
+                part,
                 ordinal: i32::try_from(ordinal).unwrap_or(i32::MAX),
                 digest: digest(&text),
                 lang: language::guess(&text).or(whole).map(language::Language::code),
-                starts_ms,
+                recording: source.recording.map(|id| id.0),
+                starts_ms: turn.map(|(_, ms)| *ms),
                 text,
-            }
-        })
-        .collect()
+            });
+        }
+    }
+    passages
 }
 
 async fn delete_passages(db: &mut PgConnection, records: &[RecordRef]) -> Result<(), ProjectError> {
@@ -453,7 +395,7 @@ async fn copy_findable(db: &mut PgConnection, rows: Vec<Findable>) -> Result<(),
     }
     let columns = [
         "kind", "id", "position", "archived", "title", "detail", "on_date", "about", "lang",
-        "facts",
+        "facts", "heard",
     ];
     let mut copy = CopyIn::begin(db, "findable", &columns).await?;
     for row in rows {
@@ -466,7 +408,8 @@ async fn copy_findable(db: &mut PgConnection, rows: Vec<Findable>) -> Result<(),
             .maybe(row.found.date, CopyIn::time)
             .texts(&row.about())
             .maybe(row.lang, CopyIn::text)
-            .maybe(row.facts.as_deref(), CopyIn::text)
+            .maybe(row.stored.facts.as_deref(), CopyIn::text)
+            .maybe(row.stored.heard.as_deref(), CopyIn::text)
             .end_row()
             .await?;
     }
@@ -479,15 +422,15 @@ async fn upsert_findable(db: &mut PgConnection, rows: Vec<Findable>) -> Result<(
         return Ok(());
     }
     sqlx::query(
-        "insert into findable (kind, id, position, archived, title, detail, on_date, about, lang, facts)
-         select kind, id, position, archived, title, detail, on_date, string_to_array(about, ','), lang, facts
+        "insert into findable (kind, id, position, archived, title, detail, on_date, about, lang, facts, heard)
+         select kind, id, position, archived, title, detail, on_date, string_to_array(about, ','), lang, facts, heard
          from unnest($1::text[], $2::bigint[], $3::bigint[], $4::boolean[], $5::text[], $6::text[],
-                     $7::timestamptz[], $8::text[], $9::text[], $10::text[])
-                as new (kind, id, position, archived, title, detail, on_date, about, lang, facts)
+                     $7::timestamptz[], $8::text[], $9::text[], $10::text[], $11::text[])
+                as new (kind, id, position, archived, title, detail, on_date, about, lang, facts, heard)
          on conflict (kind, id) do update set
              position = excluded.position, archived = excluded.archived, title = excluded.title,
              detail = excluded.detail, on_date = excluded.on_date, about = excluded.about, lang = excluded.lang,
-             facts = excluded.facts",
+             facts = excluded.facts, heard = excluded.heard",
     )
     .bind(rows.iter().map(|row| row.record.kind().as_str()).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.record.id()).collect::<Vec<_>>())
@@ -498,7 +441,8 @@ async fn upsert_findable(db: &mut PgConnection, rows: Vec<Findable>) -> Result<(
     .bind(rows.iter().map(|row| row.found.date).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.about().join(",")).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.lang).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.facts.as_deref()).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.stored.facts.as_deref()).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.stored.heard.as_deref()).collect::<Vec<_>>())
     .execute(db)
     .await?;
     Ok(())
@@ -508,7 +452,8 @@ async fn copy_passages(db: &mut PgConnection, rows: Vec<Passage>) -> Result<(), 
     if rows.is_empty() {
         return Ok(());
     }
-    let columns = ["kind", "id", "part", "ordinal", "text", "digest", "lang", "starts_ms"];
+    let columns =
+        ["kind", "id", "part", "ordinal", "text", "digest", "lang", "recording", "starts_ms"];
     let mut copy = CopyIn::begin(db, "passage", &columns).await?;
     for row in rows {
         copy.text(row.record.kind().as_str())
@@ -518,6 +463,7 @@ async fn copy_passages(db: &mut PgConnection, rows: Vec<Passage>) -> Result<(), 
             .text(&row.text)
             .bytes(&row.digest)
             .maybe(row.lang, CopyIn::text)
+            .maybe(row.recording, CopyIn::int)
             .maybe(row.starts_ms, CopyIn::int)
             .end_row()
             .await?;
@@ -531,9 +477,9 @@ async fn insert_passages(db: &mut PgConnection, rows: Vec<Passage>) -> Result<()
         return Ok(());
     }
     sqlx::query(
-        "insert into passage (kind, id, part, ordinal, text, digest, lang, starts_ms)
+        "insert into passage (kind, id, part, ordinal, text, digest, lang, recording, starts_ms)
          select * from unnest($1::text[], $2::bigint[], $3::text[], $4::integer[], $5::text[], $6::bytea[],
-                              $7::text[], $8::bigint[])",
+                              $7::text[], $8::bigint[], $9::bigint[])",
     )
     .bind(rows.iter().map(|row| row.record.kind().as_str()).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.record.id()).collect::<Vec<_>>())
@@ -542,6 +488,7 @@ async fn insert_passages(db: &mut PgConnection, rows: Vec<Passage>) -> Result<()
     .bind(rows.iter().map(|row| row.text.as_str()).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.digest.as_slice()).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.lang).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.recording).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.starts_ms).collect::<Vec<_>>())
     .execute(db)
     .await?;
@@ -550,73 +497,9 @@ async fn insert_passages(db: &mut PgConnection, rows: Vec<Passage>) -> Result<()
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use domain::note::RecordingId;
 
     use super::*;
-
-    fn subject(kind: Kind, payloads: Vec<Value>) -> Subject {
-        let mut subject = Subject::new(kind);
-        for payload in payloads {
-            let name = payload.as_object().and_then(|it| it.keys().next().cloned());
-            let name = name.unwrap_or_else(|| payload.as_str().unwrap_or_default().to_owned());
-            subject.apply(&Event::decode(kind.as_str(), &name, &payload.to_string()).unwrap());
-        }
-        subject
-    }
-
-    fn reloaded(kind: Kind, subject: &Subject) -> Subject {
-        stored_subject(kind, stored_facts(subject).unwrap().as_deref()).unwrap()
-    }
-
-    #[test]
-    fn what_is_stored_of_a_record_is_all_that_later_events_need() {
-        let blocks = r#"[{"type":"paragraph","paragraph":{"rich_text":[{"plain_text":"They\u0000 like it."}]}}]"#;
-        let check = |kind: Kind, payloads: Vec<Value>, then: Value| {
-            let mut live = subject(kind, payloads);
-            let mut stored = reloaded(kind, &live);
-            assert_eq!(text::of(&stored), text::of(&live));
-            assert_eq!(stored.is_archived(), live.is_archived());
-            let name = then.as_object().and_then(|it| it.keys().next().cloned());
-            let name = name.unwrap_or_else(|| then.as_str().unwrap_or_default().to_owned());
-            let then = Event::decode(kind.as_str(), &name, &then.to_string()).unwrap();
-            live.apply(&then);
-            stored.apply(&then);
-            assert_eq!(text::of(&stored), text::of(&live));
-            assert_eq!(stored_facts(&stored).unwrap(), stored_facts(&live).unwrap());
-        };
-        let note = json!({"Registered": {"details": {"name": "x", "raw_notes": blocks, "content_json": blocks, "useful": true},
-            "legacy": {"useful": 2}}});
-        let linked = json!({"Linked": {"to": [{"lp": 7}]}});
-        check(
-            Kind::Note,
-            vec![note.clone(), linked.clone()],
-            json!({"TextRevised": {"raw_notes": null}}),
-        );
-        check(Kind::Note, vec![note, linked, json!("Archived")], json!("Restored"));
-        check(
-            Kind::Note,
-            vec![json!({"Registered": {"details": {}}})],
-            json!({"Renamed": {"name": "y"}}),
-        );
-        let fund = json!({"Registered": {"fund_name": "F", "details": {"status": "fundraising"}}});
-        let interest = json!({"InterestRecorded": {"lp": 7, "interest": "meeting", "contact": {"date": "2025-01-31"}}});
-        check(Kind::Fund, vec![fund, interest], json!({"InterestCleared": {"lp": 7}}));
-        let lp = json!({"Registered": {"name": "", "details": {"aum_billions": 0.1}}});
-        check(Kind::Lp, vec![lp], json!({"Renamed": {"name": "L"}}));
-    }
-
-    #[test]
-    fn nothing_is_stored_of_what_was_erased() {
-        let note = subject(
-            Kind::Note,
-            vec![
-                json!({"Registered": {"details": {"name": "x"}}}),
-                json!({"Erased": {"reason": "asked"}}),
-            ],
-        );
-        assert_eq!(stored_facts(&note).unwrap(), None);
-        assert!(reloaded(Kind::Note, &note).is_erased());
-    }
 
     #[test]
     fn pieces_know_their_language_and_when_they_were_spoken() {
@@ -628,11 +511,12 @@ mod tests {
             source.text.push_str(&turn(n));
             source.text.push('\n');
         }
-        let passages = passages(Kind::Note.record(1), &source);
+        let passages = passages(Kind::Note.record(1), &[source.clone(), source]);
         assert!(passages.len() > 5);
         for (at, passage) in passages.iter().enumerate() {
             assert_eq!(passage.ordinal, i32::try_from(at).unwrap());
             assert_eq!((passage.part, passage.lang), ("transcript", Some("en")));
+            assert_eq!(passage.recording, Some(4));
             let first = passage.text.split_whitespace().nth(1).unwrap();
             assert_eq!(passage.starts_ms, Some(first.parse::<i64>().unwrap() * 1_000));
             assert_eq!(passage.digest, digest(&passage.text));

@@ -5,7 +5,7 @@ use domain::distributor::DistributorRecord;
 use domain::fund::FundRecord;
 use domain::gp::GpRecord;
 use domain::lp::LpRecord;
-use domain::note::NoteRecord;
+use domain::note::{NoteRecord, Recording, RecordingId};
 use domain::person::PersonRecord;
 use domain::roadshow::RoadshowRecord;
 use domain::todo::TodoRecord;
@@ -51,9 +51,31 @@ impl Part {
 pub(crate) struct Source {
     pub(crate) part: Part,
     pub(crate) text: String,
+    /// The recording that it is of, if it was spoken.
+    pub(crate) recording: Option<RecordingId>,
     /// Where in the text turns of a conversation begin, in bytes, and when they were spoken, in milliseconds of the
     /// recording; in order. Empty if it was written.
     pub(crate) turns: Vec<(usize, i64)>,
+}
+
+impl Source {
+    fn written(part: Part, text: String) -> Self {
+        Self { part, text, recording: None, turns: vec![] }
+    }
+
+    /// What was said in a recording, a line per turn.
+    fn spoken(id: RecordingId, recording: &Recording) -> Self {
+        let mut source = Self::written(Part::Transcript, String::new());
+        source.recording = Some(id);
+        for line in recording.lines() {
+            source
+                .turns
+                .push((source.text.len(), i64::try_from(line.start_ms).unwrap_or(i64::MAX)));
+            source.text.push_str(line.text.trim());
+            source.text.push('\n');
+        }
+        source
+    }
 }
 
 /// What can be found of a record that is in use.
@@ -127,7 +149,7 @@ impl Card {
     }
 
     fn source(self) -> Source {
-        Source { part: Part::Card, text: self.0.join("\n"), turns: vec![] }
+        Source::written(Part::Card, self.0.join("\n"))
     }
 }
 
@@ -306,13 +328,18 @@ fn of_note(note: &NoteRecord) -> Found {
     ]);
     let text = text_of_note(note);
     let summary = summary_of_note(note, &text);
-    let written = |part, text| Source { part, text, turns: vec![] };
+    let mut sources = vec![
+        card.source(),
+        Source::written(Part::Text, text),
+        Source::written(Part::Summary, summary),
+    ];
+    sources.extend(note.recordings.iter().map(|(id, recording)| Source::spoken(id, recording)));
     Found {
         title: name.to_owned(),
         detail: detail([it.contact_type.as_deref()]),
         date: it.date.map(|date| date.instant()),
         about: note.links.iter().collect(),
-        sources: vec![card.source(), written(Part::Text, text), written(Part::Summary, summary)],
+        sources,
     }
 }
 
