@@ -145,6 +145,10 @@ impl Event {
             Event::Roadshow(
                 RoadshowEvent::Registered { fund_id, .. } | RoadshowEvent::FundAssigned { fund_id },
             ) => vec![(*fund_id).into()],
+            Event::Note(NoteEvent::ActionItemAccepted { todo, .. }) => vec![todo.id.into()],
+            Event::Note(NoteEvent::InterestAccepted { as_recorded, .. }) => {
+                vec![as_recorded.lp.into(), as_recorded.fund.into()]
+            }
             _ => vec![],
         }
     }

@@ -1,5 +1,23 @@
 //! Note: what was said in a meeting, and with whom.
 
+mod processing;
+mod recording;
+mod suggestion;
+mod transcript;
+
+#[cfg(test)]
+mod recording_tests;
+
+pub use processing::RecordingCommand;
+pub use recording::{
+    AudioFile, Recording, RecordingId, Recordings, Stage, SuggestedInterest, SuggestedItem,
+};
+pub use suggestion::{
+    AcceptedInterest, AcceptedTodo, ActionItem, Author, Decision, InterestSuggestion, KeyPoint,
+    NumberedItem, Summary,
+};
+pub use transcript::{Correction, Corrections, Gap, Line, Mark, MarkKind, Segment, Transcript};
+
 use serde::{Deserialize, Serialize};
 use strum::{AsRefStr, VariantNames};
 
@@ -50,6 +68,9 @@ pub struct NoteRecord {
     /// Why it must not be erased, while a legal hold is on it.
     #[serde(skip)]
     pub hold: Option<String>,
+    /// What was recorded of the meeting.
+    #[serde(skip)]
+    pub recordings: Recordings,
 }
 
 impl Holdable for NoteRecord {
@@ -97,6 +118,13 @@ pub enum NoteCommand {
     KeepLegacy {
         /// All of them.
         values: Verbatim,
+    },
+    /// Does something with a recording of the meeting.
+    Process {
+        /// Which recording; to attach one, a fresh id.
+        recording: RecordingId,
+        /// What.
+        command: RecordingCommand,
     },
     /// Removes the note from use.
     Archive,
@@ -157,6 +185,53 @@ pub enum NoteEvent {
     Unlinked { from: Vec<RecordRef> },
     /// The source values that the attributes cannot hold are now these.
     LegacyKept { values: Verbatim },
+    /// A recording was added; it is to be transcribed.
+    RecordingAttached {
+        recording: RecordingId,
+        file: AudioFile,
+        name: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        language: Option<String>,
+    },
+    /// A recording is to be transcribed again.
+    TranscriptionAsked {
+        recording: RecordingId,
+        round: u32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        language: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        model: Option<String>,
+    },
+    /// A recording was transcribed; it is to be summarised.
+    Transcribed { recording: RecordingId, round: u32, transcript: Transcript },
+    /// A recording cannot be transcribed.
+    TranscriptionFailed { recording: RecordingId, round: u32, reason: String },
+    /// A person stopped a transcription.
+    TranscriptionCancelled { recording: RecordingId },
+    /// People heard what the model did not.
+    TranscriptCorrected { recording: RecordingId, corrections: Vec<Correction> },
+    /// A recording is to be summarised again.
+    SummaryAsked { recording: RecordingId, round: u32 },
+    /// A recording was summarised; what an earlier summary suggested and nobody decided on is withdrawn.
+    Summarised { recording: RecordingId, round: u32, summary: Summary },
+    /// A recording cannot be summarised.
+    SummaryFailed { recording: RecordingId, round: u32, reason: String },
+    /// A person stopped a summary.
+    SummaryCancelled { recording: RecordingId },
+    /// Somebody seems to have promised something.
+    ActionItemsSuggested { recording: RecordingId, items: Vec<NumberedItem> },
+    /// A suggested action item became a todo.
+    ActionItemAccepted { recording: RecordingId, item: u32, todo: AcceptedTodo },
+    /// A suggested action item was put away.
+    ActionItemDismissed { recording: RecordingId, item: u32 },
+    /// Somebody seems to be interested.
+    InterestSuggested { recording: RecordingId, suggestion: InterestSuggestion },
+    /// The suggested interest was recorded in a fund's funnel.
+    InterestAccepted { recording: RecordingId, as_recorded: AcceptedInterest },
+    /// The suggested interest was put away.
+    InterestDismissed { recording: RecordingId },
+    /// A recording was removed for good.
+    RecordingRemoved { recording: RecordingId },
     /// It was removed from use.
     Archived,
     /// It was taken into use again.
@@ -180,8 +255,8 @@ impl Note {
     /// A [`Refusal`] when the rules do not allow it.
     pub fn decide(&self, command: NoteCommand) -> Result<Vec<NoteEvent>, Refusal> {
         use NoteCommand::{
-            Archive, Erase, Hold, KeepLegacy, LiftHold, Link, Register, Relink, Restore, Revert,
-            Revise, Unlink,
+            Archive, Erase, Hold, KeepLegacy, LiftHold, Link, Process, Register, Relink, Restore,
+            Revert, Revise, Unlink,
         };
         match command {
             Register { details, legacy } => {
@@ -201,6 +276,7 @@ impl Note {
             }
             KeepLegacy { values } if self.active()?.legacy == values => Ok(vec![]),
             KeepLegacy { values } => Ok(vec![NoteEvent::LegacyKept { values }]),
+            Process { recording, command } => self.active()?.process(recording, command),
             Archive => self.active().map(|_| vec![NoteEvent::Archived]),
             Restore => self.check_archived().map(|()| vec![NoteEvent::Restored]),
             Revert { to } => {
@@ -219,8 +295,7 @@ impl Note {
         match event {
             NoteEvent::Registered { details, legacy } => {
                 let details = details.into();
-                let links = Links::default();
-                *self = Note::Active(NoteRecord { details, links, legacy, hold: None });
+                *self = Note::Active(NoteRecord { details, legacy, ..NoteRecord::default() });
             }
             NoteEvent::Archived => self.archive(),
             NoteEvent::Restored => self.restore(),
@@ -292,6 +367,7 @@ impl NoteRecord {
         if self.legacy != to.legacy {
             events.push(NoteEvent::LegacyKept { values: to.legacy.clone() });
         }
+        events.extend(self.recordings.toward(&to.recordings));
         events
     }
 
@@ -315,12 +391,53 @@ impl NoteRecord {
             | NoteEvent::Held { .. }
             | NoteEvent::HoldLifted { .. }
             | NoteEvent::Erased { .. } => {}
+            about_recording => self.recordings.change(about_recording),
+        }
+    }
+}
+
+impl NoteEvent {
+    /// The recording that it is about, if it is about one.
+    pub fn recording(&self) -> Option<RecordingId> {
+        use NoteEvent as E;
+        match self {
+            E::RecordingAttached { recording, .. }
+            | E::TranscriptionAsked { recording, .. }
+            | E::Transcribed { recording, .. }
+            | E::TranscriptionFailed { recording, .. }
+            | E::TranscriptionCancelled { recording }
+            | E::TranscriptCorrected { recording, .. }
+            | E::SummaryAsked { recording, .. }
+            | E::Summarised { recording, .. }
+            | E::SummaryFailed { recording, .. }
+            | E::SummaryCancelled { recording }
+            | E::ActionItemsSuggested { recording, .. }
+            | E::ActionItemAccepted { recording, .. }
+            | E::ActionItemDismissed { recording, .. }
+            | E::InterestSuggested { recording, .. }
+            | E::InterestAccepted { recording, .. }
+            | E::InterestDismissed { recording }
+            | E::RecordingRemoved { recording } => Some(*recording),
+            E::Registered { .. }
+            | E::Renamed { .. }
+            | E::Dated { .. }
+            | E::TextRevised { .. }
+            | E::UsefulnessMarked { .. }
+            | E::DetailsAmended { .. }
+            | E::Linked { .. }
+            | E::Unlinked { .. }
+            | E::LegacyKept { .. }
+            | E::Archived
+            | E::Restored
+            | E::Held { .. }
+            | E::HoldLifted { .. }
+            | E::Erased { .. } => None,
         }
     }
 }
 
 aggregate!(Note = NoteRecord, Note, NoteCommand, NoteEvent,
-    own: [], details: NoteDetails, beside: [links, hold], required: &["name"]);
+    own: [], details: NoteDetails, beside: [links, hold, recordings], required: &["name"]);
 
 #[cfg(test)]
 mod tests {

@@ -43,4 +43,38 @@ pub enum Refusal {
         /// What it would be linked to.
         to: RecordRef,
     },
+    /// The note has no recording with this id.
+    #[error("this note has no such recording")]
+    NoSuchRecording,
+    /// The id is that of another recording, or of one that was removed.
+    #[error("there is or was another recording with this id: upload the file again")]
+    RecordingTaken,
+    /// The recording has no transcript.
+    #[error("this recording has no transcript yet: wait until it is transcribed")]
+    NotTranscribed,
+    /// Nothing failed or was cancelled.
+    #[error("nothing failed with this recording; ask for another transcript or summary instead")]
+    NothingToRetry,
+    /// Nothing is under way.
+    #[error("nothing is being done with this recording, so there is nothing to cancel")]
+    NothingToCancel,
+    /// A result came for what is no longer asked for.
+    #[error("this result is no longer wanted: it was cancelled, or asked for anew")]
+    Superseded,
+    /// The transcript has no segment with these times.
+    #[error(
+        "the transcript has no segment from {start_ms} to {end_ms} ms: read it again, it may have changed"
+    )]
+    NoSuchSegment {
+        /// Where it would begin.
+        start_ms: u64,
+        /// Where it would end.
+        end_ms: u64,
+    },
+    /// The recording has no such suggestion, perhaps no longer.
+    #[error("this recording has no such suggestion; a newer summary may have withdrawn it")]
+    NoSuchSuggestion,
+    /// The suggestion has been accepted.
+    #[error("this suggestion was accepted; change what became of it instead")]
+    SuggestionAccepted,
 }

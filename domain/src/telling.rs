@@ -272,6 +272,10 @@ pub fn label(field: &str) -> String {
         "archived" => "Deleted",
         "hold" => "Legal hold",
         field => {
+            let of_recording = field.strip_prefix("recordings.").and_then(|it| it.split_once('.'));
+            if let Some((id, what)) = of_recording {
+                return format!("Recording {id}: {}", what.replace(['_', '.'], " "));
+            }
             let (field, source) = match field.strip_prefix("legacy.") {
                 Some(column) => (column, " (source value)"),
                 None => (field, ""),

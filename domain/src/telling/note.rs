@@ -1,10 +1,10 @@
 use super::{
-    Sentence, Told, about, added, amended, deleted, erased, held, hold_lifted, legacy_kept, moved,
-    renamed, restored, say,
+    Part, Sentence, Told, about, added, amended, deleted, erased, held, hold_lifted, legacy_kept,
+    moved, renamed, restored, say,
 };
 use crate::RecordRef;
 use crate::facts::FactChange;
-use crate::note::{NoteEvent, NoteRecord};
+use crate::note::{Author, NoteEvent, NoteRecord};
 
 impl Told for NoteRecord {
     fn called(&self) -> &str {
@@ -31,6 +31,74 @@ impl Told for NoteRecord {
                 about([own.into(), " is no longer linked to ".into()], from, [])
             }
             NoteEvent::LegacyKept { .. } => legacy_kept(own),
+            NoteEvent::RecordingAttached { name, .. } => {
+                say!["The recording ", Part::Value(name.clone()), " was added to ", own]
+            }
+            NoteEvent::TranscriptionAsked { .. } => asked(before, event, own, "transcript"),
+            NoteEvent::Transcribed { .. } => happened(before, event, own, "was transcribed"),
+            NoteEvent::TranscriptionFailed { reason, .. } => {
+                failed(before, event, own, "transcribed", reason)
+            }
+            NoteEvent::TranscriptionCancelled { .. } => {
+                happened(before, event, own, "is not to be transcribed any more")
+            }
+            NoteEvent::TranscriptCorrected { corrections, .. } => {
+                let count = match corrections.len() {
+                    1 => "one place".to_owned(),
+                    count => format!("{count} places"),
+                };
+                let recording = recording(before, event);
+                say!["The transcript of ", recording, " of ", own, " was corrected in ", count]
+            }
+            NoteEvent::SummaryAsked { .. } => asked(before, event, own, "summary"),
+            NoteEvent::Summarised { summary, .. } => match &summary.author {
+                Author::Model { .. } => happened(before, event, own, "was summarised"),
+                Author::Highlights => happened(before, event, own, "got highlights"),
+            },
+            NoteEvent::SummaryFailed { reason, .. } => {
+                failed(before, event, own, "summarised", reason)
+            }
+            NoteEvent::SummaryCancelled { .. } => {
+                happened(before, event, own, "is not to be summarised any more")
+            }
+            NoteEvent::ActionItemsSuggested { items, .. } => {
+                let count = match items.len() {
+                    1 => "One action item was".to_owned(),
+                    count => format!("{count} action items were"),
+                };
+                say![count, " suggested from ", recording(before, event), " of ", own]
+            }
+            NoteEvent::ActionItemAccepted { todo, .. } => {
+                let todo = RecordRef::from(todo.id);
+                say!["A suggested action item of ", own, " was accepted; it became ", todo]
+            }
+            NoteEvent::ActionItemDismissed { .. } => {
+                say!["A suggested action item of ", own, " was dismissed"]
+            }
+            NoteEvent::InterestSuggested { suggestion, .. } => {
+                let interest = Part::Value(suggestion.interest.clone());
+                let recording = recording(before, event);
+                say!["The interest ", interest, " was suggested from ", recording, " of ", own]
+            }
+            NoteEvent::InterestAccepted { as_recorded, .. } => {
+                let (lp, fund) =
+                    (RecordRef::from(as_recorded.lp), RecordRef::from(as_recorded.fund));
+                let interest = Part::Value(as_recorded.interest.clone());
+                say![
+                    "The interest that ",
+                    own,
+                    " suggests was accepted: ",
+                    lp,
+                    " is at ",
+                    interest,
+                    " for ",
+                    fund
+                ]
+            }
+            NoteEvent::InterestDismissed { .. } => {
+                say!["The interest that ", own, " suggests was dismissed"]
+            }
+            NoteEvent::RecordingRemoved { .. } => happened(before, event, own, "was removed"),
             NoteEvent::Held { reason } => held(own, reason),
             NoteEvent::HoldLifted { reason } => hold_lifted(own, reason),
             NoteEvent::Erased { reason } => erased(own, reason),
@@ -56,6 +124,40 @@ impl Told for NoteRecord {
             // Whatever it said; the fields of an erased record are not kept to be searched.
             NoteEvent::Erased { .. } => vec![],
             NoteEvent::Archived | NoteEvent::Restored => vec!["archived"],
+            _about_a_recording => vec!["recordings"],
         }
     }
+}
+
+/// A recording, by the name of its file.
+fn recording(before: &NoteRecord, event: &NoteEvent) -> Part {
+    let recording = event.recording().and_then(|id| before.recordings.get(id));
+    match recording.map(|recording| recording.name.as_str()) {
+        None | Some("") => "a recording".into(),
+        Some(name) => Part::Value(format!("the recording {name}")),
+    }
+}
+
+fn happened(
+    before: &NoteRecord,
+    event: &NoteEvent,
+    own: RecordRef,
+    what: &'static str,
+) -> Sentence {
+    say![recording(before, event), " of ", own, " ", what]
+}
+
+fn failed(
+    before: &NoteRecord,
+    event: &NoteEvent,
+    own: RecordRef,
+    how: &'static str,
+    reason: &str,
+) -> Sentence {
+    let reason = Part::Value(reason.to_owned());
+    say![recording(before, event), " of ", own, " cannot be ", how, ": ", reason]
+}
+
+fn asked(before: &NoteRecord, event: &NoteEvent, own: RecordRef, what: &'static str) -> Sentence {
+    say!["Another ", what, " was asked for of ", recording(before, event), " of ", own]
 }

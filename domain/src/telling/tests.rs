@@ -324,6 +324,106 @@ fn the_history_of_a_note() {
                 "Note 7 is no longer linked to lp 1 [links of lp 1: yes → nothing]",
             ),
             (
+                json!({"RecordingAttached": {"recording": 5, "name": "call.webm", "file":
+                {"key": "k", "size": 7, "media_type": "audio/webm", "sha256": "ab"}}}),
+                "The recording call.webm was added to note 7 \
+             [recordings.5.name: nothing → call.webm; recordings.5.state: nothing → to be transcribed]",
+            ),
+            (
+                json!({"TranscriptionFailed": {"recording": 5, "round": 1, "reason": "no speech"}}),
+                "The recording call.webm of note 7 cannot be transcribed: no speech \
+             [recordings.5.state: to be transcribed → transcription failed: no speech]",
+            ),
+            (
+                json!({"TranscriptionAsked": {"recording": 5, "round": 2, "language": "es"}}),
+                "Another transcript was asked for of the recording call.webm of note 7 \
+             [recordings.5.state: transcription failed: no speech → to be transcribed]",
+            ),
+            (
+                json!({"TranscriptionCancelled": {"recording": 5}}),
+                "The recording call.webm of note 7 is not to be transcribed any more \
+             [recordings.5.state: to be transcribed → transcription cancelled]",
+            ),
+            (
+                json!({"Transcribed": {"recording": 5, "round": 2, "transcript": {"model": "base",
+                "language": "es", "duration_ms": 9000, "segments":
+                [{"start_ms": 0, "end_ms": 900, "text": "Ola", "confidence": 90}]}}}),
+                "The recording call.webm of note 7 was transcribed \
+             [recordings.5.language: nothing → es; recordings.5.model: nothing → base; \
+             recordings.5.state: transcription cancelled → to be summarised]",
+            ),
+            (
+                json!({"TranscriptCorrected": {"recording": 5, "corrections":
+                [{"start_ms": 0, "end_ms": 900, "text": "Hola"}]}}),
+                "The transcript of the recording call.webm of note 7 was corrected in one place \
+             [recordings.5.corrected.0-900: nothing → Hola]",
+            ),
+            (
+                json!({"SummaryFailed": {"recording": 5, "round": 2, "reason": "rubbish"}}),
+                "The recording call.webm of note 7 cannot be summarised: rubbish \
+             [recordings.5.state: to be summarised → summary failed: rubbish]",
+            ),
+            (
+                json!({"SummaryAsked": {"recording": 5, "round": 3}}),
+                "Another summary was asked for of the recording call.webm of note 7 \
+             [recordings.5.state: summary failed: rubbish → to be summarised]",
+            ),
+            (
+                json!({"SummaryCancelled": {"recording": 5}}),
+                "The recording call.webm of note 7 is not to be summarised any more \
+             [recordings.5.state: to be summarised → summary cancelled]",
+            ),
+            (
+                json!({"Summarised": {"recording": 5, "round": 3, "summary":
+                {"author": {"model": {"model": "m", "prompt": "1"}}, "text": "They met."}}}),
+                "The recording call.webm of note 7 was summarised \
+             [recordings.5.state: summary cancelled → summarised; recordings.5.summary: nothing → They met.]",
+            ),
+            (
+                json!({"ActionItemsSuggested": {"recording": 5, "items":
+                [{"number": 1, "item": {"text": "Call"}}, {"number": 2, "item": {"text": "Write"}}]}}),
+                "2 action items were suggested from the recording call.webm of note 7 \
+             [recordings.5.action_item.1: nothing → Call (open); \
+             recordings.5.action_item.2: nothing → Write (open)]",
+            ),
+            (
+                json!({"ActionItemAccepted": {"recording": 5, "item": 1, "todo":
+                {"id": 9, "title": "Call Ana", "at": "2025-02-03T09:00:00"}}}),
+                "A suggested action item of note 7 was accepted; it became todo 9 \
+             [recordings.5.action_item.1: Call (open) → Call (accepted)]",
+            ),
+            (
+                json!({"ActionItemDismissed": {"recording": 5, "item": 2}}),
+                "A suggested action item of note 7 was dismissed \
+             [recordings.5.action_item.2: Write (open) → Write (dismissed)]",
+            ),
+            (
+                json!({"InterestSuggested": {"recording": 5, "suggestion": {"interest": "meeting"}}}),
+                "The interest meeting was suggested from the recording call.webm of note 7 \
+             [recordings.5.interest: nothing → meeting (open)]",
+            ),
+            (
+                json!({"InterestDismissed": {"recording": 5}}),
+                "The interest that note 7 suggests was dismissed \
+             [recordings.5.interest: meeting (open) → meeting (dismissed)]",
+            ),
+            (
+                json!({"InterestAccepted": {"recording": 5, "as_recorded":
+                {"fund": 2, "lp": 1, "interest": "meeting"}}}),
+                "The interest that note 7 suggests was accepted: lp 1 is at meeting for fund 2 \
+             [recordings.5.interest: meeting (dismissed) → meeting (accepted)]",
+            ),
+            (
+                json!({"RecordingRemoved": {"recording": 5}}),
+                "The recording call.webm of note 7 was removed \
+             [recordings.5.action_item.1: Call (accepted) → nothing; \
+             recordings.5.action_item.2: Write (dismissed) → nothing; \
+             recordings.5.corrected.0-900: Hola → nothing; \
+             recordings.5.interest: meeting (accepted) → nothing; recordings.5.language: es → nothing; \
+             recordings.5.model: base → nothing; recordings.5.name: call.webm → nothing; \
+             recordings.5.state: summarised → nothing; recordings.5.summary: They met. → nothing]",
+            ),
+            (
                 json!({"LegacyKept": {"values": {}}}),
                 "Values of note 7 that no field can hold were kept as they stood in the source []",
             ),

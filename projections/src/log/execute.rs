@@ -8,7 +8,7 @@ use cqrs_es::persist::{PersistedEventStore, SerializedEvent};
 use cqrs_es::{
     Aggregate, AggregateContext as _, AggregateError, DomainEvent as _, EventStore as _,
 };
-use domain::note::Note;
+use domain::note::{Note, RecordingId};
 use domain::todo::{Todo, TodoEvent};
 use domain::{Kind, Refusal, TodoId};
 use tokio::sync::watch;
@@ -216,6 +216,15 @@ impl EventLog {
         }
         fresh.insert((kind, id));
         Ok(id)
+    }
+
+    /// An id that no recording of any note has or ever had.
+    ///
+    /// # Errors
+    /// [`CommandError::Unavailable`] when the database cannot be reached.
+    pub async fn fresh_recording_id(&self) -> Result<RecordingId, CommandError> {
+        let drawing = sqlx::query_scalar("select nextval('recording_id')");
+        Ok(RecordingId(self.database.ask(drawing.fetch_one(&self.database.pool)).await?))
     }
 
     /// Whether the id was drawn and not used yet; from now on it counts as used.

@@ -1,0 +1,462 @@
+//! What is done with recordings, given what has happened to them.
+
+use cqrs_es::test::{AggregateTestExecutor, TestFramework};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::todo::TodoEvent;
+use crate::{Event, FundId, LpId, NoteId, Subject, TodoId};
+
+const FIRST: RecordingId = RecordingId(5);
+const SECOND: RecordingId = RecordingId(6);
+
+fn event(value: Value) -> NoteEvent {
+    serde_json::from_value(value).unwrap()
+}
+
+fn events(values: &[Value]) -> Vec<NoteEvent> {
+    values.iter().cloned().map(event).collect()
+}
+
+fn registered() -> Value {
+    json!({"Registered": {"details": {"name": "Call"}}})
+}
+
+fn file() -> Value {
+    json!({"key": "recordings/ab", "size": 7, "media_type": "audio/webm", "sha256": "ab"})
+}
+
+fn attached(id: RecordingId) -> Value {
+    json!({"RecordingAttached": {"recording": id, "file": file(), "name": "call.webm"}})
+}
+
+fn transcript(texts: &[&str]) -> Value {
+    let segments = (0_u64..).zip(texts).map(|(at, text)| {
+        json!({"start_ms": at * 1000, "end_ms": (at + 1) * 1000, "text": text, "confidence": 90})
+    });
+    json!({"model": "tiny.en", "language": "en", "duration_ms": 9000,
+        "segments": segments.collect::<Vec<_>>()})
+}
+
+fn transcribed(id: RecordingId, round: u32) -> Value {
+    let transcript = transcript(&["Pro future", "likes it."]);
+    json!({"Transcribed": {"recording": id, "round": round, "transcript": transcript}})
+}
+
+fn summary(text: &str) -> Value {
+    json!({"author": {"model": {"model": "m", "prompt": "1"}}, "text": text})
+}
+
+fn summarised(id: RecordingId, round: u32) -> Value {
+    json!({"Summarised": {"recording": id, "round": round, "summary": summary("They like it.")}})
+}
+
+fn suggested() -> Value {
+    json!({"ActionItemsSuggested": {"recording": FIRST, "items": [
+        {"number": 1, "item": {"text": "Send the deck", "owner": "Ana", "due": "Friday",
+            "quote": "I will send it", "start_ms": 4000}},
+        {"number": 2, "item": {"text": "Call back"}}]}})
+}
+
+fn interest() -> Value {
+    json!({"InterestSuggested": {"recording": FIRST,
+        "suggestion": {"interest": "meeting", "fundraise": "Fund III"}}})
+}
+
+/// The details that say what recordings had them say.
+fn paths(audio: Option<i64>, transcript: Option<i64>) -> Value {
+    let mut changes = serde_json::Map::new();
+    if let Some(id) = audio {
+        changes.insert("audio_path".to_owned(), json!(format!("/recordings/{id}/audio")));
+    }
+    if let Some(id) = transcript {
+        let path = json!(format!("/recordings/{id}/transcript"));
+        changes.insert("transcription_path".to_owned(), path);
+    }
+    json!({"DetailsAmended": {"changes": changes}})
+}
+
+fn given(history: &[Value]) -> AggregateTestExecutor<Note> {
+    let history = std::iter::once(registered()).chain(history.iter().cloned()).map(event);
+    TestFramework::with(()).given(history.collect())
+}
+
+fn with_attached() -> Vec<Value> {
+    vec![attached(FIRST), paths(Some(5), None)]
+}
+
+fn with_transcript() -> Vec<Value> {
+    [with_attached(), vec![transcribed(FIRST, 1), paths(None, Some(5))]].concat()
+}
+
+fn with_suggestions() -> Vec<Value> {
+    let amended = json!({"DetailsAmended": {"changes": {"ai_summary": "They like it."}}});
+    [with_transcript(), vec![summarised(FIRST, 1), suggested(), interest(), amended]].concat()
+}
+
+fn of(recording: RecordingId, command: RecordingCommand) -> NoteCommand {
+    NoteCommand::Process { recording, command }
+}
+
+fn first(command: RecordingCommand) -> NoteCommand {
+    of(FIRST, command)
+}
+
+fn attach() -> RecordingCommand {
+    RecordingCommand::Attach {
+        file: serde_json::from_value(file()).unwrap(),
+        name: "call.webm".into(),
+        language: None,
+    }
+}
+
+fn ask(language: Option<&str>) -> RecordingCommand {
+    RecordingCommand::AskTranscription { language: language.map(str::to_owned), model: None }
+}
+
+fn keep_transcript(round: u32) -> RecordingCommand {
+    let transcript = transcript(&["Pro future", "likes it."]);
+    let transcript = serde_json::from_value(transcript).unwrap();
+    RecordingCommand::KeepTranscript { round, transcript }
+}
+
+fn keep_summary(round: u32, items: &[&str]) -> RecordingCommand {
+    let items = items.iter().map(|text| serde_json::from_value(json!({"text": text})).unwrap());
+    RecordingCommand::KeepSummary {
+        round,
+        summary: serde_json::from_value(summary("They like it.")).unwrap(),
+        items: items.collect(),
+        interest: None,
+    }
+}
+
+fn correct(corrections: Value) -> RecordingCommand {
+    RecordingCommand::Correct { corrections: serde_json::from_value(corrections).unwrap() }
+}
+
+fn todo(id: i64) -> AcceptedTodo {
+    AcceptedTodo {
+        id: TodoId(id),
+        title: "Send the deck to Profuturo".into(),
+        due_date: Some(Moment::parse("2025-02-07").unwrap()),
+        at: Moment::parse("2025-02-03T09:00:00").unwrap(),
+    }
+}
+
+#[test]
+fn a_recording_is_attached_once_and_shown_by_the_note() {
+    given(&[]).when(first(attach())).then_expect_events(events(&with_attached()));
+    given(&with_attached()).when(first(attach())).then_expect_events(vec![]);
+    // The note goes on showing the first.
+    given(&with_attached())
+        .when(of(SECOND, attach()))
+        .then_expect_events(events(&[attached(SECOND)]));
+    let other = RecordingCommand::Attach {
+        file: AudioFile::default(),
+        name: String::new(),
+        language: None,
+    };
+    given(&with_attached()).when(first(other)).then_expect_error(Refusal::RecordingTaken);
+    let removed = json!({"RecordingRemoved": {"recording": FIRST}});
+    given(&[attached(FIRST), removed])
+        .when(first(attach()))
+        .then_expect_error(Refusal::RecordingTaken);
+}
+
+#[test]
+fn what_a_person_or_a_legacy_file_says_of_recordings_stays() {
+    let own =
+        json!({"DetailsAmended": {"changes": {"audio_path": "call.wav", "ai_summary": "Mine"}}});
+    let history = vec![own];
+    given(&history).when(first(attach())).then_expect_events(events(&[attached(FIRST)]));
+    let history = [history, vec![attached(FIRST), transcribed(FIRST, 1)]].concat();
+    given(&history)
+        .when(first(keep_summary(1, &[])))
+        .then_expect_events(events(&[summarised(FIRST, 1)]));
+    // Cleared by a person: a second transcript does not bring it back.
+    let cleared = json!({"DetailsAmended": {"changes": {"transcription_path": null}}});
+    let asked = json!({"TranscriptionAsked": {"recording": FIRST, "round": 2}});
+    given(&[with_transcript(), vec![cleared, asked]].concat())
+        .when(first(keep_transcript(2)))
+        .then_expect_events(events(&[transcribed(FIRST, 2)]));
+}
+
+#[test]
+fn the_first_result_of_a_round_counts_and_those_of_earlier_rounds_do_not() {
+    let check = |history: &[Value], command, expected: &[Value]| {
+        given(history).when(first(command)).then_expect_events(events(expected));
+    };
+    let asked = json!({"TranscriptionAsked": {"recording": FIRST, "round": 2, "language": "es"}});
+    let failed =
+        json!({"TranscriptionFailed": {"recording": FIRST, "round": 1, "reason": "no audio"}});
+    let fail = |round| RecordingCommand::FailTranscription { round, reason: "no audio".into() };
+    let attached = with_attached();
+    check(&attached, keep_transcript(1), &[transcribed(FIRST, 1), paths(None, Some(5))]);
+    check(&with_transcript(), keep_transcript(1), &[]);
+    check(&with_transcript(), fail(1), &[]);
+    check(&attached, fail(1), &[failed]);
+    check(&attached, ask(Some("es")), std::slice::from_ref(&asked));
+    check(&attached, ask(None), &[]);
+    let again = [attached, vec![asked]].concat();
+    given(&again).when(first(keep_transcript(1))).then_expect_error(Refusal::Superseded);
+    given(&again).when(first(fail(1))).then_expect_error(Refusal::Superseded);
+    check(&again, keep_transcript(2), &[transcribed(FIRST, 2), paths(None, Some(5))]);
+}
+
+#[test]
+fn what_was_cancelled_or_failed_is_tried_again_in_the_next_round() {
+    let cancelled = json!({"TranscriptionCancelled": {"recording": FIRST}});
+    let cancel = || first(RecordingCommand::Cancel);
+    let retry = || first(RecordingCommand::Retry);
+    let attached = with_attached();
+    given(&attached).when(cancel()).then_expect_events(events(std::slice::from_ref(&cancelled)));
+    given(&attached).when(retry()).then_expect_events(vec![]);
+    let cancelled = [attached.clone(), vec![cancelled]].concat();
+    given(&cancelled).when(cancel()).then_expect_events(vec![]);
+    given(&cancelled).when(first(keep_transcript(1))).then_expect_error(Refusal::Superseded);
+    let asked = json!({"TranscriptionAsked": {"recording": FIRST, "round": 2}});
+    given(&cancelled).when(retry()).then_expect_events(events(&[asked]));
+
+    let failed = json!({"SummaryFailed": {"recording": FIRST, "round": 1, "reason": "rubbish"}});
+    let fail = || RecordingCommand::FailSummary { round: 1, reason: "rubbish".into() };
+    given(&with_transcript())
+        .when(first(fail()))
+        .then_expect_events(events(std::slice::from_ref(&failed)));
+    let failed = [with_transcript(), vec![failed]].concat();
+    given(&failed).when(first(fail())).then_expect_events(vec![]);
+    given(&failed).when(cancel()).then_expect_error(Refusal::NothingToCancel);
+    let asked = json!({"SummaryAsked": {"recording": FIRST, "round": 2}});
+    given(&failed).when(retry()).then_expect_events(events(&[asked]));
+
+    let stopped = json!({"SummaryCancelled": {"recording": FIRST}});
+    given(&with_transcript())
+        .when(cancel())
+        .then_expect_events(events(std::slice::from_ref(&stopped)));
+    let stopped = [with_transcript(), vec![stopped]].concat();
+    given(&stopped).when(first(keep_summary(1, &[]))).then_expect_error(Refusal::Superseded);
+    given(&with_suggestions()).when(retry()).then_expect_error(Refusal::NothingToRetry);
+    given(&with_suggestions()).when(cancel()).then_expect_error(Refusal::NothingToCancel);
+}
+
+#[test]
+fn a_summary_needs_a_transcript() {
+    let ask = || first(RecordingCommand::AskSummary);
+    let correct = first(correct(json!([])));
+    given(&with_attached()).when(ask()).then_expect_error(Refusal::NotTranscribed);
+    given(&with_attached()).when(correct).then_expect_error(Refusal::NotTranscribed);
+    given(&with_transcript()).when(ask()).then_expect_events(vec![]);
+    let asked = json!({"SummaryAsked": {"recording": FIRST, "round": 2}});
+    given(&with_suggestions()).when(ask()).then_expect_events(events(&[asked]));
+}
+
+#[test]
+fn summaries_of_several_recordings_stand_one_below_the_other() {
+    let expected = json!({"DetailsAmended": {"changes":
+        {"ai_summary": "They like it.\n\nThey like it."}}});
+    let history = [with_suggestions(), vec![attached(SECOND), transcribed(SECOND, 1)]].concat();
+    given(&history)
+        .when(of(SECOND, keep_summary(1, &[])))
+        .then_expect_events(events(&[summarised(SECOND, 1), expected]));
+    given(&history).when(first(RecordingCommand::Remove)).then_expect_events(events(&[
+        json!({"RecordingRemoved": {"recording": FIRST}}),
+        json!({"DetailsAmended": {"changes": {"audio_path": "/recordings/6/audio",
+            "transcription_path": "/recordings/6/transcript", "ai_summary": null}}}),
+    ]));
+}
+
+#[test]
+fn only_what_differs_from_what_was_heard_is_a_correction() {
+    let corrected = |corrections: Value| {
+        event(json!({"TranscriptCorrected": {"recording": FIRST, "corrections": corrections}}))
+    };
+    let one = |text: Value| json!([{"start_ms": 0, "end_ms": 1000, "text": text}]);
+    let check = |history: &[Value], text: Value, expected: Option<Value>| {
+        let expected = expected.map(|text| corrected(one(text)));
+        given(history)
+            .when(first(correct(one(text))))
+            .then_expect_events(expected.into_iter().collect());
+    };
+    let right = || json!("Profuturo");
+    check(&with_transcript(), right(), Some(right()));
+    check(&with_transcript(), json!("Pro future"), None);
+    check(&with_transcript(), json!(null), None);
+    check(&with_transcript(), json!(""), Some(json!("")));
+    let corrected =
+        json!({"TranscriptCorrected": {"recording": FIRST, "corrections": one(right())}});
+    let corrected = [with_transcript(), vec![corrected]].concat();
+    check(&corrected, right(), None);
+    check(&corrected, json!("Pro future"), Some(json!(null)));
+    check(&corrected, json!(null), Some(json!(null)));
+    let missing = correct(json!([{"start_ms": 0, "end_ms": 999, "text": "x"}]));
+    given(&corrected)
+        .when(first(missing))
+        .then_expect_error(Refusal::NoSuchSegment { start_ms: 0, end_ms: 999 });
+}
+
+#[test]
+fn a_new_summary_suggests_only_what_nobody_has_decided_on() {
+    let accepted = json!({"ActionItemAccepted": {"recording": FIRST, "item": 1,
+        "todo": serde_json::to_value(todo(9)).unwrap()}});
+    let asked = json!({"SummaryAsked": {"recording": FIRST, "round": 2}});
+    let history = [with_suggestions(), vec![accepted, asked]].concat();
+    let suggested = json!({"ActionItemsSuggested": {"recording": FIRST,
+        "items": [{"number": 3, "item": {"text": "Call back"}}]}});
+    given(&history)
+        .when(first(keep_summary(2, &["Send the deck", "Call back"])))
+        .then_expect_events(events(&[summarised(FIRST, 2), suggested.clone()]));
+    // The number of what was withdrawn is nobody's.
+    let history = [history, vec![summarised(FIRST, 2), suggested]].concat();
+    let dismiss = |item| first(RecordingCommand::DismissItem { item });
+    given(&history).when(dismiss(2)).then_expect_error(Refusal::NoSuchSuggestion);
+    given(&history).when(dismiss(1)).then_expect_error(Refusal::SuggestionAccepted);
+    let dismissed = json!({"ActionItemDismissed": {"recording": FIRST, "item": 3}});
+    given(&history).when(dismiss(3)).then_expect_events(events(&[dismissed]));
+}
+
+#[test]
+fn an_action_item_becomes_one_todo() {
+    let accept = |id| first(RecordingCommand::AcceptItem { item: 1, todo: todo(id) });
+    let accepted = || NoteEvent::ActionItemAccepted { recording: FIRST, item: 1, todo: todo(9) };
+    given(&with_suggestions()).when(accept(9)).then_expect_events(vec![accepted()]);
+    let mut history = with_suggestions();
+    history.push(json!({"ActionItemDismissed": {"recording": FIRST, "item": 1}}));
+    given(&history).when(accept(9)).then_expect_events(vec![accepted()]);
+    history.push(serde_json::to_value(accepted()).unwrap());
+    given(&history).when(accept(10)).then_expect_events(vec![]);
+
+    let mut note = Note::default();
+    let before = std::iter::once(registered()).chain(with_suggestions()).map(event);
+    before.for_each(|event| cqrs_es::Aggregate::apply(&mut note, event));
+    let (id, events) = note.follow_up(NoteId(7), &[accepted()]).unwrap();
+    let todo: TodoEvent = serde_json::from_value(json!({"Registered": {
+        "title": "Send the deck to Profuturo", "status": "pending",
+        "details": {"description": "Owner: Ana\nDue: Friday\n“I will send it”",
+            "created_at": "2025-02-03T09:00:00", "due_date": "2025-02-07T00:00:00", "note_id": 7}}}))
+    .unwrap();
+    assert_eq!(
+        (id, events),
+        (TodoId(9), vec![todo, TodoEvent::Linked { to: vec![NoteId(7).into()] }])
+    );
+}
+
+#[test]
+fn a_suggested_interest_is_accepted_or_dismissed() {
+    let accept = |interest: &str| {
+        let as_recorded =
+            AcceptedInterest { fund: FundId(2), lp: LpId(1), interest: interest.to_owned() };
+        RecordingCommand::AcceptInterest { as_recorded }
+    };
+    let accepted = json!({"InterestAccepted": {"recording": FIRST,
+        "as_recorded": {"fund": 2, "lp": 1, "interest": "meeting"}}});
+    let dismissed = json!({"InterestDismissed": {"recording": FIRST}});
+    let dismiss = || first(RecordingCommand::DismissInterest);
+    given(&with_transcript()).when(dismiss()).then_expect_error(Refusal::NoSuchSuggestion);
+    given(&with_suggestions())
+        .when(dismiss())
+        .then_expect_events(events(std::slice::from_ref(&dismissed)));
+    let dismissed = [with_suggestions(), vec![dismissed]].concat();
+    given(&dismissed).when(dismiss()).then_expect_events(vec![]);
+    given(&dismissed)
+        .when(first(accept("meeting")))
+        .then_expect_events(events(std::slice::from_ref(&accepted)));
+    let accepted = [dismissed, vec![accepted]].concat();
+    given(&accepted).when(first(accept("meeting"))).then_expect_events(vec![]);
+    given(&accepted).when(first(accept("offered"))).then_expect_error(Refusal::SuggestionAccepted);
+    given(&accepted).when(dismiss()).then_expect_error(Refusal::SuggestionAccepted);
+}
+
+#[test]
+fn a_recording_is_removed_once() {
+    let remove = || first(RecordingCommand::Remove);
+    given(&[]).when(remove()).then_expect_error(Refusal::NoSuchRecording);
+    let removed = json!({"RecordingRemoved": {"recording": FIRST}});
+    given(&[attached(FIRST), removed.clone()]).when(remove()).then_expect_events(vec![]);
+    given(&[attached(FIRST), removed])
+        .when(first(RecordingCommand::Cancel))
+        .then_expect_error(Refusal::NoSuchRecording);
+    let archived = TestFramework::<Note>::with(()).given(events(&[
+        registered(),
+        attached(FIRST),
+        json!("Archived"),
+    ]));
+    archived.when(remove()).then_expect_error(Refusal::NotRegistered);
+}
+
+#[test]
+fn undoing_takes_back_corrections_and_nothing_else_of_a_recording() {
+    let corrected = |text: &str| {
+        json!({"TranscriptCorrected": {"recording": FIRST,
+            "corrections": [{"start_ms": 0, "end_ms": 1000, "text": text}]}})
+    };
+    let subject = |history: &[Value]| {
+        let mut subject = Subject::new(Kind::Note);
+        let all = std::iter::once(registered()).chain(history.iter().cloned()).map(event);
+        all.for_each(|event| subject.apply(&Event::Note(event)));
+        subject
+    };
+    let check = |now: &[Value], then: &[Value], expected: &[Value]| {
+        let (now, then) = (subject(now), subject(then));
+        let expected: Vec<_> = events(expected).into_iter().map(Event::Note).collect();
+        assert_eq!(now.revert(&then).unwrap(), expected);
+        let said = Subject::from_facts(Kind::Note, then.facts()).unwrap();
+        assert_eq!(now.revert(&said).unwrap(), expected);
+    };
+    let first = [with_transcript(), vec![corrected("Profuturo")]].concat();
+    let second = [first.clone(), vec![corrected("ProFuturo")]].concat();
+    check(&second, &first, &[corrected("Profuturo")]);
+    let back = json!({"TranscriptCorrected": {"recording": FIRST,
+        "corrections": [{"start_ms": 0, "end_ms": 1000, "text": null}]}});
+    check(&second, &with_transcript(), &[back]);
+    let removed = json!({"RecordingRemoved": {"recording": FIRST}});
+    check(&[second, vec![removed]].concat(), &first, &[]);
+    check(&with_suggestions(), &[paths(Some(5), Some(5)), with_suggestions()[7].clone()], &[]);
+}
+
+#[test]
+fn the_stored_form_of_an_event_never_changes() {
+    let every = [
+        json!({"RecordingAttached": {"recording": 5, "file": file(), "name": "call.webm",
+            "language": "es"}}),
+        attached(FIRST),
+        json!({"TranscriptionAsked": {"recording": 5, "round": 2}}),
+        json!({"TranscriptionAsked": {"recording": 5, "round": 2, "language": "es",
+            "model": "base"}}),
+        json!({"Transcribed": {"recording": 5, "round": 1, "transcript": {
+            "model": "tiny.en", "language": "en", "duration_ms": 61000,
+            "segments": [{"start_ms": 0, "end_ms": 2000, "text": "Hello", "confidence": 87}],
+            "gaps": [{"start_ms": 3000, "end_ms": 4000, "reason": "damaged"}],
+            "marks": [{"start_ms": 5000, "end_ms": 6000, "kind": "silence"},
+                {"start_ms": 6000, "end_ms": 7000, "kind": "loop"}]}}}),
+        transcribed(FIRST, 1),
+        json!({"TranscriptionFailed": {"recording": 5, "round": 1, "reason": "no audio"}}),
+        json!({"TranscriptionCancelled": {"recording": 5}}),
+        json!({"TranscriptCorrected": {"recording": 5, "corrections": [
+            {"start_ms": 0, "end_ms": 2000, "text": "Hola"},
+            {"start_ms": 2000, "end_ms": 3000, "text": null}]}}),
+        json!({"SummaryAsked": {"recording": 5, "round": 2}}),
+        json!({"Summarised": {"recording": 5, "round": 1, "summary": {
+            "author": {"model": {"model": "m", "prompt": "1"}}, "text": "They like it.",
+            "key_points": [{"text": "Size", "start_ms": 4000}, {"text": "Fees"}]}}}),
+        json!({"Summarised": {"recording": 5, "round": 1, "summary": {
+            "author": "highlights", "text": ""}}}),
+        json!({"SummaryFailed": {"recording": 5, "round": 1, "reason": "rubbish"}}),
+        json!({"SummaryCancelled": {"recording": 5}}),
+        suggested(),
+        json!({"ActionItemAccepted": {"recording": 5, "item": 1, "todo": {"id": 9, "title": "T",
+            "due_date": "2025-02-07T00:00:00", "at": "2025-02-03T09:00:00"}}}),
+        json!({"ActionItemAccepted": {"recording": 5, "item": 1, "todo": {"id": 9, "title": "T",
+            "at": "2025-02-03T09:00:00"}}}),
+        json!({"ActionItemDismissed": {"recording": 5, "item": 1}}),
+        interest(),
+        json!({"InterestSuggested": {"recording": 5, "suggestion": {"interest": "high"}}}),
+        json!({"InterestAccepted": {"recording": 5,
+            "as_recorded": {"fund": 2, "lp": 1, "interest": "meeting"}}}),
+        json!({"InterestDismissed": {"recording": 5}}),
+        json!({"RecordingRemoved": {"recording": 5}}),
+    ];
+    for stored in every {
+        let event = event(stored.clone());
+        assert_eq!(event.recording(), Some(FIRST));
+        assert_eq!(serde_json::to_value(&event).unwrap(), stored);
+    }
+}

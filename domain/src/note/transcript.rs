@@ -1,0 +1,200 @@
+//! What was said in a recording: segments with their times, and what people corrected in them.
+//!
+//! Corrections lie over a transcript and are bound to a span of time, not to a segment: a later transcript of the same
+//! recording cuts it elsewhere. A segment whose middle falls into a corrected span gives way to the correction.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Text between two moments of a recording, as a model heard it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Segment {
+    /// Where it begins, in milliseconds from the beginning of the recording.
+    pub start_ms: u64,
+    /// Where it ends, likewise.
+    pub end_ms: u64,
+    /// What was said.
+    pub text: String,
+    /// How sure the model is, in percent.
+    pub confidence: u8,
+}
+
+/// A part of a recording that could not be transcribed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gap {
+    /// Where it begins, in milliseconds.
+    pub start_ms: u64,
+    /// Where it ends, in milliseconds.
+    pub end_ms: u64,
+    /// Why.
+    pub reason: String,
+}
+
+/// What a part of a recording is beside speech.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MarkKind {
+    /// Nobody speaks.
+    Silence,
+    /// The model repeated itself; the repetitions were left out.
+    Loop,
+}
+
+/// A part of a recording that is to be read with care.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mark {
+    /// Where it begins, in milliseconds.
+    pub start_ms: u64,
+    /// Where it ends, in milliseconds.
+    pub end_ms: u64,
+    /// What it is.
+    pub kind: MarkKind,
+}
+
+/// All that a model heard in a recording.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Transcript {
+    /// Which model.
+    pub model: String,
+    /// The language that is spoken, as ISO 639-1 names it.
+    pub language: String,
+    /// How long the recording is, in milliseconds.
+    pub duration_ms: u64,
+    /// What was said, in the order of time.
+    pub segments: Vec<Segment>,
+    /// What could not be transcribed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gaps: Vec<Gap>,
+    /// What is to be read with care.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub marks: Vec<Mark>,
+}
+
+/// What a person makes of a segment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Correction {
+    /// Where the segment begins, in milliseconds.
+    pub start_ms: u64,
+    /// Where it ends, in milliseconds.
+    pub end_ms: u64,
+    /// What was said; null goes back to what the model heard.
+    pub text: Option<String>,
+}
+
+/// The corrections that lie over a transcript: from the beginning and end of a span, in milliseconds, to its text.
+pub type Corrections = BTreeMap<(u64, u64), String>;
+
+/// A segment as readers get it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// Where it begins, in milliseconds.
+    pub start_ms: u64,
+    /// Where it ends, in milliseconds.
+    pub end_ms: u64,
+    /// What was said. Empty where a person took out what the model heard.
+    pub text: String,
+    /// How sure the model is, in percent; `None` where a person corrected it.
+    pub confidence: Option<u8>,
+}
+
+impl Line {
+    /// Whether a person corrected it.
+    pub fn is_corrected(&self) -> bool {
+        self.confidence.is_none()
+    }
+}
+
+impl Transcript {
+    /// The transcript as people corrected it, in the order of time.
+    pub fn corrected(&self, corrections: &Corrections) -> Vec<Line> {
+        let is_covered = |segment: &Segment| {
+            let middle = segment.start_ms.midpoint(segment.end_ms);
+            corrections.keys().any(|(from, to)| (*from..=*to).contains(&middle))
+        };
+        let heard = self.segments.iter().filter(|segment| !is_covered(segment));
+        let heard = heard.map(|segment| Line {
+            start_ms: segment.start_ms,
+            end_ms: segment.end_ms,
+            text: segment.text.clone(),
+            confidence: Some(segment.confidence),
+        });
+        let written = corrections.iter().map(|((start_ms, end_ms), text)| Line {
+            start_ms: *start_ms,
+            end_ms: *end_ms,
+            text: text.clone(),
+            confidence: None,
+        });
+        let mut lines: Vec<Line> = heard.chain(written).collect();
+        lines.sort_by_key(|line| (line.start_ms, line.end_ms));
+        lines
+    }
+
+    /// What the model heard in exactly this span.
+    pub(super) fn heard(&self, start_ms: u64, end_ms: u64) -> Option<&str> {
+        let segment =
+            self.segments.iter().find(|it| (it.start_ms, it.end_ms) == (start_ms, end_ms));
+        segment.map(|segment| segment.text.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn segment(start_ms: u64, end_ms: u64, text: &str) -> Segment {
+        Segment { start_ms, end_ms, text: text.to_owned(), confidence: 90 }
+    }
+
+    fn read(segments: Vec<Segment>, corrections: &[(u64, u64, &str)]) -> Vec<(u64, String)> {
+        let transcript = Transcript {
+            model: "tiny.en".into(),
+            language: "en".into(),
+            duration_ms: 9000,
+            segments,
+            gaps: vec![],
+            marks: vec![],
+        };
+        let corrections =
+            corrections.iter().map(|(from, to, text)| ((*from, *to), (*text).to_owned())).collect();
+        let lines = transcript.corrected(&corrections);
+        lines.into_iter().map(|line| (line.start_ms, line.text)).collect()
+    }
+
+    fn lines(expected: &[(u64, &str)]) -> Vec<(u64, String)> {
+        expected.iter().map(|(start, text)| (*start, (*text).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_correction_stands_in_for_what_the_model_heard() {
+        let heard = || vec![segment(0, 2000, "Pro future"), segment(2000, 4000, "likes it.")];
+        assert_eq!(read(heard(), &[]), lines(&[(0, "Pro future"), (2000, "likes it.")]));
+        assert_eq!(
+            read(heard(), &[(0, 2000, "Profuturo")]),
+            lines(&[(0, "Profuturo"), (2000, "likes it.")])
+        );
+    }
+
+    #[test]
+    fn a_correction_covers_whatever_a_later_transcript_has_in_its_time() {
+        let corrected: &[_] = &[(2000, 4000, "Profuturo")];
+        let check = |segments: Vec<Segment>, expected: &[(u64, &str)]| {
+            assert_eq!(read(segments, corrected), lines(expected));
+        };
+        check(
+            vec![segment(0, 2100, "A"), segment(2100, 3000, "b"), segment(3000, 3900, "c")],
+            &[(0, "A"), (2000, "Profuturo")],
+        );
+        check(
+            vec![segment(0, 2500, "A"), segment(3800, 6000, "D")],
+            &[(0, "A"), (2000, "Profuturo"), (3800, "D")],
+        );
+        // Nothing was heard there this time; what a person wrote stays.
+        check(vec![segment(5000, 6000, "E")], &[(2000, "Profuturo"), (5000, "E")]);
+    }
+}
