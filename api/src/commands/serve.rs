@@ -104,7 +104,7 @@ async fn serve(
     let address = listener.local_addr()?;
     say(&format!("crm is ready: http://{address}  (API documentation: http://{address}/docs)"));
     let scrubbing =
-        app.erasures.clone().scrub(backend.rebuilds.clone(), store.data_dir.join("images"));
+        app.erasures.clone().scrub(backend.rebuilds.clone(), store.files.clone());
     backend.rebuilds.spawn(scrubbing);
     if let Some(at) = settings.verify_at {
         let witness = Witness { own: backend::known_seal_key(settings)?, ..Witness::default() };
@@ -139,7 +139,7 @@ async fn import_demo(store: &Store, backend: &Backend) -> anyhow::Result<()> {
     std::fs::write(&file, DEMO).context("there is no room for the demonstration data")?;
     let options = replay::ImportOptions::new(&file);
     let report =
-        replay::import(&store.database, &store.files, &store.data_dir, &options, |_| ()).await?;
+        replay::import(&store.database, &store.files, &options, |_| ()).await?;
     if report.events == 0 {
         return Ok(());
     }
@@ -154,9 +154,6 @@ async fn import_demo(store: &Store, backend: &Backend) -> anyhow::Result<()> {
 
 /// A setting that does nothing yet must not look as if it did.
 fn warn_of_unused(settings: &Settings) {
-    if settings.s3_bucket.is_some() {
-        tracing::warn!("S3_BUCKET is not used by this release: files are kept in CRM_DATA_DIR");
-    }
     if settings.qdrant_url.is_some() {
         tracing::warn!("QDRANT_URL is not used by this release: there is no search by meaning yet");
     }
