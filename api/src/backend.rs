@@ -141,13 +141,13 @@ pub fn files_in(data_dir: &Path) -> Files {
 pub async fn files(settings: &Settings) -> Files {
     let Some(name) = &settings.s3_bucket else { return files_in(&settings.data_dir) };
     let keys = settings.aws_keys.as_ref();
-    let bucket = Bucket::open(&BucketOptions {
+    let options = BucketOptions {
         region: settings.aws_region.clone(),
         keys: keys.map(|keys| (keys.id.expose().to_owned(), keys.secret.expose().to_owned())),
         endpoint: settings.aws_endpoint_url.clone(),
         ..BucketOptions::new(name)
-    });
-    Files::bucket(bucket.await)
+    };
+    Files::bucket(Bucket::open(&options).await)
 }
 
 /// A pool with the options that the product needs; nothing is connected yet.

@@ -138,6 +138,10 @@ pub enum Problem {
     Parameter(String),
     /// Nobody is told of events under this id.
     NoSuchWebhook,
+    /// No note has this recording.
+    NoSuchRecording,
+    /// What the body is said to be cannot be taken; what can.
+    Unsupported(String),
     /// The body cannot even be decoded.
     Unreadable,
     /// The request is not as it must be.
@@ -214,7 +218,9 @@ impl Problem {
             | Problem::NotThen(_)
             | Problem::NoSuchProjection
             | Problem::NoSuchWebhook
+            | Problem::NoSuchRecording
             | Problem::NoSuchCause => StatusCode::NOT_FOUND,
+            Problem::Unsupported(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Problem::Erased(_) => StatusCode::GONE,
             Problem::Unreadable | Problem::Parameter(_) => StatusCode::BAD_REQUEST,
             Problem::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
@@ -252,6 +258,8 @@ impl Problem {
             }
             Problem::Parameter(what) => what.as_str().into(),
             Problem::NoSuchWebhook => "Webhook not found".into(),
+            Problem::NoSuchRecording => "Recording not found".into(),
+            Problem::Unsupported(what) => what.as_str().into(),
             Problem::Unreadable => "There was an error parsing the body".into(),
             Problem::Invalid(faults) => told(faults),
             Problem::Outdated => "The record has changed since you read it".into(),

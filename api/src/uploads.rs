@@ -20,6 +20,9 @@ use crate::caller::Caller;
 use crate::problem::Problem;
 use crate::writes::Written;
 
+/// What a recording is called that came without a name.
+const UNNAMED: &str = "Recording";
+
 /// tus: the checksum does not fit. No registered status says so.
 const CHECKSUM_MISMATCH: u16 = 460;
 
@@ -55,8 +58,9 @@ pub fn status(error: &UploadError) -> StatusCode {
 pub async fn finish(app: &App, caller: &Caller, id: Uuid) -> Result<(Upload, Written), Problem> {
     let upload = app.intake.finish(id).await?;
     let note = Kind::Note.record(upload.note_id);
-    let receipt = attach(&app.log, &app.intake, &upload, &caller.request("AttachRecording"));
-    let receipt = receipt.await.map_err(|error| of_attaching(error, note))?;
+    let request = caller.request("AttachRecording");
+    let receipt = attach(&app.log, &app.intake, &upload, &request).await;
+    let receipt = receipt.map_err(|error| of_attaching(error, note))?;
     Ok((upload, Written::of::<Note>(app, receipt).await))
 }
 
@@ -87,8 +91,9 @@ async fn attach(
         whole().ok_or(UploadError::Elsewhere(upload.received()))?;
     let file = AudioFile { key: upload.key(), size: upload.received(), media_type, sha256 };
     let (name, language) = (upload.name.clone(), upload.language.clone());
+    let name = name.unwrap_or_else(|| UNNAMED.to_owned());
     let command = RecordingCommand::Attach { file, name, language };
-    let command = NoteCommand::Recording { id: RecordingId(recording), command };
+    let command = NoteCommand::Process { recording: RecordingId(recording), command };
     let receipt = log.execute::<Note>(upload.note_id, command, request).await?;
     let noted = intake.ask(async |db| uploads::attached(db, upload.id).await).await;
     noted.map_err(UploadError::from)?;
@@ -112,9 +117,13 @@ pub async fn attach_waiting(log: EventLog, intake: Intake) {
             match attach_one(&log, &intake, upload.id).await {
                 Ok(()) => tracing::info!(upload = %upload.id, "a recording is attached late"),
                 Err(AttachError::Command(CommandError::Refused(
-                    Refusal::NotRegistered | Refusal::Archived | Refusal::Erased,
-                ))) => tracing::debug!(upload = %upload.id, "its note is gone; the upload will expire"),
-                Err(error) => tracing::warn!(upload = %upload.id, %error, "a recording is not attached yet"),
+                    Refusal::NotRegistered | Refusal::Erased,
+                ))) => {
+                    tracing::debug!(upload = %upload.id, "its note is gone; the upload will expire")
+                }
+                Err(error) => {
+                    tracing::warn!(upload = %upload.id, %error, "a recording is not attached yet")
+                }
             }
         }
     }

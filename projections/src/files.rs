@@ -66,7 +66,10 @@ pub trait Store: fmt::Debug + Send + Sync {
     async fn remove(&self, key: &str) -> Result<(), FileError>;
 
     /// Everything whose key begins with this, also what is stored of files that grow.
-    async fn list(&self, prefix: &str) -> Result<BoxStream<'_, Result<Facts, FileError>>, FileError>;
+    async fn list(
+        &self,
+        prefix: &str,
+    ) -> Result<BoxStream<'_, Result<Facts, FileError>>, FileError>;
 
     /// Stores the next chunk of a growing file so that it survives a crash. What was stored after the `growth` that is
     /// given, by somebody who died before he could note it, is overwritten.
@@ -76,7 +79,12 @@ pub trait Store: fmt::Debug + Send + Sync {
     async fn complete(&self, key: &str, growth: &Growth) -> Result<(), FileError>;
 
     /// A URL under which anybody may read the file for this long, if the store has such.
-    async fn link(&self, key: &str, shown: &Shown, lifetime: Duration) -> Result<Option<String>, FileError>;
+    async fn link(
+        &self,
+        key: &str,
+        shown: &Shown,
+        lifetime: Duration,
+    ) -> Result<Option<String>, FileError>;
 
     /// Whether files can be stored here as far as is known without storing one.
     async fn check(&self) -> Result<(), FileError>;
@@ -142,7 +150,9 @@ impl Files {
         let sha256 = hex::encode(Sha256::digest(content));
         let (key, size) = (document_key(&sha256)?, content.len() as u64);
         let there = self.0.facts(&key).await?;
-        if there.is_none_or(|there| there.size != size) {
+        // One that nothing names may be removed once it is a day old: storing it again makes it young.
+        let fresh = Utc::now() - Duration::from_secs(3600);
+        if there.is_none_or(|there| there.size != size || there.modified < fresh) {
             self.0.put(&key, Bytes::copy_from_slice(content)).await?;
         }
         Ok(Document::Stored { sha256, size, media_type: media_type.to_owned() })
@@ -177,13 +187,17 @@ impl Files {
     pub async fn sha256(&self, key: &str) -> Result<String, FileError> {
         use futures::TryStreamExt as _;
         let content = self.0.read(key, 0..u64::MAX).await?;
-        let hash = content.try_fold(Sha256::new(), async |hash, piece| Ok(hash.chain_update(&piece)));
+        let hash =
+            content.try_fold(Sha256::new(), async |hash, piece| Ok(hash.chain_update(&piece)));
         Ok(hex::encode(hash.await?.finalize()))
     }
 }
 
-/// The key of the document with this hash.
-fn document_key(sha256: &str) -> Result<String, FileError> {
+/// The key of the document with this SHA-256.
+///
+/// # Errors
+/// [`FileError::NoKey`] when it is none.
+pub fn document_key(sha256: &str) -> Result<String, FileError> {
     let well_formed = sha256.len() == 64 && sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
     match well_formed {
         true => Ok(format!("{DOCUMENTS}{}/{sha256}", &sha256[..2])),
@@ -193,9 +207,8 @@ fn document_key(sha256: &str) -> Result<String, FileError> {
 
 /// Refuses keys that could lead out of the store, or that a store uses for itself.
 fn check_key(key: &str) -> Result<(), FileError> {
-    let plain = |part: &str| {
-        !part.is_empty() && part != "." && part != ".." && !part.contains('\0')
-    };
+    let plain =
+        |part: &str| !part.is_empty() && part != "." && part != ".." && !part.contains('\0');
     match !key.is_empty() && key.len() <= 900 && key.split('/').all(plain) {
         true => Ok(()),
         false => Err(FileError::NoKey(key.to_owned())),

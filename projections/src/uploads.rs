@@ -7,11 +7,15 @@
 mod intake;
 
 use chrono::{DateTime, Utc};
+use cqrs_es::Aggregate as _;
+use domain::note::{AudioFile, Note, RecordingId};
+use domain::{Event, Kind};
 use sqlx::types::Json;
 use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
 use crate::files::{Growth, RECORDINGS};
+use crate::log::{Keys, LogReader, Stream};
 
 pub use intake::{Intake, UploadError};
 
@@ -94,7 +98,8 @@ pub struct Announcement {
     pub sha256: Option<String>,
 }
 
-const COLUMNS: &str = "id, note_id, name, language, size, received, growth, promised_sha256, sha256, media_type,
+const COLUMNS: &str =
+    "id, note_id, name, language, size, received, growth, promised_sha256, sha256, media_type,
     recording_id, attached_at, expires_at";
 
 /// Begins an upload.
@@ -133,17 +138,35 @@ pub async fn find(db: &mut PgConnection, id: Uuid) -> Result<Option<Upload>, sql
     sqlx::query_as(&statement).bind(id).fetch_optional(db).await
 }
 
-/// The upload that became this recording.
+/// The file of a recording and what the recording is called, by the events of its note: not one moment longer than these
+/// can be read.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn of_recording(
+pub async fn recorded(
     db: &mut PgConnection,
+    keys: Keys,
     recording: i64,
-) -> Result<Option<Upload>, sqlx::Error> {
-    let statement =
-        format!("select {COLUMNS} from upload where recording_id = $1 and attached_at is not null");
-    sqlx::query_as(&statement).bind(recording).fetch_optional(db).await
+) -> Result<Option<(AudioFile, String)>, sqlx::Error> {
+    let note = sqlx::query_scalar("select note_id from upload where recording_id = $1")
+        .bind(recording)
+        .fetch_optional(&mut *db)
+        .await?;
+    let note: i64 = match note {
+        Some(note) => note,
+        None => return Ok(None),
+    };
+    let stream = Stream { kind: Kind::Note.as_str().to_owned(), id: note.to_string() };
+    let page = LogReader::new(keys).read_stream(db, &stream, 0, i64::MAX).await?;
+    let mut note = Note::default();
+    for recorded in page.events {
+        if let Event::Note(event) = recorded.event {
+            note.apply(event);
+        }
+    }
+    let recordings = note.record().map(|note| &note.recordings);
+    let found = recordings.and_then(|all| all.get(RecordingId(recording)));
+    Ok(found.map(|found| (found.file.clone(), found.name.clone())))
 }
 
 /// Says how long it is, if that was not known. Tells whether it is of that length now.
@@ -162,7 +185,11 @@ pub async fn declare(db: &mut PgConnection, id: Uuid, size: u64) -> Result<bool,
 ///
 /// # Errors
 /// When the database fails.
-async fn grown(db: &mut PgConnection, upload: &Upload, growth: &Growth) -> Result<bool, sqlx::Error> {
+async fn grown(
+    db: &mut PgConnection,
+    upload: &Upload,
+    growth: &Growth,
+) -> Result<bool, sqlx::Error> {
     let done = sqlx::query(
         "update upload set received = $3, growth = $4, expires_at = now() + make_interval(days => $5)
          where id = $1 and received = $2 and sha256 is null",
@@ -236,15 +263,20 @@ pub async fn expired(db: &mut PgConnection) -> Result<Vec<Uuid>, sqlx::Error> {
 /// # Errors
 /// When the database fails.
 pub async fn of_notes(db: &mut PgConnection, notes: &[i64]) -> Result<Vec<Uuid>, sqlx::Error> {
-    sqlx::query_scalar("select id from upload where note_id = any($1)").bind(notes).fetch_all(db).await
+    sqlx::query_scalar("select id from upload where note_id = any($1)")
+        .bind(notes)
+        .fetch_all(db)
+        .await
 }
 
-/// Which of these uploads are known.
+/// Which of these uploads may still go on.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn known(db: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Uuid>, sqlx::Error> {
-    sqlx::query_scalar("select id from upload where id = any($1)").bind(ids).fetch_all(db).await
+pub async fn unfinished(db: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Uuid>, sqlx::Error> {
+    let statement =
+        "select id from upload where id = any($1) and attached_at is null and expires_at > now()";
+    sqlx::query_scalar(statement).bind(ids).fetch_all(db).await
 }
 
 #[cfg(test)]

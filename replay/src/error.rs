@@ -68,7 +68,9 @@ pub enum ImportError {
     Sealed { position: i64, source: projections::log::cipher::OpenError },
     #[error("{kind} {id} cannot be imported: {reason}")]
     Record { kind: domain::Kind, id: i64, reason: String },
-    #[error("a file cannot be stored or read: {0}; run the import again, it goes on where it stopped")]
+    #[error(
+        "a file cannot be stored or read: {0}; run the import again, it goes on where it stopped"
+    )]
     Files(#[from] projections::files::FileError),
     #[error("{}: {source}", path.display())]
     Image { path: PathBuf, source: std::io::Error },

@@ -28,13 +28,13 @@ pub struct Destination<'a> {
 impl Destination<'_> {
     /// The length of the image of this name, if there is one.
     fn length(self, name: &str) -> Result<Option<u64>, ImportError> {
-        let facts = self.files.store().facts(&format!("{IMAGES}{name}"));
-        Ok(self.runtime.block_on(facts)?.map(|facts| facts.size))
+        let key = format!("{IMAGES}{name}");
+        Ok(self.runtime.block_on(self.files.store().facts(&key))?.map(|facts| facts.size))
     }
 
     fn put(self, name: &str, content: Vec<u8>) -> Result<(), ImportError> {
-        let put = self.files.store().put(&format!("{IMAGES}{name}"), content.into());
-        Ok(self.runtime.block_on(put)?)
+        let key = format!("{IMAGES}{name}");
+        Ok(self.runtime.block_on(self.files.store().put(&key, content.into()))?)
     }
 }
 

@@ -82,8 +82,7 @@ async fn import(args: &Args, store: &Store) -> anyhow::Result<()> {
         replay::import(database, files, &options, print_json).await?
     } else {
         let bar = progress_bar();
-        let report =
-            replay::import(database, files, &options, |now| advance(&bar, now)).await;
+        let report = replay::import(database, files, &options, |now| advance(&bar, now)).await;
         bar.finish_and_clear();
         report?
     };

@@ -49,7 +49,10 @@ pub async fn recording(
 }
 
 /// The first file of a form, with its name. Fields before it are passed over, those after it are never read.
-async fn file_of(body: BodyDataStream, boundary: String) -> Result<(Option<String>, Coming), Problem> {
+async fn file_of(
+    body: BodyDataStream,
+    boundary: String,
+) -> Result<(Option<String>, Coming), Problem> {
     let mut form = multer::Multipart::new(body, boundary);
     loop {
         let field = form.next_field().await.map_err(|_| Problem::Unreadable)?;
@@ -75,7 +78,8 @@ fn digest(headers: &HeaderMap) -> Result<Option<String>, Problem> {
         return Ok(None);
     };
     let inner = sum.strip_prefix(':').and_then(|sum| sum.strip_suffix(':'));
-    let bytes = inner.and_then(|sum| BASE64_STANDARD.decode(sum).ok()).filter(|sum| sum.len() == 32);
+    let bytes =
+        inner.and_then(|sum| BASE64_STANDARD.decode(sum).ok()).filter(|sum| sum.len() == 32);
     let fault = || {
         let place = ["header".into(), REPR_DIGEST.as_str().into()];
         Fault::new("header", place, "Should be sha-256=: and the digest in base64 and a colon")
@@ -107,7 +111,8 @@ mod tests {
         assert_eq!(file, b"the \r\n-- bytes");
         assert_eq!(told.name.as_deref(), Some("call.webm"));
         assert_eq!(told.language.as_deref(), Some("en"));
-        let without = "--x\r\nContent-Disposition: form-data; name=\"title\"\r\n\r\nCall\r\n--x--\r\n";
+        let without =
+            "--x\r\nContent-Disposition: form-data; name=\"title\"\r\n\r\nCall\r\n--x--\r\n";
         assert!(taken("multipart/form-data; boundary=x", without).await.is_err());
         let (told, file) = taken("audio/webm", "bytes").await.unwrap();
         assert_eq!((told.name, file), (None, b"bytes".to_vec()));
@@ -115,9 +120,8 @@ mod tests {
 
     #[test]
     fn a_digest_of_another_kind_says_nothing() {
-        let check = |value: &str| {
-            digest(&HeaderMap::from_iter([(REPR_DIGEST, value.parse().unwrap())]))
-        };
+        let check =
+            |value: &str| digest(&HeaderMap::from_iter([(REPR_DIGEST, value.parse().unwrap())]));
         let sum = BASE64_STANDARD.encode([0xab; 32]);
         assert_eq!(check(&format!("sha-256=:{sum}:")).unwrap(), Some("ab".repeat(32)));
         assert_eq!(check(&format!("md5=:AAAA:, sha-256=:{sum}:")).unwrap(), Some("ab".repeat(32)));

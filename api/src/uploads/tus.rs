@@ -42,7 +42,9 @@ pub fn speaks_tus(headers: &HeaderMap) -> Result<bool, Box<Response>> {
         Some(_) => {
             let said = serde_json::json!({"detail": format!("Only tus {VERSION} is spoken here")});
             let version = [(HeaderName::from_static("tus-version"), VERSION)];
-            Err(Box::new((StatusCode::PRECONDITION_FAILED, version, axum::Json(said)).into_response()))
+            Err(Box::new(
+                (StatusCode::PRECONDITION_FAILED, version, axum::Json(said)).into_response(),
+            ))
         }
     }
 }
@@ -86,9 +88,12 @@ pub fn announcement(headers: &HeaderMap) -> Result<Announcement, Problem> {
         match key {
             "filename" | "name" => announced.name = text(value),
             "language" => announced.language = text(value),
-            "sha256" => announced.sha256 = Some(hex_digest(&value).ok_or_else(|| {
-                bad(&METADATA, "sha256 should be 64 hexadecimal digits")
-            })?),
+            "sha256" => {
+                announced.sha256 = Some(
+                    hex_digest(&value)
+                        .ok_or_else(|| bad(&METADATA, "sha256 should be 64 hexadecimal digits"))?,
+                )
+            }
             // What it claims to be is found out from its bytes; other keys are for other servers.
             _ => {}
         }
@@ -165,7 +170,9 @@ pub fn standing(upload: &Upload) -> HeaderMap {
     let metadata = [("filename", &upload.name), ("language", &upload.language)];
     let metadata: Vec<String> = metadata
         .into_iter()
-        .filter_map(|(key, value)| Some(format!("{key} {}", BASE64_STANDARD.encode(value.as_ref()?))))
+        .filter_map(|(key, value)| {
+            Some(format!("{key} {}", BASE64_STANDARD.encode(value.as_ref()?)))
+        })
         .collect();
     let mut set = |name: HeaderName, text: String| {
         if let Ok(value) = HeaderValue::from_str(&text) {
@@ -205,7 +212,8 @@ mod tests {
             BASE64_STANDARD.encode("es"),
             BASE64_STANDARD.encode(&sum),
         );
-        let told = announcement(&headers(&[("upload-length", "7"), ("upload-metadata", &metadata)]));
+        let told =
+            announcement(&headers(&[("upload-length", "7"), ("upload-metadata", &metadata)]));
         assert_eq!(
             told.unwrap(),
             Announcement {

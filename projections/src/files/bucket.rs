@@ -14,11 +14,14 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
-    Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig,
+    Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
+    StalledStreamProtectionConfig,
 };
 use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, Delete, Object, ObjectIdentifier};
+use aws_sdk_s3::types::{
+    CompletedMultipartUpload, CompletedPart, Delete, Object, ObjectIdentifier,
+};
 use aws_smithy_http_client::{Builder, tls};
 use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Utc};
@@ -87,7 +90,8 @@ impl Bucket {
             loader = loader.region(Region::new(region));
         }
         if let Some((id, secret)) = &options.keys {
-            loader = loader.credentials_provider(Credentials::new(id, secret, None, None, "settings"));
+            loader =
+                loader.credentials_provider(Credentials::new(id, secret, None, None, "settings"));
         }
         let shared = loader.load().await;
         // Others than Amazon need not know its checksums; what is sent is signed with its hash as it is.
@@ -107,7 +111,12 @@ impl Bucket {
     }
 
     /// The pieces of a growing file, put together with what follows them.
-    async fn with_pieces(&self, key: &str, growth: &Growth, chunk: &[u8]) -> Result<Bytes, FileError> {
+    async fn with_pieces(
+        &self,
+        key: &str,
+        growth: &Growth,
+        chunk: &[u8],
+    ) -> Result<Bytes, FileError> {
         let mut content = BytesMut::with_capacity(pending(growth) + chunk.len());
         for piece in &growth.pieces {
             // What was put in its place since begins with it.
@@ -121,22 +130,35 @@ impl Bucket {
     async fn begin(&self, key: &str) -> Result<String, FileError> {
         let begun = self.client.create_multipart_upload().bucket(&self.name).key(key).send().await;
         let ticket = begun.map_err(|error| failure(error, key))?.upload_id;
-        ticket.ok_or_else(|| FileError::Failed(format!("{key}: an upload was begun without a name")))
+        ticket
+            .ok_or_else(|| FileError::Failed(format!("{key}: an upload was begun without a name")))
     }
 
     /// Uploads the next part and gives its tag.
-    async fn upload(&self, key: &str, ticket: &str, number: usize, part: Bytes) -> Result<String, FileError> {
+    async fn upload(
+        &self,
+        key: &str,
+        ticket: &str,
+        number: usize,
+        part: Bytes,
+    ) -> Result<String, FileError> {
         let number = i32::try_from(number).map_err(|error| FileError::Failed(error.to_string()))?;
         let upload = self.client.upload_part().bucket(&self.name).key(key);
-        let sent = upload.upload_id(ticket).part_number(number).body(ByteStream::from(part)).send().await;
+        let sent =
+            upload.upload_id(ticket).part_number(number).body(ByteStream::from(part)).send().await;
         let tag = sent.map_err(|error| failure(error, key))?.e_tag;
         tag.ok_or_else(|| FileError::Failed(format!("{key}: a part was taken without a tag")))
     }
 
-    async fn complete_upload(&self, key: &str, ticket: &str, tags: Vec<String>) -> Result<(), FileError> {
-        let parts = (1..).zip(tags).map(|(number, tag)| {
-            CompletedPart::builder().part_number(number).e_tag(tag).build()
-        });
+    async fn complete_upload(
+        &self,
+        key: &str,
+        ticket: &str,
+        tags: Vec<String>,
+    ) -> Result<(), FileError> {
+        let parts = (1..)
+            .zip(tags)
+            .map(|(number, tag)| CompletedPart::builder().part_number(number).e_tag(tag).build());
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts.collect())).build();
         let complete = self.client.complete_multipart_upload().bucket(&self.name).key(key);
         let sent = complete.upload_id(ticket).multipart_upload(parts).send().await;
@@ -145,7 +167,8 @@ impl Bucket {
 
     /// Ends all multipart uploads of a key.
     async fn abort_uploads(&self, key: &str) -> Result<(), FileError> {
-        let begun = self.client.list_multipart_uploads().bucket(&self.name).prefix(key).send().await;
+        let begun =
+            self.client.list_multipart_uploads().bucket(&self.name).prefix(key).send().await;
         let begun = begun.map_err(|error| failure(error, key))?.uploads.unwrap_or_default();
         for upload in begun.into_iter().filter(|upload| upload.key() == Some(key)) {
             let abort = self.client.abort_multipart_upload().bucket(&self.name).key(key);
@@ -165,7 +188,8 @@ impl Bucket {
             }
             let name = |it: Facts| ObjectIdentifier::builder().key(it.key).build();
             let names: Result<Vec<_>, _> = found.into_iter().map(name).collect();
-            let names = names.and_then(|names| Delete::builder().set_objects(Some(names)).quiet(true).build());
+            let names = names
+                .and_then(|names| Delete::builder().set_objects(Some(names)).quiet(true).build());
             let names = names.map_err(|error| FileError::Failed(error.to_string()))?;
             let sent = self.client.delete_objects().bucket(&self.name).delete(names).send().await;
             let failed = sent.map_err(|error| failure(error, key))?.errors.unwrap_or_default();
@@ -177,7 +201,11 @@ impl Bucket {
     }
 
     /// Up to 1,000 files and where the next ones begin, if there are more.
-    async fn page(&self, prefix: &str, after: Option<String>) -> Result<(Vec<Facts>, Option<String>), FileError> {
+    async fn page(
+        &self,
+        prefix: &str,
+        after: Option<String>,
+    ) -> Result<(Vec<Facts>, Option<String>), FileError> {
         let list = self.client.list_objects_v2().bucket(&self.name).prefix(prefix);
         let page = list.set_continuation_token(after).send().await;
         let page = page.map_err(|error| failure(error, prefix))?;
@@ -236,7 +264,10 @@ impl Store for Bucket {
         }
     }
 
-    async fn list(&self, prefix: &str) -> Result<BoxStream<'_, Result<Facts, FileError>>, FileError> {
+    async fn list(
+        &self,
+        prefix: &str,
+    ) -> Result<BoxStream<'_, Result<Facts, FileError>>, FileError> {
         let prefix = prefix.to_owned();
         let first = (prefix, None, false);
         let pages = stream::try_unfold(first, async |(prefix, after, done)| {
@@ -294,12 +325,19 @@ impl Store for Bucket {
         self.remove_pieces(key).await
     }
 
-    async fn link(&self, key: &str, shown: &Shown, lifetime: Duration) -> Result<Option<String>, FileError> {
+    async fn link(
+        &self,
+        key: &str,
+        shown: &Shown,
+        lifetime: Duration,
+    ) -> Result<Option<String>, FileError> {
         check_key(key)?;
         let terms = PresigningConfig::expires_in(lifetime);
         let terms = terms.map_err(|error| FileError::Failed(error.to_string()))?;
         let get = self.client.get_object().bucket(&self.name).key(key);
-        let get = get.response_content_type(&shown.media_type).response_content_disposition(&shown.disposition);
+        let get = get
+            .response_content_type(&shown.media_type)
+            .response_content_disposition(&shown.disposition);
         let signed = get.presigned(terms).await.map_err(|error| failure(error, key))?;
         Ok(Some(signed.uri().to_owned()))
     }

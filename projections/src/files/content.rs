@@ -24,7 +24,8 @@ pub async fn gather(content: Content) -> Result<Vec<u8>, FileError> {
 /// The media type of a recording by the first 64 KiB of it; what its sender says is not believed.
 pub fn media_type(begin: &[u8]) -> &'static str {
     let has = |text: &[u8]| begin.windows(text.len()).any(|window| window == text);
-    let at = |offset: usize, text: &[u8]| begin.get(offset..).is_some_and(|it| it.starts_with(text));
+    let at =
+        |offset: usize, text: &[u8]| begin.get(offset..).is_some_and(|it| it.starts_with(text));
     if at(0, b"RIFF") && at(8, b"WAVE") || at(0, b"RF64") && at(8, b"WAVE") {
         return "audio/wav";
     }

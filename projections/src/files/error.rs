@@ -37,7 +37,8 @@ impl FileError {
     /// What the system's answer means for a file of this name.
     pub(super) fn of_system(error: &io::Error, key: &str) -> Self {
         use io::ErrorKind::{
-            FileTooLarge, NotFound, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull,
+            FileTooLarge, NotFound, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem,
+            StorageFull,
         };
         let said = format!("{key}: {error}");
         match error.kind() {

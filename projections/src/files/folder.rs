@@ -89,7 +89,10 @@ impl Store for Folder {
         Ok(())
     }
 
-    async fn list(&self, prefix: &str) -> Result<BoxStream<'_, Result<Facts, FileError>>, FileError> {
+    async fn list(
+        &self,
+        prefix: &str,
+    ) -> Result<BoxStream<'_, Result<Facts, FileError>>, FileError> {
         let (root, prefix) = (self.0.clone(), prefix.to_owned());
         let walk = tokio::task::spawn_blocking(move || walk(&root, &prefix));
         let found = walk.await.map_err(|error| FileError::Failed(error.to_string()))?;
@@ -207,7 +210,9 @@ fn walk(root: &Path, prefix: &str) -> std::io::Result<Vec<Facts>> {
             }
             let path = entry.path();
             let key = path.strip_prefix(root).ok().and_then(Path::to_str);
-            let Some(key) = key.filter(|key| kind.is_file() && key.starts_with(prefix)) else { continue };
+            let Some(key) = key.filter(|key| kind.is_file() && key.starts_with(prefix)) else {
+                continue;
+            };
             match entry.metadata() {
                 // Removed since the folder was read.
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}

@@ -79,7 +79,9 @@ impl Query {
             Query::Search { kind, text } => {
                 return Ok(Found::Records(*kind, search(db, *kind, text).await?));
             }
-            Query::Todos(filter) => return Ok(Found::Records(Kind::Todo, filter.records(db).await?)),
+            Query::Todos(filter) => {
+                return Ok(Found::Records(Kind::Todo, filter.records(db).await?));
+            }
             Query::SalesFunnel(fund) => {
                 return Ok(Found::Records(Kind::Lp, INTEREST.board(db, fund.0).await?));
             }
@@ -461,7 +463,9 @@ impl Reader {
         let Some(sha256) = value[FIELD]["sha256"].as_str() else { return Ok(record) };
         value[FIELD] = match self.files.get(sha256).await {
             Ok(content) => Value::String(String::from_utf8_lossy(&content).into_owned()),
-            Err(error @ (FileError::Missing(_) | FileError::Damaged { .. } | FileError::NoKey(_))) => {
+            Err(
+                error @ (FileError::Missing(_) | FileError::Damaged { .. } | FileError::NoKey(_)),
+            ) => {
                 tracing::error!(%error, roadshow = %value["id"], "flight images are lost");
                 Value::Null
             }

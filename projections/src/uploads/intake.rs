@@ -304,7 +304,9 @@ impl Intake {
             Some(hash) => hex::encode(hash.finalize()),
             None => self.files.sha256(&key).await?,
         };
-        if let Some(promised) = upload.promised_sha256.clone().filter(|promised| *promised != sha256) {
+        if let Some(promised) =
+            upload.promised_sha256.clone().filter(|promised| *promised != sha256)
+        {
             self.remove(id).await?;
             return Err(UploadError::OtherContent { promised, found: sha256 });
         }

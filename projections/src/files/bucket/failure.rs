@@ -1,7 +1,7 @@
 //! What S3's answers mean for whoever has to do something about them.
 
-use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 
 use crate::files::FileError;
 
@@ -22,15 +22,21 @@ const DENIED: &[&str] = &[
 ];
 
 /// There is no room. Amazon's never says this; others do.
-const FULL: &[&str] =
-    &["QuotaExceeded", "EntityTooLarge", "InsufficientCapacity", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded"];
+const FULL: &[&str] = &[
+    "QuotaExceeded",
+    "EntityTooLarge",
+    "InsufficientCapacity",
+    "XMinioStorageFull",
+    "XMinioAdminBucketQuotaExceeded",
+];
 
 /// What a failed request about this key means.
 pub(super) fn failure<E>(error: SdkError<E, HttpResponse>, key: &str) -> FileError
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
-    let code = error.as_service_error().and_then(|error| error.code()).unwrap_or_default().to_owned();
+    let code =
+        error.as_service_error().and_then(|error| error.code()).unwrap_or_default().to_owned();
     let status = error.raw_response().map(|response| response.status().as_u16());
     let text = DisplayErrorContext(&error).to_string();
     let said = match error.as_service_error().and_then(|error| error.message()) {
