@@ -1,12 +1,11 @@
 //! What every handler works with.
 
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use projections::files::Files;
 use projections::log::{EventLog, Turns};
 use projections::read::Reader;
+use projections::uploads::Intake;
 
 use replay::Scenes;
 
@@ -31,8 +30,8 @@ pub struct App {
     pub limits: Limits,
     /// Which browsers may call.
     pub origins: Origins,
-    /// The folder that crm keeps itself; `images` in it is served.
-    pub data_dir: Arc<PathBuf>,
+    /// Takes in recordings.
+    pub intake: Intake,
     /// Makes requests of this process take turns where the database alone cannot.
     pub turns: Turns<String>,
     /// Rebuilds of read models.

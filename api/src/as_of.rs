@@ -187,14 +187,15 @@ pub async fn record_then(
 /// The answer of the read models as they stood then.
 async fn scene(app: &App, query: &Query, position: i64) -> Result<Answer, Problem> {
     let asked = app.scenes.ask(position, |connection| {
-        let (reader, query) = (app.reader.clone(), query.clone());
-        Box::pin(async move { reader.answer_from(connection, &query, String::new()).await })
+        let query = query.clone();
+        Box::pin(async move { query.find(connection).await })
     });
-    let answer = asked.await.map_err(|error| match error {
+    let found = asked.await.map_err(|error| match error {
         SceneError::Unavailable(reason) => Problem::Unavailable(reason),
         SceneError::Stopped => Problem::Unavailable("the server is stopping".to_owned()),
         error @ SceneError::Failed { .. } => Problem::Internal(error.into()),
     })?;
+    let answer = app.reader.answer_with(found, String::new()).await?;
     // It is named by what it says: an erasure, or an event that somebody has skipped since, makes it another.
     let mut hasher = Sha256::new();
     answer.chunks.iter().for_each(|chunk| hasher.update(chunk));

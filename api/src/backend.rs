@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use projections::database::Database;
-use projections::files::Files;
+use projections::files::{Bucket, BucketOptions, Files};
 use projections::log::{EventLog, Keys, MasterFile, MasterKey};
 use projections::projector::Projector;
 use projections::read::{self, Reader};
@@ -72,7 +72,7 @@ impl Store {
         if cluster.is_some() {
             database = database.on_own_server();
         }
-        let (files, stop) = (files_in(&settings.data_dir), CancellationToken::new());
+        let (files, stop) = (files(settings).await, CancellationToken::new());
         let store = Self { database, files, data_dir: settings.data_dir.clone(), cluster, stop };
         if let Some(cluster) = &store.cluster {
             let supervisor =
@@ -135,9 +135,22 @@ pub fn known_seal_key(settings: &Settings) -> Result<Option<[u8; 32]>, KeyError>
     Ok(key.map(|key| key.public()))
 }
 
-/// Where files lie that do not belong into the log.
+/// The files beside the log where no bucket is set.
 pub fn files_in(data_dir: &Path) -> Files {
-    Files::folder(data_dir.join("files"))
+    Files::folder(data_dir)
+}
+
+/// The files beside the log: in the bucket that the settings name, or else in the data folder.
+pub async fn files(settings: &Settings) -> Files {
+    let Some(name) = &settings.s3_bucket else { return files_in(&settings.data_dir) };
+    let keys = settings.aws_keys.as_ref();
+    let options = BucketOptions {
+        region: settings.aws_region.clone(),
+        keys: keys.map(|keys| (keys.id.expose().to_owned(), keys.secret.expose().to_owned())),
+        endpoint: settings.aws_endpoint_url.clone(),
+        ..BucketOptions::new(name)
+    };
+    Files::bucket(Bucket::open(&options).await)
 }
 
 /// A pool with the options that the product needs; nothing is connected yet.

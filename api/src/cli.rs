@@ -30,6 +30,8 @@ enum Command {
     Verify(commands::verify::Args),
     /// Erase a person or a note for good, and wipe what is left of it off the disk
     Erase(commands::erase::Args),
+    /// Tidy up what is stored beside the log
+    Files(commands::files::Args),
     /// Show how the keys of encrypted events stand, or put a new master key in place
     Keys(commands::keys::Args),
     /// List, retry or skip events that a read model cannot follow
@@ -72,6 +74,7 @@ pub async fn main() -> ExitCode {
         Command::Status(args) => commands::status::run(&settings, &args).await,
         Command::Verify(args) => commands::verify::run(&settings, &args).await,
         Command::Erase(args) => commands::erase::run(&settings, &args).await,
+        Command::Files(args) => commands::files::run(&settings, &args).await,
         Command::Keys(args) => commands::keys::run(&settings, &args).await,
         Command::Projections(args) => commands::projections::run(&settings, &args).await,
         Command::Seal(args) => commands::seal::run(&settings, &args).await,

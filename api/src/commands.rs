@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod erase;
+pub mod files;
 pub mod health;
 pub mod import;
 pub mod keys;

@@ -24,6 +24,9 @@ pub const SERVER: &str = "Server";
 /// The group of those who follow the log as it grows.
 pub const LIVE: &str = "Live";
 
+/// The group of recordings on their way, and of what was recorded.
+pub const UPLOADS: &str = "Uploads";
+
 /// The group of pages for people.
 pub const PAGES: &str = "Pages";
 
@@ -42,6 +45,12 @@ pub enum Content {
     Events(Value),
     /// A picture.
     Picture,
+    /// A recording.
+    Audio,
+    /// Whatever bytes.
+    Binary,
+    /// No body.
+    Nothing,
     /// Plain text.
     Text,
     /// A page for people.
@@ -62,15 +71,20 @@ impl Content {
             Content::Example(_) | Content::Events(_) => {
                 ObjectBuilder::new().schema_type(Type::Object).build().into()
             }
-            Content::Picture | Content::Text | Content::Page => {
-                ObjectBuilder::new().schema_type(Type::String).build().into()
-            }
+            Content::Picture
+            | Content::Audio
+            | Content::Binary
+            | Content::Nothing
+            | Content::Text
+            | Content::Page => ObjectBuilder::new().schema_type(Type::String).build().into(),
         }
     }
 
     fn media_type(&self) -> &'static str {
         match self {
             Content::Picture => "image/*",
+            Content::Audio => "audio/*",
+            Content::Binary => "application/octet-stream",
             Content::Text => "text/plain",
             Content::Page => "text/html",
             Content::Events(_) => "text/event-stream",
@@ -137,6 +151,33 @@ pub fn put<H: Handler<T, App>, T: 'static>(
     Endpoint::new(HttpMethod::Put, MethodFilter::PUT, summary, answers, handler)
 }
 
+/// Answers PATCH.
+pub fn patch<H: Handler<T, App>, T: 'static>(
+    summary: &'static str,
+    answers: Content,
+    handler: H,
+) -> Endpoint {
+    Endpoint::new(HttpMethod::Patch, MethodFilter::PATCH, summary, answers, handler)
+}
+
+/// Answers HEAD.
+pub fn head<H: Handler<T, App>, T: 'static>(
+    summary: &'static str,
+    answers: Content,
+    handler: H,
+) -> Endpoint {
+    Endpoint::new(HttpMethod::Head, MethodFilter::HEAD, summary, answers, handler)
+}
+
+/// Answers OPTIONS.
+pub fn options<H: Handler<T, App>, T: 'static>(
+    summary: &'static str,
+    answers: Content,
+    handler: H,
+) -> Endpoint {
+    Endpoint::new(HttpMethod::Options, MethodFilter::OPTIONS, summary, answers, handler)
+}
+
 /// Answers DELETE.
 pub fn delete<H: Handler<T, App>, T: 'static>(
     summary: &'static str,
@@ -194,12 +235,11 @@ impl Endpoint {
                 .build()
         });
         // Only what is about records is steered.
-        let steering =
-            header_parameters(&self.method).filter(|_| ![SERVER, LIVE, PAGES].contains(&tag));
+        let steering = header_parameters(&self.method)
+            .filter(|_| ![SERVER, LIVE, UPLOADS, PAGES].contains(&tag));
         let body = self.takes.as_ref().map(|content| {
-            let content = content.build();
             RequestBodyBuilder::new()
-                .content("application/json", content)
+                .content(content.media_type(), content.build())
                 .required(Some(Required::True))
                 .build()
         });
@@ -233,6 +273,9 @@ impl std::fmt::Debug for MethodName<'_> {
             HttpMethod::Post => "post",
             HttpMethod::Put => "put",
             HttpMethod::Delete => "delete",
+            HttpMethod::Patch => "patch",
+            HttpMethod::Head => "head",
+            HttpMethod::Options => "options",
             _ => "other",
         })
     }
@@ -240,6 +283,9 @@ impl std::fmt::Debug for MethodName<'_> {
 
 /// A response with a JSON body.
 pub fn json_response(description: &str, content: &Content) -> utoipa::openapi::Response {
+    if matches!(content, Content::Nothing) {
+        return ResponseBuilder::new().description(description).build();
+    }
     ResponseBuilder::new()
         .description(description)
         .content(content.media_type(), content.build())

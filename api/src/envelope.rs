@@ -23,9 +23,14 @@ use crate::once;
 use crate::problem::{Fault, Problem};
 use crate::refusals::Attempt;
 use crate::traces;
+use crate::uploads::is_streamed;
 
-/// Paths that monitors ask with HEAD. Elsewhere HEAD was never answered, and it stays so.
-const ANSWER_HEAD: &[&str] = &["/livez", "/readyz", "/health"];
+/// Whether HEAD is answered: to monitors, and where files come or go. Elsewhere it never was, and it stays so.
+fn answers_head(path: &str) -> bool {
+    let is_file = path.starts_with("/uploads/")
+        || (path.starts_with("/recordings/") && path.ends_with("/audio"));
+    is_file || ["/livez", "/readyz", "/health"].contains(&path)
+}
 
 /// The outermost layer: it names the request, catches panics, and makes every answer readable for allowed pages.
 pub async fn envelope(State(app): State<App>, mut request: Request, next: Next) -> Response {
@@ -89,8 +94,12 @@ async fn admitted(app: App, request: Request, next: Next) -> Response {
     if let Err(problem) = app.origins.admit(request.method(), request.headers()) {
         return problem.into_response();
     }
-    let answers_head = ANSWER_HEAD.contains(&request.uri().path());
-    let handled = tokio::time::timeout(app.limits.time, handled(app.clone(), request, next)).await;
+    let answers_head = answers_head(request.uri().path());
+    let handled = match is_streamed(request.method(), request.uri().path()) {
+        // It takes as long as what it carries; a sender that falls silent is noticed by whoever listens.
+        true => Ok(Ok(next.run(request).await)),
+        false => tokio::time::timeout(app.limits.time, handled(app.clone(), request, next)).await,
+    };
     match handled {
         Ok(Ok(response)) if response.status() == StatusCode::METHOD_NOT_ALLOWED => {
             method_not_allowed(&response, answers_head)
@@ -103,7 +112,7 @@ async fn admitted(app: App, request: Request, next: Next) -> Response {
 
 async fn handled(app: App, mut request: Request, next: Next) -> Result<Response, Problem> {
     match *request.method() {
-        Method::HEAD if !ANSWER_HEAD.contains(&request.uri().path()) => {
+        Method::HEAD if !answers_head(request.uri().path()) => {
             // To the router HEAD is a GET. A method that no route has gets the 405 with the path's own list.
             *request.method_mut() = Method::TRACE;
             Ok(next.run(request).await)

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use projections::files::Files;
 use replay::{Effort, ScrubError, ScrubOptions};
 use tokio::sync::Notify;
 
@@ -22,10 +23,10 @@ impl Erasures {
     }
 
     /// Scrubs whatever there is to scrub, until the server stops.
-    pub async fn scrub(self, rebuilds: Rebuilds, images: std::path::PathBuf) {
+    pub async fn scrub(self, rebuilds: Rebuilds, files: Files) {
         let options = ScrubOptions {
             projectors: rebuilds.projectors().to_vec(),
-            images,
+            files,
             effort: Effort::polite(),
             stop: rebuilds.stop_token().child_token(),
         };

@@ -7,9 +7,13 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domain::{Kind, RecordRef, Refusal};
 use projections::database::{DatabaseError, Shortage};
+use projections::files::FileError;
 use projections::log::CommandError;
 use projections::read::ReadError;
+use projections::uploads::UploadError;
 use serde_json::{Map, Value, json};
+
+use crate::uploads;
 
 /// What people call a kind of record.
 pub fn title(kind: Kind) -> &'static str {
@@ -134,6 +138,10 @@ pub enum Problem {
     Parameter(String),
     /// Nobody is told of events under this id.
     NoSuchWebhook,
+    /// No note has this recording.
+    NoSuchRecording,
+    /// What the body is said to be cannot be taken; what can.
+    Unsupported(String),
     /// The body cannot even be decoded.
     Unreadable,
     /// The request is not as it must be.
@@ -157,6 +165,10 @@ pub enum Problem {
     TimedOut,
     /// The database cannot be reached.
     Unavailable(String),
+    /// The file storage does not take or give a file.
+    Files(FileError),
+    /// An upload does not go on.
+    Upload(UploadError),
     /// A defect.
     Internal(anyhow::Error),
 }
@@ -206,7 +218,9 @@ impl Problem {
             | Problem::NotThen(_)
             | Problem::NoSuchProjection
             | Problem::NoSuchWebhook
+            | Problem::NoSuchRecording
             | Problem::NoSuchCause => StatusCode::NOT_FOUND,
+            Problem::Unsupported(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Problem::Erased(_) => StatusCode::GONE,
             Problem::Unreadable | Problem::Parameter(_) => StatusCode::BAD_REQUEST,
             Problem::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
@@ -216,6 +230,14 @@ impl Problem {
             Problem::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Problem::TimedOut => StatusCode::GATEWAY_TIMEOUT,
             Problem::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Problem::Files(error) => match error {
+                FileError::Full(_) => StatusCode::INSUFFICIENT_STORAGE,
+                FileError::Denied(_) => StatusCode::BAD_GATEWAY,
+                FileError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+                FileError::Missing(_) => StatusCode::NOT_FOUND,
+                _ => StatusCode::INTERNAL_SERVER_ERROR,
+            },
+            Problem::Upload(error) => uploads::status(error),
             Problem::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -236,6 +258,8 @@ impl Problem {
             }
             Problem::Parameter(what) => what.as_str().into(),
             Problem::NoSuchWebhook => "Webhook not found".into(),
+            Problem::NoSuchRecording => "Recording not found".into(),
+            Problem::Unsupported(what) => what.as_str().into(),
             Problem::Unreadable => "There was an error parsing the body".into(),
             Problem::Invalid(faults) => told(faults),
             Problem::Outdated => "The record has changed since you read it".into(),
@@ -252,6 +276,8 @@ impl Problem {
                 let shortage = shortage.unwrap_or_default();
                 format!("The database is not available{shortage}; please try again").into()
             }
+            Problem::Files(error) => return files_body(error),
+            Problem::Upload(error) => error.to_string().into(),
             Problem::Internal(error) => {
                 let correlation = crate::caller::current_correlation();
                 tracing::error!(%correlation, error = format!("{error:#}"), "request failed");
@@ -262,10 +288,46 @@ impl Problem {
     }
 }
 
+/// What a client is told of file storage; the rest is for the log, since it may name buckets and folders.
+fn files_body(error: &FileError) -> Value {
+    tracing::error!(correlation = %crate::caller::current_correlation(), %error, "a file is not stored or read");
+    let detail = match error {
+        FileError::Full(_) => {
+            "The file storage is full. Nothing that was stored is lost; make room, then go on"
+        }
+        FileError::Denied(_) => {
+            "The file storage refuses crm. Whoever runs crm should look into its log and check the rights of CRM_DATA_DIR, \
+             or S3_BUCKET and its keys"
+        }
+        FileError::Unavailable(_) => "The file storage does not answer; please try again",
+        FileError::Missing(_) => "The file is not in the file storage",
+        FileError::Damaged { .. } => "The stored file is damaged",
+        FileError::NoKey(_) | FileError::Failed(_) => "The file storage failed",
+    };
+    json!({ "detail": detail })
+}
+
+impl From<FileError> for Problem {
+    fn from(error: FileError) -> Self {
+        Problem::Files(error)
+    }
+}
+
+impl From<UploadError> for Problem {
+    fn from(error: UploadError) -> Self {
+        match error {
+            UploadError::Files(error) => error.into(),
+            UploadError::Database(error) => error.into(),
+            error => Problem::Upload(error),
+        }
+    }
+}
+
 impl From<ReadError> for Problem {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::Unavailable(reason) => Problem::Unavailable(reason),
+            ReadError::Files(error) => Problem::Files(error),
             ReadError::Internal(error) => Problem::Internal(error),
         }
     }
@@ -291,6 +353,8 @@ impl IntoResponse for Problem {
         let mut response = (self.status(), Json(self.body())).into_response();
         if let Problem::Unavailable(reason) = &self {
             tracing::warn!(%reason, "the database is not available");
+        }
+        if response.status() == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response

@@ -65,24 +65,17 @@ pub const KNOWN: &[Setting] = &[
         "Model that the server of EMBED_URL is asked for; of E5 and Nomic models crm knows the prefixes.",
     ),
     secret("EMBED_API_KEY", "Key for the server of EMBED_URL."),
-    setting(
-        "S3_BUCKET",
-        "",
-        "Bucket for files; this release keeps them in CRM_DATA_DIR and warns that it is not used.",
-    ),
-    setting("AWS_REGION", "", "Region of the bucket; not used by this release."),
+    setting("S3_BUCKET", "", "Bucket for recordings, images and documents; not set: CRM_DATA_DIR."),
+    setting("AWS_REGION", "", "Region of the bucket; not set: as AWS's own tools find it."),
     secret(
         "AWS_ACCESS_KEY_ID",
-        "Access key for the bucket, together with AWS_SECRET_ACCESS_KEY; not used by this release.",
+        "Access key for the bucket, together with AWS_SECRET_ACCESS_KEY; not set: as AWS's own tools find it.",
     ),
-    secret(
-        "AWS_SECRET_ACCESS_KEY",
-        "Secret key for the bucket, together with AWS_ACCESS_KEY_ID; not used by this release.",
-    ),
+    secret("AWS_SECRET_ACCESS_KEY", "Secret key for the bucket, together with AWS_ACCESS_KEY_ID."),
     setting(
         "AWS_ENDPOINT_URL",
         "",
-        "Address of an S3-compatible server, such as MinIO; not used by this release.",
+        "Address of an S3-compatible server, such as MinIO; buckets are then parts of its paths.",
     ),
     setting(
         "FRONTEND_URL",
@@ -111,6 +104,7 @@ pub const KNOWN: &[Setting] = &[
         "What to log: error, warn, info, debug, trace, or a filter such as info,sqlx=debug.",
     ),
     setting("CRM_BODY_LIMIT_MB", "64", "Largest request body, in MiB (1 to 4096)."),
+    setting("CRM_UPLOAD_LIMIT_MB", "4096", "Largest recording, in MiB (1 to 40960)."),
     setting("CRM_REQUEST_TIMEOUT_S", "30", "Longest time for one request, in seconds (1 to 3600)."),
     secret(
         "CRM_SEAL_KEY",
@@ -246,13 +240,13 @@ pub struct Settings {
     pub embed_name: String,
     /// Key for the embeddings server.
     pub embed_api_key: Option<Secret>,
-    /// Bucket for files; not used by this release, which keeps them in the data folder.
+    /// Bucket for files; `None`: they are in the data folder.
     pub s3_bucket: Option<String>,
-    /// Region of the bucket; not used by this release.
+    /// Region of the bucket; `None`: as AWS's tools find it.
     pub aws_region: Option<String>,
-    /// Keys for the bucket; not used by this release.
+    /// Keys for the bucket; `None`: as AWS's tools find them.
     pub aws_keys: Option<AwsKeys>,
-    /// Address of an S3-compatible server; not used by this release.
+    /// Address of an S3-compatible server; `None`: Amazon's.
     pub aws_endpoint_url: Option<String>,
     /// Origins (`scheme://host[:port]`) that may call the API from a browser.
     pub frontend_origins: Vec<String>,
@@ -268,6 +262,8 @@ pub struct Settings {
     pub log: String,
     /// Largest request body, in bytes.
     pub body_limit: usize,
+    /// Largest recording, in bytes.
+    pub upload_limit: u64,
     /// Longest time for one request.
     pub request_timeout: Duration,
     /// Key that the log is sealed with, in base64; `None`: one that is kept in the data folder.
@@ -387,6 +383,7 @@ impl Reader<'_> {
             EnvFilter::try_new(text).is_ok()
         });
         let body_limit = self.number("CRM_BODY_LIMIT_MB", 1, 4096);
+        let upload_limit = self.number("CRM_UPLOAD_LIMIT_MB", 1, 40960);
         let request_timeout = self.number("CRM_REQUEST_TIMEOUT_S", 1, 3600);
         let seal_key = self.checked(
             "CRM_SEAL_KEY",
@@ -427,6 +424,7 @@ impl Reader<'_> {
             postgres_bin: self.text("CRM_POSTGRES_BIN").map(|folder| self.expanded(folder)),
             log: log?,
             body_limit: usize::try_from(body_limit?).ok()? * MIB,
+            upload_limit: u64::from(upload_limit?) * MIB as u64,
             request_timeout: Duration::from_secs(u64::from(request_timeout?)),
             seal_key: seal_key.map(Secret),
             verify_at: time_of_day(&verify_at?),

@@ -1,78 +1,248 @@
-//! File storage for blobs, which never enter the log: content-addressed by SHA-256, in a folder.
+//! File storage for blobs, which never enter the log: a folder of this machine, or a bucket of S3.
+//!
+//! Both hold the same files under the same keys, so that one can be copied into the other:
+//!
+//! | Key | What |
+//! |---|---|
+//! | `files/ab/<sha256>` | a document, named by its content and shared by all that name it |
+//! | `images/<name>` | a picture of imported notes, under the name that notes know |
+//! | `recordings/<uuid>` | a recording, which belongs to one note |
 
-use std::path::{Path, PathBuf};
+mod bucket;
+mod content;
+mod error;
+mod folder;
 
-use anyhow::{Context, ensure};
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use domain::Document;
+use futures::stream::BoxStream;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use tokio::io::AsyncWriteExt;
 
-/// A folder of files, each named by the SHA-256 of its content. Files are written once and never changed.
+pub use bucket::{Bucket, BucketOptions};
+pub use content::{Content, gather, media_type};
+pub use error::FileError;
+pub use folder::Folder;
+
+/// Where documents are.
+pub const DOCUMENTS: &str = "files/";
+/// Where the pictures of notes are.
+pub const IMAGES: &str = "images/";
+/// Where recordings are.
+pub const RECORDINGS: &str = "recordings/";
+
+/// What a chunk of a growing file should have, in bytes. S3 takes no smaller parts but the last, and 10,000 of them.
+pub const CHUNK: usize = 5 << 20;
+
+/// The file storage of an installation. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Files {
-    folder: PathBuf,
+pub struct Files(Arc<dyn Store>);
+
+/// A place that keeps files by key.
+///
+/// Keys are relative paths of plain parts; each implementation refuses others.
+#[async_trait]
+pub trait Store: fmt::Debug + Send + Sync {
+    /// Stores a file in place of what was there. It appears whole or not at all, and then survives a crash.
+    async fn put(&self, key: &str, content: Bytes) -> Result<(), FileError>;
+
+    /// What is known of a file; `None` if there is none.
+    async fn facts(&self, key: &str) -> Result<Option<Facts>, FileError>;
+
+    /// The bytes of a file from `range.start` up to `range.end` or its end.
+    ///
+    /// # Errors
+    /// [`FileError::Missing`] when there is no such file.
+    async fn read(&self, key: &str, range: Range<u64>) -> Result<Content, FileError>;
+
+    /// Removes a file, and whatever is stored of it while it grows. It need not be there.
+    async fn remove(&self, key: &str) -> Result<(), FileError>;
+
+    /// Everything whose key begins with this, also what is stored of files that grow.
+    async fn list(
+        &self,
+        prefix: &str,
+    ) -> Result<BoxStream<'_, Result<Facts, FileError>>, FileError>;
+
+    /// Stores the next chunk of a growing file so that it survives a crash. What was stored after the `growth` that is
+    /// given, by somebody who died before he could note it, is overwritten.
+    async fn grow(&self, key: &str, growth: &Growth, chunk: Bytes) -> Result<Growth, FileError>;
+
+    /// Makes a file of what has grown. Doing it again changes nothing.
+    async fn complete(&self, key: &str, growth: &Growth) -> Result<(), FileError>;
+
+    /// A URL under which anybody may read the file for this long, if the store has such.
+    async fn link(
+        &self,
+        key: &str,
+        shown: &Shown,
+        lifetime: Duration,
+    ) -> Result<Option<String>, FileError>;
+
+    /// Whether files can be stored here as far as is known without storing one.
+    async fn check(&self) -> Result<(), FileError>;
+}
+
+/// What a store knows of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Where it is.
+    pub key: String,
+    /// Length in bytes.
+    pub size: u64,
+    /// When it was stored, or grew last.
+    pub modified: DateTime<Utc>,
+}
+
+/// How a file that is read under a link presents itself.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// What it is.
+    pub media_type: String,
+    /// `Content-Disposition`.
+    pub disposition: String,
+}
+
+/// How far a file has grown. Whoever lets it grow keeps this after each chunk, and can then go on at any time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Growth {
+    /// How many bytes are stored.
+    pub size: u64,
+    /// What S3 calls the upload.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ticket: Option<String>,
+    /// The tags of its parts, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    parts: Vec<String>,
+    /// The pieces behind them, each by where it begins, which together are too short for a part.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pieces: Vec<Range<u64>>,
 }
 
 impl Files {
-    /// Keeps files in this folder, which is made when the first file comes.
-    pub fn folder(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into() }
+    /// Keeps files in a folder, which is made when the first file comes.
+    pub fn folder(folder: impl Into<std::path::PathBuf>) -> Self {
+        Self(Arc::new(Folder::new(folder)))
     }
 
-    /// Stores the content so that it survives a crash, and names it. Storing it again changes nothing.
+    /// Keeps files in a bucket.
+    pub fn bucket(bucket: Bucket) -> Self {
+        Self(Arc::new(bucket))
+    }
+
+    /// Where files are kept.
+    pub fn store(&self) -> &dyn Store {
+        &*self.0
+    }
+
+    /// Stores a document so that it survives a crash, and names it. Storing it again changes nothing.
     ///
     /// # Errors
-    /// When the folder cannot be written, for instance because the disk is full.
-    pub async fn put(&self, content: &[u8], media_type: &str) -> anyhow::Result<Document> {
+    /// When the store cannot be written, for instance because it is full.
+    pub async fn put(&self, content: &[u8], media_type: &str) -> Result<Document, FileError> {
         let sha256 = hex::encode(Sha256::digest(content));
-        let path = self.path(&sha256)?;
-        let size = content.len() as u64;
-        let there = tokio::fs::metadata(&path).await.is_ok_and(|file| file.len() == size);
-        if !there {
-            write_whole(&path, content).await.with_context(|| {
-                format!("cannot store a file of {size} bytes in {}", path.display())
-            })?;
+        let (key, size) = (document_key(&sha256)?, content.len() as u64);
+        let there = self.0.facts(&key).await?;
+        // One that nothing names may be removed once it is a day old: storing it again makes it young.
+        let fresh = Utc::now() - Duration::from_secs(3600);
+        if there.is_none_or(|there| there.size != size || there.modified < fresh) {
+            self.0.put(&key, Bytes::copy_from_slice(content)).await?;
         }
         Ok(Document::Stored { sha256, size, media_type: media_type.to_owned() })
     }
 
-    /// The content stored under this hash.
+    /// The document with this hash.
     ///
     /// # Errors
     /// When there is no such file, it cannot be read, or its content no longer has this hash.
-    pub async fn get(&self, sha256: &str) -> anyhow::Result<Vec<u8>> {
-        let path = self.path(sha256)?;
-        let content = tokio::fs::read(&path)
-            .await
-            .with_context(|| format!("cannot read stored file {}", path.display()))?;
+    pub async fn get(&self, sha256: &str) -> Result<Vec<u8>, FileError> {
+        let key = document_key(sha256)?;
+        let content = self.whole(&key).await?;
         let found = hex::encode(Sha256::digest(&content));
-        ensure!(found == sha256, "stored file {} is damaged: its hash is {found}", path.display());
-        Ok(content)
+        match found == sha256 {
+            true => Ok(content),
+            false => Err(FileError::Damaged { key, what: format!("its hash is {found}") }),
+        }
     }
 
-    fn path(&self, sha256: &str) -> anyhow::Result<PathBuf> {
-        let well_formed = sha256.len() == 64 && sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
-        ensure!(well_formed, "{sha256:?} is not a SHA-256");
-        Ok(self.folder.join(&sha256[..2]).join(sha256))
+    /// All of a file that is known to be small.
+    ///
+    /// # Errors
+    /// When there is no such file, or it cannot be read.
+    pub async fn whole(&self, key: &str) -> Result<Vec<u8>, FileError> {
+        gather(self.0.read(key, 0..u64::MAX).await?).await
+    }
+
+    /// The SHA-256 of a file, however large, in hexadecimal.
+    ///
+    /// # Errors
+    /// When there is no such file, or it cannot be read.
+    pub async fn sha256(&self, key: &str) -> Result<String, FileError> {
+        use futures::TryStreamExt as _;
+        let content = self.0.read(key, 0..u64::MAX).await?;
+        let hash =
+            content.try_fold(Sha256::new(), async |hash, piece| Ok(hash.chain_update(&piece)));
+        Ok(hex::encode(hash.await?.finalize()))
     }
 }
 
-/// Writes beside the target and renames, so that a file with this name is always whole.
-async fn write_whole(path: &Path, content: &[u8]) -> std::io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    tokio::fs::create_dir_all(folder).await?;
-    let part = path.with_extension(format!("part-{}", uuid::Uuid::new_v4().simple()));
-    let written = async {
-        let mut file = tokio::fs::File::create(&part).await?;
-        file.write_all(content).await?;
-        file.sync_all().await?;
-        tokio::fs::rename(&part, path).await?;
-        tokio::fs::File::open(folder).await?.sync_all().await
+/// The key of the document with this SHA-256.
+///
+/// # Errors
+/// [`FileError::NoKey`] when it is none.
+pub fn document_key(sha256: &str) -> Result<String, FileError> {
+    let well_formed = sha256.len() == 64 && sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match well_formed {
+        true => Ok(format!("{DOCUMENTS}{}/{sha256}", &sha256[..2])),
+        false => Err(FileError::NoKey(sha256.to_owned())),
     }
-    .await;
-    if written.is_err() {
-        // The original error is what matters; a left-over part file harms nothing.
-        let _ = tokio::fs::remove_file(&part).await;
+}
+
+/// Refuses keys that could lead out of the store, or that a store uses for itself.
+fn check_key(key: &str) -> Result<(), FileError> {
+    let plain =
+        |part: &str| !part.is_empty() && part != "." && part != ".." && !part.contains('\0');
+    match !key.is_empty() && key.len() <= 900 && key.split('/').all(plain) {
+        true => Ok(()),
+        false => Err(FileError::NoKey(key.to_owned())),
     }
-    written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_cannot_lead_out_of_the_store() {
+        for key in ["files/ab/abc", "images/foto de Lima.webp", "recordings/x.part"] {
+            assert!(check_key(key).is_ok(), "{key}");
+        }
+        for key in ["", "/etc/passwd", "images/../crm.db", "images//x", "images/", "a\0b", "."] {
+            assert!(check_key(key).is_err(), "{key}");
+        }
+        assert!(document_key("../../../etc/passwd").is_err());
+    }
+
+    #[test]
+    fn how_far_a_file_has_grown_is_kept_in_a_form_that_never_changes() {
+        let check = |growth: Growth, stored: serde_json::Value| {
+            assert_eq!(serde_json::to_value(&growth).unwrap(), stored);
+            assert_eq!(serde_json::from_value::<Growth>(stored).unwrap(), growth);
+        };
+        check(Growth { size: 7, ..Growth::default() }, serde_json::json!({"size": 7}));
+        let pieces = [5..7].to_vec();
+        let growth = Growth { size: 7, ticket: Some("t".into()), parts: vec!["e".into()], pieces };
+        check(
+            growth,
+            serde_json::json!({"size": 7, "ticket": "t", "parts": ["e"],
+                "pieces": [{"start": 5, "end": 7}]}),
+        );
+    }
 }

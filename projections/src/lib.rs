@@ -23,6 +23,7 @@ pub mod search;
 pub mod status;
 pub mod tail;
 pub mod undo;
+pub mod uploads;
 pub mod webhooks;
 
 /// The migrations of the log and of every read model.

@@ -19,7 +19,7 @@ use crate::projector::Projector;
 
 pub use answer::{Answer, Encoding};
 pub use as_of::{Then, Time};
-pub use reader::{Health, ProjectorHealth, Query, ReadError, Reader, StoredRecord};
+pub use reader::{Found, Health, ProjectorHealth, Query, ReadError, Reader, StoredRecord};
 pub use stream::Pieces;
 pub use todo::TodoFilter;
 

@@ -68,8 +68,10 @@ pub enum ImportError {
     Sealed { position: i64, source: projections::log::cipher::OpenError },
     #[error("{kind} {id} cannot be imported: {reason}")]
     Record { kind: domain::Kind, id: i64, reason: String },
-    #[error("a file cannot be stored: {0:#}; run the import again, it goes on where it stopped")]
-    Files(anyhow::Error),
+    #[error(
+        "a file cannot be stored or read: {0}; run the import again, it goes on where it stopped"
+    )]
+    Files(#[from] projections::files::FileError),
     #[error("{}: {source}", path.display())]
     Image { path: PathBuf, source: std::io::Error },
     #[error("the import stopped without a result: {0}")]

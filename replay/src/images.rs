@@ -1,10 +1,12 @@
-//! The images of Notion notes: copied beside the system's other data, under their plain names.
+//! The images of Notion notes: copied into the file storage, under their plain names.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
+use projections::files::{Files, IMAGES};
 use serde_json::json;
+use tokio::runtime::Handle;
 
 use crate::convert::Cell;
 use crate::error::ImportError;
@@ -14,30 +16,48 @@ use crate::source::Source;
 const EXTENSIONS: &[&str] =
     &["png", "jpg", "jpeg", "gif", "webp", "svg", "bmp", "heic", "tif", "tiff"];
 
-/// Copies the images that notes name, and all others in `from`, into `to`; what is there already stays.
+/// Where images go to, and the runtime to ask it on.
+#[derive(Clone, Copy)]
+pub struct Destination<'a> {
+    /// The file storage.
+    pub files: &'a Files,
+    /// The runtime.
+    pub runtime: &'a Handle,
+}
+
+impl Destination<'_> {
+    /// The length of the image of this name, if there is one.
+    fn length(self, name: &str) -> Result<Option<u64>, ImportError> {
+        let key = format!("{IMAGES}{name}");
+        Ok(self.runtime.block_on(self.files.store().facts(&key))?.map(|facts| facts.size))
+    }
+
+    fn put(self, name: &str, content: Vec<u8>) -> Result<(), ImportError> {
+        let key = format!("{IMAGES}{name}");
+        Ok(self.runtime.block_on(self.files.store().put(&key, content.into()))?)
+    }
+}
+
+/// Copies the images that notes name, and all others in `from`; what is there already stays.
 ///
 /// # Errors
 /// When a file cannot be read or written. What is merely missing goes into the report.
 pub fn copy(
     source: &Source,
     from: &Path,
-    to: &Path,
-    dry_run: bool,
+    to: Destination<'_>,
     report: &mut Report,
 ) -> Result<(), ImportError> {
     let mut found = images_in(from)?;
     if source.layout("note").is_some_and(|note| note.at("image_paths").is_some()) {
         for (id, paths) in source.texts("note", "image_paths")? {
             for path in paths.split(',').map(str::trim).filter(|path| !path.is_empty()) {
-                find_named(from, to, path, &id, &mut found, report);
+                find_named(from, to, path, &id, &mut found, report)?;
             }
         }
     }
-    if !dry_run {
-        fs::create_dir_all(to).map_err(|source| at(to, source))?;
-    }
     for (name, path) in found {
-        report.images += u64::from(copy_one(&path, &to.join(name), dry_run)?);
+        report.images += u64::from(copy_one(&path, &name, to, report.dry_run)?);
     }
     Ok(())
 }
@@ -61,12 +81,12 @@ fn images_in(folder: &Path) -> Result<BTreeMap<String, PathBuf>, ImportError> {
 /// Looks for an image that a note names: in the folder itself, or under the path that the note gives.
 fn find_named(
     from: &Path,
-    to: &Path,
+    to: Destination<'_>,
     path: &str,
     id: &Cell,
     found: &mut BTreeMap<String, PathBuf>,
     report: &mut Report,
-) {
+) -> Result<(), ImportError> {
     let id = id.integer().map_or_else(|| json!(key_text(&[id])), |id| json!(id));
     let mut complain = |reason: &str| {
         let mut notice = Notice::of_row("note", id.clone(), reason);
@@ -77,28 +97,35 @@ fn find_named(
     let relative = Path::new(path);
     let inside = relative.components().all(|part| matches!(part, Component::Normal(_)));
     let name = relative.file_name().and_then(|name| name.to_str()).filter(|_| inside);
-    let Some(name) = name else { return complain("not the name of an image in a folder") };
+    let Some(name) = name else {
+        complain("not the name of an image in a folder");
+        return Ok(());
+    };
     if found.contains_key(name) || path.contains('\0') {
-        return;
+        return Ok(());
     }
     let regular = |path: &PathBuf| fs::symlink_metadata(path).is_ok_and(|facts| facts.is_file());
     match [from.join(name), from.join(relative)].into_iter().find(regular) {
         Some(file) => _ = found.insert(name.to_owned(), file),
-        None if regular(&to.join(name)) => {}
+        None if to.length(name)?.is_some() => {}
         None => complain("the image is not in the folder"),
     }
+    Ok(())
 }
 
-/// Copies a file unless one of its length is there. The copy appears whole or not at all.
-fn copy_one(from: &Path, to: &Path, dry_run: bool) -> Result<bool, ImportError> {
+/// Copies a file unless one of its length is there.
+fn copy_one(
+    from: &Path,
+    name: &str,
+    to: Destination<'_>,
+    dry_run: bool,
+) -> Result<bool, ImportError> {
     let length = fs::metadata(from).map_err(|source| at(from, source))?.len();
-    if fs::metadata(to).is_ok_and(|facts| facts.len() == length) {
+    if to.length(name)? == Some(length) {
         return Ok(false);
     }
     if !dry_run {
-        let part = to.with_extension("part");
-        fs::copy(from, &part).map_err(|source| at(from, source))?;
-        fs::rename(&part, to).map_err(|source| at(to, source))?;
+        to.put(name, fs::read(from).map_err(|source| at(from, source))?)?;
     }
     Ok(true)
 }

@@ -54,7 +54,6 @@ const IMPORT_LOCK: i64 = 0x6372_6d5f_696d_7001;
 pub async fn import(
     database: &Database,
     files: &Files,
-    data_dir: &Path,
     options: &ImportOptions,
     progress: impl Fn(Progress) + Send + Sync,
 ) -> Result<Report, ImportError> {
@@ -66,7 +65,7 @@ pub async fn import(
     let file = options.file.clone();
     let source = blocking(move || Source::open(&file)).await?;
     let mut connection = lock(&database.pool).await?;
-    let result = run(&mut connection, source, database, files, data_dir, options, &progress).await;
+    let result = run(&mut connection, source, database, files, options, &progress).await;
     unlock(connection).await;
     let mut report = result?;
     report.seconds = started.elapsed().as_secs_f64();
@@ -80,7 +79,6 @@ async fn run(
     source: Source,
     database: &Database,
     files: &Files,
-    data_dir: &Path,
     options: &ImportOptions,
     progress: &(impl Fn(Progress) + Send + Sync),
 ) -> Result<Report, ImportError> {
@@ -107,8 +105,8 @@ async fn run(
         chunks: Chunks::new(sender, source_name(&options.file), options.events_per_chunk),
         pool: database.pool.clone(),
         stream_keys: database.keys().clone(),
-        files: Some(files.clone()).filter(|_| !options.dry_run),
-        images: options.images.clone().map(|from| (from, data_dir.join("images"))),
+        files: files.clone(),
+        images: options.images.clone(),
         runtime: Handle::current(),
         keys: HashSet::new(),
     };

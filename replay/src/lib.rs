@@ -10,6 +10,7 @@ mod chunk;
 mod convert;
 mod decide;
 mod error;
+pub mod garbage;
 mod history;
 mod images;
 mod import;

@@ -18,7 +18,7 @@ use crate::convert::{Cell, DOCUMENT_TYPE};
 use crate::decide::{Draft, decide};
 use crate::error::ImportError;
 use crate::history::{self, History};
-use crate::images;
+use crate::images::{self, Destination};
 use crate::ledger::{Entry, Ledger, Mark};
 use crate::report::{Notice, Report};
 use crate::schema::{self, Layout, Part};
@@ -41,9 +41,9 @@ pub struct Reader {
     /// What opens the sealed part of it.
     pub stream_keys: Keys,
     /// Where large documents go; nowhere in a dry run.
-    pub files: Option<Files>,
-    /// Where images come from and go to.
-    pub images: Option<(PathBuf, PathBuf)>,
+    pub files: Files,
+    /// The folder that images come from.
+    pub images: Option<PathBuf>,
     /// The runtime that the database and the files are asked on.
     pub runtime: Handle,
     /// What is told in the end.
@@ -86,9 +86,10 @@ impl Reader {
         }
         self.release_rows()?;
         self.chunks.flush()?;
-        if let Some((from, to)) = self.images.take() {
+        if let Some(from) = self.images.take() {
             self.chunks.enter("images");
-            images::copy(source, &from, &to, self.report.dry_run, &mut self.report)?;
+            let to = Destination { files: &self.files, runtime: &self.runtime };
+            images::copy(source, &from, to, &mut self.report)?;
             self.chunks.flush()?;
         }
         self.report.events = self.chunks.events();
@@ -321,10 +322,9 @@ impl Reader {
             return Ok(false);
         }
         self.tell(unit, content);
-        if let Some(files) = self.files.as_ref().filter(|_| !decision.drafts.is_empty()) {
+        if !self.report.dry_run && !decision.drafts.is_empty() {
             for file in &content.files {
-                let put = files.put(file, DOCUMENT_TYPE);
-                self.runtime.block_on(put).map_err(ImportError::Files)?;
+                self.runtime.block_on(self.files.put(file, DOCUMENT_TYPE))?;
             }
         }
         let occurred_at = content.occurred_at.filter(|_| version == 0);

@@ -230,7 +230,7 @@ async fn fetch(value: Canonical, files: &Files) -> Result<SourceValue, ImportErr
     match value {
         Canonical::Value(value) => Ok(value),
         Canonical::File(sha256) => {
-            let bytes = files.get(&sha256).await.map_err(ImportError::Files)?;
+            let bytes = files.get(&sha256).await?;
             Ok((&crate::convert::Cell::Text(bytes)).into())
         }
     }

@@ -5,15 +5,16 @@
 //! which are dropped with their files; small tables are rewritten; and the write-ahead log is moved on until all of it is
 //! younger than that. What is to be scrubbed stands in `stream_key`, so that a scrub that was killed is begun again.
 
-use std::fs;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use domain::{Kind, RecordRef};
 use projections::database::Database;
+use projections::files::{FileError, Files, IMAGES, Store};
 use projections::generation;
 use projections::projector::Projector;
+use projections::uploads;
 use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
@@ -31,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 const AGAIN: Duration = Duration::from_millis(200);
 
 /// The tables that may quote a record, or that held what was destroyed.
-const SMALL_TABLES: [&str; 9] = [
+const SMALL_TABLES: [&str; 10] = [
     "stream_key",
     "idempotency_key",
     "dead_letter",
@@ -41,6 +42,7 @@ const SMALL_TABLES: [&str; 9] = [
     "import_unit",
     "vector_point",
     "embedding",
+    "upload",
 ];
 
 /// The most segments of the write-ahead log that are written over: 4 GiB of the usual ones.
@@ -79,13 +81,8 @@ pub enum ScrubError {
     )]
     Checking,
     /// A file of the record is still there.
-    #[error("cannot remove `{}`: {source}", path.display())]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// The system's answer.
-        source: std::io::Error,
-    },
+    #[error("a file of an erased record cannot be removed: {0}")]
+    File(#[from] FileError),
 }
 
 /// What a scrub needs.
@@ -93,8 +90,8 @@ pub enum ScrubError {
 pub struct ScrubOptions {
     /// All projectors.
     pub projectors: Vec<Arc<dyn Projector>>,
-    /// The folder of images of notes.
-    pub images: PathBuf,
+    /// Where files are stored.
+    pub files: Files,
     /// What rebuilds may take of the machine.
     pub effort: Effort,
     /// Ends it early; it can be begun again.
@@ -158,7 +155,7 @@ async fn wipe(
         .collect();
     rebuild_all(database, &concerned, options).await?;
     drop_likenesses(control, &concerned).await?;
-    let files = remove_files(database, &waiting, &options.images).await?;
+    let files = remove_files(database, &waiting, &options.files).await?;
     clean_tables(control, &records).await?;
     let mut left = rewrite_tables(control).await?;
     if let Err(error) = move_log_on(control).await {
@@ -249,13 +246,14 @@ async fn drop_likenesses(
     }
 }
 
-/// Removes the images of erased notes that no other note shows.
+/// Removes the recordings of erased notes, and the images that no other note shows.
 async fn remove_files(
     database: &Database,
     waiting: &[Waiting],
-    images: &Path,
+    files: &Files,
 ) -> Result<u64, ScrubError> {
-    let mut removed = 0;
+    let store = files.store();
+    let mut removed = remove_recordings(database, waiting, store).await?;
     for (record, paths) in waiting.iter().filter(|(record, _)| record.kind() == Kind::Note) {
         for path in paths {
             let path = Path::new(path);
@@ -265,13 +263,35 @@ async fn remove_files(
             if is_shared(database, record.id(), name).await? {
                 continue;
             }
-            let file = images.join(name);
-            match fs::remove_file(&file) {
-                Ok(()) => removed += 1,
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(source) => return Err(ScrubError::File { path: file, source }),
+            let key = format!("{IMAGES}{name}");
+            if store.facts(&key).await?.is_some() {
+                store.remove(&key).await?;
+                removed += 1;
             }
         }
+    }
+    Ok(removed)
+}
+
+/// Removes the recordings of erased notes, and what was still on its way to become one.
+async fn remove_recordings(
+    database: &Database,
+    waiting: &[Waiting],
+    store: &dyn Store,
+) -> Result<u64, ScrubError> {
+    let of_notes = || waiting.iter().filter(|(record, _)| record.kind() == Kind::Note);
+    let notes: Vec<i64> = of_notes().map(|(record, _)| record.id()).collect();
+    let mut connection = database.pool.acquire().await?;
+    let mut ids = uploads::of_notes(&mut connection, &notes).await?;
+    ids.extend(of_notes().flat_map(|(_, names)| names).filter_map(|name| uploads::upload_of(name)));
+    ids.sort();
+    ids.dedup();
+    let mut removed = 0;
+    for id in ids {
+        let key = uploads::key(id);
+        removed += u64::from(store.facts(&key).await?.is_some());
+        store.remove(&key).await?;
+        uploads::forget(&mut connection, id).await?;
     }
     Ok(removed)
 }

@@ -56,12 +56,10 @@ pub async fn run() -> anyhow::Result<()> {
     for name in ["a list, the first time, s", "a list, once it is built, s"] {
         let start = Instant::now();
         let asked = scenes.ask(SIZE / 2, |connection| {
-            let reader = backend.reader.clone();
-            Box::pin(async move {
-                reader.answer_from(connection, &Query::List(Kind::Lp), String::new()).await
-            })
+            Box::pin(async move { Query::List(Kind::Lp).find(connection).await })
         });
-        ensure!(!asked.await?.is_empty(), "the list is empty");
+        let answer = backend.reader.answer_with(asked.await?, String::new()).await?;
+        ensure!(!answer.is_empty(), "the list is empty");
         table.figure(name, format!("{:.2}", start.elapsed().as_secs_f64()));
     }
     table.print();

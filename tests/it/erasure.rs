@@ -62,7 +62,7 @@ fn assert_nowhere(text: &[u8], what: &str) {
 async fn scrub(db: &Database) -> Option<ScrubReport> {
     let options = ScrubOptions {
         projectors: read::projectors(),
-        images: db.dir.path().join("images"),
+        files: db.files(),
         effort: Effort::full(),
         stop: CancellationToken::new(),
     };

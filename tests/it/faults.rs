@@ -345,7 +345,7 @@ async fn import_with(
     file: &Path,
 ) -> Result<Report, ImportError> {
     let options = ImportOptions { events_per_chunk: 3, ..ImportOptions::new(file) };
-    import(database, &db.files(), db.dir.path(), &options, |_| ()).await
+    import(database, &db.files(), &options, |_| ()).await
 }
 
 async fn events(db: &Database) -> i64 {

@@ -93,7 +93,7 @@ pub async fn run(db: &Database, file: &Path) -> Result<Report, ImportError> {
 }
 
 async fn run_with(db: &Database, options: &ImportOptions) -> Result<Report, ImportError> {
-    import(&db.connections, &db.files(), db.dir.path(), options, |_| ()).await
+    import(&db.connections, &db.files(), options, |_| ()).await
 }
 
 /// The log tells exactly the rows of the file.
@@ -656,7 +656,7 @@ async fn run_until(db: &Database, options: &ImportOptions, writes: usize) -> Opt
     tokio::select! {
         biased;
         () = kill.notified() => None,
-        report = import(&db.connections, &files, db.dir.path(), options, progress) => Some(report.unwrap()),
+        report = import(&db.connections, &files, options, progress) => Some(report.unwrap()),
     }
 }
 

@@ -140,7 +140,7 @@ async fn a_reader_who_follows_positions_misses_nothing_however_many_write() {
     }
     let chunks = ImportOptions { events_per_chunk: 40, ..ImportOptions::new(&file) };
     let files = db.files();
-    let importing = import(&db.connections, &files, db.dir.path(), &chunks, |_| ());
+    let importing = import(&db.connections, &files, &chunks, |_| ());
     let (imported, written) = tokio::join!(importing, writers.join_all());
     let imported = imported.unwrap().events;
     for follower in followers {

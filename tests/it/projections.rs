@@ -359,7 +359,7 @@ async fn a_list_too_large_for_memory_is_streamed_and_is_the_same_list() {
     let db = Database::new().await;
     let file = crate::harness::demo_file();
     let options = replay::ImportOptions::new(&file);
-    replay::import(&db.connections, &db.files(), db.dir.path(), &options, |_| ()).await.unwrap();
+    replay::import(&db.connections, &db.files(), &options, |_| ()).await.unwrap();
     let backend = db.backend().await;
     backend.settle().await.unwrap();
     let frugal = backend.reader.clone().with_shelf_limit(0);

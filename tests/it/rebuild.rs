@@ -25,7 +25,7 @@ use crate::server::{Home, Server};
 
 async fn import_demo(db: &Database) {
     let options = replay::ImportOptions::new(demo_file());
-    replay::import(&db.connections, &db.files(), db.dir.path(), &options, |_| ()).await.unwrap();
+    replay::import(&db.connections, &db.files(), &options, |_| ()).await.unwrap();
 }
 
 pub async fn register(backend: &Backend, name: &str) -> i64 {

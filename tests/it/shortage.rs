@@ -137,7 +137,7 @@ async fn a_read_only_database_is_read_and_takes_changes_again_when_it_may() {
 async fn slow_clients_that_take_all_connections_hold_up_nobody_for_long() {
     let db = Database::new().await;
     let options = replay::ImportOptions::new(demo_file());
-    replay::import(&db.connections, &db.files(), db.dir.path(), &options, |_| ()).await.unwrap();
+    replay::import(&db.connections, &db.files(), &options, |_| ()).await.unwrap();
     let connections = crate::harness::connect((*db.pool.connect_options()).clone(), 4);
     let backend = Backend::start(connections, db.files()).await.unwrap();
     backend.settle().await.unwrap();

@@ -25,7 +25,7 @@ pub async fn verify(db: &Database) -> VerifyReport {
 pub async fn imported() -> Database {
     let db = Database::new().await;
     let options = replay::ImportOptions::new(demo_file());
-    replay::import(&db.connections, &db.files(), db.dir.path(), &options, |_| ()).await.unwrap();
+    replay::import(&db.connections, &db.files(), &options, |_| ()).await.unwrap();
     let backend = db.backend().await;
     backend.settle().await.unwrap();
     backend.stop().await;
@@ -67,7 +67,7 @@ async fn dirty_imported_data_is_worth_a_notice_but_no_error() {
     let db = Database::new().await;
     let file = legacy(db.dir.path(), "--lps 60 --notes 200 --todos 200 --dirty --dirty-fatal");
     let options = replay::ImportOptions::new(&file);
-    replay::import(&db.connections, &db.files(), db.dir.path(), &options, |_| ()).await.unwrap();
+    replay::import(&db.connections, &db.files(), &options, |_| ()).await.unwrap();
     let backend = db.backend().await;
     backend.settle().await.unwrap();
     let report = verify(&db).await;

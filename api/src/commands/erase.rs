@@ -92,7 +92,7 @@ async fn erase_with(
     }
     let options = ScrubOptions {
         projectors: read::projectors(),
-        images: store.data_dir.join("images"),
+        files: store.files.clone(),
         effort: Effort::full(),
         stop,
     };

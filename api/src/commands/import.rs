@@ -72,18 +72,17 @@ fn called_off() -> anyhow::Result<()> {
 
 /// Shows how far the import is, and prints the report.
 async fn import(args: &Args, store: &Store) -> anyhow::Result<()> {
-    let (database, files, data_dir) = (&store.database, &store.files, &store.data_dir);
+    let (database, files) = (&store.database, &store.files);
     let options = ImportOptions {
         dry_run: args.dry_run,
         images: args.images.clone(),
         ..ImportOptions::new(&args.file)
     };
     let report = if args.json {
-        replay::import(database, files, data_dir, &options, print_json).await?
+        replay::import(database, files, &options, print_json).await?
     } else {
         let bar = progress_bar();
-        let report =
-            replay::import(database, files, data_dir, &options, |now| advance(&bar, now)).await;
+        let report = replay::import(database, files, &options, |now| advance(&bar, now)).await;
         bar.finish_and_clear();
         report?
     };

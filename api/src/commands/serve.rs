@@ -1,14 +1,19 @@
 //! `crm serve`: the API, until interrupted.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
+use projections::database::Database;
+use projections::files::Files;
 use projections::log::Turns;
 use projections::seal::Sealer;
 use projections::search::vectors::Vectors;
+use projections::uploads::Intake;
 use replay::Witness;
+use replay::garbage::{self, Garbage, GarbageError};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::app::{App, Limits};
 use crate::backend::{self, Backend, Store};
@@ -17,6 +22,7 @@ use crate::erasures::Erasures;
 use crate::measures;
 use crate::origins::Origins;
 use crate::settings::Settings;
+use crate::uploads;
 use crate::vectors;
 use crate::webhooks::{Reach, Webhooks};
 
@@ -88,16 +94,21 @@ async fn serve(
             }
         }
     }
-    warn_of_unused(settings);
     let reach = if settings.webhook_private { Reach::Private } else { Reach::Public };
     let webhooks = Webhooks::new(backend.live.clone(), reach)?;
+    let intake = Intake::new(
+        store.database.clone(),
+        store.files.clone(),
+        settings.upload_limit,
+        backend.rebuilds.stop_token().clone(),
+    );
     let app = App {
         log: backend.log.clone(),
         reader: backend.reader.clone(),
         files: store.files.clone(),
         limits: Limits { body: settings.body_limit, time: settings.request_timeout },
         origins: Origins::new(&settings.frontend_origins),
-        data_dir: Arc::new(store.data_dir.clone()),
+        intake: intake.clone(),
         turns: Turns::default(),
         rebuilds: backend.rebuilds.clone(),
         scenes: backend.scenes.clone(),
@@ -108,16 +119,20 @@ async fn serve(
     backend.rebuilds.spawn(webhooks.deliver(backend.rebuilds.stop_token().clone()));
     let address = listener.local_addr()?;
     say(&format!("crm is ready: http://{address}  (API documentation: http://{address}/docs)"));
-    let scrubbing =
-        app.erasures.clone().scrub(backend.rebuilds.clone(), store.data_dir.join("images"));
+    let scrubbing = app.erasures.clone().scrub(backend.rebuilds.clone(), store.files.clone());
     backend.rebuilds.spawn(scrubbing);
     if let Some(at) = settings.verify_at {
         let witness = Witness { own: backend::known_seal_key(settings)?, ..Witness::default() };
         let engine = vectors::engine(settings, &store.database).await?;
         backend.rebuilds.spawn(backend.rebuilds.clone().verify_daily(at, witness, engine));
     }
-    let chores =
-        [tokio::spawn(forget_old_keys(backend.log.clone())), tokio::spawn(measures::tidy())];
+    let chores = [
+        tokio::spawn(forget_old_keys(backend.log.clone())),
+        tokio::spawn(measures::tidy()),
+        tokio::spawn(check_files(store.files.clone())),
+        tokio::spawn(collect_garbage(store.database.clone(), store.files.clone())),
+        tokio::spawn(uploads::attach_waiting(backend.log.clone(), intake)),
+    ];
     let rebuilds = backend.rebuilds.clone();
     let shutdown = async move {
         interruption.next().await;
@@ -144,8 +159,7 @@ async fn import_demo(store: &Store, backend: &Backend) -> anyhow::Result<()> {
     let file = folder.path().join("demo.db");
     std::fs::write(&file, DEMO).context("there is no room for the demonstration data")?;
     let options = replay::ImportOptions::new(&file);
-    let report =
-        replay::import(&store.database, &store.files, &store.data_dir, &options, |_| ()).await?;
+    let report = replay::import(&store.database, &store.files, &options, |_| ()).await?;
     if report.events == 0 {
         return Ok(());
     }
@@ -158,10 +172,28 @@ async fn import_demo(store: &Store, backend: &Backend) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A setting that does nothing yet must not look as if it did.
-fn warn_of_unused(settings: &Settings) {
-    if settings.s3_bucket.is_some() {
-        tracing::warn!("S3_BUCKET is not used by this release: files are kept in CRM_DATA_DIR");
+/// Says at once what the first file would find out. Without its files crm does much of its work.
+async fn check_files(files: Files) {
+    if let Err(error) = files.store().check().await {
+        tracing::error!(%error, "files cannot be stored or read; crm tries again whenever one is");
+    }
+}
+
+/// Removes every day what nothing names.
+async fn collect_garbage(database: Database, files: Files) {
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    // Not at once: whoever starts a server often does not want the whole log read as often.
+    let mut daily = tokio::time::interval_at(Instant::now() + DAY / 24, DAY);
+    loop {
+        daily.tick().await;
+        match garbage::collect(&database, &files, garbage::GRACE, false).await {
+            Ok(found) if found == Garbage::default() => {}
+            Ok(found) => tracing::info!(?found, "files that nothing names are removed"),
+            Err(GarbageError::Running) => {}
+            Err(error) => {
+                tracing::warn!(%error, "files that nothing names are not removed; the next day tries again");
+            }
+        }
     }
 }
 

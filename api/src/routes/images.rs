@@ -1,9 +1,10 @@
-//! `/images`: the pictures that came with imported notes, from the folder `images` of the data folder.
+//! `/images`: the pictures that came with imported notes.
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use projections::files::{FileError, IMAGES};
 
 use crate::app::App;
 use crate::describe::{Content, Routes, SERVER, get};
@@ -24,13 +25,9 @@ async fn show(
     if !is_plain(&file) {
         return Err(Problem::NoSuchPath);
     }
-    let path = app.data_dir.join("images").join(&file);
-    let content = match tokio::fs::read(&path).await {
-        Ok(content) => content,
-        Err(error) => {
-            tracing::debug!(%error, file, "no such image");
-            return Err(Problem::NoSuchPath);
-        }
+    let content = match app.files.whole(&format!("{IMAGES}{file}")).await {
+        Err(FileError::Missing(_) | FileError::NoKey(_)) => return Err(Problem::NoSuchPath),
+        content => content?,
     };
     // An SVG may hold scripts; nothing that is served from here may run one.
     let policy = HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; sandbox");

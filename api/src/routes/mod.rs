@@ -1,5 +1,6 @@
 //! The HTTP API, one file per resource. Handlers are verbs.
 
+mod audio;
 mod distributors;
 mod erasure;
 mod events;
@@ -17,6 +18,7 @@ mod roadshows;
 mod seals;
 mod todos;
 mod undo;
+mod uploads;
 mod webhooks;
 
 use utoipa_axum::router::OpenApiRouter;
@@ -46,6 +48,8 @@ pub fn all() -> OpenApiRouter<App> {
         crate::pages::routes(),
         seals::routes(),
         webhooks::routes(),
+        uploads::routes(),
+        audio::routes(),
     ]
     .into_iter()
     .fold(OpenApiRouter::with_openapi(schemas::document()), |all, group| all.merge(group.finish()))
@@ -124,6 +128,7 @@ mod tests {
 /notes/{note_id}/lps/{lp_id} post delete
 /notes/{note_id}/participants get
 /notes/{note_id}/participants/{person_id} post delete
+/notes/{note_id}/recordings post options
 /notes/{note_id}/relationships post
 /notes/{note_id}/revert post
 /notes/{note_id}/roadshows get
@@ -147,6 +152,7 @@ mod tests {
 /projections/{name}/rebuild post delete
 /projections/{name}/rollback post
 /readyz get
+/recordings/{recording_id}/audio get head
 /roadshows get post
 /roadshows/{roadshow_id} get put delete
 /roadshows/{roadshow_id}/compare get
@@ -170,6 +176,7 @@ mod tests {
 /todos/{todo_id}/relationships post
 /todos/{todo_id}/revert post
 /todos/{todo_id}/roadshows get
+/uploads/{upload} head post patch delete options
 /webhooks get post
 /webhooks/{webhook_id} get put delete
 /webhooks/{webhook_id}/deliveries get
@@ -185,7 +192,7 @@ mod tests {
             .unwrap()
             .iter()
             .map(|(path, item)| {
-                let methods = ["get", "post", "put", "delete"];
+                let methods = ["get", "head", "post", "put", "patch", "delete", "options"];
                 let methods = methods.into_iter().filter(|method| item.get(method).is_some());
                 format!("{path} {}", methods.collect::<Vec<_>>().join(" "))
             })

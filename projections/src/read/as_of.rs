@@ -7,9 +7,8 @@ use chrono::{DateTime, Utc};
 use domain::{Kind, Lifecycle, RecordRef};
 use sqlx::PgConnection;
 
-use super::answer::Answer;
 use super::fund;
-use super::reader::{Query, ReadError, Reader, StoredRecord};
+use super::reader::{ReadError, Reader, StoredRecord};
 use super::records::{Rows, Shown};
 use super::tables::Tabled;
 use crate::log::{Entry, LogReader, Recorded, Stream};
@@ -102,7 +101,7 @@ impl Reader {
                 // Apart from the tags of today's rows, which another release may have written.
                 let (log, code) = (self.log_id().simple(), env!("CARGO_PKG_VERSION"));
                 let tag = format!("{log}-then-{code}-{version:x}-{position:x}");
-                let json = self.with_files(record.kind(), text).await.into();
+                let json = self.with_files(record.kind(), text).await?.into();
                 Ok(Then::There(StoredRecord { version, tag, json }))
             }
             (None, None) => Ok(Then::Never),
@@ -120,25 +119,6 @@ impl Reader {
             log.entries_of_stream(&mut db, &stream(record.kind(), record.id()), None).await
         };
         Ok(self.database().ask(asking).await?)
-    }
-
-    /// The answer to a query from the tables that this connection finds; not for [`Query::Show`].
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn answer_from(
-        &self,
-        db: &mut PgConnection,
-        query: &Query,
-        tag: String,
-    ) -> Result<Answer, sqlx::Error> {
-        match query {
-            Query::List(kind) => Ok(Answer::new(tag, self.listed(db, *kind).await?)),
-            query => {
-                let records = self.records(db, query).await?;
-                Ok(Answer::array(tag, records.iter().map(String::as_str)))
-            }
-        }
     }
 }
 

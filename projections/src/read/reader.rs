@@ -17,7 +17,7 @@ use super::stream::Pieces;
 use super::tables::{fold, sort_columns};
 use super::{link, todo::TodoFilter};
 use crate::database::{Database, DatabaseError};
-use crate::files::Files;
+use crate::files::{FileError, Files};
 use crate::generation::Checkpoint;
 use crate::history::History;
 use crate::line::Line;
@@ -56,12 +56,58 @@ pub enum Query {
     LpStatus(RoadshowId),
 }
 
+/// The rows that answer a query. Files that they name are yet to be fetched, which takes as long as their store takes:
+/// not while a connection is held.
+#[derive(Debug)]
+pub enum Found {
+    /// Those of a whole list.
+    List(Kind, Vec<ListRow>),
+    /// Records of a kind.
+    Records(Kind, Vec<String>),
+}
+
+impl Query {
+    /// What answers it in the tables that this connection finds; not for [`Query::Show`].
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn find(&self, db: &mut PgConnection) -> Result<Found, sqlx::Error> {
+        let (kind, statement, of) = match self {
+            Query::Linked { of, kind } => (*kind, link::linked_records(of.kind(), *kind), *of),
+            Query::NotesOf(of) => (Kind::Note, link::notes_about(of.kind()), *of),
+            Query::TasksOf(of) => (Kind::Todo, link::tasks_of(of.kind()), *of),
+            Query::Search { kind, text } => {
+                return Ok(Found::Records(*kind, search(db, *kind, text).await?));
+            }
+            Query::Todos(filter) => {
+                return Ok(Found::Records(Kind::Todo, filter.records(db).await?));
+            }
+            Query::SalesFunnel(fund) => {
+                return Ok(Found::Records(Kind::Lp, INTEREST.board(db, fund.0).await?));
+            }
+            Query::LpStatus(roadshow) => {
+                return Ok(Found::Records(Kind::Lp, LP_STATUS.board(db, roadshow.0).await?));
+            }
+            Query::List(kind) => {
+                let rows = sqlx::query_as(&listing(*kind)).bind(0_i64).fetch_all(db).await?;
+                return Ok(Found::List(*kind, rows));
+            }
+            Query::Show(record) => return Ok(Found::Records(record.kind(), Vec::new())),
+        };
+        let rows = sqlx::query_scalar(&statement).bind(of.kind().as_str()).bind(of.id());
+        Ok(Found::Records(kind, rows.fetch_all(db).await?))
+    }
+}
+
 /// Why a query has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The database cannot be reached.
     #[error("the database is not available: {0}")]
     Unavailable(String),
+    /// The file storage does not give what a record names.
+    #[error(transparent)]
+    Files(#[from] FileError),
     /// A defect.
     #[error(transparent)]
     Internal(#[from] anyhow::Error),
@@ -279,29 +325,38 @@ impl Reader {
             }
             Err(_) => database.ask(question.fetch_all(&database.pool)).await?,
         };
-        Ok(self.shelve(kind, rows).await)
+        self.shelve(kind, rows).await
     }
 
-    async fn shelve(&self, kind: Kind, rows: Vec<ListRow>) -> Vec<Change> {
+    async fn shelve(&self, kind: Kind, rows: Vec<ListRow>) -> Result<Vec<Change>, ReadError> {
         let mut changes = Vec::with_capacity(rows.len());
         for (id, archived, record, first, second) in rows {
             let key = (sort_key(kind, first.as_deref(), second.as_deref()), id);
-            let text = if archived { None } else { Some(self.with_files(kind, record).await) };
+            let text = if archived { None } else { Some(self.with_files(kind, record).await?) };
             changes.push(Change { id, key, text });
         }
-        changes
+        Ok(changes)
     }
 
-    /// The pieces of a whole list, from the tables that this connection finds.
-    pub(super) async fn listed(
-        &self,
-        db: &mut PgConnection,
-        kind: Kind,
-    ) -> Result<Vec<Bytes>, sqlx::Error> {
-        let rows: Vec<ListRow> = sqlx::query_as(&listing(kind)).bind(0_i64).fetch_all(db).await?;
-        let mut shelf = Shelf::default();
-        shelf.update(self.shelve(kind, rows).await);
-        Ok(shelf.chunks())
+    /// The answer that is made of what was found, with the files that it names.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn answer_with(&self, found: Found, tag: String) -> Result<Answer, ReadError> {
+        match found {
+            Found::List(kind, rows) => {
+                let mut shelf = Shelf::default();
+                shelf.update(self.shelve(kind, rows).await?);
+                Ok(Answer::new(tag, shelf.chunks()))
+            }
+            Found::Records(kind, rows) => {
+                let mut records = Vec::with_capacity(rows.len());
+                for row in rows {
+                    records.push(self.with_files(kind, row).await?);
+                }
+                Ok(Answer::array(tag, records.iter().map(String::as_str)))
+            }
+        }
     }
 
     /// Any other answer, kept until a read model that it is made of changes. Requests for the same wait for one.
@@ -320,41 +375,13 @@ impl Reader {
         }
         let asking = async {
             let mut connection = self.database.pool.acquire().await?;
-            self.records(&mut connection, query).await
+            query.find(&mut connection).await
         };
-        let records = self.database.ask(asking).await?;
-        let answer = Answer::array(tag, records.iter().map(String::as_str));
+        let found = self.database.ask(asking).await?;
+        let answer = self.answer_with(found, tag).await?;
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).bytes += answer.len();
         *slot = Some(answer.clone());
         Ok(answer)
-    }
-
-    /// The records that make up an answer, from the tables that this connection finds.
-    pub(super) async fn records(
-        &self,
-        db: &mut PgConnection,
-        query: &Query,
-    ) -> Result<Vec<String>, sqlx::Error> {
-        let (kind, statement, of) = match query {
-            Query::Linked { of, kind } => (*kind, link::linked_records(of.kind(), *kind), *of),
-            Query::NotesOf(of) => (Kind::Note, link::notes_about(of.kind()), *of),
-            Query::TasksOf(of) => (Kind::Todo, link::tasks_of(of.kind()), *of),
-            Query::Search { kind, text } => return search(db, *kind, text).await,
-            Query::Todos(filter) => return filter.records(db).await,
-            Query::SalesFunnel(fund) => return INTEREST.board(db, fund.0).await,
-            Query::LpStatus(roadshow) => return LP_STATUS.board(db, roadshow.0).await,
-            Query::List(_) | Query::Show(_) => return Ok(vec![]),
-        };
-        let rows: Vec<String> = sqlx::query_scalar(&statement)
-            .bind(of.kind().as_str())
-            .bind(of.id())
-            .fetch_all(db)
-            .await?;
-        let mut records = Vec::with_capacity(rows.len());
-        for row in rows {
-            records.push(self.with_files(kind, row).await);
-        }
-        Ok(records)
     }
 
     /// The list of a kind as a stream with its tag, if it is too large to be kept in memory.
@@ -419,26 +446,32 @@ impl Reader {
         // Another generation may show the same version of a record differently.
         let revision = self.checkpoint(kind).revision;
         let tag = format!("{}-{revision:x}-{version:x}-{position:x}", self.log.simple());
-        let json = self.with_files(kind, text).await.into();
+        let json = self.with_files(kind, text).await?.into();
         Ok(Some(StoredRecord { version, tag, json }))
     }
 
     /// Puts the content of stored files where the record names them. Only roadshows have such a field.
-    pub(super) async fn with_files(&self, kind: Kind, record: String) -> String {
+    ///
+    /// # Errors
+    /// When they cannot be read now. What is lost for good is shown as `null`, since no later try would find it.
+    pub(super) async fn with_files(&self, kind: Kind, record: String) -> Result<String, FileError> {
         const FIELD: &str = "flight_images";
         if kind != Kind::Roadshow || !record.contains("\"sha256\"") {
-            return record;
+            return Ok(record);
         }
-        let Ok(mut value) = serde_json::from_str::<Value>(&record) else { return record };
-        let Some(sha256) = value[FIELD]["sha256"].as_str() else { return record };
+        let Ok(mut value) = serde_json::from_str::<Value>(&record) else { return Ok(record) };
+        let Some(sha256) = value[FIELD]["sha256"].as_str() else { return Ok(record) };
         value[FIELD] = match self.files.get(sha256).await {
             Ok(content) => Value::String(String::from_utf8_lossy(&content).into_owned()),
-            Err(error) => {
-                tracing::error!(%error, roadshow = %value["id"], "flight images cannot be served");
+            Err(
+                error @ (FileError::Missing(_) | FileError::Damaged { .. } | FileError::NoKey(_)),
+            ) => {
+                tracing::error!(%error, roadshow = %value["id"], "flight images are lost");
                 Value::Null
             }
+            Err(error) => return Err(error),
         };
-        value.to_string()
+        Ok(value.to_string())
     }
 
     /// Which of these records do not exist or are archived.
@@ -580,6 +613,7 @@ impl Reader {
 }
 
 /// A row of a list: its id, whether it is hidden, its text, and what the list is sorted by.
+/// Id, whether archived, record, and what it is sorted by.
 type ListRow = (i64, bool, String, Option<String>, Option<String>);
 
 /// The rows that have changed since a position.

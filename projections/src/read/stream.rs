@@ -64,7 +64,8 @@ impl Reader {
             if !std::mem::take(&mut first) {
                 piece.push(',');
             }
-            piece.push_str(&self.with_files(kind, record).await);
+            let record = self.with_files(kind, record).await.map_err(std::io::Error::other)?;
+            piece.push_str(&record);
             if piece.len() >= PIECE {
                 pass_on(sender, std::mem::take(&mut piece)).await?;
             }

@@ -14,7 +14,7 @@ use crate::harness::{Database, demo_file};
 pub async fn imported(file: &Path) -> (Api, Legacy) {
     let db = Database::new().await;
     let options = ImportOptions::new(file);
-    import(&db.connections, &db.files(), db.dir.path(), &options, |_| ()).await.unwrap();
+    import(&db.connections, &db.files(), &options, |_| ()).await.unwrap();
     let api = Api::on(db).await;
     api.backend.settle().await.unwrap();
     (api, Legacy::open(file))

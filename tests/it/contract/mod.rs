@@ -18,8 +18,6 @@ mod values;
 mod wire;
 mod writes;
 
-use std::sync::Arc;
-
 use api::app::{App, Limits};
 use api::backend::Backend;
 use api::erasures::Erasures;
@@ -30,7 +28,9 @@ use axum::body::{Body, HttpBody as _};
 use axum::http::request::Builder;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use projections::log::Turns;
+use projections::uploads::Intake;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use crate::harness::Database;
@@ -131,7 +131,7 @@ pub fn app(db: &Database, backend: &Backend, body: usize) -> App {
         files: db.files(),
         limits,
         origins: Origins::new(&[]),
-        data_dir: Arc::new(db.dir.path().to_owned()),
+        intake: Intake::new(db.connections.clone(), db.files(), 1 << 30, CancellationToken::new()),
         turns: Turns::default(),
         rebuilds: backend.rebuilds.clone(),
         scenes: backend.scenes.clone(),

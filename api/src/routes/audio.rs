@@ -1,0 +1,164 @@
+//! `/recordings/{id}/audio`: the recording itself, whole or in part.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use domain::note::AudioFile;
+use projections::files::{FileError, Shown};
+use projections::uploads;
+
+use crate::answers::{Comparison, names_tag};
+use crate::app::App;
+use crate::body::{Ids, Parameters};
+use crate::describe::{Content, Routes, UPLOADS, get, head};
+use crate::problem::Problem;
+use crate::ranges::{Wanted, wanted};
+
+/// How long a link to the bucket may be used. A player asks for more of the file as it plays.
+const LINK_LIFETIME: Duration = Duration::from_secs(6 * 3600);
+
+/// The routes of what was recorded.
+pub fn routes() -> Routes {
+    Routes::tagged(UPLOADS).at(
+        "/recordings/{recording_id}/audio",
+        [
+            get("The recording itself; answers Range", Content::Audio, show)
+                .query(
+                    "presigned",
+                    false,
+                    "Answer with a redirect to the bucket, where files are in one",
+                )
+                .header("Range", "A part of it, such as bytes=0-65535")
+                .header("If-Range", "All of it unless its tag is this"),
+            head("How long it is, and what", Content::Nothing, show),
+        ],
+    )
+}
+
+async fn show(
+    State(app): State<App>,
+    Ids([recording]): Ids<1>,
+    parameters: Parameters,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let found = app.intake.ask(async |db| {
+        let keys = app.intake.database().keys().clone();
+        uploads::recorded(db, keys, recording).await
+    });
+    let (file, name) = found.await?.ok_or(Problem::NoSuchRecording)?;
+    if parameters.get("presigned").is_some_and(|asked| asked != "false") {
+        let shown =
+            Shown { media_type: file.media_type.clone(), disposition: disposition(&file, &name) };
+        if let Some(link) = app.files.store().link(&file.key, &shown, LINK_LIFETIME).await? {
+            return Ok(redirect(&link));
+        }
+    }
+    let mut answer = part(&app, &file, &method, &headers).await?;
+    answer.headers_mut().extend(presentation(&file, &name));
+    Ok(answer)
+}
+
+/// The part of the file that is asked for.
+async fn part(
+    app: &App,
+    file: &AudioFile,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
+    let known = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|tags| tags.to_str().ok());
+    if known.into_iter().any(|tags| names_tag(tags, &file.sha256, Comparison::Weak)) {
+        return Ok(StatusCode::NOT_MODIFIED.into_response());
+    }
+    let range = match wanted(headers, &file.sha256, file.size) {
+        Wanted::All => 0..file.size,
+        Wanted::Part(range) => range,
+        Wanted::Nothing => {
+            let all = [(header::CONTENT_RANGE, format!("bytes */{}", file.size))];
+            return Ok((StatusCode::RANGE_NOT_SATISFIABLE, all, Body::empty()).into_response());
+        }
+    };
+    let mut answer = match *method {
+        Method::HEAD => Body::empty().into_response(),
+        _ => {
+            let content = app.files.store().read(&file.key, range.clone()).await;
+            let content = content.map_err(|error| match error {
+                // The log says that it was there: whoever asked is not mistaken.
+                FileError::Missing(key) => {
+                    FileError::Damaged { key, what: "it is not there".to_owned() }
+                }
+                error => error,
+            })?;
+            Body::from_stream(content).into_response()
+        }
+    };
+    let length = range.end - range.start;
+    answer.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    if length != file.size {
+        *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
+        let range = format!("bytes {}-{}/{}", range.start, range.end - 1, file.size);
+        if let Ok(range) = HeaderValue::from_str(&range) {
+            answer.headers_mut().insert(header::CONTENT_RANGE, range);
+        }
+    }
+    Ok(answer)
+}
+
+/// What is said of the file whichever part of it is sent.
+fn presentation(file: &AudioFile, name: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let mut set = |name, text: &str| {
+        if let Ok(value) = HeaderValue::from_str(text) {
+            headers.insert(name, value);
+        }
+    };
+    set(header::CONTENT_TYPE, &file.media_type);
+    set(header::ETAG, &format!("\"{}\"", file.sha256));
+    set(header::ACCEPT_RANGES, "bytes");
+    // It never changes, but it may be removed, and then nobody may go on hearing it.
+    set(header::CACHE_CONTROL, "private, no-cache");
+    set(header::CONTENT_DISPOSITION, &disposition(file, name));
+    // Whatever it is, nothing that is served from here may run a script.
+    set(header::CONTENT_SECURITY_POLICY, "default-src 'none'; media-src 'self'; sandbox");
+    headers
+}
+
+/// What browsers can play is played; anything else is only ever saved.
+fn disposition(file: &AudioFile, name: &str) -> String {
+    let plays = file.media_type.starts_with("audio/") || file.media_type.starts_with("video/");
+    let kind = if plays { "inline" } else { "attachment" };
+    let escaped = |byte: u8| match byte {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' => {
+            char::from(byte).to_string()
+        }
+        byte => format!("%{byte:02X}"),
+    };
+    format!("{kind}; filename*=UTF-8''{}", name.bytes().map(escaped).collect::<String>())
+}
+
+fn redirect(link: &str) -> Response {
+    let headers = [(header::LOCATION, link), (header::CACHE_CONTROL, "no-store")];
+    (StatusCode::TEMPORARY_REDIRECT, headers).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_plays_is_shown_and_its_name_is_escaped() {
+        let check = |media_type: &str, name: &str, expected: &str| {
+            let file = AudioFile { media_type: media_type.to_owned(), ..AudioFile::default() };
+            assert_eq!(disposition(&file, name), expected);
+        };
+        check(
+            "audio/webm",
+            "Reunión \"1\".webm",
+            "inline; filename*=UTF-8''Reuni%C3%B3n%20%221%22.webm",
+        );
+        check("application/octet-stream", "a.html", "attachment; filename*=UTF-8''a.html");
+    }
+}

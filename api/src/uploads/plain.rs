@@ -1,0 +1,131 @@
+//! A recording sent in one request: as the body itself, or as the file of a form.
+
+use axum::body::{Body, BodyDataStream};
+use axum::http::{HeaderMap, HeaderName, header};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{StreamExt as _, TryStreamExt as _};
+use projections::uploads::Announcement;
+
+use super::tus::text;
+use crate::body::Parameters;
+use crate::problem::{Fault, Problem};
+
+/// RFC 9530: the digest of the file.
+const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
+
+/// The bytes of a recording as they come.
+pub type Coming = BoxStream<'static, Result<Bytes, axum::Error>>;
+
+/// What a request says of the recording in its body, and the recording.
+///
+/// # Errors
+/// [`Problem::Invalid`] when there is none.
+pub async fn recording(
+    headers: &HeaderMap,
+    parameters: &Parameters,
+    body: Body,
+) -> Result<(Announcement, Coming), Problem> {
+    let mut announced = Announcement {
+        name: parameters.get("name").map(str::to_owned).and_then(text),
+        language: parameters.get("language").map(str::to_owned).and_then(text),
+        size: None,
+        sha256: digest(headers)?,
+    };
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let boundary = content_type.and_then(|it| multer::parse_boundary(it).ok());
+    let Some(boundary) = boundary else {
+        announced.size = super::tus::number(headers, header::CONTENT_LENGTH)?;
+        if announced.size == Some(0) {
+            return Err(Problem::invalid(Fault::missing(["body".into()])));
+        }
+        return Ok((announced, body.into_data_stream().boxed()));
+    };
+    let (name, file) = file_of(body.into_data_stream(), boundary).await?;
+    announced.name = announced.name.or(name);
+    Ok((announced, file))
+}
+
+/// The first file of a form, with its name. Fields before it are passed over, those after it are never read.
+async fn file_of(
+    body: BodyDataStream,
+    boundary: String,
+) -> Result<(Option<String>, Coming), Problem> {
+    let mut form = multer::Multipart::new(body, boundary);
+    loop {
+        let field = form.next_field().await.map_err(|_| Problem::Unreadable)?;
+        let Some(field) = field else {
+            let fault = Fault::missing(["body".into(), "file".into()]);
+            return Err(Problem::invalid(fault));
+        };
+        if let Some(name) = field.file_name().map(str::to_owned) {
+            let file = futures::stream::try_unfold((field, form), async |(mut field, form)| {
+                let next = field.chunk().await.map_err(axum::Error::new)?;
+                Ok(next.map(|bytes| (bytes, (field, form))))
+            });
+            return Ok((text(name), file.into_stream().boxed()));
+        }
+    }
+}
+
+/// The SHA-256 in `Repr-Digest: sha-256=:<base64>:`, in hexadecimal.
+fn digest(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(value) = headers.get(REPR_DIGEST) else { return Ok(None) };
+    let sums = value.to_str().unwrap_or_default().split(',').map(str::trim);
+    let Some(sum) = sums.filter_map(|sum| sum.strip_prefix("sha-256=")).next() else {
+        return Ok(None);
+    };
+    let inner = sum.strip_prefix(':').and_then(|sum| sum.strip_suffix(':'));
+    let bytes =
+        inner.and_then(|sum| BASE64_STANDARD.decode(sum).ok()).filter(|sum| sum.len() == 32);
+    let fault = || {
+        let place = ["header".into(), REPR_DIGEST.as_str().into()];
+        Fault::new("header", place, "Should be sha-256=: and the digest in base64 and a colon")
+    };
+    bytes.map(|bytes| Some(hex::encode(bytes))).ok_or_else(|| Problem::invalid(fault()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn taken(content_type: &str, body: &str) -> Result<(Announcement, Vec<u8>), Problem> {
+        let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, content_type.parse().unwrap())]);
+        let parameters = Parameters::of(&"/?language=en".parse().unwrap());
+        let (told, file) = recording(&headers, &parameters, Body::from(body.to_owned())).await?;
+        let all = file.try_fold(Vec::new(), async |mut all, piece| {
+            all.extend_from_slice(&piece);
+            Ok(all)
+        });
+        Ok((told, all.await.unwrap()))
+    }
+
+    #[tokio::test]
+    async fn a_form_holds_the_recording_as_its_first_file() {
+        let form = "--x\r\nContent-Disposition: form-data; name=\"title\"\r\n\r\nCall\r\n--x\r\n\
+            Content-Disposition: form-data; name=\"file\"; filename=\"call.webm\"\r\n\
+            Content-Type: text/html\r\n\r\nthe \r\n-- bytes\r\n--x--\r\n";
+        let (told, file) = taken("multipart/form-data; boundary=x", form).await.unwrap();
+        assert_eq!(file, b"the \r\n-- bytes");
+        assert_eq!(told.name.as_deref(), Some("call.webm"));
+        assert_eq!(told.language.as_deref(), Some("en"));
+        let without =
+            "--x\r\nContent-Disposition: form-data; name=\"title\"\r\n\r\nCall\r\n--x--\r\n";
+        assert!(taken("multipart/form-data; boundary=x", without).await.is_err());
+        let (told, file) = taken("audio/webm", "bytes").await.unwrap();
+        assert_eq!((told.name, file), (None, b"bytes".to_vec()));
+    }
+
+    #[test]
+    fn a_digest_of_another_kind_says_nothing() {
+        let check =
+            |value: &str| digest(&HeaderMap::from_iter([(REPR_DIGEST, value.parse().unwrap())]));
+        let sum = BASE64_STANDARD.encode([0xab; 32]);
+        assert_eq!(check(&format!("sha-256=:{sum}:")).unwrap(), Some("ab".repeat(32)));
+        assert_eq!(check(&format!("md5=:AAAA:, sha-256=:{sum}:")).unwrap(), Some("ab".repeat(32)));
+        assert_eq!(check("sha-512=:AAAA:").unwrap(), None);
+        assert!(check("sha-256=AAAA").is_err());
+    }
+}

@@ -1,0 +1,251 @@
+//! The headers of tus 1.0: resumable uploads by creation, offset and PATCH.
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use projections::uploads::{Announcement, Upload};
+
+use crate::problem::{Fault, Problem};
+
+/// Says that a request speaks tus, and which version.
+pub const RESUMABLE: HeaderName = HeaderName::from_static("tus-resumable");
+/// Where an upload stands, in bytes.
+pub const OFFSET: HeaderName = HeaderName::from_static("upload-offset");
+/// How long it will be, in bytes.
+pub const LENGTH: HeaderName = HeaderName::from_static("upload-length");
+/// That its length is not known yet.
+pub const DEFER_LENGTH: HeaderName = HeaderName::from_static("upload-defer-length");
+const METADATA: HeaderName = HeaderName::from_static("upload-metadata");
+const CHECKSUM: HeaderName = HeaderName::from_static("upload-checksum");
+const EXPIRES: HeaderName = HeaderName::from_static("upload-expires");
+const OVERRIDE: HeaderName = HeaderName::from_static("x-http-method-override");
+
+const VERSION: &str = "1.0.0";
+const EXTENSIONS: &str =
+    "creation,creation-with-upload,creation-defer-length,termination,checksum,expiration";
+
+/// The media type of what is appended.
+const APPENDED: &str = "application/offset+octet-stream";
+
+/// The longest name or language, in characters.
+const LONGEST: usize = 255;
+
+/// Whether a request speaks tus.
+///
+/// # Errors
+/// The answer that tells which version is spoken here, if it speaks another.
+pub fn speaks_tus(headers: &HeaderMap) -> Result<bool, Box<Response>> {
+    match headers.get(RESUMABLE) {
+        None => Ok(false),
+        Some(version) if version == VERSION => Ok(true),
+        Some(_) => {
+            let said = serde_json::json!({"detail": format!("Only tus {VERSION} is spoken here")});
+            let version = [(HeaderName::from_static("tus-version"), VERSION)];
+            Err(Box::new(
+                (StatusCode::PRECONDITION_FAILED, version, axum::Json(said)).into_response(),
+            ))
+        }
+    }
+}
+
+/// The method that a client means which can send only POST.
+pub fn meant_method(headers: &HeaderMap) -> Option<&str> {
+    headers.get(OVERRIDE)?.to_str().ok()
+}
+
+/// What the server can do.
+pub fn abilities(limit: u64) -> Response {
+    let headers = [
+        ("tus-version", VERSION.to_owned()),
+        ("tus-extension", EXTENSIONS.to_owned()),
+        ("tus-max-size", limit.to_string()),
+        ("tus-checksum-algorithm", "sha256".to_owned()),
+        ("tus-resumable", VERSION.to_owned()),
+    ];
+    (StatusCode::NO_CONTENT, axum::response::AppendHeaders(headers)).into_response()
+}
+
+/// What a creation says of the recording.
+///
+/// # Errors
+/// [`Problem::Invalid`] when it does not make sense.
+pub fn announcement(headers: &HeaderMap) -> Result<Announcement, Problem> {
+    let size = match (number(headers, LENGTH)?, headers.get(DEFER_LENGTH)) {
+        (Some(0), _) => return Err(bad(&LENGTH, "A recording is not empty")),
+        (size, None) if size.is_some() => size,
+        (None, Some(value)) if value == "1" => None,
+        _ => return Err(bad(&LENGTH, "Send either Upload-Length or Upload-Defer-Length: 1")),
+    };
+    let mut announced = Announcement { size, ..Announcement::default() };
+    let metadata = headers.get(METADATA).map(|value| value.to_str());
+    let metadata = metadata.transpose().map_err(|_| bad(&METADATA, "Should be ASCII"))?;
+    for pair in metadata.unwrap_or_default().split(',').map(str::trim).filter(|it| !it.is_empty()) {
+        let (key, value) = pair.split_once(' ').unwrap_or((pair, ""));
+        let value = BASE64_STANDARD.decode(value.trim()).ok();
+        let value = value.and_then(|value| String::from_utf8(value).ok());
+        let value = value.ok_or_else(|| bad(&METADATA, "Values should be UTF-8 in base64"))?;
+        match key {
+            "filename" | "name" => announced.name = text(value),
+            "language" => announced.language = text(value),
+            "sha256" => {
+                announced.sha256 = Some(
+                    hex_digest(&value)
+                        .ok_or_else(|| bad(&METADATA, "sha256 should be 64 hexadecimal digits"))?,
+                )
+            }
+            // What it claims to be is found out from its bytes; other keys are for other servers.
+            _ => {}
+        }
+    }
+    Ok(announced)
+}
+
+/// What of a text is kept: none of it if it is blank.
+pub fn text(text: String) -> Option<String> {
+    let kept: String = text.trim().chars().filter(|it| !it.is_control()).take(LONGEST).collect();
+    (!kept.is_empty()).then_some(kept)
+}
+
+fn hex_digest(text: &str) -> Option<String> {
+    let text = text.trim().to_ascii_lowercase();
+    (text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(text)
+}
+
+/// Where what is sent begins.
+///
+/// # Errors
+/// [`Problem::Invalid`] when it is not said or is no number, or when the body is not said to be appended.
+pub fn offset(headers: &HeaderMap) -> Result<u64, Problem> {
+    if !is_appended(headers) {
+        let said = format!("Should be {APPENDED}");
+        return Err(Problem::Unsupported(said));
+    }
+    number(headers, OFFSET)?.ok_or_else(|| bad(&OFFSET, "Say where what is sent begins"))
+}
+
+/// Whether the body belongs into the file.
+pub fn is_appended(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|value| value == APPENDED)
+}
+
+/// The SHA-256 of what is sent, if the request has one.
+///
+/// # Errors
+/// [`Problem::Invalid`] for another algorithm, or what is no checksum.
+pub fn checksum(headers: &HeaderMap) -> Result<Option<[u8; 32]>, Problem> {
+    let Some(value) = headers.get(CHECKSUM) else { return Ok(None) };
+    let read = || {
+        let (algorithm, sum) = value.to_str().ok()?.split_once(' ')?;
+        let sum = BASE64_STANDARD.decode(sum.trim()).ok().filter(|_| algorithm == "sha256")?;
+        <[u8; 32]>::try_from(sum).ok()
+    };
+    read().map(Some).ok_or_else(|| bad(&CHECKSUM, "Should be sha256 and the sum in base64"))
+}
+
+/// A number in a header.
+///
+/// # Errors
+/// [`Problem::Invalid`] when it is none.
+pub fn number(headers: &HeaderMap, name: HeaderName) -> Result<Option<u64>, Problem> {
+    let Some(value) = headers.get(&name) else { return Ok(None) };
+    let number = value.to_str().ok().and_then(|text| text.trim().parse::<u64>().ok());
+    number.map(Some).ok_or_else(|| bad(&name, "Should be a number of bytes"))
+}
+
+fn bad(header: &HeaderName, said: &'static str) -> Problem {
+    Problem::invalid(Fault::new("header", ["header".into(), header.as_str().into()], said))
+}
+
+/// Where an upload stands, and where the recording is that it became.
+pub fn standing(upload: &Upload) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(RESUMABLE, HeaderValue::from_static(VERSION));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(OFFSET, HeaderValue::from(upload.received()));
+    match upload.size() {
+        Some(size) => headers.insert(LENGTH, HeaderValue::from(size)),
+        None => headers.insert(DEFER_LENGTH, HeaderValue::from_static("1")),
+    };
+    let metadata = [("filename", &upload.name), ("language", &upload.language)];
+    let metadata: Vec<String> = metadata
+        .into_iter()
+        .filter_map(|(key, value)| {
+            Some(format!("{key} {}", BASE64_STANDARD.encode(value.as_ref()?)))
+        })
+        .collect();
+    let mut set = |name: HeaderName, text: String| {
+        if let Ok(value) = HeaderValue::from_str(&text) {
+            headers.insert(name, value);
+        }
+    };
+    if !metadata.is_empty() {
+        set(METADATA, metadata.join(","));
+    }
+    match upload.recording_id {
+        Some(recording) => set(header::CONTENT_LOCATION, format!("/recordings/{recording}")),
+        None => {
+            let time = upload.expires_at.format("%a, %d %b %Y %H:%M:%S GMT");
+            set(EXPIRES, time.to_string());
+        }
+    }
+    headers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        let pair = |&(name, value): &(&'static str, &str)| {
+            (HeaderName::from_static(name), value.parse().unwrap())
+        };
+        pairs.iter().map(pair).collect()
+    }
+
+    #[test]
+    fn a_creation_says_what_comes() {
+        let sum = "a".repeat(64);
+        let metadata = format!(
+            "filename {},language {}, sha256 {},filetype dGV4dC9odG1s",
+            BASE64_STANDARD.encode("Reunión.webm"),
+            BASE64_STANDARD.encode("es"),
+            BASE64_STANDARD.encode(&sum),
+        );
+        let told =
+            announcement(&headers(&[("upload-length", "7"), ("upload-metadata", &metadata)]));
+        assert_eq!(
+            told.unwrap(),
+            Announcement {
+                name: Some("Reunión.webm".into()),
+                language: Some("es".into()),
+                size: Some(7),
+                sha256: Some(sum),
+            }
+        );
+        let unknown = announcement(&headers(&[("upload-defer-length", "1")])).unwrap();
+        assert_eq!(unknown, Announcement::default());
+        for bad in [
+            &[][..],
+            &[("upload-length", "-1")],
+            &[("upload-length", "0")],
+            &[("upload-defer-length", "2")],
+            &[("upload-length", "7"), ("upload-defer-length", "1")],
+            &[("upload-length", "7"), ("upload-metadata", "filename ***")],
+            &[("upload-length", "7"), ("upload-metadata", "sha256 YWJj")],
+        ] {
+            assert!(announcement(&headers(bad)).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_checksum_is_a_sha256_in_base64() {
+        let sum = BASE64_STANDARD.encode([7; 32]);
+        let check = |value: &str| checksum(&headers(&[("upload-checksum", value)]));
+        assert_eq!(check(&format!("sha256 {sum}")).unwrap(), Some([7; 32]));
+        assert_eq!(checksum(&headers(&[])).unwrap(), None);
+        for bad in ["sha1 AAAA", "sha256 AAAA", "sha256", &format!("md5 {sum}")] {
+            assert!(check(bad).is_err(), "{bad}");
+        }
+    }
+}

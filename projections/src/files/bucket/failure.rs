@@ -1,0 +1,69 @@
+//! What S3's answers mean for whoever has to do something about them.
+
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+
+use crate::files::FileError;
+
+/// Somebody has to change settings or rights.
+const DENIED: &[&str] = &[
+    "AccessDenied",
+    "AccountProblem",
+    "AllAccessDisabled",
+    "AuthorizationHeaderMalformed",
+    "ExpiredToken",
+    "InvalidAccessKeyId",
+    "InvalidToken",
+    "NoSuchBucket",
+    "NotSignedUp",
+    "PermanentRedirect",
+    "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch",
+];
+
+/// There is no room. Amazon's never says this; others do.
+const FULL: &[&str] = &[
+    "QuotaExceeded",
+    "EntityTooLarge",
+    "InsufficientCapacity",
+    "XMinioStorageFull",
+    "XMinioAdminBucketQuotaExceeded",
+];
+
+/// What a failed request about this key means.
+pub(super) fn failure<E>(error: SdkError<E, HttpResponse>, key: &str) -> FileError
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    let code =
+        error.as_service_error().and_then(|error| error.code()).unwrap_or_default().to_owned();
+    let status = error.raw_response().map(|response| response.status().as_u16());
+    let text = DisplayErrorContext(&error).to_string();
+    let said = match error.as_service_error().and_then(|error| error.message()) {
+        Some(message) => format!("{key}: {message} ({code})"),
+        None => format!("{key}: {text}"),
+    };
+    match &error {
+        SdkError::ServiceError(_) => {}
+        // Whoever has no credentials has asked nobody yet.
+        _ if text.to_lowercase().contains("credentials") => return FileError::Denied(said),
+        SdkError::ConstructionFailure(_) => return FileError::Failed(said),
+        _ => return FileError::Unavailable(said),
+    }
+    match (code.as_str(), status) {
+        (code, _) if DENIED.contains(&code) => FileError::Denied(said),
+        (code, _) if FULL.contains(&code) => FileError::Full(said),
+        (_, Some(507)) => FileError::Full(said),
+        (_, Some(401 | 403)) => FileError::Denied(said),
+        (_, Some(404)) => FileError::Missing(key.to_owned()),
+        (_, Some(408 | 429 | 500..)) => FileError::Unavailable(said),
+        _ => FileError::Failed(said),
+    }
+}
+
+/// Whether the answer says that there is no such file or upload, rather than no such bucket.
+pub(super) fn is_missing<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
+    let code = error.as_service_error().and_then(|error| error.code()).unwrap_or_default();
+    let status = error.raw_response().map(|response| response.status().as_u16());
+    status == Some(404) && code != "NoSuchBucket"
+}

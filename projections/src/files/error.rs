@@ -1,0 +1,71 @@
+//! Why a file could not be stored or read, by what is to be done about it.
+
+use std::io;
+
+/// Why a file could not be stored or read.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// There is no such file.
+    #[error("there is no stored file {0}")]
+    Missing(String),
+    /// The name cannot be that of a stored file.
+    #[error("{0:?} cannot be the name of a stored file")]
+    NoKey(String),
+    /// There is no room; what was stored before is still there.
+    #[error("the file storage is full: {0}")]
+    Full(String),
+    /// The store refuses crm; somebody has to change settings or rights.
+    #[error("the file storage refuses crm: {0}")]
+    Denied(String),
+    /// The store does not answer, or not in time; it may later.
+    #[error("the file storage does not answer: {0}")]
+    Unavailable(String),
+    /// What is stored is not what was stored.
+    #[error("stored file {key} is damaged: {what}")]
+    Damaged {
+        /// Which file.
+        key: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Anything else.
+    #[error("the file storage failed: {0}")]
+    Failed(String),
+}
+
+impl FileError {
+    /// What the system's answer means for a file of this name.
+    pub(super) fn of_system(error: &io::Error, key: &str) -> Self {
+        use io::ErrorKind::{
+            FileTooLarge, NotFound, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem,
+            StorageFull,
+        };
+        let said = format!("{key}: {error}");
+        match error.kind() {
+            NotFound => FileError::Missing(key.to_owned()),
+            StorageFull | QuotaExceeded | FileTooLarge => FileError::Full(said),
+            PermissionDenied | ReadOnlyFilesystem => FileError::Denied(said),
+            _ => FileError::Failed(said),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_says_becomes_what_can_be_done() {
+        let check = |code: i32, expected: &str| {
+            let error = FileError::of_system(&io::Error::from_raw_os_error(code), "images/a.png");
+            let text = error.to_string();
+            assert!(text.starts_with(expected) && text.contains("images/a.png"), "{text}");
+        };
+        check(28, "the file storage is full");
+        check(122, "the file storage is full");
+        check(13, "the file storage refuses crm");
+        check(30, "the file storage refuses crm");
+        check(2, "there is no stored file");
+        check(5, "the file storage failed");
+    }
+}

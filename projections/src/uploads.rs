@@ -1,0 +1,295 @@
+//! Recordings on their way into the file storage: what is known of each, and how far it has come.
+//!
+//! An upload outlives connections, servers and its sender's patience: `received` bytes are stored for good, and it goes on
+//! from there. [`Intake`] takes in what is sent; when a file is whole, its note is told by a command, and only then does
+//! the log name it. What is never finished expires.
+
+mod intake;
+
+use chrono::{DateTime, Utc};
+use cqrs_es::Aggregate as _;
+use domain::note::{AudioFile, Note, RecordingId};
+use domain::{Event, Kind};
+use sqlx::types::Json;
+use sqlx::{FromRow, PgConnection};
+use uuid::Uuid;
+
+use crate::files::{Growth, RECORDINGS};
+use crate::log::{Keys, LogReader, Stream};
+
+pub use intake::{Intake, UploadError};
+
+/// How many days an upload may rest before it is given up.
+pub const LIFETIME_DAYS: i32 = 7;
+
+/// A recording on its way.
+#[derive(Clone, Debug, FromRow)]
+pub struct Upload {
+    /// Names it.
+    pub id: Uuid,
+    /// The note that it is for.
+    pub note_id: i64,
+    /// What its sender calls it.
+    pub name: Option<String>,
+    /// The language spoken in it, if the sender said so.
+    pub language: Option<String>,
+    /// Length in bytes, if the sender knows it.
+    #[sqlx(rename = "size")]
+    declared: Option<i64>,
+    received: i64,
+    growth: Json<Growth>,
+    /// The SHA-256 that the sender promised, in hexadecimal.
+    pub promised_sha256: Option<String>,
+    /// The SHA-256 of what came, once it is whole.
+    pub sha256: Option<String>,
+    /// What it is by its bytes, once it is whole.
+    pub media_type: Option<String>,
+    /// What the note calls it, chosen once it is whole.
+    pub recording_id: Option<i64>,
+    /// When the note had it.
+    pub attached_at: Option<DateTime<Utc>>,
+    /// When it is given up if nothing more comes.
+    pub expires_at: DateTime<Utc>,
+}
+
+impl Upload {
+    /// The key of its file.
+    pub fn key(&self) -> String {
+        key(self.id)
+    }
+
+    /// Its length in bytes, if that is known.
+    pub fn size(&self) -> Option<u64> {
+        self.declared.map(i64::unsigned_abs)
+    }
+
+    /// How many bytes are stored for good.
+    pub fn received(&self) -> u64 {
+        self.received.unsigned_abs()
+    }
+
+    /// Whether all of it has come.
+    pub fn has_all(&self) -> bool {
+        self.declared == Some(self.received)
+    }
+}
+
+/// The key of the file of an upload.
+pub fn key(id: Uuid) -> String {
+    format!("{RECORDINGS}{id}")
+}
+
+/// The upload that a key is about: that of its file, or of what is stored of it while it grows.
+pub fn upload_of(key: &str) -> Option<Uuid> {
+    let name = key.strip_prefix(RECORDINGS)?;
+    Uuid::try_parse(name.get(..36)?).ok()
+}
+
+/// What a sender says of a recording before it comes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Announcement {
+    /// What it is called.
+    pub name: Option<String>,
+    /// The language spoken in it.
+    pub language: Option<String>,
+    /// Its length in bytes.
+    pub size: Option<u64>,
+    /// Its SHA-256, in hexadecimal.
+    pub sha256: Option<String>,
+}
+
+const COLUMNS: &str =
+    "id, note_id, name, language, size, received, growth, promised_sha256, sha256, media_type,
+    recording_id, attached_at, expires_at";
+
+/// Begins an upload.
+///
+/// # Errors
+/// When the database fails.
+pub async fn begin(
+    db: &mut PgConnection,
+    note: i64,
+    announced: &Announcement,
+) -> Result<Upload, sqlx::Error> {
+    let statement = format!(
+        "insert into upload (id, note_id, name, language, size, promised_sha256, expires_at)
+         values ($1, $2, $3, $4, $5, $6, now() + make_interval(days => $7)) returning {COLUMNS}"
+    );
+    sqlx::query_as(&statement)
+        .bind(Uuid::new_v4())
+        .bind(note)
+        .bind(&announced.name)
+        .bind(&announced.language)
+        .bind(announced.size.and_then(|size| i64::try_from(size).ok()))
+        .bind(&announced.sha256)
+        .bind(LIFETIME_DAYS)
+        .fetch_one(db)
+        .await
+}
+
+/// The upload of this id, unless it has expired.
+///
+/// # Errors
+/// When the database fails.
+pub async fn find(db: &mut PgConnection, id: Uuid) -> Result<Option<Upload>, sqlx::Error> {
+    let statement = format!(
+        "select {COLUMNS} from upload where id = $1 and (attached_at is not null or expires_at > now())"
+    );
+    sqlx::query_as(&statement).bind(id).fetch_optional(db).await
+}
+
+/// The file of a recording and what the recording is called, by the events of its note: not one moment longer than these
+/// can be read.
+///
+/// # Errors
+/// When the database fails.
+pub async fn recorded(
+    db: &mut PgConnection,
+    keys: Keys,
+    recording: i64,
+) -> Result<Option<(AudioFile, String)>, sqlx::Error> {
+    let note = sqlx::query_scalar("select note_id from upload where recording_id = $1")
+        .bind(recording)
+        .fetch_optional(&mut *db)
+        .await?;
+    let note: i64 = match note {
+        Some(note) => note,
+        None => return Ok(None),
+    };
+    let stream = Stream { kind: Kind::Note.as_str().to_owned(), id: note.to_string() };
+    let page = LogReader::new(keys).read_stream(db, &stream, 0, i64::MAX).await?;
+    let mut note = Note::default();
+    for recorded in page.events {
+        if let Event::Note(event) = recorded.event {
+            note.apply(event);
+        }
+    }
+    let recordings = note.record().map(|note| &note.recordings);
+    let found = recordings.and_then(|all| all.get(RecordingId(recording)));
+    Ok(found.map(|found| (found.file.clone(), found.name.clone())))
+}
+
+/// Says how long it is, if that was not known. Tells whether it is of that length now.
+///
+/// # Errors
+/// When the database fails.
+pub async fn declare(db: &mut PgConnection, id: Uuid, size: u64) -> Result<bool, sqlx::Error> {
+    let Ok(size) = i64::try_from(size) else { return Ok(false) };
+    let done = sqlx::query(
+        "update upload set size = $2 where id = $1 and coalesce(size, $2) = $2 and received <= $2",
+    );
+    Ok(done.bind(id).bind(size).execute(db).await?.rows_affected() == 1)
+}
+
+/// Notes that it has grown. Tells whether nobody else has let it grow meanwhile.
+///
+/// # Errors
+/// When the database fails.
+async fn grown(
+    db: &mut PgConnection,
+    upload: &Upload,
+    growth: &Growth,
+) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query(
+        "update upload set received = $3, growth = $4, expires_at = now() + make_interval(days => $5)
+         where id = $1 and received = $2 and sha256 is null",
+    );
+    let received = growth.size.cast_signed();
+    let done = done.bind(upload.id).bind(upload.received).bind(received).bind(Json(growth));
+    Ok(done.bind(LIFETIME_DAYS).execute(db).await?.rows_affected() == 1)
+}
+
+/// Notes that it is whole, and what it is.
+///
+/// # Errors
+/// When the database fails.
+async fn whole(
+    db: &mut PgConnection,
+    id: Uuid,
+    sha256: &str,
+    media_type: &str,
+) -> Result<Option<Upload>, sqlx::Error> {
+    let statement = format!(
+        "update upload set sha256 = $2, media_type = $3, growth = jsonb_build_object('size', received),
+             recording_id = coalesce(recording_id, nextval('recording_id'))
+         where id = $1 returning {COLUMNS}"
+    );
+    sqlx::query_as(&statement).bind(id).bind(sha256).bind(media_type).fetch_optional(db).await
+}
+
+/// Notes that its note has it.
+///
+/// # Errors
+/// When the database fails.
+pub async fn attached(db: &mut PgConnection, id: Uuid) -> Result<(), sqlx::Error> {
+    let done = sqlx::query("update upload set attached_at = clock_timestamp() where id = $1");
+    done.bind(id).execute(db).await?;
+    Ok(())
+}
+
+/// Forgets an upload. Its file must be gone already, or it would never be removed.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget(db: &mut PgConnection, id: Uuid) -> Result<(), sqlx::Error> {
+    sqlx::query("delete from upload where id = $1").bind(id).execute(db).await?;
+    Ok(())
+}
+
+/// The uploads that have come wholly but are not attached: their server died, or the log could not be written.
+///
+/// # Errors
+/// When the database fails.
+pub async fn unattached(db: &mut PgConnection) -> Result<Vec<Upload>, sqlx::Error> {
+    let statement = format!(
+        "select {COLUMNS} from upload
+         where attached_at is null and received = size and expires_at > now() order by created_at limit 100"
+    );
+    sqlx::query_as(&statement).fetch_all(db).await
+}
+
+/// The uploads that were never finished in time.
+///
+/// # Errors
+/// When the database fails.
+pub async fn expired(db: &mut PgConnection) -> Result<Vec<Uuid>, sqlx::Error> {
+    sqlx::query_scalar("select id from upload where attached_at is null and expires_at <= now()")
+        .fetch_all(db)
+        .await
+}
+
+/// All uploads for these notes.
+///
+/// # Errors
+/// When the database fails.
+pub async fn of_notes(db: &mut PgConnection, notes: &[i64]) -> Result<Vec<Uuid>, sqlx::Error> {
+    sqlx::query_scalar("select id from upload where note_id = any($1)")
+        .bind(notes)
+        .fetch_all(db)
+        .await
+}
+
+/// Which of these uploads may still go on.
+///
+/// # Errors
+/// When the database fails.
+pub async fn unfinished(db: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Uuid>, sqlx::Error> {
+    let statement =
+        "select id from upload where id = any($1) and attached_at is null and expires_at > now()";
+    sqlx::query_scalar(statement).bind(ids).fetch_all(db).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_leads_back_to_its_upload() {
+        let id = Uuid::from_u128(7);
+        assert_eq!(upload_of(&key(id)), Some(id));
+        assert_eq!(upload_of(&format!("{}.part", key(id))), Some(id));
+        assert_eq!(upload_of(&format!("{}.pieces/0000000000000000", key(id))), Some(id));
+        assert_eq!(upload_of("recordings/song.mp3"), None);
+        assert_eq!(upload_of("files/ab/abcd"), None);
+    }
+}

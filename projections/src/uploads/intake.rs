@@ -1,0 +1,373 @@
+//! Takes in what is sent, chunk by chunk: whatever its size, a request holds one chunk in memory.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use futures::{Stream, StreamExt as _};
+use sha2::{Digest as _, Sha256};
+use sqlx::PgConnection;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{Announcement, Upload};
+use crate::database::{Database, DatabaseError};
+use crate::files::{CHUNK, FileError, Files, Growth, gather, media_type};
+use crate::log::Turns;
+
+/// A sender that is silent for so long has gone.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// How much of a file tells what it is, in bytes.
+const BEGINNING: u64 = 64 << 10;
+
+/// The most uploads whose running hashes are kept in memory; others are read again when they are whole.
+const MOST_HASHES: usize = 4096;
+
+/// Why an upload does not go on. What was received before stays received, unless a variant says otherwise.
+#[derive(Debug, thiserror::Error)]
+pub enum UploadError {
+    /// There is no such upload, or not any more.
+    #[error("there is no such upload; it may have expired")]
+    Gone,
+    /// It does not stand where the sender thinks.
+    #[error("the upload stands at {0} bytes")]
+    Elsewhere(u64),
+    /// It is longer than may be stored, in bytes.
+    #[error("a recording may have {0} bytes")]
+    TooLarge(u64),
+    /// More came than was announced.
+    #[error("more came than the {0} bytes that were announced")]
+    Excess(u64),
+    /// It does not have the checksum that came with it; what came with this request was thrown away.
+    #[error("what came does not have its checksum")]
+    Checksum,
+    /// The whole file does not have the SHA-256 that was promised; all of it was thrown away.
+    #[error("the file's SHA-256 is {found}, not {promised}; upload it again")]
+    OtherContent {
+        /// What the sender said.
+        promised: String,
+        /// What came.
+        found: String,
+    },
+    /// The sender broke off or fell silent, another request took over, or the server stops.
+    #[error("the request ended early; go on from where the upload stands")]
+    Interrupted,
+    /// The file storage failed.
+    #[error(transparent)]
+    Files(#[from] FileError),
+    /// The database failed.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+}
+
+/// Takes in uploads. Clones share what is running.
+#[derive(Clone, Debug)]
+pub struct Intake {
+    database: Database,
+    files: Files,
+    limit: u64,
+    turns: Turns<Uuid>,
+    running: Arc<Mutex<Running>>,
+    stop: CancellationToken,
+}
+
+#[derive(Debug, Default)]
+struct Running {
+    /// Ends the request that sends to an upload, by the number of that request.
+    requests: HashMap<Uuid, (u64, CancellationToken)>,
+    count: u64,
+    /// The hash of what has been received of an upload, and of how many bytes that is.
+    hashes: HashMap<Uuid, (u64, Sha256)>,
+}
+
+/// One request's part of an upload, on its way in.
+struct Passage {
+    upload: Upload,
+    growth: Growth,
+    hash: Option<Sha256>,
+    /// Whether nothing counts before all of the request has come and has its checksum.
+    checked: Option<(Sha256, [u8; 32])>,
+}
+
+impl Intake {
+    /// Takes in recordings of up to `limit` bytes until `stop`.
+    pub fn new(database: Database, files: Files, limit: u64, stop: CancellationToken) -> Self {
+        Self { database, files, limit, turns: Turns::default(), running: Arc::default(), stop }
+    }
+
+    /// The most bytes of a recording.
+    pub fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// The database and the files that it works on.
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// Where files are stored.
+    pub fn files(&self) -> &Files {
+        &self.files
+    }
+
+    /// Asks the database about uploads.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub async fn ask<T>(
+        &self,
+        question: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
+    ) -> Result<T, DatabaseError> {
+        self.database.check()?;
+        let asking = async {
+            let mut connection = self.database.pool.acquire().await?;
+            question(&mut connection).await
+        };
+        self.database.ask(asking).await
+    }
+
+    /// Begins an upload.
+    ///
+    /// # Errors
+    /// [`UploadError::TooLarge`], or when the database fails.
+    pub async fn begin(&self, note: i64, announced: &Announcement) -> Result<Upload, UploadError> {
+        if announced.size.is_some_and(|size| size > self.limit) {
+            return Err(UploadError::TooLarge(self.limit));
+        }
+        Ok(self.ask(async |db| super::begin(db, note, announced).await).await?)
+    }
+
+    /// Where an upload stands once whatever still sends to it has come to its end: whoever asks has lost the connection
+    /// by which it was sent.
+    ///
+    /// # Errors
+    /// [`UploadError::Gone`], or when the database fails.
+    pub async fn settled(&self, id: Uuid) -> Result<Upload, UploadError> {
+        self.end_request(id);
+        let _turn = self.turns.take(id).await;
+        self.find(id).await
+    }
+
+    async fn find(&self, id: Uuid) -> Result<Upload, UploadError> {
+        self.ask(async |db| super::find(db, id).await).await?.ok_or(UploadError::Gone)
+    }
+
+    /// Takes in what follows the first `offset` bytes. With a SHA-256, nothing of it counts unless all of it has that.
+    ///
+    /// Whatever was received when the sender breaks off is stored. Run it in a task of its own, which does not end with
+    /// the connection.
+    ///
+    /// # Errors
+    /// See [`UploadError`].
+    pub async fn append<E>(
+        &self,
+        id: Uuid,
+        offset: u64,
+        body: impl Stream<Item = Result<Bytes, E>>,
+        sha256: Option<[u8; 32]>,
+    ) -> Result<Upload, UploadError> {
+        let (number, ended) = self.begin_request(id);
+        let turn = self.turns.take(id).await;
+        let taken = self.take(id, offset, body, sha256, &ended).await;
+        self.forget_request(id, number);
+        drop(turn);
+        taken
+    }
+
+    async fn take<E>(
+        &self,
+        id: Uuid,
+        offset: u64,
+        body: impl Stream<Item = Result<Bytes, E>>,
+        sha256: Option<[u8; 32]>,
+        ended: &CancellationToken,
+    ) -> Result<Upload, UploadError> {
+        let upload = self.find(id).await?;
+        if upload.received() != offset || upload.sha256.is_some() {
+            return Err(UploadError::Elsewhere(upload.received()));
+        }
+        let hash = self.hash_of(&upload);
+        let checked = sha256.map(|sha256| (Sha256::new(), sha256));
+        let mut passage = Passage { growth: upload.growth.0.clone(), upload, hash, checked };
+        let end = self.pump(&mut passage, std::pin::pin!(body), ended).await;
+        if let Some((hash, sha256)) = passage.checked.take() {
+            end?;
+            if hash.finalize()[..] != sha256 {
+                return Err(UploadError::Checksum);
+            }
+            self.note_growth(&mut passage).await?;
+            return Ok(passage.upload);
+        }
+        end.map(|()| passage.upload)
+    }
+
+    /// Stores what comes, until it ends.
+    async fn pump<E>(
+        &self,
+        passage: &mut Passage,
+        mut body: std::pin::Pin<&mut impl Stream<Item = Result<Bytes, E>>>,
+        ended: &CancellationToken,
+    ) -> Result<(), UploadError> {
+        let mut chunk = BytesMut::new();
+        let end = loop {
+            let next = tokio::select! {
+                () = ended.cancelled() => break Err(UploadError::Interrupted),
+                () = self.stop.cancelled() => break Err(UploadError::Interrupted),
+                next = tokio::time::timeout(SILENCE, body.next()) => next,
+            };
+            let mut data = match next {
+                Ok(Some(Ok(data))) => data,
+                Ok(None) => break Ok(()),
+                Ok(Some(Err(_))) | Err(_) => break Err(UploadError::Interrupted),
+            };
+            let so_far = passage.growth.size + chunk.len() as u64;
+            if let Err(error) = self.admit(&passage.upload, so_far + data.len() as u64) {
+                break Err(error);
+            }
+            while data.has_remaining() {
+                if chunk.capacity() == 0 {
+                    chunk.reserve(CHUNK);
+                }
+                let some = data.split_to(data.len().min(CHUNK - chunk.len()));
+                chunk.extend_from_slice(&some);
+                if chunk.len() == CHUNK {
+                    self.store(passage, std::mem::take(&mut chunk).freeze()).await?;
+                }
+            }
+        };
+        if !chunk.is_empty() {
+            self.store(passage, chunk.freeze()).await?;
+        }
+        end
+    }
+
+    /// Whether an upload may have so many bytes.
+    fn admit(&self, upload: &Upload, size: u64) -> Result<(), UploadError> {
+        match upload.size() {
+            Some(announced) if size > announced => Err(UploadError::Excess(announced)),
+            _ if size > self.limit => Err(UploadError::TooLarge(self.limit)),
+            _ => Ok(()),
+        }
+    }
+
+    async fn store(&self, passage: &mut Passage, chunk: Bytes) -> Result<(), UploadError> {
+        let store = self.files.store();
+        let grown = store.grow(&passage.upload.key(), &passage.growth, chunk.clone()).await?;
+        passage.growth = grown;
+        if let Some(hash) = &mut passage.hash {
+            hash.update(&chunk);
+        }
+        match &mut passage.checked {
+            Some((hash, _)) => hash.update(&chunk),
+            None => self.note_growth(passage).await?,
+        }
+        Ok(())
+    }
+
+    async fn note_growth(&self, passage: &mut Passage) -> Result<(), UploadError> {
+        let Passage { upload, growth, hash, .. } = passage;
+        if !self.ask(async |db| super::grown(db, upload, growth).await).await? {
+            // Another server has received the same, or the upload was given up.
+            let now = self.find(upload.id).await?;
+            return Err(UploadError::Elsewhere(now.received()));
+        }
+        upload.received = growth.size.cast_signed();
+        upload.growth.0 = growth.clone();
+        if let Some(hash) = hash {
+            let mut running = self.running();
+            if running.hashes.len() >= MOST_HASHES && !running.hashes.contains_key(&upload.id) {
+                running.hashes.clear();
+            }
+            running.hashes.insert(upload.id, (growth.size, hash.clone()));
+        }
+        Ok(())
+    }
+
+    /// Makes a file of an upload that has all its bytes, and finds out what it is. Doing it again changes nothing.
+    ///
+    /// # Errors
+    /// [`UploadError::Elsewhere`] when bytes are missing, [`UploadError::OtherContent`], or when storage or database fail.
+    pub async fn finish(&self, id: Uuid) -> Result<Upload, UploadError> {
+        let _turn = self.turns.take(id).await;
+        let upload = self.find(id).await?;
+        if upload.sha256.is_some() {
+            return Ok(upload);
+        }
+        if !upload.has_all() {
+            return Err(UploadError::Elsewhere(upload.received()));
+        }
+        let (key, store) = (upload.key(), self.files.store());
+        store.complete(&key, &upload.growth.0).await?;
+        let sha256 = match self.hash_of(&upload) {
+            Some(hash) => hex::encode(hash.finalize()),
+            None => self.files.sha256(&key).await?,
+        };
+        if let Some(promised) =
+            upload.promised_sha256.clone().filter(|promised| *promised != sha256)
+        {
+            self.remove(id).await?;
+            return Err(UploadError::OtherContent { promised, found: sha256 });
+        }
+        let beginning = gather(store.read(&key, 0..BEGINNING).await?).await?;
+        let kind = media_type(&beginning);
+        let whole = self.ask(async |db| super::whole(db, id, &sha256, kind).await).await?;
+        self.running().hashes.remove(&id);
+        whole.ok_or(UploadError::Gone)
+    }
+
+    /// Gives an upload up.
+    ///
+    /// # Errors
+    /// When storage or database fail; then it is still there.
+    pub async fn discard(&self, id: Uuid) -> Result<(), UploadError> {
+        self.end_request(id);
+        let _turn = self.turns.take(id).await;
+        self.remove(id).await
+    }
+
+    async fn remove(&self, id: Uuid) -> Result<(), UploadError> {
+        self.running().hashes.remove(&id);
+        self.files.store().remove(&super::key(id)).await?;
+        Ok(self.ask(async |db| super::forget(db, id).await).await?)
+    }
+
+    /// The hash of what has been received, if it was received by this process.
+    fn hash_of(&self, upload: &Upload) -> Option<Sha256> {
+        if upload.received() == 0 {
+            return Some(Sha256::new());
+        }
+        let running = self.running();
+        let (size, hash) = running.hashes.get(&upload.id)?;
+        (*size == upload.received()).then(|| hash.clone())
+    }
+
+    fn running(&self) -> MutexGuard<'_, Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes way for a request: one that still runs has lost its sender, who is here again.
+    fn begin_request(&self, id: Uuid) -> (u64, CancellationToken) {
+        let (mut running, ended) = (self.running(), CancellationToken::new());
+        running.count += 1;
+        let number = running.count;
+        if let Some((_, earlier)) = running.requests.insert(id, (number, ended.clone())) {
+            earlier.cancel();
+        }
+        (number, ended)
+    }
+
+    fn end_request(&self, id: Uuid) {
+        if let Some((_, request)) = self.running().requests.get(&id) {
+            request.cancel();
+        }
+    }
+
+    fn forget_request(&self, id: Uuid, number: u64) {
+        let mut running = self.running();
+        if running.requests.get(&id).is_some_and(|(current, _)| *current == number) {
+            running.requests.remove(&id);
+        }
+    }
+}

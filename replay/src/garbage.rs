@@ -1,0 +1,247 @@
+//! Files that nothing names: uploads that were given up, recordings that were removed, documents whose command was refused.
+//!
+//! A file is stored before the event that names it, so young files are left alone, and so are uploads that may go on. What
+//! is named is read from the whole log; where an event cannot be read, nothing at all is removed.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use domain::Event;
+use domain::note::NoteEvent;
+use futures::TryStreamExt as _;
+use projections::database::Database;
+use projections::files::{DOCUMENTS, FileError, Files, RECORDINGS, document_key};
+use projections::log::{LogReader, PageLimit};
+use projections::uploads;
+use serde::Serialize;
+use serde_json::Value;
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
+use uuid::Uuid;
+
+/// The advisory lock of whoever collects: one at a time.
+const GARBAGE_LOCK: i64 = 0x6372_6d5f_6763_0001;
+
+/// How many events are looked at in one go.
+const PAGE: PageLimit = PageLimit { events: 2_000 };
+
+/// How old a file must be before it can be garbage.
+pub const GRACE: Duration = Duration::from_secs(24 * 3600);
+
+/// What was removed, or would be.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Garbage {
+    /// Uploads that were not finished in time.
+    pub uploads: u64,
+    /// Recordings that no note has.
+    pub recordings: u64,
+    /// Documents that no event names, and what was left of storing one.
+    pub documents: u64,
+    /// How many bytes recordings and documents take.
+    pub bytes: u64,
+}
+
+/// Why garbage was not collected.
+#[derive(Debug, thiserror::Error)]
+pub enum GarbageError {
+    /// The database failed.
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+    /// The file storage failed.
+    #[error(transparent)]
+    Files(#[from] FileError),
+    /// What an event names is not known.
+    #[error(
+        "the event at position {0} cannot be read, so nobody knows which files it names: nothing was removed; \
+         `crm verify` says more"
+    )]
+    Unreadable(i64),
+    /// Somebody else is at it.
+    #[error("another process is collecting")]
+    Running,
+}
+
+/// Removes what nothing names and is older than `grace`; or only tells what that would be.
+///
+/// # Errors
+/// See [`GarbageError`].
+pub async fn collect(
+    database: &Database,
+    files: &Files,
+    grace: Duration,
+    dry_run: bool,
+) -> Result<Garbage, GarbageError> {
+    let mut db = database.options_for(&[]).connect().await?;
+    let got: bool = sqlx::query_scalar("select pg_try_advisory_lock($1)")
+        .bind(GARBAGE_LOCK)
+        .fetch_one(&mut db)
+        .await?;
+    if !got {
+        return Err(GarbageError::Running);
+    }
+    let mut found = Garbage::default();
+    for id in uploads::expired(&mut db).await? {
+        found.uploads += 1;
+        if !dry_run {
+            remove_upload(&mut db, files, id).await?;
+        }
+    }
+    let before = Utc::now() - grace;
+    let old = Old::list(&mut db, files, before).await?;
+    if !old.is_empty() {
+        let named = Named::read(database, &mut db).await?;
+        old.remove(&mut db, files, &named, before, dry_run, &mut found).await?;
+    }
+    db.close().await?;
+    Ok(found)
+}
+
+async fn remove_upload(db: &mut PgConnection, files: &Files, id: Uuid) -> Result<(), GarbageError> {
+    files.store().remove(&uploads::key(id)).await?;
+    uploads::forget(db, id).await?;
+    Ok(())
+}
+
+/// The files that are old enough, each with its size.
+#[derive(Default)]
+struct Old {
+    documents: HashMap<String, u64>,
+    recordings: HashMap<Uuid, u64>,
+}
+
+impl Old {
+    async fn list(
+        db: &mut PgConnection,
+        files: &Files,
+        before: DateTime<Utc>,
+    ) -> Result<Self, GarbageError> {
+        let mut old = Self::default();
+        let mut documents = files.store().list(DOCUMENTS).await?;
+        while let Some(file) = documents.try_next().await? {
+            if file.modified < before {
+                old.documents.insert(file.key, file.size);
+            }
+        }
+        let mut young = HashSet::new();
+        let mut recordings = files.store().list(RECORDINGS).await?;
+        while let Some(file) = recordings.try_next().await? {
+            let Some(id) = uploads::upload_of(&file.key) else { continue };
+            match file.modified < before {
+                true => *old.recordings.entry(id).or_default() += file.size,
+                false => _ = young.insert(id),
+            }
+        }
+        let ids: Vec<Uuid> = old.recordings.keys().copied().collect();
+        young.extend(uploads::unfinished(db, &ids).await?);
+        old.recordings.retain(|id, _| !young.contains(id));
+        Ok(old)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.documents.is_empty() && self.recordings.is_empty()
+    }
+
+    async fn remove(
+        self,
+        db: &mut PgConnection,
+        files: &Files,
+        named: &Named,
+        before: DateTime<Utc>,
+        dry_run: bool,
+        found: &mut Garbage,
+    ) -> Result<(), GarbageError> {
+        for (id, size) in self.recordings {
+            if !named.keys.contains(&uploads::key(id)) {
+                (found.recordings, found.bytes) = (found.recordings + 1, found.bytes + size);
+                if !dry_run {
+                    remove_upload(db, files, id).await?;
+                }
+            }
+        }
+        for (key, size) in self.documents {
+            // Storing it again, for an event that is on its way, has made it young.
+            let is_old = files.store().facts(&key).await?.is_some_and(|it| it.modified < before);
+            if is_old && !named.keys.contains(&key) {
+                (found.documents, found.bytes) = (found.documents + 1, found.bytes + size);
+                if !dry_run {
+                    files.store().remove(&key).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The keys of all files that the log names.
+#[derive(Default)]
+struct Named {
+    keys: HashSet<String>,
+}
+
+impl Named {
+    async fn read(database: &Database, db: &mut PgConnection) -> Result<Self, GarbageError> {
+        let (mut named, mut position) = (Self::default(), 0);
+        let mut recordings = HashMap::new();
+        let log = LogReader::new(database.keys().clone());
+        loop {
+            let page = log.read_page(db, position, PAGE).await?;
+            if let Some(broken) = page.broken.first() {
+                return Err(GarbageError::Unreadable(broken.position));
+            }
+            for recorded in page.events {
+                match &recorded.event {
+                    Event::Note(NoteEvent::RecordingAttached { recording, file, .. }) => {
+                        recordings.insert(*recording, file.key.clone());
+                    }
+                    Event::Note(NoteEvent::RecordingRemoved { recording }) => {
+                        recordings.remove(recording);
+                    }
+                    event => {
+                        let content = event.content();
+                        let content =
+                            content.map_err(|_| GarbageError::Unreadable(recorded.position))?;
+                        named.documents_in(&content);
+                    }
+                }
+            }
+            match page.end {
+                Some(end) => position = end,
+                None => break,
+            }
+        }
+        named.keys.extend(recordings.into_values());
+        Ok(named)
+    }
+
+    /// Documents stand in events by their hash, wherever an event has one.
+    fn documents_in(&mut self, content: &Value) {
+        match content {
+            Value::Object(members) => {
+                if let Some(key) = members.get("sha256").and_then(Value::as_str) {
+                    self.keys.extend(document_key(key));
+                }
+                members.values().for_each(|value| self.documents_in(value));
+            }
+            Value::Array(items) => items.iter().for_each(|item| self.documents_in(item)),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_document_is_named_wherever_it_stands() {
+        let (one, two) = ("a".repeat(64), "b".repeat(64));
+        let mut named = Named::default();
+        named.documents_in(&json!({"DetailsAmended": {"changes": {"flight_images":
+            {"sha256": one, "size": 1, "media_type": "text/plain"}, "list": [{"sha256": two}]}}}));
+        named.documents_in(&json!({"Renamed": {"name": "sha256"}, "sha256": "no hash"}));
+        let expected = [document_key(&one).unwrap(), document_key(&two).unwrap()];
+        assert_eq!(named.keys, HashSet::from(expected));
+    }
+}
