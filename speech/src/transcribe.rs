@@ -1,0 +1,271 @@
+//! A chunk of sound to text with times, by Whisper.
+//!
+//! Each chunk is transcribed by a fresh state of the model, with nothing of the chunks before but the prompt: the same chunk
+//! with the same prompt gives the same text, in this process or the next.
+
+mod engine;
+mod prompt;
+mod tidy;
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use sha2::{Digest as _, Sha256};
+
+use self::engine::Engine;
+use crate::{RATE, chunks};
+
+/// Sound shorter than this at the end of a chunk, in samples, holds no word that was missed.
+const SCRAP: usize = 3 * RATE as usize / 2;
+/// How often the end of a chunk is listened to again when Whisper stopped before it.
+const SECOND_LOOKS: usize = 2;
+
+/// What a model is asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options<'a> {
+    /// The language's code (`en`, `es`, …); detected where there is none.
+    pub language: Option<&'a str>,
+    /// What Whisper is to believe was said before: see [`Model::prompt`].
+    pub prompt: &'a str,
+    /// Threads, at least one. More are quicker and cost more CPU time than they save.
+    pub threads: usize,
+}
+
+/// What was said in a chunk.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChunkText {
+    /// The language's code, as asked for or detected.
+    pub language: String,
+    /// In the order of time.
+    pub segments: Vec<Segment>,
+    /// What a reader should know of places where text is missing or was put right.
+    pub marks: Vec<Mark>,
+}
+
+impl ChunkText {
+    /// All that was said, in one line.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let texts: Vec<&str> = self.segments.iter().map(|segment| segment.text.as_str()).collect();
+        texts.join(" ")
+    }
+}
+
+/// A sentence or a part of one. Times are milliseconds from the beginning of the chunk.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Segment {
+    /// When it begins.
+    pub start_ms: u64,
+    /// When it ends, not before it begins.
+    pub end_ms: u64,
+    /// Without spaces around it, never empty.
+    pub text: String,
+    /// How sure Whisper is, from 0 to 1: the geometric mean of its words' probabilities.
+    pub confidence: f32,
+}
+
+/// A stretch of time, in milliseconds from the beginning of the chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// What is to be known about it.
+    pub kind: MarkKind,
+    /// When it begins.
+    pub start_ms: u64,
+    /// When it ends.
+    pub end_ms: u64,
+}
+
+/// What a [`Mark`] tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MarkKind {
+    /// Nothing to be heard for ten seconds or longer.
+    Silence,
+    /// Whisper repeated itself, and the repetitions were left out: listen to it.
+    Repetition,
+    /// Sound for ten seconds or longer in which no words were understood.
+    NoWords,
+}
+
+/// Why a model cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// The file could not be read.
+    #[error("the speech model {}: {source}", path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What happened.
+        #[source]
+        source: io::Error,
+    },
+    /// It is something else, or cut off.
+    #[error(
+        "{} is not a whole Whisper model in ggml's format: get one by `crm models get speech`, or name another in WHISPER_MODEL",
+        .0.display()
+    )]
+    NotAModel(PathBuf),
+}
+
+/// Why a chunk was not transcribed.
+#[derive(Debug, thiserror::Error)]
+pub enum TranscribeError {
+    /// The caller wanted no more.
+    #[error("transcription was cancelled")]
+    Cancelled,
+    /// Trying again will not help, another language or model will.
+    #[error("the speech model {model} does not know the language {language:?}")]
+    Language {
+        /// What was asked for.
+        language: String,
+        /// The model's id.
+        model: String,
+    },
+    /// Whisper could not do it: memory was short, most likely.
+    #[error("Whisper failed: {0}")]
+    Failed(String),
+}
+
+/// A Whisper model in memory. Several threads may use it at once; each transcription takes some hundred megabytes.
+#[derive(Debug)]
+pub struct Model {
+    engine: Engine,
+    id: String,
+}
+
+impl Model {
+    /// Loads a model from a file in ggml's format.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is no such model.
+    pub fn open(path: &Path) -> Result<Self, ModelError> {
+        let hash = hash(path)?;
+        let engine = Engine::open(path).ok_or_else(|| ModelError::NotAModel(path.to_owned()))?;
+        let id = format!("whisper-{}-{hash}", engine.name());
+        Ok(Self { engine, id })
+    }
+
+    /// Says which weights these are, for the record: `whisper-base-ba8ad06f2b54`.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Whether it knows other languages than English.
+    #[must_use]
+    pub fn is_multilingual(&self) -> bool {
+        self.engine.is_multilingual()
+    }
+
+    /// The prompt for a chunk: names that may be said in it, the most likely first, and the end of the text before it.
+    ///
+    /// Whisper writes names as the prompt has them, and takes up the text's spelling and punctuation. It reads no more than 223
+    /// tokens, so not all names may be in it.
+    #[must_use]
+    pub fn prompt<'n>(&self, names: impl IntoIterator<Item = &'n str>, before: &str) -> String {
+        prompt::compose(names, before, |text| self.engine.tokens(text))
+    }
+
+    /// The language that is spoken at the beginning of this sound, and how sure that is, from 0 to 1.
+    ///
+    /// # Errors
+    /// When Whisper fails.
+    pub fn detect(
+        &self,
+        samples: &[f32],
+        threads: usize,
+    ) -> Result<(String, f32), TranscribeError> {
+        self.engine.detect(samples, threads)
+    }
+
+    /// Transcribes a chunk of sound at [`RATE`]. Within a second of `cancelled` being set it ends with
+    /// [`TranscribeError::Cancelled`].
+    ///
+    /// # Errors
+    /// When it is cancelled, when the model does not know the language, and when Whisper fails.
+    pub fn transcribe(
+        &self,
+        samples: &[f32],
+        options: &Options<'_>,
+        cancelled: &AtomicBool,
+    ) -> Result<ChunkText, TranscribeError> {
+        let silences = chunks::silences(samples);
+        let is_silent = matches!(&silences[..], [all] if *all == (0..samples.len()));
+        let language = match options.language {
+            Some(language) if self.engine.knows(language) => language.to_owned(),
+            Some(language) => {
+                let (language, model) = (language.to_owned(), self.id.clone());
+                return Err(TranscribeError::Language { language, model });
+            }
+            None if is_silent || !self.is_multilingual() => "en".to_owned(),
+            None => {
+                let start = silences.first().filter(|first| first.start == 0);
+                let start = start.map_or(0, |first| first.end);
+                self.engine.detect(&samples[start..], options.threads)?.0
+            }
+        };
+        let heard = match is_silent || samples.is_empty() {
+            true => Vec::new(),
+            false => self.listen(samples, &language, options, cancelled)?,
+        };
+        let (segments, marks) = tidy::tidy(heard, &silences, samples.len());
+        Ok(ChunkText { language, segments, marks })
+    }
+
+    /// The whole chunk, and its end again if Whisper stopped before: it may take a long pause for the end.
+    fn listen(
+        &self,
+        samples: &[f32],
+        language: &str,
+        options: &Options<'_>,
+        cancelled: &AtomicBool,
+    ) -> Result<Vec<Segment>, TranscribeError> {
+        let run = |samples: &[f32], prompt: &str| {
+            if cancelled.load(Ordering::Relaxed) {
+                return Err(TranscribeError::Cancelled);
+            }
+            self.engine.run(samples, language, prompt, options.threads, cancelled)
+        };
+        let mut heard = run(samples, options.prompt)?;
+        for _ in 0..SECOND_LOOKS {
+            let Some(from) = missed(&heard, samples) else { break };
+            let offset = crate::milliseconds(from as u64);
+            let more = run(&samples[from..], "")?;
+            if more.is_empty() {
+                break;
+            }
+            heard.extend(more.into_iter().map(|segment| Segment {
+                start_ms: segment.start_ms + offset,
+                end_ms: segment.end_ms + offset,
+                ..segment
+            }));
+        }
+        Ok(heard)
+    }
+}
+
+/// From where on something can be heard after the last segment that is no quieter than speech before it.
+fn missed(heard: &[Segment], samples: &[f32]) -> Option<usize> {
+    let end = heard.last().map_or(0, |segment| segment.end_ms) * u64::from(RATE) / 1000;
+    let end = usize::try_from(end).unwrap_or(usize::MAX).min(samples.len());
+    let (before, after) = samples.split_at(end);
+    let is_worth_it = after.len() > SCRAP
+        && !before.is_empty()
+        && chunks::loudness(after) > 0.15 * chunks::loudness(before);
+    is_worth_it.then_some(end)
+}
+
+/// The beginning of the file's SHA-256, as hexadecimal digits.
+fn hash(path: &Path) -> Result<String, ModelError> {
+    let failed = |source| ModelError::File { path: path.to_owned(), source };
+    let mut file = std::fs::File::open(path).map_err(failed)?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut buffer).map_err(failed)? {
+            0 => break,
+            read => hasher.update(&buffer[..read]),
+        }
+    }
+    Ok(hasher.finalize()[..6].iter().map(|byte| format!("{byte:02x}")).collect())
+}

@@ -1,0 +1,158 @@
+//! whisper.cpp, and all that must be known to call it.
+//!
+//! - whisper-rs's own way of setting an abort callback passes a closure as what it is not, so it is set by hand.
+//! - Its tokenizer trusts that its buffer suffices, so the buffer is as long as the text.
+//! - A state that was used before gives other text than a fresh one.
+#![allow(unsafe_code, reason = "the abort callback is a C function; nothing else here is unsafe")]
+
+use std::ffi::c_void;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use whisper_rs::{
+    FullParams, SamplingStrategy, WhisperContext, WhisperContextParameters, WhisperError,
+    WhisperSegment, WhisperState,
+};
+
+use super::{Segment, TranscribeError};
+use crate::RATE;
+
+/// Whisper decides on the language by the first 30 s.
+const DETECTION: usize = 30 * RATE as usize;
+
+#[derive(Debug)]
+pub(super) struct Engine {
+    context: WhisperContext,
+    name: String,
+}
+
+impl Engine {
+    /// None if this is no whole model.
+    pub(super) fn open(path: &Path) -> Option<Self> {
+        // Without a backend for it, this silences whisper.cpp's log, which would go to stderr.
+        whisper_rs::install_logging_hooks();
+        let mut parameters = WhisperContextParameters::default();
+        parameters.use_gpu(cfg!(feature = "cuda")).flash_attn(false);
+        let context = WhisperContext::new_with_params(path, parameters).ok()?;
+        let kind = context.model_type_readable_str_lossy().ok()?.into_owned();
+        let name = if context.is_multilingual() { kind } else { format!("{kind}.en") };
+        Some(Self { context, name })
+    }
+
+    /// The model's size, and `.en` if it knows only English.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn is_multilingual(&self) -> bool {
+        self.context.is_multilingual()
+    }
+
+    pub(super) fn knows(&self, language: &str) -> bool {
+        // C would take a zero for the end.
+        let exists = !language.contains('\0') && whisper_rs::get_lang_id(language).is_some();
+        exists && (self.is_multilingual() || language == "en")
+    }
+
+    /// How many tokens a text is.
+    pub(super) fn tokens(&self, text: &str) -> usize {
+        // No token is shorter than a byte.
+        self.context.tokenize(text, text.len() + 1).map_or(usize::MAX, |tokens| tokens.len())
+    }
+
+    pub(super) fn detect(
+        &self,
+        samples: &[f32],
+        threads: usize,
+    ) -> Result<(String, f32), TranscribeError> {
+        let mut state = self.state()?;
+        let threads = threads.max(1);
+        state.pcm_to_mel(&samples[..samples.len().min(DETECTION)], threads).map_err(failed)?;
+        let (language, probabilities) = state.lang_detect(0, threads).map_err(failed)?;
+        let code = whisper_rs::get_lang_str(language).unwrap_or("en");
+        let probability = usize::try_from(language).ok().and_then(|at| probabilities.get(at));
+        Ok((code.to_owned(), probability.copied().unwrap_or_default()))
+    }
+
+    /// Transcribes sound in one go.
+    pub(super) fn run(
+        &self,
+        samples: &[f32],
+        language: &str,
+        prompt: &str,
+        threads: usize,
+        cancelled: &AtomicBool,
+    ) -> Result<Vec<Segment>, TranscribeError> {
+        let mut state = self.state()?;
+        let mut parameters = parameters(language, prompt, threads);
+        // SAFETY: `is_set` is given what it casts to, and the flag outlives the call of `full` below, which is the last to use
+        // these parameters.
+        unsafe {
+            parameters.set_abort_callback(Some(is_set));
+            let flag: *const AtomicBool = cancelled;
+            parameters.set_abort_callback_user_data(flag.cast_mut().cast());
+        }
+        match state.full(parameters, samples) {
+            Ok(()) => Ok(state.as_iter().filter_map(|segment| self.segment(&segment)).collect()),
+            Err(_) if cancelled.load(Ordering::Relaxed) => Err(TranscribeError::Cancelled),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    fn state(&self) -> Result<WhisperState, TranscribeError> {
+        self.context.create_state().map_err(failed)
+    }
+
+    /// None without any text.
+    fn segment(&self, segment: &WhisperSegment<'_>) -> Option<Segment> {
+        let text = segment.to_str_lossy().ok()?.split_whitespace().collect::<Vec<_>>().join(" ");
+        let [start_ms, end_ms] = [segment.start_timestamp(), segment.end_timestamp()]
+            .map(|hundredths| u64::try_from(hundredths).unwrap_or(0) * 10);
+        let confidence = self.confidence(segment);
+        (!text.is_empty()).then_some(Segment { start_ms, end_ms, text, confidence })
+    }
+
+    /// Geometric mean over the tokens that are text, to a thousandth.
+    fn confidence(&self, segment: &WhisperSegment<'_>) -> f32 {
+        let text =
+            |token: &whisper_rs::WhisperToken<'_, '_>| token.token_id() < self.context.token_eot();
+        let logarithms: Vec<f32> = (0..segment.n_tokens())
+            .filter_map(|number| segment.get_token(number).filter(text))
+            .map(|token| token.token_probability().max(f32::MIN_POSITIVE).ln())
+            .collect();
+        #[allow(clippy::cast_precision_loss, reason = "at most some hundred tokens")]
+        let mean = logarithms.iter().sum::<f32>() / logarithms.len().max(1) as f32;
+        (mean.exp().min(1.0) * 1000.0).round() / 1000.0
+    }
+}
+
+fn parameters<'a>(language: &'a str, prompt: &str, threads: usize) -> FullParams<'a, 'static> {
+    let mut parameters = FullParams::new(SamplingStrategy::Greedy { best_of: 1 });
+    parameters.set_n_threads(i32::try_from(threads.max(1)).unwrap_or(1));
+    parameters.set_language(Some(language));
+    parameters.set_print_progress(false);
+    parameters.set_print_special(false);
+    parameters.set_print_realtime(false);
+    parameters.set_print_timestamps(false);
+    // Nothing of an earlier call; the prompt is all there is.
+    parameters.set_no_context(true);
+    // No "(music)" and the like: Whisper writes them into silence.
+    parameters.set_suppress_nst(true);
+    if !prompt.is_empty() {
+        parameters.set_initial_prompt(&prompt.replace('\0', ""));
+    }
+    parameters
+}
+
+/// Whether the flag behind the pointer is set.
+///
+/// # Safety
+/// The pointer must be one to an `AtomicBool` that is alive.
+unsafe extern "C" fn is_set(flag: *mut c_void) -> bool {
+    // SAFETY: the caller promises it.
+    unsafe { &*flag.cast::<AtomicBool>() }.load(Ordering::Relaxed)
+}
+
+fn failed(error: WhisperError) -> TranscribeError {
+    TranscribeError::Failed(error.to_string())
+}

@@ -1,0 +1,318 @@
+//! Every container and codec that people record in; what is damaged, cut off or no sound at all; and memory.
+
+use std::io::{self, Cursor, Read, Seek, SeekFrom};
+use std::time::Duration;
+
+use speech::RATE;
+use speech::decode::{Audio, DecodeError};
+
+use crate::clips::{self, decoded, encode, file, sentence, sound, with_unknown_sizes};
+
+const OPUS: [&str; 2] = ["-c:a", "libopus"];
+
+/// Loudness in steps of 20 ms: what stays the same whatever the codec.
+fn envelope(sound: &[f32]) -> Vec<f32> {
+    let loudness =
+        |step: &[f32]| (step.iter().map(|s| s * s).sum::<f32>() / step.len() as f32).sqrt();
+    sound.chunks(RATE as usize / 50).map(loudness).collect()
+}
+
+/// How alike the courses of loudness are, from 0 to 1. The first may be up to 60 ms late: encoders begin with a little silence.
+fn likeness(a: &[f32], b: &[f32]) -> f32 {
+    let (a, b) = (envelope(a), envelope(b));
+    let product = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+    let alike = |late| product(&a[late..], &b) / (product(&a, &a) * product(&b, &b)).sqrt();
+    (0..=3).map(alike).fold(0.0, f32::max)
+}
+
+fn assert_is_the_sentence(name: &str, recording: &[u8]) {
+    let original = decoded(sentence());
+    let (sound, damaged) = sound(recording).unwrap_or_else(|error| panic!("{name}: {error}"));
+    assert_eq!(damaged, 0, "{name}");
+    let seconds = (sound.len() as f32 - original.len() as f32) / RATE as f32;
+    assert!(seconds.abs() < 0.1, "{name} is {seconds} s longer than what was spoken");
+    let alike = likeness(&sound, &original);
+    assert!(alike > 0.93, "{name}: {alike}");
+}
+
+#[test]
+fn recordings_of_browsers_phones_and_recorders_are_decoded() {
+    let recordings: [(&str, &[&str], &str); 14] = [
+        ("WebM, Opus", &["-c:a", "libopus", "-b:a", "48k"], "webm"),
+        ("Ogg, Opus", &OPUS, "ogg"),
+        ("Ogg, Vorbis", &["-c:a", "libvorbis"], "ogg"),
+        ("M4A, AAC", &["-c:a", "aac"], "m4a"),
+        (
+            "MP4 in fragments, AAC",
+            &["-c:a", "aac", "-movflags", "frag_keyframe+empty_moov", "-frag_duration", "1000000"],
+            "mp4",
+        ),
+        ("MP4, Opus", &OPUS, "mp4"),
+        ("AAC as a stream", &["-c:a", "aac"], "aac"),
+        ("MP3", &["-c:a", "libmp3lame"], "mp3"),
+        ("FLAC", &["-c:a", "flac"], "flac"),
+        ("WAV, 16 bit, 44.1 kHz, stereo", &["-ar", "44100", "-ac", "2"], "wav"),
+        ("WAV, float, 44.1 kHz, stereo", &["-ar", "44100", "-ac", "2", "-c:a", "pcm_f32le"], "wav"),
+        ("WAV, 24 bit, 96 kHz", &["-ar", "96000", "-c:a", "pcm_s24le"], "wav"),
+        ("WAV, telephone", &["-ar", "16000", "-c:a", "pcm_mulaw"], "wav"),
+        ("AIFF", &[], "aiff"),
+    ];
+    for (name, arguments, ending) in recordings {
+        assert_is_the_sentence(name, &encode(sentence(), arguments, ending));
+    }
+}
+
+#[test]
+fn a_browsers_recording_with_clusters_of_unknown_size_is_decoded() {
+    // As Chrome writes it: clusters of a second, no cues.
+    let webm = encode(sentence(), &["-c:a", "libopus", "-cluster_time_limit", "1000"], "webm");
+    assert_is_the_sentence("live WebM", &with_unknown_sizes(&webm));
+}
+
+#[test]
+fn what_a_recording_says_about_its_length_is_known_unless_it_is_live() {
+    let length =
+        |recording: &[u8]| Audio::open(Cursor::new(recording.to_vec())).unwrap().duration();
+    let seconds = decoded(sentence()).len() as f64 / f64::from(RATE);
+    for (arguments, ending) in
+        [(&["-c:a", "aac"], "m4a"), (&OPUS, "ogg"), (&["-c:a", "flac"], "flac")]
+    {
+        let said = length(&encode(sentence(), arguments, ending)).unwrap().as_secs_f64();
+        assert!((said - seconds).abs() < 0.1, "{ending} says {said} s");
+    }
+    assert!(length(sentence()).is_some_and(|length| length > Duration::from_secs(4)));
+}
+
+#[test]
+fn both_ears_are_heard() {
+    let left = encode(sentence(), &["-af", "pan=stereo|c0=c0|c1=0*c0"], "wav");
+    let (left, both) = (decoded(&left), decoded(sentence()));
+    let half = envelope(&left).iter().sum::<f32>() / envelope(&both).iter().sum::<f32>();
+    assert!((half - 0.5).abs() < 0.01, "{half}");
+}
+
+#[test]
+fn no_number_in_a_float_file_is_silence() {
+    let mut wav = encode(sentence(), &["-c:a", "pcm_f32le"], "wav");
+    let middle = wav.len() / 2 & !3;
+    for sample in wav[middle..middle + 40].chunks_exact_mut(4) {
+        sample.copy_from_slice(&f32::NAN.to_le_bytes());
+    }
+    assert!(decoded(&wav).iter().all(|sample| sample.is_finite()));
+}
+
+#[test]
+fn going_on_at_a_sample_gives_the_very_same_samples() {
+    for (arguments, ending) in
+        [(&OPUS, "webm"), (&["-c:a", "libmp3lame"], "mp3"), (&["-c:a", "aac"], "m4a")]
+    {
+        let recording = encode(sentence(), arguments, ending);
+        let all = decoded(&recording);
+        for from in [0, 1, 16_000, 54_321, all.len() - 1, all.len(), all.len() + 5] {
+            let mut audio = Audio::open(Cursor::new(recording.clone())).unwrap();
+            audio.skip_to(from as u64).unwrap();
+            assert_eq!(audio.position(), from.min(all.len()) as u64);
+            let rest: Vec<f32> = audio.by_ref().flat_map(Result::unwrap).collect();
+            assert_eq!(rest, all[from.min(all.len())..], "{ending} from {from}");
+            assert_eq!(audio.position(), all.len() as u64);
+        }
+    }
+}
+
+#[test]
+fn a_recording_that_was_cut_off_is_heard_to_where_it_ends() {
+    let webm = encode(sentence(), &["-c:a", "libopus", "-cluster_time_limit", "1000"], "webm");
+    let all = decoded(&webm);
+    let cut = with_unknown_sizes(&webm);
+    let half = decoded(&cut[..cut.len() / 2]);
+    assert!(
+        (all.len() / 3..all.len() * 2 / 3).contains(&half.len()),
+        "{} of {}",
+        half.len(),
+        all.len()
+    );
+    let cut = encode(sentence(), &OPUS, "ogg");
+    assert!(!decoded(&cut[..cut.len() / 2]).is_empty());
+}
+
+#[test]
+fn a_scratch_is_silence_and_what_follows_keeps_its_time() {
+    let mut mp3 = encode(sentence(), &["-c:a", "libmp3lame", "-b:a", "64k"], "mp3");
+    let original = decoded(&mp3);
+    let middle = mp3.len() / 2;
+    mp3[middle..middle + 2_000].fill(0x55);
+    let (scratched, damaged) = sound(&mp3).unwrap();
+    assert!(damaged > 0 || scratched.len() < original.len());
+    let tail = RATE as usize;
+    let alike = likeness(&scratched[scratched.len() - tail..], &original[original.len() - tail..]);
+    assert!(alike > 0.95, "{alike}");
+}
+
+/// Numbers that are the same in every run.
+fn noise(seed: u32, length: usize) -> Vec<u8> {
+    let mut state = seed;
+    let step = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    std::iter::repeat_with(step).take(length).collect()
+}
+
+#[test]
+fn whatever_is_broken_ends_with_sound_or_with_an_error() {
+    let recordings: [(&[&str], &str); 7] = [
+        (&OPUS, "webm"),
+        (&OPUS, "ogg"),
+        (&["-c:a", "libvorbis"], "ogg"),
+        (&["-c:a", "aac"], "m4a"),
+        (&["-c:a", "libmp3lame"], "mp3"),
+        (&["-c:a", "flac"], "flac"),
+        (&["-c:a", "pcm_s16le"], "wav"),
+    ];
+    for (arguments, ending) in recordings {
+        let recording = encode(sentence(), arguments, ending);
+        for seed in 0..40 {
+            let mut broken = recording.clone();
+            let places = noise(seed, 64);
+            for place in places.chunks_exact(4) {
+                let [a, b, c, value] = [place[0], place[1], place[2], place[3]].map(usize::from);
+                // Half of them in the head, which says where everything is.
+                let within = if a % 2 == 0 { broken.len().min(600) } else { broken.len() };
+                broken[(a << 16 | b << 8 | c) % within] = value as u8;
+            }
+            // Sound of a length that the file cannot have would fill memory or disk.
+            if let Ok((sound, _)) = sound(&broken) {
+                assert!(
+                    sound.len() < 3600 * RATE as usize,
+                    "{ending}, seed {seed}: {}",
+                    sound.len()
+                );
+            }
+        }
+    }
+}
+
+#[track_caller]
+fn assert_refused(recording: &[u8], why: &str) {
+    match sound(recording) {
+        Ok((sound, _)) => panic!("{} samples", sound.len()),
+        Err(error) => assert!(error.to_string().contains(why), "{error}"),
+    }
+}
+
+#[test]
+fn what_cannot_be_decoded_is_refused_in_plain_words() {
+    assert_refused(b"", "holds no sound");
+    assert_refused(b"Dear all, please find attached", "no sound file that can be read");
+    assert_refused(&noise(7, 100_000), "no sound file that can be read");
+    let mut video = clips::ffmpeg();
+    let path = clips::path("mp4");
+    video.args(["-f", "lavfi", "-i", "testsrc=duration=1", "-c:v", "mpeg4"]).arg(&path);
+    clips::output(video);
+    assert_refused(&std::fs::read(path).unwrap(), "no sound track");
+    let speex = encode(sentence(), &["-c:a", "ac3"], "mp4");
+    assert_refused(&speex, "cannot be decoded: convert the file to");
+    let empty = encode(sentence(), &["-t", "0"], "wav");
+    assert_refused(&empty, "holds no sound");
+}
+
+#[test]
+fn high_efficiency_aac_is_named() {
+    // AAC-LC at 44.1 kHz is described by the bytes 12 08; the type of the first, 2, becomes 5.
+    let mut m4a = encode(sentence(), &["-ar", "44100", "-ac", "1", "-c:a", "aac"], "m4a");
+    let at = m4a.windows(2).rposition(|bytes| bytes == [0x12, 0x08]).unwrap();
+    m4a[at] = 0x2a;
+    assert_refused(&m4a, "HE-AAC");
+}
+
+/// A disk that fails after so many bytes.
+struct Failing(Cursor<Vec<u8>>, u64);
+
+impl Read for Failing {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.0.position() >= self.1 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the cable is out"));
+        }
+        self.0.read(buffer)
+    }
+}
+
+impl Seek for Failing {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.0.seek(to)
+    }
+}
+
+#[test]
+fn a_disk_that_fails_is_not_taken_for_the_end() {
+    for (arguments, ending) in [
+        (&OPUS, "webm"),
+        (&OPUS, "ogg"),
+        (&["-c:a", "libmp3lame"], "mp3"),
+        (&["-c:a", "flac"], "flac"),
+    ] {
+        let recording = encode(sentence(), arguments, ending);
+        for after in [0, recording.len() as u64 / 2] {
+            let result = Audio::open(Failing(Cursor::new(recording.clone()), after))
+                .and_then(|audio| audio.collect::<Result<Vec<_>, _>>());
+            match result {
+                Err(DecodeError::Read(error)) => assert_eq!(error.to_string(), "the cable is out"),
+                other => panic!("{ending}: {:?}", other.map(|blocks| blocks.len())),
+            }
+        }
+    }
+}
+
+/// What this process has needed at most, in KiB.
+fn memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+const ENDING: &str = "SPEECH_TEST_DECODES";
+
+/// Not a test of its own: [`ten_minutes_take_no_more_memory_than_one`] runs it in a process that does nothing else.
+#[test]
+#[ignore = "run by another test"]
+fn decodes_one_file() {
+    let path = std::env::var(ENDING).unwrap();
+    let samples: usize = Audio::open(std::fs::File::open(path).unwrap())
+        .unwrap()
+        .map(|block| block.unwrap().len())
+        .sum();
+    println!("{samples} {}", memory());
+}
+
+/// Samples and memory of decoding a sentence over and over for so many minutes.
+fn decode_alone(minutes: u32, arguments: &[&str], ending: &str) -> (u64, u64) {
+    let (from, to) = (file(sentence(), "wav"), clips::path(ending));
+    let mut ffmpeg = clips::ffmpeg();
+    ffmpeg.args(["-stream_loop", "-1", "-t", &(minutes * 60).to_string(), "-i"]).arg(from);
+    clips::output({
+        ffmpeg.args(arguments).arg(&to);
+        ffmpeg
+    });
+    let mut alone = std::process::Command::new(std::env::current_exe().unwrap());
+    alone
+        .args(["--exact", "decode::decodes_one_file", "--ignored", "--nocapture"])
+        .env(ENDING, &to);
+    let said = String::from_utf8(clips::output(alone)).unwrap();
+    let numbers = said.lines().find_map(|line| {
+        let (samples, memory) = line.split_once(' ')?;
+        Some((samples.parse().ok()?, memory.parse().ok()?))
+    });
+    numbers.unwrap_or_else(|| panic!("{said}"))
+}
+
+#[test]
+fn ten_minutes_take_no_more_memory_than_one() {
+    for (arguments, ending) in
+        [(&["-c:a", "libopus", "-b:a", "16k"][..], "webm"), (&["-c:a", "pcm_s16le"], "wav")]
+    {
+        let (_, minute) = decode_alone(1, arguments, ending);
+        let (samples, ten) = decode_alone(10, arguments, ending);
+        assert!(samples > 590 * u64::from(RATE), "{ending}: {samples}");
+        assert!(ten < minute + 4096, "{ending}: {minute} KiB, then {ten} KiB");
+    }
+}

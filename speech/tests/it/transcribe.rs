@@ -1,0 +1,156 @@
+//! Speech to text, with the real weights.
+
+use std::convert::Infallible;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use speech::RATE;
+use speech::chunks::{Chunk, Cutter};
+use speech::transcribe::{ChunkText, MarkKind, Model, ModelError, Options, TranscribeError};
+
+use crate::clips::{self, decoded, meeting, sentence, speak};
+use crate::weights::{BASE, TINY_EN};
+use crate::words::error_rate;
+
+static TINY: LazyLock<Model> = LazyLock::new(|| Model::open(&TINY_EN.converted()).unwrap());
+
+fn transcribe(model: &Model, samples: &[f32], prompt: &str) -> ChunkText {
+    let options = Options { prompt, threads: 1, ..Options::default() };
+    model.transcribe(samples, &options, &AtomicBool::new(false)).unwrap()
+}
+
+#[test]
+fn a_meeting_is_understood_as_well_as_the_weights_allow_and_better_with_its_names() {
+    let sound = decoded(meeting());
+    let without = transcribe(&TINY, &sound, "");
+    let with = transcribe(&TINY, &sound, &TINY.prompt(clips::NAMES, ""));
+    let rate = |text: &ChunkText| error_rate(clips::MEETING, &text.text());
+    assert!(rate(&without) < 0.14, "{:.3}: {}", rate(&without), without.text());
+    assert!(rate(&with) < rate(&without), "{:.3}: {}", rate(&with), with.text());
+    assert_eq!(without.language, "en");
+    assert_eq!(without.marks, []);
+    let end = speech::milliseconds(sound.len() as u64);
+    for segment in &with.segments {
+        assert!(segment.start_ms <= segment.end_ms && segment.end_ms <= end, "{segment:?}");
+        assert!((0.0..=1.0).contains(&segment.confidence), "{segment:?}");
+    }
+    let spoken: u64 = with.segments.iter().map(|segment| segment.end_ms - segment.start_ms).sum();
+    assert!(spoken > end * 3 / 4, "of {end} ms only {spoken} have text");
+}
+
+/// Transcribes chunk by chunk from the one with this number on, as a worker does.
+fn from_chunk(chunks: &[Chunk], number: usize, mut before: String) -> Vec<ChunkText> {
+    chunks[number..]
+        .iter()
+        .map(|chunk| {
+            let text = transcribe(&TINY, &chunk.samples, &TINY.prompt(clips::NAMES, &before));
+            before = text.text();
+            text
+        })
+        .collect()
+}
+
+#[test]
+fn going_on_after_a_chunk_gives_the_same_text_as_never_having_stopped() {
+    let sound = decoded(meeting());
+    let blocks = sound.chunks(5_000).map(|block| Ok::<_, Infallible>(block.to_vec()));
+    let Ok(chunks) = Cutter::new(blocks, 0, Duration::from_secs(20)).collect::<Result<Vec<_>, _>>();
+    assert!(chunks.len() > 2);
+    let all = from_chunk(&chunks, 0, String::new());
+    let last = chunks.len() - 1;
+    assert_eq!(from_chunk(&chunks, last, all[last - 1].text()), all[last..]);
+}
+
+#[test]
+fn silence_has_no_text() {
+    let ten_seconds = 10 * RATE as usize;
+    let silent = transcribe(&TINY, &vec![0.0; ten_seconds], "");
+    assert_eq!(silent.segments, []);
+    let [mark] = silent.marks[..] else { panic!("{:?}", silent.marks) };
+    assert_eq!((mark.kind, mark.start_ms, mark.end_ms), (MarkKind::Silence, 0, 10_000));
+    assert_eq!(transcribe(&TINY, &[], "").segments, []);
+}
+
+#[test]
+fn text_after_a_long_silence_is_found_at_its_time() {
+    let mut sound = decoded(sentence());
+    let once = sound.len();
+    sound.resize(once + 40 * RATE as usize, 0.0);
+    sound.extend(decoded(sentence()));
+    let text = transcribe(&TINY, &sound, "");
+    let later = speech::milliseconds((once + 39 * RATE as usize) as u64);
+    let after: Vec<_> = text.segments.iter().filter(|s| s.start_ms >= later).collect();
+    assert!(after.iter().any(|s| s.text.contains("October")), "{text:?}");
+    assert!(text.marks.iter().any(|mark| mark.kind == MarkKind::Silence), "{text:?}");
+    assert!(text.segments.len() - after.len() >= 1, "{text:?}");
+}
+
+#[test]
+fn spanish_is_recognised() {
+    let model = Model::open(&BASE.converted()).unwrap();
+    let said = "Buenos días. El comité de inversiones se reúne otra vez en octubre, \
+                y les gusta el fondo de infraestructura.";
+    let sound = decoded(&speak("es-419", said));
+    let (language, probability) = model.detect(&sound, 1).unwrap();
+    assert!(language == "es" && probability > 0.5, "{language}: {probability}");
+    let text = transcribe(&model, &sound, "");
+    assert_eq!(text.language, "es");
+    assert!(error_rate(said, &text.text()) < 0.35, "{}", text.text());
+    assert!(model.id().starts_with("whisper-base-ba8ad06f2b54"), "{}", model.id());
+}
+
+#[test]
+fn a_language_that_the_model_does_not_know_is_refused() {
+    for language in ["es", "klingon", "e\0n", ""] {
+        let options = Options { language: Some(language), ..Options::default() };
+        let result = TINY.transcribe(&[0.1; 16_000], &options, &AtomicBool::new(false));
+        assert!(matches!(result, Err(TranscribeError::Language { .. })), "{language}: {result:?}");
+    }
+}
+
+/// How long this process has computed, as the kernel counts it: in hundredths of a second.
+fn computed() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    let ticks =
+        fields.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>().unwrap());
+    Duration::from_millis(10 * ticks.sum::<u64>())
+}
+
+#[test]
+fn cancelling_ends_a_transcription_that_is_going_on() {
+    let sound = decoded(meeting());
+    let model = &*TINY;
+    let (cancelled, since) = (AtomicBool::new(false), computed());
+    let (result, took) = std::thread::scope(|scope| {
+        let running = scope.spawn(|| {
+            let options = Options { threads: 1, ..Options::default() };
+            let result = model.transcribe(&sound, &options, &cancelled);
+            (result, Instant::now())
+        });
+        // When so much was computed, it is in the middle of it.
+        while computed() - since < Duration::from_millis(300) {
+            std::thread::yield_now();
+        }
+        let asked = Instant::now();
+        cancelled.store(true, Ordering::Relaxed);
+        let (result, ended) = running.join().unwrap();
+        (result, ended.saturating_duration_since(asked))
+    });
+    assert!(matches!(result, Err(TranscribeError::Cancelled)), "{result:?}");
+    assert!(took < Duration::from_secs(2), "{took:?}");
+}
+
+#[test]
+fn files_that_are_no_models_are_refused() {
+    let open = |bytes: &[u8]| Model::open(&clips::file(bytes, "bin")).unwrap_err().to_string();
+    for bytes in [&b""[..], b"not a model", &[0x6c, 0x6d, 0x67, 0x67, 1, 2, 3]] {
+        assert!(open(bytes).contains("is not a whole Whisper model"), "{}", open(bytes));
+    }
+    let whole = std::fs::read(TINY_EN.converted()).unwrap();
+    assert!(open(&whole[..whole.len() / 2]).contains("is not a whole Whisper model"));
+    assert!(open(&std::fs::read(TINY_EN.packed().0).unwrap()).contains("crm models get speech"));
+    let missing = Model::open(&clips::path("bin"));
+    assert!(matches!(missing, Err(ModelError::File { .. })));
+}
