@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use projections::files::Files;
+use projections::llm::Llm;
 use projections::log::{EventLog, Turns};
 use projections::read::Reader;
 
@@ -45,6 +46,8 @@ pub struct App {
     pub erasures: Erasures,
     /// Sends events to whoever asked for them.
     pub webhooks: Webhooks,
+    /// The language model, if there is one.
+    pub llm: Option<Llm>,
 }
 
 /// What a request may cost.

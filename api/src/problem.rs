@@ -7,6 +7,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domain::{Kind, RecordRef, Refusal};
 use projections::database::{DatabaseError, Shortage};
+use projections::llm::LlmError;
 use projections::log::CommandError;
 use projections::read::ReadError;
 use serde_json::{Map, Value, json};
@@ -157,6 +158,10 @@ pub enum Problem {
     TimedOut,
     /// The database cannot be reached.
     Unavailable(String),
+    /// Something that this needs is not set up; the text says what, and by which settings.
+    NotSetUp(&'static str),
+    /// The language model gives no answer.
+    LanguageModel(LlmError),
     /// A defect.
     Internal(anyhow::Error),
 }
@@ -215,7 +220,12 @@ impl Problem {
             Problem::Forbidden(_) => StatusCode::FORBIDDEN,
             Problem::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Problem::TimedOut => StatusCode::GATEWAY_TIMEOUT,
-            Problem::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Problem::Unavailable(_) | Problem::NotSetUp(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Problem::LanguageModel(error) => match error {
+                LlmError::Slow(_) => StatusCode::GATEWAY_TIMEOUT,
+                LlmError::Busy { .. } => StatusCode::SERVICE_UNAVAILABLE,
+                _ => StatusCode::BAD_GATEWAY,
+            },
             Problem::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -252,6 +262,8 @@ impl Problem {
                 let shortage = shortage.unwrap_or_default();
                 format!("The database is not available{shortage}; please try again").into()
             }
+            Problem::NotSetUp(what) => (*what).into(),
+            Problem::LanguageModel(error) => error.to_string().into(),
             Problem::Internal(error) => {
                 let correlation = crate::caller::current_correlation();
                 tracing::error!(%correlation, error = format!("{error:#}"), "request failed");
@@ -280,6 +292,12 @@ impl From<DatabaseError> for Problem {
     }
 }
 
+impl From<LlmError> for Problem {
+    fn from(error: LlmError) -> Self {
+        Problem::LanguageModel(error)
+    }
+}
+
 impl From<anyhow::Error> for Problem {
     fn from(error: anyhow::Error) -> Self {
         Problem::Internal(error)
@@ -292,6 +310,9 @@ impl IntoResponse for Problem {
         if let Problem::Unavailable(reason) = &self {
             tracing::warn!(%reason, "the database is not available");
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if let Problem::LanguageModel(error) = &self {
+            tracing::warn!(%error, "the language model gives no answer");
         }
         response
     }

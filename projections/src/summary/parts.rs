@@ -1,0 +1,286 @@
+//! A transcript of any length through a model of limited context: part by part, then the summaries of the parts.
+
+use serde::Deserialize;
+
+use super::check::{Draft, Kept, SUMMARY, check, object, prose};
+use super::evidence::Evidence;
+use super::said::{Transcript, Utterance};
+use super::{ActionItem, Author, KeyPoint, Summary, SummaryError, prompt};
+use crate::llm::{Chat, Llm, LlmError, tokens};
+
+/// The most points, and the most items, of a whole recording.
+const MOST: usize = 20;
+
+/// However small the context is said to be, a part has room for so many tokens.
+const LEAST: usize = 500;
+
+/// Summarises by asking the model.
+pub(super) async fn summarise(llm: &Llm, transcript: &Transcript) -> Result<Summary, SummaryError> {
+    let evidence = Evidence::of(transcript);
+    let room = room(llm);
+    let utterances = shortened(&transcript.utterances, room);
+    let mut parts = Vec::new();
+    for part in split(&utterances, room) {
+        parts.push(part_of(llm, part, &evidence).await?);
+    }
+    let summary = match &parts[..] {
+        [only] => only.summary.clone(),
+        _ => {
+            whole_of(llm, parts.iter().map(|part| part.summary.clone()).collect(), &evidence)
+                .await?
+        }
+    };
+    let fundraise = parts.iter().find_map(|part| part.fundraise.clone());
+    // What was said last holds.
+    let interest = parts.iter().rev().find_map(|part| part.interest.clone());
+    let (key_points, action_items) = merged(parts);
+    let author = Author::Llm { model: llm.model().to_owned(), prompt: prompt::VERSION.to_owned() };
+    Ok(Summary { summary, key_points, action_items, fundraise, interest, author })
+}
+
+/// How many tokens of a transcript one question has room for, when the first answer must fit a second time: a repair shows
+/// it to the model again.
+fn room(llm: &Llm) -> usize {
+    let answers = 2 * prompt::LONGEST as usize;
+    llm.context().saturating_sub(prompt::OVERHEAD + answers).max(LEAST)
+}
+
+/// The utterances, those that exceed the room cut at words.
+fn shortened(utterances: &[Line], room: usize) -> Vec<Line> {
+    let cut = |utterance: &Line| {
+        let mut pieces = vec![Line { text: String::new(), ..*utterance }];
+        for word in utterance.text.split_whitespace().flat_map(|word| pieces_of(word, room)) {
+            let last = pieces.len() - 1;
+            if !pieces[last].text.is_empty() && tokens(&pieces[last].text) + tokens(word) + 8 > room
+            {
+                pieces.push(Line { text: String::new(), ..*utterance });
+            }
+            let last = pieces.len() - 1;
+            let text = &mut pieces[last].text;
+            text.push_str(if text.is_empty() { "" } else { " " });
+            text.push_str(word);
+        }
+        pieces
+    };
+    utterances.iter().flat_map(cut).collect()
+}
+
+/// A word that is longer than any room, in pieces.
+fn pieces_of(word: &str, room: usize) -> Vec<&str> {
+    let most = room; // A third of what would fit.
+    let (mut pieces, mut rest) = (Vec::new(), word);
+    while rest.len() > most {
+        let end = (0..=most).rev().find(|at| rest.is_char_boundary(*at)).unwrap_or(0).max(1);
+        let (piece, behind) = rest.split_at(end);
+        pieces.push(piece);
+        rest = behind;
+    }
+    pieces.push(rest);
+    pieces
+}
+
+/// Consecutive utterances that fit into the room, of about the same size.
+fn split(utterances: &[Line], room: usize) -> Vec<&[Line]> {
+    let cost = |utterance: &Line| tokens(&timed(utterance)) + 1;
+    let total: usize = utterances.iter().map(cost).sum();
+    let share = total.div_ceil(total.div_ceil(room).max(1));
+    let (mut parts, mut begin, mut size) = (Vec::new(), 0, 0);
+    for (at, utterance) in utterances.iter().enumerate() {
+        let more = cost(utterance);
+        if at > begin && (size + more > room || size >= share) {
+            parts.push(&utterances[begin..at]);
+            (begin, size) = (at, 0);
+        }
+        size += more;
+    }
+    parts.push(&utterances[begin..]);
+    parts
+}
+
+/// What can be kept of the model's first answer about a part, or else of its second.
+async fn part_of(llm: &Llm, part: &[Line], evidence: &Evidence) -> Result<Kept, SummaryError> {
+    let judge = |answer: &str| match object::<Draft>(answer) {
+        Ok(draft) => check(draft, evidence),
+        Err(complaint) => (Kept::default(), vec![complaint]),
+    };
+    asked(llm, prompt::part(part), judge, |kept| !kept.summary.is_empty()).await
+}
+
+#[derive(Deserialize)]
+struct Short {
+    summary: String,
+}
+
+/// The summary of summaries, in several steps if they are too many.
+async fn whole_of(
+    llm: &Llm,
+    mut summaries: Vec<String>,
+    evidence: &Evidence,
+) -> Result<String, SummaryError> {
+    let judge = |answer: &str| {
+        let mut complaints = Vec::new();
+        let summary = match object::<Short>(answer) {
+            Ok(short) => prose("summary", &short.summary, SUMMARY, evidence, &mut complaints),
+            Err(complaint) => {
+                complaints.push(complaint);
+                None
+            }
+        };
+        (summary.unwrap_or_default(), complaints)
+    };
+    while summaries.len() > 1 {
+        let mut fewer = Vec::new();
+        for group in grouped(&summaries, room(llm)) {
+            fewer.push(match group {
+                [only] => only.clone(),
+                _ => asked(llm, prompt::whole(group), judge, |summary| !summary.is_empty()).await?,
+            });
+        }
+        summaries = fewer;
+    }
+    Ok(summaries.pop().unwrap_or_default())
+}
+
+/// Consecutive summaries that fit into the room; at least two together, so that they become fewer.
+fn grouped(summaries: &[String], room: usize) -> Vec<&[String]> {
+    let (mut groups, mut begin, mut size) = (Vec::new(), 0, 0);
+    for (at, summary) in summaries.iter().enumerate() {
+        let more = tokens(summary) + 1;
+        if at > begin + 1 && size + more > room {
+            groups.push(&summaries[begin..at]);
+            (begin, size) = (at, 0);
+        }
+        size += more;
+    }
+    groups.push(&summaries[begin..]);
+    groups
+}
+
+/// Asks, and once more if something is wrong with the answer, telling what. Of two answers that can be used the second
+/// counts; a second that fails costs nothing if the first can be used.
+async fn asked<T>(
+    llm: &Llm,
+    chat: Chat,
+    judge: impl Fn(&str) -> (T, Vec<String>),
+    is_usable: impl Fn(&T) -> bool,
+) -> Result<T, SummaryError> {
+    let (first, complaints, answer) = match llm.answer(&chat).await {
+        Ok(answer) => {
+            let (kept, complaints) = judge(&answer);
+            (Some(kept).filter(&is_usable), complaints, Some(answer))
+        }
+        Err(LlmError::Truncated) => {
+            (None, vec!["it was cut off since it is too long: be much shorter".to_owned()], None)
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if complaints.is_empty()
+        && let Some(first) = first
+    {
+        return Ok(first);
+    }
+    let second = llm.answer(&prompt::repair(chat, answer, &complaints)).await;
+    match (second.map(|answer| judge(&answer)), first) {
+        (Ok((second, _)), _) if is_usable(&second) => Ok(second),
+        (_, Some(first)) => Ok(first),
+        (Ok((_, complaints)), None) => {
+            let why = complaints.first().cloned().unwrap_or_default();
+            Err(SummaryError::Unusable { model: llm.model().to_owned(), why })
+        }
+        (Err(error), None) => Err(error.into()),
+    }
+}
+
+/// The points and items of all parts in their order, each once; of too many, every part keeps its share.
+fn merged(parts: Vec<Kept>) -> (Vec<KeyPoint>, Vec<ActionItem>) {
+    let (points, items): (Vec<_>, Vec<_>) =
+        parts.into_iter().map(|part| (part.key_points, part.action_items)).unzip();
+    let mut points = shared(points, |point| (point.start_ms, point.quote.clone()));
+    let mut items = shared(items, |item| (item.start_ms, item.quote.clone()));
+    points.sort_by_key(|point| point.start_ms);
+    items.sort_by_key(|item| item.start_ms);
+    (points, items)
+}
+
+/// At most [`MOST`] of these, taken by turns, without those of the same key.
+fn shared<T, K: Ord>(parts: Vec<Vec<T>>, key: impl Fn(&T) -> K) -> Vec<T> {
+    let mut turns: Vec<_> = parts.into_iter().map(Vec::into_iter).collect();
+    let (mut kept, mut seen) = (Vec::new(), std::collections::BTreeSet::new());
+    loop {
+        let mut is_over = true;
+        for part in &mut turns {
+            let Some(next) = part.next() else { continue };
+            is_over = false;
+            if kept.len() < MOST && seen.insert(key(&next)) {
+                kept.push(next);
+            }
+        }
+        if is_over || kept.len() == MOST {
+            return kept;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn utterance(at: usize, text: &str) -> Line {
+        let start_ms = at as u64 * 1000;
+        Line { start_ms, end_ms: start_ms + 900, text: text.to_owned() }
+    }
+
+    #[test]
+    fn parts_hold_everything_in_order_and_fit() {
+        let texts = [
+            "word ".repeat(3),
+            "x".repeat(4000),
+            "wörter und mehr ".repeat(400),
+            String::new(),
+            "end".to_owned(),
+        ];
+        let utterances: Vec<_> =
+            texts.iter().enumerate().map(|(at, text)| utterance(at, text)).collect();
+        for room in [LEAST, 700, 5000, 100_000] {
+            let whole = shortened(&utterances, room);
+            let parts = split(&whole, room);
+            let text = |all: &[Line]| -> String {
+                all.iter().flat_map(|it| it.text.split_whitespace()).collect()
+            };
+            assert_eq!(parts.concat(), whole);
+            assert_eq!(text(&whole), text(&utterances), "room {room}");
+            for part in &parts {
+                let size: usize = part.iter().map(|it| tokens(&timed(it)) + 1).sum();
+                assert!(size <= room + 16, "{size} > {room}");
+            }
+        }
+        assert_eq!(split(&shortened(&utterances, 100_000), 100_000).len(), 1);
+    }
+
+    #[test]
+    fn summaries_become_fewer_with_every_step() {
+        let summaries = vec!["x".repeat(5000); 7];
+        let sizes: Vec<usize> =
+            grouped(&summaries, LEAST).iter().map(|group| group.len()).collect();
+        assert_eq!(sizes, [2, 2, 2, 1]);
+        assert_eq!(grouped(&summaries, 100_000).len(), 1);
+    }
+
+    #[test]
+    fn of_too_many_points_every_part_keeps_its_share() {
+        let point = |part: u64, at: u64| KeyPoint {
+            text: format!("{part}"),
+            quote: format!("{at}"),
+            start_ms: part * 100 + at,
+        };
+        let part = |part: u64, count: u64| Kept {
+            key_points: (0..count).map(|at| point(part, at)).collect(),
+            ..Kept::default()
+        };
+        let (points, _) = merged(vec![part(0, 12), part(1, 12), part(2, 3), part(0, 12)]);
+        assert_eq!(points.len(), MOST);
+        let of = |name: &str| points.iter().filter(|point| point.text == name).count();
+        assert_eq!(of("2"), 3);
+        assert!(of("1") >= 8 && points.is_sorted_by_key(|point| point.start_ms));
+    }
+}
