@@ -22,6 +22,7 @@ use crate::measures::{Answering, Route};
 use crate::once;
 use crate::problem::{Fault, Problem};
 use crate::refusals::Attempt;
+use crate::routes::ask;
 use crate::traces;
 
 /// Paths that monitors ask with HEAD. Elsewhere HEAD was never answered, and it stays so.
@@ -108,6 +109,7 @@ async fn handled(app: App, mut request: Request, next: Next) -> Result<Response,
             *request.method_mut() = Method::TRACE;
             Ok(next.run(request).await)
         }
+        Method::POST if request.uri().path() == ask::PATH => read(app, request, next).await,
         Method::POST | Method::PUT | Method::DELETE => write(app, request, next).await,
         _ => read(app, request, next).await,
     }

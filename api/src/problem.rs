@@ -203,6 +203,13 @@ impl Problem {
         ))
     }
 
+    /// Logs what whoever runs crm should know of.
+    pub fn note(&self) {
+        if let Problem::LanguageModel(error) = self {
+            tracing::warn!(%error, "the language model gives no answer");
+        }
+    }
+
     /// The status of its answer.
     pub fn status(&self) -> StatusCode {
         match self {
@@ -311,9 +318,7 @@ impl IntoResponse for Problem {
             tracing::warn!(%reason, "the database is not available");
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
-        if let Problem::LanguageModel(error) = &self {
-            tracing::warn!(%error, "the language model gives no answer");
-        }
+        self.note();
         response
     }
 }

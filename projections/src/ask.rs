@@ -5,6 +5,7 @@
 //! sources lack ([`citation`]). The rest is left out and counted. If nothing is found, no model is asked.
 
 mod citation;
+mod found;
 mod prompt;
 
 use std::collections::VecDeque;
@@ -14,6 +15,8 @@ use serde::Serialize;
 
 use crate::llm::{Llm, LlmError, tokens};
 use crate::prose::complete_sentences;
+pub use found::{Found, passages};
+
 use citation::{Left, cited};
 
 /// The longest question, in characters.

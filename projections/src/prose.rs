@@ -1,15 +1,15 @@
 //! What people wrote or said, as words, sentences and numbers, in English and Spanish: enough to compare two texts and to
 //! see whether one says what the other does not.
 
-mod language;
 mod links;
 mod numbers;
 mod sentences;
+mod stop_words;
 
-pub use language::{Language, is_stop_word, language};
 pub use links::{Unfit, plain};
 pub use numbers::numbers;
 pub use sentences::{complete_sentences, sentences};
+pub use stop_words::is_stop_word;
 
 /// The words of a text: letters and digits in lower case, without accents. Everything else separates.
 pub fn words(text: &str) -> Vec<String> {

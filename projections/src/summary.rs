@@ -14,69 +14,21 @@ mod parts;
 mod prompt;
 mod said;
 
-pub use highlights::{LABEL, highlights};
-pub use said::{Transcript, Utterance};
+pub use highlights::highlights;
 
-use serde::{Deserialize, Serialize};
+use domain::note::{ActionItem, InterestSuggestion, Line, Summary};
 
 use crate::llm::{Llm, LlmError};
 
-/// A recording in short.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Summary {
-    /// A paragraph; of an extraction the label and the quotes.
-    pub summary: String,
-    /// What was important, in the order of the recording.
-    pub key_points: Vec<KeyPoint>,
-    /// What somebody is to do, in the order of the recording: suggestions.
-    pub action_items: Vec<ActionItem>,
-    /// The fund or fundraise that it is about, in the words of the recording.
-    pub fundraise: Option<String>,
-    /// A stage of the sales funnel, as [`domain::fund::Interest`] spells it: a suggestion.
-    pub interest: Option<String>,
-    /// Who wrote it.
-    pub author: Author,
-}
-
-/// Something important.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeyPoint {
-    /// The point.
-    pub text: String,
-    /// The words it rests on, as they were said.
-    pub quote: String,
-    /// When they were said, in milliseconds from the beginning.
-    pub start_ms: i64,
-}
-
-/// Something that somebody is to do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ActionItem {
-    /// What is to be done.
-    pub text: String,
-    /// Who is to do it, if the recording names somebody.
-    pub owner: Option<String>,
-    /// Until when, in the words of the recording.
-    pub due: Option<String>,
-    /// The words it rests on, as they were said.
-    pub quote: String,
-    /// When they were said, in milliseconds from the beginning.
-    pub start_ms: i64,
-}
-
-/// Who wrote a summary.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Author {
-    /// A language model.
-    Llm {
-        /// Its name.
-        model: String,
-        /// Version of what it was asked.
-        prompt: String,
-    },
-    /// Nobody: sentences of the transcript were chosen.
-    Highlights,
+/// What a recording comes down to, and what it suggests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summarised {
+    /// The summary with its points, in the order of the recording.
+    pub summary: Summary,
+    /// What somebody is to do, in the order of the recording.
+    pub items: Vec<ActionItem>,
+    /// How far the investor is, a stage of the sales funnel as [`domain::fund::Interest`] spells it, and in which fund.
+    pub interest: Option<InterestSuggestion>,
 }
 
 /// Why there is no summary.
@@ -112,15 +64,18 @@ impl SummaryError {
 /// # Errors
 /// When nothing was said, or the model fails. Whether to try again, or to be content with [`highlights`], is for the caller
 /// to decide.
-pub async fn summarise(
-    llm: Option<&Llm>,
-    transcript: &Transcript,
-) -> Result<Summary, SummaryError> {
-    if transcript.is_empty() {
+pub async fn summarise(llm: Option<&Llm>, lines: &[Line]) -> Result<Summarised, SummaryError> {
+    if said::is_empty(lines) {
         return Err(SummaryError::Nothing);
     }
     match llm {
-        Some(llm) => parts::summarise(llm, transcript).await,
-        None => Ok(highlights(transcript)),
+        Some(llm) => parts::summarise(llm, lines).await,
+        None => Ok(highlights(lines)),
     }
+}
+
+/// A line of a test's transcript.
+#[cfg(test)]
+fn line(start_ms: u64, end_ms: u64, text: impl Into<String>) -> Line {
+    Line { start_ms, end_ms, text: text.into(), confidence: Some(90) }
 }

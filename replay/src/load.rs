@@ -149,7 +149,9 @@ pub async fn load(
             let _ = done.send(loaded);
         })
         .map_err(|error| LoadError::Database(error.into()))?;
-    result.await.unwrap_or_else(|_| Err(LoadError::Panicked("the thread that loads ended early".to_owned())))
+    result.await.unwrap_or_else(|_| {
+        Err(LoadError::Panicked("the thread that loads ended early".to_owned()))
+    })
 }
 
 async fn load_here(

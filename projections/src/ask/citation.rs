@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::prompt::DENIAL;
 use super::{Sentence, Source};
-use crate::prose::{language, numbers, plain, stems};
+use crate::prose::{numbers, plain, stems};
+use crate::search::language::guess;
 
 /// The longest sentence, in characters.
 const LONGEST: usize = 600;
@@ -94,9 +95,9 @@ fn has_no_other_number(text: &str, cites: &[&Source]) -> bool {
 
 /// Whether it speaks of something that its sources speak of. Between two languages that cannot be told by words.
 fn shares_words(text: &str, cites: &[&Source]) -> bool {
-    let spoken = language(text);
+    let spoken = guess(text);
     let is_foreign = |source: &&&Source| {
-        let other = language(&source.passage.text);
+        let other = guess(&source.passage.text);
         spoken.is_some() && other.is_some() && spoken != other
     };
     let known: BTreeSet<String> = texts(cites).flat_map(stems).collect();

@@ -1,11 +1,11 @@
 //! What of a model's draft can be kept, and what is wrong with the rest.
 
 use domain::fund::Interest;
+use domain::note::{ActionItem, KeyPoint};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::evidence::Evidence;
-use super::{ActionItem, KeyPoint};
 use crate::prose::{plain, sentences};
 
 /// The longest summary, in characters.
@@ -153,10 +153,10 @@ fn points(
     let mut points = Vec::new();
     for (at, draft) in drafts.into_iter().take(MOST).enumerate() {
         let name = format!("key_points[{at}]");
-        if let Some((text, quote, start_ms)) =
+        if let Some((text, _, start_ms)) =
             proved(&name, &draft.text, &draft.quote, evidence, complaints)
         {
-            points.push(KeyPoint { text, quote, start_ms });
+            points.push(KeyPoint { text, start_ms: Some(start_ms) });
         }
     }
     points
@@ -176,7 +176,13 @@ fn items(
             let owner = draft.owner.filter(|owner| !is_pronoun(owner));
             let owner = said_name(&format!("{name}.owner"), owner, evidence, complaints);
             let due = said_name(&format!("{name}.due"), draft.due, evidence, complaints);
-            items.push(ActionItem { text, owner, due, quote, start_ms });
+            items.push(ActionItem {
+                text,
+                owner,
+                due,
+                quote: Some(quote),
+                start_ms: Some(start_ms),
+            });
         }
     }
     items

@@ -2,31 +2,31 @@
 
 use std::collections::BTreeSet;
 
-use super::said::Transcript;
 use crate::prose::{numbers, words};
+use domain::note::Line;
 
 /// All that was said, to look things up in.
 pub(super) struct Evidence {
     /// The folded words with a space before and after each.
     text: String,
-    /// Where each utterance begins in it, and when.
+    /// Where each line begins in it, and when.
     begins: Vec<(usize, u64)>,
     numbers: BTreeSet<String>,
 }
 
 impl Evidence {
-    pub(super) fn of(transcript: &Transcript) -> Self {
+    pub(super) fn of(lines: &[Line]) -> Self {
         let (mut text, mut begins) = (" ".to_owned(), Vec::new());
         let mut all = BTreeSet::new();
-        for utterance in &transcript.utterances {
-            begins.push((text.len() - 1, utterance.start_ms));
-            for word in words(&utterance.text) {
+        for line in lines {
+            begins.push((text.len() - 1, line.start_ms));
+            for word in words(&line.text) {
                 text.push_str(&word);
                 text.push(' ');
             }
-            all.extend(numbers(&utterance.text));
+            all.extend(numbers(&line.text));
         }
-        // A number may stand across two utterances.
+        // A number may stand across two lines.
         all.extend(numbers(&text));
         Self { text, begins, numbers: all }
     }
@@ -39,8 +39,8 @@ impl Evidence {
             return None;
         }
         let at = self.text.find(&format!(" {} ", words.join(" ")))?;
-        let utterance = self.begins.partition_point(|(begin, _)| *begin <= at);
-        Some(self.begins[utterance.checked_sub(1)?].1)
+        let line = self.begins.partition_point(|(begin, _)| *begin <= at);
+        Some(self.begins[line.checked_sub(1)?].1)
     }
 
     /// The first number of a text that was not said.
@@ -52,18 +52,16 @@ impl Evidence {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::summary::Utterance;
+    use crate::summary::line;
 
     #[test]
     fn words_are_found_where_they_were_said_and_nowhere_else() {
-        let said =
-            |start_ms, text: &str| Line { start_ms, end_ms: start_ms, text: text.to_owned() };
-        let utterances = vec![
-            said(0, "Good morning, Ana."),
-            said(4000, "We’d commit fifty"),
-            said(9000, "million, by Friday."),
+        let lines = [
+            line(0, 0, "Good morning, Ana."),
+            line(4000, 4000, "We’d commit fifty"),
+            line(9000, 9000, "million, by Friday."),
         ];
-        let evidence = Evidence::of(&Transcript { utterances });
+        let evidence = Evidence::of(&lines);
         assert_eq!(evidence.said("good morning", 1), Some(0));
         assert_eq!(evidence.said("“Commit FIFTY million”", 3), Some(4000));
         assert_eq!(evidence.said("million by Friday", 3), Some(9000));

@@ -1,19 +1,16 @@
 //! Highlights of a transcript without any model: the sentences that most others resemble, and those that promise or ask
-//! for something. All of it is quoted, nothing is written; so it is labelled.
+//! for something. All of it is quoted, nothing is written; so it is labelled as such wherever it
+//! is shown ([`Summary::to_text`]).
 
 mod due;
 mod promise;
 mod rank;
 mod spoken;
 
-use std::fmt::Write as _;
+use domain::note::{ActionItem, Author, KeyPoint, Line, Summary};
 
-use super::said::{Transcript, clock};
-use super::{ActionItem, Author, KeyPoint, Summary};
+use super::Summarised;
 use spoken::{Sentence, spoken};
-
-/// What stands above highlights, so that nobody takes them for a summary that somebody thought about.
-pub const LABEL: &str = "Highlights (not AI-written)";
 
 /// The most action items that are suggested.
 const MOST_ITEMS: usize = 20;
@@ -22,37 +19,35 @@ const MOST_ITEMS: usize = 20;
 const LONGEST: usize = 400;
 
 /// The highlights of a transcript: the same for the same transcript.
-pub fn highlights(transcript: &Transcript) -> Summary {
-    let sentences = spoken(transcript);
-    let key_points: Vec<KeyPoint> = rank::most_telling(&sentences).into_iter().map(point).collect();
-    let promises =
-        sentences.iter().filter_map(|sentence| Some((sentence, promise::promise(&sentence.text)?)));
-    let mut action_items: Vec<ActionItem> = Vec::new();
-    for (sentence, promise) in promises {
-        let KeyPoint { text, quote, start_ms } = point(sentence);
-        let is_new = action_items.iter().all(|item| item.text != text);
-        if is_new && action_items.len() < MOST_ITEMS {
-            let due = due::due(&sentence.text);
-            action_items.push(ActionItem { text, owner: promise.owner, due, quote, start_ms });
+pub fn highlights(lines: &[Line]) -> Summarised {
+    let sentences = spoken(lines);
+    let point = |sentence: &Sentence| KeyPoint {
+        text: shortened(&sentence.text),
+        start_ms: Some(sentence.start_ms),
+    };
+    let key_points = rank::most_telling(&sentences).into_iter().map(point).collect();
+    let mut items: Vec<ActionItem> = Vec::new();
+    for item in sentences.iter().filter_map(item) {
+        let is_new = items.iter().all(|known| known.text != item.text);
+        if is_new && items.len() < MOST_ITEMS {
+            items.push(item);
         }
     }
-    let mut summary = LABEL.to_owned();
-    for point in &key_points {
-        let _ = write!(summary, "\n{} “{}”", clock(point.start_ms), point.quote);
-    }
-    Summary {
-        summary,
-        key_points,
-        action_items,
-        fundraise: None,
-        interest: None,
-        author: Author::Highlights,
-    }
+    let summary = Summary { author: Author::Highlights, text: String::new(), key_points };
+    Summarised { summary, items, interest: None }
 }
 
-fn point(sentence: &Sentence) -> KeyPoint {
+/// The sentence as an action item, if it promises or asks for something.
+fn item(sentence: &Sentence) -> Option<ActionItem> {
+    let promise = promise::promise(&sentence.text)?;
     let text = shortened(&sentence.text);
-    KeyPoint { quote: text.clone(), text, start_ms: sentence.start_ms }
+    Some(ActionItem {
+        owner: promise.owner,
+        due: due::due(&sentence.text),
+        quote: Some(text.clone()),
+        start_ms: Some(sentence.start_ms),
+        text,
+    })
 }
 
 fn shortened(text: &str) -> String {

@@ -1,11 +1,12 @@
 //! A transcript of any length through a model of limited context: part by part, then the summaries of the parts.
 
+use domain::note::{ActionItem, Author, InterestSuggestion, KeyPoint, Line, Summary};
 use serde::Deserialize;
 
 use super::check::{Draft, Kept, SUMMARY, check, object, prose};
 use super::evidence::Evidence;
-use super::said::{Transcript, Utterance};
-use super::{ActionItem, Author, KeyPoint, Summary, SummaryError, prompt};
+use super::said::timed;
+use super::{Summarised, SummaryError, prompt};
 use crate::llm::{Chat, Llm, LlmError, tokens};
 
 /// The most points, and the most items, of a whole recording.
@@ -15,15 +16,15 @@ const MOST: usize = 20;
 const LEAST: usize = 500;
 
 /// Summarises by asking the model.
-pub(super) async fn summarise(llm: &Llm, transcript: &Transcript) -> Result<Summary, SummaryError> {
-    let evidence = Evidence::of(transcript);
+pub(super) async fn summarise(llm: &Llm, lines: &[Line]) -> Result<Summarised, SummaryError> {
+    let evidence = Evidence::of(lines);
     let room = room(llm);
-    let utterances = shortened(&transcript.utterances, room);
+    let lines = shortened(lines, room);
     let mut parts = Vec::new();
-    for part in split(&utterances, room) {
+    for part in split(&lines, room) {
         parts.push(part_of(llm, part, &evidence).await?);
     }
-    let summary = match &parts[..] {
+    let text = match &parts[..] {
         [only] => only.summary.clone(),
         _ => {
             whole_of(llm, parts.iter().map(|part| part.summary.clone()).collect(), &evidence)
@@ -33,9 +34,11 @@ pub(super) async fn summarise(llm: &Llm, transcript: &Transcript) -> Result<Summ
     let fundraise = parts.iter().find_map(|part| part.fundraise.clone());
     // What was said last holds.
     let interest = parts.iter().rev().find_map(|part| part.interest.clone());
-    let (key_points, action_items) = merged(parts);
-    let author = Author::Llm { model: llm.model().to_owned(), prompt: prompt::VERSION.to_owned() };
-    Ok(Summary { summary, key_points, action_items, fundraise, interest, author })
+    let interest = interest.map(|interest| InterestSuggestion { interest, fundraise });
+    let (key_points, items) = merged(parts);
+    let author =
+        Author::Model { model: llm.model().to_owned(), prompt: prompt::VERSION.to_owned() };
+    Ok(Summarised { summary: Summary { author, text, key_points }, items, interest })
 }
 
 /// How many tokens of a transcript one question has room for, when the first answer must fit a second time: a repair shows
@@ -45,15 +48,15 @@ fn room(llm: &Llm) -> usize {
     llm.context().saturating_sub(prompt::OVERHEAD + answers).max(LEAST)
 }
 
-/// The utterances, those that exceed the room cut at words.
-fn shortened(utterances: &[Line], room: usize) -> Vec<Line> {
-    let cut = |utterance: &Line| {
-        let mut pieces = vec![Line { text: String::new(), ..*utterance }];
-        for word in utterance.text.split_whitespace().flat_map(|word| pieces_of(word, room)) {
+/// The lines, those that exceed the room cut at words.
+fn shortened(lines: &[Line], room: usize) -> Vec<Line> {
+    let cut = |line: &Line| {
+        let mut pieces = vec![empty(line)];
+        for word in line.text.split_whitespace().flat_map(|word| pieces_of(word, room)) {
             let last = pieces.len() - 1;
             if !pieces[last].text.is_empty() && tokens(&pieces[last].text) + tokens(word) + 8 > room
             {
-                pieces.push(Line { text: String::new(), ..*utterance });
+                pieces.push(empty(line));
             }
             let last = pieces.len() - 1;
             let text = &mut pieces[last].text;
@@ -62,7 +65,11 @@ fn shortened(utterances: &[Line], room: usize) -> Vec<Line> {
         }
         pieces
     };
-    utterances.iter().flat_map(cut).collect()
+    lines.iter().flat_map(cut).collect()
+}
+
+fn empty(line: &Line) -> Line {
+    Line { text: String::new(), ..*line }
 }
 
 /// A word that is longer than any room, in pieces.
@@ -79,21 +86,21 @@ fn pieces_of(word: &str, room: usize) -> Vec<&str> {
     pieces
 }
 
-/// Consecutive utterances that fit into the room, of about the same size.
-fn split(utterances: &[Line], room: usize) -> Vec<&[Line]> {
-    let cost = |utterance: &Line| tokens(&timed(utterance)) + 1;
-    let total: usize = utterances.iter().map(cost).sum();
+/// Consecutive lines that fit into the room, of about the same size.
+fn split(lines: &[Line], room: usize) -> Vec<&[Line]> {
+    let cost = |line: &Line| tokens(&timed(line)) + 1;
+    let total: usize = lines.iter().map(cost).sum();
     let share = total.div_ceil(total.div_ceil(room).max(1));
     let (mut parts, mut begin, mut size) = (Vec::new(), 0, 0);
-    for (at, utterance) in utterances.iter().enumerate() {
-        let more = cost(utterance);
+    for (at, line) in lines.iter().enumerate() {
+        let more = cost(line);
         if at > begin && (size + more > room || size >= share) {
-            parts.push(&utterances[begin..at]);
+            parts.push(&lines[begin..at]);
             (begin, size) = (at, 0);
         }
         size += more;
     }
-    parts.push(&utterances[begin..]);
+    parts.push(&lines[begin..]);
     parts
 }
 
@@ -195,7 +202,7 @@ async fn asked<T>(
 fn merged(parts: Vec<Kept>) -> (Vec<KeyPoint>, Vec<ActionItem>) {
     let (points, items): (Vec<_>, Vec<_>) =
         parts.into_iter().map(|part| (part.key_points, part.action_items)).unzip();
-    let mut points = shared(points, |point| (point.start_ms, point.quote.clone()));
+    let mut points = shared(points, |point| (point.start_ms, point.text.clone()));
     let mut items = shared(items, |item| (item.start_ms, item.quote.clone()));
     points.sort_by_key(|point| point.start_ms);
     items.sort_by_key(|item| item.start_ms);
@@ -224,11 +231,7 @@ fn shared<T, K: Ord>(parts: Vec<Vec<T>>, key: impl Fn(&T) -> K) -> Vec<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn utterance(at: usize, text: &str) -> Line {
-        let start_ms = at as u64 * 1000;
-        Line { start_ms, end_ms: start_ms + 900, text: text.to_owned() }
-    }
+    use crate::summary::line;
 
     #[test]
     fn parts_hold_everything_in_order_and_fit() {
@@ -239,22 +242,22 @@ mod tests {
             String::new(),
             "end".to_owned(),
         ];
-        let utterances: Vec<_> =
-            texts.iter().enumerate().map(|(at, text)| utterance(at, text)).collect();
+        let lines: Vec<_> =
+            texts.iter().enumerate().map(|(at, text)| line(at as u64, at as u64, text)).collect();
         for room in [LEAST, 700, 5000, 100_000] {
-            let whole = shortened(&utterances, room);
+            let whole = shortened(&lines, room);
             let parts = split(&whole, room);
             let text = |all: &[Line]| -> String {
                 all.iter().flat_map(|it| it.text.split_whitespace()).collect()
             };
             assert_eq!(parts.concat(), whole);
-            assert_eq!(text(&whole), text(&utterances), "room {room}");
+            assert_eq!(text(&whole), text(&lines), "room {room}");
             for part in &parts {
                 let size: usize = part.iter().map(|it| tokens(&timed(it)) + 1).sum();
                 assert!(size <= room + 16, "{size} > {room}");
             }
         }
-        assert_eq!(split(&shortened(&utterances, 100_000), 100_000).len(), 1);
+        assert_eq!(split(&shortened(&lines, 100_000), 100_000).len(), 1);
     }
 
     #[test]
@@ -269,9 +272,8 @@ mod tests {
     #[test]
     fn of_too_many_points_every_part_keeps_its_share() {
         let point = |part: u64, at: u64| KeyPoint {
-            text: format!("{part}"),
-            quote: format!("{at}"),
-            start_ms: part * 100 + at,
+            text: format!("{part} {at}"),
+            start_ms: Some(part * 100 + at),
         };
         let part = |part: u64, count: u64| Kept {
             key_points: (0..count).map(|at| point(part, at)).collect(),
@@ -279,7 +281,7 @@ mod tests {
         };
         let (points, _) = merged(vec![part(0, 12), part(1, 12), part(2, 3), part(0, 12)]);
         assert_eq!(points.len(), MOST);
-        let of = |name: &str| points.iter().filter(|point| point.text == name).count();
+        let of = |name: &str| points.iter().filter(|point| point.text.starts_with(name)).count();
         assert_eq!(of("2"), 3);
         assert!(of("1") >= 8 && points.is_sorted_by_key(|point| point.start_ms));
     }

@@ -1,8 +1,9 @@
 //! What a model is told, and the form of its answer. A change of either is another [`VERSION`].
 
 use domain::fund::Interest;
+use domain::note::Line;
 
-use super::said::Utterance;
+use super::said::timed;
 use crate::llm::{Chat, Fence, Message, Schema};
 
 /// Names what is asked here; it is kept with every summary.
@@ -39,8 +40,8 @@ pub(super) const SHORT: Schema = Schema {
 };
 
 /// Asks for all about a stretch of a transcript.
-pub(super) fn part(utterances: &[Line]) -> Chat {
-    let text = utterances.iter().map(timed).collect::<Vec<_>>().join("\n");
+pub(super) fn part(lines: &[Line]) -> Chat {
+    let text = lines.iter().map(timed).collect::<Vec<_>>().join("\n");
     let system = format!(
         "You take minutes for a team that raises private-markets funds. You get the transcript of a meeting or a call and \
          answer with one JSON object, nothing else:\n\

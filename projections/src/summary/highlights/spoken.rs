@@ -1,8 +1,9 @@
-//! Sentences of a transcript with their times. Utterances end where the speech recognition took a breath, which is
+//! Sentences of a transcript with their times. Lines end where the speech recognition took a breath, which is
 //! seldom where a sentence does.
 
+use domain::note::Line;
+
 use crate::prose::sentences;
-use crate::summary::Transcript;
 
 /// A silence of so many milliseconds ends a sentence.
 const SILENCE: u64 = 2_500;
@@ -14,33 +15,33 @@ const MOST_WORDS: usize = 60;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Sentence {
     pub(super) text: String,
-    /// When the utterance begins that it begins in, in milliseconds.
+    /// When the line begins that it begins in, in milliseconds.
     pub(super) start_ms: u64,
 }
 
 /// The sentences in the order in which they were said.
-pub(super) fn spoken(transcript: &Transcript) -> Vec<Sentence> {
+pub(super) fn spoken(lines: &[Line]) -> Vec<Sentence> {
     let (mut all, mut stretch) = (Vec::new(), Stretch::default());
-    for utterance in &transcript.utterances {
-        if utterance.start_ms - stretch.end_ms > SILENCE || stretch.text.len() > 1 << 14 {
+    for line in lines {
+        if line.start_ms.saturating_sub(stretch.end_ms) > SILENCE || stretch.text.len() > 1 << 14 {
             stretch.end(&mut all);
         }
-        stretch.begins.push((stretch.text.len(), utterance.start_ms));
-        for word in utterance.text.split_whitespace() {
+        stretch.begins.push((stretch.text.len(), line.start_ms));
+        for word in line.text.split_whitespace() {
             stretch.text.push_str(word);
             stretch.text.push(' ');
         }
-        stretch.end_ms = utterance.end_ms.max(utterance.start_ms);
+        stretch.end_ms = line.end_ms.max(line.start_ms);
     }
     stretch.end(&mut all);
     all
 }
 
-/// Utterances that follow each other closely.
+/// Lines that follow each other closely.
 #[derive(Default)]
 struct Stretch {
     text: String,
-    /// Where in the text each utterance begins, and when.
+    /// Where in the text each line begins, and when.
     begins: Vec<(usize, u64)>,
     end_ms: u64,
 }
@@ -54,9 +55,9 @@ impl Stretch {
             at += text[at..].find(sentence).unwrap_or(0);
             for piece in pieces(sentence) {
                 let begin = at + sentence.find(piece).unwrap_or(0);
-                let utterance = begins.partition_point(|(begins, _)| *begins <= begin);
+                let line = begins.partition_point(|(begins, _)| *begins <= begin);
                 let start_ms =
-                    begins.get(utterance.saturating_sub(1)).map_or(0, |(_, start_ms)| *start_ms);
+                    begins.get(line.saturating_sub(1)).map_or(0, |(_, start_ms)| *start_ms);
                 all.push(Sentence { text: piece.to_owned(), start_ms });
             }
             at += sentence.len();
@@ -80,21 +81,17 @@ fn pieces(sentence: &str) -> Vec<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::summary::Utterance;
+    use crate::summary::line;
 
     #[test]
-    fn a_sentence_may_span_utterances_but_no_silence() {
-        let said =
-            |start_ms, end_ms, text: &str| Line { start_ms, end_ms, text: text.to_owned() };
-        let utterances = vec![
-            said(0, 900, " We like it. And we"),
-            said(1000, 1900, " would commit. Soon"),
-            said(9000, 9900, " okay then"),
+    fn a_sentence_may_span_lines_but_no_silence() {
+        let lines = [
+            line(0, 900, " We like it. And we"),
+            line(1000, 1900, " would commit. Soon"),
+            line(9000, 9900, " okay then"),
         ];
-        let sentences: Vec<(String, u64)> = spoken(&Transcript { utterances })
-            .into_iter()
-            .map(|it| (it.text, it.start_ms))
-            .collect();
+        let sentences: Vec<(String, u64)> =
+            spoken(&lines).into_iter().map(|it| (it.text, it.start_ms)).collect();
         let expected =
             [("We like it.", 0), ("And we would commit.", 0), ("Soon", 1000), ("okay then", 9000)];
         assert_eq!(sentences, expected.map(|(text, at)| (text.to_owned(), at)));
@@ -102,12 +99,10 @@ mod tests {
 
     #[test]
     fn speech_without_full_stops_is_cut() {
-        let utterances = vec![Line { start_ms: 0, end_ms: 1, text: "word ".repeat(150) }];
-        let lengths: Vec<usize> = spoken(&Transcript { utterances })
-            .iter()
-            .map(|it| it.text.split(' ').count())
-            .collect();
+        let lines = [line(0, 1, "word ".repeat(150))];
+        let lengths: Vec<usize> =
+            spoken(&lines).iter().map(|it| it.text.split(' ').count()).collect();
         assert_eq!(lengths, [60, 60, 30]);
-        assert_eq!(spoken(&Transcript::default()), []);
+        assert_eq!(spoken(&[]), []);
     }
 }

@@ -1,7 +1,7 @@
 //! Highlights, on meetings that were written after the patterns and that these were not changed for.
 
 use super::*;
-use crate::summary::Utterance;
+use crate::summary::line;
 
 /// Lines that begin with `*` are action items, with `+` what one would want to find again.
 const MEETINGS: [&str; 4] = [
@@ -11,12 +11,12 @@ const MEETINGS: [&str; 4] = [
     include_str!("meetings/fondo_semilla.txt"),
 ];
 
-fn transcript(meeting: &str) -> Transcript {
-    let utterance = |(at, line): (usize, &str)| {
-        let start_ms = at as u64 * 5000;
-        Line { start_ms, end_ms: start_ms + 4500, text: line[2..].to_owned() }
-    };
-    Transcript { utterances: meeting.lines().enumerate().map(utterance).collect() }
+fn transcript(meeting: &str) -> Vec<Line> {
+    (0..)
+        .step_by(5000)
+        .zip(meeting.lines())
+        .map(|(at, text)| line(at, at + 4500, &text[2..]))
+        .collect()
 }
 
 /// Lines that are marked so.
@@ -38,14 +38,14 @@ fn sum(all: impl Iterator<Item = [usize; 3]>) -> [usize; 3] {
 #[test]
 fn on_unseen_meetings_most_of_what_is_suggested_is_right() {
     let items = MEETINGS.map(|meeting| {
-        let found = highlights(&transcript(meeting)).action_items;
+        let found = highlights(&transcript(meeting)).items;
         for item in &found {
             println!("{:?} {:?} {}", item.owner, item.due, item.text);
         }
         score(found.iter().map(|item| item.text.as_str()), &marked(meeting, '*'))
     });
     let points = MEETINGS.map(|meeting| {
-        let found = highlights(&transcript(meeting)).key_points;
+        let found = highlights(&transcript(meeting)).summary.key_points;
         for point in &found {
             println!("+ {}", point.text);
         }
@@ -63,44 +63,42 @@ fn on_unseen_meetings_most_of_what_is_suggested_is_right() {
 
 #[test]
 fn highlights_are_labelled_quotes_with_their_times_in_order() {
-    let transcript = transcript(MEETINGS[0]);
-    let summary = highlights(&transcript);
-    assert_eq!(summary.author, Author::Highlights);
+    let lines = transcript(MEETINGS[0]);
+    let Summarised { summary, items, interest } = highlights(&lines);
+    assert_eq!((&summary.author, interest), (&Author::Highlights, None));
     assert!(
-        summary.summary.starts_with("Highlights (not AI-written)\n00:00:"),
+        summary.to_text().starts_with("Highlights (not AI-written)\n- "),
         "{}",
-        summary.summary
+        summary.to_text()
     );
     assert!((3..=10).contains(&summary.key_points.len()));
     assert!(summary.key_points.is_sorted_by_key(|point| point.start_ms));
-    for point in &summary.key_points {
-        let said =
-            transcript.utterances.iter().find(|said| said.start_ms == point.start_ms).unwrap();
-        assert!(said.text.contains(&point.quote), "{point:?}");
+    let points = summary.key_points.iter().map(|point| (&point.text, point.start_ms));
+    let quotes = items.iter().map(|item| (item.quote.as_ref().unwrap(), item.start_ms));
+    for (quote, start_ms) in points.chain(quotes) {
+        let said = lines.iter().find(|said| Some(said.start_ms) == start_ms).unwrap();
+        assert!(said.text.contains(quote), "{quote}");
     }
-    assert_eq!(summary, highlights(&transcript));
+    assert_eq!(summary, highlights(&lines).summary);
 }
 
 #[test]
 fn any_transcript_has_highlights_in_little_time() {
-    let said = |text: String, count: usize| {
-        let utterance = |at: usize| Line {
-            start_ms: at as u64,
-            end_ms: at as u64,
-            text: format!("{text} {at}."),
-        };
-        Transcript { utterances: (0..count).map(utterance).collect() }
+    let said = |text: String, count: u64| -> Vec<Line> {
+        (0..count).map(|at| line(at, at, format!("{text} {at}."))).collect()
     };
     for text in ["", "the same words again and again", "\u{0}𝄞 ¿¡…", "INFORME — Ana will send"]
     {
         for count in [0, 1, 2, 1500] {
-            let summary = highlights(&said(text.to_owned(), count));
+            let found = highlights(&said(text.to_owned(), count));
             assert!(
-                summary.key_points.len() <= 10 && summary.action_items.len() <= MOST_ITEMS,
+                found.summary.key_points.len() <= 10 && found.items.len() <= MOST_ITEMS,
                 "{text}"
             );
         }
     }
     let endless = highlights(&said("palabra ".repeat(20_000), 2));
-    assert!(endless.key_points.iter().all(|point| point.quote.chars().count() <= LONGEST + 1));
+    assert!(
+        endless.summary.key_points.iter().all(|point| point.text.chars().count() <= LONGEST + 1)
+    );
 }

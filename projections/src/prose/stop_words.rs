@@ -1,15 +1,4 @@
-//! Words that say nothing by themselves, and which language a text is in by how many of them it has.
-
-use super::words;
-
-/// A language that the team writes in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Language {
-    /// English.
-    English,
-    /// Spanish.
-    Spanish,
-}
+//! Words that say nothing by themselves.
 
 /// Folded, so without accents.
 const ENGLISH: &[&str] = &[
@@ -41,20 +30,6 @@ pub fn is_stop_word(word: &str) -> bool {
     ENGLISH.binary_search(&word).is_ok() || SPANISH.binary_search(&word).is_ok()
 }
 
-/// The language that a text is in; `None` if that cannot be told.
-pub fn language(text: &str) -> Option<Language> {
-    let (mut english, mut spanish) = (0_u32, 0_u32);
-    for word in words(text) {
-        english += u32::from(ENGLISH.binary_search(&word.as_str()).is_ok());
-        spanish += u32::from(SPANISH.binary_search(&word.as_str()).is_ok());
-    }
-    match english.cmp(&spanish) {
-        std::cmp::Ordering::Greater => Some(Language::English),
-        std::cmp::Ordering::Less => Some(Language::Spanish),
-        std::cmp::Ordering::Equal => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,14 +38,5 @@ mod tests {
     fn the_lists_can_be_searched() {
         assert!(ENGLISH.is_sorted() && SPANISH.is_sorted());
         assert!(is_stop_word("the") && is_stop_word("porque") && !is_stop_word("hedging"));
-    }
-
-    #[test]
-    fn a_sentence_shows_its_language() {
-        let check = |text: &str, expected| assert_eq!(language(text), expected, "{text}");
-        check("They asked what the fees are.", Some(Language::English));
-        check("Preguntaron por las comisiones del fondo.", Some(Language::Spanish));
-        check("Afore XXI Banorte", None);
-        check("", None);
     }
 }
