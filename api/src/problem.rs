@@ -206,7 +206,8 @@ impl Problem {
     /// Logs what whoever runs crm should know of.
     pub fn note(&self) {
         if let Problem::LanguageModel(error) = self {
-            tracing::warn!(%error, "the language model gives no answer");
+            // Its reason is for the one who asked: a server may quote the question in it.
+            tracing::warn!(class = error.class(), "the language model gives no answer");
         }
     }
 

@@ -48,6 +48,9 @@ const RECOGNISE: Duration = Duration::from_secs(10);
 /// The longest answer that is read, in bytes.
 const LONGEST: usize = 1 << 20;
 
+/// The longest reason of a server that is passed on, in characters.
+const LONGEST_REASON: usize = 200;
+
 /// Where the model is and how it is asked.
 #[derive(Clone)]
 pub struct LlmConfig {
@@ -188,7 +191,10 @@ impl Llm {
             dialect.answer(&body)?.complete()
         };
         let outcome = match tokio::time::timeout(self.inner.patience, answering).await {
-            Ok(outcome) => outcome.map(|text| Thinking::without(&text)),
+            Ok(outcome) => {
+                let text = outcome.map_err(|error| self.inner.masked(error));
+                text.map(|text| Thinking::without(&text))
+            }
             Err(_) => Err(self.inner.slow()),
         };
         count(begun, outcome.as_ref().err());
@@ -302,20 +308,21 @@ impl Inner {
             .get("retry-after")
             .and_then(|value| value.to_str().ok()?.trim().parse().ok());
         let body = self.whole(response).await.unwrap_or_default();
-        let said = self.masked(&wire::complaint(&body));
-        LlmError::of_status(status.as_u16(), said, pause.map(Duration::from_secs))
+        let said = wire::complaint(&body);
+        self.masked(LlmError::of_status(status.as_u16(), said, pause.map(Duration::from_secs)))
     }
 
-    /// What the server said, without the key.
-    fn masked(&self, said: &str) -> String {
+    /// The error without the key, which some servers quote, and not longer than a line.
+    fn masked(&self, error: LlmError) -> LlmError {
+        let LlmError::Rejected { status, mut said } = error else { return error };
         let key = self
             .authorization
             .as_ref()
             .and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-        match key {
-            Some(key) if !key.is_empty() => said.replace(key, "***"),
-            _ => said.to_owned(),
+        if let Some(key) = key.filter(|key| !key.is_empty()) {
+            said = said.replace(key, "***");
         }
+        LlmError::Rejected { status, said: said.chars().take(LONGEST_REASON).collect() }
     }
 }
 
@@ -395,11 +402,6 @@ impl Writing {
         };
         let read = tokio::time::timeout(self.llm.inner.patience, reading).await;
         let read = read.unwrap_or_else(|_| Err(self.llm.inner.slow()));
-        read.map_err(|error| match error {
-            LlmError::Rejected { status, said } => {
-                LlmError::Rejected { status, said: self.llm.inner.masked(&said) }
-            }
-            other => other,
-        })
+        read.map_err(|error| self.llm.inner.masked(error))
     }
 }

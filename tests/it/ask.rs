@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Method, Request};
-use projections::llm::{Llm, LlmConfig};
+use projections::llm::Llm;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
@@ -215,7 +215,10 @@ async fn a_model_that_fails_is_told_apart_from_one_that_knows_nothing() {
         let server = ModelServer::start(Dialect::OpenAi, move |_, _| answer.clone()).await;
         let api = with_notes(&server).await;
         let mut app = contract::app(&api.db, &api.backend, 1 << 20);
-        let config = LlmConfig { patience: Duration::from_millis(500), ..server.config() };
+        let mut config = server.config();
+        if status == 504 {
+            config.patience = Duration::from_millis(500);
+        }
         app.llm = Some(Llm::new(&config).unwrap());
         let api = Api { router: api::server::router(app), ..api };
         assert_eq!(failed(&api, None).await.status, status, "{reply:?}");

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use domain::note::{Author, Line};
 use futures::StreamExt as _;
+use projections::ask::{Passage, Source, ask};
 use projections::llm::{Chat, Llm, LlmConfig, LlmError, Message};
 use projections::summary::{Summarised, SummaryError, summarise};
 use serde_json::{Value, json};
@@ -54,7 +55,10 @@ async fn whatever_goes_wrong_has_a_class_and_says_what_to_do() {
         for dialect in [Dialect::OpenAi, Dialect::Ollama] {
             let answer = reply.clone();
             let server = ModelServer::start(dialect, move |_, _| answer.clone()).await;
-            let config = LlmConfig { patience: Duration::from_millis(300), ..server.config() };
+            let mut config = server.config();
+            if class == "slow" {
+                config.patience = Duration::from_millis(300);
+            }
             let llm = Llm::new(&config).unwrap();
             let errors = [llm.answer(&chat()).await.err(), streamed(&llm).await.1];
             for error in errors.into_iter().flatten() {
@@ -285,4 +289,42 @@ async fn without_a_model_there_are_highlights_and_without_words_nothing() {
     assert_eq!(summary.author, Author::Highlights);
     assert_eq!(items[0].owner.as_deref(), Some("Ana"));
     assert_eq!(summarise(None, &[line(0, " … ")]).await, Err(SummaryError::Nothing));
+}
+
+/// Run by hand, to see what a model writes: `LLM_URL=… LLM_MODEL=… cargo test -p tests --test it -- --ignored --nocapture a_real_model`.
+#[tokio::test]
+#[ignore = "needs a language model: set LLM_URL and LLM_MODEL"]
+async fn a_real_model_answers_in_the_protocol() {
+    let given = |name| std::env::var(name).ok();
+    let llm = Llm::new(&LlmConfig {
+        url: given("LLM_URL").expect("LLM_URL names a server"),
+        model: given("LLM_MODEL").expect("LLM_MODEL names a model"),
+        key: given("LLM_API_KEY"),
+        context: given("LLM_CONTEXT_TOKENS").map_or(8192, |tokens| tokens.parse().unwrap()),
+        patience: Duration::from_secs(300),
+    })
+    .unwrap();
+    let greeting = llm.answer(&chat()).await.unwrap();
+    println!("answer: {greeting}");
+    let (text, error) = streamed(&llm).await;
+    println!("stream: {text} ({error:?})");
+    assert!(!greeting.is_empty() && !text.is_empty());
+    println!("summary: {:#?}", summarise(Some(&llm), &meeting()[..2]).await);
+    let passage = Passage {
+        part: "text".to_owned(),
+        ordinal: 0,
+        text: "Afore XXI asked how the fund hedges the peso.".to_owned(),
+        starts_ms: None,
+    };
+    let source = Source {
+        n: 1,
+        kind: "note".to_owned(),
+        id: 1,
+        title: "Call with Afore XXI".to_owned(),
+        date: None,
+        passage,
+        link: "/notes/1".to_owned(),
+    };
+    let told: Vec<_> = ask(&llm, "Who asked about hedging?", vec![source]).collect().await;
+    println!("ask: {told:#?}");
 }

@@ -7,8 +7,8 @@ use serde_json::value::RawValue;
 use super::manner::{Form, Limit, Manner};
 use super::{Chat, LlmError, Message};
 
-/// The longest reason of a server that is passed on, in characters.
-const LONGEST_REASON: usize = 200;
+/// How much of a server's reason is read, in characters: more than is passed on, so that no key in it is cut in two.
+const LONGEST_REASON: usize = 2000;
 
 /// How a server is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -209,14 +209,11 @@ impl Dialect {
 
     /// A piece of an answer from a line of its stream, if there is one in it.
     pub(super) fn piece(self, line: &str) -> Result<Option<Piece>, LlmError> {
-        let json = match self {
-            Dialect::Ollama => line.trim(),
-            // Comments, names and ids of server-sent events say nothing.
-            Dialect::OpenAi => match line.strip_prefix("data:") {
-                Some(data) => data.trim(),
-                None if line.trim_start().starts_with('{') => line,
-                None => return Ok(None),
-            },
+        let json = match (self, line.strip_prefix("data:")) {
+            (Dialect::OpenAi, Some(data)) => data.trim(),
+            (Dialect::OpenAi, None) if is_aside(line) => return Ok(None),
+            // What is no event is no answer either, unless it tells of a failure.
+            _ => line.trim(),
         };
         if json.is_empty() {
             return Ok(None);
@@ -228,6 +225,11 @@ impl Dialect {
         let says_something = !piece.text.is_empty() || piece.end.is_some();
         Ok(says_something.then_some(piece))
     }
+}
+
+/// Comments, names and ids of server-sent events, which say nothing here.
+fn is_aside(line: &str) -> bool {
+    [":", "event:", "id:", "retry:"].iter().any(|field| line.starts_with(field))
 }
 
 fn response_format(schema: NamedSchema<'_>, form: Form) -> Option<ResponseFormat<'_>> {
@@ -276,7 +278,7 @@ pub(super) fn is_ollama(body: &[u8]) -> bool {
     serde_json::from_slice::<Value>(body).is_ok_and(|answer| answer["version"].is_string())
 }
 
-/// The reason in a refusal, shortened; of what is no JSON nothing.
+/// The reason in a refusal; of what is no JSON nothing.
 pub(super) fn complaint(body: &[u8]) -> String {
     failure(body).unwrap_or_else(|| "no reason given".to_owned())
 }

@@ -99,6 +99,7 @@ fn a_stream_is_read_line_by_line() {
     assert_eq!(end, Ok(Some(Piece { text: String::new(), end: Some(End::Truncated) })));
     assert!(matches!(piece("data: [DONE]"), Err(LlmError::Rubbish(_))));
     assert!(matches!(piece(r#"{"error":{"message":"no"}}"#), Err(LlmError::Rejected { .. })));
+    assert!(matches!(piece("<html>"), Err(LlmError::Rubbish(_))));
     let line = Dialect::Ollama.piece(r#"{"message":{"content":"Hi"},"done":false}"#);
     assert_eq!(line, Ok(Some(Piece { text: "Hi".to_owned(), end: None })));
 }
