@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use projections::files::Files;
+use projections::llm::Llm;
 use projections::log::{EventLog, Turns};
 use projections::read::Reader;
 use projections::uploads::Intake;
@@ -44,6 +45,8 @@ pub struct App {
     pub erasures: Erasures,
     /// Sends events to whoever asked for them.
     pub webhooks: Webhooks,
+    /// The language model, if there is one.
+    pub llm: Option<Llm>,
 }
 
 /// What a request may cost.

@@ -22,6 +22,7 @@ use crate::measures::{Answering, Route};
 use crate::once;
 use crate::problem::{Fault, Problem};
 use crate::refusals::Attempt;
+use crate::routes::ask;
 use crate::traces;
 use crate::uploads::is_streamed;
 
@@ -117,6 +118,7 @@ async fn handled(app: App, mut request: Request, next: Next) -> Result<Response,
             *request.method_mut() = Method::TRACE;
             Ok(next.run(request).await)
         }
+        Method::POST if request.uri().path() == ask::PATH => read(app, request, next).await,
         Method::POST | Method::PUT | Method::DELETE => write(app, request, next).await,
         _ => read(app, request, next).await,
     }

@@ -15,6 +15,7 @@ use metrics::{
     gauge, histogram,
 };
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use projections::llm::{ANSWER_SECONDS, ASKED};
 use projections::log::COMMANDS;
 use projections::log::appender::{APPEND_SECONDS, GROUP_COMMANDS, GROUP_EVENTS};
 use projections::status::Status;
@@ -57,6 +58,9 @@ const VERIFIED_AT: &str = "crm_verification_timestamp_seconds";
 const SECONDS: &[f64] =
     &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
+/// Upper bounds, in seconds, of what a language model takes.
+const MODEL_SECONDS: &[f64] = &[0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0];
+
 /// Upper bounds of numbers of commands or events in one commit.
 const SIZES: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
 
@@ -67,6 +71,12 @@ const HISTOGRAMS: &[(&str, Unit, &[f64], &str)] = &[
         Unit::Seconds,
         SECONDS,
         "How long the events of a command take from being queued to being durable",
+    ),
+    (
+        ANSWER_SECONDS,
+        Unit::Seconds,
+        MODEL_SECONDS,
+        "How long the language model takes for an answer",
     ),
     (GROUP_COMMANDS, Unit::Count, SIZES, "How many commands one commit writes"),
     (GROUP_EVENTS, Unit::Count, SIZES, "How many events one commit writes"),
@@ -81,6 +91,7 @@ const HISTOGRAMS: &[(&str, Unit, &[f64], &str)] = &[
 const COUNTERS: &[(&str, &str)] = &[
     (COMMANDS, "Commands by kind of record, command and outcome"),
     (REQUESTS, "Requests by route, method and status"),
+    (ASKED, "Questions to the language model, by outcome"),
     (ATTEMPTS, "Attempts at telling a receiver of an event, by outcome"),
 ];
 

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use domain::{Kind, RecordRef, Refusal};
 use projections::database::{DatabaseError, Shortage};
 use projections::files::FileError;
+use projections::llm::LlmError;
 use projections::log::CommandError;
 use projections::read::ReadError;
 use projections::uploads::UploadError;
@@ -169,6 +170,10 @@ pub enum Problem {
     Files(FileError),
     /// An upload does not go on.
     Upload(UploadError),
+    /// Something that this needs is not set up; the text says what, and by which settings.
+    NotSetUp(&'static str),
+    /// The language model gives no answer.
+    LanguageModel(LlmError),
     /// A defect.
     Internal(anyhow::Error),
 }
@@ -210,6 +215,14 @@ impl Problem {
         ))
     }
 
+    /// Logs what whoever runs crm should know of.
+    pub fn note(&self) {
+        if let Problem::LanguageModel(error) = self {
+            // Its reason is for the one who asked: a server may quote the question in it.
+            tracing::warn!(class = error.class(), "the language model gives no answer");
+        }
+    }
+
     /// The status of its answer.
     pub fn status(&self) -> StatusCode {
         match self {
@@ -229,7 +242,7 @@ impl Problem {
             Problem::Forbidden(_) => StatusCode::FORBIDDEN,
             Problem::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Problem::TimedOut => StatusCode::GATEWAY_TIMEOUT,
-            Problem::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Problem::Unavailable(_) | Problem::NotSetUp(_) => StatusCode::SERVICE_UNAVAILABLE,
             Problem::Files(error) => match error {
                 FileError::Full(_) => StatusCode::INSUFFICIENT_STORAGE,
                 FileError::Denied(_) => StatusCode::BAD_GATEWAY,
@@ -238,6 +251,11 @@ impl Problem {
                 _ => StatusCode::INTERNAL_SERVER_ERROR,
             },
             Problem::Upload(error) => uploads::status(error),
+            Problem::LanguageModel(error) => match error {
+                LlmError::Slow(_) => StatusCode::GATEWAY_TIMEOUT,
+                LlmError::Busy { .. } => StatusCode::SERVICE_UNAVAILABLE,
+                _ => StatusCode::BAD_GATEWAY,
+            },
             Problem::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -278,6 +296,8 @@ impl Problem {
             }
             Problem::Files(error) => return files_body(error),
             Problem::Upload(error) => error.to_string().into(),
+            Problem::NotSetUp(what) => (*what).into(),
+            Problem::LanguageModel(error) => error.to_string().into(),
             Problem::Internal(error) => {
                 let correlation = crate::caller::current_correlation();
                 tracing::error!(%correlation, error = format!("{error:#}"), "request failed");
@@ -342,6 +362,12 @@ impl From<DatabaseError> for Problem {
     }
 }
 
+impl From<LlmError> for Problem {
+    fn from(error: LlmError) -> Self {
+        Problem::LanguageModel(error)
+    }
+}
+
 impl From<anyhow::Error> for Problem {
     fn from(error: anyhow::Error) -> Self {
         Problem::Internal(error)
@@ -357,6 +383,7 @@ impl IntoResponse for Problem {
         if response.status() == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
+        self.note();
         response
     }
 }

@@ -19,6 +19,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::body::parse_id;
 use crate::caller::{Attempted, Caller};
+use crate::routes::ask;
 
 /// How long an answer waits until it is kept that it is a refusal.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -40,7 +41,10 @@ impl Attempt {
     /// Notes who asks for what. `None` if nothing is to be changed.
     pub fn begin(app: &App, request: &mut Request, correlation: Uuid) -> Option<Self> {
         let method = request.method().clone();
-        if ![Method::POST, Method::PUT, Method::PATCH, Method::DELETE].contains(&method) {
+        let is_question = request.uri().path() == ask::PATH;
+        if is_question
+            || ![Method::POST, Method::PUT, Method::PATCH, Method::DELETE].contains(&method)
+        {
             return None;
         }
         let attempted = Attempted::default();

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use axum::http::Uri;
 use chrono::NaiveTime;
+use projections::llm::{Llm, LlmConfig};
 use projections::log::MasterKey;
 use projections::seal::SealKey;
 use sqlx::postgres::PgConnectOptions;
@@ -135,6 +136,23 @@ pub const KNOWN: &[Setting] = &[
         "OpenTelemetry collector to send traces to, by OTLP over HTTP (http://localhost:4318); not set: none are made.",
     ),
     setting("OTEL_SERVICE_NAME", "crm", "What crm is called in traces."),
+    setting(
+        "LLM_URL",
+        "",
+        "Language model for summaries and answers: base URL of Ollama or of any OpenAI-compatible server; not set: highlights in place of summaries, and no answers.",
+    ),
+    setting("LLM_MODEL", "", "Name of the model there; goes with LLM_URL."),
+    secret("LLM_API_KEY", "Key for that server, if it wants one."),
+    setting(
+        "LLM_CONTEXT_TOKENS",
+        "8192",
+        "How many tokens the model takes, question and answer together (2048 to 2000000).",
+    ),
+    setting(
+        "LLM_TIMEOUT_S",
+        "300",
+        "Longest time for an answer of the model, in seconds (1 to 3600).",
+    ),
 ];
 
 /// A value that is never shown: `Debug` and `Display` print `***`.
@@ -225,6 +243,37 @@ pub struct AwsKeys {
     pub secret: Secret,
 }
 
+/// Which language model to ask, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LlmSettings {
+    /// Base URL of its server.
+    pub url: String,
+    /// Its name there.
+    pub model: String,
+    /// Key for the server.
+    pub key: Option<Secret>,
+    /// How many tokens question and answer may have together.
+    pub context: usize,
+    /// Longest time for an answer.
+    pub timeout: Duration,
+}
+
+impl LlmSettings {
+    /// The model.
+    ///
+    /// # Errors
+    /// When the key cannot be a key; the text says so.
+    pub fn open(&self) -> anyhow::Result<Llm> {
+        Llm::new(&LlmConfig {
+            url: self.url.clone(),
+            model: self.model.clone(),
+            key: self.key.as_ref().map(|key| key.expose().to_owned()),
+            context: self.context,
+            patience: self.timeout,
+        })
+    }
+}
+
 /// What the environment and `.env` say, checked.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -282,6 +331,8 @@ pub struct Settings {
     pub otlp_endpoint: Option<String>,
     /// What crm is called in traces.
     pub service_name: String,
+    /// The language model; `None`: there is none.
+    pub llm: Option<LlmSettings>,
     /// What was set, with its source; for [`Settings::describe`].
     given: BTreeMap<&'static str, (Shown, Source)>,
 }
@@ -406,6 +457,7 @@ impl Reader<'_> {
             |text| is_web_url(text) && !text.contains(['@', '?', '#']),
         );
         let service_name = self.checked("OTEL_SERVICE_NAME", "a name", |_| true);
+        let llm = self.llm();
         Some(Settings {
             database_url: database_url.map(Secret),
             qdrant_url,
@@ -434,6 +486,7 @@ impl Reader<'_> {
             db_connections: db_connections?,
             otlp_endpoint,
             service_name: service_name?,
+            llm,
             given: self.given(),
         })
     }
@@ -489,6 +542,44 @@ impl Reader<'_> {
             name: names[missing].to_owned(),
             problem: format!("is not set, but {} is", names[1 - missing]),
             expected: "set both or neither".to_owned(),
+        });
+        None
+    }
+
+    /// `None` if there is no model, or an error.
+    fn llm(&mut self) -> Option<LlmSettings> {
+        let url = self.checked(
+            "LLM_URL",
+            "a URL like http://localhost:11434, without a user or a query",
+            |text| is_web_url(text) && !text.contains(['@', '?', '#']),
+        );
+        let context = self.number("LLM_CONTEXT_TOKENS", 2048, 2_000_000);
+        let timeout = self.number("LLM_TIMEOUT_S", 1, 3600);
+        let is_named = [self.text("LLM_URL"), self.text("LLM_MODEL")].map(|text| text.is_some());
+        let missing = match is_named {
+            [true, false] => {
+                ("LLM_MODEL", "is not set, but LLM_URL is", "name the model, such as llama3.1")
+            }
+            [false, true] => (
+                "LLM_URL",
+                "is not set, but LLM_MODEL is",
+                "name its server, such as http://localhost:11434",
+            ),
+            _ => {
+                return Some(LlmSettings {
+                    url: url?,
+                    model: self.text("LLM_MODEL")?.to_owned(),
+                    key: self.text("LLM_API_KEY").map(Secret::new),
+                    context: usize::try_from(context?).ok()?,
+                    timeout: Duration::from_secs(u64::from(timeout?)),
+                });
+            }
+        };
+        let (name, problem, expected) = missing;
+        self.errors.push(SettingError {
+            name: name.to_owned(),
+            problem: problem.to_owned(),
+            expected: expected.to_owned(),
         });
         None
     }

@@ -5,6 +5,7 @@
 //! [`runner::Runner`] wakes the projectors, each of which owns the tables of one read model; [`read::Reader`] answers
 //! queries from these.
 
+pub mod ask;
 pub mod background;
 mod copy;
 pub mod database;
@@ -14,13 +15,16 @@ pub mod follow;
 pub mod generation;
 pub mod history;
 mod line;
+pub mod llm;
 pub mod log;
 pub mod projector;
+pub mod prose;
 pub mod read;
 pub mod runner;
 pub mod seal;
 pub mod search;
 pub mod status;
+pub mod summary;
 pub mod tail;
 pub mod undo;
 pub mod uploads;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails on an unwrap says where")]
 
 mod as_of;
+mod ask;
 mod audit;
 mod browser;
 mod check;
@@ -15,6 +16,8 @@ mod harness;
 mod history;
 mod import;
 mod live;
+mod llm;
+mod llm_server;
 mod log;
 mod model;
 mod observed;

@@ -21,7 +21,7 @@ use crate::commands::{self, Interruption, say};
 use crate::erasures::Erasures;
 use crate::measures;
 use crate::origins::Origins;
-use crate::settings::Settings;
+use crate::settings::{LlmSettings, Settings};
 use crate::uploads;
 use crate::vectors;
 use crate::webhooks::{Reach, Webhooks};
@@ -115,6 +115,7 @@ async fn serve(
         live: backend.live.clone(),
         erasures: Erasures::default(),
         webhooks: webhooks.clone(),
+        llm: settings.llm.as_ref().map(LlmSettings::open).transpose()?,
     };
     backend.rebuilds.spawn(webhooks.deliver(backend.rebuilds.stop_token().clone()));
     let address = listener.local_addr()?;

@@ -1,5 +1,6 @@
 //! The HTTP API, one file per resource. Handlers are verbs.
 
+pub mod ask;
 mod audio;
 mod distributors;
 mod erasure;
@@ -37,6 +38,7 @@ pub fn all() -> OpenApiRouter<App> {
         notes::routes(),
         todos::routes(),
         roadshows::routes(),
+        ask::routes(),
         erasure::routes(),
         history::routes(),
         undo::routes(),
@@ -62,6 +64,7 @@ mod tests {
     /// Every endpoint: the first of each line is the path. What the document has and this list has not, or the other
     /// way round, is a change of the contract.
     const ENDPOINTS: &str = "\
+/ask post
 /audit get
 /audit/assets/{file} get
 /audit/causation/{id} get

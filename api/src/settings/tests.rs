@@ -132,6 +132,29 @@ fn half_an_aws_key_is_refused_without_showing_it() {
 }
 
 #[test]
+fn a_language_model_needs_its_server_and_its_name() {
+    let given =
+        [("LLM_URL", "http://localhost:11434"), ("LLM_MODEL", "llama3.1"), ("LLM_API_KEY", "hush")];
+    let llm = settings(&given).llm.expect("both are given");
+    assert_eq!(
+        (llm.url.as_str(), llm.model.as_str(), llm.context),
+        ("http://localhost:11434", "llama3.1", 8192)
+    );
+    assert_eq!(llm.timeout, Duration::from_secs(300));
+    assert!(settings(&given[2..]).llm.is_none());
+    let only = |at: usize| errors(&given[at..=at]).join("");
+    assert_eq!(only(0), "LLM_MODEL is not set, but LLM_URL is: name the model, such as llama3.1");
+    assert_eq!(
+        only(1),
+        "LLM_URL is not set, but LLM_MODEL is: name its server, such as http://localhost:11434"
+    );
+    for wrong in ["localhost:11434", "http://user:hush@host", "http://host/?key=hush"] {
+        let found = errors(&[("LLM_URL", wrong), ("LLM_MODEL", "m")]);
+        assert!(found[0].starts_with("LLM_URL is `"), "{found:?}");
+    }
+}
+
+#[test]
 fn a_mistyped_name_is_answered_with_the_nearest_known_one() {
     let check = |port: &str, right: bool| {
         let pairs = map(&[("CRM_DATADIR", "/x"), ("OTHER", "y"), ("API_PORT", port)]);
@@ -153,6 +176,9 @@ fn secrets_are_never_shown() {
     let pairs = [
         ("DATABASE_URL", "postgres://crm:hush@db/crm"),
         ("QDRANT_API_KEY", "hush"),
+        ("LLM_URL", "http://localhost:11434"),
+        ("LLM_MODEL", "llama3.1"),
+        ("LLM_API_KEY", "hush"),
         ("AWS_ACCESS_KEY_ID", "hush"),
         ("AWS_SECRET_ACCESS_KEY", "hush"),
     ];

@@ -138,6 +138,7 @@ pub fn app(db: &Database, backend: &Backend, body: usize) -> App {
         live: backend.live.clone(),
         erasures: Erasures::default(),
         webhooks: Webhooks::new(backend.live.clone(), Reach::Public).unwrap(),
+        llm: None,
     }
 }
 

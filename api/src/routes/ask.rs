@@ -1,0 +1,280 @@
+//! `/ask`: answers from what was found, each sentence with its sources.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use axum::http::{HeaderMap, HeaderName, header};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
+use domain::{Kind, RecordRef};
+use futures::{Stream, StreamExt as _};
+use projections::ask::{
+    self, End, Found, LONGEST_QUESTION, MOST_SOURCES, Passage, Sentence, Source, Told,
+};
+use projections::llm::LlmError;
+use projections::search::{Filter, Language};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::answers::POSITION;
+use crate::app::App;
+use crate::describe::{Content, Routes, post};
+use crate::history::plural;
+use crate::problem::{Fault, Problem};
+
+/// Where questions are asked: a POST that changes nothing.
+pub const PATH: &str = "/ask";
+
+/// Some proxies gather an answer before they pass it on, unless told not to.
+const NO_BUFFERING: (HeaderName, &str) = (HeaderName::from_static("x-accel-buffering"), "no");
+
+/// How often a stream shows that it is alive while the model thinks.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// What to do when there is no model.
+const NO_MODEL: &str = "There is no language model to answer: set LLM_URL and LLM_MODEL (and LLM_API_KEY if the server wants \
+                        a key), then start crm again. GET /search finds passages without one";
+
+/// The routes of questions.
+pub fn routes() -> Routes {
+    let passage = json!({"part": "text", "ordinal": 0, "text": "They asked how the fund hedges the peso.", "starts_ms": null});
+    let answer = json!({
+        "outcome": "answered", "message": "Answered from the sources below.",
+        "answer": "Afore XXI asked how the fund hedges the peso. [1]",
+        "sentences": [{"text": "Afore XXI asked how the fund hedges the peso.", "sources": [1]}],
+        "sources": [{"n": 1, "kind": "note", "id": 12, "title": "Call with Afore XXI", "date": "2025-01-31",
+            "passage": passage, "link": "/notes/12"}],
+        "left_out": 0, "complete": true, "model": "llama3.1"});
+    let question = json!({"question": "Which pension funds asked about currency hedging?", "kinds": ["note"], "lp": null,
+        "gp": null, "fund": null, "person": null, "from": "2025-01-01", "to": null, "lang": null, "limit": 8});
+    Routes::tagged("Search").at(
+        PATH,
+        [post(
+            "Answers a question from what was found, every sentence with its sources. With Accept: text/event-stream as it \
+             is written: sources, then each sentence, then done",
+            Content::Example(answer),
+            answer_it,
+        )
+        .takes(Content::Example(question))],
+    )
+}
+
+/// What a person asks.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    question: String,
+    kinds: Option<Vec<String>>,
+    lp: Option<i64>,
+    gp: Option<i64>,
+    fund: Option<i64>,
+    person: Option<i64>,
+    from: Option<String>,
+    to: Option<String>,
+    lang: Option<String>,
+    limit: Option<usize>,
+}
+
+impl Asked {
+    fn read(body: Result<Bytes, BytesRejection>) -> Result<Self, Problem> {
+        let body = body.map_err(|_| Problem::Unreadable)?;
+        let asked: Self = serde_json::from_slice(&body).map_err(|error| {
+            Problem::invalid(Fault::new("json_invalid", ["body".into()], error.to_string()))
+        })?;
+        let length = asked.question.trim().chars().count();
+        if !(1..=LONGEST_QUESTION).contains(&length) {
+            let said = format!("A question has 1 to {LONGEST_QUESTION} characters");
+            return Err(Problem::invalid(Fault::field("question", "value_error", said)));
+        }
+        Ok(asked)
+    }
+
+    fn limit(&self) -> Result<usize, Problem> {
+        match self.limit.unwrap_or(8) {
+            limit if (1..=MOST_SOURCES).contains(&limit) => Ok(limit),
+            _ => Err(wrong("limit", &format!("a number from 1 to {MOST_SOURCES}"))),
+        }
+    }
+
+    fn filter(&self) -> Result<Filter, Problem> {
+        let kind = |name: &String| {
+            let known =
+                || Kind::ALL.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(", ");
+            Kind::parse(name).ok_or_else(|| wrong("kinds", &format!("of {}", known())))
+        };
+        let about = [
+            (Kind::Lp, self.lp),
+            (Kind::Gp, self.gp),
+            (Kind::Fund, self.fund),
+            (Kind::Person, self.person),
+        ];
+        let language =
+            |code: &String| Language::parse(code).ok_or_else(|| wrong("lang", "en or es"));
+        Ok(Filter {
+            kinds: self.kinds.iter().flatten().map(kind).collect::<Result<_, _>>()?,
+            about: about.into_iter().filter_map(|(kind, id)| Some(kind.record(id?))).collect(),
+            from: self.from.as_deref().map(|text| moment("from", text, 0)).transpose()?,
+            to: self.to.as_deref().map(|text| moment("to", text, 1)).transpose()?,
+            language: self.lang.as_ref().map(language).transpose()?,
+        })
+    }
+}
+
+fn wrong(name: &str, expected: &str) -> Problem {
+    Problem::invalid(Fault::field(name, "value_error", format!("expected is {expected}")))
+}
+
+/// A time, or midnight (UTC) so many days after a date.
+fn moment(name: &str, text: &str, days: u64) -> Result<DateTime<Utc>, Problem> {
+    let time = || DateTime::parse_from_rfc3339(text).ok().map(|time| time.to_utc());
+    let date = || {
+        let date: NaiveDate = text.parse().ok()?;
+        Some(date.checked_add_days(Days::new(days))?.and_time(NaiveTime::MIN).and_utc())
+    };
+    time().or_else(date).ok_or_else(|| {
+        wrong(name, "a date such as 2025-01-31, or a time such as 2025-01-31T15:04:05Z")
+    })
+}
+
+async fn answer_it(
+    State(app): State<App>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    let asked = Asked::read(body)?;
+    let (filter, limit) = (asked.filter()?, asked.limit()?);
+    let llm = app.llm.as_ref().ok_or(Problem::NotSetUp(NO_MODEL))?;
+    let position = app.reader.position();
+    let found = ask::passages(app.log.database(), &asked.question, &filter, limit).await?;
+    let told = ask::ask(llm, asked.question.trim(), found.into_iter().filter_map(source).collect());
+    let model = llm.model().to_owned();
+    let response = match wants_events(&headers) {
+        true => {
+            let until = app.rebuilds.dismissal().clone().cancelled_owned();
+            let events = events(told, model).take_until(until);
+            let events = Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT));
+            ([NO_BUFFERING], events).into_response()
+        }
+        false => Json(whole(told, &model).await?).into_response(),
+    };
+    Ok(([(POSITION, position.to_string())], response).into_response())
+}
+
+fn wants_events(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    accept.is_some_and(|accept| accept.contains("text/event-stream"))
+}
+
+/// `None` for a kind that this release does not know.
+fn source(found: Found) -> Option<Source> {
+    let record: RecordRef = Kind::parse(&found.kind)?.record(found.id);
+    let Found { kind, id, title, on_date, part, ordinal, text, starts_ms } = found;
+    Some(Source {
+        n: 0,
+        kind,
+        id,
+        title,
+        date: on_date.map(|date| date.format("%Y-%m-%d").to_string()),
+        passage: Passage { part, ordinal, text, starts_ms },
+        link: format!("/{}/{}", plural(record.kind()), record.id()),
+    })
+}
+
+/// A sentence with its citations, as people read it.
+fn cited(sentence: &Sentence) -> String {
+    let cites: String = sentence.sources.iter().map(|n| format!("[{n}]")).collect();
+    format!("{} {cites}", sentence.text)
+}
+
+fn ending(end: &End, model: &str) -> Value {
+    json!({"outcome": end.outcome, "message": end.outcome.as_sentence(), "left_out": end.left_out,
+        "complete": end.complete, "model": model})
+}
+
+/// The answer as one object.
+async fn whole(
+    told: impl Stream<Item = Result<Told, LlmError>>,
+    model: &str,
+) -> Result<Value, Problem> {
+    let mut told = std::pin::pin!(told);
+    let (mut sources, mut sentences, mut answer) = (Vec::new(), Vec::new(), json!({}));
+    while let Some(next) = told.next().await {
+        match next? {
+            Told::Sources(found) => sources = found,
+            Told::Sentence(sentence) => sentences.push(sentence),
+            Told::End(end) => answer = ending(&end, model),
+        }
+    }
+    answer["answer"] = sentences.iter().map(cited).collect::<Vec<_>>().join(" ").into();
+    answer["sentences"] = json!(sentences);
+    answer["sources"] = json!(sources);
+    Ok(answer)
+}
+
+/// The answer as it is written.
+fn events(
+    told: impl Stream<Item = Result<Told, LlmError>>,
+    model: String,
+) -> impl Stream<Item = Result<Event, Infallible>> {
+    told.map(move |told| {
+        let (name, data) = match told {
+            Ok(Told::Sources(sources)) => ("sources", json!(sources)),
+            Ok(Told::Sentence(sentence)) => ("sentence", json!(sentence)),
+            Ok(Told::End(end)) => ("done", ending(&end, &model)),
+            Err(error) => {
+                let problem = Problem::from(error);
+                problem.note();
+                ("error", problem.body())
+            }
+        };
+        Ok(Event::default().event(name).data(data.to_string()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(body: Value) -> Value {
+        let asked = Asked::read(Ok(body.to_string().into()));
+        let problem = asked.and_then(|asked| asked.limit().and(asked.filter()));
+        let problem = problem.expect_err("this question cannot be understood");
+        assert_eq!(problem.status(), 422);
+        problem.body()["detail"][0]["msg"].take()
+    }
+
+    #[test]
+    fn a_question_is_narrowed_by_what_it_names() {
+        let body = json!({"question": " hedging? ", "kinds": ["note", "lp"], "lp": 7, "fund": 2, "from": "2025-01-31",
+            "to": "2025-02-01", "lang": "es"});
+        let asked = Asked::read(Ok(body.to_string().into())).unwrap();
+        let filter = asked.filter().unwrap();
+        assert_eq!(filter.kinds, [Kind::Note, Kind::Lp]);
+        assert_eq!(filter.about, [Kind::Lp.record(7), Kind::Fund.record(2)]);
+        // The day named last is wanted as well.
+        let days = [filter.from, filter.to].map(|time| time.unwrap().to_rfc3339());
+        assert_eq!(days, ["2025-01-31T00:00:00+00:00", "2025-02-02T00:00:00+00:00"]);
+        assert_eq!((filter.language, asked.limit().unwrap()), (Some(Language::Spanish), 8));
+    }
+
+    #[test]
+    fn what_cannot_be_understood_is_refused_in_words() {
+        let check = |body: Value, expected: &str| {
+            let said = refused(body);
+            assert!(said.as_str().unwrap().contains(expected), "{said}");
+        };
+        check(json!({"question": "  "}), "1 to 2000 characters");
+        check(json!({"question": "x".repeat(2001)}), "1 to 2000 characters");
+        check(json!({"question": "q", "more": 1}), "unknown field");
+        check(json!({}), "missing field");
+        check(json!({"question": "q", "kinds": ["deal"]}), "of lp, gp");
+        check(json!({"question": "q", "from": "soon"}), "a date such as");
+        check(json!({"question": "q", "lang": "fr"}), "en or es");
+        check(json!({"question": "q", "limit": 0}), "from 1 to 12");
+    }
+}

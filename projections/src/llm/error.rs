@@ -1,0 +1,103 @@
+//! What can go wrong between crm and a language model, by what can be done about it.
+
+use std::time::Duration;
+
+/// Why there is no answer. The text says what to do, and holds neither the key nor what was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LlmError {
+    /// No server, or one that breaks off.
+    #[error(
+        "the language model's server cannot be reached ({0}): is LLM_URL right, and does the server run?"
+    )]
+    Down(String),
+    /// The server is there and has no time, or fails by itself.
+    #[error("the language model's server cannot answer now (status {status}): try again later")]
+    Busy {
+        /// HTTP status.
+        status: u16,
+        /// How long it asks to be left alone.
+        pause: Option<Duration>,
+    },
+    /// It took too long.
+    #[error("the language model took longer than {} s: raise LLM_TIMEOUT_S, or use a faster model", .0.as_secs_f32())]
+    Slow(Duration),
+    /// The server does not take the question.
+    #[error("the language model's server refuses (status {status}: {said}): look at {}", advice(*status))]
+    Rejected {
+        /// HTTP status.
+        status: u16,
+        /// The server's reason, shortened.
+        said: String,
+    },
+    /// What came is no answer.
+    #[error(
+        "the language model's server does not answer as it should ({0}): is LLM_URL the address of its API?"
+    )]
+    Rubbish(String),
+    /// The answer stops where it had no more room.
+    #[error(
+        "the language model's answer does not fit: raise LLM_CONTEXT_TOKENS if the model can take more"
+    )]
+    Truncated,
+}
+
+fn advice(status: u16) -> &'static str {
+    match status {
+        401 | 403 => "LLM_API_KEY",
+        404 => "LLM_MODEL and LLM_URL",
+        300..=399 => "LLM_URL, which redirects",
+        413 => "LLM_CONTEXT_TOKENS",
+        _ => "LLM_MODEL, LLM_URL and LLM_CONTEXT_TOKENS",
+    }
+}
+
+impl LlmError {
+    pub(super) fn of_status(status: u16, said: String, pause: Option<Duration>) -> Self {
+        match status {
+            408 | 425 | 429 | 500..=599 => LlmError::Busy { status, pause },
+            _ => LlmError::Rejected { status, said },
+        }
+    }
+
+    /// Whether the same question may be answered later, with nothing changed.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            LlmError::Down(_) | LlmError::Busy { .. } | LlmError::Slow(_) => true,
+            // What stands between crm and the server may have answered in its place.
+            LlmError::Rubbish(_) => true,
+            LlmError::Rejected { .. } | LlmError::Truncated => false,
+        }
+    }
+
+    /// One word, for metrics.
+    pub fn class(&self) -> &'static str {
+        match self {
+            LlmError::Down(_) => "down",
+            LlmError::Busy { .. } => "busy",
+            LlmError::Slow(_) => "slow",
+            LlmError::Rejected { .. } => "rejected",
+            LlmError::Rubbish(_) => "rubbish",
+            LlmError::Truncated => "truncated",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_says_whether_to_try_again_and_what_to_look_at() {
+        let check = |status: u16, transient: bool, text: &str| {
+            let error = LlmError::of_status(status, "no".to_owned(), None);
+            assert_eq!(error.is_transient(), transient, "{error}");
+            assert!(error.to_string().contains(text), "{error}");
+        };
+        check(429, true, "try again later");
+        check(502, true, "try again later");
+        check(401, false, "LLM_API_KEY");
+        check(404, false, "LLM_MODEL and LLM_URL");
+        check(301, false, "redirects");
+        check(400, false, "LLM_CONTEXT_TOKENS");
+    }
+}

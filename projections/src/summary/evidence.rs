@@ -1,0 +1,76 @@
+//! Whether something was said, and when.
+
+use std::collections::BTreeSet;
+
+use crate::prose::{numbers, words};
+use domain::note::Line;
+
+/// All that was said, to look things up in.
+pub(super) struct Evidence {
+    /// The folded words with a space before and after each.
+    text: String,
+    /// Where each line begins in it, and when.
+    begins: Vec<(usize, u64)>,
+    numbers: BTreeSet<String>,
+}
+
+impl Evidence {
+    pub(super) fn of(lines: &[Line]) -> Self {
+        let (mut text, mut begins) = (" ".to_owned(), Vec::new());
+        let mut all = BTreeSet::new();
+        for line in lines {
+            begins.push((text.len() - 1, line.start_ms));
+            for word in words(&line.text) {
+                text.push_str(&word);
+                text.push(' ');
+            }
+            all.extend(numbers(&line.text));
+        }
+        // A number may stand across two lines.
+        all.extend(numbers(&text));
+        Self { text, begins, numbers: all }
+    }
+
+    /// When these words were said, in milliseconds, one after the other and first; `None` if they were not, or are fewer than
+    /// `least` words.
+    pub(super) fn said(&self, quote: &str, least: usize) -> Option<u64> {
+        let words = words(quote);
+        if words.is_empty() || words.len() < least {
+            return None;
+        }
+        let at = self.text.find(&format!(" {} ", words.join(" ")))?;
+        let line = self.begins.partition_point(|(begin, _)| *begin <= at);
+        Some(self.begins[line.checked_sub(1)?].1)
+    }
+
+    /// The first number of a text that was not said.
+    pub(super) fn unsaid_number(&self, text: &str) -> Option<String> {
+        numbers(text).into_iter().find(|number| !self.numbers.contains(number))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::summary::line;
+
+    #[test]
+    fn words_are_found_where_they_were_said_and_nowhere_else() {
+        let lines = [
+            line(0, 0, "Good morning, Ana."),
+            line(4000, 4000, "We’d commit fifty"),
+            line(9000, 9000, "million, by Friday."),
+        ];
+        let evidence = Evidence::of(&lines);
+        assert_eq!(evidence.said("good morning", 1), Some(0));
+        assert_eq!(evidence.said("“Commit FIFTY million”", 3), Some(4000));
+        assert_eq!(evidence.said("million by Friday", 3), Some(9000));
+        assert_eq!(evidence.said("Ana", 1), Some(0));
+        assert_eq!(evidence.said("An", 1), None);
+        assert_eq!(evidence.said("commit million", 1), None);
+        assert_eq!(evidence.said("by Friday", 3), None);
+        assert_eq!(evidence.said("…", 0), None);
+        assert_eq!(evidence.unsaid_number("50 million"), None);
+        assert_eq!(evidence.unsaid_number("75 million"), Some("75".to_owned()));
+    }
+}

@@ -1,0 +1,366 @@
+//! Sentences in which somebody promises or is asked to do something, in English and Spanish, by patterns of words: a
+//! beginning that commits (`we'll`, `could you`, `hay que`) closely followed by something that one does (`send`,
+//! `revisar`). They are suggestions and no more: people promise in many other words, and not all such words are promises.
+
+use crate::prose::{fold, is_stop_word};
+
+/// What somebody is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Promise {
+    /// Who, if the sentence names somebody.
+    pub(super) owner: Option<String>,
+}
+
+/// How many words may stand between the beginning and the deed.
+const REACH: usize = 4;
+
+/// Beginnings that commit the speaker or ask the listener. Apostrophes separate words.
+const BEGINNINGS: &[&str] = &[
+    "i ll",
+    "we ll",
+    "you ll",
+    "i will",
+    "we will",
+    "you will",
+    "i shall",
+    "we shall",
+    "i m going to",
+    "we re going to",
+    "i am going to",
+    "we are going to",
+    "i need to",
+    "we need to",
+    "you need to",
+    "i have to",
+    "we have to",
+    "we should",
+    "i should",
+    "let me",
+    "let s",
+    "can you",
+    "could you",
+    "would you",
+    "will you",
+    "can we",
+    "could we",
+    "please",
+    "i can",
+    "we can",
+    "happy to",
+    "make sure",
+    "remember to",
+    "don t forget to",
+    "i d like you to",
+    "i want you to",
+    "voy a",
+    "vamos a",
+    "va a",
+    "van a",
+    "hay que",
+    "habria que",
+    "tengo que",
+    "tenemos que",
+    "tienes que",
+    "tiene que",
+    "tienen que",
+    "debemos",
+    "deberiamos",
+    "podrias",
+    "podria",
+    "podrian",
+    "puedes",
+    "puede",
+    "pueden",
+    "podemos",
+    "por favor",
+    "quedamos en",
+    "quedo en",
+    "queda en",
+    "me encargo de",
+    "se encarga de",
+    "me comprometo a",
+    "nos comprometemos a",
+    "necesito que",
+    "necesitamos que",
+    "necesitamos",
+    "quiero que",
+    "acuerdate de",
+    "recuerda",
+];
+
+/// What others do, behind a name.
+const BEHIND_A_NAME: &[&str] = &[
+    "will",
+    "ll",
+    "is going to",
+    "needs to",
+    "has to",
+    "should",
+    "to",
+    "va a",
+    "tiene que",
+    "queda en",
+    "quedo en",
+    "se encarga de",
+    "se compromete a",
+];
+
+/// What one does: the beginnings of English words; after a space what must follow.
+const DEEDS: &[&str] = &[
+    "send",
+    "resend",
+    "share",
+    "follow up",
+    "schedule",
+    "reschedule",
+    "set up",
+    "prepare",
+    "circulate",
+    "email",
+    "call",
+    "arrange",
+    "introduce",
+    "check",
+    "double check",
+    "get back",
+    "come back",
+    "go back",
+    "confirm",
+    "review",
+    "provide",
+    "update",
+    "organise",
+    "organize",
+    "book",
+    "forward",
+    "draft",
+    "connect",
+    "loop",
+    "revert",
+    "put together",
+    "write",
+    "compile",
+    "talk to",
+    "speak to",
+    "speak with",
+    "ask",
+    "find out",
+    "look into",
+    "upload",
+    "sign",
+    "finalise",
+    "finalize",
+    "invite",
+    "reach out",
+    "ping",
+    "chase",
+    "dig",
+    "pull",
+    "collect",
+    "fill",
+    "submit",
+    "return",
+    "deliver",
+    "coordinate",
+    "get you",
+    "get it",
+    "get them",
+    "drop",
+    "turn around",
+    "walk",
+    "present",
+    "add",
+    "include",
+    "run",
+    "plan",
+    "meet",
+    "reconnect",
+    "pass",
+];
+
+/// The same for Spanish, folded: the beginnings of words in all their forms.
+const DEEDS_ES: &[&str] = &[
+    "envi", "reenvi", "mand", "compart", "agend", "prepar", "revis", "confirm", "llam", "program",
+    "coordin", "organi", "actuali", "consult", "redact", "respond", "contest", "averigu", "verifi",
+    "contact", "escrib", "firm", "complet", "entreg", "reserv", "invit", "convoc", "pas", "pid",
+    "pedir", "habl", "busc", "hac", "prep", "present", "incluir", "sub", "arm", "dar", "reun",
+];
+
+/// Endings of the Spanish future, which commits by itself.
+const FUTURE: &[&str] = &[
+    "are", "aremos", "ara", "aran", "ere", "eremos", "era", "eran", "ire", "iremos", "ira", "iran",
+];
+
+/// Whom something is done for; with a first person behind it that commits as well (`te mando`).
+const FOR_WHOM: &[&str] = &["te", "le", "les", "os", "se", "lo", "la", "los", "las"];
+
+/// Between the beginning and the deed they say the opposite.
+const DENIALS: &[&str] = &["not", "never", "no", "nunca", "tampoco", "t", "hear", "see"];
+
+/// Beginnings of words that look like names and are none.
+const NOBODY: &[&str] = &[
+    "everyone",
+    "everybody",
+    "someone",
+    "somebody",
+    "nobody",
+    "people",
+    "todos",
+    "alguien",
+    "nadie",
+    "monday",
+    "tuesday",
+    "wednesday",
+    "thursday",
+    "friday",
+    "next",
+    "maybe",
+    "perhaps",
+    "also",
+    "please",
+    "okay",
+    "great",
+    "perfect",
+];
+
+/// What a sentence promises or asks for; `None` if nothing.
+pub(super) fn promise(sentence: &str) -> Option<Promise> {
+    let words: Vec<&str> = sentence
+        .split(|letter: char| !letter.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .collect();
+    let folded: Vec<String> = words.iter().map(|word| fold(word)).collect();
+    let folded: Vec<&str> = folded.iter().map(String::as_str).collect();
+    let is_committed = (0..folded.len()).any(|at| {
+        let begins = BEGINNINGS.iter().find_map(|beginning| starts_with(&folded[at..], beginning));
+        let is_denied = at > 0 && DENIALS.contains(&folded[at - 1]);
+        begins.is_some_and(|length| !is_denied && leads_to_deed(&folded[at + length..]))
+    });
+    if is_committed || commits_alone(&folded) {
+        return Some(Promise { owner: addressed(sentence).or_else(|| named(&words, &folded)) });
+    }
+    named(&words, &folded).map(|owner| Promise { owner: Some(owner) })
+}
+
+/// How many words the phrase has, if these words begin with it.
+fn starts_with(words: &[&str], phrase: &str) -> Option<usize> {
+    let phrase: Vec<&str> = phrase.split(' ').collect();
+    words.starts_with(&phrase).then_some(phrase.len())
+}
+
+/// Whether a deed follows soon, and is not denied before.
+fn leads_to_deed(rest: &[&str]) -> bool {
+    let within = (0..rest.len().min(REACH + 1)).find(|at| is_deed(&rest[*at..]));
+    within.is_some_and(|at| !rest[..at].iter().any(|word| DENIALS.contains(word)))
+}
+
+fn is_deed(rest: &[&str]) -> bool {
+    let Some(first) = rest.first() else { return false };
+    let english = DEEDS.iter().any(|deed| starts_with(rest, deed).is_some());
+    english
+        || (first.len() > 4
+            && DEEDS_ES.iter().any(|stem| first.starts_with(stem))
+            && is_verb_form(first))
+}
+
+/// Infinitives, with or without pronouns, and what `que` asks for.
+fn is_verb_form(word: &str) -> bool {
+    let bare = ["melo", "telo", "selo", "les", "los", "las", "nos", "le", "lo", "la", "me", "te"]
+        .iter()
+        .find_map(|pronoun| word.strip_suffix(pronoun).filter(|bare| bare.ends_with('r')))
+        .unwrap_or(word);
+    let infinitive = ["ar", "er", "ir"].iter().any(|ending| bare.ends_with(ending));
+    let wished =
+        ["en", "es", "emos", "an", "amos", "me", "nos"].iter().any(|ending| word.ends_with(ending));
+    infinitive || wished
+}
+
+/// Spanish commits without a beginning: `enviaré`, `te mando`.
+fn commits_alone(words: &[&str]) -> bool {
+    words.iter().enumerate().any(|(at, word)| {
+        let is_denied =
+            words[at.saturating_sub(3)..at].iter().any(|before| DENIALS.contains(before));
+        let stem = DEEDS_ES.iter().find_map(|stem| word.strip_prefix(stem));
+        let Some(ending) = stem.filter(|_| !is_denied) else { return false };
+        let is_future = FUTURE.contains(&ending)
+            || FUTURE
+                .iter()
+                .any(|future| ending.ends_with(future) && ending.len() <= future.len() + 2);
+        let for_whom = at > 0 && FOR_WHOM.contains(&words[at - 1]);
+        is_future || (for_whom && matches!(ending, "o" | "amos" | "imos" | "emos"))
+    })
+}
+
+/// Somebody who will do something: `Ana will send`, `Luis García va a revisar`.
+fn named(words: &[&str], folded: &[&str]) -> Option<String> {
+    (1..words.len()).find_map(|at| {
+        let length = BEHIND_A_NAME.iter().find_map(|phrase| starts_with(&folded[at..], phrase))?;
+        if !is_name(words[at - 1], folded[at - 1]) || !leads_to_deed(&folded[at + length..]) {
+            return None;
+        }
+        let has_surname = at > 1 && is_name(words[at - 2], folded[at - 2]);
+        let first = if has_surname { at - 2 } else { at - 1 };
+        Some(words[first..at].join(" "))
+    })
+}
+
+/// Somebody who is asked by name: `Ana, could you …`.
+fn addressed(sentence: &str) -> Option<String> {
+    let (name, rest) = sentence.split_once(',')?;
+    let name = name.trim().trim_start_matches(['¿', '¡', '"', '“']);
+    let parts: Vec<&str> = name.split_whitespace().collect();
+    let folded: Vec<String> = parts.iter().map(|part| fold(part)).collect();
+    let is_person = (1..=2).contains(&parts.len())
+        && parts.iter().zip(&folded).all(|(part, folded)| is_name(part, folded));
+    let asks =
+        ["you", "please", "can", "could", "would", "podr", "pued", "por favor", "me ", "tu "];
+    let rest = fold(rest);
+    let is_asked =
+        asks.iter().any(|word| rest.trim_start().trim_start_matches('¿').starts_with(word));
+    (is_person && is_asked).then(|| name.to_owned())
+}
+
+fn is_name(word: &str, folded: &str) -> bool {
+    let is_capital = word.chars().next().is_some_and(char::is_uppercase)
+        && word.chars().skip(1).any(char::is_lowercase);
+    is_capital && !is_stop_word(folded) && !NOBODY.contains(&folded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_promise_or_a_request_is_one_with_its_owner() {
+        let check = |sentence: &str, expected: Option<Option<&str>>| {
+            let found = promise(sentence).map(|promise| promise.owner);
+            assert_eq!(found, expected.map(|owner| owner.map(str::to_owned)), "{sentence}");
+        };
+        check("We'll send you the data room link.", Some(None));
+        check("Ana will circulate the term sheet.", Some(Some("Ana")));
+        check("Luis, could you set up the call?", Some(Some("Luis")));
+        check("Let’s schedule a follow-up.", Some(None));
+        check("We need to get back to them on fees.", Some(None));
+        check("Les voy a enviar la presentación.", Some(None));
+        check("Hay que revisar el contrato.", Some(None));
+        check("Te mando el PPM.", Some(None));
+        check("Le enviaremos los estados financieros.", Some(None));
+        check("Marta va a coordinar la visita.", Some(Some("Marta")));
+    }
+
+    #[test]
+    fn what_promises_nothing_is_none() {
+        for sentence in [
+            "The fund will return capital over time.",
+            "We will not send anything.",
+            "Can you hear me?",
+            "We will see what the market does.",
+            "They sent the deck last week.",
+            "No vamos a compartir nombres.",
+            "El fondo invierte en infraestructura.",
+            "",
+        ] {
+            assert_eq!(promise(sentence), None, "{sentence}");
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! A server that speaks like a language model's, and answers as a test tells it.
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use futures::{StreamExt as _, stream};
+use projections::llm::{Llm, LlmConfig};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+/// The key that the server wants.
+pub const KEY: &str = "sk-very-secret";
+
+/// Which protocol it speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// OpenAI's.
+    OpenAi,
+    /// Ollama's.
+    Ollama,
+}
+
+/// How it answers a question.
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// With this text, whole.
+    Text(String),
+    /// With this text, and then it has no more room.
+    Truncated(String),
+    /// With this text, and then the connection breaks; only in a stream.
+    Broken(String),
+    /// With this text, and then with nothing more; without a stream with nothing at all.
+    Silent(String),
+    /// With this status and these words.
+    Refused(u16, &'static str),
+    /// With this body, whatever was asked.
+    Body(&'static str),
+    /// With the way to somewhere else.
+    Redirect,
+}
+
+impl Reply {
+    /// A whole answer of this object.
+    pub fn json(answer: &Value) -> Self {
+        Reply::Text(answer.to_string())
+    }
+}
+
+/// A question as it came.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// Where.
+    pub path: String,
+    /// With which key.
+    pub authorization: Option<String>,
+    /// What.
+    pub body: Value,
+}
+
+impl Question {
+    /// What the user's last message says.
+    pub fn last_words(&self) -> &str {
+        self.body["messages"].as_array().unwrap().last().unwrap()["content"].as_str().unwrap()
+    }
+}
+
+type Replying = dyn Fn(usize, &Question) -> Reply + Send + Sync;
+
+/// The server, for as long as the test runs.
+#[derive(Clone)]
+pub struct ModelServer {
+    url: String,
+    dialect: Dialect,
+    questions: Arc<Mutex<Vec<Question>>>,
+    replying: Arc<Replying>,
+}
+
+impl ModelServer {
+    /// Starts one that answers the how manieth question (from 0) so.
+    pub async fn start(
+        dialect: Dialect,
+        replying: impl Fn(usize, &Question) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let server = Self { url, dialect, questions: Arc::default(), replying: Arc::new(replying) };
+        let router = Router::new().fallback(take).with_state(server.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        server
+    }
+
+    /// Starts one that answers every question with this text.
+    pub async fn saying(text: &str) -> Self {
+        let text = text.to_owned();
+        Self::start(Dialect::OpenAi, move |_, _| Reply::Text(text.clone())).await
+    }
+
+    /// What it was asked.
+    pub fn questions(&self) -> Vec<Question> {
+        self.questions.lock().unwrap().clone()
+    }
+
+    /// How it is reached.
+    pub fn config(&self) -> LlmConfig {
+        LlmConfig {
+            url: self.url.clone(),
+            model: "test-model".to_owned(),
+            key: Some(KEY.to_owned()),
+            context: 8192,
+            patience: Duration::from_secs(30),
+        }
+    }
+
+    /// The model behind it.
+    pub fn llm(&self) -> Llm {
+        Llm::new(&self.config()).unwrap()
+    }
+
+    fn answer(&self, reply: Reply, streams: bool) -> Response {
+        match reply {
+            Reply::Refused(status, said) => {
+                let status = StatusCode::from_u16(status).unwrap();
+                let retry = [(header::RETRY_AFTER, "7")];
+                (status, retry, json!({"error": {"message": said}}).to_string()).into_response()
+            }
+            Reply::Body(body) => body.into_response(),
+            Reply::Redirect => {
+                (StatusCode::FOUND, [(header::LOCATION, "http://127.0.0.1:1/")]).into_response()
+            }
+            Reply::Silent(_) if !streams => {
+                Body::from_stream(stream::pending::<Result<Bytes, Infallible>>()).into_response()
+            }
+            Reply::Text(text)
+            | Reply::Truncated(text)
+            | Reply::Broken(text)
+            | Reply::Silent(text)
+                if !streams =>
+            {
+                self.whole(&text, "stop").into_response()
+            }
+            reply => self.streamed(&reply),
+        }
+    }
+
+    fn whole(&self, text: &str, reason: &str) -> String {
+        let message = json!({"role": "assistant", "content": text});
+        match self.dialect {
+            Dialect::OpenAi => {
+                json!({"choices": [{"index": 0, "message": message, "finish_reason": reason}]})
+            }
+            Dialect::Ollama => json!({"message": message, "done": true, "done_reason": reason}),
+        }
+        .to_string()
+    }
+
+    /// A few letters at a time, so that no piece is a sentence.
+    fn streamed(&self, reply: &Reply) -> Response {
+        let (text, reason) = match reply {
+            Reply::Truncated(text) => (text, Some("length")),
+            Reply::Text(text) => (text, Some("stop")),
+            Reply::Broken(text) | Reply::Silent(text) => (text, None),
+            other => panic!("{other:?} is no stream"),
+        };
+        let letters: Vec<char> = text.chars().collect();
+        let pieces =
+            letters.chunks(3).map(|piece| self.piece(&piece.iter().collect::<String>(), None));
+        let pieces: Vec<String> =
+            pieces.chain(reason.map(|reason| self.piece("", Some(reason)))).collect();
+        let told = stream::iter(pieces).map(|piece| Ok::<_, std::io::Error>(Bytes::from(piece)));
+        match reply {
+            Reply::Broken(_) => {
+                let broken = stream::iter([Err(std::io::Error::other("broken"))]);
+                Body::from_stream(told.chain(broken)).into_response()
+            }
+            Reply::Silent(_) => Body::from_stream(told.chain(stream::pending())).into_response(),
+            _ => Body::from_stream(told).into_response(),
+        }
+    }
+
+    fn piece(&self, text: &str, reason: Option<&str>) -> String {
+        match self.dialect {
+            Dialect::OpenAi => {
+                let choice =
+                    json!({"index": 0, "delta": {"content": text}, "finish_reason": reason});
+                format!("data: {}\n\n", json!({"choices": [choice]}))
+            }
+            Dialect::Ollama => {
+                let line = json!({"message": {"role": "assistant", "content": text}, "done": reason.is_some(), "done_reason": reason});
+                format!("{line}\n")
+            }
+        }
+    }
+}
+
+async fn take(
+    State(server): State<ModelServer>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let (chat, version) = match server.dialect {
+        Dialect::OpenAi => ("/v1/chat/completions", None),
+        Dialect::Ollama => ("/api/chat", Some("/api/version")),
+    };
+    if method == Method::GET && Some(uri.path()) == version {
+        return json!({"version": "0.6.2"}).to_string().into_response();
+    }
+    if method != Method::POST || uri.path() != chat {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    let authorization =
+        headers.get(header::AUTHORIZATION).map(|value| value.to_str().unwrap().to_owned());
+    if authorization.as_deref() != Some(&format!("Bearer {KEY}")) {
+        // As careless as some servers are.
+        let said = format!("Incorrect API key provided: {}", authorization.unwrap_or_default());
+        return (StatusCode::UNAUTHORIZED, json!({"error": {"message": said}}).to_string())
+            .into_response();
+    }
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    let streams = body["stream"] == true;
+    let question = Question { path: uri.path().to_owned(), authorization, body };
+    let number = {
+        let mut questions = server.questions.lock().unwrap();
+        questions.push(question.clone());
+        questions.len() - 1
+    };
+    let reply = (server.replying)(number, &question);
+    match (&reply, streams) {
+        (Reply::Truncated(text), false) => server.whole(text, "length").into_response(),
+        _ => server.answer(reply, streams),
+    }
+}
