@@ -8,6 +8,7 @@ mod check;
 mod contract;
 mod crash;
 mod erasure;
+mod eval;
 mod faults;
 mod harness;
 mod history;
