@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint bench clean
+.PHONY: help setup run test lint bench eval clean
 
 help: ## List these commands
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -29,7 +29,10 @@ lint: ## Check formatting, clippy's advice, containers, dependencies
 		else echo 'lint: skipped: cargo audit (not installed, or no advisories on this machine)'; fi
 
 bench: setup ## Run the benchmarks
-	cargo bench -p tests
+	cargo bench -p tests --bench crm
+
+eval: setup ## Measure how well searches find, on the labelled set in tests/eval
+	cargo bench -p tests --bench eval
 
 clean: ## Remove everything that was built
 	cargo clean

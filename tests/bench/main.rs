@@ -1,6 +1,6 @@
 //! `make bench`: how fast the product is beside plain Postgres, both measured in the same run on the same server.
 //!
-//! `cargo bench -p tests -- commands reads` runs the sections named, without names it runs all. Nothing here passes
+//! `cargo bench -p tests --bench crm -- commands reads` runs the sections named, without names it runs all. Nothing here passes
 //! or fails: a machine that others use gives other figures in every run, so the ratios are what counts.
 
 mod as_of;

@@ -11,6 +11,7 @@ mod crash;
 mod embeddings;
 mod engines;
 mod erasure;
+mod eval;
 mod faults;
 mod harness;
 mod history;
