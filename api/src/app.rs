@@ -7,6 +7,7 @@ use projections::llm::Llm;
 use projections::log::{EventLog, Turns};
 use projections::read::Reader;
 use projections::uploads::Intake;
+use projections::search::Search;
 
 use replay::Scenes;
 
@@ -25,6 +26,8 @@ pub struct App {
     pub log: EventLog,
     /// The read side.
     pub reader: Reader,
+    /// What finds records by what they say.
+    pub search: Search,
     /// Storage for what is too large for the log.
     pub files: Files,
     /// What depends on the installation.

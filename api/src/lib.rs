@@ -29,6 +29,7 @@ pub mod refusals;
 pub mod resource;
 pub mod routes;
 pub mod schemas;
+pub mod search;
 pub mod server;
 pub mod settings;
 pub mod traces;

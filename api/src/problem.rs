@@ -12,6 +12,7 @@ use projections::llm::LlmError;
 use projections::log::CommandError;
 use projections::read::ReadError;
 use projections::uploads::UploadError;
+use projections::search::SearchError;
 use serde_json::{Map, Value, json};
 
 use crate::uploads;
@@ -174,6 +175,8 @@ pub enum Problem {
     NotSetUp(&'static str),
     /// The language model gives no answer.
     LanguageModel(LlmError),
+    /// It cannot be searched by meaning; the text says what is missing.
+    NoMeaning(String),
     /// A defect.
     Internal(anyhow::Error),
 }
@@ -242,7 +245,9 @@ impl Problem {
             Problem::Forbidden(_) => StatusCode::FORBIDDEN,
             Problem::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Problem::TimedOut => StatusCode::GATEWAY_TIMEOUT,
-            Problem::Unavailable(_) | Problem::NotSetUp(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Problem::Unavailable(_) | Problem::NotSetUp(_) | Problem::NoMeaning(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Problem::Files(error) => match error {
                 FileError::Full(_) => StatusCode::INSUFFICIENT_STORAGE,
                 FileError::Denied(_) => StatusCode::BAD_GATEWAY,
@@ -298,6 +303,9 @@ impl Problem {
             Problem::Upload(error) => error.to_string().into(),
             Problem::NotSetUp(what) => (*what).into(),
             Problem::LanguageModel(error) => error.to_string().into(),
+            Problem::NoMeaning(missing) => {
+                format!("There is no search by meaning at the moment: {missing}").into()
+            }
             Problem::Internal(error) => {
                 let correlation = crate::caller::current_correlation();
                 tracing::error!(%correlation, error = format!("{error:#}"), "request failed");
@@ -365,6 +373,15 @@ impl From<DatabaseError> for Problem {
 impl From<LlmError> for Problem {
     fn from(error: LlmError) -> Self {
         Problem::LanguageModel(error)
+    }
+}
+
+impl From<SearchError> for Problem {
+    fn from(error: SearchError) -> Self {
+        match error {
+            SearchError::Missing(missing) => Problem::NoMeaning(missing),
+            SearchError::Database(error) => error.into(),
+        }
     }
 }
 

@@ -10,8 +10,8 @@
 //! an [`engine`] of them, which finds the nearest; [`meaning`] asks it. [`vectors`] has all of it running, [`check`] compares
 //! it with the texts.
 
-pub mod asked;
 mod answer;
+pub mod asked;
 pub(crate) mod blocks;
 pub mod check;
 pub mod chunk;
@@ -31,6 +31,7 @@ mod names;
 pub mod passage;
 mod points;
 pub mod sets;
+mod similar;
 mod stored;
 pub(crate) mod text;
 pub mod vector_status;

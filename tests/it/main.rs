@@ -31,6 +31,7 @@ mod qdrant;
 mod rebuild;
 mod repeated;
 mod revert;
+mod search;
 mod seals;
 mod server;
 mod shortage;

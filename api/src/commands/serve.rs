@@ -7,6 +7,7 @@ use projections::database::Database;
 use projections::files::Files;
 use projections::log::Turns;
 use projections::seal::Sealer;
+use projections::search::Search;
 use projections::search::vectors::Vectors;
 use projections::uploads::Intake;
 use replay::Witness;
@@ -70,7 +71,8 @@ async fn serve_store(
     let sealer = Sealer::start(store.database.clone(), key);
     let meant = vectors::options(settings);
     let vectors = Vectors::start(store.database.clone(), meant, backend.live.heads());
-    let result = serve(settings, args, listener, store, &backend, interruption).await;
+    let search = Search::new(store.database.clone(), vectors.meaning().clone());
+    let result = serve(settings, args, listener, store, &backend, search, interruption).await;
     vectors.stop().await;
     backend.stop().await;
     sealer.stop().await;
@@ -83,6 +85,7 @@ async fn serve(
     listener: TcpListener,
     store: &Store,
     backend: &Backend,
+    search: Search,
     mut interruption: Interruption,
 ) -> anyhow::Result<()> {
     if args.demo {
@@ -105,6 +108,7 @@ async fn serve(
     let app = App {
         log: backend.log.clone(),
         reader: backend.reader.clone(),
+        search,
         files: store.files.clone(),
         limits: Limits { body: settings.body_limit, time: settings.request_timeout },
         origins: Origins::new(&settings.frontend_origins),

@@ -191,7 +191,11 @@ impl Wanted {
         Ok(self.parsed(name, "true or false", |text| text.parse().ok())?.unwrap_or(false))
     }
 
-    fn parsed<T>(
+    /// A parameter that means something; `expected` says what it may be.
+    ///
+    /// # Errors
+    /// [`Problem::Parameter`] when it has no meaning.
+    pub fn parsed<T>(
         &self,
         name: &str,
         expected: &str,
@@ -227,7 +231,11 @@ impl Wanted {
         self.parsed("correlation", "a UUID", |text| Uuid::try_parse(text).ok())
     }
 
-    fn time(&self, name: &str) -> Result<Option<DateTime<Utc>>, Problem> {
+    /// A time, or a date, which begins at midnight UTC.
+    ///
+    /// # Errors
+    /// [`Problem::Parameter`] when it is something else.
+    pub fn time(&self, name: &str) -> Result<Option<DateTime<Utc>>, Problem> {
         let expected =
             "a time such as 2025-01-31T15:04:05Z, or a date, which begins at midnight UTC";
         self.parsed(name, expected, |text| {

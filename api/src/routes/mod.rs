@@ -17,6 +17,7 @@ mod people;
 mod projections;
 mod roadshows;
 mod seals;
+mod search;
 mod todos;
 mod undo;
 mod uploads;
@@ -48,6 +49,7 @@ pub fn all() -> OpenApiRouter<App> {
         projections::routes(),
         events::routes(),
         crate::pages::routes(),
+        search::routes(),
         seals::routes(),
         webhooks::routes(),
         uploads::routes(),
@@ -113,6 +115,7 @@ mod tests {
 /lps/{lp_id}/notes get
 /lps/{lp_id}/people get
 /lps/{lp_id}/revert post
+/lps/{lp_id}/similar get
 /lps/{lp_id}/tasks get
 /metrics get
 /notes get post
@@ -136,6 +139,7 @@ mod tests {
 /notes/{note_id}/revert post
 /notes/{note_id}/roadshows get
 /notes/{note_id}/roadshows/{roadshow_id} post delete
+/notes/{note_id}/similar get
 /people get post
 /people/search get
 /people/{person_id} get put delete
@@ -164,6 +168,7 @@ mod tests {
 /roadshows/{roadshow_id}/lps/{lp_id}/status put
 /roadshows/{roadshow_id}/notes get
 /roadshows/{roadshow_id}/revert post
+/search get
 /seals get
 /seals/key get
 /seals/latest get

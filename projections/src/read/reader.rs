@@ -271,7 +271,10 @@ impl Reader {
     }
 
     /// Fails at once while the database is down, or back but not known to show what it showed before.
-    fn check(&self) -> Result<(), ReadError> {
+    ///
+    /// # Errors
+    /// [`ReadError::Unavailable`].
+    pub fn check(&self) -> Result<(), ReadError> {
         self.database.check()?;
         match self.runner.survived() == self.database.outages() {
             true => Ok(()),

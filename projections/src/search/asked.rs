@@ -91,7 +91,9 @@ mod tests {
             check(question, Some(Kind::Lp.record(7)));
         }
         check("note:-3", Some(Kind::Note.record(-3)));
-        for question in ["lp", "lp:", "lp:x", "company:7", "lp:7 fees", "fund II", "lp:99999999999999999999"] {
+        for question in
+            ["lp", "lp:", "lp:x", "company:7", "lp:7 fees", "fund II", "lp:99999999999999999999"]
+        {
             check(question, None);
         }
     }

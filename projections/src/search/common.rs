@@ -89,6 +89,9 @@ mod tests {
     #[test]
     fn without_statistics_all_words_say_the_same() {
         let common = Common::default();
-        assert_eq!(common.weight(common.passages_with("a")), common.weight(common.passages_with("b")));
+        assert_eq!(
+            common.weight(common.passages_with("a")),
+            common.weight(common.passages_with("b"))
+        );
     }
 }

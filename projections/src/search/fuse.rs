@@ -111,7 +111,10 @@ mod tests {
         let lists = [list(Reason::Word, &[1, 2, 3]), list(Reason::Meaning, &[4, 3, 5])];
         assert_eq!(order(&lists), [3, 1, 4, 2, 5]);
         let hit = &fuse(&lists)[0];
-        assert_eq!(hit.parts, [(Reason::Word, 1.0 / 63.0), (Reason::Name, 0.0), (Reason::Meaning, 1.0 / 62.0)]);
+        assert_eq!(
+            hit.parts,
+            [(Reason::Word, 1.0 / 63.0), (Reason::Name, 0.0), (Reason::Meaning, 1.0 / 62.0)]
+        );
     }
 
     #[test]
@@ -132,13 +135,16 @@ mod tests {
     fn fusion_loses_nothing_and_is_the_same_each_time() {
         let mut seed = 7_u64;
         let mut roll = |sides: u64| {
-            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            seed = seed
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             (seed >> 33) % sides
         };
         for _ in 0..200 {
             let mut lists = Vec::new();
             for reason in Reason::ALL {
-                let mut items: Vec<u32> = (0..roll(30)).map(|_| u32::try_from(roll(40)).unwrap()).collect();
+                let mut items: Vec<u32> =
+                    (0..roll(30)).map(|_| u32::try_from(roll(40)).unwrap()).collect();
                 let mut seen = std::collections::HashSet::new();
                 items.retain(|item| seen.insert(*item));
                 lists.push(list(reason, &items));
@@ -146,7 +152,10 @@ mod tests {
             let fused = fuse(&lists);
             let all: std::collections::BTreeSet<u32> =
                 lists.iter().flat_map(|(_, list)| list.iter().map(|hit| hit.item)).collect();
-            assert_eq!(fused.iter().map(|hit| hit.item).collect::<std::collections::BTreeSet<_>>(), all);
+            assert_eq!(
+                fused.iter().map(|hit| hit.item).collect::<std::collections::BTreeSet<_>>(),
+                all
+            );
             assert_eq!(fused.len(), all.len());
             assert!(fused.is_sorted_by(|one, other| one.score >= other.score));
             for hit in &fused {

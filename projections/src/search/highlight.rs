@@ -133,9 +133,8 @@ fn occurrences(words: &[Word], phrase: &[Word]) -> Vec<Range<usize>> {
     if phrase.is_empty() {
         return vec![];
     }
-    let is_it = |window: &[Word]| {
-        window.iter().zip(phrase).all(|(one, other)| one.folded == other.folded)
-    };
+    let is_it =
+        |window: &[Word]| window.iter().zip(phrase).all(|(one, other)| one.folded == other.folded);
     let span = |window: &[Word]| window[0].at.start..window[window.len() - 1].at.end;
     words.windows(phrase.len()).filter(|window| is_it(window)).map(span).collect()
 }
@@ -162,10 +161,26 @@ mod tests {
         let check = |text: &str, lexemes: &[&str], expected: &[&str]| {
             assert_eq!(shown(text, &wanted(&[lexemes]), &[]), expected, "{text}");
         };
-        check("Hedging, hedged; a hedge. Hedgehog", &["hedg", "hedging"], &["Hedging", "hedged", "hedge", "Hedgehog"]);
-        check("currency and Currencies, current", &["currenc", "currency"], &["currency", "Currencies"]);
-        check("Company companies companion", &["compani", "company"], &["Company", "companies", "companion"]);
-        check("la pensión, las pensiones 🙂 PENSIÓN", &["pension"], &["pensión", "pensiones", "PENSIÓN"]);
+        check(
+            "Hedging, hedged; a hedge. Hedgehog",
+            &["hedg", "hedging"],
+            &["Hedging", "hedged", "hedge", "Hedgehog"],
+        );
+        check(
+            "currency and Currencies, current",
+            &["currenc", "currency"],
+            &["currency", "Currencies"],
+        );
+        check(
+            "Company companies companion",
+            &["compani", "company"],
+            &["Company", "companies", "companion"],
+        );
+        check(
+            "la pensión, las pensiones 🙂 PENSIÓN",
+            &["pension"],
+            &["pensión", "pensiones", "PENSIÓN"],
+        );
         check("a fundamental fund", &["fund", "funds"], &["fund"]);
         check("nin\u{303}o", &["nin"], &["nin\u{303}o"]);
         check("", &["x"], &[]);
@@ -175,7 +190,10 @@ mod tests {
     #[test]
     fn a_quotation_is_shown_as_a_whole() {
         let text = "On currency  hedging: Currency Hedging costs.";
-        assert_eq!(shown(text, &[], &["currency hedging"]), ["currency  hedging", "Currency Hedging"]);
+        assert_eq!(
+            shown(text, &[], &["currency hedging"]),
+            ["currency  hedging", "Currency Hedging"]
+        );
         let words = wanted(&[&["cost"], &["hedg"]]);
         assert_eq!(shown(text, &words, &["hedging costs"]), ["hedging", "Hedging costs"]);
         assert_eq!(shown(text, &[], &["!"]), Vec::<String>::new());

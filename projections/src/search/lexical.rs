@@ -14,6 +14,7 @@ use sqlx::{FromRow, PgConnection, Postgres, QueryBuilder, Row as _};
 use super::asked::Asked;
 use super::common::Common;
 use super::highlight::{Wanted, relevance};
+use super::names::{self, NameHit};
 use super::passage::named;
 use super::{Filter, Language, Part};
 
@@ -26,20 +27,6 @@ const CLOSELY: i64 = 150;
 
 /// The most words of a question that are looked for, the rarest first.
 const WORDS: usize = 24;
-
-/// The most names that are compared.
-const NAMES: i64 = 50;
-
-/// A longer question is not a name, though it may hold some.
-const WORDS_OF_NAME: usize = 6;
-
-/// The most words in a row that are looked for as a name, and the most words that nobody wrote, which may be names
-/// mistyped.
-const SPAN: usize = 4;
-const UNKNOWN: usize = 3;
-
-/// How similar a name must be to be a hit, from 0 to 1.
-const SIMILAR: &str = "0.42";
 
 /// A passage as it stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -101,14 +88,6 @@ pub(super) struct WordHit {
     pub(super) is_quoted: bool,
 }
 
-/// A record whose name is that of the question, or in it, or like it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct NameHit {
-    pub(super) record: RecordRef,
-    /// From 0 to 1, which is the same name.
-    pub(super) likeness: f64,
-}
-
 /// What was found by word and by name, the best first, each record once in each list.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Lexical {
@@ -119,18 +98,21 @@ pub(super) struct Lexical {
 }
 
 /// A word of the question as it is looked for.
-struct Word {
-    lexemes: Vec<String>,
+pub(super) struct Word {
+    pub(super) lexemes: Vec<String>,
     passages_with: f64,
     weight: f64,
     /// Whether any passage has it.
-    is_known: bool,
+    pub(super) is_known: bool,
 }
 
 /// Settings of the transaction that [`find`] wants: the planner must not read the whole table to be done early, and what
 /// makes names similar.
 pub(super) fn settings() -> String {
-    format!("set local enable_seqscan = off; set local pg_trgm.word_similarity_threshold = {SIMILAR}")
+    let similar = names::SIMILAR;
+    format!(
+        "set local enable_seqscan = off; set local pg_trgm.word_similarity_threshold = {similar}"
+    )
 }
 
 /// Finds by word and by name, within a transaction with these [`settings`].
@@ -156,7 +138,7 @@ pub(super) async fn find(
         passages = ranked(db, &words, &any_of(&words), &[], filter).await?;
     }
     hits.extend(passages.into_iter().map(|passage| (passage, false)));
-    let names = names(db, &folded, asked, &words, filter).await?;
+    let names = names::find(db, &folded, asked, &words, filter).await?;
     Ok(Lexical { words: best_of_each(hits, &wanted), names, wanted })
 }
 
@@ -179,7 +161,8 @@ async fn words(
     let folded = rows.first().map(|(folded, ..)| folded.clone()).unwrap_or_default();
     let mut words: Vec<Word> = Vec::new();
     for (_, lexemes, is_known) in rows {
-        let Some(lexemes) = lexemes.filter(|it| words.iter().all(|word| word.lexemes != *it)) else {
+        let Some(lexemes) = lexemes.filter(|it| words.iter().all(|word| word.lexemes != *it))
+        else {
             continue;
         };
         let is_known = is_known.unwrap_or_default();
@@ -196,7 +179,8 @@ async fn words(
 fn rare(words: &[Word]) -> usize {
     let mut passages = 0.0;
     let rare = words.iter().take_while(|word| {
-        let is_enough = passages >= ENOUGH || (passages > 0.0 && passages + word.passages_with > ENOUGH * 2.0);
+        let is_enough =
+            passages >= ENOUGH || (passages > 0.0 && passages + word.passages_with > ENOUGH * 2.0);
         passages += word.passages_with;
         !is_enough
     });
@@ -212,9 +196,8 @@ fn any_of(words: &[Word]) -> String {
 impl Word {
     /// A query for any of its forms, as text.
     fn query(&self) -> String {
-        let quoted = |lexeme: &String| {
-            format!("'{}'", lexeme.replace('\\', "\\\\").replace('\'', "''"))
-        };
+        let quoted =
+            |lexeme: &String| format!("'{}'", lexeme.replace('\\', "\\\\").replace('\'', "''"));
         self.lexemes.iter().map(quoted).collect::<Vec<_>>().join(" | ")
     }
 }
@@ -267,7 +250,7 @@ pub(super) fn restrict_passages(statement: &mut QueryBuilder<'_, Postgres>, filt
 }
 
 /// Adds the conditions of a filter on records, but for their kinds.
-fn restrict_records(statement: &mut QueryBuilder<'_, Postgres>, filter: &Filter) {
+pub(super) fn restrict_records(statement: &mut QueryBuilder<'_, Postgres>, filter: &Filter) {
     for about in &filter.about {
         statement.push(" and (about @> ").push_bind(vec![named(*about)]);
         statement.push(" or (kind = ").push_bind(about.kind().as_str());
@@ -320,77 +303,4 @@ fn best_of_each(passages: Vec<(Passage, bool)>, wanted: &[Wanted]) -> Vec<WordHi
     let mut seen = std::collections::HashSet::new();
     hits.retain(|hit| seen.insert(hit.passage.record));
     hits
-}
-
-/// Records whose name is what is asked for, begins with it, is like it, or stands in it.
-async fn names(
-    db: &mut PgConnection,
-    folded: &str,
-    asked: &Asked,
-    words: &[Word],
-    filter: &Filter,
-) -> Result<Vec<NameHit>, sqlx::Error> {
-    if filter.language.is_some() {
-        // Names are of no language.
-        return Ok(vec![]);
-    }
-    let said: Vec<&str> = folded.split(|c: char| !c.is_alphanumeric()).filter(|it| !it.is_empty()).collect();
-    let whole = folded.trim_matches(|c: char| !c.is_alphanumeric()).to_owned();
-    if said.is_empty() {
-        return Ok(vec![]);
-    }
-    let mut like: Vec<String> = Vec::new();
-    if said.len() <= WORDS_OF_NAME {
-        like.push(whole.clone());
-    }
-    let unknown = words.iter().filter(|word| !word.is_known && said.len() > 1);
-    like.extend(unknown.filter_map(|word| word.lexemes.last().cloned()).take(UNKNOWN));
-    like.retain(|it| it.chars().count() > 2);
-    let mut statement = QueryBuilder::new("select kind, id, case when folded_title = ");
-    statement.push_bind(whole.clone()).push(" then 1.0 when starts_with(folded_title, ");
-    statement.push_bind(whole.clone()).push(") then 0.95 when folded_title = any (");
-    statement.push_bind(spans(&said, asked)).push(") then 0.9 else 0.9 * greatest(0");
-    for it in &like {
-        statement.push(", word_similarity(").push_bind(it.clone()).push(", folded_title)");
-    }
-    statement.push(") end::float8 as likeness from findable where not archived and (folded_title = any (");
-    statement.push_bind(spans(&said, asked)).push(")");
-    if whole.chars().count() > 1 {
-        statement.push(" or folded_title like ").push_bind(format!("{}%", escaped(&whole)));
-    }
-    for it in &like {
-        statement.push(" or ").push_bind(it.clone()).push(" <% folded_title");
-    }
-    statement.push(")");
-    if !filter.kinds.is_empty() {
-        let kinds: Vec<&str> = filter.kinds.iter().map(|kind| kind.as_str()).collect();
-        statement.push(" and kind = any (").push_bind(kinds).push(")");
-    }
-    restrict_records(&mut statement, filter);
-    statement.push(format!(" order by likeness desc, length(folded_title), kind, id limit {NAMES}"));
-    let rows = statement.build().persistent(false).fetch_all(db).await?;
-    rows.iter()
-        .map(|row| Ok(NameHit { record: record_of(row)?, likeness: row.try_get("likeness")? }))
-        .collect()
-}
-
-/// What may be a whole name: the question, some words of it in a row, or what is quoted.
-fn spans(said: &[&str], asked: &Asked) -> Vec<String> {
-    let mut spans = vec![said.join(" ")];
-    for length in 1..=SPAN.min(said.len()) {
-        spans.extend(said.windows(length).map(|span| span.join(" ")));
-    }
-    spans.extend(asked.quoted.iter().map(|phrase| phrase.to_lowercase()));
-    // A word alone is a name only if it says something.
-    spans.retain(|span| span.chars().count() > 3 || spans_all(span, said));
-    spans
-}
-
-fn spans_all(span: &str, said: &[&str]) -> bool {
-    span == said.join(" ")
-}
-
-/// The text with what `like` would take for wildcards taken as it is.
-fn escaped(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
 }

@@ -29,6 +29,7 @@ use axum::http::request::Builder;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use projections::log::Turns;
 use projections::uploads::Intake;
+use projections::search::{Meaning, Search};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
@@ -122,12 +123,18 @@ impl Api {
     }
 }
 
+/// No search by meaning, as on a machine without a model.
+fn without_a_model(db: &Database) -> Meaning {
+    Meaning::without(db.connections.clone(), "there is no model in this test")
+}
+
 /// The product with a limit for bodies.
 pub fn app(db: &Database, backend: &Backend, body: usize) -> App {
     let limits = Limits { body, time: std::time::Duration::from_secs(30) };
     App {
         log: backend.log.clone(),
         reader: backend.reader.clone(),
+        search: Search::new(db.connections.clone(), without_a_model(db)),
         files: db.files(),
         limits,
         origins: Origins::new(&[]),

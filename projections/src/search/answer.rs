@@ -1,0 +1,375 @@
+//! Answers to what somebody asks: what was found by word, by name and by meaning as one list, a page of it with all that is
+//! shown.
+//!
+//! Only texts that stand in the tables at that moment are shown or counted: what an engine still holds of others is left
+//! out, by the digests of the texts.
+
+use std::collections::{BTreeMap, HashMap};
+
+use chrono::{DateTime, Utc};
+use domain::{Kind, RecordRef};
+use sqlx::{Acquire as _, PgConnection, Row as _};
+
+use super::asked::Asked;
+use super::common::Commonness;
+use super::engine::Near;
+use super::fuse::{FOREIGN_WORDS, Fused, Ranked, Reason, fuse};
+use super::highlight::{self, highlights};
+use super::lexical::{self, Lexical, PASSAGE, Passage, record_of};
+use super::meaning::Unready;
+use super::{Filter, Meaning, names};
+use crate::database::{Database, DatabaseError};
+
+/// How many of the nearest texts are fused with what was found otherwise.
+const NEAREST: usize = 100;
+
+/// How to search.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// By word, by name and by meaning.
+    #[default]
+    Hybrid,
+    /// By meaning alone.
+    Semantic,
+    /// By word and by name.
+    Lexical,
+}
+
+impl Mode {
+    /// Its name in requests and answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Mode::Hybrid => "hybrid",
+            Mode::Semantic => "semantic",
+            Mode::Lexical => "lexical",
+        }
+    }
+
+    /// The mode of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Mode::Hybrid, Mode::Semantic, Mode::Lexical].into_iter().find(|it| it.as_str() == name)
+    }
+}
+
+/// What is wanted of a search.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// The question.
+    pub asked: Asked,
+    /// Where to look.
+    pub filter: Filter,
+    /// How.
+    pub mode: Mode,
+    /// What comes after this hit of an earlier page.
+    pub after: Option<Cursor>,
+    /// How many hits at most.
+    pub limit: usize,
+}
+
+/// The place of a hit among all hits of a question.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cursor {
+    /// Whether it is exactly what was asked for.
+    pub is_exact: bool,
+    /// How well it answers.
+    pub score: f64,
+    /// Which it is.
+    pub record: RecordRef,
+}
+
+/// A record that was found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hit {
+    /// Which.
+    pub record: RecordRef,
+    /// What people call it.
+    pub title: String,
+    /// What tells it from others of that name.
+    pub detail: Option<String>,
+    /// The day it is of.
+    pub date: Option<DateTime<Utc>>,
+    /// What of it answers best.
+    pub passage: Option<Passage>,
+    /// What of that passage was asked for: from and to, in characters.
+    pub highlights: Vec<[usize; 2]>,
+    /// How well it answers, compared with other hits of the same question.
+    pub score: f64,
+    /// What each reason adds to that; nothing if it does not speak for it.
+    pub parts: [(Reason, f64); 3],
+}
+
+/// A part of an answer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Page {
+    /// The hits, the best first.
+    pub hits: Vec<Hit>,
+    /// How many hits there are of each kind, on all pages together.
+    pub facets: BTreeMap<Kind, usize>,
+    /// The place of the last hit, if others follow.
+    pub next: Option<Cursor>,
+    /// How it was searched: not always as was wanted.
+    pub mode: Mode,
+    /// Why it was not searched by meaning, if that was wanted.
+    pub missing: Option<String>,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum SearchError {
+    /// It cannot be searched by meaning, which alone was wanted; the text says what is missing.
+    #[error("{0}")]
+    Missing(String),
+    /// The database did not answer.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+}
+
+/// Answers what somebody asks. Clones share what they know of words.
+#[derive(Clone)]
+pub struct Search {
+    pub(super) database: Database,
+    pub(super) meaning: Meaning,
+    commonness: Commonness,
+}
+
+impl Search {
+    /// In the texts of this database, and by this meaning.
+    pub fn new(database: Database, meaning: Meaning) -> Self {
+        Self { database, meaning, commonness: Commonness::default() }
+    }
+
+    /// A page of hits. A hybrid search without a model, or whose engine does not answer, is one by word, and says so.
+    ///
+    /// # Errors
+    /// See [`SearchError`].
+    pub async fn find(&self, wanted: &Wanted) -> Result<Page, SearchError> {
+        let near = match wanted.mode {
+            Mode::Hybrid | Mode::Semantic if !wanted.asked.is_empty() => {
+                self.meaning.nearest(&wanted.asked.text, &wanted.filter, NEAREST).await.map(Some)
+            }
+            _ => Ok(None),
+        };
+        let (near, missing) = match near {
+            Ok(near) => (near, None),
+            Err(Unready::Database(error)) => return Err(error.into()),
+            Err(unready) if wanted.mode == Mode::Semantic => {
+                return Err(SearchError::Missing(unready.to_string()));
+            }
+            Err(unready) => (None, Some(unready.to_string())),
+        };
+        let mode = if missing.is_some() { Mode::Lexical } else { wanted.mode };
+        let looking = self.look(wanted, near.unwrap_or_default(), mode);
+        let page = self.database.ask(looking).await?;
+        Ok(Page { mode, missing, ..page })
+    }
+
+    /// What stands in the tables, in one snapshot.
+    async fn look(
+        &self,
+        wanted: &Wanted,
+        near: Vec<Near>,
+        mode: Mode,
+    ) -> Result<Page, sqlx::Error> {
+        let mut connection = self.database.pool.acquire().await?;
+        let mut tx = connection.begin().await?;
+        let settings = lexical::settings();
+        let settings =
+            format!("set transaction isolation level repeatable read read only; {settings}");
+        sqlx::raw_sql(&settings).execute(&mut *tx).await?;
+        let Wanted { asked, filter, .. } = wanted;
+        let lexical = match mode {
+            Mode::Semantic => Lexical::default(),
+            Mode::Hybrid | Mode::Lexical => {
+                let common = self.commonness.now(&mut tx).await?;
+                lexical::find(&mut tx, common, asked, filter).await?
+            }
+        };
+        let meant = standing(&mut tx, near).await?;
+        let mut found = Found::of(asked, lexical, meant, mode);
+        let page = found.page(wanted);
+        let hits = shown(&mut tx, &mut found, page.hits, asked).await?;
+        tx.rollback().await?;
+        Ok(Page { hits, facets: found.facets(), next: page.next, ..Page::default() })
+    }
+}
+
+/// All that was found.
+struct Found {
+    hits: Vec<Fused<RecordRef>>,
+    passages: HashMap<RecordRef, Passage>,
+    wanted: Vec<highlight::Wanted>,
+}
+
+/// Those of the hits that make a page.
+struct Chosen {
+    hits: Vec<Fused<RecordRef>>,
+    next: Option<Cursor>,
+}
+
+impl Found {
+    fn of(asked: &Asked, lexical: Lexical, meant: Vec<Passage>, mode: Mode) -> Self {
+        let is_foreign = |passage: &Passage| {
+            let both = asked.language.zip(passage.language);
+            mode == Mode::Hybrid && both.is_some_and(|(question, text)| question != text)
+        };
+        let mut passages = HashMap::new();
+        let words = lexical.words.iter().map(|hit| Ranked {
+            item: hit.passage.record,
+            weight: if is_foreign(&hit.passage) { FOREIGN_WORDS } else { 1.0 },
+            is_exact: hit.is_quoted,
+        });
+        let words: Vec<Ranked<RecordRef>> = words.collect();
+        let named = lexical.names.iter().map(|hit| Ranked {
+            item: hit.record,
+            weight: hit.likeness,
+            is_exact: hit.likeness >= names::EXACT || asked.record == Some(hit.record),
+        });
+        let named: Vec<Ranked<RecordRef>> = named.collect();
+        let nearest = meant.iter().map(|passage| passage.record);
+        let nearest = nearest.map(|item| Ranked { item, weight: 1.0, is_exact: false });
+        let nearest = nearest.collect();
+        for hit in lexical.words {
+            if !is_foreign(&hit.passage) {
+                passages.insert(hit.passage.record, hit.passage);
+            }
+        }
+        for passage in meant {
+            passages.entry(passage.record).or_insert(passage);
+        }
+        let lists = [(Reason::Word, words), (Reason::Name, named), (Reason::Meaning, nearest)];
+        Self { hits: fuse(&lists), passages, wanted: lexical.wanted }
+    }
+
+    fn facets(&self) -> BTreeMap<Kind, usize> {
+        let mut facets = BTreeMap::new();
+        for hit in &self.hits {
+            *facets.entry(hit.item.kind()).or_default() += 1;
+        }
+        facets
+    }
+
+    fn page(&self, wanted: &Wanted) -> Chosen {
+        let is_later = |hit: &&Fused<RecordRef>| {
+            wanted.after.is_none_or(|after| {
+                let exact = after.is_exact.cmp(&hit.is_exact);
+                let order = exact.then(after.score.total_cmp(&hit.score));
+                order.then_with(|| hit.item.cmp(&after.record)).is_gt()
+            })
+        };
+        let mut hits: Vec<Fused<RecordRef>> =
+            self.hits.iter().filter(is_later).take(wanted.limit + 1).cloned().collect();
+        let is_more = hits.len() > wanted.limit;
+        hits.truncate(wanted.limit);
+        let last = hits.last().filter(|_| is_more);
+        let next =
+            last.map(|hit| Cursor { is_exact: hit.is_exact, score: hit.score, record: hit.item });
+        Chosen { hits, next }
+    }
+}
+
+/// The passages that an engine found, as far as they stand there, the nearest of each record.
+pub(super) async fn standing(
+    db: &mut PgConnection,
+    near: Vec<Near>,
+) -> Result<Vec<Passage>, sqlx::Error> {
+    if near.is_empty() {
+        return Ok(vec![]);
+    }
+    let columns: Vec<String> =
+        PASSAGE.split(", ").map(|column| format!("passage.{column}")).collect();
+    let passages: Vec<Passage> = sqlx::query_as(&format!(
+        "select {} from unnest($1::text[], $2::bigint[], $3::text[], $4::integer[], $5::bytea[])
+                 with ordinality as near (kind, id, part, ordinal, digest, rank)
+             join passage using (kind, id, part, ordinal)
+         where passage.digest = near.digest order by rank",
+        columns.join(", ")
+    ))
+    .bind(near.iter().map(|near| near.place.record.kind().as_str()).collect::<Vec<_>>())
+    .bind(near.iter().map(|near| near.place.record.id()).collect::<Vec<_>>())
+    .bind(near.iter().map(|near| near.place.part.as_str()).collect::<Vec<_>>())
+    .bind(near.iter().map(|near| near.place.ordinal).collect::<Vec<_>>())
+    .bind(near.iter().map(|near| near.digest.0.as_slice()).collect::<Vec<_>>())
+    .fetch_all(db)
+    .await?;
+    let mut seen = std::collections::HashSet::new();
+    Ok(passages.into_iter().filter(|passage| seen.insert(passage.record)).collect())
+}
+
+/// Hits with all that is shown of them. A record that was found by name alone shows how its first text begins.
+async fn shown(
+    db: &mut PgConnection,
+    found: &mut Found,
+    hits: Vec<Fused<RecordRef>>,
+    asked: &Asked,
+) -> Result<Vec<Hit>, sqlx::Error> {
+    let records: Vec<RecordRef> = hits.iter().map(|hit| hit.item).collect();
+    let bare = records.iter().filter(|record| !found.passages.contains_key(record));
+    let bare = first_passages(db, &bare.copied().collect::<Vec<_>>()).await?;
+    found.passages.extend(bare.into_iter().map(|passage| (passage.record, passage)));
+    let mut titles = titles(db, &records).await?;
+    let mut shown = Vec::with_capacity(hits.len());
+    for hit in hits {
+        let Some(title) = titles.remove(&hit.item) else { continue };
+        let passage = found.passages.remove(&hit.item);
+        let text = passage.as_ref().map(|passage| passage.text.as_str()).unwrap_or_default();
+        shown.push(Hit {
+            record: hit.item,
+            highlights: highlights(text, &found.wanted, &asked.quoted),
+            passage,
+            score: hit.score,
+            parts: hit.parts,
+            ..title
+        });
+    }
+    Ok(shown)
+}
+
+async fn first_passages(
+    db: &mut PgConnection,
+    records: &[RecordRef],
+) -> Result<Vec<Passage>, sqlx::Error> {
+    if records.is_empty() {
+        return Ok(vec![]);
+    }
+    sqlx::query_as(&format!(
+        "select {PASSAGE} from unnest($1::text[], $2::bigint[]) as wanted (of_kind, of_id), lateral (
+             select * from passage where kind = of_kind and id = of_id
+             order by part = 'card', part desc, ordinal limit 1) as first"
+    ))
+    .bind(records.iter().map(|record| record.kind().as_str()).collect::<Vec<_>>())
+    .bind(records.iter().map(|record| record.id()).collect::<Vec<_>>())
+    .fetch_all(db)
+    .await
+}
+
+/// What is shown of records beside their passages, if they are in use.
+pub(super) async fn titles(
+    db: &mut PgConnection,
+    records: &[RecordRef],
+) -> Result<HashMap<RecordRef, Hit>, sqlx::Error> {
+    let rows = sqlx::query(
+        "select kind, id, title, detail, on_date from findable
+             join unnest($1::text[], $2::bigint[]) as wanted (kind, id) using (kind, id)
+         where not archived",
+    )
+    .bind(records.iter().map(|record| record.kind().as_str()).collect::<Vec<_>>())
+    .bind(records.iter().map(|record| record.id()).collect::<Vec<_>>())
+    .fetch_all(db)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let record = record_of(row)?;
+            let hit = Hit {
+                record,
+                title: row.try_get("title")?,
+                detail: row.try_get("detail")?,
+                date: row.try_get("on_date")?,
+                passage: None,
+                highlights: vec![],
+                score: 0.0,
+                parts: Reason::ALL.map(|reason| (reason, 0.0)),
+            };
+            Ok((record, hit))
+        })
+        .collect()
+}

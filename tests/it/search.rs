@@ -1,0 +1,1 @@
+//! What can be found, how, and what never is.
