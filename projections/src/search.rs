@@ -13,6 +13,7 @@
 mod answer;
 pub mod asked;
 pub(crate) mod blocks;
+mod card;
 pub mod check;
 pub mod chunk;
 mod common;
@@ -31,11 +32,13 @@ mod names;
 pub mod passage;
 mod points;
 pub mod sets;
+mod showing;
 mod similar;
 mod stored;
 pub(crate) mod text;
 pub mod vector_status;
 pub mod vectors;
+mod writing;
 
 pub use answer::{Cursor, Hit, Mode, Page, Search, SearchError, Wanted};
 pub use filter::Filter;

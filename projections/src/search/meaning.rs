@@ -58,7 +58,12 @@ struct Means {
 impl Meaning {
     /// Without a model yet.
     pub(super) fn new(database: Database) -> Self {
-        let means = RwLock::new(Err(LOADING.to_owned()));
+        Self::without(database, LOADING)
+    }
+
+    /// Without a model, for this reason.
+    pub fn without(database: Database, why: &str) -> Self {
+        let means = RwLock::new(Err(why.to_owned()));
         Self(Arc::new(Shared { database, means, questions: Mutex::default() }))
     }
 

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, HashMap};
 use domain::{Kind, RecordRef};
 use sqlx::PgConnection;
 
-use super::answer::{Hit, Search, SearchError, standing, titles};
+use super::answer::{Hit, Search, SearchError};
 use super::fuse::Reason;
 use super::lexical::{Passage, record_of};
 use super::meaning::Unready;
 use super::passage::{named, record_named};
+use super::showing::{standing, titles};
 use super::{Filter, engine::Near};
 
 /// How many of the nearest texts are looked at.
