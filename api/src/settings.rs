@@ -416,9 +416,16 @@ impl Reader<'_> {
             "a URL like postgres://user:password@host:5432/database",
             is_postgres_url,
         );
-        let qdrant_url = self.checked("QDRANT_URL", "a URL like http://localhost:6334", is_web_url);
-        let embed_url =
-            self.checked("EMBED_URL", "a URL like http://localhost:11434/v1", is_web_url);
+        let qdrant_url = self.checked(
+            "QDRANT_URL",
+            "a URL like http://localhost:6334, without a user",
+            is_plain_url,
+        );
+        let embed_url = self.checked(
+            "EMBED_URL",
+            "a URL like http://localhost:11434/v1, without a user or a query",
+            is_plain_url,
+        );
         let embed_name = self.checked("EMBED_NAME", "the name of a model", |_| true);
         let bucket_form =
             "the name of a bucket: 3 to 63 lower-case letters, digits, dots and hyphens";
@@ -454,7 +461,7 @@ impl Reader<'_> {
         let otlp_endpoint = self.checked(
             "OTEL_EXPORTER_OTLP_ENDPOINT",
             "a URL like http://localhost:4318, without a user or a query",
-            |text| is_web_url(text) && !text.contains(['@', '?', '#']),
+            is_plain_url,
         );
         let service_name = self.checked("OTEL_SERVICE_NAME", "a name", |_| true);
         let llm = self.llm();
@@ -683,7 +690,9 @@ fn env_file_error(error: dotenvy::Error, last: Option<&str>) -> SettingError {
 fn shown(setting: &Setting, value: &str) -> Shown {
     match setting.name {
         _ if setting.secret => "***".to_owned(),
-        "DATABASE_URL" | "OTEL_EXPORTER_OTLP_ENDPOINT" => without_password(value),
+        "DATABASE_URL" | "OTEL_EXPORTER_OTLP_ENDPOINT" | "QDRANT_URL" | "EMBED_URL" => {
+            without_password(value)
+        }
         _ => value.to_owned(),
     }
 }
@@ -716,6 +725,11 @@ fn is_web_url(text: &str) -> bool {
     let Ok(uri) = Uri::from_str(text) else { return false };
     matches!(uri.scheme_str(), Some("http" | "https"))
         && uri.host().is_some_and(|host| !host.is_empty())
+}
+
+/// Without anything that may be secret: it is shown and logged.
+fn is_plain_url(text: &str) -> bool {
+    is_web_url(text) && !text.contains(['@', '?', '#'])
 }
 
 /// An origin in the form in which browsers send it: no slash at the end, scheme and host in lower case.

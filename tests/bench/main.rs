@@ -16,13 +16,16 @@ mod seals;
 mod size;
 mod table;
 mod usage;
+mod vectors;
 mod workbench;
 
 use anyhow::bail;
 
 /// `size` fills a disk with some gigabytes and takes half an hour, so it runs only when it is named.
-const SECTIONS: [&str; 9] =
-    ["commands", "sealing", "seals", "reads", "import", "rebuild", "audit", "as_of", "size"];
+const SECTIONS: [&str; 10] = [
+    "commands", "sealing", "seals", "reads", "import", "rebuild", "audit", "as_of", "vectors",
+    "size",
+];
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -47,6 +50,7 @@ async fn main() -> anyhow::Result<()> {
             "audit" => audit::run().await?,
             "size" => size::run().await?,
             "as_of" => as_of::run().await?,
+            "vectors" => vectors::run().await?,
             _ => import::run().await?,
         }
     }

@@ -315,7 +315,7 @@ mod faults {
         let (server, engine, set) = subject().await;
         engine.upsert(&set, &[point(note(1), 0, 1, 0)]).await.unwrap();
         engine.publish(&set).await.unwrap();
-        server.stop().await;
+        server.stop();
         let answer = engine.nearest(set.model, &axis(0), &Filter::default(), 1).await;
         assert!(matches!(answer, Err(EngineError::Unavailable(_))), "{answer:?}");
         server.resume().await;

@@ -9,12 +9,14 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::Stream;
+use projections::search::sets;
 use projections::status::{ProjectionStatus, Status};
 use replay::RebuildError;
 use serde_json::json;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::app::App;
+use crate::commands::rebuild::VECTORS;
 use crate::describe::{Content, Routes, SERVER, delete, get, post};
 use crate::problem::Problem;
 
@@ -113,16 +115,37 @@ fn watch(app: App, first: ProjectionStatus) -> impl Stream<Item = Result<Event, 
 }
 
 async fn rebuild_it(State(app): State<App>, Path(name): Path<String>) -> Result<Response, Problem> {
+    if name == VECTORS {
+        return rebuild_vectors(&app).await;
+    }
     app.rebuilds.begin(&name).await.map_err(problem)?;
     Ok(accepted(&name))
 }
 
-async fn cancel(State(app): State<App>, Path(name): Path<String>) -> Result<Response, Problem> {
-    app.rebuilds.find(&name).map_err(problem)?;
+/// Has whoever embeds fill a new set of vectors beside the live one.
+async fn rebuild_vectors(app: &App) -> Result<Response, Problem> {
     let database = &app.rebuilds.database;
     let asking = async {
         let mut connection = database.pool.acquire().await?;
-        replay::cancel(&mut connection, &name).await
+        sets::begin_anew(&mut connection).await
+    };
+    match database.ask(asking).await? {
+        Some(_) => Ok(accepted(VECTORS)),
+        None => Err(Problem::Conflict("there are no vectors yet".into())),
+    }
+}
+
+async fn cancel(State(app): State<App>, Path(name): Path<String>) -> Result<Response, Problem> {
+    if name != VECTORS {
+        app.rebuilds.find(&name).map_err(problem)?;
+    }
+    let database = &app.rebuilds.database;
+    let asking = async {
+        let mut connection = database.pool.acquire().await?;
+        match name == VECTORS {
+            true => Ok(sets::give_up_all(&mut connection).await? > 0),
+            false => replay::cancel(&mut connection, &name).await,
+        }
     };
     match database.ask(asking).await? {
         true => Ok(accepted(&name)),

@@ -84,9 +84,10 @@ fn each_wrong_value_is_refused_with_what_is_expected() {
     for value in ["mysql://localhost/crm", "localhost", "postgres://host:notaport/crm"] {
         check("DATABASE_URL", value, "postgres://user:password@host:5432/database");
     }
-    for value in ["localhost:6334", "ftp://host", "http://"] {
+    for value in ["localhost:6334", "ftp://host", "http://", "http://qdrant@host:6334"] {
         check("QDRANT_URL", value, "http://localhost:6334");
     }
+    check("EMBED_URL", "http://host/v1?key=1", "http://localhost:11434/v1");
     for value in ["http://a/path", "a.example.com", "http://user@host", "*"] {
         check("FRONTEND_URL", value, "without a path");
     }
@@ -179,6 +180,7 @@ fn secrets_are_never_shown() {
         ("LLM_URL", "http://localhost:11434"),
         ("LLM_MODEL", "llama3.1"),
         ("LLM_API_KEY", "hush"),
+        ("EMBED_API_KEY", "hush"),
         ("AWS_ACCESS_KEY_ID", "hush"),
         ("AWS_SECRET_ACCESS_KEY", "hush"),
     ];

@@ -71,8 +71,8 @@ impl Embedder {
         let mut wait = AGAIN;
         let mut said = String::new();
         while !self.stop.is_cancelled() {
-            let started = Instant::now();
-            let Err(error) = self.run_connected().await else { return };
+            let mut got_on = false;
+            let Err(error) = self.run_connected(&mut got_on).await else { return };
             let text = error.to_string();
             match &error {
                 EmbedError::Database(error) if database::is_passing(error) => {
@@ -84,7 +84,7 @@ impl Embedder {
             }
             self.note_error(Some(&text)).await;
             said = text;
-            if started.elapsed() > AT_MOST {
+            if got_on {
                 wait = AGAIN;
             }
             self.pause(wait).await;
@@ -110,8 +110,8 @@ impl Embedder {
         let _ = self.database.ask(noting).await;
     }
 
-    /// Embeds for as long as the connection lives, once nobody else does.
-    async fn run_connected(&mut self) -> Result<(), EmbedError> {
+    /// Embeds for as long as the connection lives, once nobody else does. Tells whether it got on at all.
+    async fn run_connected(&mut self, got_on: &mut bool) -> Result<(), EmbedError> {
         let mut writer = self.database.options_for(&[]).connect().await?;
         loop {
             let taken = sqlx::query_scalar("select pg_try_advisory_lock($1, $2)")
@@ -130,6 +130,7 @@ impl Embedder {
             self.tail.mark_unchanged();
             let is_due = reconciled.is_none_or(|at| at.elapsed() > RECONCILE);
             let rest = self.step(&mut writer, is_due).await?;
+            *got_on = true;
             if is_due {
                 reconciled = Some(Instant::now());
             }
@@ -141,7 +142,7 @@ impl Embedder {
                 Rest::Behind => self.pause(SOON).await,
                 Rest::None => tokio::select! {
                     () = self.stop.cancelled() => {}
-                    _ = self.tail.changed() => {}
+                    Ok(()) = self.tail.changed() => {}
                     () = tokio::time::sleep(LOOK) => {}
                 },
             }

@@ -75,8 +75,8 @@ impl Feeder {
         let mut wait = AGAIN;
         let mut said = String::new();
         while !self.stop.is_cancelled() {
-            let started = Instant::now();
-            let Err(error) = self.run_connected().await else { return };
+            let mut got_on = false;
+            let Err(error) = self.run_connected(&mut got_on).await else { return };
             let text = error.to_string();
             match &error {
                 FeedError::Database(error) if database::is_passing(error) => {
@@ -87,7 +87,7 @@ impl Feeder {
             }
             self.note_error(&text).await;
             said = text;
-            if started.elapsed() > AT_MOST {
+            if got_on {
                 wait = AGAIN;
             }
             self.pause(wait).await;
@@ -116,7 +116,8 @@ impl Feeder {
         let _ = self.database.ask(noting).await;
     }
 
-    async fn run_connected(&mut self) -> Result<(), FeedError> {
+    /// Tells the engine for as long as both connections live. Tells whether it got on at all.
+    async fn run_connected(&mut self, got_on: &mut bool) -> Result<(), FeedError> {
         let mut db = self.database.options_for(&[]).connect().await?;
         if !self.engine.is_of_this_process() && !self.take_over(&mut db).await? {
             return Ok(());
@@ -126,9 +127,10 @@ impl Feeder {
         while !self.stop.is_cancelled() {
             self.written.mark_unchanged();
             self.step(&mut turn).await?;
+            *got_on = true;
             tokio::select! {
                 () = self.stop.cancelled() => {}
-                _ = self.written.changed() => {}
+                Ok(()) = self.written.changed() => {}
                 () = tokio::time::sleep(LOOK) => {}
             }
         }

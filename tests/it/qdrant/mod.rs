@@ -6,28 +6,23 @@ mod matching;
 mod points;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use ::qdrant_client::qdrant::collections_server::CollectionsServer;
 use ::qdrant_client::qdrant::points_server::PointsServer;
 use ::qdrant_client::qdrant::{UpdateResult, UpdateStatus, Value};
 use projections::search::engine::qdrant::Address;
-use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tonic::{Request, Response, Status};
 
 /// A running server. What it holds survives its being stopped.
 pub struct Server {
     address: SocketAddr,
     shared: Arc<Shared>,
-    running: Mutex<Option<Running>>,
-}
-
-struct Running {
-    stop: watch::Sender<bool>,
-    task: JoinHandle<()>,
+    /// What it runs on, so that its connections are cut when it goes, as they are when a server dies.
+    running: Mutex<Option<Runtime>>,
 }
 
 /// What the services share.
@@ -77,7 +72,7 @@ pub struct Stored {
 impl Server {
     /// Starts one on a free port.
     pub async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let state = Mutex::new(State::default());
         let shared = Arc::new(Shared { state, stuck: watch::Sender::new(false) });
@@ -101,37 +96,46 @@ impl Server {
     }
 
     /// Goes away.
-    pub async fn stop(&self) {
-        let running = self.running.lock().unwrap().take();
-        if let Some(Running { stop, task }) = running {
-            stop.send_replace(true);
-            task.await.unwrap();
+    pub fn stop(&self) {
+        if let Some(runtime) = self.running.lock().unwrap().take() {
+            runtime.shutdown_background();
         }
     }
 
     /// Comes back at the same address.
     pub async fn resume(&self) {
-        let listener = TcpListener::bind(self.address).await.unwrap();
+        // The one before may still be leaving.
+        let listener = loop {
+            match TcpListener::bind(self.address) {
+                Ok(listener) => break listener,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        };
         *self.running.lock().unwrap() = Some(serve(listener, self.shared.clone()));
     }
 }
 
-fn serve(listener: TcpListener, shared: Arc<Shared>) -> Running {
-    let (stop, mut stopped) = watch::channel(false);
-    let incoming = tonic::transport::server::TcpIncoming::from(listener);
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn serve(listener: TcpListener, shared: Arc<Shared>) -> Runtime {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    listener.set_nonblocking(true).unwrap();
     let service = Service(shared);
-    let task = tokio::spawn(async move {
-        let serving = tonic::transport::Server::builder()
+    runtime.spawn(async move {
+        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+        tonic::transport::Server::builder()
             .add_service(CollectionsServer::new(service.clone()))
             .add_service(PointsServer::new(service))
-            .serve_with_incoming(incoming);
-        // Connections are cut, as they are when a server dies.
-        tokio::select! {
-            served = serving => served.unwrap(),
-            _ = stopped.wait_for(|stopped| *stopped) => {}
-        }
+            .serve_with_incoming(tonic::transport::server::TcpIncoming::from(listener))
+            .await
+            .unwrap();
     });
-    Running { stop, task }
+    runtime
 }
 
 /// The services, on what the server holds.
