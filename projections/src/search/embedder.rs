@@ -28,8 +28,8 @@ const EMBED_LOCK: i32 = 0x6372_6d76;
 /// How many records are taken in at a time. A page is one commit, and what a crash loses.
 const PAGE: i64 = 32;
 
-/// How many texts are embedded at a time; each batch is kept at once.
-const BATCH: usize = 32;
+/// How many texts are embedded at a time, some seconds on one core. Each batch is kept at once, and is what stopping waits for.
+const BATCH: usize = 16;
 
 /// How often to look for changes that nobody announced, and how soon again while the texts are behind the log.
 const LOOK: Duration = Duration::from_millis(500);
@@ -49,6 +49,8 @@ pub(super) enum EmbedError {
     Database(#[from] sqlx::Error),
     #[error(transparent)]
     Encode(#[from] EncodeError),
+    #[error("it was told to stop")]
+    Stopped,
 }
 
 /// What the task works with.
@@ -73,6 +75,9 @@ impl Embedder {
         while !self.stop.is_cancelled() {
             let mut got_on = false;
             let Err(error) = self.run_connected(&mut got_on).await else { return };
+            if self.stop.is_cancelled() {
+                return;
+            }
             let text = error.to_string();
             match &error {
                 EmbedError::Database(error) if database::is_passing(error) => {
@@ -278,6 +283,9 @@ impl Embedder {
         texts.dedup_by_key(|(digest, _)| *digest);
         let mut effort = Effort::default();
         for batch in texts.chunks(BATCH) {
+            if self.stop.is_cancelled() {
+                return Err(EmbedError::Stopped);
+            }
             let started = Instant::now();
             let asked = batch.iter().map(|(_, text)| (*text).to_owned()).collect();
             let vectors = self.encoder.passages(asked).await?;
