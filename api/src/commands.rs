@@ -6,6 +6,7 @@ pub mod files;
 pub mod health;
 pub mod import;
 pub mod keys;
+pub mod models;
 pub mod projections;
 pub mod rebuild;
 pub mod seal;

@@ -19,6 +19,7 @@ pub mod json;
 pub mod links;
 pub mod live;
 pub mod measures;
+pub mod models;
 pub mod once;
 pub mod origins;
 pub mod pages;

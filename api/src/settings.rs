@@ -79,6 +79,21 @@ pub const KNOWN: &[Setting] = &[
         "Address of an S3-compatible server, such as MinIO; buckets are then parts of its paths.",
     ),
     setting(
+        "EMBED_MODEL",
+        "",
+        "File with the weights of multilingual-e5-small; not set: the one that crm models get embed brings.",
+    ),
+    setting(
+        "EMBED_TOKENIZER",
+        "",
+        "File with the tokenizer of that model; not set: tokenizer.json beside the weights.",
+    ),
+    setting(
+        "WHISPER_MODEL",
+        "",
+        "File with the weights of Whisper, in ggml's format; not set: the one that crm models get speech brings.",
+    ),
+    setting(
         "FRONTEND_URL",
         "",
         "Origins of the web front end that may call the API, comma separated.",
@@ -297,6 +312,12 @@ pub struct Settings {
     pub aws_keys: Option<AwsKeys>,
     /// Address of an S3-compatible server; `None`: Amazon's.
     pub aws_endpoint_url: Option<String>,
+    /// Weights of the embedding model; `None`: those in the data folder.
+    pub embed_model: Option<PathBuf>,
+    /// Tokenizer of the embedding model; `None`: `tokenizer.json` beside the weights.
+    pub embed_tokenizer: Option<PathBuf>,
+    /// Weights of the speech model; `None`: those in the data folder.
+    pub whisper_model: Option<PathBuf>,
     /// Origins (`scheme://host[:port]`) that may call the API from a browser.
     pub frontend_origins: Vec<String>,
     /// Address or host name to listen on; an IPv6 address stands without brackets.
@@ -476,11 +497,14 @@ impl Reader<'_> {
             aws_region: self.text("AWS_REGION").map(str::to_owned),
             aws_keys,
             aws_endpoint_url,
+            embed_model: self.path("EMBED_MODEL"),
+            embed_tokenizer: self.path("EMBED_TOKENIZER"),
+            whisper_model: self.path("WHISPER_MODEL"),
             frontend_origins,
             api_host: api_host?,
             api_port: u16::try_from(api_port?).ok()?,
             data_dir: data_dir?,
-            postgres_bin: self.text("CRM_POSTGRES_BIN").map(|folder| self.expanded(folder)),
+            postgres_bin: self.path("CRM_POSTGRES_BIN"),
             log: log?,
             body_limit: usize::try_from(body_limit?).ok()? * MIB,
             upload_limit: u64::from(upload_limit?) * MIB as u64,
@@ -620,6 +644,10 @@ impl Reader<'_> {
             });
         }
         Some(share?.join("crm"))
+    }
+
+    fn path(&self, name: &str) -> Option<PathBuf> {
+        self.text(name).map(|path| self.expanded(path))
     }
 
     /// A path with a leading `~/` replaced: no shell does it for the lines of a `.env`.

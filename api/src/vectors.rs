@@ -8,6 +8,7 @@ use projections::search::engine::Engine;
 use projections::search::engine::qdrant::Address;
 use projections::search::vectors::{self, VectorOptions};
 
+use crate::models::embedding_files;
 use crate::settings::{Secret, Settings};
 
 /// Where vectors come from and where they are searched.
@@ -33,9 +34,7 @@ fn source(settings: &Settings) -> Source {
             key: settings.embed_api_key.as_ref().map(exposed),
         }),
         None => {
-            let folder = settings.data_dir.join("models");
-            let (weights, tokenizer) =
-                (folder.join("e5-small-q4.bin"), folder.join("tokenizer.json"));
+            let (weights, tokenizer) = embedding_files(settings);
             Source::Files { weights, tokenizer }
         }
     }

@@ -45,18 +45,16 @@ impl Sample {
 
 fn tokenizer(unknown: Option<usize>) -> serde_json::Value {
     let vocabulary: Vec<_> = PIECES.iter().map(|piece| json!([piece, -1.0])).collect();
-    let added: Vec<_> = PIECES[..4]
-        .iter()
-        .enumerate()
-        .map(|(id, content)| {
-            json!({"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
-                "normalized": false, "special": true})
-        })
-        .collect();
+    let added: Vec<_> = PIECES[..4].iter().map(|content| json!({"content": content})).collect();
+    // A table in which nothing is written in another way: one unit, without children or texts.
+    let table = "BAAAAAAAAAA=";
     json!({
-        "version": "1.0", "truncation": null, "padding": null, "added_tokens": added, "normalizer": null,
-        "pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always"},
-        "post_processor": null, "decoder": null,
+        "added_tokens": added,
+        "normalizer": {"type": "Sequence", "normalizers": [
+            {"type": "Precompiled", "precompiled_charsmap": table},
+            {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "},
+        ]},
+        "pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "add_prefix_space": true},
         "model": {"type": "Unigram", "unk_id": unknown, "vocab": vocabulary},
     })
 }
@@ -215,8 +213,14 @@ fn a_tokenizer_that_does_not_fit_is_refused() {
         sample.open().expect_err("no model").to_string()
     };
     assert!(refusal("{\"version\":").contains("is no tokenizer"));
-    assert!(refusal(&tokenizer(None).to_string()).contains("fails on unknown text"));
+    assert!(refusal(&tokenizer(None).to_string()).contains("no token for what it does not know"));
+    let mut other = tokenizer(Some(3));
+    other["model"]["type"] = json!("BPE");
+    assert!(refusal(&other.to_string()).contains("Metaspace and BPE"));
+    let mut cut = tokenizer(Some(3));
+    cut["normalizer"]["normalizers"][0]["precompiled_charsmap"] = json!("////fw==");
+    assert!(refusal(&cut.to_string()).contains("its table of characters is cut short"));
     let mut larger = tokenizer(Some(3));
     larger["model"]["vocab"].as_array_mut().expect("a list").push(json!(["▁more", -1.0]));
-    assert!(refusal(&larger.to_string()).contains("token 6, and the weights know 6 tokens"));
+    assert!(refusal(&larger.to_string()).contains("it has 7 tokens, and the weights know 6"));
 }

@@ -21,6 +21,7 @@ mod llm;
 mod llm_server;
 mod log;
 mod model;
+mod models;
 mod observed;
 mod ordering;
 mod pages;
