@@ -14,12 +14,13 @@ mod manner;
 mod place;
 mod thinking;
 mod wire;
+mod writing;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::stream::{self, BoxStream, StreamExt as _};
+use futures::stream::BoxStream;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Client, Response};
 use serde::Serialize;
@@ -28,11 +29,11 @@ use tokio::sync::OnceCell;
 pub use error::LlmError;
 pub use fence::{Fence, harmless};
 
-use lines::Lines;
 use manner::Manners;
 use place::Place;
 use thinking::Thinking;
-use wire::{Dialect, Piece};
+use wire::Dialect;
+use writing::Writing;
 
 /// Requests to the model, by outcome.
 pub const ASKED: &str = "crm_llm_requests_total";
@@ -214,15 +215,7 @@ impl Llm {
         let (dialect, response) = asked
             .unwrap_or_else(|_| Err(self.inner.slow()))
             .inspect_err(|error| count(begun, Some(error)))?;
-        let writing = Writing {
-            llm: self.clone(),
-            dialect,
-            lines: Lines::new(response),
-            thinking: Thinking::default(),
-            begun,
-            is_over: false,
-        };
-        Ok(stream::unfold(writing, Writing::step).boxed())
+        Ok(Writing::begun(self.clone(), dialect, response, begun).into_stream())
     }
 }
 
@@ -343,65 +336,5 @@ fn reason(error: &reqwest::Error) -> String {
     match cause.downcast_ref::<reqwest::Error>() {
         Some(_) => "no connection".to_owned(),
         None => cause.to_string(),
-    }
-}
-
-/// An answer that is being written.
-struct Writing {
-    llm: Llm,
-    dialect: Dialect,
-    lines: Lines,
-    thinking: Thinking,
-    begun: Instant,
-    is_over: bool,
-}
-
-impl Writing {
-    async fn step(mut self) -> Option<(Result<String, LlmError>, Self)> {
-        while !self.is_over {
-            match self.piece().await {
-                Ok(Piece { text, end }) => {
-                    let text = self.thinking.filter(&text);
-                    if let Some(end) = end {
-                        self.is_over = true;
-                        let verdict = end.verdict();
-                        count(self.begun, verdict.as_ref().err());
-                        if let Err(error) = verdict {
-                            return Some((Err(error), self));
-                        }
-                    }
-                    if !text.is_empty() {
-                        return Some((Ok(text), self));
-                    }
-                }
-                Err(error) => {
-                    self.is_over = true;
-                    count(self.begun, Some(&error));
-                    return Some((Err(error), self));
-                }
-            }
-        }
-        None
-    }
-
-    async fn piece(&mut self) -> Result<Piece, LlmError> {
-        let reading = async {
-            loop {
-                let Some(line) = self.lines.next().await.map_err(|error| broken(&error))? else {
-                    return Err(LlmError::Down("its answer broke off".to_owned()));
-                };
-                if self.lines.read() > LONGEST {
-                    return Err(LlmError::Rubbish(format!(
-                        "its answer has more than {LONGEST} bytes"
-                    )));
-                }
-                if let Some(piece) = self.dialect.piece(&line)? {
-                    return Ok(piece);
-                }
-            }
-        };
-        let read = tokio::time::timeout(self.llm.inner.patience, reading).await;
-        let read = read.unwrap_or_else(|_| Err(self.llm.inner.slow()));
-        read.map_err(|error| self.llm.inner.masked(error))
     }
 }
