@@ -29,6 +29,7 @@ mod projections;
 mod proxy;
 mod qdrant;
 mod rebuild;
+mod recordings;
 mod repeated;
 mod revert;
 mod seals;

@@ -70,7 +70,14 @@ async fn serve_store(
     let sealer = Sealer::start(store.database.clone(), key);
     let meant = vectors::options(settings);
     let vectors = Vectors::start(store.database.clone(), meant, backend.live.heads());
-    let result = serve(settings, args, listener, store, &backend, interruption).await;
+    let result = match backend.work(settings, store.files.clone(), settings.workers) {
+        Ok(workers) => {
+            let result = serve(settings, args, listener, store, &backend, interruption).await;
+            workers.stop().await;
+            result
+        }
+        Err(error) => Err(error),
+    };
     vectors.stop().await;
     backend.stop().await;
     sealer.stop().await;
