@@ -1,6 +1,6 @@
 //! `crm work`: works on recordings, until interrupted. The same workers as in `crm serve`, on another machine.
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Store};
 use crate::commands::{self, Interruption, say};
 use crate::settings::Settings;
 
@@ -19,20 +19,28 @@ pub struct Args {
 pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<()> {
     let mut interruption = Interruption::expect()?;
     let Some(store) = commands::open(settings, &mut interruption).await? else { return Ok(()) };
-    let result = match Backend::start(store.database.clone(), store.files.clone()).await {
-        Ok(backend) => {
-            let workers = backend.work(settings, store.files.clone(), usize::from(args.workers));
+    let result = work(settings, args, &store, interruption).await;
+    let closed = store.close().await;
+    result.and(closed)
+}
+
+async fn work(
+    settings: &Settings,
+    args: &Args,
+    store: &Store,
+    mut interruption: Interruption,
+) -> anyhow::Result<()> {
+    let backend = Backend::start(store.database.clone(), store.files.clone()).await?;
+    let result = match backend.work(settings, store.files.clone(), args.workers.into()) {
+        Ok(workers) => {
             say(&format!("crm works on recordings, {} at a time", args.workers));
             interruption.next().await;
-            say(
-                "crm is stopping; what is under way goes on elsewhere, or when it is started again",
-            );
+            say("crm is stopping; what is under way is done elsewhere, or at the next start");
             workers.stop().await;
-            backend.stop().await;
             Ok(())
         }
         Err(error) => Err(error),
     };
-    let closed = store.close().await;
-    result.and(closed)
+    backend.stop().await;
+    result
 }

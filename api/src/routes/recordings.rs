@@ -109,7 +109,7 @@ fn example() -> Value {
         "size": 4700000, "sha256": "9f86d0…", "audio_path": "/recordings/5/audio",
         "transcript_path": "/recordings/5/transcript", "corrections": 0,
         "summary": {"author": "model", "label": "Summary", "model": "llama3.1", "prompt": "1",
-            "text": "They like the fund.", "key_points": [{"text": "Size", "quote": "up to ten", "start": 62.0}]},
+            "text": "They like the fund.", "key_points": [{"text": "Size", "start": 62.0}]},
         "action_items": [{"number": 1, "text": "Send the deck", "owner": "Ana", "due": "Friday",
             "quote": "I will send it", "start": 93.5, "state": "open", "todo_id": null}],
         "interest": {"interest": "meeting", "fundraise": "Fund III", "state": "open", "fund_id": null,

@@ -451,7 +451,7 @@ fn the_stored_form_of_an_event_never_changes() {
         json!({"SummaryAsked": {"recording": 5, "round": 2}}),
         json!({"Summarised": {"recording": 5, "round": 1, "summary": {
             "author": {"model": {"model": "m", "prompt": "1"}}, "text": "They like it.",
-            "key_points": [{"text": "Size", "quote": "up to ten", "start_ms": 4000}, {"text": "Fees"}]}}}),
+            "key_points": [{"text": "Size", "start_ms": 4000}, {"text": "Fees"}]}}}),
         json!({"Summarised": {"recording": 5, "round": 1, "summary": {
             "author": "highlights", "text": ""}}}),
         json!({"SummaryFailed": {"recording": 5, "round": 1, "reason": "rubbish"}}),

@@ -27,9 +27,6 @@ pub enum Author {
 pub struct KeyPoint {
     /// What it is; of highlights, the very words.
     pub text: String,
-    /// The words it rests on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub quote: Option<String>,
     /// Where in the recording it is said, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_ms: Option<u64>,
@@ -167,8 +164,8 @@ mod tests {
     fn highlights_are_labelled_wherever_a_summary_is_one_text() {
         let check = |author: Author, text: &str, expected: &str| {
             let key_points = vec![
-                KeyPoint { text: "They like it.".into(), quote: None, start_ms: Some(65_900) },
-                KeyPoint { text: "They wait.".into(), quote: None, start_ms: None },
+                KeyPoint { text: "They like it.".into(), start_ms: Some(65_900) },
+                KeyPoint { text: "They wait.".into(), start_ms: None },
             ];
             assert_eq!(Summary { author, text: text.into(), key_points }.to_text(), expected);
         };
