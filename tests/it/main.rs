@@ -16,6 +16,7 @@ mod faults;
 mod harness;
 mod history;
 mod import;
+mod jobs;
 mod live;
 mod llm;
 mod llm_server;

@@ -64,7 +64,8 @@ fn transcript(texts: &[&str]) -> Transcript {
     }
 }
 
-fn keep(round: u32, texts: &[&str]) -> RecordingCommand {
+/// A transcript of these segments.
+pub fn keep(round: u32, texts: &[&str]) -> RecordingCommand {
     RecordingCommand::KeepTranscript { round, transcript: transcript(texts) }
 }
 
@@ -207,7 +208,8 @@ async fn an_accepted_action_item_is_one_todo_however_often_it_is_accepted() {
     let api = Api::new().await;
     let (note, id) = summarised(&api).await;
     let path = |what: &str| format!("/recordings/{id}/action-items/{what}");
-    let accept = || api.post(&path("1/accept"), json!({"title": "Send the deck to Ana"}));
+    let first = path("1/accept");
+    let accept = || api.post(&first, json!({"title": "Send the deck to Ana"}));
     let (one, two, three) = tokio::join!(accept(), accept(), accept());
     for answer in [one, two, three] {
         answer.expect(200, "accept");
@@ -216,7 +218,10 @@ async fn an_accepted_action_item_is_one_todo_however_often_it_is_accepted() {
     assert_eq!(todos.as_array().unwrap().len(), 1, "{todos}");
     let todo = &todos[0];
     assert_eq!(todo["title"], json!("Send the deck to Ana"));
-    assert_eq!((&todo["note_id"], &todo["due_date"]), (&json!(note), &json!("2025-02-07T00:00:00")));
+    assert_eq!(
+        (&todo["note_id"], &todo["due_date"]),
+        (&json!(note), &json!("2025-02-07T00:00:00"))
+    );
     let linked = api.read(&format!("/todos/{}/notes", todo["id"])).await;
     assert_eq!(linked[0]["id"], json!(note));
     let it = shown(&api, id).await;
@@ -243,7 +248,10 @@ async fn a_suggested_interest_becomes_a_stage_in_the_funnel() {
     api.post(&format!("/notes/{note}/funds/{fund}"), json!({})).await.expect(200, "link");
     api.post(&format!("/notes/{note}/lps/{lp}"), json!({})).await.expect(200, "link");
     let it = api.post(&path, json!({})).await.expect(200, "accept");
-    assert_eq!((&it["interest"]["state"], &it["interest"]["lp_id"]), (&json!("accepted"), &json!(lp)));
+    assert_eq!(
+        (&it["interest"]["state"], &it["interest"]["lp_id"]),
+        (&json!("accepted"), &json!(lp))
+    );
     let funnel = api.read(&format!("/funds/{fund}/sales-funnel")).await;
     assert_eq!(funnel[0]["interest"], json!("meeting"));
     let events = api.events().await;
