@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use projections::database::Database;
 use projections::files::{Bucket, BucketOptions, Files};
+use projections::jobs::{SpeechModels, Tools, Workers};
 use projections::log::{EventLog, Keys, MasterFile, MasterKey};
 use projections::projector::Projector;
 use projections::read::{self, Reader};
@@ -21,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::embedded::Cluster;
 use crate::live::Live;
 use crate::rebuilds::Rebuilds;
-use crate::settings::Settings;
+use crate::settings::{LlmSettings, Settings};
 
 /// The database that a command works on, and the Postgres of our own behind it if there is one.
 pub struct Store {
@@ -260,6 +261,29 @@ impl Backend {
                 Err(error.into())
             }
         }
+    }
+
+    /// Starts so many workers on recordings, and what tells them what is to be done.
+    ///
+    /// # Errors
+    /// When the language model that the settings name cannot be asked.
+    pub fn work(
+        &self,
+        settings: &Settings,
+        files: Files,
+        workers: usize,
+    ) -> anyhow::Result<Workers> {
+        let models = settings.data_dir.join("models");
+        let models = SpeechModels::new(settings.whisper_model.clone(), models);
+        let tools = Tools {
+            log: self.log.clone(),
+            files,
+            models,
+            llm: settings.llm.as_ref().map(LlmSettings::open).transpose()?,
+            chunk: settings.transcript_chunk,
+            threads: Tools::threads(workers),
+        };
+        Ok(Workers::start(tools, workers, self.live.heads()))
     }
 
     /// Where the projectors are.

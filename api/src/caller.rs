@@ -106,6 +106,12 @@ impl Caller {
         }
     }
 
+    /// The same for another command of the request: its conditions and its key are about the one that was asked for.
+    #[must_use]
+    pub fn unconditional(&self) -> Self {
+        Self { if_match: None, idempotency: None, ..self.clone() }
+    }
+
     /// Who acts.
     pub fn actor(&self) -> &'static str {
         NOBODY_IN_PARTICULAR

@@ -20,6 +20,8 @@ struct Cli {
 enum Command {
     /// Serve the API on API_HOST:API_PORT until interrupted
     Serve(commands::serve::Args),
+    /// Transcribe and summarise recordings until interrupted, for a server that does not, or beside it
+    Work(commands::work::Args),
     /// Import a legacy SQLite database; run again, it appends only what differs
     Import(commands::import::Args),
     /// Build read models anew from the log, beside those that are read, and swap them in
@@ -71,6 +73,7 @@ pub async fn main() -> ExitCode {
     commands::start_logging(&settings, traces.as_ref());
     let result = match cli.command {
         Command::Serve(args) => commands::serve::run(&settings, &args).await,
+        Command::Work(args) => commands::work::run(&settings, &args).await,
         Command::Import(args) => commands::import::run(&settings, &args).await,
         Command::Rebuild(args) => commands::rebuild::run(&settings, &args).await,
         Command::Status(args) => commands::status::run(&settings, &args).await,

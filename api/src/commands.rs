@@ -13,6 +13,7 @@ pub mod seal;
 pub mod serve;
 pub mod status;
 pub mod verify;
+pub mod work;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::pin::pin;

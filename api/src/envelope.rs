@@ -119,7 +119,9 @@ async fn handled(app: App, mut request: Request, next: Next) -> Result<Response,
             Ok(next.run(request).await)
         }
         Method::POST if request.uri().path() == ask::PATH => read(app, request, next).await,
-        Method::POST | Method::PUT | Method::DELETE => write(app, request, next).await,
+        Method::POST | Method::PUT | Method::PATCH | Method::DELETE => {
+            write(app, request, next).await
+        }
         _ => read(app, request, next).await,
     }
 }

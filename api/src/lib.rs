@@ -26,6 +26,7 @@ pub mod pages;
 pub mod problem;
 pub mod ranges;
 pub mod rebuilds;
+pub mod recordings;
 pub mod refusals;
 pub mod resource;
 pub mod routes;

@@ -15,6 +15,7 @@ use metrics::{
     gauge, histogram,
 };
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use projections::jobs::JOBS;
 use projections::llm::{ANSWER_SECONDS, ASKED};
 use projections::log::COMMANDS;
 use projections::log::appender::{APPEND_SECONDS, GROUP_COMMANDS, GROUP_EVENTS};
@@ -52,6 +53,10 @@ const VECTOR_TEXTS: &str = "crm_vectors_texts";
 const VECTOR_WAITING: &str = "crm_vectors_texts_waiting";
 const VECTOR_UNTOLD: &str = "crm_vectors_records_untold";
 const VECTOR_FAILING: &str = "crm_vectors_failing";
+const REACTOR_LAG: &str = "crm_reactor_lag_events";
+const JOBS_NOW: &str = "crm_jobs";
+const JOBS_OLDEST: &str = "crm_jobs_oldest_seconds";
+const WORKERS: &str = "crm_workers";
 const VERIFIED_AT: &str = "crm_verification_timestamp_seconds";
 
 /// Upper bounds, in seconds: from what an answer out of memory takes to what no client waits for.
@@ -92,6 +97,7 @@ const COUNTERS: &[(&str, &str)] = &[
     (COMMANDS, "Commands by kind of record, command and outcome"),
     (REQUESTS, "Requests by route, method and status"),
     (ASKED, "Questions to the language model, by outcome"),
+    (JOBS, "Jobs that have ended, by stage and outcome"),
     (ATTEMPTS, "Attempts at telling a receiver of an event, by outcome"),
 ];
 
@@ -113,6 +119,10 @@ const GAUGES: &[(&str, &str)] = &[
     (REBUILDING, "1 while a read model is being rebuilt, else 0"),
     (REBUILD_DONE, "Events that a read model's last rebuild has read"),
     (REBUILD_TOTAL, "Events that a read model's last rebuild has to read"),
+    (REACTOR_LAG, "Positions that a reactor is behind the log"),
+    (JOBS_NOW, "Jobs of a reactor, by state"),
+    (JOBS_OLDEST, "For how long the oldest job of a reactor has been there, in seconds"),
+    (WORKERS, "Processes that work on a reactor's jobs"),
     (SEALED, "Position up to which the log is sealed"),
     (SEALED_AT, "When the last seal was made, as Unix time"),
     (SEAL_LAG_SECONDS, "For how long the oldest event that is not sealed has been there"),
@@ -229,6 +239,22 @@ fn refresh_projections(status: &Status) {
         put(VECTOR_WAITING, set.waiting as f64);
         put(VECTOR_UNTOLD, set.untold as f64);
         put(VECTOR_FAILING, f64::from(u8::from(set.error.is_some())));
+    }
+    for reactor in &status.reactors {
+        let name = || reactor.name.clone();
+        gauge!(REACTOR_LAG, "reactor" => name()).set(reactor.lag as f64);
+        gauge!(JOBS_OLDEST, "reactor" => name()).set(reactor.jobs.oldest_seconds);
+        gauge!(WORKERS, "reactor" => name()).set(reactor.workers as f64);
+        let jobs = &reactor.jobs;
+        let states = [
+            ("waiting", jobs.waiting),
+            ("running", jobs.running),
+            ("postponed", jobs.postponed),
+            ("suspended", jobs.suspended),
+        ];
+        for (state, count) in states {
+            gauge!(JOBS_NOW, "reactor" => name(), "state" => state).set(count as f64);
+        }
     }
     if let Some(seal) = &status.seal {
         gauge!(SEALED).set(seal.position as f64);

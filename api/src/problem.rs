@@ -132,6 +132,8 @@ pub enum Problem {
     Erased(Kind),
     /// The record was not there at the position that was asked for; why.
     NotThen(String),
+    /// There is no such recording, or it lacks what was asked for; which.
+    NoRecording(String),
     /// There is no such read model.
     NoSuchProjection,
     /// There is no command, event or conversation of this id.
@@ -198,6 +200,10 @@ impl Problem {
             CommandError::Refused(refusal @ Refusal::CannotLink { .. }) => {
                 Problem::invalid(Fault::new("link", ["body".into()], refusal.to_string()))
             }
+            CommandError::Refused(Refusal::NoSuchRecording) => Problem::recording_not_found(),
+            CommandError::Refused(refusal @ Refusal::NoSuchSuggestion) => {
+                Problem::NoRecording(refusal.to_string())
+            }
             CommandError::Refused(refusal) => Problem::Conflict(refusal.to_string().into()),
             CommandError::Conflict => Problem::Conflict(
                 "Someone else keeps changing this record; please try again".into(),
@@ -207,6 +213,11 @@ impl Problem {
             CommandError::Unavailable(reason) => Problem::Unavailable(reason),
             CommandError::Internal(error) => Problem::Internal(error),
         }
+    }
+
+    /// There is no recording of this id, or its note is deleted.
+    pub fn recording_not_found() -> Self {
+        Problem::NoRecording("Recording not found".to_owned())
     }
 
     /// An idempotency key came back with another request.
@@ -232,6 +243,7 @@ impl Problem {
             Problem::NoSuchPath
             | Problem::NotFound(_)
             | Problem::NotThen(_)
+            | Problem::NoRecording(_)
             | Problem::NoSuchProjection
             | Problem::NoSuchWebhook
             | Problem::NoSuchRecording
@@ -273,7 +285,7 @@ impl Problem {
             Problem::Erased(kind) => {
                 format!("{} was erased; nothing can be done with it any more", title(*kind)).into()
             }
-            Problem::NotThen(why) => why.as_str().into(),
+            Problem::NotThen(why) | Problem::NoRecording(why) => why.as_str().into(),
             Problem::NoSuchProjection => "Projection not found".into(),
             Problem::NoSuchCause => {
                 "No command, event or conversation of this id is in the log or among the refusals"

@@ -144,6 +144,21 @@ pub const KNOWN: &[Setting] = &[
         "off",
         "on: webhooks may go to private addresses and by http; off: only to the public internet, by https.",
     ),
+    setting(
+        "CRM_WORKERS",
+        "1",
+        "Recordings that crm serve works on at a time (0 to 64); 0: none, crm work does it elsewhere.",
+    ),
+    setting(
+        "CRM_TRANSCRIPT_CHUNK_S",
+        "300",
+        "Length of the pieces that recordings are transcribed in, in seconds (10 to 600): a killed worker loses one.",
+    ),
+    setting(
+        "WHISPER_MODEL",
+        "",
+        "File of the speech model, in ggml's format; not set: one in the folder models of CRM_DATA_DIR.",
+    ),
     setting("CRM_DB_CONNECTIONS", "10", "Most connections to Postgres at a time (4 to 100)."),
     setting(
         "OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -346,6 +361,12 @@ pub struct Settings {
     pub new_master_key: Option<Secret>,
     /// Whether webhooks may go to private addresses and by http.
     pub webhook_private: bool,
+    /// How many recordings a server works on at a time.
+    pub workers: usize,
+    /// Length of the pieces that recordings are transcribed in.
+    pub transcript_chunk: Duration,
+    /// File of the speech model; `None`: one in the data folder.
+    pub whisper_model: Option<PathBuf>,
     /// Most connections to Postgres at a time.
     pub db_connections: u32,
     /// Base URL of the OpenTelemetry collector; `None` makes no traces.
@@ -478,6 +499,8 @@ impl Reader<'_> {
         let new_master_key = self.checked("CRM_NEW_MASTER_KEY", key_form, is_key);
         let webhook_private =
             self.checked("CRM_WEBHOOK_PRIVATE", "on or off", |text| ["on", "off"].contains(&text));
+        let workers = self.number("CRM_WORKERS", 0, 64);
+        let transcript_chunk = self.number("CRM_TRANSCRIPT_CHUNK_S", 10, 600);
         let db_connections = self.number("CRM_DB_CONNECTIONS", 4, 100);
         let otlp_endpoint = self.checked(
             "OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -514,6 +537,9 @@ impl Reader<'_> {
             master_key: master_key.map(Secret),
             new_master_key: new_master_key.map(Secret),
             webhook_private: webhook_private? == "on",
+            workers: usize::try_from(workers?).ok()?,
+            transcript_chunk: Duration::from_secs(u64::from(transcript_chunk?)),
+            whisper_model: self.text("WHISPER_MODEL").map(|path| self.expanded(path)),
             db_connections: db_connections?,
             otlp_endpoint,
             service_name: service_name?,

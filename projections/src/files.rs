@@ -15,6 +15,7 @@ mod folder;
 
 use std::fmt;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -190,6 +191,22 @@ impl Files {
         let hash =
             content.try_fold(Sha256::new(), async |hash, piece| Ok(hash.chain_update(&piece)));
         Ok(hex::encode(hash.await?.finalize()))
+    }
+
+    /// Copies a file to a path of this machine, in pieces.
+    ///
+    /// # Errors
+    /// When there is no such file, it cannot be read, or the copy cannot be written.
+    pub async fn copy(&self, key: &str, to: &Path) -> anyhow::Result<()> {
+        use futures::TryStreamExt as _;
+        use tokio::io::AsyncWriteExt as _;
+        let mut content = self.0.read(key, 0..u64::MAX).await?;
+        let mut copy = tokio::fs::File::create(to).await?;
+        while let Some(piece) = content.try_next().await? {
+            copy.write_all(&piece).await?;
+        }
+        copy.flush().await?;
+        Ok(())
     }
 }
 

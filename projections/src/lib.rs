@@ -14,6 +14,7 @@ pub mod files;
 pub mod follow;
 pub mod generation;
 pub mod history;
+pub mod jobs;
 mod line;
 pub mod llm;
 pub mod log;

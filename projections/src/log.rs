@@ -5,6 +5,7 @@
 //! import's way in, under the same lock. Nothing else inserts.
 
 pub mod appender;
+mod aside;
 pub mod cipher;
 mod envelope;
 mod execute;
@@ -31,6 +32,7 @@ use crate::copy::CopyIn;
 use cipher::{Place, StreamKey};
 use keys::{Known, NewStreamKey};
 
+pub use aside::{Aside, AsideError};
 pub use envelope::{Entries, Entry, Envelope, Selection};
 pub use execute::{COMMANDS, CommandError, CommandRequest, EventLog, Executable, Receipt};
 pub use idempotency::KeyRecord;

@@ -6,6 +6,7 @@ pub(crate) mod audit;
 mod fund;
 mod link;
 mod reader;
+mod recording;
 mod records;
 mod shelf;
 mod standing;
@@ -20,6 +21,7 @@ use crate::projector::Projector;
 pub use answer::{Answer, Encoding};
 pub use as_of::{Then, Time};
 pub use reader::{Found, Health, ProjectorHealth, Query, ReadError, Reader, StoredRecord};
+pub use recording::StoredRecording;
 pub use stream::Pieces;
 pub use todo::TodoFilter;
 
@@ -35,6 +37,7 @@ pub fn projectors() -> Vec<Arc<dyn Projector>> {
         Arc::new(records::RecordProjector::<note::NoteRecord>::new()),
         Arc::new(records::RecordProjector::<domain::todo::TodoRecord>::new()),
         Arc::new(records::RecordProjector::<roadshow::RoadshowRecord>::new()),
+        Arc::new(recording::RecordingProjector),
         Arc::new(link::LinkProjector),
         Arc::new(standing::INTEREST),
         Arc::new(standing::LP_STATUS),

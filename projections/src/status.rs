@@ -5,6 +5,7 @@ use serde::Serialize;
 use sqlx::PgConnection;
 
 use crate::generation;
+use crate::jobs::{self, ReactorStatus};
 use crate::log::keys::{self, KeyCount};
 use crate::seal::store::{self, SealStatus};
 use crate::search::vector_status::{self, VectorStatus};
@@ -16,7 +17,7 @@ pub struct Status {
     pub head: i64,
     /// Each read model, by name.
     pub projections: Vec<ProjectionStatus>,
-    /// What reacts to events with commands. This release has none.
+    /// What reacts to events with work, and the jobs of each.
     pub reactors: Vec<ReactorStatus>,
     /// The keys of people and notes, and what erasures have left to be wiped off the disk.
     pub keys: KeyCount,
@@ -27,10 +28,6 @@ pub struct Status {
     /// What is searched by meaning; none before there was a model.
     pub vectors: Vec<VectorStatus>,
 }
-
-/// A reactor; there are none in this release.
-#[derive(Clone, Debug, Serialize)]
-pub struct ReactorStatus {}
 
 /// One read model.
 #[derive(Clone, Debug, Serialize)]
@@ -183,9 +180,10 @@ pub async fn status(db: &mut PgConnection) -> Result<Status, sqlx::Error> {
     .fetch_optional(&mut *db)
     .await?;
     let keys = keys::count(&mut *db).await?;
+    let reactors = jobs::reactors(&mut *db, head).await?;
     let seal = store::status(db).await?;
     let vectors = vector_status::status(db).await?;
-    Ok(Status { head, projections, reactors: vec![], keys, verification, seal, vectors })
+    Ok(Status { head, projections, reactors, keys, verification, seal, vectors })
 }
 
 /// What is parked in the live generations.

@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 const AGAIN: Duration = Duration::from_millis(200);
 
 /// The tables that may quote a record, or that held what was destroyed.
-const SMALL_TABLES: [&str; 10] = [
+const SMALL_TABLES: [&str; 12] = [
     "stream_key",
     "idempotency_key",
     "dead_letter",
@@ -43,6 +43,8 @@ const SMALL_TABLES: [&str; 10] = [
     "vector_point",
     "embedding",
     "upload",
+    "job",
+    "transcript_chunk",
 ];
 
 /// The most segments of the write-ahead log that are written over: 4 GiB of the usual ones.

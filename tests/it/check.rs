@@ -106,6 +106,7 @@ pub async fn assert_read_models_match_the_log(pool: &PgPool) {
     )
     .await;
     check_links(pool, &log).await;
+    check_recordings(pool, &log).await;
     check_standings(pool, &log).await;
     pool.close().await;
 }
@@ -242,6 +243,33 @@ async fn check_links(pool: &PgPool, log: &[Recorded]) {
         })
         .collect();
     assert_eq!(found, expected, "links");
+}
+
+async fn check_recordings(pool: &PgPool, log: &[Recorded]) {
+    let mut notes: BTreeMap<i64, domain::note::Note> = BTreeMap::new();
+    for recorded in log {
+        if let Event::Note(event) = &recorded.event {
+            notes.entry(recorded.id).or_default().apply(event.clone());
+        }
+    }
+    let mut expected: BTreeMap<i64, (i64, bool, Value)> = BTreeMap::new();
+    for (note, state) in &notes {
+        let recordings = state.record().into_iter().flat_map(|record| record.recordings.iter());
+        for (id, recording) in recordings {
+            let record = serde_json::to_value(recording).unwrap();
+            expected.insert(id.0, (*note, state.is_archived(), record));
+        }
+    }
+    let rows: Vec<(i64, i64, bool, Value)> =
+        sqlx::query_as("select id, note_id, hidden, record from recording")
+            .fetch_all(pool)
+            .await
+            .unwrap();
+    let found: BTreeMap<_, _> = rows
+        .into_iter()
+        .map(|(id, note, hidden, record)| (id, (note, hidden, record)))
+        .collect();
+    assert_eq!(found, expected, "recordings");
 }
 
 async fn check_standings(pool: &PgPool, log: &[Recorded]) {

@@ -72,7 +72,15 @@ async fn serve_store(
     let meant = vectors::options(settings);
     let vectors = Vectors::start(store.database.clone(), meant, backend.live.heads());
     let search = Search::new(store.database.clone(), vectors.meaning().clone());
-    let result = serve(settings, args, listener, store, &backend, search, interruption).await;
+    let result = match backend.work(settings, store.files.clone(), settings.workers) {
+        Ok(workers) => {
+            let result =
+                serve(settings, args, listener, store, &backend, search, interruption).await;
+            workers.stop().await;
+            result
+        }
+        Err(error) => Err(error),
+    };
     vectors.stop().await;
     backend.stop().await;
     sealer.stop().await;

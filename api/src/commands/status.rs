@@ -78,6 +78,24 @@ fn describe(status: &Status) -> String {
             );
         }
     }
+    for reactor in &status.reactors {
+        let jobs = &reactor.jobs;
+        let _ = write!(
+            text,
+            "\nJobs of {}: {} waiting, {} running, {} postponed, {} suspended; {} workers; {} positions behind.",
+            reactor.name,
+            jobs.waiting,
+            jobs.running,
+            jobs.postponed,
+            jobs.suspended,
+            reactor.workers,
+            reactor.lag
+        );
+        let _ = match &jobs.failure {
+            Some(failure) => writeln!(text, " The last failure: {failure}"),
+            None => writeln!(text),
+        };
+    }
     let keys = &status.keys;
     if keys.destroyed > 0 {
         let _ = match keys.unscrubbed {
@@ -175,6 +193,7 @@ fn bytes(size: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use projections::jobs::{JobCount, ReactorStatus};
     use projections::log::keys::KeyCount;
 
     use super::*;
@@ -201,7 +220,20 @@ mod tests {
         let status = Status {
             head: 42,
             projections: vec![projection()],
-            reactors: vec![],
+            reactors: vec![ReactorStatus {
+                name: "recordings".into(),
+                position: 42,
+                lag: 0,
+                jobs: JobCount {
+                    waiting: 2,
+                    running: 1,
+                    postponed: 1,
+                    suspended: 0,
+                    oldest_seconds: 90.0,
+                    failure: Some("the disk is full".into()),
+                },
+                workers: 1,
+            }],
             keys: KeyCount { present: 3, destroyed: 2, unscrubbed: 1 },
             verification: None,
             seal: None,
@@ -227,6 +259,8 @@ read model   generation  position  lag  lag s  events/s    size
 lp          2 (kept: 1)        40    2    0.2      12.0  1.2 MB  1 skipped
 
 vectors: set 1, live, in qdrant: 120 texts, 30 to go at 12.5/s, about 3 s, qdrant not told of 3 records (small)
+
+Jobs of recordings: 2 waiting, 1 running, 1 postponed, 0 suspended; 1 workers; 0 positions behind. The last failure: the disk is full
 
 Erased: 2 records; traces of 1 are still to be wiped off the disk (a running server does it, or `crm erase --scrub`).
 

@@ -15,6 +15,7 @@ mod metrics;
 mod notes;
 mod people;
 mod projections;
+mod recordings;
 mod roadshows;
 mod seals;
 mod search;
@@ -47,6 +48,7 @@ pub fn all() -> OpenApiRouter<App> {
         metrics::routes(),
         images::routes(),
         projections::routes(),
+        recordings::routes(),
         events::routes(),
         crate::pages::routes(),
         search::routes(),
@@ -134,7 +136,7 @@ mod tests {
 /notes/{note_id}/lps/{lp_id} post delete
 /notes/{note_id}/participants get
 /notes/{note_id}/participants/{person_id} post delete
-/notes/{note_id}/recordings post options
+/notes/{note_id}/recordings get post options
 /notes/{note_id}/relationships post
 /notes/{note_id}/revert post
 /notes/{note_id}/roadshows get
@@ -159,7 +161,17 @@ mod tests {
 /projections/{name}/rebuild post delete
 /projections/{name}/rollback post
 /readyz get
+/recordings/{recording_id} get delete
+/recordings/{recording_id}/action-items/{number}/accept post
+/recordings/{recording_id}/action-items/{number}/dismiss post
 /recordings/{recording_id}/audio get head
+/recordings/{recording_id}/cancel post
+/recordings/{recording_id}/interest/accept post
+/recordings/{recording_id}/interest/dismiss post
+/recordings/{recording_id}/retry post
+/recordings/{recording_id}/summarise post
+/recordings/{recording_id}/transcribe post
+/recordings/{recording_id}/transcript get patch
 /roadshows get post
 /roadshows/{roadshow_id} get put delete
 /roadshows/{roadshow_id}/compare get

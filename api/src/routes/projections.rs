@@ -32,7 +32,8 @@ pub fn routes() -> Routes {
         "lag_seconds": 0.0, "rate": 0.5, "size": 172032, "parked": [], "skipped": 0, "rebuild": rebuild});
     let vectors = json!({"set": 1, "model": "multilingual-e5-small", "state": "live", "engine": "memory", "position": 42,
         "lag": 0, "points": 1800, "waiting": 0, "rate": 14.2, "eta_seconds": 0.0, "untold": 0, "error": null});
-    let all = json!({"head": 42, "projections": [one], "reactors": [],
+    let all = json!({"head": 42, "projections": [one], "reactors": [{"name": "recordings", "position": 42, "lag": 0, "workers": 1,
+            "jobs": {"waiting": 0, "running": 1, "postponed": 0, "suspended": 0, "oldest_seconds": 12.5, "failure": null}}],
         "keys": {"present": 120, "destroyed": 1, "unscrubbed": 0}, "verification": null,
         "seal": {"number": 3, "position": 42, "events": 40, "sealed_at": "2025-01-31T15:04:05Z", "lag_seconds": 0.0}, "vectors": [vectors]});
     let accepted = json!({"status": "accepted", "projection": "lp"});

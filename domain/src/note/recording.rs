@@ -43,7 +43,7 @@ pub struct AudioFile {
 }
 
 /// How far a recording is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stage {
     /// A transcript is to be made.
     AwaitsTranscript,
@@ -68,7 +68,7 @@ pub enum Stage {
 }
 
 /// An action item and what became of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SuggestedItem {
     /// What it says.
     pub item: ActionItem,
@@ -77,7 +77,7 @@ pub struct SuggestedItem {
 }
 
 /// An interest and what became of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SuggestedInterest {
     /// What it says.
     pub suggestion: InterestSuggestion,
@@ -86,7 +86,7 @@ pub struct SuggestedInterest {
 }
 
 /// A recording as it stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recording {
     /// The stored file.
     pub file: AudioFile,
@@ -103,6 +103,7 @@ pub struct Recording {
     /// What was heard last.
     pub transcript: Option<Transcript>,
     /// What people corrected in it.
+    #[serde(with = "super::transcript::as_list")]
     pub corrections: Corrections,
     /// What it comes down to.
     pub summary: Option<Summary>,
@@ -246,7 +247,7 @@ impl Recordings {
 
     /// Lets an event happen; those that are about no recording change nothing. A reader that has not seen the beginning
     /// of the stream knows no recordings, and nothing happens to them.
-    pub(super) fn change(&mut self, event: NoteEvent) {
+    pub fn change(&mut self, event: NoteEvent) {
         match event {
             NoteEvent::RecordingAttached { recording, file, name, language } => {
                 self.there.insert(recording, Recording::attached(file, name, language));
@@ -317,6 +318,13 @@ impl Recordings {
 
 fn correction(((start_ms, end_ms), text): ((u64, u64), Option<String>)) -> Correction {
     Correction { start_ms, end_ms, text }
+}
+
+/// Recordings that a read model holds.
+impl FromIterator<(RecordingId, Recording)> for Recordings {
+    fn from_iter<I: IntoIterator<Item = (RecordingId, Recording)>>(recordings: I) -> Self {
+        Self { there: recordings.into_iter().collect(), removed: BTreeSet::new() }
+    }
 }
 
 /// A fact about a recording is named `recordings.<id>.<what>`. Transcripts are no facts: a history would repeat hours of

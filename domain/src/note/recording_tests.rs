@@ -413,6 +413,20 @@ fn undoing_takes_back_corrections_and_nothing_else_of_a_recording() {
 }
 
 #[test]
+fn a_recording_is_read_as_it_was_written_into_a_read_model() {
+    let mut note = Note::default();
+    let corrected = json!({"TranscriptCorrected": {"recording": FIRST,
+        "corrections": [{"start_ms": 0, "end_ms": 1000, "text": "Profuturo"}]}});
+    let accepted = json!({"ActionItemAccepted": {"recording": FIRST, "item": 1,
+        "todo": serde_json::to_value(todo(9)).unwrap()}});
+    let history = [vec![registered()], with_suggestions(), vec![corrected, accepted]].concat();
+    history.into_iter().map(event).for_each(|event| cqrs_es::Aggregate::apply(&mut note, event));
+    let recording = note.record().unwrap().recordings.get(FIRST).unwrap();
+    let written = serde_json::to_string(recording).unwrap();
+    assert_eq!(serde_json::from_str::<Recording>(&written).unwrap(), *recording);
+}
+
+#[test]
 fn the_stored_form_of_an_event_never_changes() {
     let every = [
         json!({"RecordingAttached": {"recording": 5, "file": file(), "name": "call.webm",
@@ -426,7 +440,8 @@ fn the_stored_form_of_an_event_never_changes() {
             "segments": [{"start_ms": 0, "end_ms": 2000, "text": "Hello", "confidence": 87}],
             "gaps": [{"start_ms": 3000, "end_ms": 4000, "reason": "damaged"}],
             "marks": [{"start_ms": 5000, "end_ms": 6000, "kind": "silence"},
-                {"start_ms": 6000, "end_ms": 7000, "kind": "loop"}]}}}),
+                {"start_ms": 6000, "end_ms": 7000, "kind": "repetition"},
+                {"start_ms": 7000, "end_ms": 8000, "kind": "no_words"}]}}}),
         transcribed(FIRST, 1),
         json!({"TranscriptionFailed": {"recording": 5, "round": 1, "reason": "no audio"}}),
         json!({"TranscriptionCancelled": {"recording": 5}}),

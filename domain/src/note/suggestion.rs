@@ -135,7 +135,7 @@ pub struct AcceptedInterest {
 }
 
 /// What became of a suggestion.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Decision<A> {
     /// Nothing yet.
     Open,

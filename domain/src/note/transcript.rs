@@ -40,7 +40,9 @@ pub enum MarkKind {
     /// Nobody speaks.
     Silence,
     /// The model repeated itself; the repetitions were left out.
-    Loop,
+    Repetition,
+    /// There is sound, but no word was understood.
+    NoWords,
 }
 
 /// A part of a recording that is to be read with care.
@@ -89,6 +91,26 @@ pub struct Correction {
 
 /// The corrections that lie over a transcript: from the beginning and end of a span, in milliseconds, to its text.
 pub type Corrections = BTreeMap<(u64, u64), String>;
+
+/// Corrections in JSON, whose maps have no pairs of numbers for keys.
+pub(super) mod as_list {
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    use super::Corrections;
+
+    pub(in crate::note) fn serialize<S: Serializer>(
+        corrections: &Corrections,
+        s: S,
+    ) -> Result<S::Ok, S::Error> {
+        corrections.iter().collect::<Vec<_>>().serialize(s)
+    }
+
+    pub(in crate::note) fn deserialize<'de, D: Deserializer<'de>>(
+        d: D,
+    ) -> Result<Corrections, D::Error> {
+        Ok(Vec::<((u64, u64), String)>::deserialize(d)?.into_iter().collect())
+    }
+}
 
 /// A segment as readers get it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,9 +8,9 @@ use cqrs_es::persist::{PersistedEventStore, SerializedEvent};
 use cqrs_es::{
     Aggregate, AggregateContext as _, AggregateError, DomainEvent as _, EventStore as _,
 };
-use domain::note::{Note, RecordingId};
+use domain::note::{Note, NoteEvent, RecordingId};
 use domain::todo::{Todo, TodoEvent};
-use domain::{Kind, Refusal, TodoId};
+use domain::{Kind, NoteId, Refusal, TodoId};
 use tokio::sync::watch;
 use tracing::Instrument as _;
 use uuid::Uuid;
@@ -120,9 +120,9 @@ where
     /// Which kind of record it is.
     const KIND: Kind;
 
-    /// A new record of the same kind that these events call for; `self` is the record `id` before them. It is
+    /// A new todo that these events call for, and how it begins; `self` is the record `id` before them. It is
     /// appended together with them or not at all.
-    fn follow_up(&self, _id: i64, _events: &[Self::Event]) -> Option<(i64, Self::Event)> {
+    fn follow_up(&self, _id: i64, _events: &[Self::Event]) -> Option<(TodoId, Vec<TodoEvent>)> {
         None
     }
 
@@ -150,13 +150,17 @@ executable! {
 impl Executable for Todo {
     const KIND: Kind = Kind::Todo;
 
-    fn follow_up(&self, id: i64, events: &[TodoEvent]) -> Option<(i64, TodoEvent)> {
-        Todo::follow_up(self, TodoId(id), events).map(|(next, event)| (next.0, event))
+    fn follow_up(&self, id: i64, events: &[TodoEvent]) -> Option<(TodoId, Vec<TodoEvent>)> {
+        Todo::follow_up(self, TodoId(id), events).map(|(next, event)| (next, vec![event]))
     }
 }
 
 impl Executable for Note {
     const KIND: Kind = Kind::Note;
+
+    fn follow_up(&self, id: i64, events: &[NoteEvent]) -> Option<(TodoId, Vec<TodoEvent>)> {
+        Note::follow_up(self, NoteId(id), events)
+    }
 
     fn files(&self) -> Vec<String> {
         let paths = self.record().and_then(|note| note.details.image_paths.as_deref());
@@ -352,10 +356,10 @@ impl EventLog {
         let metadata = metadata(request);
         let follow_up = before.follow_up(id, &events);
         let next = follow_up.as_ref().map(|(next, _)| *next);
-        if let Some((next, event)) = follow_up {
+        if let Some((next, events)) = follow_up {
             // Its stream begins here: the first command on it must load it.
-            self.take_fresh(A::KIND, next);
-            repository.accompany(vec![first_event::<A>(next, &event, &metadata)?]);
+            self.take_fresh(Kind::Todo, next.0);
+            repository.accompany(first_events(next, &events, &metadata)?);
         }
         if let Some((key, hash)) = &request.idempotency {
             repository.record_key(NewKey {
@@ -375,7 +379,7 @@ impl EventLog {
             Err(error) => match repository.take_failure() {
                 Some(AppendError::KeyUsed) => self.earlier_receipt(request).await,
                 Some(AppendError::MasterReplaced) => Err(self.renew_master().await?),
-                Some(AppendError::StreamMoved) if self.is_taken::<A>(next).await? => {
+                Some(AppendError::StreamMoved) if self.is_taken(next).await? => {
                     Err(Refusal::NextIdMissing.into())
                 }
                 failure => Err(self.explain(error, failure)),
@@ -397,16 +401,13 @@ impl EventLog {
     }
 
     /// Whether there is a record under the id that a follow-up was to have.
-    async fn is_taken<A: Executable>(&self, id: Option<i64>) -> Result<bool, CommandError>
-    where
-        A::Command: Clone + Send,
-    {
+    async fn is_taken(&self, id: Option<TodoId>) -> Result<bool, CommandError> {
         let Some(id) = id else { return Ok(false) };
         let taken = self.database.ask(
             sqlx::query_scalar(
                 "select exists (select from events where aggregate_type = $1 and aggregate_id = $2)",
             )
-            .bind(A::KIND.as_str())
+            .bind(Kind::Todo.as_str())
             .bind(id.to_string())
             .fetch_one(&self.database.pool),
         );
@@ -477,21 +478,23 @@ fn metadata(request: &CommandRequest) -> HashMap<String, String> {
     metadata
 }
 
-fn first_event<A: Executable>(
-    id: i64,
-    event: &A::Event,
+/// The events that a new todo begins with.
+fn first_events(
+    id: TodoId,
+    events: &[TodoEvent],
     metadata: &HashMap<String, String>,
-) -> Result<SerializedEvent, CommandError>
-where
-    A::Command: Clone + Send,
-{
-    Ok(SerializedEvent::new(
-        id.to_string(),
-        1,
-        A::TYPE.to_owned(),
-        event.event_type(),
-        event.event_version(),
-        serde_json::to_value(event).map_err(anyhow::Error::from)?,
-        serde_json::to_value(metadata).map_err(anyhow::Error::from)?,
-    ))
+) -> Result<Vec<SerializedEvent>, CommandError> {
+    let serialised = events.iter().zip(1..).map(|(event, sequence)| {
+        Ok(SerializedEvent::new(
+            id.to_string(),
+            sequence,
+            Todo::TYPE.to_owned(),
+            event.event_type(),
+            event.event_version(),
+            serde_json::to_value(event)?,
+            serde_json::to_value(metadata)?,
+        ))
+    });
+    let serialised: Result<_, serde_json::Error> = serialised.collect();
+    Ok(serialised.map_err(anyhow::Error::from)?)
 }

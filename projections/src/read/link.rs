@@ -10,6 +10,7 @@ use domain::{Event, Kind, RecordRef};
 use futures::future::BoxFuture;
 use sqlx::PgConnection;
 
+use super::reader::{ReadError, Reader};
 use crate::copy::CopyIn;
 use crate::log::Recorded;
 use crate::projector::{Fold, ProjectError, Projector, Table, Tables};
@@ -193,6 +194,23 @@ async fn write(
         .execute(db)
         .await?;
     Ok(())
+}
+
+impl Reader {
+    /// What a record says that it is about, in the order of kinds and ids.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn linked_to(&self, owner: RecordRef) -> Result<Vec<RecordRef>, ReadError> {
+        let question = sqlx::query_as(
+            "select to_kind, to_id from link where from_kind = $1 and from_id = $2 order by to_kind, to_id",
+        );
+        let question = question.bind(owner.kind().as_str()).bind(owner.id());
+        let rows: Vec<(String, i64)> = self.database().ask(question.fetch_all(self.pool())).await?;
+        let records =
+            rows.into_iter().filter_map(|(kind, id)| Some(Kind::parse(&kind)?.record(id)));
+        Ok(records.collect())
+    }
 }
 
 /// Records linked with one, whichever of the two owns the link, in the order of their ids. Archived ends are hidden.

@@ -1,0 +1,80 @@
+//! The JSON of a recording. Times are seconds from its beginning.
+
+use domain::note::{
+    Author, Decision, KeyPoint, Recording, SuggestedInterest, SuggestedItem, Summary,
+};
+use serde_json::{Value, json};
+
+use super::Standing;
+
+/// Milliseconds as seconds.
+#[allow(clippy::cast_precision_loss, reason = "milliseconds of a recording")]
+pub(super) fn seconds(milliseconds: u64) -> f64 {
+    milliseconds as f64 / 1000.0
+}
+
+/// The whole recording but for its transcript.
+pub(super) fn recording(standing: &Standing) -> Value {
+    let id = standing.stored.id;
+    let recording = &standing.stored.recording;
+    let transcript = recording.transcript.as_ref();
+    let (state, why) = standing.state();
+    let total = standing.progress.as_ref().and_then(|progress| progress.total_ms);
+    let duration = transcript.map(|it| it.duration_ms).or(total.map(i64::unsigned_abs));
+    json!({
+        "id": id,
+        "note_id": standing.stored.note,
+        "name": recording.name,
+        "state": state,
+        "why": why,
+        "progress": standing.done(),
+        "duration": duration.map(seconds),
+        "language": transcript.map(|it| &it.language).or(recording.language.as_ref()),
+        "model": transcript.map(|it| &it.model),
+        "media_type": recording.file.media_type,
+        "size": recording.file.size,
+        "sha256": recording.file.sha256,
+        "audio_path": format!("/recordings/{id}/audio"),
+        "transcript_path": transcript.map(|_| format!("/recordings/{id}/transcript")),
+        "corrections": recording.corrections.len(),
+        "summary": recording.summary.as_ref().map(summary),
+        "action_items": items(recording),
+        "interest": recording.interest.as_ref().map(interest),
+    })
+}
+
+fn summary(summary: &Summary) -> Value {
+    let (author, label, model, prompt) = match &summary.author {
+        Author::Model { model, prompt } => ("model", "Summary", Some(model), Some(prompt)),
+        Author::Highlights => ("highlights", Summary::HIGHLIGHTS, None, None),
+    };
+    let points = summary.key_points.iter().map(|KeyPoint { text, start_ms }| {
+        json!({"text": text, "start": start_ms.map(seconds)})
+    });
+    json!({"author": author, "label": label, "model": model, "prompt": prompt, "text": summary.text,
+        "key_points": points.collect::<Vec<_>>()})
+}
+
+fn items(recording: &Recording) -> Vec<Value> {
+    let items = recording.items.iter().map(|(number, SuggestedItem { item, decision })| {
+        let todo = match decision {
+            Decision::Accepted(todo) => Some(todo.id),
+            Decision::Open | Decision::Dismissed => None,
+        };
+        json!({"number": number, "text": item.text, "owner": item.owner, "due": item.due,
+            "quote": item.quote, "start": item.start_ms.map(seconds),
+            "state": decision.in_a_word(), "todo_id": todo})
+    });
+    items.collect()
+}
+
+fn interest(suggested: &SuggestedInterest) -> Value {
+    let SuggestedInterest { suggestion, decision } = suggested;
+    let accepted = match decision {
+        Decision::Accepted(accepted) => Some(accepted),
+        Decision::Open | Decision::Dismissed => None,
+    };
+    json!({"interest": suggestion.interest, "fundraise": suggestion.fundraise,
+        "state": decision.in_a_word(), "fund_id": accepted.map(|it| it.fund),
+        "lp_id": accepted.map(|it| it.lp), "accepted_as": accepted.map(|it| &it.interest)})
+}

@@ -1,0 +1,121 @@
+//! Where speech models are, and the one that is in memory.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use speech::transcribe::{Model, ModelError};
+
+/// What files of speech models are called in the folder of models: `ggml-base.bin`.
+const PREFIX: &str = "ggml-";
+const SUFFIX: &str = ".bin";
+
+/// The speech models of an installation. Clones share the one that is in memory.
+#[derive(Clone, Debug)]
+pub struct SpeechModels {
+    configured: Option<PathBuf>,
+    folder: PathBuf,
+    loaded: Arc<Mutex<Option<(PathBuf, Arc<Model>)>>>,
+}
+
+/// Why there is no model.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoModel {
+    #[error("{0}")]
+    Missing(String),
+    #[error(transparent)]
+    Unusable(#[from] ModelError),
+}
+
+impl SpeechModels {
+    /// What to do about a model that is not there.
+    pub const ADVICE: &str = "there is no speech model: run `crm models get speech`, or set WHISPER_MODEL to the path of one";
+
+    /// The model in this file if one is named, else those in the folder.
+    pub fn new(configured: Option<PathBuf>, folder: PathBuf) -> Self {
+        Self { configured, folder, loaded: Arc::default() }
+    }
+
+    /// The file of a model, if it is there: the one that is asked for, else the one that is set, else the first in the
+    /// folder, `base` before all others.
+    pub fn find(&self, name: Option<&str>) -> Option<PathBuf> {
+        // Names come from requests, and lead nowhere else.
+        let is_plain = |name: &str| {
+            let letters = |it: char| it.is_ascii_alphanumeric() || "-_.".contains(it);
+            !name.is_empty() && name.chars().all(letters)
+        };
+        let path = match (name, &self.configured) {
+            (Some(name), _) if !is_plain(name) => return None,
+            (Some(name), _) => self.folder.join(format!("{PREFIX}{name}{SUFFIX}")),
+            (None, Some(path)) => path.clone(),
+            (None, None) => self
+                .names()
+                .into_iter()
+                .next()
+                .map(|name| self.folder.join(format!("{PREFIX}{name}{SUFFIX}")))?,
+        };
+        path.is_file().then_some(path)
+    }
+
+    /// The models in the folder by name, `base` before all others.
+    pub fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let names = entries.filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            Some(name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.to_owned())
+        });
+        let mut names: Vec<String> = names.collect();
+        names.sort_by_key(|name| (name != "base", name.clone()));
+        names
+    }
+
+    /// A model in memory. Loading one takes a second or so, and forgets the one before.
+    pub(super) fn load(&self, name: Option<&str>) -> Result<Arc<Model>, NoModel> {
+        let missing = || match name {
+            Some(name) => NoModel::Missing(format!(
+                "there is no speech model {name}: run `crm models get {name}`, or ask for another"
+            )),
+            None => NoModel::Missing(Self::ADVICE.to_owned()),
+        };
+        let path = self.find(name).ok_or_else(missing)?;
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*loaded {
+            Some((known, model)) if *known == path => Ok(model.clone()),
+            _ => {
+                *loaded = None;
+                let model = Arc::new(open(&path)?);
+                *loaded = Some((path, model.clone()));
+                Ok(model)
+            }
+        }
+    }
+}
+
+fn open(path: &Path) -> Result<Model, ModelError> {
+    tracing::info!(path = %path.display(), "loading the speech model");
+    Model::open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_model_that_is_set_comes_before_those_in_the_folder_and_base_before_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let models = |configured| SpeechModels::new(configured, folder.path().to_owned());
+        assert_eq!(models(None).find(None), None);
+        for name in ["ggml-tiny.en.bin", "notes.txt", "ggml-base.bin", "ggml-small.bin.part"] {
+            std::fs::write(path(name), "").unwrap();
+        }
+        assert_eq!(models(None).names(), ["base", "tiny.en"]);
+        assert_eq!(models(None).find(None), Some(path("ggml-base.bin")));
+        assert_eq!(models(None).find(Some("tiny.en")), Some(path("ggml-tiny.en.bin")));
+        assert_eq!(models(None).find(Some("small")), None);
+        assert_eq!(models(None).find(Some("../ggml-base")), None);
+        let set = models(Some(path("ggml-tiny.en.bin")));
+        assert_eq!(set.find(None), Some(path("ggml-tiny.en.bin")));
+        assert_eq!(set.find(Some("base")), Some(path("ggml-base.bin")));
+        assert_eq!(models(Some(path("gone.bin"))).find(None), None);
+    }
+}

@@ -1,0 +1,289 @@
+//! From the sound of a recording to its transcript, chunk by chunk, each in the journal before the next is begun.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::sync::Arc;
+
+use domain::note::{Gap, Mark, MarkKind, Recording, RecordingCommand, Segment, Transcript};
+use speech::chunks::{Chunk, Cutter};
+use speech::decode::{Audio, DecodeError};
+use speech::milliseconds;
+use speech::transcribe::{self, ChunkText, Model, Options, TranscribeError};
+use tempfile::NamedTempFile;
+use tokio::runtime::Handle;
+
+use super::glossary;
+use super::journal::{Finished, Heard, Journal, JournalError, MOST_BEGUN, MOST_FAILURES};
+use super::lease::Lease;
+use super::models::NoModel;
+use super::worker::{Leash, Tools, Trouble};
+
+/// Transcribes a recording and tells its note.
+pub(super) async fn run(
+    tools: &Tools,
+    lease: &Lease,
+    leash: &Arc<Leash>,
+    recording: Recording,
+) -> Result<RecordingCommand, Trouble> {
+    let sound = fetch(tools, &recording).await?;
+    let pool = &tools.log.database().pool;
+    let names = glossary::of(pool, lease.note).await.map_err(|error| Trouble::passing(&error))?;
+    let work = Work {
+        tools: tools.clone(),
+        lease: lease.clone(),
+        leash: leash.clone(),
+        names,
+        language: recording.language,
+        model: recording.model,
+        sound,
+    };
+    // Hours of work: not on a thread that others wait for. Its heartbeat goes on beside it.
+    let runtime = Handle::current();
+    let working = tokio::task::spawn_blocking(move || work.run(&runtime));
+    let transcript = working.await.map_err(|panic| Trouble::passing(&panic))??;
+    Ok(RecordingCommand::KeepTranscript { round: lease.round, transcript })
+}
+
+/// The sound as a file of this machine, which is removed as soon as nobody reads it.
+async fn fetch(tools: &Tools, recording: &Recording) -> Result<NamedTempFile, Trouble> {
+    let file = NamedTempFile::new().map_err(|error| Trouble::passing(&error))?;
+    let copying = tools.files.copy(&recording.file.key, file.path());
+    copying.await.map_err(|error| Trouble::passing(&error))?;
+    Ok(file)
+}
+
+/// A transcription on a thread of its own.
+struct Work {
+    tools: Tools,
+    lease: Lease,
+    leash: Arc<Leash>,
+    names: Vec<String>,
+    language: Option<String>,
+    model: Option<String>,
+    sound: NamedTempFile,
+}
+
+impl Work {
+    fn run(&self, runtime: &Handle) -> Result<Transcript, Trouble> {
+        let model = self.tools.models.load(self.model.as_deref()).map_err(no_model)?;
+        let database = self.tools.log.database();
+        let journal = Journal::of(database, &self.lease);
+        let mut finished = runtime.block_on(journal.finished()).map_err(kept)?;
+        let mut audio = self.open()?;
+        let total = audio.duration().map(|it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX));
+        let start = finished.last().map_or(0, |chunk| chunk.end);
+        self.report(runtime, start, total)?;
+        audio.skip_to(start).map_err(|error| decoding(&error))?;
+        for chunk in Cutter::new(audio, start, self.tools.chunk) {
+            let chunk = chunk.map_err(|error| decoding(&error))?;
+            let number = i32::try_from(finished.len()).unwrap_or(i32::MAX);
+            let heard = self.listen(runtime, &journal, &model, number, &chunk, &finished)?;
+            runtime.block_on(journal.finish(number, chunk.end(), &heard)).map_err(kept)?;
+            self.report(runtime, chunk.end(), total)?;
+            finished.push(Finished { start: chunk.start, end: chunk.end(), heard });
+        }
+        Ok(together(model.id(), finished))
+    }
+
+    fn open(&self) -> Result<Audio, Trouble> {
+        let file = File::open(self.sound.path()).map_err(|error| Trouble::passing(&error))?;
+        Audio::open(BufReader::new(file)).map_err(|error| decoding(&error))
+    }
+
+    fn report(&self, runtime: &Handle, sample: u64, total: Option<u64>) -> Result<(), Trouble> {
+        let pool = &self.tools.log.database().pool;
+        let reporting = self.lease.report(pool, milliseconds(sample), total);
+        runtime.block_on(reporting).map_err(|error| Trouble::passing(&error))
+    }
+
+    /// What is said in a chunk. One that was given up says nothing, and why.
+    fn listen(
+        &self,
+        runtime: &Handle,
+        journal: &Journal<'_>,
+        model: &Model,
+        number: i32,
+        chunk: &Chunk,
+        before: &[Finished],
+    ) -> Result<Heard, Trouble> {
+        let (begun, failed) = runtime.block_on(journal.begin(number, chunk.start)).map_err(kept)?;
+        if failed >= MOST_FAILURES || begun >= MOST_BEGUN {
+            let why = match failed {
+                0 => format!("the worker died {begun} times at this place"),
+                failed => format!("Whisper failed {failed} times at this place"),
+            };
+            return Ok(Heard { gap: Some(why), ..Heard::nothing() });
+        }
+        let tail = before.last().map(|chunk| chunk.heard.text()).unwrap_or_default();
+        let prompt = model.prompt(self.names.iter().map(String::as_str), &tail);
+        let language = self.language.as_deref().or_else(|| spoken(before));
+        let options = Options { language, prompt: &prompt, threads: self.tools.threads };
+        match model.transcribe(&chunk.samples, &options, self.leash.flag()) {
+            Ok(text) => Ok(Heard::of(text, milliseconds(chunk.start))),
+            Err(TranscribeError::Cancelled) => {
+                // Whoever stops in order has not died of this chunk.
+                let _ = runtime.block_on(journal.unbegin(number));
+                Err(Trouble::Interrupted)
+            }
+            Err(error @ TranscribeError::Language { .. }) => {
+                Err(Trouble::ForGood(error.to_string()))
+            }
+            Err(error @ TranscribeError::Failed(_)) => {
+                runtime.block_on(journal.fail(number)).map_err(kept)?;
+                Err(Trouble::passing(&error))
+            }
+        }
+    }
+}
+
+impl Heard {
+    fn nothing() -> Self {
+        Self { language: String::new(), segments: vec![], marks: vec![], gap: None }
+    }
+
+    /// With the times of the recording, whose chunk begins at this millisecond.
+    fn of(text: ChunkText, start: u64) -> Self {
+        let segments = text.segments.into_iter().map(|segment| Segment {
+            start_ms: start + segment.start_ms,
+            end_ms: start + segment.end_ms,
+            confidence: percent(segment.confidence),
+            text: segment.text,
+        });
+        let marks = text.marks.into_iter().map(|mark| {
+            let kind = match mark.kind {
+                transcribe::MarkKind::Silence => MarkKind::Silence,
+                transcribe::MarkKind::Repetition => MarkKind::Repetition,
+                transcribe::MarkKind::NoWords => MarkKind::NoWords,
+            };
+            (start + mark.start_ms, start + mark.end_ms, kind)
+        });
+        Self {
+            segments: segments.collect(),
+            marks: marks.collect(),
+            language: text.language,
+            gap: None,
+        }
+    }
+
+    fn text(&self) -> String {
+        let texts: Vec<&str> = self.segments.iter().map(|segment| segment.text.as_str()).collect();
+        texts.join(" ")
+    }
+}
+
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "it is between 0 and 100"
+)]
+fn percent(confidence: f32) -> u8 {
+    (confidence.clamp(0.0, 1.0) * 100.0).round() as u8
+}
+
+/// The language of a recording is that of the first chunk in which anything was said.
+fn spoken(chunks: &[Finished]) -> Option<&str> {
+    let said = chunks.iter().find(|chunk| !chunk.heard.segments.is_empty())?;
+    Some(&said.heard.language)
+}
+
+fn together(model: &str, chunks: Vec<Finished>) -> Transcript {
+    let language = spoken(&chunks).unwrap_or_default().to_owned();
+    let mut transcript = Transcript {
+        model: model.to_owned(),
+        language,
+        duration_ms: chunks.last().map_or(0, |chunk| milliseconds(chunk.end)),
+        segments: vec![],
+        gaps: vec![],
+        marks: vec![],
+    };
+    for Finished { start, end, heard } in chunks {
+        let (start_ms, end_ms) = (milliseconds(start), milliseconds(end));
+        transcript.gaps.extend(heard.gap.map(|reason| Gap { start_ms, end_ms, reason }));
+        transcript.segments.extend(heard.segments);
+        let marks = heard.marks.into_iter();
+        transcript.marks.extend(marks.map(|(start_ms, end_ms, kind)| Mark {
+            start_ms,
+            end_ms,
+            kind,
+        }));
+    }
+    transcript
+}
+
+fn no_model(error: NoModel) -> Trouble {
+    Trouble::passing(&error)
+}
+
+fn kept(error: JournalError) -> Trouble {
+    match error {
+        JournalError::Lost => Trouble::Interrupted,
+        error => Trouble::passing(&error),
+    }
+}
+
+fn decoding(error: &DecodeError) -> Trouble {
+    match error {
+        DecodeError::Read(_) => Trouble::passing(error),
+        _ => Trouble::ForGood(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finished(start: u64, end: u64, language: &str, texts: &[&str]) -> Finished {
+        let segments = texts.iter().map(|text| Segment {
+            start_ms: milliseconds(start),
+            end_ms: milliseconds(end),
+            text: (*text).to_owned(),
+            confidence: 90,
+        });
+        let segments = segments.collect();
+        Finished {
+            start,
+            end,
+            heard: Heard { segments, language: language.into(), ..Heard::nothing() },
+        }
+    }
+
+    #[test]
+    fn the_language_is_that_of_the_first_words() {
+        let silence = || finished(0, 16_000, "en", &[]);
+        assert_eq!(spoken(&[silence()]), None);
+        let hola = finished(16_000, 32_000, "es", &["Hola."]);
+        assert_eq!(spoken(&[silence(), hola, finished(32_000, 48_000, "en", &["Hi"])]), Some("es"));
+    }
+
+    #[test]
+    fn what_was_given_up_is_a_gap_in_the_whole() {
+        let mut lost = finished(16_000, 48_000, "", &[]);
+        lost.heard.gap = Some("Whisper failed 3 times at this place".into());
+        let chunks = vec![finished(0, 16_000, "en", &["Hi."]), lost];
+        let whole = together("tiny.en", chunks);
+        assert_eq!((whole.duration_ms, whole.segments.len()), (3000, 1));
+        assert_eq!((whole.gaps[0].start_ms, whole.gaps[0].end_ms), (1000, 3000));
+    }
+
+    #[test]
+    fn times_are_those_of_the_recording() {
+        let text = ChunkText {
+            language: "en".into(),
+            segments: vec![transcribe::Segment {
+                start_ms: 500,
+                end_ms: 900,
+                text: "Hi.".into(),
+                confidence: 0.874,
+            }],
+            marks: vec![transcribe::Mark {
+                kind: transcribe::MarkKind::Silence,
+                start_ms: 900,
+                end_ms: 20_000,
+            }],
+        };
+        let heard = Heard::of(text, 300_000);
+        let segment = &heard.segments[0];
+        assert_eq!((segment.start_ms, segment.end_ms, segment.confidence), (300_500, 300_900, 87));
+        assert_eq!(heard.marks, [(300_900, 320_000, MarkKind::Silence)]);
+    }
+}

@@ -1,0 +1,353 @@
+//! Workers: each takes a job, works on it, and tells the note what came of it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use domain::note::{Note, NoteCommand, Recording, RecordingCommand};
+use domain::{Event, Refusal};
+use sqlx::PgPool;
+use tokio::sync::{Notify, OnceCell, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::lease::{self, HEARTBEAT, LEASE, Lease, Stage};
+use super::place::Place;
+use super::{JOBS, Reactor, SpeechModels, status, summary, transcription};
+use crate::database::DatabaseError;
+use crate::files::Files;
+use crate::llm::Llm;
+use crate::log::{CommandError, CommandRequest, EventLog, LogReader, Stream};
+
+/// How often a worker that has nothing to do looks for a job that another process may have left.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// A failure for which nobody can be blamed is taken for good after so many attempts.
+const MOST_FAILURES: i32 = 10;
+
+/// What work on recordings needs.
+#[derive(Clone)]
+pub struct Tools {
+    /// Where commands go.
+    pub log: EventLog,
+    /// Where the sound is.
+    pub files: Files,
+    /// What transcribes.
+    pub models: SpeechModels,
+    /// What summarises; without it, highlights are picked.
+    pub llm: Option<Llm>,
+    /// How long the chunks are that a transcription is made of.
+    pub chunk: Duration,
+    /// Threads for one transcription.
+    pub threads: usize,
+}
+
+impl Tools {
+    /// As many threads as the machine has cores for each of so many workers.
+    pub fn threads(workers: usize) -> usize {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        (cores / workers.max(1)).clamp(1, 8)
+    }
+
+    /// What a worker with these tools can do.
+    fn stages(&self) -> Vec<Stage> {
+        match self.models.find(None) {
+            Some(_) => vec![Stage::Transcribe, Stage::Summarise],
+            None => vec![Stage::Summarise],
+        }
+    }
+}
+
+/// The reactor and the workers of this process.
+pub struct Workers {
+    stop: CancellationToken,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Workers {
+    /// Starts the reactor, and so many workers; `head` tells of the log's end.
+    pub fn start(tools: Tools, count: usize, head: watch::Receiver<i64>) -> Self {
+        let stop = CancellationToken::new();
+        let news = Arc::new(Notify::new());
+        let reactor = Reactor::new(tools.log.database().clone(), head, news.clone());
+        let mut tasks = vec![tokio::spawn(reactor.run(stop.clone()))];
+        let process = Uuid::new_v4();
+        let place = Place::here();
+        let inherited = Arc::<OnceCell<()>>::default();
+        for _ in 0..count {
+            let worker = Worker {
+                tools: tools.clone(),
+                place: place.clone(),
+                news: news.clone(),
+                inherited: inherited.clone(),
+            };
+            tasks.push(tokio::spawn(worker.run(stop.clone())));
+        }
+        if count > 0 {
+            let presence = show_presence(tools, place, process, stop.clone());
+            tasks.push(tokio::spawn(presence));
+        }
+        Self { stop, tasks }
+    }
+
+    /// Gives back what is under way and stops.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        for task in self.tasks {
+            // A panic has been reported already.
+            let _ = task.await;
+        }
+    }
+}
+
+/// Tells whoever asks why a recording waits that there is a worker, and what it can do.
+async fn show_presence(tools: Tools, place: Place, process: Uuid, stop: CancellationToken) {
+    let pool = &tools.log.database().pool;
+    let name = place.to_string();
+    while !stop.is_cancelled() {
+        let stages = tools.stages();
+        let lacks = (!stages.contains(&Stage::Transcribe)).then_some(SpeechModels::ADVICE);
+        if let Err(error) = status::present(pool, process, &name, &stages, lacks).await {
+            tracing::debug!(%error, "the worker cannot show that it is there");
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(status::PRESENCE) => {}
+        }
+    }
+    let _ = status::absent(pool, process).await;
+}
+
+/// Why a job was not done.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// Trying again will not help.
+    ForGood(String),
+    /// Trying again later may.
+    Passing(String),
+    /// Nobody wants the result any more.
+    Withdrawn,
+    /// Somebody else may go on: the process stops, its lease has run out, or the note was archived.
+    Interrupted,
+}
+
+impl Trouble {
+    pub(super) fn passing(error: &(impl fmt::Display + ?Sized)) -> Self {
+        Trouble::Passing(error.to_string())
+    }
+}
+
+/// What holds a worker back from going on in vain. It is cut when the process stops, and when the job is somebody else's
+/// or nobody's.
+#[derive(Default)]
+pub(super) struct Leash {
+    is_cut: AtomicBool,
+    cut: CancellationToken,
+}
+
+impl Leash {
+    /// Set when it is cut.
+    pub(super) fn flag(&self) -> &AtomicBool {
+        &self.is_cut
+    }
+
+    fn cut(&self) {
+        self.is_cut.store(true, Ordering::Release);
+        self.cut.cancel();
+    }
+}
+
+struct Worker {
+    tools: Tools,
+    place: Place,
+    news: Arc<Notify>,
+    inherited: Arc<OnceCell<()>>,
+}
+
+impl Worker {
+    async fn run(self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            let news = self.news.notified();
+            match self.take().await {
+                Ok(Some(lease)) => self.work(lease, &stop).await,
+                taken => {
+                    if let Err(error) = taken {
+                        tracing::debug!(%error, "jobs wait for the database");
+                    }
+                    tokio::select! {
+                        () = stop.cancelled() => {}
+                        () = news => {}
+                        () = tokio::time::sleep(LOOK) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    fn pool(&self) -> &PgPool {
+        &self.tools.log.database().pool
+    }
+
+    async fn take(&self) -> Result<Option<Lease>, DatabaseError> {
+        let database = self.tools.log.database();
+        database.check()?;
+        // Before any worker of this process has a lease.
+        let inheriting = || database.ask(lease::inherit(&database.pool, &self.place));
+        self.inherited.get_or_try_init(inheriting).await?;
+        let stages = self.tools.stages();
+        database.ask(lease::take(&database.pool, &self.place.to_string(), &stages)).await
+    }
+
+    async fn work(&self, lease: Lease, stop: &CancellationToken) {
+        let leash = Arc::<Leash>::default();
+        let beating =
+            tokio::spawn(beat(self.pool().clone(), lease.clone(), leash.clone(), stop.clone()));
+        let done = self.attempt(&lease, &leash).await;
+        let outcome = self.conclude(&lease, done).await;
+        beating.abort();
+        let stage = lease.stage.as_str();
+        metrics::counter!(JOBS, "stage" => stage, "outcome" => outcome).increment(1);
+        let (recording, round) = (lease.recording.0, lease.round);
+        tracing::info!(recording, stage, round, outcome, "a job has ended");
+    }
+
+    async fn attempt(&self, lease: &Lease, leash: &Arc<Leash>) -> Result<(), Trouble> {
+        let recording = self.recording(lease).await?;
+        let command = match lease.stage {
+            Stage::Transcribe => transcription::run(&self.tools, lease, leash, recording).await?,
+            Stage::Summarise => {
+                // Whoever is asked need not be heard out when nobody wants the answer any more.
+                tokio::select! {
+                    command = summary::run(&self.tools, lease, recording) => command?,
+                    () = leash.cut.cancelled() => return Err(Trouble::Interrupted),
+                }
+            }
+        };
+        self.tell(lease, command).await
+    }
+
+    /// The recording as its note has it, if the job is still what is wanted.
+    async fn recording(&self, lease: &Lease) -> Result<Recording, Trouble> {
+        let database = self.tools.log.database();
+        let reader = LogReader::new(database.keys().clone());
+        let stream = Stream { kind: "note".to_owned(), id: lease.note.to_string() };
+        let reading = async {
+            let mut db = database.pool.acquire().await?;
+            reader.entries_of_stream(&mut db, &stream, None).await
+        };
+        let entries = database.ask(reading).await.map_err(|error| Trouble::passing(&error))?;
+        let mut note = Note::default();
+        for entry in entries {
+            match entry.event {
+                Ok(Event::Note(event)) => cqrs_es::Aggregate::apply(&mut note, event),
+                Ok(_) => {}
+                Err(error) => return Err(Trouble::Passing(error)),
+            }
+        }
+        let recording = note.record().and_then(|note| note.recordings.get(lease.recording));
+        match recording {
+            Some(recording) if recording.round == lease.round => Ok(recording.clone()),
+            _ => Err(Trouble::Withdrawn),
+        }
+    }
+
+    /// Sends a command to the note. A result that is no longer wanted is no failure.
+    async fn tell(&self, lease: &Lease, command: RecordingCommand) -> Result<(), Trouble> {
+        let name = match &command {
+            RecordingCommand::KeepTranscript { .. } => "KeepTranscript",
+            RecordingCommand::FailTranscription { .. } => "FailTranscription",
+            RecordingCommand::KeepSummary { .. } => "KeepSummary",
+            _ => "FailSummary",
+        };
+        let command = NoteCommand::Process { recording: lease.recording, command };
+        let request = request(name, lease);
+        match self.tools.log.execute::<Note>(lease.note.0, command, &request).await {
+            Ok(_) => Ok(()),
+            Err(CommandError::Refused(
+                Refusal::Superseded | Refusal::NoSuchRecording | Refusal::Erased,
+            )) => Err(Trouble::Withdrawn),
+            Err(error) => Err(Trouble::passing(&error)),
+        }
+    }
+
+    /// Books what became of the job. What cannot be booked now is found again when the lease has run out.
+    async fn conclude(&self, lease: &Lease, done: Result<(), Trouble>) -> &'static str {
+        let done = match done {
+            Err(Trouble::Passing(reason)) if lease.failures + 1 >= MOST_FAILURES => {
+                let reason = format!("{reason} (after {MOST_FAILURES} attempts)");
+                Err(Trouble::ForGood(reason))
+            }
+            done => done,
+        };
+        let (outcome, booked) = match done {
+            Ok(()) => ("done", lease.finish(self.pool()).await),
+            Err(Trouble::Withdrawn) => ("withdrawn", lease.finish(self.pool()).await),
+            Err(Trouble::Interrupted) => ("interrupted", lease.release(self.pool()).await),
+            Err(Trouble::Passing(reason)) => {
+                tracing::warn!(recording = lease.recording.0, stage = lease.stage.as_str(), %reason,
+                    "a job failed; crm tries again");
+                ("postponed", lease.postpone(self.pool(), &reason).await)
+            }
+            Err(Trouble::ForGood(reason)) => ("failed", self.give_up(lease, reason).await),
+        };
+        if let Err(error) = booked {
+            tracing::debug!(%error, "the end of a job was not booked");
+        }
+        outcome
+    }
+
+    async fn give_up(&self, lease: &Lease, reason: String) -> Result<(), sqlx::Error> {
+        let round = lease.round;
+        let command = match lease.stage {
+            Stage::Transcribe => RecordingCommand::FailTranscription { round, reason },
+            Stage::Summarise => RecordingCommand::FailSummary { round, reason },
+        };
+        match self.tell(lease, command).await {
+            Ok(()) | Err(Trouble::Withdrawn) => lease.finish(self.pool()).await,
+            Err(Trouble::Passing(reason) | Trouble::ForGood(reason)) => {
+                lease.postpone(self.pool(), &reason).await
+            }
+            Err(Trouble::Interrupted) => lease.release(self.pool()).await,
+        }
+    }
+}
+
+/// A command of the workers, caused by the event that asks for the job.
+fn request(name: &'static str, lease: &Lease) -> CommandRequest {
+    CommandRequest {
+        name,
+        actor: "crm".to_owned(),
+        command_id: Uuid::now_v7(),
+        correlation_id: lease.correlation,
+        causation_id: Some(lease.cause),
+        source: format!("reactor:{}", super::NAME),
+        client: None,
+        user_agent: None,
+        trace_id: None,
+        if_match: None,
+        idempotency: None,
+    }
+}
+
+/// Renews the lease until the job has ended, and cuts the work short when it is lost or the process stops.
+async fn beat(pool: PgPool, lease: Lease, leash: Arc<Leash>, stop: CancellationToken) {
+    let mut alive = Instant::now();
+    loop {
+        match lease.renew(&pool).await {
+            Ok(true) => alive = Instant::now(),
+            Ok(false) => return leash.cut(),
+            // Somebody else may have it by now.
+            Err(_) if alive.elapsed() > LEASE => return leash.cut(),
+            Err(_) => {}
+        }
+        if stop.is_cancelled() {
+            leash.cut();
+        }
+        tokio::select! {
+            () = stop.cancelled(), if !leash.cut.is_cancelled() => {}
+            () = tokio::time::sleep(HEARTBEAT) => {}
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! The table of recordings: each as it stands, with its transcript, for readers and for searching.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use domain::note::{NoteEvent, Recording, RecordingId, Recordings};
+use domain::{Event, Kind, NoteId};
+use futures::future::BoxFuture;
+use sqlx::PgConnection;
+
+use super::reader::{ReadError, Reader};
+use crate::copy::CopyIn;
+use crate::log::Recorded;
+use crate::projector::{Fold, ProjectError, Projector, Table, Tables};
+
+/// Keeps the table `recording`.
+pub(super) struct RecordingProjector;
+
+const TABLE: &str = "recording";
+
+impl Projector for RecordingProjector {
+    fn name(&self) -> &'static str {
+        TABLE
+    }
+
+    fn tables(&self) -> Vec<Table> {
+        // `hidden` while the note is archived.
+        vec![Table {
+            name: TABLE,
+            columns: "id bigint not null, note_id bigint not null, position bigint not null,
+                      hidden boolean not null, record json not null"
+                .to_owned(),
+            long: &["record"],
+            key: &["id"],
+            indexes: vec!["(note_id)".to_owned()],
+        }]
+    }
+
+    fn follows(&self) -> &'static [Kind] {
+        &[Kind::Note]
+    }
+
+    fn begin(&self) -> Box<dyn Fold> {
+        Box::new(Notes::default())
+    }
+}
+
+/// The recordings of the notes that a page is about.
+#[derive(Default)]
+struct Notes {
+    notes: BTreeMap<i64, OfNote>,
+    changed: Option<i64>,
+    size: usize,
+}
+
+#[derive(Default)]
+struct OfNote {
+    recordings: Recordings,
+    hidden: bool,
+    position: i64,
+    dirty: bool,
+}
+
+impl Fold for Notes {
+    fn fold<'a>(
+        &'a mut self,
+        page: &'a [Recorded],
+        db: &'a mut PgConnection,
+        tables: Tables,
+    ) -> BoxFuture<'a, Result<(), ProjectError>> {
+        Box::pin(async move {
+            if tables != Tables::Empty {
+                self.load(db, page).await?;
+            }
+            for recorded in page {
+                if let Event::Note(event) = &recorded.event {
+                    self.apply(recorded, event);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn write<'a>(
+        &'a mut self,
+        db: &'a mut PgConnection,
+        tables: Tables,
+    ) -> BoxFuture<'a, Result<(), ProjectError>> {
+        Box::pin(async move {
+            self.size = 0;
+            let mut notes = std::mem::take(&mut self.notes);
+            notes.retain(|_, note| note.dirty);
+            if notes.is_empty() {
+                return Ok(());
+            }
+            if tables != Tables::Empty {
+                let ids: Vec<i64> = notes.keys().copied().collect();
+                sqlx::query("delete from recording where note_id = any ($1)")
+                    .bind(ids)
+                    .execute(&mut *db)
+                    .await?;
+            }
+            copy(db, &notes).await
+        })
+    }
+
+    fn changed(&self) -> Option<i64> {
+        self.changed
+    }
+
+    fn size(&self) -> usize {
+        self.size
+    }
+}
+
+impl Notes {
+    fn apply(&mut self, recorded: &Recorded, event: &NoteEvent) {
+        let is_known = self.notes.contains_key(&recorded.id);
+        // Most notes have no recordings, and nothing of them is kept.
+        if !is_known && !matches!(event, NoteEvent::RecordingAttached { .. }) {
+            return;
+        }
+        let note = self.notes.entry(recorded.id).or_default();
+        match event {
+            NoteEvent::Archived => note.hidden = true,
+            NoteEvent::Restored => note.hidden = false,
+            NoteEvent::Erased { .. } => note.recordings = Recordings::default(),
+            event if event.recording().is_some() => note.recordings.change(event.clone()),
+            _ => return,
+        }
+        note.position = recorded.position;
+        note.dirty = true;
+        self.size += recorded.size;
+        self.changed = Some(recorded.position);
+    }
+
+    /// Loads the recordings of notes that were there before the page and change by it.
+    async fn load(&mut self, db: &mut PgConnection, page: &[Recorded]) -> Result<(), ProjectError> {
+        let ids: BTreeSet<i64> = page
+            .iter()
+            .filter(|recorded| match &recorded.event {
+                Event::Note(
+                    NoteEvent::Archived | NoteEvent::Restored | NoteEvent::Erased { .. },
+                ) => true,
+                Event::Note(event) => event.recording().is_some(),
+                _ => false,
+            })
+            .map(|recorded| recorded.id)
+            .filter(|id| !self.notes.contains_key(id))
+            .collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let rows: Vec<Row> = sqlx::query_as(
+            "select id, note_id, position, hidden, record::text from recording where note_id = any ($1)",
+        )
+        .bind(ids.into_iter().collect::<Vec<_>>())
+        .fetch_all(db)
+        .await?;
+        let mut stored: BTreeMap<i64, (bool, Vec<(RecordingId, Recording)>)> = BTreeMap::new();
+        for (id, note, _, hidden, text) in rows {
+            self.size += text.len();
+            let recording = serde_json::from_str(&text)
+                .map_err(|source| ProjectError::Row { table: TABLE, source })?;
+            let (is_hidden, recordings) = stored.entry(note).or_default();
+            *is_hidden = hidden;
+            recordings.push((RecordingId(id), recording));
+        }
+        for (note, (hidden, recordings)) in stored {
+            let recordings = recordings.into_iter().collect();
+            self.notes.insert(note, OfNote { recordings, hidden, ..OfNote::default() });
+        }
+        Ok(())
+    }
+}
+
+/// Id, note, position, whether it is hidden, the recording as JSON.
+type Row = (i64, i64, i64, bool, String);
+
+async fn copy(db: &mut PgConnection, notes: &BTreeMap<i64, OfNote>) -> Result<(), ProjectError> {
+    let columns = ["id", "note_id", "position", "hidden", "record"];
+    let mut copy = CopyIn::begin(db, TABLE, &columns).await?;
+    for (note, of_note) in notes {
+        for (id, recording) in of_note.recordings.iter() {
+            let text = serde_json::to_string(recording)
+                .map_err(|source| ProjectError::Row { table: TABLE, source })?;
+            copy.int(id.0).int(*note).int(of_note.position).flag(of_note.hidden).text(&text);
+            copy.end_row().await?;
+        }
+    }
+    copy.finish().await?;
+    Ok(())
+}
+
+/// A recording as readers get it.
+#[derive(Clone, Debug)]
+pub struct StoredRecording {
+    /// Which.
+    pub id: RecordingId,
+    /// The note that it belongs to.
+    pub note: NoteId,
+    /// The last position that changed a recording of that note.
+    pub position: i64,
+    /// As it stands.
+    pub recording: Recording,
+}
+
+impl Reader {
+    /// One recording, if it is there and its note is in use.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn recording(&self, id: RecordingId) -> Result<Option<StoredRecording>, ReadError> {
+        Ok(self.recordings_where("id = $1", id.0).await?.pop())
+    }
+
+    /// The recordings of a note in use, in the order in which they were attached.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn recordings_of(&self, note: NoteId) -> Result<Vec<StoredRecording>, ReadError> {
+        self.recordings_where("note_id = $1", note.0).await
+    }
+
+    async fn recordings_where(
+        &self,
+        condition: &str,
+        id: i64,
+    ) -> Result<Vec<StoredRecording>, ReadError> {
+        let statement = format!(
+            "select id, note_id, position, hidden, record::text from recording
+             where {condition} and not hidden order by id"
+        );
+        let question = sqlx::query_as(&statement).bind(id).fetch_all(self.pool());
+        let rows: Vec<Row> = self.database().ask(question).await?;
+        rows.into_iter().map(stored).collect()
+    }
+}
+
+fn stored((id, note, position, _, text): Row) -> Result<StoredRecording, ReadError> {
+    let recording =
+        serde_json::from_str(&text).map_err(|error| ReadError::Internal(error.into()))?;
+    Ok(StoredRecording { id: RecordingId(id), note: NoteId(note), position, recording })
+}
