@@ -30,6 +30,7 @@ mod projections;
 mod proxy;
 mod qdrant;
 mod rebuild;
+mod recorder;
 mod recordings;
 mod repeated;
 mod revert;
