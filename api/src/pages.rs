@@ -1,6 +1,7 @@
-//! The audit history for people: pages that are made here, of the same functions that answer the API.
+//! Pages for people, of the same functions that answer the API: the audit history, recordings and the recorder.
 //!
-//! No page needs a script; what the script adds is in `assets/audit.js`. Whatever is filtered by stands in the address.
+//! No page of the history needs a script; what the script adds is in `assets/audit.js`. Whatever is filtered by stands in the
+//! address. Recording, and following a transcript, are what `assets/recorder.js` and `assets/recording.js` do.
 
 mod assets;
 mod causation;
@@ -9,6 +10,7 @@ mod entry;
 mod filters;
 mod layout;
 mod record;
+mod recorder;
 mod refusals;
 mod story;
 mod timeline;
@@ -27,7 +29,7 @@ use crate::describe::{Content, PAGES, Routes, get, post};
 use crate::problem::Problem;
 
 /// Nothing from elsewhere, nothing inline, nobody's frame.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; media-src 'self'; \
     form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// The routes of the pages of the pages.
@@ -47,6 +49,10 @@ pub fn routes() -> Routes {
                 get("What undoing would change, as a page", Content::Page, undo::preview),
                 post("Undoes what the page has shown", Content::Page, undo::confirm),
             ],
+        )
+        .at(
+            "/notes/{note_id}/record",
+            [get("A recorder for the meeting, as a page", Content::Page, recorder::show)],
         )
         .at(
             "/audit/assets/{file}",

@@ -142,8 +142,6 @@ pub enum Problem {
     Parameter(String),
     /// Nobody is told of events under this id.
     NoSuchWebhook,
-    /// No note has this recording.
-    NoSuchRecording,
     /// What the body is said to be cannot be taken; what can.
     Unsupported(String),
     /// The body cannot even be decoded.
@@ -246,7 +244,6 @@ impl Problem {
             | Problem::NoRecording(_)
             | Problem::NoSuchProjection
             | Problem::NoSuchWebhook
-            | Problem::NoSuchRecording
             | Problem::NoSuchCause => StatusCode::NOT_FOUND,
             Problem::Unsupported(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Problem::Erased(_) => StatusCode::GONE,
@@ -293,7 +290,6 @@ impl Problem {
             }
             Problem::Parameter(what) => what.as_str().into(),
             Problem::NoSuchWebhook => "Webhook not found".into(),
-            Problem::NoSuchRecording => "Recording not found".into(),
             Problem::Unsupported(what) => what.as_str().into(),
             Problem::Unreadable => "There was an error parsing the body".into(),
             Problem::Invalid(faults) => told(faults),

@@ -23,9 +23,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use domain::Document;
+use futures::TryStreamExt as _;
 use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use tokio::io::AsyncWriteExt as _;
 
 pub use bucket::{Bucket, BucketOptions};
 pub use content::{Content, gather, media_type};
@@ -181,32 +183,29 @@ impl Files {
         gather(self.0.read(key, 0..u64::MAX).await?).await
     }
 
+    /// Copies a file to a path of this machine, for those who must jump about in it.
+    ///
+    /// # Errors
+    /// When there is no such file, or the copy cannot be written.
+    pub async fn copy(&self, key: &str, to: &Path) -> Result<(), FileError> {
+        let mut content = self.0.read(key, 0..u64::MAX).await?;
+        let failed = |error| FileError::of_system(&error, &to.display().to_string());
+        let mut file = tokio::fs::File::create(to).await.map_err(failed)?;
+        while let Some(piece) = content.try_next().await? {
+            file.write_all(&piece).await.map_err(failed)?;
+        }
+        file.flush().await.map_err(failed)
+    }
+
     /// The SHA-256 of a file, however large, in hexadecimal.
     ///
     /// # Errors
     /// When there is no such file, or it cannot be read.
     pub async fn sha256(&self, key: &str) -> Result<String, FileError> {
-        use futures::TryStreamExt as _;
         let content = self.0.read(key, 0..u64::MAX).await?;
         let hash =
             content.try_fold(Sha256::new(), async |hash, piece| Ok(hash.chain_update(&piece)));
         Ok(hex::encode(hash.await?.finalize()))
-    }
-
-    /// Copies a file to a path of this machine, in pieces.
-    ///
-    /// # Errors
-    /// When there is no such file, it cannot be read, or the copy cannot be written.
-    pub async fn copy(&self, key: &str, to: &Path) -> anyhow::Result<()> {
-        use futures::TryStreamExt as _;
-        use tokio::io::AsyncWriteExt as _;
-        let mut content = self.0.read(key, 0..u64::MAX).await?;
-        let mut copy = tokio::fs::File::create(to).await?;
-        while let Some(piece) = content.try_next().await? {
-            copy.write_all(&piece).await?;
-        }
-        copy.flush().await?;
-        Ok(())
     }
 }
 

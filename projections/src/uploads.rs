@@ -7,15 +7,11 @@
 mod intake;
 
 use chrono::{DateTime, Utc};
-use cqrs_es::Aggregate as _;
-use domain::note::{AudioFile, Note, RecordingId};
-use domain::{Event, Kind};
 use sqlx::types::Json;
 use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
 use crate::files::{Growth, RECORDINGS};
-use crate::log::{Keys, LogReader, Stream};
 
 pub use intake::{Intake, UploadError};
 
@@ -136,37 +132,6 @@ pub async fn find(db: &mut PgConnection, id: Uuid) -> Result<Option<Upload>, sql
         "select {COLUMNS} from upload where id = $1 and (attached_at is not null or expires_at > now())"
     );
     sqlx::query_as(&statement).bind(id).fetch_optional(db).await
-}
-
-/// The file of a recording and what the recording is called, by the events of its note: not one moment longer than these
-/// can be read.
-///
-/// # Errors
-/// When the database fails.
-pub async fn recorded(
-    db: &mut PgConnection,
-    keys: Keys,
-    recording: i64,
-) -> Result<Option<(AudioFile, String)>, sqlx::Error> {
-    let note = sqlx::query_scalar("select note_id from upload where recording_id = $1")
-        .bind(recording)
-        .fetch_optional(&mut *db)
-        .await?;
-    let note: i64 = match note {
-        Some(note) => note,
-        None => return Ok(None),
-    };
-    let stream = Stream { kind: Kind::Note.as_str().to_owned(), id: note.to_string() };
-    let page = LogReader::new(keys).read_stream(db, &stream, 0, i64::MAX).await?;
-    let mut note = Note::default();
-    for recorded in page.events {
-        if let Event::Note(event) = recorded.event {
-            note.apply(event);
-        }
-    }
-    let recordings = note.record().map(|note| &note.recordings);
-    let found = recordings.and_then(|all| all.get(RecordingId(recording)));
-    Ok(found.map(|found| (found.file.clone(), found.name.clone())))
 }
 
 /// Says how long it is, if that was not known. Tells whether it is of that length now.

@@ -59,6 +59,18 @@ fn program(names: &[&str]) -> String {
 impl Browser {
     /// Starts one whose windows have this width, in CSS pixels.
     pub async fn start(width: u32) -> Self {
+        Self::start_with(width, &[]).await
+    }
+
+    /// Likewise, with a microphone that hears this file over and over, and that pages may use.
+    pub async fn hearing(width: u32, wav: &Path) -> Self {
+        let file = format!("--use-file-for-fake-audio-capture={}", wav.display());
+        let fake = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"];
+        let autoplay = "--autoplay-policy=no-user-gesture-required";
+        Self::start_with(width, &[fake[0], fake[1], autoplay, &file]).await
+    }
+
+    async fn start_with(width: u32, more: &[&str]) -> Self {
         let chromium = program(&["chromium", "chromium-browser", "google-chrome"]);
         let profile = TempDir::new().unwrap();
         let mut driver = Command::new(program(&["chromedriver"]))
@@ -93,6 +105,7 @@ impl Browser {
         ];
         // Chromium's own sandbox needs user namespaces, which root and most containers do not have; it opens only our pages.
         args.push("--no-sandbox".to_owned());
+        args.extend(more.iter().map(|arg| (*arg).to_owned()));
         let options = json!({"binary": chromium, "args": args});
         let capabilities = [("goog:chromeOptions".to_owned(), options)].into_iter().collect();
         let client = ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new())
@@ -121,6 +134,13 @@ impl Browser {
         let metrics =
             json!({"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false});
         self.tools("Emulation.setDeviceMetricsOverride", metrics).await;
+    }
+
+    /// Cuts the page off from the network, or lets it back.
+    pub async fn cut_off(&self, offline: bool) {
+        let network = json!({"offline": offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1});
+        self.tools("Network.enable", json!({})).await;
+        self.tools("Network.emulateNetworkConditions", network).await;
     }
 
     /// Shows pages as for this medium and scheme: `screen` or `print`, `light` or `dark`.

@@ -59,7 +59,8 @@ fn assert_nowhere(text: &[u8], what: &str) {
     }
 }
 
-async fn scrub(db: &Database) -> Option<ScrubReport> {
+/// Wipes the traces of what was erased, as the server does by and by.
+pub async fn scrub(db: &Database) -> Option<ScrubReport> {
     let options = ScrubOptions {
         projectors: read::projectors(),
         files: db.files(),

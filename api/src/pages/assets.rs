@@ -39,6 +39,18 @@ pub static STYLE: LazyLock<Asset> =
 /// What they do beyond plain HTML.
 pub static SCRIPT: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("audit", "js", include_bytes!("assets/audit.js")));
+/// How pages of recordings look.
+pub static RECORDINGS: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("recordings", "css", include_bytes!("assets/recordings.css")));
+/// Sends recordings in parts.
+pub static TUS: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("tus", "js", include_bytes!("assets/tus.js")));
+/// Records.
+pub static RECORDER: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("recorder", "js", include_bytes!("assets/recorder.js")));
+/// Plays a recording along its transcript.
+pub static RECORDING: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("recording", "js", include_bytes!("assets/recording.js")));
 /// Replaces parts of a page without loading it anew.
 pub static HTMX: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("htmx", "js", include_bytes!("assets/htmx.min.js")));
@@ -47,7 +59,7 @@ pub static HTMX: LazyLock<Asset> =
 pub async fn show(file: Result<Path<String>, PathRejection>) -> Result<Response, Problem> {
     let Path(file) = file.map_err(|_| Problem::NoSuchPath)?;
     let is_asked = |asset: &&&LazyLock<Asset>| asset.path.ends_with(&format!("/{file}"));
-    let asset = [&STYLE, &SCRIPT, &HTMX];
+    let asset = [&STYLE, &SCRIPT, &HTMX, &RECORDINGS, &TUS, &RECORDER, &RECORDING];
     let asset = asset.iter().find(is_asked).ok_or(Problem::NoSuchPath)?;
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(asset.media_type)),

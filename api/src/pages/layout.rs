@@ -1,12 +1,14 @@
 //! What all pages have: head, way around, how far the log is sealed; and the page that says that something failed.
 
+use std::sync::LazyLock;
+
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use maud::{DOCTYPE, Markup, html};
 use projections::seal::store;
 use serde_json::Value;
 
-use super::assets::{HTMX, SCRIPT, STYLE};
+use super::assets::{Asset, HTMX, RECORDINGS, SCRIPT, STYLE};
 use super::respond;
 use crate::app::App;
 use crate::problem::Problem;
@@ -18,12 +20,26 @@ pub enum Here {
     Changes,
     /// What was refused.
     Refusals,
+    /// Recordings.
+    Recordings,
     /// Anywhere else.
     Elsewhere,
 }
 
 /// A whole page.
 pub async fn page(app: &App, title: &str, here: Here, body: Markup) -> Response {
+    page_with(app, title, here, &[], body).await
+}
+
+/// A whole page with scripts of its own.
+pub async fn page_with(
+    app: &App,
+    title: &str,
+    here: Here,
+    scripts: &[&LazyLock<Asset>],
+    body: Markup,
+) -> Response {
+    let is_recording = here == Here::Recordings;
     let seal = seal(app).await;
     let link = |to: &str, at: Here, text: &str| {
         html! { li { a href=(to) aria-current=[(here == at).then_some("page")] { (text) } } }
@@ -37,11 +53,13 @@ pub async fn page(app: &App, title: &str, here: Here, body: Markup) -> Response 
                 meta name="color-scheme" content="light dark";
                 // The policy forbids styles and code in text.
                 meta name="htmx-config" content=r#"{"includeIndicatorStyles":false,"allowEval":false,"selfRequestsOnly":true,"historyCacheSize":0}"#;
-                title { (title) " · Audit history" }
+                title { (title) " · " @if is_recording { "Recordings" } @else { "Audit history" } }
                 link rel="icon" href="data:,";
                 link rel="stylesheet" href=(STYLE.path);
+                @if is_recording { link rel="stylesheet" href=(RECORDINGS.path); }
                 script src=(HTMX.path) defer {}
                 script src=(SCRIPT.path) defer {}
+                @for script in scripts { script src=(script.path) defer {} }
             }
             body {
                 a.skip href="#main" { "Skip to the content" }

@@ -6,9 +6,8 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use domain::note::AudioFile;
+use domain::note::{AudioFile, Recording, RecordingId};
 use projections::files::{FileError, Shown};
-use projections::uploads;
 
 use crate::answers::{Comparison, names_tag};
 use crate::app::App;
@@ -45,11 +44,8 @@ async fn show(
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let found = app.intake.ask(async |db| {
-        let keys = app.intake.database().keys().clone();
-        uploads::recorded(db, keys, recording).await
-    });
-    let (file, name) = found.await?.ok_or(Problem::NoSuchRecording)?;
+    let found = app.reader.recording(RecordingId(recording)).await?;
+    let Recording { file, name, .. } = found.ok_or_else(Problem::recording_not_found)?.recording;
     if parameters.get("presigned").is_some_and(|asked| asked != "false") {
         let shown =
             Shown { media_type: file.media_type.clone(), disposition: disposition(&file, &name) };

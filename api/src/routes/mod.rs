@@ -136,6 +136,7 @@ mod tests {
 /notes/{note_id}/lps/{lp_id} post delete
 /notes/{note_id}/participants get
 /notes/{note_id}/participants/{person_id} post delete
+/notes/{note_id}/record get
 /notes/{note_id}/recordings get post options
 /notes/{note_id}/relationships post
 /notes/{note_id}/revert post

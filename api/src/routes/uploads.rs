@@ -106,7 +106,14 @@ async fn arrive(
     upload: Upload,
     coming: Coming,
 ) -> Result<Response, Problem> {
-    let taken = app.intake.append(upload.id, 0, coming, None).await?;
+    let taken = match app.intake.append(upload.id, 0, coming, None).await {
+        Err(error @ (UploadError::TooLarge(_) | UploadError::Excess(_))) => {
+            // Nobody can go on with it.
+            app.intake.discard(upload.id).await?;
+            return Err(error.into());
+        }
+        taken => taken?,
+    };
     if taken.received() == 0 {
         app.intake.discard(upload.id).await?;
         return Err(Problem::invalid(Fault::missing(["body".into()])));

@@ -1,0 +1,98 @@
+//! `/notes/{id}/record`: a recorder for the meeting that a note is about.
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use domain::note::Note;
+use maud::{Markup, html};
+use serde_json::Value;
+
+use super::answer;
+use super::assets::{RECORDER, TUS};
+use super::layout::{Here, page_with};
+use crate::app::App;
+use crate::body::Ids;
+use crate::problem::Problem;
+use crate::resource::record_of;
+
+/// Languages that a person can name, by ISO 639-1; any other is found out.
+pub const LANGUAGES: [(&str, &str); 6] = [
+    ("en", "English"),
+    ("es", "Spanish"),
+    ("pt", "Portuguese"),
+    ("fr", "French"),
+    ("de", "German"),
+    ("it", "Italian"),
+];
+
+/// Shows the page.
+pub async fn show(State(app): State<App>, Ids([note]): Ids<1>, headers: HeaderMap) -> Response {
+    answer(&app, &headers, async {
+        let record = record_of::<Note>(note);
+        let stored = app.reader.record(record).await?.ok_or(Problem::NotFound(record.kind()))?;
+        let name = stored.value()?["name"].as_str().map(str::to_owned);
+        let name =
+            name.filter(|name| !name.trim().is_empty()).unwrap_or_else(|| format!("Note {note}"));
+        let body = html! {
+            div.lead {
+                div {
+                    p.quiet { "Note " (note) ": " a href={"/audit/note/" (note)} { (name) } }
+                    h1 { "Record the meeting" }
+                }
+            }
+            (recorder(note, &name))
+            (upload(note))
+        };
+        Ok(page_with(&app, "Record", Here::Recordings, &[&TUS, &RECORDER], body).await)
+    })
+    .await
+}
+
+fn recorder(note: i64, name: &str) -> Markup {
+    html! {
+        noscript { div.notice { p { "Recording needs scripts. A file can be uploaded without." } } }
+        section.box.recorder id="recorder" data-note=(note) data-state="idle" aria-label="Recorder" {
+            div.row {
+                div { label for="recording-name" { "Name" } input id="recording-name" value=(name) maxlength="200"; }
+                div { label for="language" { "Language spoken" } (languages("language", None)) }
+                div { label for="microphone" { "Microphone" } select id="microphone" { option value="" { "The browser's choice" } } }
+            }
+            div.level {
+                span.clock id="clock" role="timer" aria-label="Recorded so far" { "0:00:00" }
+                meter id="level" min="0" max="1" low="0.15" high="0.95" optimum="0.6" value="0" aria-label="Level of the microphone" {}
+            }
+            div.actions {
+                button.primary id="start" type="button" hidden { "Start recording" }
+                button id="pause" type="button" hidden { "Pause" }
+                button.danger id="stop" type="button" hidden { "Stop and save" }
+            }
+            p id="recorder-state" role="status" {}
+            p.quiet id="recorder-kept" role="status" {}
+            div.notice id="recorder-silent" role="status" hidden { p { "Nothing is heard. Is the microphone muted, or is it another one?" } }
+            div.notice.good id="recorder-done" hidden { p { "The recording is saved. " a href="" { "Open it" } "." } }
+            p { a.button id="recorder-file" hidden { "Keep it as a file" } }
+        }
+    }
+}
+
+fn upload(note: i64) -> Markup {
+    html! {
+        form.box id="choose" method="post" action={"/notes/" (note) "/recordings"} enctype="multipart/form-data" {
+            h2 { "Upload a recording" }
+            div.row {
+                div { label for="file" { "Audio file" } input id="file" name="file" type="file" accept="audio/*,video/*" required; }
+                button type="submit" { "Upload" }
+            }
+        }
+    }
+}
+
+/// A choice of languages.
+pub fn languages(id: &str, chosen: Option<&str>) -> Markup {
+    html! {
+        select id=(id) name="language" {
+            option value="" selected[chosen.is_none()] { "Find out" }
+            @for (code, name) in LANGUAGES { option value=(code) selected[chosen == Some(code)] { (name) } }
+        }
+    }
+}
