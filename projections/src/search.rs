@@ -1,7 +1,7 @@
 //! Search: what of each record can be found, and how it is found.
 //!
 //! [`passage`] keeps the texts of all records in pieces, with their words; `text` says which texts those are, `chunk` cuts
-//! them, `language` guesses what they are written in.
+//! them, `language` guesses what they are written in, [`shift`] takes that out of vectors.
 //!
 //! [`Search`] answers what was [`asked`]: by word and by name in Postgres ([`lexical`]), by meaning with an engine, and makes
 //! [one list](fuse) of it.
@@ -32,6 +32,7 @@ mod names;
 pub mod passage;
 mod points;
 pub mod sets;
+pub mod shift;
 mod showing;
 mod similar;
 mod stored;

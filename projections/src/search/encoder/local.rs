@@ -12,14 +12,45 @@ use futures::future::BoxFuture;
 
 use super::{EncodeError, Encoder};
 use crate::background;
+use crate::search::language;
+use crate::search::shift::{LanguageShift, SENTENCES};
 
-/// The model, loaded.
+/// The model, loaded. Its vectors do not tell which language a text is in.
 pub struct Local {
-    model: Arc<E5>,
+    model: Arc<Shifted>,
+    name: String,
+}
+
+struct Shifted {
+    model: E5,
+    questions: LanguageShift,
+    passages: LanguageShift,
+}
+
+impl Shifted {
+    fn new(model: E5) -> Self {
+        let (english, spanish): (Vec<&str>, Vec<&str>) = SENTENCES.into_iter().unzip();
+        let asked = |texts: &[&str]| texts.iter().map(|text| model.query(text)).collect::<Vec<_>>();
+        let questions = LanguageShift::between(&asked(&english), &asked(&spanish));
+        let passages = LanguageShift::between(&model.passages(&english), &model.passages(&spanish));
+        Self { model, questions, passages }
+    }
+
+    fn question(&self, text: &str) -> Vec<f32> {
+        let mut vector = self.model.query(text);
+        self.questions.remove(&mut vector, language::guess(text));
+        vector
+    }
+
+    fn passage(&self, text: &str) -> Vec<f32> {
+        let mut vector = self.model.passages(&[text]).pop().unwrap_or_default();
+        self.passages.remove(&mut vector, language::guess(text));
+        vector
+    }
 }
 
 impl Local {
-    /// Loads the model, which takes a second.
+    /// Loads the model, which takes a second or two.
     ///
     /// # Errors
     /// [`EncodeError::Missing`] when a file is not there or not what it should be.
@@ -33,9 +64,14 @@ impl Local {
             }
         }
         let (weights, tokenizer) = (weights.to_owned(), tokenizer.to_owned());
-        let loading = tokio::task::spawn_blocking(move || E5::open(&weights, &tokenizer));
+        let loading = tokio::task::spawn_blocking(move || {
+            let model = E5::open(&weights, &tokenizer)?;
+            // Vectors that were made before the language was taken out do not compare.
+            let name = format!("{}:without language 1", model.id());
+            Ok::<_, embed::OpenError>((Shifted::new(model), name))
+        });
         match loading.await {
-            Ok(Ok(model)) => Ok(Self { model: Arc::new(model) }),
+            Ok(Ok((model, name))) => Ok(Self { model: Arc::new(model), name }),
             Ok(Err(error)) => Err(EncodeError::Missing(error.to_string())),
             Err(error) => Err(EncodeError::Failed(error.to_string())),
         }
@@ -44,7 +80,7 @@ impl Local {
 
 impl Encoder for Local {
     fn name(&self) -> &str {
-        self.model.id()
+        &self.name
     }
 
     fn dimensions(&self) -> usize {
@@ -53,7 +89,7 @@ impl Encoder for Local {
 
     fn question<'a>(&'a self, text: &'a str) -> BoxFuture<'a, Result<Vec<f32>, EncodeError>> {
         let (model, text) = (self.model.clone(), text.to_owned());
-        let asking = tokio::task::spawn_blocking(move || model.query(&text));
+        let asking = tokio::task::spawn_blocking(move || model.question(&text));
         async move { asking.await.map_err(|error| EncodeError::Failed(error.to_string())) }.boxed()
     }
 
@@ -65,13 +101,13 @@ impl Encoder for Local {
 }
 
 /// Embeds on all cores; each thread takes the next text when it is done with one.
-fn share_out(model: &E5, texts: &[String]) -> Vec<Vec<f32>> {
+fn share_out(model: &Shifted, texts: &[String]) -> Vec<Vec<f32>> {
     let next = AtomicUsize::new(0);
     let vectors = Mutex::new(vec![Vec::new(); texts.len()]);
     let work = || {
         background::lower_this_thread();
         while let Some((at, text)) = take(&next, texts) {
-            let vector = model.passages(&[text]).pop().unwrap_or_default();
+            let vector = model.passage(text);
             vectors.lock().unwrap_or_else(PoisonError::into_inner)[at] = vector;
         }
     };
