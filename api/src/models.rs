@@ -156,14 +156,14 @@ impl Models {
     }
 
     /// Where a file of a model belongs.
-    pub fn path(&self, model: &Model, item: &Item) -> PathBuf {
-        self.folder.join(model.name).join(item.name)
+    pub fn path(&self, item: &Item) -> PathBuf {
+        self.folder.join(item.name)
     }
 
     /// Whether all files are there, by their sizes.
     pub fn has(&self, model: &Model) -> bool {
         model.items.iter().all(|item| {
-            fs::metadata(self.path(model, item)).is_ok_and(|file| file.len() == item.bytes)
+            fs::metadata(self.path(item)).is_ok_and(|file| file.len() == item.bytes)
         })
     }
 
@@ -182,7 +182,7 @@ impl Models {
         let _turn = self.take_turn().await?;
         let mut outcome = Outcome::WasThere;
         for item in model.items {
-            let path = self.path(model, item);
+            let path = self.path(item);
             if unpack::is_whole(&path, item).await? {
                 continue;
             }
@@ -274,17 +274,10 @@ pub fn embedding_files(settings: &Settings) -> (PathBuf, PathBuf) {
     let weights = settings
         .embed_model
         .clone()
-        .unwrap_or_else(|| models.path(&catalogue::E5, &catalogue::E5.items[0]));
+        .unwrap_or_else(|| models.path(&catalogue::E5.items[0]));
     let tokenizer = settings
         .embed_tokenizer
         .clone()
         .unwrap_or_else(|| weights.with_file_name(catalogue::E5.items[1].name));
     (weights, tokenizer)
-}
-
-/// The weights of the speech model: those that the setting names, else those that `crm models get` brings.
-pub fn speech_file(settings: &Settings) -> PathBuf {
-    let model = &catalogue::WHISPER_BASE;
-    let usual = || Models::of(settings).path(model, &model.items[0]);
-    settings.whisper_model.clone().unwrap_or_else(usual)
 }

