@@ -50,11 +50,3 @@ create function crm_asked(said text) returns table (place integer, lexemes text[
         where place in (select place from both_keep) or not exists (select from both_keep)
         group by place;
     end;
-
--- A query for any of these lexemes, whatever signs are in them.
-create function crm_any_of(lexemes text[]) returns tsquery
-    language sql immutable strict parallel safe
-    begin atomic
-        select string_agg(concat('''', replace(replace(lexeme, '\', '\\'), '''', ''''''), ''''), ' | ')::tsquery
-        from unnest(lexemes) as lexeme;
-    end;

@@ -6,8 +6,8 @@ use projections::files::Files;
 use projections::llm::Llm;
 use projections::log::{EventLog, Turns};
 use projections::read::Reader;
-use projections::uploads::Intake;
 use projections::search::Search;
+use projections::uploads::Intake;
 
 use replay::Scenes;
 

@@ -11,8 +11,8 @@ use projections::files::FileError;
 use projections::llm::LlmError;
 use projections::log::CommandError;
 use projections::read::ReadError;
-use projections::uploads::UploadError;
 use projections::search::SearchError;
+use projections::uploads::UploadError;
 use serde_json::{Map, Value, json};
 
 use crate::uploads;

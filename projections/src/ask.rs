@@ -5,7 +5,6 @@
 //! sources lack ([`citation`]). The rest is left out and counted. If nothing is found, no model is asked.
 
 mod citation;
-mod found;
 mod prompt;
 
 use std::collections::VecDeque;
@@ -15,7 +14,6 @@ use serde::Serialize;
 
 use crate::llm::{Llm, LlmError, tokens};
 use crate::prose::complete_sentences;
-pub use found::{Found, passages};
 
 use citation::{Left, cited};
 

@@ -11,13 +11,13 @@ use axum::http::{HeaderMap, HeaderName, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
-use domain::{Kind, RecordRef};
+use domain::Kind;
 use futures::{Stream, StreamExt as _};
 use projections::ask::{
-    self, End, Found, LONGEST_QUESTION, MOST_SOURCES, Passage, Sentence, Source, Told,
+    self, End, LONGEST_QUESTION, MOST_SOURCES, Passage, Sentence, Source, Told,
 };
 use projections::llm::LlmError;
-use projections::search::{Filter, Language};
+use projections::search::{Filter, Hit, Language, Wanted, asked};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -150,7 +150,9 @@ async fn answer_it(
     let (filter, limit) = (asked.filter()?, asked.limit()?);
     let llm = app.llm.as_ref().ok_or(Problem::NotSetUp(NO_MODEL))?;
     let position = app.reader.position();
-    let found = ask::passages(app.log.database(), &asked.question, &filter, limit).await?;
+    let question = asked::Asked::of(&asked.question);
+    let wanted = Wanted { asked: question, filter, limit, ..Wanted::default() };
+    let found = app.search.find(&wanted).await?.hits;
     let told = ask::ask(llm, asked.question.trim(), found.into_iter().filter_map(source).collect());
     let model = llm.model().to_owned();
     let response = match wants_events(&headers) {
@@ -170,18 +172,22 @@ fn wants_events(headers: &HeaderMap) -> bool {
     accept.is_some_and(|accept| accept.contains("text/event-stream"))
 }
 
-/// `None` for a kind that this release does not know.
-fn source(found: Found) -> Option<Source> {
-    let record: RecordRef = Kind::parse(&found.kind)?.record(found.id);
-    let Found { kind, id, title, on_date, part, ordinal, text, starts_ms } = found;
+/// `None` if nothing of it can be cited.
+fn source(hit: Hit) -> Option<Source> {
+    let found = hit.passage?;
     Some(Source {
         n: 0,
-        kind,
-        id,
-        title,
-        date: on_date.map(|date| date.format("%Y-%m-%d").to_string()),
-        passage: Passage { part, ordinal, text, starts_ms },
-        link: format!("/{}/{}", plural(record.kind()), record.id()),
+        kind: hit.record.kind().to_string(),
+        id: hit.record.id(),
+        title: hit.title,
+        date: hit.date.map(|date| date.format("%Y-%m-%d").to_string()),
+        passage: Passage {
+            part: found.part.as_str().to_owned(),
+            ordinal: found.ordinal,
+            text: found.text,
+            starts_ms: found.starts_ms,
+        },
+        link: format!("/{}/{}", plural(hit.record.kind()), hit.record.id()),
     })
 }
 

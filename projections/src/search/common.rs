@@ -22,6 +22,11 @@ pub(super) struct Common {
 }
 
 impl Common {
+    /// Whether a lexeme is known to be in some passage.
+    pub(super) fn has(&self, lexeme: &str) -> bool {
+        self.shares.contains_key(lexeme)
+    }
+
     /// How many passages have a lexeme, more or less: those that are not among the most common are in half as many as the
     /// least of these.
     pub(super) fn passages_with(&self, lexeme: &str) -> f64 {

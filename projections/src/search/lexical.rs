@@ -148,31 +148,49 @@ async fn words(
     common: &Common,
     text: &str,
 ) -> Result<(String, Vec<Word>), sqlx::Error> {
-    let rows: Vec<(String, Option<Vec<String>>, Option<bool>)> = sqlx::query_as(
-        "select crm_fold($1), lexemes, exists (select from passage where words @@ any_of)
-         from (values (true)) as one
-             left join lateral (
-                 select place, lexemes, crm_any_of(lexemes) as any_of from crm_asked($1)) as asked on true
-         order by place",
+    let rows: Vec<(String, Option<Vec<String>>)> = sqlx::query_as(
+        "select crm_fold($1), lexemes from (values (true)) as one left join crm_asked($1) on true order by place",
     )
     .bind(text)
-    .fetch_all(db)
+    .fetch_all(&mut *db)
     .await?;
-    let folded = rows.first().map(|(folded, ..)| folded.clone()).unwrap_or_default();
+    let folded = rows.first().map(|(folded, _)| folded.clone()).unwrap_or_default();
     let mut words: Vec<Word> = Vec::new();
-    for (_, lexemes, is_known) in rows {
-        let Some(lexemes) = lexemes.filter(|it| words.iter().all(|word| word.lexemes != *it))
-        else {
+    for lexemes in rows.into_iter().filter_map(|(_, lexemes)| lexemes) {
+        if words.iter().any(|word| word.lexemes == lexemes) {
             continue;
-        };
-        let is_known = is_known.unwrap_or_default();
-        let each = lexemes.iter().map(|lexeme| common.passages_with(lexeme));
-        let passages_with = if is_known { each.fold(0.0, f64::max) } else { 0.0 };
-        words.push(Word { weight: common.weight(passages_with), lexemes, passages_with, is_known });
+        }
+        let is_known = lexemes.iter().any(|lexeme| common.has(lexeme));
+        let passages_with = lexemes.iter().map(|it| common.passages_with(it)).fold(0.0, f64::max);
+        words.push(Word { lexemes, passages_with, weight: 0.0, is_known });
+    }
+    look_up(db, &mut words).await?;
+    for word in &mut words {
+        word.weight = common.weight(word.passages_with);
     }
     words.sort_by(|one, other| one.passages_with.total_cmp(&other.passages_with));
     words.truncate(WORDS);
     Ok((folded, words))
+}
+
+/// Looks whether any passage has those words of which that is not known.
+async fn look_up(db: &mut PgConnection, words: &mut [Word]) -> Result<(), sqlx::Error> {
+    let mut doubtful: Vec<&mut Word> = words.iter_mut().filter(|word| !word.is_known).collect();
+    let queries: Vec<String> = doubtful.iter().map(|word| word.query()).collect();
+    let known: Vec<bool> = sqlx::query_scalar(
+        "select exists (select from passage where words @@ query::tsquery)
+         from unnest($1::text[]) with ordinality as asked (query, at) order by at",
+    )
+    .bind(queries)
+    .fetch_all(db)
+    .await?;
+    for (word, is_known) in doubtful.iter_mut().zip(known) {
+        word.is_known = is_known;
+        if !is_known {
+            word.passages_with = 0.0;
+        }
+    }
+    Ok(())
 }
 
 /// How many of the rarest words give enough passages.

@@ -51,67 +51,115 @@ pub(super) async fn find(
     if said.is_empty() {
         return Ok(vec![]);
     }
-    let like = alike(whole, &said, words);
-    let spans = spans(whole, &said, asked);
-    let rows = statement(whole, &spans, &like, asked.record, filter)
-        .build()
-        .persistent(false)
-        .fetch_all(db)
-        .await?;
+    let sought = Sought {
+        whole,
+        spans: spans(whole, &said, asked),
+        inside: if said.len() <= WORDS_OF_NAME { said.clone() } else { vec![] },
+        like: alike(whole, &said, words),
+        record: asked.record,
+    };
+    let rows = sought.statement(filter).build().persistent(false).fetch_all(db).await?;
     rows.iter()
         .map(|row| Ok(NameHit { record: record_of(row)?, likeness: row.try_get("likeness")? }))
         .collect()
 }
 
-fn statement<'a>(
+/// What names are compared with.
+struct Sought<'a> {
+    /// The question.
     whole: &'a str,
-    spans: &'a [String],
-    like: &'a [String],
-    named: Option<RecordRef>,
-    filter: &'a Filter,
-) -> QueryBuilder<'a, Postgres> {
-    let (kind, id) = (named.map(|it| it.kind().as_str()), named.map(RecordRef::id));
-    let mut statement = QueryBuilder::new("select kind, id, case when kind = ");
-    statement
-        .push_bind(kind)
-        .push(" and id = ")
-        .push_bind(id)
-        .push(" then 1.0 when folded_title = ");
-    statement.push_bind(whole).push(" then 1.0 when starts_with(folded_title, ").push_bind(whole);
-    statement.push(") then 0.95 when folded_title = any (").push_bind(spans);
-    statement.push(") then 0.9 else 0.9 * greatest(0");
-    for it in like {
-        statement.push(", word_similarity(").push_bind(it).push(", folded_title)");
-    }
-    statement.push(
-        ") end::float8 as likeness from findable where not archived and (folded_title = any (",
-    );
-    statement.push_bind(spans).push(")");
-    if whole.chars().count() > 1 {
-        statement.push(" or folded_title like ").push_bind(format!("{}%", escaped(whole)));
-    }
-    for it in like {
-        statement.push(" or ").push_bind(it).push(" <% folded_title");
-    }
-    statement.push(")");
-    if !filter.kinds.is_empty() {
-        let kinds: Vec<&str> = filter.kinds.iter().map(|kind| kind.as_str()).collect();
-        statement.push(" and kind = any (").push_bind(kinds).push(")");
-    }
-    restrict_records(&mut statement, filter);
-    statement.push(format!(" order by likeness desc, length(folded_title), kind, id limit {MOST}"));
-    statement
+    /// What may be a whole name.
+    spans: Vec<String>,
+    /// Words that may all be in a name.
+    inside: Vec<&'a str>,
+    /// What a name may be like.
+    like: Vec<String>,
+    record: Option<RecordRef>,
 }
 
-/// What names are to be like: the question, if it may be a name, and words that no passage has.
+impl Sought<'_> {
+    fn statement<'q>(&self, filter: &Filter) -> QueryBuilder<'q, Postgres> {
+        let mut statement = QueryBuilder::new("select kind, id, case when ");
+        self.is_it(&mut statement);
+        statement.push(" then 1.0 when ");
+        self.begins(&mut statement);
+        statement.push(" then 0.95 when folded_title = any (").push_bind(self.spans.clone());
+        statement.push(") then 0.9 when ");
+        self.has_all(&mut statement);
+        statement.push(" then 0.85 else 0.8 * greatest(0");
+        for it in &self.like {
+            statement.push(", word_similarity(").push_bind(it.clone()).push(", folded_title)");
+        }
+        statement.push(") end::float8 as likeness from findable where not archived and (");
+        self.is_it(&mut statement);
+        statement.push(" or folded_title = any (").push_bind(self.spans.clone()).push(") or ");
+        self.begins(&mut statement);
+        statement.push(" or ");
+        self.has_all(&mut statement);
+        for it in &self.like {
+            statement.push(" or ").push_bind(it.clone()).push(" <% folded_title");
+        }
+        statement.push(")");
+        if !filter.kinds.is_empty() {
+            let kinds: Vec<&str> = filter.kinds.iter().map(|kind| kind.as_str()).collect();
+            statement.push(" and kind = any (").push_bind(kinds).push(")");
+        }
+        restrict_records(&mut statement, filter);
+        statement
+            .push(format!(" order by likeness desc, length(folded_title), kind, id limit {MOST}"));
+        statement
+    }
+
+    /// Whether it is the record that is named, or has just this name.
+    fn is_it(&self, statement: &mut QueryBuilder<'_, Postgres>) {
+        statement.push("(folded_title = ").push_bind(self.whole.to_owned());
+        if let Some(record) = self.record {
+            statement.push(" or (kind = ").push_bind(record.kind().as_str());
+            statement.push(" and id = ").push_bind(record.id()).push(")");
+        }
+        statement.push(")");
+    }
+
+    fn begins(&self, statement: &mut QueryBuilder<'_, Postgres>) {
+        match self.whole.chars().count() {
+            // Every other name begins with one character or another.
+            0 | 1 => statement.push("false"),
+            _ => {
+                statement.push("folded_title like ").push_bind(format!("{}%", escaped(self.whole)))
+            }
+        };
+    }
+
+    fn has_all(&self, statement: &mut QueryBuilder<'_, Postgres>) {
+        // Without a word of three letters the index is of no use.
+        if !self.inside.iter().any(|word| word.chars().count() > 2) {
+            statement.push("false");
+            return;
+        }
+        for (before, word) in
+            std::iter::once("(").chain(std::iter::repeat(" and ")).zip(&self.inside)
+        {
+            statement
+                .push(before)
+                .push("folded_title like ")
+                .push_bind(format!("%{}%", escaped(word)));
+        }
+        statement.push(")");
+    }
+}
+
+/// What names are to be like: words that nobody wrote, which may be mistyped, and with one of these the question, if it may be
+/// a name. Where all words are known, whoever has them in the name is found by them.
 fn alike(whole: &str, said: &[&str], words: &[Word]) -> Vec<String> {
-    let is_name = said.len() <= WORDS_OF_NAME;
-    let unknown = words.iter().filter(|word| !word.is_known && said.len() > 1);
-    let unknown = unknown.filter_map(|word| word.lexemes.last().cloned()).take(UNKNOWN);
+    let unknown = words.iter().filter(|word| !word.is_known);
     let mut like: Vec<String> =
-        is_name.then(|| whole.to_owned()).into_iter().chain(unknown).collect();
+        unknown.filter_map(|word| word.lexemes.last().cloned()).take(UNKNOWN).collect();
+    if !like.is_empty() && said.len() <= WORDS_OF_NAME {
+        like.push(whole.to_owned());
+    }
     // Of fewer characters every other name has one of the trigrams.
     like.retain(|it| it.chars().count() > 2);
+    like.dedup();
     like
 }
 
