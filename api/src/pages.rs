@@ -11,6 +11,7 @@ mod filters;
 mod layout;
 mod record;
 mod recorder;
+mod recording;
 mod refusals;
 mod story;
 mod timeline;
@@ -69,6 +70,9 @@ pub async fn instead(State(app): State<App>, request: Request, next: Next) -> Re
         request.method() == Method::GET && is_wanted(headers) && parameters.get("format").is_none();
     if !is_page {
         return next.run(request).await;
+    }
+    if let Some(id) = path.strip_prefix("/recordings/").and_then(|id| id.parse().ok()) {
+        return recording::show(&app, headers, id).await;
     }
     match path.strip_prefix("/audit") {
         Some("") => timeline::show(&app, headers, &parameters).await,

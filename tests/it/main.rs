@@ -33,6 +33,7 @@ mod proxy;
 mod qdrant;
 mod rebuild;
 mod recorder;
+mod recording_page;
 mod recordings;
 mod repeated;
 mod revert;

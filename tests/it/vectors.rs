@@ -263,7 +263,7 @@ async fn of_an_erased_note_no_vector_is_left_even_where_nobody_embeds() {
     erase(&subject.api, second).await;
     let options = replay::ScrubOptions {
         projectors: projections::read::projectors(),
-        images: subject.api.db.dir.path().join("images"),
+        files: subject.api.db.files(),
         effort: replay::Effort::full(),
         stop: tokio_util::sync::CancellationToken::new(),
     };

@@ -5,7 +5,6 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use domain::note::Note;
 use maud::{Markup, html};
-use serde_json::Value;
 
 use super::answer;
 use super::assets::{RECORDER, TUS};

@@ -18,6 +18,7 @@ use domain::{FundId, Kind, LpId, Moment, NoteId, RecordRef, Refusal, TodoId};
 use futures::Stream;
 use projections::log::CommandError;
 use projections::read::StoredRecording;
+use projections::uploads::upload_of;
 use serde_json::{Value, json};
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -228,7 +229,12 @@ async fn remove(
     caller: Caller,
 ) -> Result<Response, Problem> {
     let command = RecordingCommand::Remove;
-    let (_, written) = process(&app, &caller, id, "RemoveRecording", command).await?;
+    let (stored, written) = process(&app, &caller, id, "RemoveRecording", command).await?;
+    if let Some(upload) = upload_of(&stored.recording.file.key)
+        && let Err(error) = app.intake.discard(upload).await
+    {
+        tracing::warn!(recording = id, %error, "the file of a removed recording is removed with the garbage");
+    }
     Ok(written.answer(json!({"status": "deleted"})))
 }
 

@@ -1,0 +1,188 @@
+//! `/recordings/{id}` for people: the recording along its transcript, and what was made of it.
+
+mod suggestions;
+mod transcript;
+
+use axum::http::HeaderMap;
+use axum::response::Response;
+use domain::note::{Note, RecordingId, Stage};
+use domain::{FundId, Kind, LpId, RecordRef};
+use maud::{Markup, html};
+use projections::history::Names;
+
+use super::answer;
+use super::assets::RECORDING;
+use super::layout::{Here, page_with};
+use super::recorder::languages;
+use crate::app::App;
+use crate::problem::Problem;
+use crate::recordings::{self, Standing};
+use crate::resource::record_of;
+
+/// A recording with whom its note is about, by name.
+struct Shown {
+    now: Standing,
+    note: RecordRef,
+    funds: Vec<FundId>,
+    lps: Vec<LpId>,
+    names: Names,
+}
+
+impl Shown {
+    async fn read(app: &App, id: i64) -> Result<Self, Problem> {
+        let now = recordings::find(app, RecordingId(id)).await?;
+        let note = record_of::<Note>(now.stored.note.0);
+        let linked = app.reader.linked_to(note).await?;
+        let of = |kind: Kind| linked.iter().filter(move |it| it.kind() == kind).map(|it| it.id());
+        let (funds, lps) = (of(Kind::Fund).map(FundId).collect(), of(Kind::Lp).map(LpId).collect());
+        let todos =
+            now.stored.recording.items.values().filter_map(|item| suggestions::todo_of(item));
+        let spoken = linked.iter().copied().chain(todos).chain([note]).collect::<Vec<_>>();
+        let names = Names::of(app.log.database(), spoken).await?;
+        Ok(Self { now, note, funds, lps, names })
+    }
+
+    /// The path of one of its endpoints.
+    fn path(&self, rest: &str) -> String {
+        format!("/recordings/{}{rest}", self.now.stored.id)
+    }
+}
+
+/// Shows the page.
+pub async fn show(app: &App, headers: &HeaderMap, id: i64) -> Response {
+    answer(app, headers, async {
+        let shown = Shown::read(app, id).await?;
+        let recording = &shown.now.stored.recording;
+        let body = html! {
+            div.lead {
+                div {
+                    p.quiet { a href={"/audit/note/" (shown.note.id())} { (domain::telling::capitalised(&shown.names.call(shown.note))) } }
+                    h1 { (recording.name) }
+                }
+                p { a.button href={"/notes/" (shown.note.id()) "/record"} { "Record another" } }
+            }
+            div.notice id="said" role="alert" hidden {}
+            div.player { audio id="audio" controls preload="metadata" src=(shown.path("/audio")) aria-label="The recording" {} }
+            div id="recording" data-address=(shown.path("")) data-under-way[shown.now.is_under_way()] {
+                (standing(&shown))
+                div.listening {
+                    (transcript::section(&shown))
+                    (suggestions::section(&shown))
+                }
+            }
+            (transcript::editor())
+        };
+        Ok(page_with(app, &recording.name, Here::Recordings, &[&RECORDING], body).await)
+    })
+    .await
+}
+
+/// Where it stands, in plain words, and what can be done about it.
+fn standing(shown: &Shown) -> Markup {
+    let (state, why) = shown.now.state();
+    let recording = &shown.now.stored.recording;
+    let can_cancel = shown.now.is_under_way();
+    let can_retry = matches!(
+        recording.stage,
+        Stage::TranscriptionCancelled
+            | Stage::SummaryCancelled
+            | Stage::TranscriptionFailed { .. }
+            | Stage::SummaryFailed { .. }
+    );
+    html! {
+        section.box id="standing" data-state=(state) data-why=[&why] aria-label="Where it stands" {
+            p role="status" {
+                (words(state, why.is_some()))
+                @if let Some(why) = &why { " " (domain::telling::capitalised(why)) "." }
+            }
+            @if state == "transcribing" {
+                progress id="progress" max="1" value=[shown.now.done()] aria-label="Transcribed so far" {}
+            }
+            div.actions {
+                @if can_cancel { (action(&shown.path("/cancel"), "Stop", None)) }
+                @if can_retry { (action(&shown.path("/retry"), "Try again", None)) }
+                @if recording.transcript.is_some() && !can_cancel { (action(&shown.path("/summarise"), "Summarise again", None)) }
+                form.actions data-send=(shown.path("")) data-method="DELETE" data-then={"/notes/" (shown.note.id()) "/record"}
+                    data-confirm="Remove the recording, its transcript and its summary for good?" {
+                    button.danger type="submit" { "Remove…" }
+                }
+            }
+            @if !can_cancel {
+                details {
+                    summary { "Transcribe it again" }
+                    form.row data-send=(shown.path("/transcribe")) data-query {
+                        div { label for="again" { "Language spoken" } (languages("again", recording.language.as_deref())) }
+                        button type="submit" { "Transcribe again" }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What a state means.
+fn words(state: &str, has_reason: bool) -> &'static str {
+    match (state, has_reason) {
+        ("stored", _) => "It is stored, and waits for its turn to be transcribed.",
+        ("waiting_for_model", _) => "It is stored, and cannot be transcribed yet.",
+        ("transcribing", _) => "It is being transcribed.",
+        ("transcribed", false) => "It is transcribed. Its summary is being made.",
+        ("transcribed", true) => "It is transcribed.",
+        ("summarised", _) => "It is transcribed and summarised.",
+        ("cancelled", _) => "The transcription was stopped.",
+        ("failed", _) => "It cannot be transcribed.",
+        _ => "",
+    }
+}
+
+/// A button that sends something, perhaps after a question.
+fn action(address: &str, text: &str, question: Option<&str>) -> Markup {
+    html! {
+        form.actions data-send=(address) data-confirm=[question] { button type="submit" { (text) } }
+    }
+}
+
+/// A time in the recording, as people say it.
+fn spoken_time(ms: u64) -> String {
+    let seconds = ms / 1000;
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    match hours {
+        0 => format!("{minutes}:{seconds:02}"),
+        _ => format!("{hours}:{minutes:02}:{seconds:02}"),
+    }
+}
+
+/// A button that goes to a time in the recording.
+fn seek(ms: u64) -> Markup {
+    let time = spoken_time(ms);
+    html! { button.seek type="button" data-seek=(ms) aria-label={"Play from " (time)} { (time) } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_as_short_as_they_can_be() {
+        let check = |ms: u64, expected: &str| assert_eq!(spoken_time(ms), expected);
+        check(0, "0:00");
+        check(61_999, "1:01");
+        check(3_600_000, "1:00:00");
+        check(7_384_000, "2:03:04");
+    }
+
+    #[test]
+    fn every_state_has_words() {
+        for state in [
+            "stored",
+            "waiting_for_model",
+            "transcribing",
+            "transcribed",
+            "summarised",
+            "cancelled",
+            "failed",
+        ] {
+            assert!(!words(state, false).is_empty() && !words(state, true).is_empty(), "{state}");
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! The summary on the page, and the suggestions that a person accepts or dismisses.
+
+use domain::fund::Interest;
+use domain::note::{
+    AcceptedInterest, Author, Decision, KeyPoint, SuggestedInterest, SuggestedItem, Summary,
+};
+use domain::{Kind, RecordRef};
+use maud::{Markup, html};
+
+use super::super::empty;
+use super::super::values::path;
+use super::{Shown, action, seek};
+
+/// The todo that an action item became.
+pub fn todo_of(item: &SuggestedItem) -> Option<RecordRef> {
+    match &item.decision {
+        Decision::Accepted(todo) => Some(todo.id.into()),
+        Decision::Open | Decision::Dismissed => None,
+    }
+}
+
+/// All that was made of the recording.
+pub fn section(shown: &Shown) -> Markup {
+    let recording = &shown.now.stored.recording;
+    html! {
+        aside aria-label="What it comes down to" {
+            @match &recording.summary {
+                Some(summary) => (summary_of(summary)),
+                None => section { h2 { "Summary" } (empty("There is no summary yet.")) },
+            }
+            @if !recording.items.is_empty() {
+                section.box aria-labelledby="items-title" {
+                    h2 id="items-title" { "Action items" }
+                    p.quiet { "Suggestions: they become todos only when you accept them." }
+                    ul.suggestions { @for (number, item) in &recording.items { (item_of(shown, *number, item)) } }
+                }
+            }
+            @if let Some(interest) = &recording.interest { (interest_of(shown, interest)) }
+        }
+    }
+}
+
+fn summary_of(summary: &Summary) -> Markup {
+    html! {
+        section.box aria-labelledby="summary-title" {
+            @match &summary.author {
+                Author::Model { model, .. } => {
+                    h2 id="summary-title" { "Summary" }
+                    p.quiet { "Written by " (model) ": check it before you rely on it." }
+                },
+                Author::Highlights => h2 id="summary-title" { (Summary::HIGHLIGHTS) },
+            }
+            @for paragraph in summary.text.lines().filter(|line| !line.trim().is_empty()) { p { (paragraph) } }
+            @if !summary.key_points.is_empty() { ul.points { @for point in &summary.key_points { (point_of(point)) } } }
+        }
+    }
+}
+
+fn point_of(KeyPoint { text, start_ms }: &KeyPoint) -> Markup {
+    html! { li { (text) " " @if let Some(start) = start_ms { (seek(*start)) } } }
+}
+
+fn item_of(shown: &Shown, number: u32, SuggestedItem { item, decision }: &SuggestedItem) -> Markup {
+    let place = shown.path(&format!("/action-items/{number}"));
+    let title = format!("item-{number}");
+    html! {
+        li {
+            @if !matches!(decision, Decision::Open) { p { (item.text) } }
+            @if let Some(quote) = &item.quote { blockquote { (quote) } }
+            p.quiet {
+                @if let Some(owner) = &item.owner { "Owner: " (owner) ". " }
+                @if let Some(due) = &item.due { "Due: " (due) ". " }
+                @if let Some(start) = item.start_ms { (seek(start)) }
+            }
+            @match decision {
+                Decision::Accepted(todo) => p { "✓ Accepted: " a href=(path(todo.id.into())) { (shown.names.call(todo.id.into())) } },
+                Decision::Dismissed => { p.quiet { "Dismissed." } (action(&format!("{place}/accept"), "Accept after all", None)) },
+                Decision::Open => {
+                    form data-send={(place) "/accept"} {
+                        div.row {
+                            div { label for=(title) { "Todo" } input id=(title) name="title" value=(item.text) required; }
+                            div { label for={(title) "-due"} { "Due" } input id={(title) "-due"} name="due_date" type="date"; }
+                            button.primary type="submit" { "Accept" }
+                        }
+                    }
+                    (action(&format!("{place}/dismiss"), "Dismiss", None))
+                },
+            }
+        }
+    }
+}
+
+fn interest_of(
+    shown: &Shown,
+    SuggestedInterest { suggestion, decision }: &SuggestedInterest,
+) -> Markup {
+    html! {
+        section.box aria-labelledby="interest-title" {
+            h2 id="interest-title" { "Interest" }
+            p { (suggestion.interest) @if let Some(fund) = &suggestion.fundraise { " in " (fund) } }
+            @match decision {
+                Decision::Accepted(AcceptedInterest { fund, lp, interest }) => p {
+                    "✓ Accepted: " (interest) ", of "
+                    a href=(path((*lp).into())) { (shown.names.call((*lp).into())) } " in "
+                    a href=(path((*fund).into())) { (shown.names.call((*fund).into())) }
+                },
+                Decision::Dismissed => p.quiet { "Dismissed." },
+                Decision::Open => (interest_form(shown, &suggestion.interest)),
+            }
+        }
+    }
+}
+
+fn interest_form(shown: &Shown, suggested: &str) -> Markup {
+    let stage = Interest::KNOWN.iter().copied().find(|stage| suggested.eq_ignore_ascii_case(stage));
+    let records = |name: &str, label: &str, all: Vec<RecordRef>| {
+        html! {
+            div {
+                label for=(name) { (label) }
+                select id=(name) name=(name) data-number required {
+                    @if all.len() != 1 { option value="" { "Choose" } }
+                    @for record in all { option value=(record.id()) { (shown.names.call(record)) } }
+                }
+            }
+        }
+    };
+    let is_possible = !shown.funds.is_empty() && !shown.lps.is_empty();
+    html! {
+        @if is_possible {
+            form data-send=(shown.path("/interest/accept")) {
+                div.row {
+                    (records("fund_id", "Fund", shown.funds.iter().map(|id| Kind::Fund.record(id.0)).collect()))
+                    (records("lp_id", "LP", shown.lps.iter().map(|id| Kind::Lp.record(id.0)).collect()))
+                    div {
+                        label for="interest" { "Stage" }
+                        select id="interest" name="interest" required {
+                            @if stage.is_none() { option value="" { "Choose" } }
+                            @for known in Interest::KNOWN { option value=(known) selected[stage == Some(*known)] { (known.replace('_', " ")) } }
+                        }
+                    }
+                    button.primary type="submit" { "Accept" }
+                }
+            }
+        } @else {
+            p.quiet { "To accept it, link the note to the fund and the LP first." }
+        }
+        (action(&shown.path("/interest/dismiss"), "Dismiss", None))
+    }
+}

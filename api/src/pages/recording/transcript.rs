@@ -1,0 +1,112 @@
+//! The transcript on the page: what was said and when, what could not be heard, and a way to correct it.
+
+use domain::note::{Gap, Line, Mark, MarkKind, Transcript};
+use maud::{Markup, html};
+
+use super::super::empty;
+use super::{Shown, seek};
+
+/// Below this the model was guessing, in percent.
+const UNSURE: u8 = 50;
+
+/// Something that stands in a transcript, by where it begins.
+enum Part<'a> {
+    Said(Line),
+    Hole(&'a Gap),
+    Marked(&'a Mark),
+}
+
+impl Part<'_> {
+    fn start(&self) -> u64 {
+        match self {
+            Part::Said(line) => line.start_ms,
+            Part::Hole(gap) => gap.start_ms,
+            Part::Marked(mark) => mark.start_ms,
+        }
+    }
+}
+
+/// The transcript, or what is there instead of it.
+pub fn section(shown: &Shown) -> Markup {
+    let recording = &shown.now.stored.recording;
+    html! {
+        section aria-labelledby="transcript-title" {
+            div.bar {
+                h2 id="transcript-title" { "Transcript" }
+                @if recording.transcript.is_some() {
+                    div.actions {
+                        button id="follow" type="button" aria-pressed="true" { "Follow" }
+                        @for (format, text) in [("txt", "Text"), ("vtt", "WebVTT"), ("srt", "SubRip")] {
+                            a href={(shown.path("/transcript")) "?format=" (format)} download { (text) }
+                        }
+                    }
+                }
+            }
+            @match &recording.transcript {
+                Some(transcript) => (parts(&all(transcript, recording.lines()))),
+                None => (empty("There is no transcript yet.")),
+            }
+        }
+    }
+}
+
+fn all(transcript: &Transcript, lines: Vec<Line>) -> Vec<Part<'_>> {
+    let holes = transcript.gaps.iter().map(Part::Hole);
+    // Silence is worth no word, but what was left out is.
+    let marks = transcript.marks.iter().filter(|mark| mark.kind != MarkKind::Silence);
+    let mut parts: Vec<_> =
+        lines.into_iter().map(Part::Said).chain(holes).chain(marks.map(Part::Marked)).collect();
+    parts.sort_by_key(Part::start);
+    parts
+}
+
+fn parts(parts: &[Part<'_>]) -> Markup {
+    if parts.is_empty() {
+        return empty("Nobody says anything in it.");
+    }
+    html! {
+        ol.transcript id="transcript" {
+            @for part in parts {
+                @match part {
+                    Part::Said(line) => (said(line)),
+                    Part::Hole(gap) => li { (seek(gap.start_ms)) p.hole { "Could not be transcribed: " (gap.reason) } },
+                    Part::Marked(mark) => li {
+                        (seek(mark.start_ms))
+                        p.hole {
+                            @if mark.kind == MarkKind::Repetition { "What the model only repeated was left out." }
+                            @else { "There is sound, but no word was understood." }
+                        }
+                    },
+                }
+            }
+        }
+    }
+}
+
+fn said(line: &Line) -> Markup {
+    let is_unsure = line.confidence.is_some_and(|confidence| confidence < UNSURE);
+    let time = super::spoken_time(line.start_ms);
+    html! {
+        li data-start=(line.start_ms) data-end=(line.end_ms) data-corrected[line.is_corrected()] {
+            (seek(line.start_ms))
+            p.unsure[is_unsure].corrected[line.is_corrected()] title=[is_unsure.then_some("The model was not sure of this")] { (line.text) }
+            button.edit type="button" data-edit aria-label={"Correct what is said at " (time)} { "Edit" }
+        }
+    }
+}
+
+/// What takes the place of a line that is corrected.
+pub fn editor() -> Markup {
+    html! {
+        template id="editor" {
+            form {
+                label { "What is said" textarea name="text" rows="3" {} }
+                div.actions {
+                    button.primary type="submit" { "Save" }
+                    button type="button" data-cancel { "Cancel" }
+                    button type="button" data-heard hidden { "Back to what the model heard" }
+                }
+            }
+        }
+    }
+}
