@@ -4,7 +4,7 @@
 FROM rust:1-bookworm AS builder
 # What Whisper is built with.
 # hadolint ignore=DL3008
-RUN apt-get update && apt-get install -y --no-install-recommends cmake clang libclang-dev && rm -rf /var/lib/apt/lists/*
+RUN apt-get update && apt-get install -y --no-install-recommends cmake && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
 # The caches stay on the build machine: a second build compiles only what changed. Hence the copy out of the cached target.

@@ -4,6 +4,7 @@
 //! with the same prompt gives the same text, in this process or the next.
 
 mod engine;
+mod file;
 mod prompt;
 mod tidy;
 
@@ -14,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use sha2::{Digest as _, Sha256};
 
 use self::engine::Engine;
+use self::file::Fault;
 use crate::{RATE, chunks};
 
 /// Sound shorter than this at the end of a chunk, in samples, holds no word that was missed.
@@ -139,8 +141,13 @@ impl Model {
     /// # Errors
     /// When the file cannot be read or is no such model.
     pub fn open(path: &Path) -> Result<Self, ModelError> {
+        let not_a_model = || ModelError::NotAModel(path.to_owned());
+        file::check(path).map_err(|fault| match fault {
+            Fault::NotAModel => not_a_model(),
+            Fault::Unreadable(source) => ModelError::File { path: path.to_owned(), source },
+        })?;
         let hash = hash(path)?;
-        let engine = Engine::open(path).ok_or_else(|| ModelError::NotAModel(path.to_owned()))?;
+        let engine = Engine::open(path).ok_or_else(not_a_model)?;
         let id = format!("whisper-{}-{hash}", engine.name());
         Ok(Self { engine, id })
     }
@@ -178,8 +185,8 @@ impl Model {
         self.engine.detect(samples, threads)
     }
 
-    /// Transcribes a chunk of sound at [`RATE`]. Within a second of `cancelled` being set it ends with
-    /// [`TranscribeError::Cancelled`].
+    /// Transcribes a chunk of sound at [`RATE`]. When `cancelled` is set it ends with [`TranscribeError::Cancelled`] before the
+    /// next window of at most 30 s of sound, or the next word.
     ///
     /// # Errors
     /// When it is cancelled, when the model does not know the language, and when Whisper fails.

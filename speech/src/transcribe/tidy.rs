@@ -29,6 +29,7 @@ pub(super) fn tidy(
     let mut marks = Vec::new();
     let mut segments = ordered(heard, length);
     segments.retain(|segment| !silences.iter().any(|silence| is_within(segment, silence)));
+    segments.iter_mut().for_each(|segment| keep_out_of(&silences, segment));
     let mut segments = without_repeated_segments(segments, &mut marks);
     for segment in &mut segments {
         if let Some(shorter) = without_loops(&segment.text) {
@@ -68,6 +69,21 @@ fn is_within(segment: &Segment, silence: &Mark) -> bool {
         segment.end_ms.min(silence.end_ms).saturating_sub(segment.start_ms.max(silence.start_ms));
     let outside = (segment.end_ms - segment.start_ms).saturating_sub(overlap);
     (silence.start_ms..=silence.end_ms).contains(&middle) && outside <= 1000
+}
+
+/// What begins or ends within a silence begins after or ends before it.
+fn keep_out_of(silences: &[Mark], segment: &mut Segment) {
+    for silence in silences {
+        let (begins, ends) = (
+            (silence.start_ms..silence.end_ms).contains(&segment.start_ms),
+            (silence.start_ms..=silence.end_ms).contains(&segment.end_ms),
+        );
+        match (begins, ends) {
+            (true, false) => segment.start_ms = silence.end_ms,
+            (false, true) => segment.end_ms = silence.start_ms,
+            _ => {}
+        }
+    }
 }
 
 /// Of the same sentence again and again, the first stays.
@@ -181,6 +197,12 @@ mod tests {
         let said = [(0, 5, "Hello."), (10, 20, "Thank you for watching!"), (30, 33, "So.")];
         let all = "0-5 Hello.; 30-33 So.; [Silence 5-30]";
         assert_eq!(told(&said, &[5..30], 34), all);
+    }
+
+    #[test]
+    fn a_sentence_beside_a_silence_does_not_reach_into_it() {
+        let said = [(0, 7, "Hello."), (18, 33, "So.")];
+        assert_eq!(told(&said, &[5..30], 34), "0-5 Hello.; 30-33 So.; [Silence 5-30]");
     }
 
     #[test]
