@@ -162,9 +162,10 @@ impl Models {
 
     /// Whether all files are there, by their sizes.
     pub fn has(&self, model: &Model) -> bool {
-        model.items.iter().all(|item| {
-            fs::metadata(self.path(item)).is_ok_and(|file| file.len() == item.bytes)
-        })
+        model
+            .items
+            .iter()
+            .all(|item| fs::metadata(self.path(item)).is_ok_and(|file| file.len() == item.bytes))
     }
 
     /// Fetches what is missing of a model, and again what is damaged. `tell` gets a line for each step.
@@ -267,17 +268,17 @@ impl Bring<'_> {
     }
 }
 
-/// The weights and the tokenizer of the embedding model: those that the settings name, else those that `crm models get`
-/// brings. Whether they are there is for whoever opens them to see.
+/// Where the weights and the tokenizer of the embedding model are: where the settings say, else where
+/// `crm models get` puts them. Whether they are there is for whoever opens them to see.
 pub fn embedding_files(settings: &Settings) -> (PathBuf, PathBuf) {
-    let models = Models::of(settings);
-    let weights = settings
-        .embed_model
-        .clone()
-        .unwrap_or_else(|| models.path(&catalogue::E5.items[0]));
-    let tokenizer = settings
-        .embed_tokenizer
-        .clone()
-        .unwrap_or_else(|| weights.with_file_name(catalogue::E5.items[1].name));
+    let (usual, _) = embedding_model_in(&Models::of(settings));
+    let weights = settings.embed_model.clone().unwrap_or(usual);
+    let beside = || weights.with_file_name(catalogue::E5_TOKENIZER.name);
+    let tokenizer = settings.embed_tokenizer.clone().unwrap_or_else(beside);
     (weights, tokenizer)
+}
+
+/// Weights and tokenizer of the embedding model among these models.
+pub fn embedding_model_in(models: &Models) -> (PathBuf, PathBuf) {
+    (models.path(&catalogue::E5_WEIGHTS), models.path(&catalogue::E5_TOKENIZER))
 }

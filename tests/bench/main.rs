@@ -6,6 +6,7 @@
 mod as_of;
 mod audit;
 mod commands;
+mod embedding;
 mod http;
 mod import;
 mod pgbench;
@@ -22,8 +23,17 @@ mod workbench;
 use anyhow::bail;
 
 /// `size` fills a disk with some gigabytes and takes half an hour, so it runs only when it is named.
-const SECTIONS: [&str; 10] = [
-    "commands", "sealing", "seals", "reads", "import", "rebuild", "audit", "as_of", "vectors",
+const SECTIONS: [&str; 11] = [
+    "commands",
+    "sealing",
+    "seals",
+    "reads",
+    "import",
+    "rebuild",
+    "audit",
+    "as_of",
+    "embedding",
+    "vectors",
     "size",
 ];
 
@@ -50,6 +60,7 @@ async fn main() -> anyhow::Result<()> {
             "audit" => audit::run().await?,
             "size" => size::run().await?,
             "as_of" => as_of::run().await?,
+            "embedding" => embedding::run().await?,
             "vectors" => vectors::run().await?,
             _ => import::run().await?,
         }

