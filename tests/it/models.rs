@@ -242,7 +242,9 @@ async fn without_pip_and_index_the_command_says_what_to_do() {
     let home = Home::new();
     let nowhere = home.path().join("nowhere");
     let run = async |args: &[&str]| {
-        let output = home.crm(args).env("PATH", &nowhere).output().await.unwrap();
+        let mut command = home.crm(args);
+        command.env("PATH", &nowhere).env("PIP_CONFIG_FILE", "/dev/null");
+        let output = command.output().await.unwrap();
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
     let (code, told) = run(&["models", "get", "embed"]).await;

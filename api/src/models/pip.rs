@@ -55,13 +55,18 @@ pub fn index_setting() -> Option<String> {
     if let Some(url) = variable("PIP_INDEX_URL") {
         return Some(url.trim().to_owned());
     }
+    let own = variable("PIP_CONFIG_FILE");
+    // This is how pip is told to read no file at all.
+    if own.as_deref() == Some("/dev/null") {
+        return None;
+    }
     let home = variable("HOME").map(PathBuf::from);
     let user = variable("XDG_CONFIG_HOME")
         .map(PathBuf::from)
         .or_else(|| Some(home.as_ref()?.join(".config")))
         .map(|folder| folder.join("pip/pip.conf"));
     let files = [
-        variable("PIP_CONFIG_FILE").map(PathBuf::from),
+        own.map(PathBuf::from),
         user,
         home.map(|home| home.join(".pip/pip.conf")),
         Some(PathBuf::from("/etc/pip.conf")),
