@@ -230,12 +230,10 @@ impl Found {
         let nearest = meant.iter().map(|passage| passage.record);
         let nearest = nearest.map(|item| Ranked { item, weight: 1.0, is_exact: false });
         let nearest = nearest.collect();
-        for hit in lexical.words {
-            if !is_foreign(&hit.passage) {
-                passages.insert(hit.passage.record, hit.passage);
-            }
-        }
-        for passage in meant {
+        // What is in another language is shown only if nothing else speaks for the record.
+        let (foreign, own): (Vec<Passage>, Vec<Passage>) =
+            lexical.words.into_iter().map(|hit| hit.passage).partition(is_foreign);
+        for passage in own.into_iter().chain(meant).chain(foreign) {
             passages.entry(passage.record).or_insert(passage);
         }
         let lists = [(Reason::Word, words), (Reason::Name, named), (Reason::Meaning, nearest)];

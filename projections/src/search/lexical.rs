@@ -239,12 +239,13 @@ async fn ranked(
     // Of two passages with the same words the shorter speaks more of them.
     statement.push(") / (0.7::float8 + 0.003::float8 * length(words)) as score from (select * from passage where words @@ ");
     statement.push_bind(query.to_owned()).push("::tsquery");
+    restrict_passages(&mut statement, filter);
+    statement.push(format!(" limit {RANKED}) as some where true"));
     for phrase in phrases {
         statement.push(" and position(crm_fold(").push_bind(phrase.clone());
         statement.push(") in regexp_replace(crm_fold(text), '\\s+', ' ', 'g')) > 0");
     }
-    restrict_passages(&mut statement, filter);
-    statement.push(format!(" limit {RANKED}) as some) as scored"));
+    statement.push(") as scored");
     statement.push(format!(" order by score desc, kind, id, part, ordinal limit {CLOSELY}"));
     // Planned for these very words: how common they are decides how they are best found.
     statement.build_query_as().persistent(false).fetch_all(db).await
