@@ -310,7 +310,8 @@ async fn stage(pool: &PgPool) -> String {
         "select coalesce((select stage || ' ' || round || ' '
                  || (select count(*) from transcript_chunk where content is not null) || ' '
                  || (select count(*) from transcript_chunk where content is null) || ' ' || (token is not null)
-             from job limit 1), 'done')",
+             from job limit 1),
+             (select 'no job, summarised ' || count(*) from events where event_type = 'Summarised'))",
     )
     .fetch_one(pool)
     .await
@@ -340,6 +341,7 @@ async fn a_worker_killed_twenty_times_leaves_the_transcript_of_one_that_was_not(
     child.kill().await.unwrap();
 
     let id = attach(&api.backend.log, note, &key).await;
+    const DONE: &str = "no job, summarised 2";
     let (mut kills, mut seen) = (0, BTreeSet::new());
     while kills < 20 {
         let mut child = worker(&home, &api.db).await;
@@ -347,7 +349,7 @@ async fn a_worker_killed_twenty_times_leaves_the_transcript_of_one_that_was_not(
         let moved = async {
             loop {
                 let now = stage(&api.db.pool).await;
-                if now == "done" || seen.insert(now) {
+                if now == DONE || seen.insert(now) {
                     return;
                 }
                 tokio::time::sleep(Duration::from_millis(5)).await;

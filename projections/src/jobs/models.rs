@@ -1,5 +1,6 @@
 //! Where speech models are, and the one that is in memory.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -38,41 +39,28 @@ impl SpeechModels {
     /// The file of a model, if it is there: the one that is asked for, else the one that is set, else the first in the
     /// folder, `base` before all others.
     pub fn find(&self, name: Option<&str>) -> Option<PathBuf> {
-        // Names come from requests, and lead nowhere else.
-        let is_plain = |name: &str| {
-            let letters = |it: char| it.is_ascii_alphanumeric() || "-_.".contains(it);
-            !name.is_empty() && name.chars().all(letters)
-        };
-        let path = match (name, &self.configured) {
-            (Some(name), _) if !is_plain(name) => return None,
-            (Some(name), _) => self.folder.join(format!("{PREFIX}{name}{SUFFIX}")),
-            (None, Some(path)) => path.clone(),
-            (None, None) => self
-                .names()
-                .into_iter()
-                .next()
-                .map(|name| self.folder.join(format!("{PREFIX}{name}{SUFFIX}")))?,
-        };
-        path.is_file().then_some(path)
+        match (name, &self.configured) {
+            (None, Some(path)) => path.is_file().then(|| path.clone()),
+            (None, None) => self.there().into_values().next(),
+            (Some(name), _) => self.there().remove(&(name != "base", name.to_owned())),
+        }
     }
 
-    /// The models in the folder by name, `base` before all others.
-    pub fn names(&self) -> Vec<String> {
-        let entries = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();
-        let names = entries.filter_map(|entry| {
-            let name = entry.file_name().into_string().ok()?;
-            Some(name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.to_owned())
+    /// The models in the folder, and in folders in it, by name; `base` before all others.
+    fn there(&self) -> BTreeMap<(bool, String), PathBuf> {
+        let below = entries(&self.folder).filter(|path| path.is_dir()).flat_map(|it| entries(&it));
+        let models = entries(&self.folder).chain(below.collect::<Vec<_>>()).filter_map(|path| {
+            let name = path.file_name()?.to_str()?.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
+            Some(((name != "base", name.to_owned()), path))
         });
-        let mut names: Vec<String> = names.collect();
-        names.sort_by_key(|name| (name != "base", name.clone()));
-        names
+        models.filter(|(_, path)| path.is_file()).collect()
     }
 
     /// A model in memory. Loading one takes a second or so, and forgets the one before.
     pub(super) fn load(&self, name: Option<&str>) -> Result<Arc<Model>, NoModel> {
         let missing = || match name {
             Some(name) => NoModel::Missing(format!(
-                "there is no speech model {name}: run `crm models get {name}`, or ask for another"
+                "there is no speech model {name}: run `crm models get whisper-{name}`, or ask for another"
             )),
             None => NoModel::Missing(Self::ADVICE.to_owned()),
         };
@@ -90,6 +78,10 @@ impl SpeechModels {
     }
 }
 
+fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
+}
+
 fn open(path: &Path) -> Result<Model, ModelError> {
     tracing::info!(path = %path.display(), "loading the speech model");
     Model::open(path)
@@ -105,17 +97,18 @@ mod tests {
         let path = |name: &str| folder.path().join(name);
         let models = |configured| SpeechModels::new(configured, folder.path().to_owned());
         assert_eq!(models(None).find(None), None);
-        for name in ["ggml-tiny.en.bin", "notes.txt", "ggml-base.bin", "ggml-small.bin.part"] {
+        std::fs::create_dir(path("whisper-base")).unwrap();
+        for name in ["ggml-tiny.en.bin", "notes.txt", "whisper-base/ggml-base.bin", "ggml-small.bin.part"] {
             std::fs::write(path(name), "").unwrap();
         }
-        assert_eq!(models(None).names(), ["base", "tiny.en"]);
-        assert_eq!(models(None).find(None), Some(path("ggml-base.bin")));
+        let base = path("whisper-base/ggml-base.bin");
+        assert_eq!(models(None).find(None), Some(base.clone()));
         assert_eq!(models(None).find(Some("tiny.en")), Some(path("ggml-tiny.en.bin")));
         assert_eq!(models(None).find(Some("small")), None);
         assert_eq!(models(None).find(Some("../ggml-base")), None);
         let set = models(Some(path("ggml-tiny.en.bin")));
         assert_eq!(set.find(None), Some(path("ggml-tiny.en.bin")));
-        assert_eq!(set.find(Some("base")), Some(path("ggml-base.bin")));
+        assert_eq!(set.find(Some("base")), Some(base));
         assert_eq!(models(Some(path("gone.bin"))).find(None), None);
     }
 }
