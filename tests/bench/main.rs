@@ -14,6 +14,7 @@ mod rebuild;
 mod sealing;
 mod seals;
 mod size;
+mod speech;
 mod table;
 mod usage;
 mod vectors;
@@ -22,9 +23,9 @@ mod workbench;
 use anyhow::bail;
 
 /// `size` fills a disk with some gigabytes and takes half an hour, so it runs only when it is named.
-const SECTIONS: [&str; 10] = [
+const SECTIONS: [&str; 11] = [
     "commands", "sealing", "seals", "reads", "import", "rebuild", "audit", "as_of", "vectors",
-    "size",
+    "speech", "size",
 ];
 
 #[tokio::main]
@@ -35,7 +36,10 @@ async fn main() -> anyhow::Result<()> {
     if let Some(unknown) = named.iter().find(|name| !SECTIONS.contains(&name.as_str())) {
         bail!("there is no section `{unknown}`; there are {}", SECTIONS.join(", "));
     }
-    workbench::build_server()?;
+    // Speech needs none.
+    if named != ["speech"] {
+        workbench::build_server()?;
+    }
     let chosen = |name: &str| match named.is_empty() {
         true => name != "size",
         false => named.iter().any(|other| other == name),
@@ -51,6 +55,7 @@ async fn main() -> anyhow::Result<()> {
             "size" => size::run().await?,
             "as_of" => as_of::run().await?,
             "vectors" => vectors::run().await?,
+            "speech" => speech::run().await?,
             _ => import::run().await?,
         }
     }
