@@ -23,7 +23,9 @@ RUN apt-get update \
     && install -d -o crm -g crm -m 0700 /data
 COPY --from=builder /usr/local/bin/crm /usr/local/bin/crm
 # Inside a container only the published port decides who gets in, so the server listens on every address.
-ENV CRM_DATA_DIR=/data \
+# Threads that wait for each other sleep: the reason stands in speech/src/threads.rs.
+ENV OMP_WAIT_POLICY=passive \
+    CRM_DATA_DIR=/data \
     API_HOST=0.0.0.0 \
     API_PORT=8000
 USER 10001:10001

@@ -53,6 +53,11 @@ enum Command {
 #[tokio::main]
 pub async fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Command::Serve(_) | Command::Work(_) = &cli.command
+        && let Err(error) = speech::threads::begin_with_patience()
+    {
+        eprintln!("crm: warning: recordings are transcribed by one thread each: {error}");
+    }
     let (settings, warnings) = Settings::load();
     for warning in warnings {
         eprintln!("crm: warning: {warning}");

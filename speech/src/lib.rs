@@ -9,6 +9,7 @@ pub mod chunks;
 pub mod convert;
 pub mod decode;
 pub mod formats;
+pub mod threads;
 pub mod transcribe;
 
 /// Samples per second of all sound in this crate, which is what Whisper takes.

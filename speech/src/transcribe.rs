@@ -30,7 +30,7 @@ pub struct Options<'a> {
     pub language: Option<&'a str>,
     /// What Whisper is to believe was said before: see [`Model::prompt`].
     pub prompt: &'a str,
-    /// Threads, at least one. More are quicker and cost more CPU time than they save.
+    /// Threads, at least one; never more than one where they would spin ([`threads`](crate::threads)).
     pub threads: usize,
 }
 
@@ -249,6 +249,12 @@ impl Model {
         }
         Ok(heard)
     }
+}
+
+/// What Whisper's code makes use of, as it was built: AVX2, CUDA and the like. For a report of how fast it is.
+#[must_use]
+pub fn built_for() -> String {
+    engine::built_for()
 }
 
 /// From where on something can be heard after the last segment that is no quieter than speech before it.

@@ -15,6 +15,7 @@ mod rebuild;
 mod sealing;
 mod seals;
 mod size;
+mod speech;
 mod table;
 mod usage;
 mod vectors;
@@ -23,7 +24,7 @@ mod workbench;
 use anyhow::bail;
 
 /// `size` fills a disk with some gigabytes and takes half an hour, so it runs only when it is named.
-const SECTIONS: [&str; 11] = [
+const SECTIONS: [&str; 12] = [
     "commands",
     "sealing",
     "seals",
@@ -34,6 +35,7 @@ const SECTIONS: [&str; 11] = [
     "as_of",
     "embedding",
     "vectors",
+    "speech",
     "size",
 ];
 
@@ -45,7 +47,10 @@ async fn main() -> anyhow::Result<()> {
     if let Some(unknown) = named.iter().find(|name| !SECTIONS.contains(&name.as_str())) {
         bail!("there is no section `{unknown}`; there are {}", SECTIONS.join(", "));
     }
-    workbench::build_server()?;
+    // Speech needs none.
+    if named != ["speech"] {
+        workbench::build_server()?;
+    }
     let chosen = |name: &str| match named.is_empty() {
         true => name != "size",
         false => named.iter().any(|other| other == name),
@@ -62,6 +67,7 @@ async fn main() -> anyhow::Result<()> {
             "as_of" => as_of::run().await?,
             "embedding" => embedding::run().await?,
             "vectors" => vectors::run().await?,
+            "speech" => speech::run().await?,
             _ => import::run().await?,
         }
     }

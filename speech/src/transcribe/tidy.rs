@@ -173,8 +173,9 @@ mod tests {
         texts.iter().map(segment).collect()
     }
 
-    fn told(texts: &[(u64, u64, &str)], silences: &[Range<usize>], seconds: usize) -> String {
-        let silences: Vec<_> = silences.iter().map(|s| s.start * SECOND..s.end * SECOND).collect();
+    fn told(texts: &[(u64, u64, &str)], silences: &[(usize, usize)], seconds: usize) -> String {
+        let silences: Vec<_> =
+            silences.iter().map(|(from, to)| from * SECOND..to * SECOND).collect();
         let (segments, marks) = tidy(heard(texts), &silences, seconds * SECOND);
         let segments = segments.iter().map(|segment| {
             format!("{}-{} {}", segment.start_ms / 1000, segment.end_ms / 1000, segment.text)
@@ -196,13 +197,13 @@ mod tests {
     fn text_in_silence_was_not_said() {
         let said = [(0, 5, "Hello."), (10, 20, "Thank you for watching!"), (30, 33, "So.")];
         let all = "0-5 Hello.; 30-33 So.; [Silence 5-30]";
-        assert_eq!(told(&said, &[5..30], 34), all);
+        assert_eq!(told(&said, &[(5, 30)], 34), all);
     }
 
     #[test]
     fn a_sentence_beside_a_silence_does_not_reach_into_it() {
         let said = [(0, 7, "Hello."), (18, 33, "So.")];
-        assert_eq!(told(&said, &[5..30], 34), "0-5 Hello.; 30-33 So.; [Silence 5-30]");
+        assert_eq!(told(&said, &[(5, 30)], 34), "0-5 Hello.; 30-33 So.; [Silence 5-30]");
     }
 
     #[test]
@@ -225,7 +226,7 @@ mod tests {
     fn long_stretches_without_words_are_marked() {
         let said = [(12, 15, "Hello."), (20, 21, "Bye.")];
         let all = "12-15 Hello.; 20-21 Bye.; [NoWords 0-12]; [NoWords 21-40]; [Silence 40-60]";
-        assert_eq!(told(&said, &[40..60], 60), all);
+        assert_eq!(told(&said, &[(40, 60)], 60), all);
     }
 
     #[test]
@@ -236,6 +237,6 @@ mod tests {
 
     #[test]
     fn a_silent_chunk_has_no_text() {
-        assert_eq!(told(&[], &[0..10], 10), "[Silence 0-10]");
+        assert_eq!(told(&[], &[(0, 10)], 10), "[Silence 0-10]");
     }
 }

@@ -94,7 +94,7 @@ fn both_ears_are_heard() {
 #[test]
 fn no_number_in_a_float_file_is_silence() {
     let mut wav = encode(sentence(), &["-c:a", "pcm_f32le"], "wav");
-    let middle = wav.len() / 2 & !3;
+    let middle = (wav.len() / 2) & !3;
     for sample in wav[middle..middle + 40].chunks_exact_mut(4) {
         sample.copy_from_slice(&f32::NAN.to_le_bytes());
     }
