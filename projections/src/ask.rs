@@ -14,11 +14,10 @@ use serde::Serialize;
 
 use crate::llm::{Llm, LlmError, tokens};
 use crate::prose::complete_sentences;
-
 use citation::{Left, cited};
 
-/// The longest question, in characters.
-pub const LONGEST_QUESTION: usize = 2000;
+/// The longest question, in characters: more is not looked for either.
+pub const LONGEST_QUESTION: usize = crate::search::asked::MOST;
 
 /// The most sources of an answer.
 pub const MOST_SOURCES: usize = 12;
@@ -43,7 +42,7 @@ pub struct Source {
 }
 
 /// A piece of a record's text.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Passage {
     /// Which of the record's texts it is of, such as `transcript`.
     pub part: String,

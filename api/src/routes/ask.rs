@@ -1,5 +1,6 @@
 //! `/ask`: answers from what was found, each sentence with its sources.
 
+use std::collections::HashSet;
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -10,14 +11,15 @@ use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, HeaderName, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
+use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use domain::Kind;
 use futures::{Stream, StreamExt as _};
 use projections::ask::{
     self, End, LONGEST_QUESTION, MOST_SOURCES, Passage, Sentence, Source, Told,
 };
 use projections::llm::LlmError;
-use projections::search::{Filter, Hit, Language, Wanted, asked};
+use projections::search::asked::Asked;
+use projections::search::{Filter, Hit, Language, Mode, Wanted};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -67,7 +69,7 @@ pub fn routes() -> Routes {
 /// What a person asks.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Asked {
+struct Question {
     question: String,
     kinds: Option<Vec<String>>,
     lp: Option<i64>,
@@ -80,7 +82,7 @@ struct Asked {
     limit: Option<usize>,
 }
 
-impl Asked {
+impl Question {
     fn read(body: Result<Bytes, BytesRejection>) -> Result<Self, Problem> {
         let body = body.map_err(|_| Problem::Unreadable)?;
         let asked: Self = serde_json::from_slice(&body).map_err(|error| {
@@ -118,8 +120,8 @@ impl Asked {
         Ok(Filter {
             kinds: self.kinds.iter().flatten().map(kind).collect::<Result<_, _>>()?,
             about: about.into_iter().filter_map(|(kind, id)| Some(kind.record(id?))).collect(),
-            from: self.from.as_deref().map(|text| moment("from", text, 0)).transpose()?,
-            to: self.to.as_deref().map(|text| moment("to", text, 1)).transpose()?,
+            from: self.from.as_deref().map(|text| moment("from", text)).transpose()?,
+            to: self.to.as_deref().map(|text| moment("to", text)).transpose()?,
             language: self.lang.as_ref().map(language).transpose()?,
         })
     }
@@ -129,16 +131,12 @@ fn wrong(name: &str, expected: &str) -> Problem {
     Problem::invalid(Fault::field(name, "value_error", format!("expected is {expected}")))
 }
 
-/// A time, or midnight (UTC) so many days after a date.
-fn moment(name: &str, text: &str, days: u64) -> Result<DateTime<Utc>, Problem> {
+/// A time, or a date, which begins at midnight (UTC), as in searches.
+fn moment(name: &str, text: &str) -> Result<DateTime<Utc>, Problem> {
     let time = || DateTime::parse_from_rfc3339(text).ok().map(|time| time.to_utc());
-    let date = || {
-        let date: NaiveDate = text.parse().ok()?;
-        Some(date.checked_add_days(Days::new(days))?.and_time(NaiveTime::MIN).and_utc())
-    };
-    time().or_else(date).ok_or_else(|| {
-        wrong(name, "a date such as 2025-01-31, or a time such as 2025-01-31T15:04:05Z")
-    })
+    let date = || Some(text.parse::<NaiveDate>().ok()?.and_time(NaiveTime::MIN).and_utc());
+    let expected = "a date such as 2025-01-31, or a time such as 2025-01-31T15:04:05Z";
+    time().or_else(date).ok_or_else(|| wrong(name, expected))
 }
 
 async fn answer_it(
@@ -146,14 +144,15 @@ async fn answer_it(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let asked = Asked::read(body)?;
-    let (filter, limit) = (asked.filter()?, asked.limit()?);
+    let question = Question::read(body)?;
+    let (filter, limit) = (question.filter()?, question.limit()?);
     let llm = app.llm.as_ref().ok_or(Problem::NotSetUp(NO_MODEL))?;
+    app.reader.check()?;
     let position = app.reader.position();
-    let question = asked::Asked::of(&asked.question);
-    let wanted = Wanted { asked: question, filter, limit, ..Wanted::default() };
-    let found = app.search.find(&wanted).await?.hits;
-    let told = ask::ask(llm, asked.question.trim(), found.into_iter().filter_map(source).collect());
+    let asked = Asked::of(&question.question);
+    let wanted = Wanted { asked, filter, mode: Mode::Hybrid, after: None, limit };
+    let found = app.search.find(&wanted).await?;
+    let told = ask::ask(llm, question.question.trim(), sources(found.hits));
     let model = llm.model().to_owned();
     let response = match wants_events(&headers) {
         true => {
@@ -172,22 +171,33 @@ fn wants_events(headers: &HeaderMap) -> bool {
     accept.is_some_and(|accept| accept.contains("text/event-stream"))
 }
 
-/// `None` if nothing of it can be cited.
+/// The passages of hits, each once: what was found by name may show a passage of another record.
+fn sources(hits: Vec<Hit>) -> Vec<Source> {
+    let mut seen = HashSet::new();
+    let sources = hits.into_iter().filter_map(source);
+    sources.filter(|it| seen.insert((it.link.clone(), it.passage.clone()))).collect()
+}
+
 fn source(hit: Hit) -> Option<Source> {
-    let found = hit.passage?;
+    let passage = hit.passage?;
+    let record = passage.record;
+    let (title, date) = match record == hit.record {
+        true => (hit.title, hit.date),
+        false => (format!("{} {} of {}", record.kind(), record.id(), hit.title), None),
+    };
     Some(Source {
         n: 0,
-        kind: hit.record.kind().to_string(),
-        id: hit.record.id(),
-        title: hit.title,
-        date: hit.date.map(|date| date.format("%Y-%m-%d").to_string()),
+        kind: record.kind().to_string(),
+        id: record.id(),
+        title,
+        date: date.map(|date| date.format("%Y-%m-%d").to_string()),
+        link: format!("/{}/{}", plural(record.kind()), record.id()),
         passage: Passage {
-            part: found.part.as_str().to_owned(),
-            ordinal: found.ordinal,
-            text: found.text,
-            starts_ms: found.starts_ms,
+            part: passage.part.as_str().to_owned(),
+            ordinal: passage.ordinal,
+            text: passage.text,
+            starts_ms: passage.starts_ms,
         },
-        link: format!("/{}/{}", plural(hit.record.kind()), hit.record.id()),
     })
 }
 
@@ -247,7 +257,7 @@ mod tests {
     use super::*;
 
     fn refused(body: Value) -> Value {
-        let asked = Asked::read(Ok(body.to_string().into()));
+        let asked = Question::read(Ok(body.to_string().into()));
         let problem = asked.and_then(|asked| asked.limit().and(asked.filter()));
         let problem = problem.expect_err("this question cannot be understood");
         assert_eq!(problem.status(), 422);
@@ -258,13 +268,12 @@ mod tests {
     fn a_question_is_narrowed_by_what_it_names() {
         let body = json!({"question": " hedging? ", "kinds": ["note", "lp"], "lp": 7, "fund": 2, "from": "2025-01-31",
             "to": "2025-02-01", "lang": "es"});
-        let asked = Asked::read(Ok(body.to_string().into())).unwrap();
+        let asked = Question::read(Ok(body.to_string().into())).unwrap();
         let filter = asked.filter().unwrap();
         assert_eq!(filter.kinds, [Kind::Note, Kind::Lp]);
         assert_eq!(filter.about, [Kind::Lp.record(7), Kind::Fund.record(2)]);
-        // The day named last is wanted as well.
         let days = [filter.from, filter.to].map(|time| time.unwrap().to_rfc3339());
-        assert_eq!(days, ["2025-01-31T00:00:00+00:00", "2025-02-02T00:00:00+00:00"]);
+        assert_eq!(days, ["2025-01-31T00:00:00+00:00", "2025-02-01T00:00:00+00:00"]);
         assert_eq!((filter.language, asked.limit().unwrap()), (Some(Language::Spanish), 8));
     }
 
@@ -274,8 +283,8 @@ mod tests {
             let said = refused(body);
             assert!(said.as_str().unwrap().contains(expected), "{said}");
         };
-        check(json!({"question": "  "}), "1 to 2000 characters");
-        check(json!({"question": "x".repeat(2001)}), "1 to 2000 characters");
+        check(json!({"question": "  "}), "1 to 1000 characters");
+        check(json!({"question": "x".repeat(1001)}), "1 to 1000 characters");
         check(json!({"question": "q", "more": 1}), "unknown field");
         check(json!({}), "missing field");
         check(json!({"question": "q", "kinds": ["deal"]}), "of lp, gp");
