@@ -48,9 +48,10 @@ fn summary(summary: &Summary) -> Value {
         Author::Model { model, prompt } => ("model", "Summary", Some(model), Some(prompt)),
         Author::Highlights => ("highlights", Summary::HIGHLIGHTS, None, None),
     };
-    let points = summary.key_points.iter().map(|KeyPoint { text, start_ms }| {
-        json!({"text": text, "start": start_ms.map(seconds)})
-    });
+    let points = summary
+        .key_points
+        .iter()
+        .map(|KeyPoint { text, start_ms }| json!({"text": text, "start": start_ms.map(seconds)}));
     json!({"author": author, "label": label, "model": model, "prompt": prompt, "text": summary.text,
         "key_points": points.collect::<Vec<_>>()})
 }

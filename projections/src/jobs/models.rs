@@ -78,7 +78,7 @@ impl SpeechModels {
     }
 }
 
-fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
+fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
 }
 
@@ -98,7 +98,9 @@ mod tests {
         let models = |configured| SpeechModels::new(configured, folder.path().to_owned());
         assert_eq!(models(None).find(None), None);
         std::fs::create_dir(path("whisper-base")).unwrap();
-        for name in ["ggml-tiny.en.bin", "notes.txt", "whisper-base/ggml-base.bin", "ggml-small.bin.part"] {
+        for name in
+            ["ggml-tiny.en.bin", "notes.txt", "whisper-base/ggml-base.bin", "ggml-small.bin.part"]
+        {
             std::fs::write(path(name), "").unwrap();
         }
         let base = path("whisper-base/ggml-base.bin");
