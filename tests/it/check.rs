@@ -265,10 +265,8 @@ async fn check_recordings(pool: &PgPool, log: &[Recorded]) {
             .fetch_all(pool)
             .await
             .unwrap();
-    let found: BTreeMap<_, _> = rows
-        .into_iter()
-        .map(|(id, note, hidden, record)| (id, (note, hidden, record)))
-        .collect();
+    let found: BTreeMap<_, _> =
+        rows.into_iter().map(|(id, note, hidden, record)| (id, (note, hidden, record))).collect();
     assert_eq!(found, expected, "recordings");
 }
 

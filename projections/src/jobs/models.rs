@@ -46,10 +46,10 @@ impl SpeechModels {
         }
     }
 
-    /// The models in the folder, and in folders in it, by name; `base` before all others.
+    /// The models in the folder by name, `base` before all others.
     fn there(&self) -> BTreeMap<(bool, String), PathBuf> {
-        let below = entries(&self.folder).filter(|path| path.is_dir()).flat_map(|it| entries(&it));
-        let models = entries(&self.folder).chain(below.collect::<Vec<_>>()).filter_map(|path| {
+        let entries = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let models = entries.map(|entry| entry.path()).filter_map(|path| {
             let name = path.file_name()?.to_str()?.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
             Some(((name != "base", name.to_owned()), path))
         });
@@ -78,10 +78,6 @@ impl SpeechModels {
     }
 }
 
-fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
-    std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
-}
-
 fn open(path: &Path) -> Result<Model, ModelError> {
     tracing::info!(path = %path.display(), "loading the speech model");
     Model::open(path)
@@ -97,11 +93,10 @@ mod tests {
         let path = |name: &str| folder.path().join(name);
         let models = |configured| SpeechModels::new(configured, folder.path().to_owned());
         assert_eq!(models(None).find(None), None);
-        std::fs::create_dir(path("whisper-base")).unwrap();
-        for name in ["ggml-tiny.en.bin", "notes.txt", "whisper-base/ggml-base.bin", "ggml-small.bin.part"] {
+        for name in ["ggml-tiny.en.bin", "notes.txt", "ggml-base.bin", "ggml-small.bin.part"] {
             std::fs::write(path(name), "").unwrap();
         }
-        let base = path("whisper-base/ggml-base.bin");
+        let base = path("ggml-base.bin");
         assert_eq!(models(None).find(None), Some(base.clone()));
         assert_eq!(models(None).find(Some("tiny.en")), Some(path("ggml-tiny.en.bin")));
         assert_eq!(models(None).find(Some("small")), None);
