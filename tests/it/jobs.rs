@@ -279,9 +279,9 @@ fn address(db: &Database) -> String {
     format!("postgres://crm@{socket}/{}", options.get_database().unwrap())
 }
 
-/// `crm work` in a process of its own, once it has said that it works.
-async fn worker(home: &Home, db: &Database) -> Child {
-    let mut command = home.crm(&["work"]);
+/// A worker in a process of its own, `crm work` or `crm serve`, once it has said that it is ready.
+async fn worker(home: &Home, db: &Database, name: &str) -> Child {
+    let mut command = home.crm(&[name]);
     command
         .env("DATABASE_URL", address(db))
         .env("WHISPER_MODEL", tiny_en().await)
@@ -291,7 +291,7 @@ async fn worker(home: &Home, db: &Database) -> Child {
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let ready = async {
         while let Some(line) = lines.next_line().await.unwrap() {
-            if line.contains("crm works on recordings") {
+            if line.contains("crm works on recordings") || line.contains("crm is ready") {
                 return;
             }
         }
@@ -323,7 +323,7 @@ async fn transcript(api: &Api, id: RecordingId) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_killed_twenty_times_leaves_the_transcript_of_one_that_was_not() {
+async fn a_worker_or_server_killed_twenty_times_leaves_the_transcript_of_one_that_was_not() {
     let api = Api::new().await;
     let home = Home::new();
     let files = api::backend::files_in(home.path());
@@ -333,7 +333,7 @@ async fn a_worker_killed_twenty_times_leaves_the_transcript_of_one_that_was_not(
     let key = spoken(&files, MEETING).await;
 
     let undisturbed = attach(&api.backend.log, note, &key).await;
-    let mut child = worker(&home, &api.db).await;
+    let mut child = worker(&home, &api.db, "work").await;
     until(&api, undisturbed, "summarised").await;
     child.kill().await.unwrap();
 
@@ -341,7 +341,7 @@ async fn a_worker_killed_twenty_times_leaves_the_transcript_of_one_that_was_not(
     const DONE: &str = "no job, summarised 2";
     let (mut kills, mut seen) = (0, BTreeSet::new());
     while kills < 20 {
-        let mut child = worker(&home, &api.db).await;
+        let mut child = worker(&home, &api.db, ["work", "serve"][kills % 2]).await;
         // Each is killed at another step, as soon as one is reached at which none was killed before.
         let moved = async {
             loop {
@@ -357,7 +357,7 @@ async fn a_worker_killed_twenty_times_leaves_the_transcript_of_one_that_was_not(
         child.kill().await.unwrap();
         kills += 1;
     }
-    let mut child = worker(&home, &api.db).await;
+    let mut child = worker(&home, &api.db, "work").await;
     until(&api, id, "summarised").await;
     child.kill().await.unwrap();
 
