@@ -15,7 +15,14 @@ const SUFFIX: &str = ".bin";
 pub struct SpeechModels {
     configured: Option<PathBuf>,
     folder: PathBuf,
-    loaded: Arc<Mutex<Option<(PathBuf, Arc<Model>)>>>,
+    loaded: Arc<Mutex<Option<Loaded>>>,
+}
+
+/// A model in memory, and the file it is from.
+#[derive(Debug)]
+struct Loaded {
+    path: PathBuf,
+    model: Arc<Model>,
 }
 
 /// Why there is no model.
@@ -67,11 +74,11 @@ impl SpeechModels {
         let path = self.find(name).ok_or_else(missing)?;
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         match &*loaded {
-            Some((known, model)) if *known == path => Ok(model.clone()),
+            Some(known) if known.path == path => Ok(known.model.clone()),
             _ => {
                 *loaded = None;
                 let model = Arc::new(open(&path)?);
-                *loaded = Some((path, model.clone()));
+                *loaded = Some(Loaded { path, model: model.clone() });
                 Ok(model)
             }
         }
