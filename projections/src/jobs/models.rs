@@ -15,7 +15,14 @@ const SUFFIX: &str = ".bin";
 pub struct SpeechModels {
     configured: Option<PathBuf>,
     folder: PathBuf,
-    loaded: Arc<Mutex<Option<(PathBuf, Arc<Model>)>>>,
+    loaded: Arc<Mutex<Option<Loaded>>>,
+}
+
+/// A model in memory, and the file it is from.
+#[derive(Debug)]
+struct Loaded {
+    path: PathBuf,
+    model: Arc<Model>,
 }
 
 /// Why there is no model.
@@ -46,10 +53,10 @@ impl SpeechModels {
         }
     }
 
-    /// The models in the folder, and in folders in it, by name; `base` before all others.
+    /// The models in the folder by name, `base` before all others.
     fn there(&self) -> BTreeMap<(bool, String), PathBuf> {
-        let below = entries(&self.folder).filter(|path| path.is_dir()).flat_map(|it| entries(&it));
-        let models = entries(&self.folder).chain(below.collect::<Vec<_>>()).filter_map(|path| {
+        let entries = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let models = entries.map(|entry| entry.path()).filter_map(|path| {
             let name = path.file_name()?.to_str()?.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
             Some(((name != "base", name.to_owned()), path))
         });
@@ -67,19 +74,15 @@ impl SpeechModels {
         let path = self.find(name).ok_or_else(missing)?;
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         match &*loaded {
-            Some((known, model)) if *known == path => Ok(model.clone()),
+            Some(known) if known.path == path => Ok(known.model.clone()),
             _ => {
                 *loaded = None;
                 let model = Arc::new(open(&path)?);
-                *loaded = Some((path, model.clone()));
+                *loaded = Some(Loaded { path, model: model.clone() });
                 Ok(model)
             }
         }
     }
-}
-
-fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
-    std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
 }
 
 fn open(path: &Path) -> Result<Model, ModelError> {
@@ -97,13 +100,10 @@ mod tests {
         let path = |name: &str| folder.path().join(name);
         let models = |configured| SpeechModels::new(configured, folder.path().to_owned());
         assert_eq!(models(None).find(None), None);
-        std::fs::create_dir(path("whisper-base")).unwrap();
-        for name in
-            ["ggml-tiny.en.bin", "notes.txt", "whisper-base/ggml-base.bin", "ggml-small.bin.part"]
-        {
+        for name in ["ggml-tiny.en.bin", "notes.txt", "ggml-base.bin", "ggml-small.bin.part"] {
             std::fs::write(path(name), "").unwrap();
         }
-        let base = path("whisper-base/ggml-base.bin");
+        let base = path("ggml-base.bin");
         assert_eq!(models(None).find(None), Some(base.clone()));
         assert_eq!(models(None).find(Some("tiny.en")), Some(path("ggml-tiny.en.bin")));
         assert_eq!(models(None).find(Some("small")), None);
