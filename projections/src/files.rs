@@ -253,7 +253,7 @@ mod tests {
             assert_eq!(serde_json::from_value::<Growth>(stored).unwrap(), growth);
         };
         check(Growth { size: 7, ..Growth::default() }, serde_json::json!({"size": 7}));
-        let pieces = [5..7].to_vec();
+        let pieces = std::iter::once(5..7).collect();
         let growth = Growth { size: 7, ticket: Some("t".into()), parts: vec!["e".into()], pieces };
         check(
             growth,

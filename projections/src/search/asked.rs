@@ -48,7 +48,7 @@ fn quoted(text: &str) -> Vec<String> {
     while let Some((open, c)) = rest.char_indices().find(|(_, c)| MARKS.iter().any(|it| it.0 == *c))
     {
         let inside = &rest[open + c.len_utf8()..];
-        let closing = |end: char| MARKS.iter().any(|it| *it == (c, end));
+        let closing = |end: char| MARKS.contains(&(c, end));
         let Some((end, mark)) = inside.char_indices().find(|(_, end)| closing(*end)) else { break };
         let phrase = inside[..end].split_whitespace().collect::<Vec<_>>().join(" ");
         if phrase.chars().any(char::is_alphanumeric) && quoted.len() < QUOTATIONS {

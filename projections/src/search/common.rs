@@ -43,7 +43,10 @@ impl Common {
 
 /// What is known at the moment; clones share it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Commonness(Arc<Mutex<Option<(Instant, Arc<Common>)>>>);
+pub(super) struct Commonness(Arc<Mutex<Option<Known>>>);
+
+/// What was found out, and when.
+type Known = (Instant, Arc<Common>);
 
 impl Commonness {
     /// Looks it up, unless that was done a moment ago.

@@ -45,8 +45,11 @@ pub struct Meaning(Arc<Shared>);
 struct Shared {
     database: Database,
     means: RwLock<Result<Means, String>>,
-    questions: Mutex<HashMap<String, (Instant, Arc<[f32]>)>>,
+    questions: Mutex<HashMap<String, Question>>,
 }
+
+/// The vector of a question, and when it was asked for.
+type Question = (Instant, Arc<[f32]>);
 
 #[derive(Clone)]
 struct Means {
