@@ -29,11 +29,11 @@ const CHECKSUM_MISMATCH: u16 = 460;
 /// Whether a request's body is taken in as it comes, however long it takes and however large it is.
 pub fn is_streamed(method: &Method, path: &str) -> bool {
     let parts: Vec<&str> = path.split('/').skip(1).collect();
-    match (method, &parts[..]) {
-        (&Method::POST, ["notes", _, "recordings"]) => true,
-        (&Method::PATCH | &Method::POST, ["uploads", _]) => true,
-        _ => false,
-    }
+    matches!(
+        (method, &parts[..]),
+        (&Method::POST, ["notes", _, "recordings"])
+            | (&Method::PATCH | &Method::POST, ["uploads", _])
+    )
 }
 
 /// The status that says why an upload does not go on.

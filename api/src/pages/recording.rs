@@ -35,8 +35,7 @@ impl Shown {
         let linked = app.reader.linked_to(note).await?;
         let of = |kind: Kind| linked.iter().filter(move |it| it.kind() == kind).map(|it| it.id());
         let (funds, lps) = (of(Kind::Fund).map(FundId).collect(), of(Kind::Lp).map(LpId).collect());
-        let todos =
-            now.stored.recording.items.values().filter_map(|item| suggestions::todo_of(item));
+        let todos = now.stored.recording.items.values().filter_map(suggestions::todo_of);
         let spoken = linked.iter().copied().chain(todos).chain([note]).collect::<Vec<_>>();
         let names = Names::of(app.log.database(), spoken).await?;
         Ok(Self { now, note, funds, lps, names })
