@@ -234,13 +234,13 @@ async fn ranked(
     let mut statement = QueryBuilder::new(format!("select {PASSAGE} from (select {PASSAGE}, (0"));
     for word in words.iter().filter(|word| word.is_known) {
         statement.push(" + case when words @@ ").push_bind(word.query());
-        statement.push("::tsquery then ").push_bind(word.weight).push(" else 0 end");
+        statement.push("::text::tsquery then ").push_bind(word.weight).push(" else 0 end");
     }
     // Of two passages with the same words the shorter speaks more of them.
     statement.push(") / (0.7::float8 + 0.003::float8 * length(words)) as score from (select * from passage where words @@ ");
-    statement.push_bind(query.to_owned()).push("::tsquery");
+    statement.push_bind(query.to_owned()).push("::text::tsquery");
     restrict_passages(&mut statement, filter);
-    statement.push(format!(" limit {RANKED}) as some where true"));
+    statement.push(format!(" limit {RANKED}) as looked_at where true"));
     for phrase in phrases {
         statement.push(" and position(crm_fold(").push_bind(phrase.clone());
         statement.push(") in regexp_replace(crm_fold(text), '\\s+', ' ', 'g')) > 0");
