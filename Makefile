@@ -11,6 +11,9 @@ help: ## List these commands
 setup: ## Install what is missing to build and run (Postgres, C compiler)
 	@.ci/setup.sh
 
+# What is built here runs here: Whisper may use all that this processor can do (.cargo/config.toml).
+run bench: export GGML_NATIVE = ON
+
 run: setup ## Build the server and run it with demonstration data
 	cargo build --release -p api
 	target/release/crm serve --demo
