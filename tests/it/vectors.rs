@@ -85,7 +85,7 @@ impl Subject {
     }
 
     async fn status(&self) -> Vec<VectorStatus> {
-        vector_status::status(&mut *self.pool().acquire().await.unwrap()).await.unwrap()
+        vector_status::status(&mut self.pool().acquire().await.unwrap()).await.unwrap()
     }
 
     /// Waits until the vectors have everything that the log has, and the engine has been told.
@@ -287,7 +287,7 @@ async fn a_rebuild_asks_for_no_vector_again_and_answers_all_the_while() {
         subject.settle().await;
         let before = subject.status().await[0].set;
         let asked = subject.embeddings.state().texts_with("2025");
-        let begun = sets::begin_anew(&mut *subject.pool().acquire().await.unwrap()).await.unwrap();
+        let begun = sets::begin_anew(&mut subject.pool().acquire().await.unwrap()).await.unwrap();
         let begun = begun.unwrap();
         assert_ne!(begun, before);
         subject
