@@ -40,6 +40,15 @@ pub fn meeting() -> &'static [u8] {
     SPOKEN.get_or_init(|| speak("en-us", MEETING))
 }
 
+/// The meeting, spoken by another voice at so many words a minute: a wav file.
+pub fn meeting_by(voice: &str, speed: u32) -> Vec<u8> {
+    let (text, spoken) = (file(MEETING.as_bytes(), "txt"), path("wav"));
+    let mut command = Command::new("espeak-ng");
+    command.args(["-v", voice, "-s", &speed.to_string(), "-w"]).arg(&spoken).arg("-f").arg(text);
+    output(command);
+    std::fs::read(spoken).expect("espeak-ng has written it")
+}
+
 /// Speech of about eight seconds: a wav file.
 pub fn sentence() -> &'static [u8] {
     static SPOKEN: OnceLock<Vec<u8>> = OnceLock::new();
