@@ -181,10 +181,10 @@ mod tests {
 /roadshows/{roadshow_id}/lps/{lp_id}/status put
 /roadshows/{roadshow_id}/notes get
 /roadshows/{roadshow_id}/revert post
-/search get
 /seals get
 /seals/key get
 /seals/latest get
+/search get
 /todos get post
 /todos/{todo_id} get put delete
 /todos/{todo_id}/compare get

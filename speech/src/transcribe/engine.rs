@@ -17,10 +17,6 @@ use whisper_rs::{
 use super::{Segment, TranscribeError};
 use crate::{RATE, threads};
 
-/// How much of its window of 1,500 steps (20 ms each) the encoder looks at. The sums over all steps of a window are done in
-/// tiles if their number is a multiple of 16, which saves a tenth of all; what goes beyond a window's last sentence is heard
-/// at the beginning of the next one anyway.
-const STEPS: i32 = 1488;
 /// Whisper decides on the language by the first 30 s.
 const DETECTION: usize = 30 * RATE as usize;
 
@@ -148,7 +144,6 @@ fn parameters<'a>(language: &'a str, prompt: &str, threads: usize) -> FullParams
     parameters.set_print_special(false);
     parameters.set_print_realtime(false);
     parameters.set_print_timestamps(false);
-    parameters.set_audio_ctx(STEPS);
     // Nothing of an earlier call; the prompt is all there is.
     parameters.set_no_context(true);
     // No "(music)" and the like: Whisper writes them into silence.

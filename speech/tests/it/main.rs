@@ -5,6 +5,7 @@
 mod clips;
 mod convert;
 mod decode;
+mod threads;
 mod transcribe;
 mod weights;
 mod words;
