@@ -15,6 +15,7 @@ use axum::http::header::{CONTENT_LENGTH, RANGE};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use embed::E5;
+use futures::StreamExt as _;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
@@ -115,8 +116,13 @@ fn package(wheel: &[u8], from: usize, mood: Mood) -> Response {
     let body = match mood {
         Mood::HangsUp => {
             rest.truncate(length / 2);
-            let fault = std::io::Error::other("hung up");
-            Body::from_stream(futures::stream::iter([Ok(rest), Err(fault)]))
+            let begun = futures::stream::once(async { Ok(rest) });
+            let fault = futures::stream::once(async {
+                // What was sent before is on its way by then.
+                tokio::task::yield_now().await;
+                Err(std::io::Error::other("hung up"))
+            });
+            Body::from_stream(begun.chain(fault))
         }
         _ => Body::from(rest),
     };

@@ -407,8 +407,8 @@ async fn an_event_that_cannot_be_read_parks_its_stream_and_no_other() {
     backend.settle().await.unwrap();
     let health = backend.reader.health().await;
     for projector in &health.projectors {
-        // Only the read models of LPs and of histories look at events of LPs.
-        let follows_it = ["lp", "audit"].contains(&projector.name);
+        // Only the read models of LPs, of histories and of search look at events of LPs.
+        let follows_it = ["lp", "audit", "passage"].contains(&projector.name);
         assert_eq!(projector.parked, usize::from(follows_it), "{}", projector.name);
         assert_eq!(projector.failure, None);
     }
@@ -422,6 +422,7 @@ async fn an_event_that_cannot_be_read_parks_its_stream_and_no_other() {
     let backend = db.backend().await;
     taken_back(&backend, "lp").await;
     taken_back(&backend, "audit").await;
+    taken_back(&backend, "passage").await;
     assert_eq!(name(&backend.reader, 1).await, json!("after"));
     assert!(backend.reader.health().await.projectors.iter().all(|projector| projector.parked == 0));
     assert_read_models_match_the_log(&db.pool).await;

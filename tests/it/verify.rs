@@ -47,7 +47,9 @@ async fn nothing_is_found_in_a_log_and_read_models_that_are_in_order() {
     let report = verify(&db).await;
     assert!(report.passed, "{report:?}");
     assert!(report.log.events > 1_000);
-    assert!(report.projections.iter().all(|model| model.rows > 0), "{report:?}");
+    // A legacy file has no recordings.
+    let empty = report.projections.iter().filter(|model| model.rows == 0);
+    assert_eq!(empty.map(|model| &*model.name).collect::<Vec<_>>(), ["recording"]);
     let (passed, position): (bool, i64) =
         sqlx::query_as("select passed, position from verification")
             .fetch_one(&db.pool)

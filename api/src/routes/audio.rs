@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domain::note::{AudioFile, Recording, RecordingId};
 use projections::files::{FileError, Shown};
+use serde_json::json;
 
 use crate::answers::{Comparison, names_tag};
 use crate::app::App;
@@ -54,7 +56,9 @@ async fn show(
         }
     }
     let mut answer = part(&app, &file, &method, &headers).await?;
-    answer.headers_mut().extend(presentation(&file, &name));
+    if answer.status() != StatusCode::RANGE_NOT_SATISFIABLE {
+        answer.headers_mut().extend(presentation(&file, &name));
+    }
     Ok(answer)
 }
 
@@ -74,7 +78,9 @@ async fn part(
         Wanted::Part(range) => range,
         Wanted::Nothing => {
             let all = [(header::CONTENT_RANGE, format!("bytes */{}", file.size))];
-            return Ok((StatusCode::RANGE_NOT_SATISFIABLE, all, Body::empty()).into_response());
+            let detail = format!("The recording has {} bytes: ask for some of these", file.size);
+            let body = Json(json!({ "detail": detail }));
+            return Ok((StatusCode::RANGE_NOT_SATISFIABLE, all, body).into_response());
         }
     };
     let mut answer = match *method {
