@@ -28,7 +28,7 @@ use chrono::{DateTime, Utc};
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt as _, TryStreamExt as _};
 
-use self::failure::{failure, is_missing};
+use self::failure::{failure, is_beyond, is_missing};
 use super::{CHUNK, Content, Facts, FileError, Growth, Shown, Store, check_key, gather};
 
 /// The most pieces that wait beside a key; then they are put together.
@@ -243,7 +243,12 @@ impl Store for Bucket {
             Range { start, end } if start >= end => return Ok(stream::empty().boxed()),
             Range { start, end } => Some(format!("bytes={start}-{}", end - 1)),
         };
-        let found = get.set_range(asked).send().await.map_err(|error| failure(error, key))?;
+        let found = match get.set_range(asked).send().await {
+            Ok(found) => found,
+            // Nothing of the file is there.
+            Err(error) if is_beyond(&error) => return Ok(stream::empty().boxed()),
+            Err(error) => return Err(failure(error, key)),
+        };
         let pieces = stream::try_unfold((found.body, key.to_owned()), async |(mut body, key)| {
             match body.next().await {
                 None => Ok(None),

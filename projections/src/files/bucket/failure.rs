@@ -67,3 +67,8 @@ pub(super) fn is_missing<E: ProvideErrorMetadata>(error: &SdkError<E, HttpRespon
     let status = error.raw_response().map(|response| response.status().as_u16());
     status == Some(404) && code != "NoSuchBucket"
 }
+
+/// Whether the answer says that the file ends before what was asked for begins.
+pub(super) fn is_beyond<E>(error: &SdkError<E, HttpResponse>) -> bool {
+    error.raw_response().is_some_and(|response| response.status().as_u16() == 416)
+}
