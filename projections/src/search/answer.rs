@@ -13,7 +13,7 @@ use sqlx::{Acquire as _, Executor as _};
 use super::asked::Asked;
 use super::common::Commonness;
 use super::engine::Near;
-use super::fuse::{FOREIGN_WORDS, Fused, Ranked, Reason, fuse};
+use super::fuse::{Fused, Ranked, Reason, fuse, of_words};
 use super::highlight;
 use super::lexical::{self, Lexical, Passage};
 use super::meaning::Unready;
@@ -217,7 +217,7 @@ impl Found {
         let mut passages = HashMap::new();
         let words = lexical.words.iter().map(|hit| Ranked {
             item: hit.passage.record,
-            weight: if is_foreign(&hit.passage) { FOREIGN_WORDS } else { 1.0 },
+            weight: if mode == Mode::Hybrid { of_words(hit.coverage) } else { 1.0 },
             is_exact: hit.is_quoted,
         });
         let words: Vec<Ranked<RecordRef>> = words.collect();

@@ -106,6 +106,15 @@ pub(super) fn relevance(text: &str, wanted: &[Wanted]) -> f64 {
     wanted.iter().map(part).sum()
 }
 
+/// Which share of the words that are looked for a text has, from 0 to 1.
+pub(super) fn coverage(text: &str, wanted: &[Wanted]) -> f64 {
+    let words = words(text);
+    let is_there = |wanted: &&Wanted| words.iter().any(|word| wanted.is(&word.folded));
+    #[allow(clippy::cast_precision_loss, reason = "a question has few words")]
+    let share = wanted.iter().filter(is_there).count() as f64 / wanted.len().max(1) as f64;
+    share
+}
+
 /// Where words that are looked for and quotations stand, in characters, in order and apart from each other.
 pub(super) fn highlights(text: &str, wanted: &[Wanted], quoted: &[String]) -> Vec<[usize; 2]> {
     let words = words(text);

@@ -13,7 +13,7 @@ use sqlx::{FromRow, PgConnection, Postgres, QueryBuilder, Row as _};
 
 use super::asked::Asked;
 use super::common::Common;
-use super::highlight::{Wanted, relevance};
+use super::highlight::{Wanted, coverage, relevance};
 use super::names::{self, NameHit};
 use super::passage::named;
 use super::{Filter, Language, Part};
@@ -84,6 +84,8 @@ pub(super) struct WordHit {
     /// Its best passage.
     pub(super) passage: Passage,
     pub(super) relevance: f64,
+    /// Which share of the question's words it has, from 0 to 1.
+    pub(super) coverage: f64,
     /// Whether it has every quotation.
     pub(super) is_quoted: bool,
 }
@@ -310,7 +312,8 @@ fn best_of_each(passages: Vec<(Passage, bool)>, wanted: &[Wanted]) -> Vec<WordHi
         .into_iter()
         .map(|(passage, is_quoted)| {
             let relevance = relevance(&passage.text, wanted);
-            WordHit { passage, relevance, is_quoted }
+            let coverage = coverage(&passage.text, wanted);
+            WordHit { passage, relevance, coverage, is_quoted }
         })
         .collect();
     hits.sort_by(|one, other| {

@@ -1,12 +1,16 @@
 //! Records by their names, whole or in part, also mistyped: names are compared by their trigrams.
 
-use domain::RecordRef;
+use std::collections::HashSet;
+
+use domain::{Kind, RecordRef};
+use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Postgres, QueryBuilder, Row as _};
 
 use super::Filter;
 use super::asked::Asked;
 use super::highlight::folded as folded_char;
 use super::lexical::{Word, record_of, restrict_records};
+use super::passage;
 
 /// The most names that are hits.
 const MOST: i64 = 50;
@@ -24,6 +28,16 @@ pub(super) const SIMILAR: &str = "0.42";
 
 /// From this likeness on a name is what was asked for, or begins with it.
 pub(super) const EXACT: f64 = 0.95;
+
+/// What has a name that people look for, and records about it.
+const NAMED: [Kind; 6] =
+    [Kind::Lp, Kind::Gp, Kind::Distributor, Kind::Person, Kind::Fund, Kind::Roadshow];
+
+/// Of how many of those that are named the records about them are found.
+const LOOKED_ABOUT: usize = 3;
+
+/// What it counts for that a record is about what is named, beside having the name itself.
+const ABOUT: f64 = 0.9;
 
 /// A record whose name is that of the question, or in it, or like it.
 #[derive(Clone, Copy, Debug)]
@@ -58,10 +72,56 @@ pub(super) async fn find(
         like: alike(whole, &said, words),
         record: asked.record,
     };
-    let rows = sought.statement(filter).build().persistent(false).fetch_all(db).await?;
-    rows.iter()
-        .map(|row| Ok(NameHit { record: record_of(row)?, likeness: row.try_get("likeness")? }))
-        .collect()
+    let mut hits = sought.hits(db, filter).await?;
+    let named = match filter.kinds.is_empty() {
+        true => hits.clone(),
+        false => sought.hits(db, &Filter { kinds: NAMED.to_vec(), ..Filter::default() }).await?,
+    };
+    let named = named.into_iter().filter(|hit| NAMED.contains(&hit.record.kind()));
+    let about = about(db, &named.take(LOOKED_ABOUT).collect::<Vec<_>>(), filter).await?;
+    hits.extend(about);
+    let mut seen = HashSet::new();
+    hits.retain(|hit| seen.insert(hit.record));
+    Ok(hits)
+}
+
+/// The latest records about these, as far as the filter lets them pass: whoever names an organisation also looks for what
+/// was said with it.
+async fn about(
+    db: &mut PgConnection,
+    named: &[NameHit],
+    filter: &Filter,
+) -> Result<Vec<NameHit>, sqlx::Error> {
+    if named.is_empty() {
+        return Ok(vec![]);
+    }
+    let references: Vec<String> = named.iter().map(|hit| passage::named(hit.record)).collect();
+    let likeness: Vec<f64> = named.iter().map(|hit| hit.likeness * ABOUT).collect();
+    let mut statement = QueryBuilder::new("select kind, id, (select max(likeness) from unnest(");
+    statement.push_bind(references.clone()).push("::text[], ").push_bind(likeness);
+    statement.push(
+        "::float8[]) as named (record, likeness) where record = any (about)) as likeness
+         from findable where not archived and about && ",
+    );
+    statement.push_bind(references).push("::text[]");
+    restrict_kinds(&mut statement, filter);
+    restrict_records(&mut statement, filter);
+    statement
+        .push(format!(" order by likeness desc, on_date desc nulls last, kind, id limit {MOST}"));
+    hits_of(&statement.build().persistent(false).fetch_all(db).await?)
+}
+
+fn hits_of(rows: &[PgRow]) -> Result<Vec<NameHit>, sqlx::Error> {
+    let hit =
+        |row: &PgRow| Ok(NameHit { record: record_of(row)?, likeness: row.try_get("likeness")? });
+    rows.iter().map(hit).collect()
+}
+
+fn restrict_kinds(statement: &mut QueryBuilder<'_, Postgres>, filter: &Filter) {
+    if !filter.kinds.is_empty() {
+        let kinds: Vec<&str> = filter.kinds.iter().map(|kind| kind.as_str()).collect();
+        statement.push(" and kind = any (").push_bind(kinds).push(")");
+    }
 }
 
 /// What names are compared with.
@@ -78,6 +138,14 @@ struct Sought<'a> {
 }
 
 impl Sought<'_> {
+    async fn hits(
+        &self,
+        db: &mut PgConnection,
+        filter: &Filter,
+    ) -> Result<Vec<NameHit>, sqlx::Error> {
+        hits_of(&self.statement(filter).build().persistent(false).fetch_all(db).await?)
+    }
+
     fn statement<'q>(&self, filter: &Filter) -> QueryBuilder<'q, Postgres> {
         let mut statement = QueryBuilder::new("select kind, id, case when ");
         self.is_it(&mut statement);
@@ -100,10 +168,7 @@ impl Sought<'_> {
             statement.push(" or ").push_bind(it.clone()).push(" <% folded_title");
         }
         statement.push(")");
-        if !filter.kinds.is_empty() {
-            let kinds: Vec<&str> = filter.kinds.iter().map(|kind| kind.as_str()).collect();
-            statement.push(" and kind = any (").push_bind(kinds).push(")");
-        }
+        restrict_kinds(&mut statement, filter);
         restrict_records(&mut statement, filter);
         statement
             .push(format!(" order by likeness desc, length(folded_title), kind, id limit {MOST}"));
