@@ -241,6 +241,7 @@ impl Store for Bucket {
         let asked = match range {
             Range { start: 0, end: u64::MAX } => None,
             Range { start, end } if start >= end => return Ok(stream::empty().boxed()),
+            Range { start, end: u64::MAX } => Some(format!("bytes={start}-")),
             Range { start, end } => Some(format!("bytes={start}-{}", end - 1)),
         };
         let found = match get.set_range(asked).send().await {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use sqlx::PgConnection;
 
 use super::engine::{Engine, Held};
-use super::sets::{self, State, VectorSet};
+use super::sets::{self, EMBEDDED, State, VectorSet};
 use super::{compare, points};
 use crate::database::Database;
 
@@ -109,7 +109,8 @@ async fn of_texts(db: &mut PgConnection, set: &VectorSet) -> Result<Vec<String>,
              select kind, id from {schema}.findable f
              where position <= (select position from vector_set where id = $1)),
          text as (
-             select kind, id, part, ordinal, digest from {schema}.passage join passed using (kind, id)),
+             select kind, id, part, ordinal, digest from {schema}.passage join passed using (kind, id)
+             where {EMBEDDED}),
          point as (
              select kind, id, part, ordinal, digest from vector_point p
              where set_id = $1 and (

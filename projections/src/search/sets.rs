@@ -4,8 +4,12 @@ use sqlx::{FromRow, PgConnection};
 
 use super::engine::Set;
 
-/// Raised whenever other headings are put before the texts.
-const HEADINGS: i32 = 1;
+/// Raised whenever other headings are put before the texts, or others of them are embedded.
+const HEADINGS: i32 = 2;
+
+/// Which rows of `passage` are embedded. The card of a note says what stands in the heading of each of its texts, and so
+/// short a text would be nearer to every short question than those.
+pub(super) const EMBEDDED: &str = "not (kind = 'note' and part = 'card')";
 
 /// What a set is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,6 +3,8 @@
 use serde::Serialize;
 use sqlx::{FromRow, PgConnection};
 
+use super::sets::EMBEDDED;
+
 /// A set of vectors.
 #[derive(Clone, Debug, PartialEq, Serialize, FromRow)]
 pub struct VectorStatus {
@@ -49,7 +51,7 @@ pub async fn status(db: &mut PgConnection) -> Result<Vec<VectorStatus>, sqlx::Er
         Some((schema, position)) => {
             let waiting = format!(
                 "(select count(*) from {schema}.findable f join {schema}.passage t using (kind, id)
-                  where f.position > s.position)"
+                  where f.position > s.position and {EMBEDDED})"
             );
             (waiting, position)
         }

@@ -8,7 +8,7 @@ use sqlx::{PgConnection, Postgres, Transaction};
 
 use super::super::engine::TextDigest;
 use super::super::passage::{self, named, record_named};
-use super::super::sets::{self, VectorSet};
+use super::super::sets::{self, EMBEDDED, VectorSet};
 use crate::database::Database;
 
 /// The kinds of records whose names stand in the headings of what is about them.
@@ -192,10 +192,11 @@ async fn pieces(
 ) -> Result<HashMap<RecordRef, Vec<PieceRow>>, sqlx::Error> {
     let kinds: Vec<&str> = rows.iter().map(|row| row.0.as_str()).collect();
     let ids: Vec<i64> = rows.iter().map(|row| row.1).collect();
-    let found: Vec<PieceRow> = sqlx::query_as(
+    let found: Vec<PieceRow> = sqlx::query_as(&format!(
         "select kind, id, part, ordinal, text, digest, lang from passage
-         join unnest($1::text[], $2::bigint[]) as asked (kind, id) using (kind, id)",
-    )
+         join unnest($1::text[], $2::bigint[]) as asked (kind, id) using (kind, id)
+         where {EMBEDDED}"
+    ))
     .bind(kinds)
     .bind(ids)
     .fetch_all(db)
