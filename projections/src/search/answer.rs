@@ -13,7 +13,7 @@ use sqlx::{Acquire as _, Executor as _};
 use super::asked::Asked;
 use super::common::Commonness;
 use super::engine::Near;
-use super::fuse::{Fused, Ranked, Reason, fuse, of_words};
+use super::fuse::{Fused, Ranked, Reason, by_share, fuse};
 use super::highlight;
 use super::lexical::{self, Lexical, Passage};
 use super::meaning::Unready;
@@ -217,13 +217,13 @@ impl Found {
         let mut passages = HashMap::new();
         let words = lexical.words.iter().map(|hit| Ranked {
             item: hit.passage.record,
-            weight: if mode == Mode::Hybrid { of_words(hit.coverage) } else { 1.0 },
+            weight: if mode == Mode::Hybrid { by_share(hit.coverage) } else { 1.0 },
             is_exact: hit.is_quoted,
         });
         let words: Vec<Ranked<RecordRef>> = words.collect();
         let named = lexical.names.iter().map(|hit| Ranked {
             item: hit.record,
-            weight: hit.likeness,
+            weight: if mode == Mode::Hybrid { by_share(hit.likeness) } else { hit.likeness },
             is_exact: hit.likeness >= names::EXACT || asked.record == Some(hit.record),
         });
         let named: Vec<Ranked<RecordRef>> = named.collect();

@@ -10,9 +10,10 @@ use std::hash::Hash;
 /// How much the first ranks are above the others.
 const K: f64 = 60.0;
 
-/// What a place in the list of words counts for, by the share of the question's words that the passage has. `make eval` chose
-/// the power: with it, words that are there by chance do not go before what is meant (docs/search.md).
-pub fn of_words(coverage: f64) -> f64 {
+/// What a place in the list of words or of names counts for, by the share of the question's words that the passage has, or by
+/// how much the names are alike. With the third power, what is there by chance does not go before what is meant
+/// (docs/search.md says how it was chosen).
+pub fn by_share(coverage: f64) -> f64 {
     coverage.powi(3)
 }
 
@@ -130,7 +131,7 @@ mod tests {
     #[test]
     fn words_that_are_there_by_chance_hardly_count() {
         let mut lists = [list(Reason::Word, &[1, 2]), list(Reason::Meaning, &[3, 4, 2])];
-        lists[0].1.iter_mut().for_each(|hit| hit.weight = of_words(0.25));
+        lists[0].1.iter_mut().for_each(|hit| hit.weight = by_share(0.25));
         assert_eq!(order(&lists), [2, 3, 4, 1]);
     }
 
