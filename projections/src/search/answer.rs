@@ -18,11 +18,15 @@ use super::highlight;
 use super::lexical::{self, Lexical, Passage};
 use super::meaning::Unready;
 use super::showing::{shown, standing};
-use super::{Filter, Meaning, names};
+use super::{Filter, Meaning, Part, names};
 use crate::database::{Database, DatabaseError};
 
 /// How many of the nearest texts are fused with what was found otherwise.
 const NEAREST: usize = 100;
+
+/// From this length on, in characters, a card says something. Names and a few words are near to any short question, so
+/// unless their kind is asked for they are found by what they are called and have in words.
+const TELLING: usize = 200;
 
 /// How to search.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -146,7 +150,9 @@ impl Search {
     pub async fn find(&self, wanted: &Wanted) -> Result<Page, SearchError> {
         let near = match wanted.mode {
             Mode::Hybrid | Mode::Semantic if !wanted.asked.is_empty() => {
-                self.meaning.nearest(&wanted.asked.text, &wanted.filter, NEAREST).await.map(Some)
+                // More than are ranked, for those that say too little.
+                let most = if wanted.filter.kinds.is_empty() { 3 * NEAREST } else { NEAREST };
+                self.meaning.nearest(&wanted.asked.text, &wanted.filter, most).await.map(Some)
             }
             _ => Ok(None),
         };
@@ -185,13 +191,20 @@ impl Search {
                 lexical::find(&mut tx, common, asked, filter).await?
             }
         };
-        let meant = standing(&mut tx, near).await?;
+        let mut meant = standing(&mut tx, near).await?;
+        meant.retain(|passage| !filter.kinds.is_empty() || is_telling(passage));
+        meant.truncate(NEAREST);
         let mut found = Found::of(asked, lexical, meant, mode);
         let page = found.page(wanted);
         let hits = shown(&mut tx, &mut found, page.hits, asked).await?;
         tx.rollback().await?;
         Ok(Page { hits, facets: found.facets(), next: page.next, ..Page::default() })
     }
+}
+
+/// Whether a passage is long enough for its nearness to mean something.
+fn is_telling(passage: &Passage) -> bool {
+    passage.part != Part::Card || passage.text.chars().nth(TELLING - 1).is_some()
 }
 
 /// All that was found.
