@@ -130,9 +130,13 @@ mod tests {
 
     #[test]
     fn words_that_are_there_by_chance_hardly_count() {
-        let mut lists = [list(Reason::Word, &[1, 2]), list(Reason::Meaning, &[3, 4, 2])];
-        lists[0].1.iter_mut().for_each(|hit| hit.weight = by_share(0.25));
-        assert_eq!(order(&lists), [2, 3, 4, 1]);
+        let check = |share, expected: [u32; 4]| {
+            let mut lists = [list(Reason::Word, &[1, 2]), list(Reason::Meaning, &[3, 4, 2])];
+            lists[0].1.iter_mut().for_each(|hit| hit.weight = by_share(share));
+            assert_eq!(order(&lists), expected, "{share}");
+        };
+        check(0.25, [3, 4, 2, 1]);
+        check(0.5, [2, 3, 4, 1]);
     }
 
     #[test]
