@@ -22,7 +22,7 @@ pub(super) const LOG_LIMIT: u64 = 10 * 1024 * 1024;
 const LAPTOP_SETTINGS: &str = "
 # From here on written by crm when it made this cluster, and not touched again: change it as you like.
 shared_buffers = 128MB
-max_connections = 60
+max_connections = 200
 max_wal_size = 1GB
 jit = off
 ";
