@@ -16,7 +16,7 @@ pub(crate) mod blocks;
 mod card;
 pub mod check;
 pub mod chunk;
-mod common;
+mod commonness;
 mod compare;
 mod embedder;
 pub mod encoder;

@@ -11,7 +11,7 @@ use domain::{Kind, RecordRef};
 use sqlx::{Acquire as _, Executor as _};
 
 use super::asked::Asked;
-use super::common::Commonness;
+use super::commonness::Commonness;
 use super::engine::Near;
 use super::fuse::{Fused, Ranked, Reason, by_share, fuse};
 use super::highlight;

@@ -12,7 +12,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{FromRow, PgConnection, Postgres, QueryBuilder, Row as _};
 
 use super::asked::Asked;
-use super::common::Common;
+use super::commonness::Common;
 use super::highlight::{Wanted, coverage, relevance};
 use super::names::{self, NameHit};
 use super::passage::named;
