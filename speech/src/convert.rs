@@ -5,7 +5,6 @@
 //! makes of the original weights.
 
 mod ct2;
-mod half;
 mod layout;
 mod mel;
 mod vocabulary;

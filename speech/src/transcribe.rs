@@ -6,6 +6,7 @@
 mod engine;
 mod file;
 mod prompt;
+mod shape;
 mod tidy;
 
 use std::io::{self, Read};
@@ -147,7 +148,9 @@ impl Model {
             Fault::Unreadable(source) => ModelError::File { path: path.to_owned(), source },
         })?;
         let hash = hash(path)?;
-        let engine = Engine::open(path).ok_or_else(not_a_model)?;
+        let model = shape::reshape(path, engine::has_brief())
+            .map_err(|source| ModelError::File { path: path.to_owned(), source })?;
+        let engine = Engine::open(&model).ok_or_else(not_a_model)?;
         let id = format!("whisper-{}-{hash}", engine.name());
         Ok(Self { engine, id })
     }

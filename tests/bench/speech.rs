@@ -154,7 +154,7 @@ fn ours(model: &Model, recording: &[u8]) -> anyhow::Result<Heard> {
 }
 
 fn theirs(weights: &Path, raw: &Path, beams: u32) -> anyhow::Result<Heard> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/faster_whisper.py");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/speech_peer.py");
     let python = std::env::var_os("CRM_BENCH_PYTHON").unwrap_or_else(|| "python3".into());
     let mut python = Command::new(python);
     let said = run_program(python.arg(script).arg(weights).arg(raw).arg(beams.to_string()))?;

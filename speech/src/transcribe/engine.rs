@@ -6,7 +6,6 @@
 #![allow(unsafe_code, reason = "the abort callback is a C function; nothing else here is unsafe")]
 
 use std::ffi::c_void;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use whisper_rs::{
@@ -29,6 +28,11 @@ pub(super) fn built_for() -> String {
     abilities.collect::<Vec<_>>().join(", ")
 }
 
+/// Whether it multiplies bfloat16 directly.
+pub(super) fn has_brief() -> bool {
+    built_for().split(", ").any(|ability| ability == "AVX512_BF16")
+}
+
 #[derive(Debug)]
 pub(super) struct Engine {
     context: WhisperContext,
@@ -37,13 +41,13 @@ pub(super) struct Engine {
 
 impl Engine {
     /// None if this is no whole model.
-    pub(super) fn open(path: &Path) -> Option<Self> {
+    pub(super) fn open(model: &[u8]) -> Option<Self> {
         // Without a backend for it, this silences whisper.cpp's log, which would go to stderr.
         whisper_rs::install_logging_hooks();
         let mut parameters = WhisperContextParameters::default();
         // On a processor, attention in blocks takes half as long again.
         parameters.use_gpu(cfg!(feature = "cuda")).flash_attn(cfg!(feature = "cuda"));
-        let context = WhisperContext::new_with_params(path, parameters).ok()?;
+        let context = WhisperContext::new_from_buffer_with_params(model, parameters).ok()?;
         let kind = context.model_type_readable_str_lossy().ok()?.into_owned();
         let name = if context.is_multilingual() { kind } else { format!("{kind}.en") };
         Some(Self { context, name })

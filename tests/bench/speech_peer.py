@@ -1,6 +1,6 @@
 """Transcribes raw sound (f32, 16 kHz, one channel) by faster-whisper, one thread, int8: CPU seconds, then the text.
 
-usage: faster_whisper.py FOLDER SOUND BEAMS
+usage: speech_peer.py FOLDER SOUND BEAMS
 
 The folder gets the weights of Whisper base in CTranslate2's format, out of the packages that crm makes its own of.
 """
