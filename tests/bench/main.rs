@@ -47,10 +47,6 @@ async fn main() -> anyhow::Result<()> {
     if let Some(unknown) = named.iter().find(|name| !SECTIONS.contains(&name.as_str())) {
         bail!("there is no section `{unknown}`; there are {}", SECTIONS.join(", "));
     }
-    // Speech needs none.
-    if named != ["speech"] {
-        workbench::build_server()?;
-    }
     let chosen = |name: &str| match named.is_empty() {
         true => name != "size",
         false => named.iter().any(|other| other == name),

@@ -86,7 +86,7 @@ impl Workbench {
         &self,
         arguments: impl IntoIterator<Item = A>,
     ) -> anyhow::Result<Command> {
-        let mut command = Command::new(server_path()?);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_crm-under-test"));
         command.args(arguments);
         // Away from the checkout, where an `.env` may lie.
         command.current_dir(self.folder.path()).env_remove("DATABASE_URL");
@@ -149,22 +149,4 @@ impl Served {
         self.process.wait().await?;
         Ok(())
     }
-}
-
-/// `cargo bench` builds the library only.
-pub fn build_server() -> anyhow::Result<()> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = std::process::Command::new(cargo)
-        .args(["build", "--release", "--quiet", "-p", "api", "--bin", "crm"])
-        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
-        .status()?;
-    ensure!(built.success(), "crm cannot be built");
-    Ok(())
-}
-
-/// Beside the folder of this very program.
-fn server_path() -> anyhow::Result<PathBuf> {
-    let own = std::env::current_exe()?;
-    let profile = own.ancestors().nth(2).context("the benchmark lies in no target folder")?;
-    Ok(profile.join("crm"))
 }

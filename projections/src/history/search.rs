@@ -6,6 +6,9 @@ use sqlx::{PgConnection, Postgres, QueryBuilder};
 use super::{History, Selection, touched_name};
 use crate::read::audit::{self, named};
 
+/// How many rows are looked through one by one, newest first, before an index without order is asked.
+const NEWEST: i64 = 2_000;
+
 impl History {
     /// The newest positions before the cursor that pass, at most so many, newest first; and the streams that are not
     /// searched.
@@ -30,10 +33,24 @@ impl History {
             None => i64::MAX,
         };
         let to = cursor.map_or(to, |cursor| to.min(cursor));
-        let mut query = statement(selection, from, to, limit);
-        // Planned for these very values: how often a field or a word occurs decides how it is best found.
-        let query = query.build_query_scalar().persistent(false);
-        Ok((query.fetch_all(&mut *connection).await?, missing))
+        // What fields and words have most often stands in the newest rows already. If it does not, it is rare enough, or old,
+        // to be gathered by an index that has no order. Postgres alone would choose by how often a value occurs, as if it
+        // occurred evenly, and look through the whole table for what only old events have.
+        let floor = match selection.is_unordered() {
+            true => floor(&mut connection, from, to).await?,
+            false => None,
+        };
+        let Some(floor) = floor else {
+            let found = statement(selection, from, to, limit, Order::AsPlanned);
+            return Ok((found.fetch(&mut connection).await?, missing));
+        };
+        let newest = statement(selection, floor, to, limit, Order::AsPlanned);
+        let mut found = newest.fetch(&mut connection).await?;
+        if found.len() < limit {
+            let older = statement(selection, from, floor, limit - found.len(), Order::OnceGathered);
+            found.extend(older.fetch(&mut connection).await?);
+        }
+        Ok((found, missing))
     }
 }
 
@@ -42,6 +59,30 @@ impl Selection {
         let texts = [&self.actor, &self.event, &self.field, &self.source, &self.text];
         texts.into_iter().flatten().map(String::as_str)
     }
+
+    /// Whether it asks for something whose index does not know the order of positions.
+    fn is_unordered(&self) -> bool {
+        self.field.is_some() || self.text.is_some() || self.related
+    }
+}
+
+/// How rows get into order.
+#[derive(Clone, Copy, PartialEq)]
+enum Order {
+    /// As Postgres likes: it may look through the table in order.
+    AsPlanned,
+    /// All that pass are gathered, then put in order.
+    OnceGathered,
+}
+
+/// A question that is asked once.
+struct Statement<'s>(QueryBuilder<'s, Postgres>);
+
+impl Statement<'_> {
+    async fn fetch(mut self, connection: &mut PgConnection) -> Result<Vec<i64>, sqlx::Error> {
+        // Planned for these very values: how often a field or a word occurs decides how it is best found.
+        self.0.build_query_scalar().persistent(false).fetch_all(connection).await
+    }
 }
 
 fn statement(
@@ -49,7 +90,8 @@ fn statement(
     from: i64,
     to: i64,
     limit: usize,
-) -> QueryBuilder<'_, Postgres> {
+    order: Order,
+) -> Statement<'_> {
     let mut query = QueryBuilder::new("select position from audit where position < ");
     query.push_bind(to);
     if from > 0 {
@@ -84,9 +126,29 @@ fn statement(
     if let Some(text) = &selection.text {
         query.push(" and words @@ plainto_tsquery('simple', ").push_bind(text).push(")");
     }
-    query.push(" order by position desc limit ");
+    // No index is in the order of a sum.
+    query.push(match order {
+        Order::AsPlanned => " order by position desc limit ",
+        Order::OnceGathered => " order by position + 0 desc limit ",
+    });
     query.push_bind(i64::try_from(limit).unwrap_or(i64::MAX));
-    query
+    Statement(query)
+}
+
+/// Where the newest rows of a range begin, if it has more than those.
+async fn floor(
+    connection: &mut PgConnection,
+    from: i64,
+    to: i64,
+) -> Result<Option<i64>, sqlx::Error> {
+    sqlx::query_scalar(
+        "select position from audit where position >= $1 and position < $2 order by position desc offset $3 limit 1",
+    )
+    .bind(from)
+    .bind(to)
+    .bind(NEWEST)
+    .fetch_optional(connection)
+    .await
 }
 
 /// The first position that was recorded then or later. Positions are in the order of time, so no index on the time is
