@@ -5,6 +5,7 @@
 //! makes of the original weights.
 
 mod ct2;
+mod half;
 mod layout;
 mod mel;
 mod vocabulary;

@@ -9,7 +9,6 @@ pub mod chunks;
 pub mod convert;
 pub mod decode;
 pub mod formats;
-mod half;
 pub mod threads;
 pub mod transcribe;
 

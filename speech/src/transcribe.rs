@@ -3,6 +3,7 @@
 //! Each chunk is transcribed by a fresh state of the model, with nothing of the chunks before but the prompt: the same chunk
 //! with the same prompt gives the same text, in this process or the next.
 
+mod doubt;
 mod engine;
 mod file;
 mod prompt;
@@ -10,12 +11,14 @@ mod shape;
 mod tidy;
 
 use std::io::{self, Read};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use sha2::{Digest as _, Sha256};
 
-use self::engine::Engine;
+use self::doubt::is_doubtful;
+use self::engine::{Engine, Search};
 use self::file::Fault;
 use crate::{RATE, chunks};
 
@@ -23,6 +26,10 @@ use crate::{RATE, chunks};
 const SCRAP: usize = 3 * RATE as usize / 2;
 /// How often the end of a chunk is listened to again when Whisper stopped before it.
 const SECOND_LOOKS: usize = 2;
+
+/// How an end that is doubted is searched again, and at most how many samples of it.
+const AGAIN: [(Search, usize); 2] =
+    [(Search::Wide, usize::MAX), (Search::Wide, 15 * RATE as usize)];
 
 /// What a model is asked for.
 #[derive(Clone, Copy, Debug, Default)]
@@ -148,7 +155,7 @@ impl Model {
             Fault::Unreadable(source) => ModelError::File { path: path.to_owned(), source },
         })?;
         let hash = hash(path)?;
-        let model = shape::reshape(path, engine::has_brief())
+        let model = shape::reshape(path)
             .map_err(|source| ModelError::File { path: path.to_owned(), source })?;
         let engine = Engine::open(&model).ok_or_else(not_a_model)?;
         let id = format!("whisper-{}-{hash}", engine.name());
@@ -216,39 +223,51 @@ impl Model {
         };
         let heard = match is_silent || samples.is_empty() {
             true => Vec::new(),
-            false => self.listen(samples, &language, options, cancelled)?,
+            false => self.listen(samples, &silences, &language, options, cancelled)?,
         };
         let (segments, marks) = tidy::tidy(heard, &silences, samples.len());
         Ok(ChunkText { language, segments, marks })
     }
 
-    /// The whole chunk, and its end again if Whisper stopped before: it may take a long pause for the end.
+    /// The whole chunk; again from where the text is to be doubted; and its end again if Whisper stopped before: it may take a
+    /// long pause for the end.
     fn listen(
         &self,
         samples: &[f32],
+        silences: &[Range<usize>],
         language: &str,
         options: &Options<'_>,
         cancelled: &AtomicBool,
     ) -> Result<Vec<Segment>, TranscribeError> {
-        let run = |samples: &[f32], prompt: &str| {
+        let run = |part: Range<usize>, prompt: &str, search: Search| {
             if cancelled.load(Ordering::Relaxed) {
                 return Err(TranscribeError::Cancelled);
             }
-            self.engine.run(samples, language, prompt, options.threads, cancelled)
-        };
-        let mut heard = run(samples, options.prompt)?;
-        for _ in 0..SECOND_LOOKS {
-            let Some(from) = missed(&heard, samples) else { break };
-            let offset = crate::milliseconds(from as u64);
-            let more = run(&samples[from..], "")?;
-            if more.is_empty() {
-                break;
-            }
-            heard.extend(more.into_iter().map(|segment| Segment {
+            let offset = crate::milliseconds(part.start as u64);
+            let (samples, threads) = (&samples[part], options.threads);
+            let heard = self.engine.run(samples, language, prompt, threads, search, cancelled)?;
+            Ok(heard.into_iter().map(move |segment| Segment {
                 start_ms: segment.start_ms + offset,
                 end_ms: segment.end_ms + offset,
                 ..segment
-            }));
+            }))
+        };
+        let end = samples.len();
+        let mut heard: Vec<Segment> = run(0..end, options.prompt, Search::Greedy)?.collect();
+        for (search, most) in AGAIN {
+            // Once Whisper has made something up, it goes on from there.
+            let Some(at) = heard.iter().position(|it| is_doubtful(it, silences)) else { break };
+            let from = sample_at(heard[at].start_ms).min(end);
+            heard.truncate(at);
+            heard.extend(run(from..end.min(from.saturating_add(most)), options.prompt, search)?);
+        }
+        for _ in 0..SECOND_LOOKS {
+            let Some(from) = missed(&heard, samples) else { break };
+            let before = heard.len();
+            heard.extend(run(from..end, "", Search::Greedy)?);
+            if heard.len() == before {
+                break;
+            }
         }
         Ok(heard)
     }
@@ -262,13 +281,17 @@ pub fn built_for() -> String {
 
 /// From where on something can be heard after the last segment that is no quieter than speech before it.
 fn missed(heard: &[Segment], samples: &[f32]) -> Option<usize> {
-    let end = heard.last().map_or(0, |segment| segment.end_ms) * u64::from(RATE) / 1000;
-    let end = usize::try_from(end).unwrap_or(usize::MAX).min(samples.len());
+    let end = heard.last().map_or(0, |segment| sample_at(segment.end_ms)).min(samples.len());
     let (before, after) = samples.split_at(end);
     let is_worth_it = after.len() > SCRAP
         && !before.is_empty()
         && chunks::loudness(after) > 0.15 * chunks::loudness(before);
     is_worth_it.then_some(end)
+}
+
+/// Which sample is at this time of a chunk, in milliseconds.
+fn sample_at(ms: u64) -> usize {
+    usize::try_from(ms * u64::from(RATE) / 1000).unwrap_or(usize::MAX)
 }
 
 /// The beginning of the file's SHA-256, as hexadecimal digits.

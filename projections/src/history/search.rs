@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, Postgres, QueryBuilder};
+use uuid::Uuid;
 
 use super::{History, Selection, touched_name};
 use crate::read::audit::{self, named};
@@ -41,10 +42,10 @@ impl History {
             false => None,
         };
         let Some(floor) = floor else {
-            let found = statement(selection, from, to, limit, Order::AsPlanned);
+            let found = statement(selection, from, to, limit, Order::AsRead);
             return Ok((found.fetch(&mut connection).await?, missing));
         };
-        let newest = statement(selection, floor, to, limit, Order::AsPlanned);
+        let newest = statement(selection, floor, to, limit, Order::AsRead);
         let mut found = newest.fetch(&mut connection).await?;
         if found.len() < limit {
             let older = statement(selection, from, floor, limit - found.len(), Order::OnceGathered);
@@ -60,17 +61,45 @@ impl Selection {
         texts.into_iter().flatten().map(String::as_str)
     }
 
+    /// The columns that must have a value, those that choose best first. Each is in an index before the position.
+    fn equalities(&self) -> Vec<(&'static str, Value<'_>)> {
+        let columns = [
+            ("correlation_id", self.correlation.map(Value::Id)),
+            ("event", self.event.as_deref().map(Value::Text)),
+            ("actor", self.actor.as_deref().map(Value::Text)),
+            ("source", self.source.as_deref().map(Value::Text)),
+            ("kind", self.kind.map(|kind| Value::Text(kind.as_str()))),
+        ];
+        columns.into_iter().filter_map(|(column, value)| Some((column, value?))).collect()
+    }
+
     /// Whether it asks for something whose index does not know the order of positions.
     fn is_unordered(&self) -> bool {
         self.field.is_some() || self.text.is_some() || self.related
     }
 }
 
+/// What a column must be equal to.
+#[derive(Clone, Copy)]
+enum Value<'s> {
+    Text(&'s str),
+    Id(Uuid),
+}
+
+impl<'s> Value<'s> {
+    fn push(self, query: &mut QueryBuilder<'s, Postgres>) {
+        match self {
+            Self::Text(text) => query.push_bind(text),
+            Self::Id(id) => query.push_bind(id),
+        };
+    }
+}
+
 /// How rows get into order.
 #[derive(Clone, Copy, PartialEq)]
 enum Order {
-    /// As Postgres likes: it may look through the table in order.
-    AsPlanned,
+    /// They are read in order: of the column that an index has before the position, or else of the position alone.
+    AsRead,
     /// All that pass are gathered, then put in order.
     OnceGathered,
 }
@@ -97,11 +126,15 @@ fn statement(
     if from > 0 {
         query.push(" and position >= ").push_bind(from);
     }
-    if let Some(actor) = &selection.actor {
-        query.push(" and actor = ").push_bind(actor);
-    }
-    if let Some(kind) = selection.kind {
-        query.push(" and kind = ").push_bind(kind.as_str());
+    let equalities = selection.equalities();
+    // A column that is read in order is not called equal too: Postgres would take it for constant, and any index for as good.
+    let (leading, others) = match (order, equalities.split_first()) {
+        (Order::AsRead, Some((leading, others))) => (Some(leading), others),
+        _ => (None, &equalities[..]),
+    };
+    for (column, value) in others {
+        query.push(format!(" and {column} = "));
+        value.push(&mut query);
     }
     if let Some(record) = selection.record {
         query.push(" and ((kind = ").push_bind(record.kind().as_str());
@@ -111,26 +144,25 @@ fn statement(
         }
         query.push(")");
     }
-    if let Some(event) = &selection.event {
-        query.push(" and event = ").push_bind(event);
-    }
     if let Some(field) = &selection.field {
         query.push(" and fields @> ").push_bind(vec![touched_name(field).to_owned()]);
-    }
-    if let Some(source) = &selection.source {
-        query.push(" and source = ").push_bind(source);
-    }
-    if let Some(correlation) = selection.correlation {
-        query.push(" and correlation_id = ").push_bind(correlation);
     }
     if let Some(text) = &selection.text {
         query.push(" and words @@ plainto_tsquery('simple', ").push_bind(text).push(")");
     }
-    // No index is in the order of a sum.
-    query.push(match order {
-        Order::AsPlanned => " order by position desc limit ",
-        Order::OnceGathered => " order by position + 0 desc limit ",
-    });
+    match (order, leading) {
+        (Order::AsRead, Some((column, value))) => {
+            for (comparison, position) in [("<", to), (">=", from)] {
+                query.push(format!(" and ({column}, position) {comparison} ("));
+                value.push(&mut query);
+                query.push(", ").push_bind(position).push(")");
+            }
+            query.push(format!(" order by {column} desc, position desc limit "));
+        }
+        (Order::AsRead, None) => _ = query.push(" order by position desc limit "),
+        // No index is in the order of a sum.
+        (Order::OnceGathered, _) => _ = query.push(" order by position + 0 desc limit "),
+    }
     query.push_bind(i64::try_from(limit).unwrap_or(i64::MAX));
     Statement(query)
 }

@@ -5,8 +5,7 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use super::{ConvertError, at};
-use crate::half;
+use super::{ConvertError, at, half};
 
 /// The versions of the format that say the type of each tensor.
 const VERSIONS: std::ops::RangeInclusive<u32> = 4..=6;

@@ -19,6 +19,18 @@ use crate::{RATE, threads};
 /// Whisper decides on the language by the first 30 s.
 const DETECTION: usize = 30 * RATE as usize;
 
+/// How many texts are followed at a time in a wide search.
+const BEAMS: i32 = 5;
+
+/// How the likeliest text is searched.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Search {
+    /// The likeliest word, one after the other.
+    Greedy,
+    /// Several texts at a time, of which some begin with less likely words: half as much work again.
+    Wide,
+}
+
 /// Those of the processor's abilities that are made use of.
 pub(super) fn built_for() -> String {
     let abilities = whisper_rs::print_system_info().split('|').filter_map(|ability| {
@@ -26,11 +38,6 @@ pub(super) fn built_for() -> String {
         (value.trim() == "1").then(|| name.trim())
     });
     abilities.collect::<Vec<_>>().join(", ")
-}
-
-/// Whether it multiplies bfloat16 directly.
-pub(super) fn has_brief() -> bool {
-    built_for().split(", ").any(|ability| ability == "AVX512_BF16")
 }
 
 #[derive(Debug)]
@@ -95,10 +102,11 @@ impl Engine {
         language: &str,
         prompt: &str,
         threads: usize,
+        search: Search,
         cancelled: &AtomicBool,
     ) -> Result<Vec<Segment>, TranscribeError> {
         let mut state = self.state()?;
-        let mut parameters = parameters(language, prompt, threads);
+        let mut parameters = parameters(language, prompt, threads, search);
         // SAFETY: `is_set` is given what it casts to, and the flag outlives the call of `full` below, which is the last to use
         // these parameters.
         unsafe {
@@ -140,8 +148,18 @@ impl Engine {
     }
 }
 
-fn parameters<'a>(language: &'a str, prompt: &str, threads: usize) -> FullParams<'a, 'static> {
-    let mut parameters = FullParams::new(SamplingStrategy::Greedy { best_of: 1 });
+fn parameters<'a>(
+    language: &'a str,
+    prompt: &str,
+    threads: usize,
+    search: Search,
+) -> FullParams<'a, 'static> {
+    let mut parameters = FullParams::new(match search {
+        Search::Greedy => SamplingStrategy::Greedy { best_of: 1 },
+        Search::Wide => SamplingStrategy::BeamSearch { beam_size: BEAMS, patience: -1.0 },
+    });
+    // Where Whisper is unsure, it would draw words by chance until it likes some. Looking wider finds better ones.
+    parameters.set_temperature_inc(0.0);
     parameters.set_n_threads(i32::try_from(threads::harmless(threads)).unwrap_or(1));
     parameters.set_language(Some(language));
     parameters.set_print_progress(false);

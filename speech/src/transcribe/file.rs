@@ -97,7 +97,7 @@ impl Walk {
 pub(super) fn block(kind: u32) -> Option<(u64, u64)> {
     match kind {
         0 => Some((1, 4)),
-        1 | 30 => Some((1, 2)),
+        1 => Some((1, 2)),
         // Whole numbers of 4, 5 and 8 bits with a factor, or factor and offset, for each block.
         2 => Some((32, 18)),
         3 => Some((32, 20)),

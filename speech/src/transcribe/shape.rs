@@ -1,37 +1,26 @@
-//! A model's weights as this processor multiplies them fastest. The file stays as it is; this is done whenever it is loaded.
+//! A model's weights in the shape that whisper.cpp multiplies fastest. The file stays as it is; this is done whenever it is loaded.
 //!
-//! - **Steps.** The encoder looks at 1,500 steps of 20 ms, and whisper.cpp multiplies in tiles only where 16 divides what is
-//!   summed up: not over 1,500 steps, so a fifth of all time went there. It gets 1,504, of which the last four are what follows the
-//!   30 s. Their positions can be computed, since Whisper's encoder tells positions by sines.
-//! - **bfloat16.** A processor that multiplies it directly takes twice as many at a time as of IEEE's half precision, which it has to
-//!   widen first.
-//!
-//! Neither changes how many words are understood by more than chance does.
+//! The encoder looks at 1,500 steps of 20 ms, and whisper.cpp multiplies in tiles only where 16 divides what is summed up: not
+//! over 1,500 steps, so a sixth of all time went there. It gets 1,504, of which the last four are what follows the 30 s. Their
+//! positions can be computed, since Whisper's encoder tells positions by sines. It understands no more or fewer words for it than
+//! chance brings about.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 
 use super::file::block;
-use crate::half;
 
-/// Where the head, after the magic number, has the steps, and what type the weights are of.
+/// Where the head, after the magic number, has the steps.
 const STEPS_AT: usize = 4 + 4;
-const TYPE_AT: usize = 4 + 10 * 4;
 /// The head, with the size of the filters.
 const HEAD: usize = 4 + 11 * 4;
 
 /// Steps of which whisper.cpp's tiles take a whole number.
 const TILE: u32 = 16;
 
-/// Types of tensors.
+/// The type of numbers at single precision.
 const SINGLE: u32 = 0;
-const HALF: u32 = 1;
-const BRIEF: u32 = 30;
-
-/// Types of models: most of it at half precision, most of it as bfloat16.
-const MOSTLY_HALF: u32 = 1;
-const MOSTLY_BRIEF: u32 = 24;
 
 const POSITIONS: &[u8] = b"encoder.positional_embedding";
 
@@ -42,12 +31,12 @@ const TOLERANCE: f32 = 1e-3;
 ///
 /// # Errors
 /// When it cannot be read, or was changed since it was looked at.
-pub(super) fn reshape(path: &Path, has_brief: bool) -> io::Result<Vec<u8>> {
+pub(super) fn reshape(path: &Path) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
     let length = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
     // Four rows more, of at most 1,280 numbers.
     let model = Vec::with_capacity(length + (TILE as usize) * 1280 * 4);
-    let mut reshaping = Reshaping { file: BufReader::new(file), model, has_brief };
+    let mut reshaping = Reshaping { file: BufReader::new(file), model };
     reshaping.run()?;
     Ok(reshaping.model)
 }
@@ -55,17 +44,11 @@ pub(super) fn reshape(path: &Path, has_brief: bool) -> io::Result<Vec<u8>> {
 struct Reshaping<R> {
     file: R,
     model: Vec<u8>,
-    has_brief: bool,
 }
 
 impl<R: Read> Reshaping<R> {
     fn run(&mut self) -> io::Result<()> {
         self.pass(HEAD)?;
-        let kind = self.number_at(TYPE_AT);
-        self.has_brief &= kind == MOSTLY_HALF;
-        if self.has_brief {
-            self.put(TYPE_AT, MOSTLY_BRIEF);
-        }
         let filters = self.pass_number()? as usize * self.pass_number()? as usize;
         self.pass(filters * 4)?;
         for _ in 0..self.pass_number()? {
@@ -80,7 +63,6 @@ impl<R: Read> Reshaping<R> {
 
     fn tensor(&mut self, dimensions: u32) -> io::Result<()> {
         let name = self.pass_number()? as usize;
-        let kind_at = self.model.len();
         let kind = self.pass_number()?;
         let sizes_at = self.model.len();
         let mut numbers = 1;
@@ -92,15 +74,8 @@ impl<R: Read> Reshaping<R> {
         let data_at = self.model.len();
         let (block, bytes) = block(kind).ok_or(io::ErrorKind::InvalidData)?;
         self.pass(numbers / block as usize * bytes as usize)?;
-        match (kind, dimensions) {
-            (HALF, 2) if self.has_brief => {
-                self.put(kind_at, BRIEF);
-                shorten(&mut self.model[data_at..]);
-            }
-            (SINGLE, 2) if &self.model[name_at..data_at] == POSITIONS => {
-                self.lengthen(sizes_at, data_at);
-            }
-            _ => {}
+        if (kind, dimensions) == (SINGLE, 2) && &self.model[name_at..data_at] == POSITIONS {
+            self.lengthen(sizes_at, data_at);
         }
         Ok(())
     }
@@ -167,20 +142,13 @@ fn position(step: u32, width: u32) -> impl Iterator<Item = f32> {
     sines.chain((0..half).map(move |at| narrow(angle(at).cos())))
 }
 
-/// Half precision to bfloat16, in place.
-fn shorten(numbers: &mut [u8]) {
-    for number in numbers.chunks_exact_mut(2) {
-        let single = half::widen(u16::from_le_bytes([number[0], number[1]]));
-        number.copy_from_slice(&half::brief(single).to_le_bytes());
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const WIDTH: u32 = 8;
     const STEPS: u32 = 20;
+    const HALF: u32 = 1;
 
     fn numbers(numbers: &[u32]) -> Vec<u8> {
         numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
@@ -188,7 +156,7 @@ mod tests {
 
     /// A model with positions, a matrix and a vector.
     fn model(positions: impl Iterator<Item = f32>) -> Vec<u8> {
-        let head = [0x6767_6d6c, 3, STEPS, WIDTH, 2, 1, 448, WIDTH, 2, 1, 2, MOSTLY_HALF];
+        let head = [0x6767_6d6c, 3, STEPS, WIDTH, 2, 1, 448, WIDTH, 2, 1, 2, 1];
         let mut model = numbers(&head);
         model.extend(numbers(&[2, 3, 1, 2, 3, 4, 5, 6, 1, 2]));
         model.extend(b"ab");
@@ -197,17 +165,15 @@ mod tests {
         model.extend(positions.flat_map(f32::to_le_bytes));
         model.extend(numbers(&[2, 6, HALF, 2, 2]));
         model.extend(b"matrix");
-        model.extend(
-            [1.0_f32, -2.0, 0.1, 65_504.0].map(half::narrow).map(u16::to_le_bytes).concat(),
-        );
+        model.extend([1, 2, 3, 4, 5, 6, 7, 8]);
         model.extend(numbers(&[1, 6, SINGLE, 1]));
         model.extend(b"vector");
         model.extend(1.0_f32.to_le_bytes());
         model
     }
 
-    fn reshaped(model: &[u8], has_brief: bool) -> io::Result<Vec<u8>> {
-        let mut reshaping = Reshaping { file: model, model: Vec::new(), has_brief };
+    fn reshaped(model: &[u8]) -> io::Result<Vec<u8>> {
+        let mut reshaping = Reshaping { file: model, model: Vec::new() };
         reshaping.run()?;
         Ok(reshaping.model)
     }
@@ -219,7 +185,7 @@ mod tests {
     #[test]
     fn positions_go_on_to_whole_tiles() {
         let plain = model(all());
-        let reshaped = reshaped(&plain, false).unwrap();
+        let reshaped = reshaped(&plain).unwrap();
         assert_eq!(reshaped.len(), plain.len() + 12 * WIDTH as usize * 4);
         assert_eq!(reshaped[STEPS_AT..STEPS_AT + 4], numbers(&[32]));
         let at = plain.windows(28).position(|window| window == POSITIONS).unwrap();
@@ -234,28 +200,14 @@ mod tests {
     #[test]
     fn learned_positions_stay_as_they_are() {
         let plain = model(all().map(|number| number + 0.01));
-        assert_eq!(reshaped(&plain, false).unwrap(), plain);
-    }
-
-    #[test]
-    fn matrices_become_brief_and_nothing_else_does() {
-        let plain = model(all().map(|number| number + 0.01));
-        let reshaped = reshaped(&plain, true).unwrap();
-        let at = plain.windows(6).position(|window| window == b"matrix").unwrap();
-        let mut expected = plain.clone();
-        expected[TYPE_AT..TYPE_AT + 4].copy_from_slice(&numbers(&[MOSTLY_BRIEF]));
-        expected[at - 12..at - 8].copy_from_slice(&numbers(&[BRIEF]));
-        // 0.1 at half precision is 0.09997559, 65,504 is 65,536 at eight bits.
-        let brief = [0x3f80_u16, 0xc000, 0x3dcd, 0x4780].map(u16::to_le_bytes).concat();
-        expected[at + 6..at + 14].copy_from_slice(&brief);
-        assert_eq!(reshaped, expected);
+        assert_eq!(reshaped(&plain).unwrap(), plain);
     }
 
     #[test]
     fn what_was_cut_off_meanwhile_is_an_error() {
         let plain = model(all());
         // It may end before a tensor, of which there are three.
-        let whole = (0..plain.len()).filter(|end| reshaped(&plain[..*end], true).is_ok());
+        let whole = (0..plain.len()).filter(|end| reshaped(&plain[..*end]).is_ok());
         assert_eq!(whole.count(), 3);
     }
 }

@@ -22,13 +22,12 @@ fn transcribe(model: &Model, samples: &[f32], prompt: &str) -> ChunkText {
 }
 
 #[test]
-fn a_meeting_is_understood_as_well_as_the_weights_allow_and_better_with_its_names() {
+fn a_meeting_is_understood_as_well_as_the_weights_allow() {
     let sound = decoded(meeting());
     let without = transcribe(&TINY, &sound, "");
     let with = transcribe(&TINY, &sound, &TINY.prompt(clips::NAMES, ""));
     let rate = |text: &ChunkText| error_rate(clips::MEETING, &text.text());
     assert!(rate(&without) < 0.14, "{:.3}: {}", rate(&without), without.text());
-    assert!(rate(&with) < rate(&without), "{:.3}: {}", rate(&with), with.text());
     assert_eq!(without.language, "en");
     assert_eq!(without.marks, []);
     let end = speech::milliseconds(sound.len() as u64);
@@ -38,6 +37,18 @@ fn a_meeting_is_understood_as_well_as_the_weights_allow_and_better_with_its_name
     }
     let spoken: u64 = with.segments.iter().map(|segment| segment.end_ms - segment.start_ms).sum();
     assert!(spoken > end * 3 / 4, "of {end} ms only {spoken} have text");
+}
+
+#[test]
+fn with_its_names_a_meeting_is_understood_better() {
+    // From voice to voice more varies by chance than by names, so it takes some of them.
+    let rates = ["en-us", "en-gb", "en-us+m3"].map(|voice| {
+        let sound = decoded(&clips::speak(voice, clips::MEETING));
+        let prompts = [String::new(), TINY.prompt(clips::NAMES, "")];
+        prompts.map(|prompt| error_rate(clips::MEETING, &transcribe(&TINY, &sound, &prompt).text()))
+    });
+    let [without, with] = [0, 1].map(|at| rates.iter().map(|rates| rates[at]).sum::<f64>());
+    assert!(with < without, "{rates:?}");
 }
 
 /// Transcribes chunk by chunk from the one with this number on, as a worker does.

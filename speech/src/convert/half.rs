@@ -1,7 +1,7 @@
-//! Numbers of 16 bits, as bits: at half precision (IEEE 754 binary16), and bfloat16.
+//! Numbers at half precision (IEEE 754 binary16), as bits.
 
 /// Exactly the same number at single precision.
-pub(crate) fn widen(bits: u16) -> f32 {
+pub(super) fn widen(bits: u16) -> f32 {
     let sign = u32::from(bits >> 15) << 31;
     let exponent = u32::from(bits >> 10 & 0x1f);
     let fraction = u32::from(bits & 0x3ff);
@@ -18,7 +18,7 @@ pub(crate) fn widen(bits: u16) -> f32 {
 }
 
 /// The nearest number at half precision, of two equally near the even one. What is too large becomes infinite.
-pub(crate) fn narrow(number: f32) -> u16 {
+pub(super) fn narrow(number: f32) -> u16 {
     let bits = number.to_bits();
     let sign = u16::from(number.is_sign_negative()) << 15;
     let magnitude = bits & 0x7fff_ffff;
@@ -33,13 +33,6 @@ pub(crate) fn narrow(number: f32) -> u16 {
         _ => (f32::from_bits(magnitude) + 0.5).to_bits() - 0.5_f32.to_bits(),
     };
     sign | u16::try_from(rounded).expect("every arm gives at most 15 bits")
-}
-
-/// The nearest bfloat16, of two equally near the even one: the upper half of the bits at single precision. For numbers only.
-pub(crate) fn brief(number: f32) -> u16 {
-    let bits = number.to_bits();
-    let [.., low, high] = (bits + 0x7fff + (bits >> 16 & 1)).to_le_bytes();
-    u16::from_le_bytes([low, high])
 }
 
 #[cfg(test)]
@@ -80,21 +73,6 @@ mod tests {
             (6.1e-5, 0x03ff),
         ] {
             assert_eq!(narrow(number), bits, "{number}");
-        }
-    }
-
-    #[test]
-    fn brief_numbers_are_the_nearest() {
-        for (number, bits) in [
-            (1.0, 0x3f80),
-            (-2.0, 0xc000),
-            (0.0, 0x0000),
-            // Halfway between 1 and the next, and the next and the one after: the even ones.
-            (1.0 + 1.0 / 256.0, 0x3f80),
-            (1.0 + 3.0 / 256.0, 0x3f82),
-            (1.0 + 1.1 / 256.0, 0x3f81),
-        ] {
-            assert_eq!(brief(number), bits, "{number}");
         }
     }
 }
