@@ -222,7 +222,8 @@ async fn check_version(
     }
 }
 
-/// Who has the Notion id that the record would get back, as readers see it: carrying it out, the log looks for itself.
+/// Makes sure that nobody else has the Notion id that the record would get back, as readers see it. When a plan is carried out,
+/// the log decides.
 async fn check_notion_id(app: &App, record: RecordRef, plan: &Plan) -> Result<(), Problem> {
     let (now, then) = (plan.present.notion_id(), plan.target.notion_id());
     let Some(notion_id) = then.filter(|_| now != then) else { return Ok(()) };
