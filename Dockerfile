@@ -2,7 +2,7 @@
 # The server as a container. It holds no Postgres: give it one by DATABASE_URL, as docker-compose.yml does.
 
 FROM rust:1-bookworm AS builder
-# What Whisper is built with.
+# What Whisper and Opus are built with.
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install -y --no-install-recommends cmake && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
@@ -14,10 +14,10 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     && cp target/release/crm /usr/local/bin/crm
 
 FROM debian:bookworm-slim
-# Certificates for TLS to Postgres. Whichever version the base image's release has is the right one.
+# Certificates for TLS, and what Whisper's C++ runs on. Whichever version the base image's release has is the right one.
 # hadolint ignore=DL3008
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends ca-certificates libgomp1 \
+    && apt-get install -y --no-install-recommends ca-certificates libgomp1 libstdc++6 \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin crm \
     && install -d -o crm -g crm -m 0700 /data

@@ -32,6 +32,13 @@ else
     skip "docker-compose.yml (neither the docker compose plugin nor PyYAML)"
 fi
 
+# A container has no Postgres of its own, and so no need of its programs.
+passed=$(sed -nE 's/^      ([A-Z_]+): .*/\1/p' docker-compose.yml)
+while read -r setting; do
+    grep -qx "$setting" <<<"$passed" || { echo "check-containers: docker-compose.yml does not pass $setting" >&2; exit 1; }
+done < <(sed -nE 's/^#?([A-Z_]+)=.*/\1/p' .env.example | grep -vx CRM_POSTGRES_BIN)
+pass "docker-compose.yml passes every setting"
+
 if command -v hadolint >/dev/null 2>&1; then
     hadolint Dockerfile
     pass "Dockerfile (hadolint)"

@@ -207,10 +207,20 @@ impl Problem {
                 "Someone else keeps changing this record; please try again".into(),
             ),
             CommandError::VersionMismatch { .. } => Problem::Outdated,
+            CommandError::NotionIdTaken { notion_id, owner } => {
+                Problem::notion_id_taken(&notion_id, owner)
+            }
             CommandError::KeyReused => Problem::key_reused(),
             CommandError::Unavailable(reason) => Problem::Unavailable(reason),
             CommandError::Internal(error) => Problem::Internal(error),
         }
+    }
+
+    /// Another record of the kind has this Notion id.
+    pub fn notion_id_taken(notion_id: &str, owner: RecordRef) -> Self {
+        let (kind, id) = (owner.kind(), owner.id());
+        let msg = format!("Another record has this notion_id: {kind} {id}");
+        Problem::invalid(Fault::field("notion_id", "unique", msg).with_input(notion_id))
     }
 
     /// There is no recording of this id, or its note is deleted.

@@ -5,13 +5,12 @@ use axum::extract::State;
 use axum::http::{HeaderValue, Uri};
 use axum::response::{IntoResponse, Response};
 use domain::telling::{Part, Sentence};
-use domain::{FactChange, FactName, RecordRef, Subject, differences};
+use domain::{FactChange, RecordRef, Subject, differences};
 use projections::history::Names;
 use projections::log::{CommandError, CommandRequest};
 use projections::read::Time;
 use projections::undo::{Goal, Plan, UndoError, plan, stood};
 use serde_json::{Value, json};
-use tokio::sync::OwnedMutexGuard;
 use uuid::Uuid;
 
 use crate::answers::POSITION;
@@ -115,9 +114,9 @@ pub async fn revert<A: Resource>(
         let life = app.reader.life(record).await?;
         let plan = plan(record, &life, goal).map_err(|error| problem(error, record))?;
         check_version(&app, &caller, record, &plan).await?;
-        let _turn = claim_notion_id(&app, record, &plan).await?;
         let told = Told::of(&app, record, &plan).await?;
         if is_rehearsal {
+            check_notion_id(&app, record, &plan).await?;
             return Ok(told.rehearsed(&app, &plan));
         }
         if !is_forced && !told.conflicts.is_empty() {
@@ -223,32 +222,17 @@ async fn check_version(
     }
 }
 
-/// Makes sure that no other record of the kind has the Notion id that this one gets back; keep the guard until readers
-/// see it.
-///
-/// # Errors
-/// [`Problem::Invalid`] when another has it.
-pub async fn claim_notion_id(
-    app: &App,
-    record: RecordRef,
-    plan: &Plan,
-) -> Result<Option<OwnedMutexGuard<()>>, Problem> {
-    let name = FactName { field: "notion_id".to_owned(), about: None };
-    let (now, then) = (plan.present.facts(), plan.target.facts());
-    let Some(notion_id) = then.get(&name).and_then(Value::as_str) else { return Ok(None) };
-    let has_it = !plan.present.is_archived() && now.get(&name) == then.get(&name);
-    if has_it || plan.target.is_archived() {
-        return Ok(None);
-    }
-    let turn = app.turns.take(format!("notion_id of {}", record.kind())).await;
+/// Makes sure that nobody else has the Notion id that the record would get back, as readers see it. When a plan is carried out,
+/// the log decides.
+async fn check_notion_id(app: &App, record: RecordRef, plan: &Plan) -> Result<(), Problem> {
+    let (now, then) = (plan.present.notion_id(), plan.target.notion_id());
+    let Some(notion_id) = then.filter(|_| now != then) else { return Ok(()) };
     match app.reader.notion_id_owner(record.kind(), notion_id).await? {
-        Some(owner) if owner != record.id() => {
-            let said =
-                format!("Another record has this notion_id by now: {} {owner}", record.kind());
-            let fault = Fault::field("notion_id", "unique", said);
-            Err(Problem::invalid(fault.with_input(notion_id)))
+        Some(owner) => {
+            let owner = record.kind().record(owner);
+            Err(Problem::notion_id_taken(notion_id, owner))
         }
-        _ => Ok(Some(turn)),
+        None => Ok(()),
     }
 }
 

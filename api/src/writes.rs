@@ -8,7 +8,6 @@ use projections::log::{CommandError, CommandRequest, Executable, Receipt};
 use projections::read::{ReadError, StoredRecord};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use tokio::sync::OwnedMutexGuard;
 
 use crate::answers::{Comparison, PATIENCE, POSITION, READ_MODEL, names_tag, record_etag};
 use crate::app::App;
@@ -16,7 +15,7 @@ use crate::body::Members;
 use crate::caller::Caller;
 use crate::form::Form;
 use crate::json;
-use crate::problem::{Fault, Problem};
+use crate::problem::Problem;
 
 /// An aggregate that has routes.
 pub trait Resource: Executable<Command: Clone + Send> {
@@ -300,35 +299,6 @@ fn bare_row(
         row.insert(field.name.to_owned(), sent.get(field.name).cloned().unwrap_or_default());
     }
     Value::Object(row)
-}
-
-/// Makes sure that no other record of the kind has the Notion id that a form brings; keep the guard until readers see
-/// the write. `current` is the row that is being changed.
-///
-/// # Errors
-/// [`Problem::Invalid`] when another record has it.
-pub async fn claim_notion_id(
-    app: &App,
-    caller: &Caller,
-    kind: Kind,
-    form: &Form,
-    current: Option<&StoredRecord>,
-) -> Result<Option<OwnedMutexGuard<()>>, Problem> {
-    let Some(notion_id) = form.text("notion_id") else { return Ok(None) };
-    let has_it = attribute::<String>(current, "notion_id")?.as_deref() == Some(notion_id);
-    // A repeated request may find the record that it made itself.
-    if has_it || caller.earlier().is_some() {
-        return Ok(None);
-    }
-    let turn = app.turns.take(format!("notion_id of {kind}")).await;
-    match app.reader.notion_id_owner(kind, notion_id).await? {
-        None => Ok(Some(turn)),
-        Some(owner) => {
-            let msg = format!("Another record has this notion_id: {kind} {owner}");
-            let fault = Fault::field("notion_id", "unique", msg);
-            Err(Problem::invalid(fault.with_input(notion_id)))
-        }
-    }
 }
 
 /// Checks that records exist which a path names; for a repeated request they did.

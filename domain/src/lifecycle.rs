@@ -39,6 +39,17 @@ impl<R> Lifecycle<R> {
         }
     }
 
+    /// The id in Notion of a record that is in use.
+    pub fn notion_id(&self) -> Option<&str>
+    where
+        R: Record,
+    {
+        match self {
+            Lifecycle::Active(record) => record.notion_id(),
+            _ => None,
+        }
+    }
+
     /// Whether the record was removed from use.
     pub fn is_archived(&self) -> bool {
         matches!(self, Lifecycle::Archived(_))
@@ -130,6 +141,9 @@ pub trait Record: Clone + Default + Send + Sync + Serialize + DeserializeOwned +
     /// The names of those that a client can never make null.
     const REQUIRED: &'static [&'static str];
 
+    /// Its id in Notion; todos and roadshows have none.
+    fn notion_id(&self) -> Option<&str>;
+
     /// Source values that the typed attributes cannot hold.
     fn legacy(&self) -> &Verbatim;
 
@@ -189,6 +203,9 @@ macro_rules! aggregate {
             }),*];
             const DETAILS: &'static [crate::Field] = $Details::FIELDS;
             const REQUIRED: &'static [&'static str] = $required;
+            fn notion_id(&self) -> Option<&str> {
+                crate::lifecycle::aggregate!(@notion_id $Kind self)
+            }
             fn legacy(&self) -> &crate::Verbatim {
                 &self.legacy
             }
@@ -204,6 +221,9 @@ macro_rules! aggregate {
             }
         }
     };
+    (@notion_id Todo $record:ident) => { None };
+    (@notion_id Roadshow $record:ident) => { None };
+    (@notion_id $Kind:ident $record:ident) => { $record.details.notion_id.as_deref() };
 }
 pub(crate) use aggregate;
 

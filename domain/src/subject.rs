@@ -65,6 +65,11 @@ macro_rules! subject {
                 match self { $(Subject::$Kind(stage) => stage.record().map(Told::called)),* }
             }
 
+            /// Its id in Notion, while it is in use.
+            pub fn notion_id(&self) -> Option<&str> {
+                match self { $(Subject::$Kind(stage) => stage.notion_id()),* }
+            }
+
             /// Whether it is in use or archived.
             pub fn is_there(&self) -> bool {
                 match self { $(Subject::$Kind(stage) => stage.record().is_some()),* }

@@ -15,7 +15,6 @@ mod folder;
 
 use std::fmt;
 use std::ops::Range;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -183,18 +182,21 @@ impl Files {
         gather(self.0.read(key, 0..u64::MAX).await?).await
     }
 
-    /// Copies a file to a path of this machine, for those who must jump about in it.
+    /// A copy of a file on this machine, for those who must jump about in it. It has no name: however the process ends that
+    /// holds it, nothing is left of it.
     ///
     /// # Errors
     /// When there is no such file, or the copy cannot be written.
-    pub async fn copy(&self, key: &str, to: &Path) -> Result<(), FileError> {
+    pub async fn copy(&self, key: &str) -> Result<std::fs::File, FileError> {
         let mut content = self.0.read(key, 0..u64::MAX).await?;
-        let failed = |error| FileError::of_system(&error, &to.display().to_string());
-        let mut file = tokio::fs::File::create(to).await.map_err(failed)?;
+        let folder = std::env::temp_dir();
+        let failed = |error| FileError::of_system(&error, &folder.display().to_string());
+        let mut file = tokio::fs::File::from_std(tempfile::tempfile_in(&folder).map_err(failed)?);
         while let Some(piece) = content.try_next().await? {
             file.write_all(&piece).await.map_err(failed)?;
         }
-        file.flush().await.map_err(failed)
+        file.flush().await.map_err(failed)?;
+        Ok(file.into_std().await)
     }
 
     /// The SHA-256 of a file, however large, in hexadecimal.

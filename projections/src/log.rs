@@ -7,6 +7,7 @@
 pub mod appender;
 mod aside;
 pub mod cipher;
+mod claims;
 mod envelope;
 mod execute;
 mod idempotency;
@@ -33,6 +34,7 @@ use cipher::{Place, StreamKey};
 use keys::{Known, NewStreamKey};
 
 pub use aside::{Aside, AsideError};
+pub use claims::Claim;
 pub use envelope::{Entries, Entry, Envelope, Selection};
 pub use execute::{COMMANDS, CommandError, CommandRequest, EventLog, Executable, Receipt};
 pub use idempotency::KeyRecord;
@@ -79,8 +81,8 @@ pub struct NewEvent {
     pub occurred_at: Option<DateTime<Utc>>,
 }
 
-/// Appends many events in one go: takes its turn, copies them in and announces them, all in the caller's
-/// transaction. Returns the last position, 0 when there were none.
+/// Appends many events in one go: takes its turn, copies them in, records what they claim and announces them, all in the
+/// caller's transaction. Returns the last position, 0 when there were none.
 ///
 /// # Errors
 /// Whatever Postgres says; a stream version that exists already is a unique violation of `events_stream_version`, a key
@@ -89,6 +91,7 @@ pub async fn bulk_append(
     tx: &mut PgTransaction<'_>,
     keys: &Keys,
     events: &[NewEvent],
+    claims: &[Claim],
 ) -> Result<i64, sqlx::Error> {
     if events.is_empty() {
         return Ok(0);
@@ -129,6 +132,7 @@ pub async fn bulk_append(
             .await?;
     }
     copy.finish().await?;
+    claims::accept(tx, &claims.iter().collect::<Vec<_>>()).await?;
     sqlx::query_scalar(
         "select coalesce(max(position), 0) from events, (select pg_notify($1, '')) as announced",
     )

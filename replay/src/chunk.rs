@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use domain::{Kind, import};
-use projections::log::NewEvent;
+use projections::log::{Claim, NewEvent};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
@@ -17,6 +17,8 @@ use crate::ledger::{Mark, Marks};
 pub struct Chunk {
     /// The events, in order.
     pub events: Vec<NewEvent>,
+    /// What they mean for who has which Notion id.
+    pub claims: Vec<Claim>,
     /// What they leave in the ledger.
     pub marks: Marks,
     /// What the import is working on.
@@ -105,6 +107,11 @@ impl Chunks {
         occurred_at: Option<DateTime<Utc>>,
     ) {
         self.add(kind.as_str(), id.to_string(), sequence, draft, occurred_at);
+    }
+
+    /// Adds what events of a record mean for who has which Notion id.
+    pub fn claim(&mut self, claim: Option<Claim>) {
+        self.chunk.claims.extend(claim);
     }
 
     /// Adds an event about a row that belongs to no record.

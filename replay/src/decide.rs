@@ -36,6 +36,8 @@ pub struct Decision {
     pub drafts: Vec<Draft>,
     /// The arrivals that these events announce to funds.
     pub announced: Vec<(FundId, Moment)>,
+    /// The id in Notion that the record had, and the one that it has after these events.
+    pub notion_id: [Option<String>; 2],
     /// Whether the record was erased, so that nothing the file says of it may be taken up.
     pub is_erased: bool,
 }
@@ -92,17 +94,32 @@ impl<A: Imported> Decider<A> {
         content: Option<&Content>,
         announced: Option<Moment>,
     ) -> Result<Decision, DecideError> {
+        let notion_id = |aggregate: &A| aggregate.stage().notion_id().map(str::to_owned);
+        let before = notion_id(&self.aggregate);
+        self.put_all(content, announced)?;
+        self.decision.notion_id = [before, notion_id(&self.aggregate)];
+        Ok(self.decision)
+    }
+
+    fn put_all(
+        &mut self,
+        content: Option<&Content>,
+        announced: Option<Moment>,
+    ) -> Result<(), DecideError> {
         let Some(content) = content else {
             if matches!(self.aggregate.stage(), Lifecycle::Active(_)) {
                 self.put(("Archive", A::archive()))?;
             }
-            return Ok(self.decision);
+            return Ok(());
         };
         match self.aggregate.stage() {
             Lifecycle::Unregistered => self.put(("Register", A::register(content)?))?,
             Lifecycle::Active(_) => self.amend(content, announced)?,
             // Nobody brings it back, an import least of all.
-            Lifecycle::Erased => return Ok(Decision { is_erased: true, ..Decision::default() }),
+            Lifecycle::Erased => {
+                self.decision.is_erased = true;
+                return Ok(());
+            }
             Lifecycle::Archived(_) => {
                 self.put(("Restore", A::restore()))?;
                 self.amend(content, announced)?;
@@ -111,7 +128,7 @@ impl<A: Imported> Decider<A> {
         for command in self.aggregate.relate(content) {
             self.put(command)?;
         }
-        Ok(self.decision)
+        Ok(())
     }
 
     fn amend(&mut self, content: &Content, announced: Option<Moment>) -> Result<(), DecideError> {

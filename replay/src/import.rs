@@ -236,7 +236,7 @@ async fn write_one(
     chunk: &Chunk,
 ) -> Result<(), ImportError> {
     let mut tx = connection.begin().await?;
-    bulk_append(&mut tx, keys, &chunk.events).await.map_err(|error| {
+    bulk_append(&mut tx, keys, &chunk.events, &chunk.claims).await.map_err(|error| {
         let raced = error
             .as_database_error()
             .and_then(|error| error.constraint())

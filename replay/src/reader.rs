@@ -8,14 +8,14 @@ use std::path::PathBuf;
 use chrono::Utc;
 use domain::{Kind, Moment};
 use projections::files::Files;
-use projections::log::Keys;
+use projections::log::{Claim, Keys};
 use serde_json::json;
 use sqlx::PgPool;
 use tokio::runtime::Handle;
 
 use crate::chunk::Chunks;
 use crate::convert::{Cell, DOCUMENT_TYPE};
-use crate::decide::{Draft, decide};
+use crate::decide::{Decision, decide};
 use crate::error::ImportError;
 use crate::history::{self, History};
 use crate::images::{self, Destination};
@@ -328,8 +328,9 @@ impl Reader {
             }
         }
         let occurred_at = content.occurred_at.filter(|_| version == 0);
-        let version = self.push_all(key, version, decision.drafts, occurred_at);
-        for (fund, arrival) in decision.announced {
+        let announcements = decision.announced.clone();
+        let version = self.push_all(key, version, decision, occurred_at);
+        for (fund, arrival) in announcements {
             self.announce(fund.0, arrival);
         }
         let identity = unit.identity();
@@ -342,10 +343,13 @@ impl Reader {
         &mut self,
         key: (Kind, i64),
         mut version: i64,
-        drafts: Vec<Draft>,
+        decision: Decision,
         occurred_at: Option<chrono::DateTime<Utc>>,
     ) -> i64 {
-        for draft in drafts {
+        let [before, after] = &decision.notion_id;
+        let record = key.0.record(key.1);
+        self.chunks.claim(Claim::between(record, before.as_deref(), after.as_deref()));
+        for draft in decision.drafts {
             version += 1;
             self.chunks.push(key, version, draft, occurred_at);
         }
@@ -403,7 +407,7 @@ impl Reader {
             return Ok(());
         }
         self.report.deleted += 1;
-        let version = self.push_all(key, version, decision.drafts, None);
+        let version = self.push_all(key, version, decision, None);
         let mark = Mark { hash: None, version, identity: entry.identity, announced: None };
         self.chunks.mark(kind.as_str(), id.to_string(), mark);
         Ok(())

@@ -32,8 +32,9 @@ const PATIENCE: Duration = Duration::from_secs(600);
 const AGAIN: Duration = Duration::from_millis(200);
 
 /// The tables that may quote a record, or that held what was destroyed.
-const SMALL_TABLES: [&str; 12] = [
+const SMALL_TABLES: [&str; 13] = [
     "stream_key",
+    "notion_claim",
     "idempotency_key",
     "dead_letter",
     "skipped_event",

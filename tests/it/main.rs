@@ -6,6 +6,7 @@ mod ask;
 mod audit;
 mod browser;
 mod check;
+mod claims;
 mod contract;
 mod crash;
 mod embeddings;

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -17,6 +17,7 @@ impl Home {
     pub fn new() -> Self {
         let folder = TempDir::new().unwrap();
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::fs::create_dir(folder.path().join("tmp")).unwrap();
         Self(folder)
     }
 
@@ -33,6 +34,8 @@ impl Home {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("CRM_DATA_DIR", self.path())
+            // What a killed server leaves goes with its home.
+            .env("TMPDIR", self.path().join("tmp"))
             .env("CRM_MASTER_KEY", crate::harness::MASTER_KEY)
             .env("API_PORT", "0")
             .current_dir(self.path())
@@ -58,8 +61,12 @@ impl Home {
 impl Drop for Home {
     fn drop(&mut self) {
         if let Some(pid) = self.postmaster() {
-            // Immediate shutdown: the folder goes away anyhow, but the server's children must go with it.
+            // Immediate shutdown: the folder goes away anyhow, but the server's children must go with it, and before it.
             signal(pid, "QUIT");
+            let end = Instant::now() + Duration::from_secs(5);
+            while self.postmaster().is_some() && Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(5));
+            }
         }
     }
 }

@@ -140,6 +140,26 @@ async fn a_row_that_was_changed_added_or_taken_out_is_named_with_what_the_log_sa
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_claim_to_a_notion_id_that_does_not_fit_its_record_is_named() {
+    let db = imported().await;
+    let spoil = "delete from notion_claim where kind = 'lp' and id = 1;
+                 update notion_claim set id = 60 where kind = 'gp' and id = 2";
+    sqlx::raw_sql(spoil).execute(&db.pool).await.unwrap();
+    let report = verify(&db).await;
+    let found = report.projections.iter().flat_map(|model| &model.findings);
+    let mut found: Vec<_> = found.map(|found| (found.check, found.what.as_str())).collect();
+    found.sort_unstable();
+    assert_eq!(
+        found,
+        [
+            ("claim", "gp 2 has a Notion id that it does not claim"),
+            ("claim", "gp 60 claims a Notion id that it does not have"),
+            ("claim", "lp 1 has a Notion id that it does not claim"),
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_check_holds_at_one_position_while_others_write() {
     let db = imported().await;
     let backend = std::sync::Arc::new(db.backend().await);

@@ -29,7 +29,7 @@ use crate::as_of::position;
 use crate::body::Parameters;
 use crate::caller::Caller;
 use crate::problem::{Fault, Problem};
-use crate::undo::{claim_notion_id, missing, problem};
+use crate::undo::{missing, problem};
 
 /// What is to be undone.
 enum Wish {
@@ -92,7 +92,6 @@ pub async fn confirm(
         if warning.is_some() {
             return shown(&app, &planned, warning).await;
         }
-        let _turn = claim_notion_id(&app, own, &planned.plan).await?;
         let request = CommandRequest {
             if_match: Some(seen),
             causation_id: planned.plan.cause,

@@ -14,7 +14,7 @@ use crate::describe::{Content, Routes, delete, post, put, read};
 use crate::form::{Form, Occasion};
 use crate::problem::Problem;
 use crate::resource::{archive, linked, list, notes, record_of, search, show};
-use crate::writes::{self, claim_notion_id, current, execute};
+use crate::writes::{self, condition, execute};
 
 const KIND: Kind = Kind::Distributor;
 
@@ -65,7 +65,6 @@ pub fn routes() -> Routes {
 async fn register(State(app): State<App>, caller: Caller, body: Body) -> Result<Response, Problem> {
     let members = body.into_members(Shape::Model)?;
     let form = Form::read::<DistributorRecord>(&members, Occasion::Register)?;
-    let _turn = claim_notion_id(&app, &caller, KIND, &form, None).await?;
     let command = DistributorCommand::Register {
         name: form.require("name")?,
         details: form.changes()?,
@@ -82,8 +81,7 @@ async fn revise(
 ) -> Result<Response, Problem> {
     let members = body.into_members(Shape::Model)?;
     let form = Form::read::<DistributorRecord>(&members, Occasion::Revise)?;
-    let (row, version) = current(&app, &caller, record_of::<Distributor>(id)).await?;
-    let _turn = claim_notion_id(&app, &caller, KIND, &form, row.as_ref()).await?;
+    let version = condition(&app, &caller, record_of::<Distributor>(id)).await?;
     let command = DistributorCommand::Revise { name: form.get("name")?, changes: form.changes()? };
     let written = execute::<Distributor>(&app, &caller, id, "Revise", command, version).await?;
     written.row::<Distributor>(&app, &form).await

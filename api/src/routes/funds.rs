@@ -16,7 +16,7 @@ use crate::describe::{Content, Routes, delete, post, put, read};
 use crate::form::{Form, Occasion};
 use crate::problem::Problem;
 use crate::resource::{archive, list, notes, record_of, search, show};
-use crate::writes::{self, attribute, check_exist, claim_notion_id, condition, current, execute};
+use crate::writes::{self, attribute, check_exist, condition, current, execute};
 
 /// The routes of funds.
 pub fn routes() -> Routes {
@@ -73,7 +73,6 @@ pub fn routes() -> Routes {
 async fn register(State(app): State<App>, caller: Caller, body: Body) -> Result<Response, Problem> {
     let members = body.into_members(Shape::Model)?;
     let form = Form::read::<FundRecord>(&members, Occasion::Register)?;
-    let _turn = claim_notion_id(&app, &caller, Kind::Fund, &form, None).await?;
     let command = FundCommand::Register {
         fund_name: form.require("fund_name")?,
         details: form.changes()?,
@@ -91,7 +90,6 @@ async fn revise(
     let members = body.into_members(Shape::Model)?;
     let form = Form::read::<FundRecord>(&members, Occasion::Revise)?;
     let (row, version) = current(&app, &caller, record_of::<Fund>(id)).await?;
-    let _turn = claim_notion_id(&app, &caller, Kind::Fund, &form, row.as_ref()).await?;
     let command = FundCommand::Revise {
         fund_name: form.get("fund_name")?,
         changes: form.changes()?,

@@ -16,7 +16,7 @@ use crate::form::{Form, Occasion};
 use crate::links::{link, unlink};
 use crate::problem::Problem;
 use crate::resource::{archive, linked, list, notes, record_of, search, show, tasks};
-use crate::writes::{self, claim_notion_id, current, execute};
+use crate::writes::{self, condition, execute};
 
 /// The routes of GPs.
 pub fn routes() -> Routes {
@@ -77,7 +77,6 @@ pub fn routes() -> Routes {
 async fn register(State(app): State<App>, caller: Caller, body: Body) -> Result<Response, Problem> {
     let members = body.into_members(Shape::Model)?;
     let form = Form::read::<GpRecord>(&members, Occasion::Register)?;
-    let _turn = claim_notion_id(&app, &caller, Kind::Gp, &form, None).await?;
     let command = GpCommand::Register {
         name: form.require("name")?,
         details: form.changes()?,
@@ -94,8 +93,7 @@ async fn revise(
 ) -> Result<Response, Problem> {
     let members = body.into_members(Shape::Model)?;
     let form = Form::read::<GpRecord>(&members, Occasion::Revise)?;
-    let (row, version) = current(&app, &caller, record_of::<Gp>(id)).await?;
-    let _turn = claim_notion_id(&app, &caller, Kind::Gp, &form, row.as_ref()).await?;
+    let version = condition(&app, &caller, record_of::<Gp>(id)).await?;
     let command = GpCommand::Revise { name: form.get("name")?, changes: form.changes()? };
     execute::<Gp>(&app, &caller, id, "Revise", command, version).await?.row::<Gp>(&app, &form).await
 }

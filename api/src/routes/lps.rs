@@ -15,7 +15,7 @@ use crate::describe::{Content, Routes, delete, post, put, read};
 use crate::form::{Form, Occasion};
 use crate::problem::Problem;
 use crate::resource::{archive, linked, list, notes, record_of, search, show, tasks};
-use crate::writes::{self, claim_notion_id, current, execute};
+use crate::writes::{self, condition, execute};
 
 /// The routes of LPs.
 pub fn routes() -> Routes {
@@ -68,7 +68,6 @@ pub fn routes() -> Routes {
 async fn register(State(app): State<App>, caller: Caller, body: Body) -> Result<Response, Problem> {
     let members = body.into_members(Shape::Model)?;
     let form = Form::read::<LpRecord>(&members, Occasion::Register)?;
-    let _turn = claim_notion_id(&app, &caller, Kind::Lp, &form, None).await?;
     let command = LpCommand::Register {
         name: form.require("name")?,
         details: form.changes()?,
@@ -85,8 +84,7 @@ async fn revise(
 ) -> Result<Response, Problem> {
     let members = body.into_members(Shape::Model)?;
     let form = Form::read::<LpRecord>(&members, Occasion::Revise)?;
-    let (row, version) = current(&app, &caller, record_of::<Lp>(id)).await?;
-    let _turn = claim_notion_id(&app, &caller, Kind::Lp, &form, row.as_ref()).await?;
+    let version = condition(&app, &caller, record_of::<Lp>(id)).await?;
     let command = LpCommand::Revise { name: form.get("name")?, changes: form.changes()? };
     execute::<Lp>(&app, &caller, id, "Revise", command, version).await?.row::<Lp>(&app, &form).await
 }

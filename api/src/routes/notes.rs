@@ -21,7 +21,7 @@ use crate::links::{link, unlink, wanted};
 use crate::problem::{Problem, title};
 use crate::resource::{archive, linked, list, record_of, show};
 use crate::writes::{
-    self, Resource, check_exist, claim_notion_id, current, execute, kind_of, without_known_nulls,
+    self, Resource, check_exist, condition, execute, kind_of, without_known_nulls,
 };
 
 /// The routes of notes.
@@ -78,7 +78,6 @@ fn link_endpoints<To: Resource>() -> [Endpoint; 2] {
 async fn register(State(app): State<App>, caller: Caller, body: Body) -> Result<Response, Problem> {
     let members = body.into_members(Shape::Model)?;
     let form = Form::read::<NoteRecord>(&members, Occasion::Register)?;
-    let _turn = claim_notion_id(&app, &caller, Kind::Note, &form, None).await?;
     let command = NoteCommand::Register { details: form.changes()?, legacy: Verbatim::default() };
     writes::register::<Note>(&app, &caller, command, &form).await
 }
@@ -92,8 +91,7 @@ async fn revise(
     let members =
         without_known_nulls::<Note>(&app, &caller, id, body.into_members(Shape::Model)?).await?;
     let form = Form::read::<NoteRecord>(&members, Occasion::Revise)?;
-    let (row, version) = current(&app, &caller, record_of::<Note>(id)).await?;
-    let _turn = claim_notion_id(&app, &caller, Kind::Note, &form, row.as_ref()).await?;
+    let version = condition(&app, &caller, record_of::<Note>(id)).await?;
     let command = NoteCommand::Revise { changes: form.changes()? };
     execute::<Note>(&app, &caller, id, "Revise", command, version)
         .await?

@@ -17,7 +17,7 @@ use crate::form::{Form, Occasion};
 use crate::links::{link, unlink};
 use crate::problem::{Problem, title};
 use crate::resource::{archive, linked, list, record_of, search, show};
-use crate::writes::{self, Resource, claim_notion_id, current, execute, kind_of};
+use crate::writes::{self, Resource, condition, execute, kind_of};
 
 /// The routes of people.
 pub fn routes() -> Routes {
@@ -84,7 +84,6 @@ fn affiliation<To: Resource>() -> [Endpoint; 2] {
 async fn register(State(app): State<App>, caller: Caller, body: Body) -> Result<Response, Problem> {
     let members = body.into_members(Shape::Model)?;
     let form = Form::read::<PersonRecord>(&members, Occasion::Register)?;
-    let _turn = claim_notion_id(&app, &caller, Kind::Person, &form, None).await?;
     let command = PersonCommand::Register {
         name: form.require("name")?,
         details: form.changes()?,
@@ -101,8 +100,7 @@ async fn revise(
 ) -> Result<Response, Problem> {
     let members = body.into_members(Shape::Model)?;
     let form = Form::read::<PersonRecord>(&members, Occasion::Revise)?;
-    let (row, version) = current(&app, &caller, record_of::<Person>(id)).await?;
-    let _turn = claim_notion_id(&app, &caller, Kind::Person, &form, row.as_ref()).await?;
+    let version = condition(&app, &caller, record_of::<Person>(id)).await?;
     let command = PersonCommand::Revise { name: form.get("name")?, changes: form.changes()? };
     let written = execute::<Person>(&app, &caller, id, "Revise", command, version).await?;
     written.row::<Person>(&app, &form).await

@@ -1,7 +1,9 @@
 //! What the settings take, refuse and show, and that the documents say the same.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
+use super::masked::without_password;
 use super::*;
 
 fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {

@@ -9,7 +9,6 @@ use speech::chunks::{Chunk, Cutter};
 use speech::decode::{Audio, DecodeError};
 use speech::milliseconds;
 use speech::transcribe::{self, ChunkText, Model, Options, TranscribeError};
-use tempfile::NamedTempFile;
 use tokio::runtime::Handle;
 
 use super::glossary;
@@ -25,7 +24,8 @@ pub(super) async fn run(
     leash: &Arc<Leash>,
     recording: Recording,
 ) -> Result<RecordingCommand, Trouble> {
-    let sound = fetch(tools, &recording).await?;
+    let copying = tools.files.copy(&recording.file.key);
+    let sound = copying.await.map_err(|error| Trouble::passing(&error))?;
     let pool = &tools.log.database().pool;
     let names = glossary::of(pool, lease.note).await.map_err(|error| Trouble::passing(&error))?;
     let work = Work {
@@ -44,14 +44,6 @@ pub(super) async fn run(
     Ok(RecordingCommand::KeepTranscript { round: lease.round, transcript })
 }
 
-/// The sound as a file of this machine, which is removed as soon as nobody reads it.
-async fn fetch(tools: &Tools, recording: &Recording) -> Result<NamedTempFile, Trouble> {
-    let file = NamedTempFile::new().map_err(|error| Trouble::passing(&error))?;
-    let copying = tools.files.copy(&recording.file.key, file.path());
-    copying.await.map_err(|error| Trouble::passing(&error))?;
-    Ok(file)
-}
-
 /// A transcription on a thread of its own.
 struct Work {
     tools: Tools,
@@ -60,7 +52,7 @@ struct Work {
     names: Vec<String>,
     language: Option<String>,
     model: Option<String>,
-    sound: NamedTempFile,
+    sound: File,
 }
 
 impl Work {
@@ -86,7 +78,7 @@ impl Work {
     }
 
     fn open(&self) -> Result<Audio, Trouble> {
-        let file = File::open(self.sound.path()).map_err(|error| Trouble::passing(&error))?;
+        let file = self.sound.try_clone().map_err(|error| Trouble::passing(&error))?;
         Audio::open(BufReader::new(file)).map_err(|error| decoding(&error))
     }
 

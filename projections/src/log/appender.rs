@@ -5,14 +5,16 @@
 //! that has proved to pay, since otherwise they and those who waited meanwhile take turns in groups of half the size. A
 //! group that hits a constraint is written again one command at a time, so that each learns its own fate.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
+use domain::RecordRef;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions as _, PgConnection};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use tokio::sync::{mpsc, oneshot};
 use tracing::Instrument as _;
 
+use super::claims::{self, Claim};
 use super::keys::{ERASED, NewStreamKey};
 use super::{APPEND_LOCK, APPENDED, NewEvent};
 use crate::database::{Database, DatabaseError};
@@ -28,6 +30,8 @@ pub struct Append {
     pub stream_keys: Vec<NewStreamKey>,
     /// The stream whose key the events destroy.
     pub erasure: Option<Erasure>,
+    /// What the events mean for who has which Notion id.
+    pub claim: Option<Claim>,
 }
 
 /// A stream whose key is to be destroyed, so that nobody can read its sealed events any more.
@@ -65,6 +69,9 @@ pub enum AppendError {
     /// The idempotency key was used before.
     #[error("the idempotency key was used before")]
     KeyUsed,
+    /// Another record has the Notion id that the events give theirs.
+    #[error("another record has this Notion id: {0:?}")]
+    NotionIdTaken(RecordRef),
     /// The stream's key is wrapped under a master key that is no longer in use.
     #[error("the master key was replaced")]
     MasterReplaced,
@@ -168,7 +175,7 @@ impl Writer {
                 appended(last);
             }
             self.crowd.learn(size, waiting.len(), start.elapsed());
-            // Rivals of a stream come second: they lose, unless the first of them failed.
+            // Rivals come second: they lose, unless the first of them failed.
             for (append, tell) in rivals {
                 let result = self.write(std::slice::from_ref(&append)).await;
                 if let Ok(positions) = &result {
@@ -234,7 +241,10 @@ impl Writer {
                 metrics::histogram!(GROUP_EVENTS).record(count(positions.len()));
                 return Ok(positions);
             }
-            Ok(Err(error)) => match constraint(&error) {
+            Ok(Err(Refused::NotionIdTaken(owner))) => {
+                return Err(AppendError::NotionIdTaken(owner));
+            }
+            Ok(Err(Refused::Database(error))) => match constraint(&error) {
                 Some("events_stream_version") => return Err(AppendError::StreamMoved),
                 Some("stream_key_pkey") => return Err(AppendError::StreamMoved),
                 Some("idempotency_key_pkey") => return Err(AppendError::KeyUsed),
@@ -331,6 +341,18 @@ async fn announce(options: PgConnectOptions, mut news: mpsc::Receiver<()>) {
     }
 }
 
+/// Why a statement has written nothing.
+enum Refused {
+    Database(sqlx::Error),
+    NotionIdTaken(RecordRef),
+}
+
+impl From<sqlx::Error> for Refused {
+    fn from(error: sqlx::Error) -> Self {
+        Refused::Database(error)
+    }
+}
+
 /// The constraint that was violated, if the error says that something is there already.
 fn constraint(error: &sqlx::Error) -> Option<&str> {
     let refused = error.as_database_error()?;
@@ -344,13 +366,15 @@ fn lacks_master(error: &sqlx::Error) -> bool {
     })
 }
 
-/// Takes out the commands that want a stream version which an earlier one of the group wants as well.
+/// Takes out the commands that want a stream version, or a Notion id, which an earlier one of the group wants as well.
 fn take_rivals(group: &mut Vec<Waiting>) -> Vec<Waiting> {
-    let mut wanted = HashSet::new();
+    let (mut versions, mut notion_ids) = (HashSet::new(), HashSet::new());
     let rival = |(append, _): &mut Waiting| {
-        append.events.iter().any(|event| {
-            !wanted.insert((event.aggregate_type, event.aggregate_id.clone(), event.sequence))
-        })
+        let taken = append.claim.as_ref().and_then(Claim::taken);
+        taken.is_some_and(|taken| !notion_ids.insert(taken))
+            || append.events.iter().any(|event| {
+                !versions.insert((event.aggregate_type, event.aggregate_id.clone(), event.sequence))
+            })
     };
     group.extract_if(.., rival).collect()
 }
@@ -386,10 +410,7 @@ const INSERT_EVENTS_AND_KEYS: &str = concat!(
     select array_agg(position) from inserted"
 );
 
-async fn insert(
-    connection: &mut PgConnection,
-    appends: &[Append],
-) -> Result<Vec<i64>, sqlx::Error> {
+async fn insert(connection: &mut PgConnection, appends: &[Append]) -> Result<Vec<i64>, Refused> {
     let events: Vec<&NewEvent> = appends.iter().flat_map(|append| &append.events).collect();
     let keyed: Vec<(&NewKey, bool)> = appends
         .iter()
@@ -399,15 +420,16 @@ async fn insert(
         appends.iter().flat_map(|append| &append.stream_keys).collect();
     let erasures: Vec<&Erasure> =
         appends.iter().filter_map(|append| append.erasure.as_ref()).collect();
-    if keyed.is_empty() && erasures.is_empty() {
-        return insert_events(connection, &events, &stream_keys).await;
+    let claims: Vec<&Claim> = appends.iter().filter_map(|append| append.claim.as_ref()).collect();
+    if keyed.is_empty() && erasures.is_empty() && claims.is_empty() {
+        return Ok(insert_events(connection, &events, &stream_keys).await?);
     }
-    let mut tx = sqlx::Connection::begin(connection).await?;
+    let mut tx = connection.begin().await?;
     let positions = insert_events(&mut tx, &events, &stream_keys).await?;
     for erasure in erasures {
         erase(&mut tx, erasure).await?;
     }
-    let mut position_of = std::collections::HashMap::new();
+    let mut position_of = HashMap::new();
     let mut end = 0;
     for append in appends {
         end += append.events.len();
@@ -418,6 +440,14 @@ async fn insert(
     if !keyed.is_empty() {
         insert_keys(&mut tx, &keyed, &position_of).await?;
     }
+    // After the keys: a request that comes twice has lost to itself, not to another record.
+    if !claims.is_empty()
+        && let Some(owner) = claims::settle(&mut tx, &claims).await?
+    {
+        // At once, since the lock is held until then.
+        tx.rollback().await?;
+        return Err(Refused::NotionIdTaken(owner));
+    }
     tx.commit().await?;
     Ok(positions)
 }
@@ -425,7 +455,7 @@ async fn insert(
 async fn insert_keys(
     connection: &mut PgConnection,
     keyed: &[(&NewKey, bool)],
-    position_of: &std::collections::HashMap<&str, i64>,
+    position_of: &HashMap<&str, i64>,
 ) -> Result<(), sqlx::Error> {
     let keys: Vec<&NewKey> = keyed.iter().map(|(key, _)| *key).collect();
     sqlx::query(

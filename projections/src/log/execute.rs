@@ -10,13 +10,14 @@ use cqrs_es::{
 };
 use domain::note::{Note, NoteEvent, RecordingId};
 use domain::todo::{Todo, TodoEvent};
-use domain::{Kind, NoteId, Refusal, TodoId};
+use domain::{Kind, Lifecycle, NoteId, RecordRef, Refusal, TodoId};
 use tokio::sync::watch;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::MASTER_REPLACED;
 use super::appender::{AppendError, Appender, NewKey};
+use super::claims::Claim;
 use super::ids::Ids;
 use super::reader::ERASURE;
 use super::repository::CommandRepository;
@@ -91,6 +92,14 @@ pub enum CommandError {
         /// The version it has.
         current: i64,
     },
+    /// Another record has the Notion id that this one was to have.
+    #[error("another record has this Notion id: {} {}", owner.kind(), owner.id())]
+    NotionIdTaken {
+        /// The id in Notion.
+        notion_id: String,
+        /// Who has it.
+        owner: RecordRef,
+    },
     /// The idempotency key was used for another request.
     #[error("this idempotency key was used for another request")]
     KeyReused,
@@ -120,6 +129,9 @@ where
     /// Which kind of record it is.
     const KIND: Kind;
 
+    /// Its id in Notion, while it is in use.
+    fn notion_id(&self) -> Option<&str>;
+
     /// A new todo that these events call for, and how it begins; `self` is the record `id` before them. It is
     /// appended together with them or not at all.
     fn follow_up(&self, _id: i64, _events: &[Self::Event]) -> Option<(TodoId, Vec<TodoEvent>)> {
@@ -134,7 +146,13 @@ where
 
 macro_rules! executable {
     ($($Aggregate:ty = $Kind:ident),* $(,)?) => {
-        $(impl Executable for $Aggregate { const KIND: Kind = Kind::$Kind; })*
+        $(impl Executable for $Aggregate {
+            const KIND: Kind = Kind::$Kind;
+
+            fn notion_id(&self) -> Option<&str> {
+                Lifecycle::notion_id(self)
+            }
+        })*
     };
 }
 
@@ -150,6 +168,10 @@ executable! {
 impl Executable for Todo {
     const KIND: Kind = Kind::Todo;
 
+    fn notion_id(&self) -> Option<&str> {
+        None
+    }
+
     fn follow_up(&self, id: i64, events: &[TodoEvent]) -> Option<(TodoId, Vec<TodoEvent>)> {
         Todo::follow_up(self, TodoId(id), events).map(|(next, event)| (next, vec![event]))
     }
@@ -157,6 +179,10 @@ impl Executable for Todo {
 
 impl Executable for Note {
     const KIND: Kind = Kind::Note;
+
+    fn notion_id(&self) -> Option<&str> {
+        Lifecycle::notion_id(self)
+    }
 
     fn follow_up(&self, id: i64, events: &[NoteEvent]) -> Option<(TodoId, Vec<TodoEvent>)> {
         Note::follow_up(self, NoteId(id), events)
@@ -352,6 +378,11 @@ impl EventLog {
             repository.leave(before.files());
         }
 
+        let notion_id = context.aggregate().notion_id();
+        let claim = Claim::between(A::KIND.record(id), before.notion_id(), notion_id);
+        let notion_id = notion_id.filter(|_| claim.is_some()).map(str::to_owned);
+        repository.claim(claim);
+
         let version = version + position(events.len());
         let metadata = metadata(request);
         let follow_up = before.follow_up(id, &events);
@@ -378,6 +409,10 @@ impl EventLog {
             }
             Err(error) => match repository.take_failure() {
                 Some(AppendError::KeyUsed) => self.earlier_receipt(request).await,
+                Some(AppendError::NotionIdTaken(owner)) => Err(CommandError::NotionIdTaken {
+                    notion_id: notion_id.unwrap_or_default(),
+                    owner,
+                }),
                 Some(AppendError::MasterReplaced) => Err(self.renew_master().await?),
                 Some(AppendError::StreamMoved) if self.is_taken(next).await? => {
                     Err(Refusal::NextIdMissing.into())
@@ -453,7 +488,7 @@ fn outcome(result: &Result<Receipt, CommandError>) -> &'static str {
     match result {
         Ok(Receipt { position: Some(_), .. }) => "recorded",
         Ok(Receipt { position: None, .. }) => "unchanged",
-        Err(CommandError::Refused(_)) => "refused",
+        Err(CommandError::Refused(_) | CommandError::NotionIdTaken { .. }) => "refused",
         Err(CommandError::Conflict) => "conflict",
         Err(CommandError::VersionMismatch { .. }) => "outdated",
         Err(CommandError::KeyReused) => "key_reused",

@@ -268,17 +268,10 @@ mod tests {
 
     use super::*;
 
-    fn folder(name: &str) -> PathBuf {
-        let folder = std::env::temp_dir().join(format!("crm-master-{}-{name}", std::process::id()));
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir_all(&folder).unwrap();
-        folder
-    }
-
     #[test]
     fn a_key_is_made_once_and_nobody_else_may_read_it() {
-        let folder = folder("made");
-        let file = MasterFile::below(&folder);
+        let folder = tempfile::tempdir().unwrap();
+        let file = MasterFile::below(folder.path());
         assert!(file.read().unwrap().is_none());
         let key = file.make().unwrap();
         assert_eq!(file.make().unwrap().id(), key.id());
@@ -286,13 +279,12 @@ mod tests {
         assert_eq!(fs::metadata(file.path()).unwrap().permissions().mode() & 0o777, 0o600);
         fs::write(file.path(), "something else").unwrap();
         assert!(matches!(file.make(), Err(MasterKeyError::Malformed(_))));
-        fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]
     fn a_rotation_that_was_killed_is_completed_or_was_none() {
-        let folder = folder("rotated");
-        let file = MasterFile::below(&folder);
+        let folder = tempfile::tempdir().unwrap();
+        let file = MasterFile::below(folder.path());
         let (old, next) = (file.make().unwrap(), MasterKey::generate());
         file.prepare(&next).unwrap();
         // Killed before the database knew of it.
@@ -305,7 +297,6 @@ mod tests {
         fs::remove_file(file.path()).unwrap();
         let error = file.fitting(old.id()).unwrap_err().to_string();
         assert!(error.contains("is not there: restore it"), "{error}");
-        fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]

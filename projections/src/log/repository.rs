@@ -16,7 +16,7 @@ use super::appender::{Append, AppendError, Appender, Erasure, NewKey};
 use super::cipher::{OpenError, Place, StreamKey};
 use super::keys::{self, Known};
 use super::reader::ERASURE;
-use super::{CommandRequest, NewEvent};
+use super::{Claim, CommandRequest, NewEvent};
 use crate::database::Database;
 
 /// Lives as long as one attempt at one command; clones share it.
@@ -42,6 +42,7 @@ struct State {
     /// Whether content of the stream is stored in plain, by an earlier release.
     has_plain_content: bool,
     leftovers: Vec<String>,
+    claim: Option<Claim>,
     position: i64,
     failure: Option<AppendError>,
 }
@@ -66,6 +67,11 @@ impl CommandRepository {
     /// Files of the record that have to be removed when it is erased.
     pub(super) fn leave(&self, leftovers: Vec<String>) {
         self.with(|state| state.leftovers = leftovers);
+    }
+
+    /// What the command means for who has which Notion id.
+    pub(super) fn claim(&self, claim: Option<Claim>) {
+        self.with(|state| state.claim = claim);
     }
 
     /// Events of another stream that are appended together with the command's own, or not at all.
@@ -224,7 +230,8 @@ impl PersistedEventRepository for CommandRepository {
         let mut events: Vec<NewEvent> =
             events.map(|event| new_event(event, &self.0.request)).collect();
         name_the_cause(&mut events, companions.len());
-        let mut append = Append { events, key, ..Append::default() };
+        let claim = self.with(|state| state.claim.take());
+        let mut append = Append { events, key, claim, ..Append::default() };
         self.seal(&mut append);
         let made: Vec<_> = append.stream_keys.clone();
         let erased = append.erasure.clone();

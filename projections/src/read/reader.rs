@@ -1,103 +1,32 @@
 //! Answers queries from the read models, and does not compute again what has not changed.
 
-use std::collections::{HashMap, HashSet};
+mod health;
+mod lookup;
+mod query;
+
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-use domain::{Contact, FundId, Kind, LpId, RecordRef, RoadshowId};
+use domain::Kind;
 use serde_json::Value;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::answer::Answer;
 use super::shelf::{Change, Shelf, sort_key};
-use super::standing::{INTEREST, LP_STATUS, newest_common_note};
 use super::stream::Pieces;
-use super::tables::{fold, sort_columns};
-use super::{link, todo::TodoFilter};
 use crate::database::{Database, DatabaseError};
 use crate::files::{FileError, Files};
 use crate::generation::Checkpoint;
 use crate::history::History;
 use crate::line::Line;
 use crate::runner::Runner;
+use query::{ListRow, listing, topics};
 
-/// What can be asked.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Query {
-    /// All records of a kind, in the order of the contract.
-    List(Kind),
-    /// One record.
-    Show(RecordRef),
-    /// The first ten records of a kind whose name contains the text; `%` and `_` are wildcards.
-    Search {
-        /// The kind.
-        kind: Kind,
-        /// The text; if blank, nothing is found.
-        text: String,
-    },
-    /// The records of a kind that are linked with one record, whichever owns the link.
-    Linked {
-        /// The one record.
-        of: RecordRef,
-        /// The kind of the others.
-        kind: Kind,
-    },
-    /// The notes about a record, newest first.
-    NotesOf(RecordRef),
-    /// The todos written down in notes about a record.
-    TasksOf(RecordRef),
-    /// Todos that pass a filter.
-    Todos(TodoFilter),
-    /// Every LP with its interest in a fund.
-    SalesFunnel(FundId),
-    /// Every LP with its status at a roadshow.
-    LpStatus(RoadshowId),
-}
-
-/// The rows that answer a query. Files that they name are yet to be fetched, which takes as long as their store takes:
-/// not while a connection is held.
-#[derive(Debug)]
-pub enum Found {
-    /// Those of a whole list.
-    List(Kind, Vec<ListRow>),
-    /// Records of a kind.
-    Records(Kind, Vec<String>),
-}
-
-impl Query {
-    /// What answers it in the tables that this connection finds; not for [`Query::Show`].
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn find(&self, db: &mut PgConnection) -> Result<Found, sqlx::Error> {
-        let (kind, statement, of) = match self {
-            Query::Linked { of, kind } => (*kind, link::linked_records(of.kind(), *kind), *of),
-            Query::NotesOf(of) => (Kind::Note, link::notes_about(of.kind()), *of),
-            Query::TasksOf(of) => (Kind::Todo, link::tasks_of(of.kind()), *of),
-            Query::Search { kind, text } => {
-                return Ok(Found::Records(*kind, search(db, *kind, text).await?));
-            }
-            Query::Todos(filter) => {
-                return Ok(Found::Records(Kind::Todo, filter.records(db).await?));
-            }
-            Query::SalesFunnel(fund) => {
-                return Ok(Found::Records(Kind::Lp, INTEREST.board(db, fund.0).await?));
-            }
-            Query::LpStatus(roadshow) => {
-                return Ok(Found::Records(Kind::Lp, LP_STATUS.board(db, roadshow.0).await?));
-            }
-            Query::List(kind) => {
-                let rows = sqlx::query_as(&listing(*kind)).bind(0_i64).fetch_all(db).await?;
-                return Ok(Found::List(*kind, rows));
-            }
-            Query::Show(record) => return Ok(Found::Records(record.kind(), Vec::new())),
-        };
-        let rows = sqlx::query_scalar(&statement).bind(of.kind().as_str()).bind(of.id());
-        Ok(Found::Records(kind, rows.fetch_all(db).await?))
-    }
-}
+pub use health::{Health, ProjectorHealth};
+pub use lookup::StoredRecord;
+pub use query::{Found, Query};
 
 /// Why a query has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -120,53 +49,6 @@ impl From<DatabaseError> for ReadError {
             DatabaseError::Failed(error) => ReadError::Internal(error.into()),
         }
     }
-}
-
-/// One record as readers get it.
-#[derive(Clone, Debug)]
-pub struct StoredRecord {
-    /// The sequence of its last event.
-    pub version: i64,
-    /// Names this content among all that the record ever had.
-    pub tag: String,
-    /// The JSON text.
-    pub json: Bytes,
-}
-
-impl StoredRecord {
-    /// The JSON object.
-    ///
-    /// # Errors
-    /// When the stored text is damaged.
-    pub fn value(&self) -> Result<Value, ReadError> {
-        serde_json::from_slice(&self.json).map_err(|error| ReadError::Internal(error.into()))
-    }
-}
-
-/// Whether the read side is well.
-#[derive(Clone, Debug)]
-pub struct Health {
-    /// Whether the database answers.
-    pub database: bool,
-    /// The log's last position.
-    pub head: i64,
-    /// Where each projector is.
-    pub projectors: Vec<ProjectorHealth>,
-}
-
-/// Whether a projector is well.
-#[derive(Clone, Debug)]
-pub struct ProjectorHealth {
-    /// Its name.
-    pub name: &'static str,
-    /// Everything up to here is in its tables.
-    pub position: i64,
-    /// How many positions it is behind.
-    pub lag: i64,
-    /// What keeps it from going on.
-    pub failure: Option<String>,
-    /// How many streams it cannot follow, if this process runs it.
-    pub parked: usize,
 }
 
 /// The read side. Clones share everything.
@@ -433,26 +315,6 @@ impl Reader {
         &self.database
     }
 
-    /// One record, if it exists and is in use.
-    ///
-    /// # Errors
-    /// See [`ReadError`].
-    pub async fn record(&self, record: RecordRef) -> Result<Option<StoredRecord>, ReadError> {
-        self.check()?;
-        let kind = record.kind();
-        let row: Option<(i64, i64, String)> = self.database.ask(sqlx::query_as(&format!(
-            "select version, position, record::text from {kind} where id = $1 and not archived"
-        ))
-        .bind(record.id())
-        .fetch_optional(&self.database.pool)).await?;
-        let Some((version, position, text)) = row else { return Ok(None) };
-        // Another generation may show the same version of a record differently.
-        let revision = self.checkpoint(kind).revision;
-        let tag = format!("{}-{revision:x}-{version:x}-{position:x}", self.log.simple());
-        let json = self.with_files(kind, text).await?.into();
-        Ok(Some(StoredRecord { version, tag, json }))
-    }
-
     /// Puts the content of stored files where the record names them. Only roadshows have such a field.
     ///
     /// # Errors
@@ -477,92 +339,6 @@ impl Reader {
         Ok(value.to_string())
     }
 
-    /// Which of these records do not exist or are archived.
-    ///
-    /// # Errors
-    /// See [`ReadError`].
-    pub async fn missing(&self, records: &[RecordRef]) -> Result<Vec<RecordRef>, ReadError> {
-        self.check()?;
-        let mut missing = Vec::new();
-        for kind in Kind::ALL {
-            let ids: Vec<i64> =
-                records.iter().filter(|r| r.kind() == *kind).map(|r| r.id()).collect();
-            if ids.is_empty() {
-                continue;
-            }
-            let there: Vec<i64> = self
-                .database
-                .ask(
-                    sqlx::query_scalar(&format!(
-                        "select id from {kind} where id = any($1) and not archived"
-                    ))
-                    .bind(&ids)
-                    .fetch_all(&self.database.pool),
-                )
-                .await?;
-            let there: HashSet<i64> = there.into_iter().collect();
-            missing
-                .extend(ids.into_iter().filter(|id| !there.contains(id)).map(|id| kind.record(id)));
-        }
-        Ok(missing)
-    }
-
-    /// The first record in use that has this Notion id. Todos and roadshows have none.
-    ///
-    /// # Errors
-    /// See [`ReadError`].
-    pub async fn notion_id_owner(
-        &self,
-        kind: Kind,
-        notion_id: &str,
-    ) -> Result<Option<i64>, ReadError> {
-        self.check()?;
-        let owner = self
-            .database
-            .ask(
-                sqlx::query_scalar(&format!(
-                    "select min(id) from {kind} where notion_id = $1 and not archived"
-                ))
-                .bind(notion_id)
-                .fetch_one(&self.database.pool),
-            )
-            .await?;
-        Ok(owner)
-    }
-
-    /// The newest note about an LP and a fund or roadshow, as a contact to remember.
-    ///
-    /// # Errors
-    /// See [`ReadError`].
-    pub async fn newest_common_note(
-        &self,
-        owner: RecordRef,
-        lp: LpId,
-    ) -> Result<Option<Contact>, ReadError> {
-        self.check()?;
-        Ok(self.database.ask(newest_common_note(&self.database.pool, owner, lp)).await?)
-    }
-
-    /// One LP's interest in a fund, as the answer to recording it.
-    ///
-    /// # Errors
-    /// See [`ReadError`].
-    pub async fn interest(&self, fund: FundId, lp: LpId) -> Result<Option<Value>, ReadError> {
-        Ok(self.database.ask(INTEREST.one(&self.database.pool, fund.0, lp.0)).await?)
-    }
-
-    /// One LP's status at a roadshow, as the answer to recording it.
-    ///
-    /// # Errors
-    /// See [`ReadError`].
-    pub async fn lp_status(
-        &self,
-        roadshow: RoadshowId,
-        lp: LpId,
-    ) -> Result<Option<Value>, ReadError> {
-        Ok(self.database.ask(LP_STATUS.one(&self.database.pool, roadshow.0, lp.0)).await?)
-    }
-
     /// Waits until all read models have passed the position that answers wait for. Tells whether they did in time.
     pub async fn reached(&self, position: i64, patience: Duration) -> bool {
         self.runner.reached(position, patience).await
@@ -582,75 +358,4 @@ impl Reader {
     pub fn history(&self) -> History {
         History::new(self.database.clone())
     }
-
-    /// Whether the read side is well. Asks the database for the log's end.
-    pub async fn health(&self) -> Health {
-        let head: Result<Option<i64>, _> = match self.database.check() {
-            Ok(()) => {
-                self.database
-                    .ask(
-                        sqlx::query_scalar("select max(position) from events")
-                            .fetch_one(&self.database.pool),
-                    )
-                    .await
-            }
-            Err(error) => Err(error),
-        };
-        let database = head.is_ok();
-        let failures = self.runner.failures();
-        let checkpoints = self.runner.checkpoints().borrow().clone();
-        let known = checkpoints.values().map(|checkpoint| checkpoint.position).max().unwrap_or(0);
-        let head = head.ok().flatten().unwrap_or(known);
-        let projectors = checkpoints
-            .into_iter()
-            .map(|(name, checkpoint)| ProjectorHealth {
-                name,
-                position: checkpoint.position,
-                lag: (head - checkpoint.position).max(0),
-                failure: failures.get(name).cloned(),
-                parked: self.runner.parked(name),
-            })
-            .collect();
-        Health { database, head, projectors }
-    }
-}
-
-/// A row of a list: its id, whether it is hidden, its text, and what the list is sorted by.
-/// Id, whether archived, record, and what it is sorted by.
-type ListRow = (i64, bool, String, Option<String>, Option<String>);
-
-/// The rows that have changed since a position.
-fn listing(kind: Kind) -> String {
-    let (first, second) = sort_columns(kind);
-    format!(
-        "select id, archived, record::text, {first}::text, {second}::text from {kind} where position > $1"
-    )
-}
-
-/// The read models that an answer is made of. `None` for a single record.
-fn topics(query: &Query) -> Option<Vec<&'static str>> {
-    Some(match query {
-        Query::Show(_) => return None,
-        Query::List(kind) | Query::Search { kind, .. } => vec![kind.as_str()],
-        Query::Linked { of, kind } => vec!["link", of.kind().as_str(), kind.as_str()],
-        Query::NotesOf(of) => vec!["link", "note", of.kind().as_str()],
-        Query::TasksOf(of) => vec!["link", "note", "todo", of.kind().as_str()],
-        Query::Todos(_) => vec!["todo"],
-        Query::SalesFunnel(_) => vec!["interest", "fund", "lp", "link", "note"],
-        Query::LpStatus(_) => vec!["lp_status", "roadshow", "lp", "link", "note"],
-    })
-}
-
-async fn search(db: &mut PgConnection, kind: Kind, text: &str) -> Result<Vec<String>, sqlx::Error> {
-    // Postgres cannot hold U+0000, so no name contains it.
-    if text.trim().is_empty() || text.contains('\0') {
-        return Ok(vec![]);
-    }
-    sqlx::query_scalar(&format!(
-        "select record::text from {kind} where not archived and folded_name like '%' || $1 || '%' escape ''
-         order by id limit 10"
-    ))
-    .bind(fold(text))
-    .fetch_all(db)
-    .await
 }

@@ -25,9 +25,6 @@ where
 
     /// What a search by name looks at.
     fn name(&self) -> &str;
-
-    /// Its id in Notion.
-    fn notion_id(&self) -> Option<&str>;
 }
 
 /// The table of a kind of record. `record` is the JSON text that readers get, so that a list is answered without decoding a
@@ -88,14 +85,8 @@ macro_rules! tabled {
                 let name: fn(&Self) -> &str = $name;
                 name(self)
             }
-            fn notion_id(&self) -> Option<&str> {
-                tabled!(@notion_id $Kind self)
-            }
         }
     )*};
-    (@notion_id Todo $record:ident) => { None };
-    (@notion_id Roadshow $record:ident) => { None };
-    (@notion_id $Kind:ident $record:ident) => { $record.details.notion_id.as_deref() };
 }
 
 // notion_id is unique per kind at the API; legacy files hold duplicates. A hash index, since the text may be long.

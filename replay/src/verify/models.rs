@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 
-use super::{Finding, LISTED, VerifyError, VerifyOptions};
+use super::{Finding, LISTED, VerifyError, VerifyOptions, claims};
 use crate::load::{Filling, Gauge, LoadError, load};
 
 /// What was found in a read model.
@@ -31,7 +31,7 @@ pub struct ModelReport {
     pub different: u64,
     /// How they differ; a hundred of them at most.
     pub differences: Vec<Difference>,
-    /// What else is wrong, such as a parked stream.
+    /// What else is wrong, such as a parked stream or a Notion id that nobody claims.
     pub findings: Vec<Finding>,
 }
 
@@ -133,6 +133,7 @@ async fn check_once(
             let what = "the live generation was built by another version of its projector; it cannot be compared";
             report.findings.push(Finding::new("version", None, what));
         } else {
+            report.findings.extend(claims::check(&mut snapshot, live).await?);
             let scratch = format!("verify_{name}");
             // They must still be there when they are compared, even if they are no longer live by then.
             for table in projector.tables() {

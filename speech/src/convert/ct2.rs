@@ -78,9 +78,10 @@ impl Weights {
                 .map_err(at(&self.path))?;
             // What else there is, quantised weights and settings, fails where it is asked for.
             if let Some(size) = size(kind) {
-                let numbers: u64 =
-                    dimensions.iter().map(|&dimension| u64::from(dimension)).product();
-                if numbers * size != bytes {
+                let expected = dimensions
+                    .iter()
+                    .try_fold(size, |bytes, &dimension| bytes.checked_mul(u64::from(dimension)));
+                if expected != Some(bytes) {
                     return Err(
                         self.problem(format!("{name} has {bytes} bytes for {dimensions:?}"))
                     );

@@ -1,17 +1,11 @@
 //! Sound to test with, made on the spot: nothing is committed and nothing is downloaded.
 
 use std::io::Cursor;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use speech::decode::{Audio, DecodeError};
-
-/// A folder that lasts as long as the tests.
-fn folder() -> &'static Path {
-    static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
-    FOLDER.get_or_init(|| tempfile::tempdir().expect("a folder for clips")).path()
-}
+use tempfile::TempPath;
 
 /// A meeting with an LP, as it might be told. Few numbers, which can be written in many ways.
 pub const MEETING: &str = "\
@@ -65,11 +59,7 @@ pub fn encode(wav: &[u8], arguments: &[&str], ending: &str) -> Vec<u8> {
     let mut command = ffmpeg();
     command.arg("-i").arg(&from).args(arguments).arg(&to);
     output(command);
-    let bytes = std::fs::read(&to).expect("ffmpeg has written it");
-    for done in [from, to] {
-        std::fs::remove_file(done).expect("it is there");
-    }
-    bytes
+    std::fs::read(&to).expect("ffmpeg has written it")
 }
 
 /// ffmpeg, ready for inputs, codecs and a file that may exist.
@@ -87,18 +77,17 @@ pub fn output(mut command: Command) -> Vec<u8> {
     run.stdout
 }
 
-/// A file of its own.
-pub fn file(bytes: &[u8], ending: &str) -> PathBuf {
+/// A file of its own, which goes with its path.
+pub fn file(bytes: &[u8], ending: &str) -> TempPath {
     let path = path(ending);
     std::fs::write(&path, bytes).expect("there is room for a clip");
     path
 }
 
-/// A path that no other clip has.
-pub fn path(ending: &str) -> PathBuf {
-    use std::sync::atomic::{AtomicU32, Ordering};
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    folder().join(format!("{}.{ending}", NEXT.fetch_add(1, Ordering::Relaxed)))
+/// The path of an empty file, which goes with it.
+pub fn path(ending: &str) -> TempPath {
+    let file = tempfile::Builder::new().suffix(&format!(".{ending}")).tempfile();
+    file.expect("a file for a clip").into_temp_path()
 }
 
 /// All sound of a file, and how many packets of it were damaged.

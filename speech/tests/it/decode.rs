@@ -288,7 +288,7 @@ fn decodes_one_file() {
 fn decode_alone(minutes: u32, arguments: &[&str], ending: &str) -> (u64, u64) {
     let (from, to) = (file(sentence(), "wav"), clips::path(ending));
     let mut ffmpeg = clips::ffmpeg();
-    ffmpeg.args(["-stream_loop", "-1", "-t", &(minutes * 60).to_string(), "-i"]).arg(from);
+    ffmpeg.args(["-stream_loop", "-1", "-t", &(minutes * 60).to_string(), "-i"]).arg(&from);
     clips::output({
         ffmpeg.args(arguments).arg(&to);
         ffmpeg

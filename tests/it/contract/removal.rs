@@ -234,6 +234,11 @@ async fn a_notion_id_belongs_to_one_record_of_a_kind(api: &Api) {
             .await
             .expect(200, "that of a deleted record is free");
     }
+    let person = api.made("people", json!({"name": "Ana", "notion_id": "page-3"})).await;
+    api.post(&format!("/people/{person}/erase"), json!({"reason": "asked for"}))
+        .await
+        .expect(200, "erased");
+    api.made("people", json!({"name": "Eva", "notion_id": "page-3"})).await;
     // Of many at once one gets it.
     let twins = futures::future::join_all(
         (0..8).map(|at| api.post("/lps", json!({"name": format!("{at}"), "notion_id": "twin"}))),

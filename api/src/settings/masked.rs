@@ -1,0 +1,61 @@
+//! Values as they may be shown.
+
+use std::fmt;
+
+use super::known::Setting;
+
+/// A value that is never shown: `Debug` and `Display` print `***`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a value.
+    pub fn new(value: impl Into<String>) -> Secret {
+        Secret(value.into())
+    }
+
+    /// The value itself, for the one place that needs it. Not for logs, errors or answers.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// A value as it may be shown.
+pub(super) fn shown(setting: &Setting, value: &str) -> String {
+    match setting.name {
+        _ if setting.secret => "***".to_owned(),
+        name if name.ends_with("_URL") || name.ends_with("_ENDPOINT") => without_password(value),
+        _ => value.to_owned(),
+    }
+}
+
+/// Masks the password of a URL, wherever it stands: `user:password@host` and `?password=`. Works on text, since a URL that
+/// is wrong must be shown as well; then it hides too much rather than too little.
+pub(super) fn without_password(url: &str) -> String {
+    let start = url.find("://").map_or(0, |at| at + 3);
+    let mut masked = match url[start..].rfind('@') {
+        Some(at) => {
+            let user = url[start..start + at].split(':').next().unwrap_or_default();
+            let password = if user.len() == at { "" } else { ":***" };
+            format!("{}{user}{password}{}", &url[..start], &url[start + at..])
+        }
+        None => url.to_owned(),
+    };
+    if let Some(at) = masked.find("password=").map(|at| at + "password=".len()) {
+        let end = masked[at..].find('&').map_or(masked.len(), |length| at + length);
+        masked.replace_range(at..end, "***");
+    }
+    masked
+}

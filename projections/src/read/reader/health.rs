@@ -1,0 +1,62 @@
+//! How the read side is.
+
+use super::Reader;
+
+/// Whether the read side is well.
+#[derive(Clone, Debug)]
+pub struct Health {
+    /// Whether the database answers.
+    pub database: bool,
+    /// The log's last position.
+    pub head: i64,
+    /// Where each projector is.
+    pub projectors: Vec<ProjectorHealth>,
+}
+
+/// Whether a projector is well.
+#[derive(Clone, Debug)]
+pub struct ProjectorHealth {
+    /// Its name.
+    pub name: &'static str,
+    /// Everything up to here is in its tables.
+    pub position: i64,
+    /// How many positions it is behind.
+    pub lag: i64,
+    /// What keeps it from going on.
+    pub failure: Option<String>,
+    /// How many streams it cannot follow, if this process runs it.
+    pub parked: usize,
+}
+
+impl Reader {
+    /// Whether the read side is well. Asks the database for the log's end.
+    pub async fn health(&self) -> Health {
+        let head: Result<Option<i64>, _> = match self.database.check() {
+            Ok(()) => {
+                self.database
+                    .ask(
+                        sqlx::query_scalar("select max(position) from events")
+                            .fetch_one(&self.database.pool),
+                    )
+                    .await
+            }
+            Err(error) => Err(error),
+        };
+        let database = head.is_ok();
+        let failures = self.runner.failures();
+        let checkpoints = self.runner.checkpoints().borrow().clone();
+        let known = checkpoints.values().map(|checkpoint| checkpoint.position).max().unwrap_or(0);
+        let head = head.ok().flatten().unwrap_or(known);
+        let projectors = checkpoints
+            .into_iter()
+            .map(|(name, checkpoint)| ProjectorHealth {
+                name,
+                position: checkpoint.position,
+                lag: (head - checkpoint.position).max(0),
+                failure: failures.get(name).cloned(),
+                parked: self.runner.parked(name),
+            })
+            .collect();
+        Health { database, head, projectors }
+    }
+}

@@ -1,0 +1,139 @@
+//! What one asks of single records, mostly before a command.
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use domain::{Contact, FundId, Kind, LpId, RecordRef, RoadshowId};
+use serde_json::Value;
+
+use super::{ReadError, Reader};
+use crate::read::standing::{INTEREST, LP_STATUS, newest_common_note};
+
+/// One record as readers get it.
+#[derive(Clone, Debug)]
+pub struct StoredRecord {
+    /// The sequence of its last event.
+    pub version: i64,
+    /// Names this content among all that the record ever had.
+    pub tag: String,
+    /// The JSON text.
+    pub json: Bytes,
+}
+
+impl StoredRecord {
+    /// The JSON object.
+    ///
+    /// # Errors
+    /// When the stored text is damaged.
+    pub fn value(&self) -> Result<Value, ReadError> {
+        serde_json::from_slice(&self.json).map_err(|error| ReadError::Internal(error.into()))
+    }
+}
+
+impl Reader {
+    /// One record, if it exists and is in use.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn record(&self, record: RecordRef) -> Result<Option<StoredRecord>, ReadError> {
+        self.check()?;
+        let kind = record.kind();
+        let row: Option<(i64, i64, String)> = self.database.ask(sqlx::query_as(&format!(
+            "select version, position, record::text from {kind} where id = $1 and not archived"
+        ))
+        .bind(record.id())
+        .fetch_optional(&self.database.pool)).await?;
+        let Some((version, position, text)) = row else { return Ok(None) };
+        // Another generation may show the same version of a record differently.
+        let revision = self.checkpoint(kind).revision;
+        let tag = format!("{}-{revision:x}-{version:x}-{position:x}", self.log.simple());
+        let json = self.with_files(kind, text).await?.into();
+        Ok(Some(StoredRecord { version, tag, json }))
+    }
+
+    /// Which of these records do not exist or are archived.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn missing(&self, records: &[RecordRef]) -> Result<Vec<RecordRef>, ReadError> {
+        self.check()?;
+        let mut missing = Vec::new();
+        for kind in Kind::ALL {
+            let ids: Vec<i64> =
+                records.iter().filter(|r| r.kind() == *kind).map(|r| r.id()).collect();
+            if ids.is_empty() {
+                continue;
+            }
+            let there: Vec<i64> = self
+                .database
+                .ask(
+                    sqlx::query_scalar(&format!(
+                        "select id from {kind} where id = any($1) and not archived"
+                    ))
+                    .bind(&ids)
+                    .fetch_all(&self.database.pool),
+                )
+                .await?;
+            let there: HashSet<i64> = there.into_iter().collect();
+            missing
+                .extend(ids.into_iter().filter(|id| !there.contains(id)).map(|id| kind.record(id)));
+        }
+        Ok(missing)
+    }
+
+    /// The first record in use that has this Notion id. Todos and roadshows have none.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn notion_id_owner(
+        &self,
+        kind: Kind,
+        notion_id: &str,
+    ) -> Result<Option<i64>, ReadError> {
+        self.check()?;
+        let owner = self
+            .database
+            .ask(
+                sqlx::query_scalar(&format!(
+                    "select min(id) from {kind} where notion_id = $1 and not archived"
+                ))
+                .bind(notion_id)
+                .fetch_one(&self.database.pool),
+            )
+            .await?;
+        Ok(owner)
+    }
+
+    /// The newest note about an LP and a fund or roadshow, as a contact to remember.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn newest_common_note(
+        &self,
+        owner: RecordRef,
+        lp: LpId,
+    ) -> Result<Option<Contact>, ReadError> {
+        self.check()?;
+        Ok(self.database.ask(newest_common_note(&self.database.pool, owner, lp)).await?)
+    }
+
+    /// One LP's interest in a fund, as the answer to recording it.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn interest(&self, fund: FundId, lp: LpId) -> Result<Option<Value>, ReadError> {
+        Ok(self.database.ask(INTEREST.one(&self.database.pool, fund.0, lp.0)).await?)
+    }
+
+    /// One LP's status at a roadshow, as the answer to recording it.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn lp_status(
+        &self,
+        roadshow: RoadshowId,
+        lp: LpId,
+    ) -> Result<Option<Value>, ReadError> {
+        Ok(self.database.ask(LP_STATUS.one(&self.database.pool, roadshow.0, lp.0)).await?)
+    }
+}
