@@ -143,7 +143,14 @@ pub fn files_in(data_dir: &Path) -> Files {
 
 /// The files beside the log: in the bucket that the settings name, or else in the data folder.
 pub async fn files(settings: &Settings) -> Files {
-    let Some(name) = &settings.s3_bucket else { return files_in(&settings.data_dir) };
+    match &settings.s3_bucket {
+        Some(name) => Files::bucket(bucket(settings, name).await),
+        None => files_in(&settings.data_dir),
+    }
+}
+
+/// The bucket of this name, where and with the keys that the settings say.
+pub async fn bucket(settings: &Settings, name: &str) -> Bucket {
     let keys = settings.aws_keys.as_ref();
     let options = BucketOptions {
         region: settings.aws_region.clone(),
@@ -151,7 +158,7 @@ pub async fn files(settings: &Settings) -> Files {
         endpoint: settings.aws_endpoint_url.clone(),
         ..BucketOptions::new(name)
     };
-    Files::bucket(Bucket::open(&options).await)
+    Bucket::open(&options).await
 }
 
 /// A pool with the options that the product needs; nothing is connected yet.

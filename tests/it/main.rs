@@ -39,6 +39,7 @@ mod repeated;
 mod revert;
 mod s3;
 mod seals;
+mod seal_archive;
 mod search;
 mod server;
 mod shortage;
