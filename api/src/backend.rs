@@ -14,6 +14,7 @@ use projections::read::{self, Reader};
 use projections::runner::Runner;
 use projections::seal::{KeyError, SealKey};
 use projections::tail::Tail;
+use projections::webhooks;
 use replay::Scenes;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
@@ -182,6 +183,7 @@ async fn prepare(options: &PgConnectOptions, settings: &Settings) -> anyhow::Res
 }
 
 /// The keys of a database whose schema is up to date, under the master key that is given, or else the one in the data folder.
+/// Secrets that an earlier release stored in plain are wrapped.
 ///
 /// # Errors
 /// When no master key fits, or the database cannot be reached.
@@ -192,6 +194,7 @@ pub async fn keys_of(
 ) -> anyhow::Result<Keys> {
     let mut connection = options.clone().disable_statement_logging().connect().await?;
     let keys = Keys::open(&mut connection, given, MasterFile::below(data_dir)).await?;
+    webhooks::wrap_plain(&mut connection, &keys).await?;
     connection.close().await?;
     Ok(keys)
 }
