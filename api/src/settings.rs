@@ -126,6 +126,11 @@ pub const KNOWN: &[Setting] = &[
         "03:00",
         "When crm serve checks the log and the read models every day, as HH:MM; off: never.",
     ),
+    setting(
+        "CRM_REFUSALS_DAYS",
+        "2192",
+        "For how many days refused requests to change something are kept (0 to 36500); 0: for good.",
+    ),
     secret(
         "CRM_MASTER_KEY",
         "Master key of the encrypted events, 32 bytes in base64; not set: the file keys/master.key in CRM_DATA_DIR.",
@@ -348,6 +353,8 @@ pub struct Settings {
     pub seal_key: Option<Secret>,
     /// When the log and the read models are checked every day, by the machine's clock; `None`: never.
     pub verify_at: Option<NaiveTime>,
+    /// For how many days refusals are kept; `None`: for good.
+    pub refusals_days: Option<u32>,
     /// The master key of the encrypted events; `None`: it is in the data folder.
     pub master_key: Option<Secret>,
     /// The master key that `crm keys rotate` puts in its place.
@@ -486,6 +493,7 @@ impl Reader<'_> {
         let verify_at = self.checked("CRM_VERIFY_AT", "a time like 03:00, or off", |text| {
             text == "off" || time_of_day(text).is_some()
         });
+        let refusals_days = self.number("CRM_REFUSALS_DAYS", 0, 36_500);
         let key_form = "32 bytes in base64, as `openssl rand -base64 32` prints them";
         let is_key = |text: &str| MasterKey::parse(text).is_some();
         let master_key = self.checked("CRM_MASTER_KEY", key_form, is_key);
@@ -526,6 +534,7 @@ impl Reader<'_> {
             request_timeout: Duration::from_secs(u64::from(request_timeout?)),
             seal_key: seal_key.map(Secret),
             verify_at: time_of_day(&verify_at?),
+            refusals_days: Some(refusals_days?).filter(|days| *days > 0),
             master_key: master_key.map(Secret),
             new_master_key: new_master_key.map(Secret),
             webhook_private: webhook_private? == "on",
