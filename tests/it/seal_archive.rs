@@ -102,9 +102,12 @@ async fn a_bucket_may_say_itself_for_how_long_seals_are_locked() {
     assert!(said.contains("(governance)"), "{said}");
 }
 
-/// What was put, to a server that knows the words of object lock and forgets them.
+/// What came with a PUT.
+type Put = (HeaderMap, Vec<u8>);
+
+/// A server that knows the words of object lock and forgets them; it keeps what was put.
 #[derive(Clone, Default)]
-struct Forgetful(Arc<Mutex<Vec<(HeaderMap, Vec<u8>)>>>);
+struct Forgetful(Arc<Mutex<Vec<Put>>>);
 
 async fn take(State(server): State<Forgetful>, request: Request) -> String {
     let (parts, body) = request.into_parts();
