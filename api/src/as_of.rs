@@ -7,7 +7,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
 use chrono::{DateTime, Duration, Utc};
-use domain::{Moment, RecordRef};
+use domain::{Kind, Moment, RecordRef};
 use projections::read::{Answer, Query, StoredRecord, Then, Time};
 use replay::SceneError;
 use serde_json::Value;
@@ -60,13 +60,18 @@ impl Asked {
                 let answer = Answer::new(tag, vec![json]);
                 respond(&self.headers, &answer, Some(record.kind())).await
             }
-            query => match self.present(app, query, position).await? {
-                Some(response) => response,
-                None => {
-                    let answer = scene(app, query, position).await?;
-                    respond(&self.headers, &answer, None).await
+            query => {
+                if let Some(record) = about(query) {
+                    check_existed(app, record, position).await?;
                 }
-            },
+                match self.present(app, query, position).await? {
+                    Some(response) => response,
+                    None => {
+                        let answer = scene(app, query, position).await?;
+                        respond(&self.headers, &answer, None).await
+                    }
+                }
+            }
         };
         response.headers_mut().insert(POSITION, HeaderValue::from(position));
         Ok(response)
@@ -161,27 +166,52 @@ pub async fn record_then(
     position: i64,
 ) -> Result<StoredRecord, Problem> {
     let (what, id) = (title(record.kind()), record.id());
-    let when = |Time { position, recorded_at }: Time| {
-        let time = recorded_at.map(|at| at.format("%Y-%m-%d %H:%M:%S UTC").to_string());
-        format!("on {} (position {position})", time.unwrap_or_default())
-    };
-    let said = match app.reader.record_then(record, position).await? {
-        Then::There(stored) => return Ok(stored),
-        Then::Never => return Err(Problem::NotFound(record.kind())),
-        Then::NotYet(added) => format!(
-            "{what} {id} did not exist yet at position {position}: it was added {}",
-            when(added)
-        ),
-        Then::Deleted(deleted) => format!(
+    match app.reader.record_then(record, position).await? {
+        Then::There(stored) => Ok(stored),
+        Then::Never => Err(Problem::NotFound(record.kind())),
+        Then::NotYet(added) => Err(not_yet(record, position, added)),
+        Then::Deleted(deleted) => Err(Problem::NotThen(format!(
             "{what} {id} was deleted at position {position}: that happened {}",
             when(deleted)
-        ),
-        Then::Erased(erased) => format!(
+        ))),
+        Then::Erased(erased) => Err(Problem::NotThen(format!(
             "{what} {id} was erased {}; what it was before can no longer be read",
             when(erased)
-        ),
-    };
-    Err(Problem::NotThen(said))
+        ))),
+    }
+}
+
+/// The record whose links, notes, tasks or board a query is about.
+fn about(query: &Query) -> Option<RecordRef> {
+    match query {
+        Query::Show(of) | Query::Linked { of, .. } | Query::NotesOf(of) | Query::TasksOf(of) => {
+            Some(*of)
+        }
+        Query::SalesFunnel(fund) => Some(Kind::Fund.record(fund.0)),
+        Query::LpStatus(roadshow) => Some(Kind::Roadshow.record(roadshow.0)),
+        Query::List(_) | Query::Search { .. } | Query::Todos(_) => None,
+    }
+}
+
+/// Refuses to answer about a record that was added only after that position. Of one that is deleted or unknown whoever
+/// asks gets what he gets today: nothing, or what is left.
+async fn check_existed(app: &App, record: RecordRef, position: i64) -> Result<(), Problem> {
+    match app.reader.record_then(record, position).await? {
+        Then::NotYet(added) => Err(not_yet(record, position, added)),
+        _ => Ok(()),
+    }
+}
+
+fn not_yet(record: RecordRef, position: i64, added: Time) -> Problem {
+    let (what, id, when) = (title(record.kind()), record.id(), when(added));
+    Problem::NotThen(format!(
+        "{what} {id} did not exist yet at position {position}: it was added {when}"
+    ))
+}
+
+fn when(Time { position, recorded_at }: Time) -> String {
+    let time = recorded_at.map(|at| at.format("%Y-%m-%d %H:%M:%S UTC").to_string());
+    format!("on {} (position {position})", time.unwrap_or_default())
 }
 
 /// The answer of the read models as they stood then.

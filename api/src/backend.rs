@@ -14,6 +14,7 @@ use projections::read::{self, Reader};
 use projections::runner::Runner;
 use projections::seal::{KeyError, SealKey};
 use projections::tail::Tail;
+use projections::webhooks;
 use replay::Scenes;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
@@ -143,7 +144,14 @@ pub fn files_in(data_dir: &Path) -> Files {
 
 /// The files beside the log: in the bucket that the settings name, or else in the data folder.
 pub async fn files(settings: &Settings) -> Files {
-    let Some(name) = &settings.s3_bucket else { return files_in(&settings.data_dir) };
+    match &settings.s3_bucket {
+        Some(name) => Files::bucket(bucket(settings, name).await),
+        None => files_in(&settings.data_dir),
+    }
+}
+
+/// The bucket of this name, where and with the keys that the settings say.
+pub async fn bucket(settings: &Settings, name: &str) -> Bucket {
     let keys = settings.aws_keys.as_ref();
     let options = BucketOptions {
         region: settings.aws_region.clone(),
@@ -151,7 +159,7 @@ pub async fn files(settings: &Settings) -> Files {
         endpoint: settings.aws_endpoint_url.clone(),
         ..BucketOptions::new(name)
     };
-    Files::bucket(Bucket::open(&options).await)
+    Bucket::open(&options).await
 }
 
 /// A pool with the options that the product needs; nothing is connected yet.
@@ -175,6 +183,7 @@ async fn prepare(options: &PgConnectOptions, settings: &Settings) -> anyhow::Res
 }
 
 /// The keys of a database whose schema is up to date, under the master key that is given, or else the one in the data folder.
+/// Secrets that an earlier release stored in plain are wrapped.
 ///
 /// # Errors
 /// When no master key fits, or the database cannot be reached.
@@ -185,6 +194,7 @@ pub async fn keys_of(
 ) -> anyhow::Result<Keys> {
     let mut connection = options.clone().disable_statement_logging().connect().await?;
     let keys = Keys::open(&mut connection, given, MasterFile::below(data_dir)).await?;
+    webhooks::wrap_plain(&mut connection, &keys).await?;
     connection.close().await?;
     Ok(keys)
 }

@@ -23,6 +23,7 @@ use file::{read_env_file, text_only};
 use reader::Reader;
 use warning::warnings;
 
+pub use forms::is_bucket;
 pub use known::{KNOWN, Setting};
 pub use masked::Secret;
 pub use warning::Warning;
@@ -152,6 +153,8 @@ pub struct Settings {
     pub seal_key: Option<Secret>,
     /// When the log and the read models are checked every day, by the machine's clock; `None`: never.
     pub verify_at: Option<NaiveTime>,
+    /// For how many days refusals are kept; `None`: for good.
+    pub refusals_days: Option<u32>,
     /// The master key of the encrypted events; `None`: it is in the data folder.
     pub master_key: Option<Secret>,
     /// The master key that `crm keys rotate` puts in its place.

@@ -7,6 +7,8 @@
 //! | `files/ab/<sha256>` | a document, named by its content and shared by all that name it |
 //! | `images/<name>` | a picture of imported notes, under the name that notes know |
 //! | `recordings/<uuid>` | a recording, which belongs to one note |
+//!
+//! Buckets alone, and not necessarily the same one, hold `seals/<log>/…`: exported seals under a lock.
 
 mod bucket;
 mod content;
@@ -28,7 +30,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt as _;
 
-pub use bucket::{Bucket, BucketOptions};
+pub use bucket::{Bucket, BucketOptions, Lock, LockError, LockMode};
 pub use content::{Content, gather, media_type};
 pub use error::FileError;
 pub use folder::Folder;

@@ -1,11 +1,17 @@
 //! Who is told of events by POST: what is kept about them, and how far each has been told.
 
-use std::fmt;
+mod secret;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use sqlx::{FromRow, PgConnection};
+use sqlx::{Connection as _, FromRow, PgConnection};
 use uuid::Uuid;
+
+use crate::log::Keys;
+use crate::log::keys::KeysError;
+use secret::Wrapped;
+pub(crate) use secret::rewrap;
+pub use secret::{Secret, SecretError, wrap_plain};
 
 /// A receiver of events.
 #[derive(Clone, Debug, FromRow, Serialize)]
@@ -34,12 +40,9 @@ pub struct Webhook {
     pub created_at: DateTime<Utc>,
     /// Until when the secret before the present one signs as well.
     pub previous_until: Option<DateTime<Utc>>,
-    /// What signs.
     #[serde(skip)]
-    pub secret: Key,
-    /// What signs beside it.
-    #[serde(skip)]
-    pub previous_secret: Option<Key>,
+    #[sqlx(flatten)]
+    secrets: Wrapped,
     #[serde(skip)]
     revision: i64,
 }
@@ -49,16 +52,13 @@ impl Webhook {
     pub fn is_enabled(&self) -> bool {
         self.state == "enabled"
     }
-}
 
-/// A secret that signs; it is never shown.
-#[derive(Clone, PartialEq, Eq, sqlx::Type)]
-#[sqlx(transparent)]
-pub struct Key(pub Vec<u8>);
-
-impl fmt::Debug for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
+    /// What signs: the present secret, and then the one before as long as it holds.
+    ///
+    /// # Errors
+    /// When they do not open under a master key that crm has.
+    pub fn secrets(&self, keys: &Keys) -> Result<Vec<Secret>, SecretError> {
+        self.secrets.open(self.id, keys)
     }
 }
 
@@ -74,7 +74,7 @@ pub struct Wish {
     /// Go on after this position.
     pub position: Option<i64>,
     /// A new secret; the one before signs as well for a day.
-    pub secret: Option<Key>,
+    pub secret: Option<Secret>,
 }
 
 /// An attempt at telling a receiver of an event.
@@ -113,32 +113,48 @@ pub enum Next {
 const KEPT: i64 = 100;
 
 /// All columns, without a previous secret whose time is over.
-const COLUMNS: &str = "id, url, kinds, records, state, reason, position, attempts, failing_since, next_attempt_at,
-    created_at, secret, revision, case when previous_until > now() then previous_until end as previous_until,
-    case when previous_until > now() then previous_secret end as previous_secret";
+const COLUMNS: &str =
+    "id, url, kinds, records, state, reason, position, attempts, failing_since, next_attempt_at,
+    created_at, revision, secret_master, wrapped_secret,
+    case when previous_until > now() then previous_until end as previous_until,
+    case when previous_until > now() then wrapped_previous end as wrapped_previous";
 
 /// Adds a receiver, which is told of everything from now on unless a position is named.
 ///
 /// # Errors
-/// When the database fails.
+/// When crm has not the master key that the database is under, or the database fails.
 pub async fn add(
     db: &mut PgConnection,
+    keys: &Keys,
     url: &str,
-    secret: &Key,
+    secret: &Secret,
     wish: &Wish,
-) -> Result<Webhook, sqlx::Error> {
+) -> Result<Webhook, KeysError> {
+    let mut tx = db.begin().await?;
+    let master = keys.hold_master(&mut tx).await?;
+    // What is wrapped is bound to the id.
+    let id: i32 =
+        sqlx::query_scalar("select nextval(pg_get_serial_sequence('webhook', 'id'))::integer")
+            .fetch_one(&mut *tx)
+            .await?;
     let statement = format!(
-        "insert into webhook (url, secret, kinds, records, position)
-         values ($1, $2, $3, $4, coalesce($5, (select coalesce(max(position), 0) from events))) returning {COLUMNS}"
+        "insert into webhook (id, url, wrapped_secret, secret_master, kinds, records, position)
+         overriding system value
+         values ($1, $2, $3, $4, $5, $6, coalesce($7, (select coalesce(max(position), 0) from events)))
+         returning {COLUMNS}"
     );
-    sqlx::query_as(&statement)
+    let hook = sqlx::query_as(&statement)
+        .bind(id)
         .bind(url)
-        .bind(secret)
+        .bind(master.wrap_secret(id, secret.expose()))
+        .bind(master.id())
         .bind(wish.kinds.as_deref().unwrap_or_default())
         .bind(wish.records.as_deref().unwrap_or_default())
         .bind(wish.position)
-        .fetch_one(db)
-        .await
+        .fetch_one(&mut *tx)
+        .await?;
+    tx.commit().await?;
+    Ok(hook)
 }
 
 /// All receivers, oldest first.
@@ -161,33 +177,41 @@ pub async fn find(db: &mut PgConnection, id: i32) -> Result<Option<Webhook>, sql
 /// Changes a receiver. A new address or place is tried at once.
 ///
 /// # Errors
-/// When the database fails.
+/// When crm has not the master key that the database is under, or the database fails.
 pub async fn change(
     db: &mut PgConnection,
+    keys: &Keys,
     id: i32,
     wish: &Wish,
-) -> Result<Option<Webhook>, sqlx::Error> {
+) -> Result<Option<Webhook>, KeysError> {
+    wrap_plain(db, keys).await?;
+    let mut tx = db.begin().await?;
+    let master = keys.hold_master(&mut tx).await?;
     let statement = format!(
         "update webhook set url = coalesce($2, url), kinds = coalesce($3, kinds), records = coalesce($4, records),
-             position = coalesce($5, position), secret = coalesce($6, secret),
-             previous_secret = case when $6 is null then previous_secret else secret end,
+             position = coalesce($5, position), wrapped_secret = coalesce($6, wrapped_secret),
+             wrapped_previous = case when $6 is null then wrapped_previous else wrapped_secret end,
              previous_until = case when $6 is null then previous_until else now() + interval '1 day' end,
-             attempts = case when $7 then 0 else attempts end,
-             failing_since = case when $7 then null else failing_since end,
-             next_attempt_at = case when $7 then now() else next_attempt_at end,
+             secret_master = $7,
+             attempts = case when $8 then 0 else attempts end,
+             failing_since = case when $8 then null else failing_since end,
+             next_attempt_at = case when $8 then now() else next_attempt_at end,
              revision = revision + 1
          where id = $1 returning {COLUMNS}"
     );
-    sqlx::query_as(&statement)
+    let changed = sqlx::query_as(&statement)
         .bind(id)
         .bind(&wish.url)
         .bind(&wish.kinds)
         .bind(&wish.records)
         .bind(wish.position)
-        .bind(&wish.secret)
+        .bind(wish.secret.as_ref().map(|secret| master.wrap_secret(id, secret.expose())))
+        .bind(master.id())
         .bind(wish.url.is_some() || wish.position.is_some())
-        .fetch_optional(db)
-        .await
+        .fetch_optional(&mut *tx)
+        .await?;
+    tx.commit().await?;
+    Ok(changed)
 }
 
 /// Sends to a receiver again, beginning at once with what it was not told of.

@@ -83,6 +83,12 @@ pub enum ScrubError {
         "a check has been running for too long to scrub what it has built; try again when `crm verify` is done"
     )]
     Checking,
+    /// Somebody may still see what was deleted.
+    #[error(
+        "the transaction of Postgres's process {0} has been open for too long: what it may still see of erased records stays on \
+         the disk for it. End it, or try again when it is over"
+    )]
+    Seen(i32),
     /// A file of the record is still there.
     #[error("a file of an erased record cannot be removed: {0}")]
     File(#[from] FileError),
@@ -160,6 +166,7 @@ async fn wipe(
     drop_likenesses(control, &concerned).await?;
     let files = remove_files(database, &waiting, &options.files).await?;
     clean_tables(control, &records).await?;
+    wait_for_readers(control, options).await?;
     let mut left = rewrite_tables(control).await?;
     if let Err(error) = move_log_on(control).await {
         left.push(format!(
@@ -379,6 +386,34 @@ fn forget_values(report: &mut Value) {
         }
         Value::Array(values) => values.iter_mut().for_each(forget_values),
         _ => {}
+    }
+}
+
+/// Waits until no transaction sees any more what was deleted: into a table that is written anew Postgres takes along what
+/// somebody may still see, such as a backup that is being made.
+async fn wait_for_readers(
+    control: &mut PgConnection,
+    options: &ScrubOptions,
+) -> Result<(), ScrubError> {
+    let deadline = Instant::now() + PATIENCE;
+    let now: String = sqlx::query_scalar("select pg_current_xact_id()::xid::text")
+        .fetch_one(&mut *control)
+        .await?;
+    loop {
+        let older: Option<i32> = sqlx::query_scalar(
+            "select pid from pg_stat_activity
+             where pid <> pg_backend_pid() and (datname is null or datname = current_database())
+                 and greatest(age(backend_xmin), age(backend_xid)) > age($1::text::xid)
+             order by xact_start limit 1",
+        )
+        .bind(&now)
+        .fetch_optional(&mut *control)
+        .await?;
+        let Some(process) = older else { return Ok(()) };
+        if Instant::now() > deadline {
+            return Err(ScrubError::Seen(process));
+        }
+        pause(options).await?;
     }
 }
 

@@ -12,18 +12,20 @@ use crate::contract::Api;
 use crate::harness::Database;
 use crate::model::{FUNDS, KINDS, Model, ROADSHOWS, steps};
 
+/// What else can be asked about a record of each kind.
+const OF_EACH: [&[&str]; 8] = [
+    &["people", "gps", "notes", "tasks"],
+    &["people", "lps", "notes", "tasks"],
+    &["people", "notes"],
+    &["lps", "gps", "distributors"],
+    &["notes", "sales-funnel"],
+    &["lps", "gps", "funds", "roadshows", "distributors", "participants"],
+    &["lps", "notes"],
+    &["notes", "lp-status"],
+];
+
 /// Everything that can be asked about what was made so far.
 fn addresses(model: &Model) -> Vec<String> {
-    const OF_EACH: [&[&str]; 8] = [
-        &["people", "gps", "notes", "tasks"],
-        &["people", "lps", "notes", "tasks"],
-        &["people", "notes"],
-        &["lps", "gps", "distributors"],
-        &["notes", "sales-funnel"],
-        &["lps", "gps", "funds", "roadshows", "distributors", "participants"],
-        &["lps", "notes"],
-        &["notes", "lp-status"],
-    ];
     let mut all = vec!["/lps/search?q=a".to_owned(), "/todos?status=pending".to_owned()];
     for (kind, (path, _)) in KINDS.into_iter().enumerate() {
         all.push(format!("/{path}"));
@@ -152,6 +154,19 @@ async fn what_was_not_there_says_why() {
         "{told}"
     );
     assert_eq!(why(format!("/lps/999?as_of={deleted}")).await, "LP not found");
+    // So it is with all that is asked about a record; of one that is deleted, what is left of it.
+    for (kind, (path, _)) in KINDS.into_iter().enumerate() {
+        let body = json!({KINDS[kind].1: "later", "fund_id": 1});
+        let id = api.made(path, body).await;
+        for of in OF_EACH[kind] {
+            let told = why(format!("/{path}/{id}/{of}?as_of={deleted}")).await;
+            assert!(told.contains(&format!("did not exist yet at position {deleted}")), "{told}");
+        }
+    }
+    assert_eq!(api.read(&format!("/lps/{lp}/notes?as_of={deleted}")).await, json!([]));
+    let note = api.made("notes", json!({"name": "Call"})).await;
+    let asked = api.get(&format!("/notes/{note}/recordings?as_of={there}")).await;
+    assert_eq!(asked.faults(), ["extra_forbidden at query.as_of"], "recordings have no past");
     let list = |body: Value| body.as_array().unwrap().len();
     assert_eq!(list(api.read(&format!("/people?as_of={there}")).await), 1);
     api.post(&format!("/people/{person}/erase"), json!({"reason": "case 7"})).await.expect(200, "");

@@ -14,6 +14,10 @@ use tokio::process::{Child, Command};
 /// Longer than anything here takes on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The schemes and widths that every page must look right in.
+pub const LOOKS: [(&str, u32); 4] =
+    [("light", 1200), ("dark", 1200), ("light", 360), ("dark", 360)];
+
 /// A browser with a profile of its own; gone with this value.
 pub struct Browser {
     /// The session.

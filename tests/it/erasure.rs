@@ -1,5 +1,7 @@
 //! Erasing people and notes: nothing of them is left in the database or on the disk, and everything else is as it was.
 
+mod meeting;
+
 use std::path::Path;
 
 use domain::Kind;
@@ -136,6 +138,52 @@ async fn nothing_of_an_erased_person_or_note_is_left_in_the_database() {
     api.post(&format!("/people/{id}/erase"), reason()).await.expect(200, "twice is as good");
     api.put(&format!("/people/{id}/hold"), reason()).await.expect(410, "held too late");
     api.delete(&format!("/people/{id}")).await.expect(410, "removed too late");
+    api.backend.stop().await;
+}
+
+/// The stored bytes of a table.
+async fn stored_bytes(pool: &PgPool, table: &str) -> Vec<u8> {
+    sqlx::query("checkpoint").execute(pool).await.unwrap();
+    let question = "select current_setting('data_directory') || '/' || pg_relation_filepath($1)";
+    let path: String = sqlx::query_scalar(question).bind(table).fetch_one(pool).await.unwrap();
+    std::fs::read(path).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_transaction_may_still_see_is_wiped_when_it_is_over() {
+    let api = Api::new().await;
+    let pool = &api.db.pool;
+    let keyed = axum::http::Request::post("/people")
+        .header("content-type", "application/json")
+        .header("idempotency-key", "k1")
+        .body(axum::body::Body::from(person().to_string()))
+        .unwrap();
+    let id = api.send(keyed).await.expect(200, "a person")["id"].as_i64().unwrap();
+    let table = "idempotency_key";
+    let before = stored_bytes(pool, table).await;
+    assert!(before.windows(9).any(|part| part == b"Quetzalli"), "the test sees what is there");
+    let mut backup = pool.begin().await.unwrap();
+    for statement in ["set transaction isolation level repeatable read", "select 1"] {
+        sqlx::query(statement).execute(&mut *backup).await.unwrap();
+    }
+    let reason = json!({"reason": "case 17"});
+    api.post(&format!("/people/{id}/erase"), reason).await.expect(200, "erased");
+    let scrubbing = scrub(&api.db);
+    tokio::pin!(scrubbing);
+    let waits = async {
+        let waits = "select exists (select from pg_stat_activity
+                         where query like 'select pid from pg_stat_activity%' and datname = current_database())";
+        while !sqlx::query_scalar::<_, bool>(waits).fetch_one(pool).await.unwrap() {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    tokio::select! {
+        _ = &mut scrubbing => panic!("somebody may still see what was deleted"),
+        () = waits => {}
+    }
+    backup.commit().await.unwrap();
+    assert!(scrubbing.await.is_some());
+    assert_nowhere(&stored_bytes(pool, table).await, table);
     api.backend.stop().await;
 }
 

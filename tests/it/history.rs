@@ -1,7 +1,7 @@
 //! The history of a record tells everything that happened to it: what it says now is the sum of what is told. Whatever
 //! was refused, and what led to what, is told as well.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::http::Method;
 use domain::{FactName, Kind, RecordRef};
@@ -61,15 +61,59 @@ async fn announced(pool: &PgPool) -> Vec<i64> {
     funds.fetch_all(&pool).await.unwrap()
 }
 
+/// What every record says about others: its links, and how LPs stand to it.
+async fn said_about_others(pool: &PgPool) -> BTreeMap<RecordRef, BTreeMap<FactName, Value>> {
+    type Row = (String, i64, String, i64, String, Value);
+    let pool = looking_at_read_models(pool).await;
+    let standing = |owner: &str, table: &str, word: &str| {
+        format!(
+            "select '{owner}', {owner}_id, 'lp', lp_id, field, value from {table},
+                 lateral (values ('{word}', to_jsonb({word})), ('last_contact_date', to_jsonb(contact_date)),
+                     ('latest_note_id', to_jsonb(contact_note))) as said (field, value)
+             where value is not null"
+        )
+    };
+    let statement = format!(
+        "select from_kind, from_id, to_kind, to_id, 'links', 'true'::jsonb from link
+         union all {} union all {}",
+        standing("fund", "interest", "interest"),
+        standing("roadshow", "lp_status", "status")
+    );
+    let rows: Vec<Row> = sqlx::query_as(&statement).fetch_all(&pool).await.unwrap();
+    let mut all = BTreeMap::<RecordRef, BTreeMap<FactName, Value>>::new();
+    for (kind, id, about, about_id, field, value) in rows {
+        let [of, about] = [(kind, id), (about, about_id)]
+            .map(|(kind, id)| Kind::parse(&kind).unwrap().record(id));
+        all.entry(of).or_default().insert(FactName { field, about: Some(about) }, value);
+    }
+    all
+}
+
+/// The table of links has no word for what a person's links to organisations are called.
+fn as_stored(name: &FactName) -> FactName {
+    let field = if name.field == "affiliations" { "links" } else { &name.field };
+    FactName { field: field.to_owned(), about: name.about }
+}
+
 async fn assert_history_is_what_records_say(db: &Database) {
     let backend = db.backend().await;
     backend.settle().await.unwrap();
     let (history, announced) = (backend.reader.history(), announced(&db.pool).await);
+    let mut about_others = said_about_others(&db.pool).await;
+    let fields: BTreeSet<&str> =
+        about_others.values().flat_map(|facts| facts.keys().map(|name| &*name.field)).collect();
+    assert_eq!(fields.len(), 5, "links, two stages, and what they remember: {fields:?}");
     for (record, archived, mut row) in rows(&db.pool).await {
         let facts = told(&history, record).await;
         let has =
             |field: &str| facts.keys().any(|name| name.about.is_none() && name.field == field);
         assert_eq!(has("archived"), archived, "{record}");
+        let told_about_others: BTreeMap<FactName, Value> = facts
+            .iter()
+            .filter(|(name, _)| name.about.is_some() && !name.field.starts_with("legacy."))
+            .map(|(name, value)| (as_stored(name), value.clone()))
+            .collect();
+        assert_eq!(told_about_others, about_others.remove(&record).unwrap_or_default(), "{record}");
         let mut said: Map<String, Value> = facts
             .into_iter()
             .filter(|(name, _)| name.about.is_none() && name.field != "archived")
@@ -82,6 +126,7 @@ async fn assert_history_is_what_records_say(db: &Database) {
         }
         assert_eq!(said, row, "{record}");
     }
+    assert_eq!(about_others, BTreeMap::new(), "of records that nobody knows");
     backend.stop().await;
 }
 

@@ -251,15 +251,21 @@ async fn a_worker_that_lost_its_lease_writes_nothing_more() {
     let id = attach(&api.backend.log, note, &key).await;
     api.backend.settle().await.unwrap();
     until(&api, id, "transcribing").await;
-    // As if another worker had taken the job for dead.
-    let other = "update job set token = gen_random_uuid(), worker = 'elsewhere 1', leased_until = now() + interval '1 hour'";
-    sqlx::query(other).execute(&api.db.pool).await.unwrap();
     let finished = async || -> i64 {
         let count = "select count(*) from transcript_chunk where content is not null";
         sqlx::query_scalar(count).fetch_one(&api.db.pool).await.unwrap()
     };
+    while finished().await == 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // As if another worker had taken the job for dead.
+    let other = "update job set token = gen_random_uuid(), worker = 'elsewhere 1', leased_until = now() + interval '1 hour'";
+    sqlx::query(other).execute(&api.db.pool).await.unwrap();
     workers.stop().await;
     let before = finished().await;
+    let sealed = "select bool_and(content like '{\"sealed\":%') from transcript_chunk where content is not null";
+    let sealed: Option<bool> = sqlx::query_scalar(sealed).fetch_one(&api.db.pool).await.unwrap();
+    assert_eq!(sealed, Some(true), "the journal says nothing to whoever has the database alone");
     let events = api.events().await;
     assert_eq!(recorded(&api.db.pool, ["Transcribed", "Summarised"]).await, [0, 0]);
     // The other one dies.

@@ -7,7 +7,7 @@ use fantoccini::key::Key;
 use reqwest::Client;
 use serde_json::{Value, json};
 
-use crate::browser::Browser;
+use crate::browser::{Browser, LOOKS};
 use crate::contract::{self, Api};
 use crate::live::Served;
 
@@ -92,12 +92,25 @@ async fn every_page_is_readable_by_everyone_in_light_dark_narrow_and_in_print() 
         .fetch_one(&office.api.db.pool)
         .await
         .unwrap();
+    let gone = office.api.made("lps", json!({"name": "Gone", "location": "Lima"})).await;
+    office.api.delete(&format!("/lps/{gone}")).await.expect(200, "deleted");
+    let person = office.api.made("people", json!({"name": "Ana Ruiz"})).await;
+    let reason = json!({"reason": "case 7"});
+    office.api.post(&format!("/people/{person}/erase"), reason).await.expect(200, "erased");
+    let deletion: String = sqlx::query_scalar("select event_id::text from events where aggregate_type = 'lp' order by position desc limit 1")
+        .fetch_one(&office.api.db.pool).await.unwrap();
+    let gone = office.url(&format!("/audit/lp/{gone}"));
     let record = office.record();
     let pages = [
         ("changes", office.url("/audit")),
         ("nothing", office.url("/audit?actor=nobody")),
         ("unknown-filter", office.url("/audit?colour=red&kind=lp")),
+        ("search", office.url("/audit?q=fees&from=2025-01-01&source=api")),
         ("record", record.clone()),
+        ("deleted", gone.clone()),
+        ("restore", format!("{gone}/undo?event={deletion}")),
+        ("erased", office.url(&format!("/audit/person/{person}"))),
+        ("no-such-event", office.url("/audit/causation/00000000-0000-7000-8000-000000000000")),
         ("as-of", format!("{record}?as_of={position}")),
         ("before", format!("{record}?as_of=0")),
         ("compare", format!("{record}/compare")),
@@ -108,7 +121,7 @@ async fn every_page_is_readable_by_everyone_in_light_dark_narrow_and_in_print() 
         ("missing", office.url("/audit/lp/4711")),
     ];
     for (name, url) in pages {
-        for (scheme, width) in [("light", 1200), ("dark", 1200), ("light", 360)] {
+        for (scheme, width) in LOOKS {
             browser.metrics(width).await;
             browser.media("screen", scheme).await;
             browser.open(&url).await;
@@ -293,6 +306,24 @@ async fn a_reader_goes_back_in_time_compares_and_undoes_with_the_keyboard_alone(
     assert!(
         sqlx::query_scalar::<_, i64>(count).fetch_one(&office.api.db.pool).await.unwrap() > before
     );
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deleted_record_comes_back_from_its_own_page() {
+    let office = Office::new().await;
+    let lp = format!("/lps/{}", office.lp);
+    office.api.delete(&lp).await.expect(200, "deleted");
+    let browser = Browser::start(1200).await;
+    browser.open(&office.record()).await;
+    assert!(browser.text(".notice").await.contains("and can be restored"));
+    browser.press(".notice a.button").await;
+    browser.until("the preview is shown", "location.pathname.endsWith('/undo')").await;
+    assert_eq!(office.api.get(&lp).await.status, 404, "nothing has happened yet");
+    browser.press("form .primary").await;
+    browser.until("it is restored", "document.querySelector('.notice.good')").await;
+    assert_eq!(office.api.read(&lp).await["location"], "Monterrey");
+    assert!(!browser.text("main").await.contains("can be restored"));
     browser.close().await;
 }
 

@@ -7,7 +7,7 @@ use axum::body::Body;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::browser::Browser;
+use crate::browser::{Browser, LOOKS};
 use crate::contract::{self, Api, request};
 use crate::files::noise;
 use crate::live::Served;
@@ -83,7 +83,7 @@ pub fn sound(folder: &TempDir) -> PathBuf {
 async fn a_meeting_is_recorded_though_the_line_breaks() {
     let meeting = Meeting::new().await;
     let browser = &meeting.browser;
-    for (scheme, width) in [("light", 1200), ("dark", 1200), ("light", 360)] {
+    for (scheme, width) in LOOKS {
         browser.metrics(width).await;
         browser.media("screen", scheme).await;
         meeting.open().await;

@@ -11,7 +11,7 @@ use domain::note::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::browser::Browser;
+use crate::browser::{Browser, LOOKS};
 use crate::contract::{self, Api, request};
 use crate::live::Served;
 use crate::log::request as terms;
@@ -124,7 +124,7 @@ async fn a_recording_is_heard_read_corrected_and_decided_on() {
 }
 
 async fn looks_right(browser: &Browser, room: &Room) {
-    for (scheme, width) in [("light", 1200), ("dark", 1200), ("light", 360)] {
+    for (scheme, width) in LOOKS {
         browser.metrics(width).await;
         browser.media("screen", scheme).await;
         browser.open(&room.url()).await;

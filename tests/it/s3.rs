@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
+use aws_smithy_http_client::Builder;
 use projections::files::{Bucket, BucketOptions, Files};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -89,6 +92,19 @@ impl S3 {
             patience: Duration::from_secs(5),
             ..BucketOptions::new(bucket)
         }
+    }
+
+    /// A client for what the product never does to a bucket.
+    pub fn client(&self) -> Client {
+        let keys = Credentials::new(KEYS.0, KEYS.1, None, None, "test");
+        let config = aws_sdk_s3::config::Builder::new()
+            .behavior_version(BehaviorVersion::latest())
+            .http_client(Builder::new().build_http())
+            .credentials_provider(keys)
+            .region(Region::new("us-east-1"))
+            .endpoint_url(self.url())
+            .force_path_style(true);
+        Client::from_conf(config.build())
     }
 
     /// The file storage in a bucket of it.

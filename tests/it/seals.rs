@@ -351,7 +351,8 @@ async fn crm(home: &Home, args: &[&str]) -> (bool, String) {
     (done.status.success(), text)
 }
 
-async fn post(server: &Server) {
+/// Registers an LP.
+pub async fn post(server: &Server) {
     let posted = reqwest::Client::new()
         .post(format!("{}/lps", server.url))
         .json(&serde_json::json!({"name": Uuid::new_v4().to_string()}))

@@ -1,6 +1,8 @@
 //! Webhooks: receivers are told of every event in order, whatever they answer and whoever is killed, and nobody inside
 //! is called by mistake.
 
+mod secrets;
+
 use std::collections::VecDeque;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,6 +1,7 @@
 //! `crm keys`: the keys of encrypted events, and the master key that they are wrapped under.
 
 use anyhow::{Context as _, bail, ensure};
+use projections::log::keys::Rewrapped;
 use projections::log::{MasterKey, keys};
 use serde_json::json;
 use sqlx::Connection as _;
@@ -27,7 +28,7 @@ enum What {
         #[arg(long)]
         json: bool,
     },
-    /// Wrap all keys under a new master key, which takes the place of the present one; the server may go on running
+    /// Wrap all keys and the secrets of webhooks under a new master key, which takes the place of the present one; the server may go on running
     Rotate,
 }
 
@@ -101,7 +102,7 @@ async fn rotate(settings: &Settings, store: &Store) -> anyhow::Result<()> {
         file.prepare(&next)?;
     }
     let mut tx = store.database.pool.begin().await?;
-    let count = keys.rotate(&mut tx, &next).await?;
+    let Rewrapped { keys: count, secrets } = keys.rotate(&mut tx, &next).await?;
     tx.commit().await?;
     if let Some(file) = keys.file() {
         file.take_over()?;
@@ -110,13 +111,13 @@ async fn rotate(settings: &Settings, store: &Store) -> anyhow::Result<()> {
     let id = next.id();
     say(&match keys.file() {
         Some(file) => format!(
-            "{count} keys are wrapped under the new master key {id} in `{}`. Back that file up now: whoever has neither \
+            "{count} keys and the secrets of {secrets} webhooks are wrapped under the new master key {id} in `{}`. Back that file up now: whoever has neither \
              it nor a copy has lost all people and notes.",
             file.path().display()
         ),
         None => format!(
-            "{count} keys are wrapped under the new master key {id}. Set CRM_MASTER_KEY to it and start crm again: until \
-             then a running server cannot take up people and notes."
+            "{count} keys and the secrets of {secrets} webhooks are wrapped under the new master key {id}. Set CRM_MASTER_KEY to it and start crm again: until \
+             then a running server can neither take up people and notes nor sign for webhooks."
         ),
     });
     Ok(())

@@ -1,5 +1,6 @@
 //! `crm seal`: how far the log is sealed, checkpoints to be kept elsewhere, and whether a log still fits one.
 
+mod archive;
 mod check;
 
 use std::io::{BufWriter, Write as _};
@@ -8,6 +9,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use projections::seal::note::Note;
 use projections::seal::{Link, store};
+use sqlx::Postgres;
+use sqlx::pool::PoolConnection;
+use uuid::Uuid;
 
 use crate::backend::{self, Store};
 use crate::commands::{self, Interruption, say};
@@ -37,8 +41,10 @@ enum Action {
         #[arg(long, value_name = "NUMBER", default_value_t = 0)]
         after: i64,
         /// The file, which must not be there yet; standard output if none is named
-        #[arg(value_name = "FILE")]
+        #[arg(value_name = "FILE", conflicts_with = "s3")]
         file: Option<PathBuf>,
+        #[command(flatten)]
+        to: archive::Args,
     },
     /// Check an exported checkpoint, and that a log of today continues it; needs no database. Exits with 1 if not
     Check(check::Args),
@@ -65,7 +71,11 @@ pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<()> {
 async fn act(settings: &Settings, store: &Store, action: &Action) -> anyhow::Result<()> {
     match action {
         Action::Status { json } => show(settings, store, *json).await,
-        Action::Export { latest, after, file } => {
+        Action::Export { latest, after, file, to } => {
+            let mut pages = Pages::begin(store, *latest, *after).await?;
+            if to.is_wanted() {
+                return archive::export(settings, to, &mut pages).await;
+            }
             let mut to: Box<dyn std::io::Write + Send> = match file {
                 Some(path) => {
                     let file = std::fs::File::create_new(path);
@@ -73,7 +83,7 @@ async fn act(settings: &Settings, store: &Store, action: &Action) -> anyhow::Res
                 }
                 None => Box::new(std::io::stdout()),
             };
-            export(store, *latest, *after, &mut to).await
+            export(&mut pages, &mut to).await
         }
         Action::Check(args) => check::run(args).await,
     }
@@ -112,28 +122,52 @@ async fn show(settings: &Settings, store: &Store, json: bool) -> anyhow::Result<
 /// How many seals are asked for at once.
 const PAGE: i64 = 1_000;
 
-async fn export(
-    store: &Store,
-    latest: bool,
-    mut after: i64,
-    to: &mut (dyn std::io::Write + Send),
-) -> anyhow::Result<()> {
-    let mut connection = store.database.pool.acquire().await?;
-    let log = store::log_id(&mut connection).await?;
-    if latest {
-        let last = store::last(&mut connection).await?.context("nothing is sealed yet")?;
-        after = last.number - 1;
+/// The seals that are to be exported, page by page.
+struct Pages {
+    connection: PoolConnection<Postgres>,
+    log: Uuid,
+    after: i64,
+}
+
+impl Pages {
+    /// Those behind the seal of this number, or the newest only.
+    async fn begin(store: &Store, latest: bool, mut after: i64) -> anyhow::Result<Self> {
+        let mut connection = store.database.pool.acquire().await?;
+        let log = store::log_id(&mut connection).await?;
+        if latest {
+            let last = store::last(&mut connection).await?.context("nothing is sealed yet")?;
+            after = last.number - 1;
+        }
+        Ok(Self { connection, log, after })
     }
+
+    /// The next ones; none when there are no more.
+    async fn next(&mut self) -> anyhow::Result<Vec<Link>> {
+        let seals = store::behind(&mut self.connection, self.after, PAGE).await?;
+        self.after = seals.last().map_or(self.after, |last| last.number);
+        Ok(seals.iter().map(|seal| Link::of(self.log, seal)).collect())
+    }
+}
+
+async fn export(pages: &mut Pages, to: &mut (dyn std::io::Write + Send)) -> anyhow::Result<()> {
     let mut to = BufWriter::new(to);
     loop {
-        let seals = store::behind(&mut connection, after, PAGE).await?;
-        let Some(last) = seals.last() else { break };
-        after = last.number;
-        for seal in &seals {
-            writeln!(to, "{}", serde_json::to_string(&Link::of(log, seal))?)?;
+        let links = pages.next().await?;
+        if links.is_empty() {
+            return to.flush().context("the export cannot be written");
         }
+        to.write_all(&lines(&links)?)?;
     }
-    to.flush().context("the export cannot be written")
+}
+
+/// Seals as JSON lines.
+fn lines(links: &[Link]) -> anyhow::Result<Vec<u8>> {
+    let mut lines = Vec::new();
+    for link in links {
+        serde_json::to_writer(&mut lines, link)?;
+        lines.push(b'\n');
+    }
+    Ok(lines)
 }
 
 /// The text of a file that somebody named.

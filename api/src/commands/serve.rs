@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use projections::database::Database;
 use projections::files::Files;
+use projections::history::History;
 use projections::log::Turns;
 use projections::seal::Sealer;
 use projections::search::Search;
@@ -141,6 +142,7 @@ async fn serve(
     }
     let chores = [
         tokio::spawn(forget_old_keys(backend.log.clone())),
+        tokio::spawn(forget_old_refusals(store.database.clone(), settings.refusals_days)),
         tokio::spawn(measures::tidy()),
         tokio::spawn(check_files(store.files.clone())),
         tokio::spawn(collect_garbage(store.database.clone(), store.files.clone())),
@@ -217,6 +219,22 @@ async fn forget_old_keys(log: projections::log::EventLog) {
         hourly.tick().await;
         if let Err(error) = log.forget_old_keys().await {
             tracing::warn!(%error, "old idempotency keys were not forgotten; the next hour tries again");
+        }
+    }
+}
+
+/// Refusals are kept for as long as the settings say.
+async fn forget_old_refusals(database: Database, days: Option<u32>) {
+    let Some(days) = days else { return };
+    let mut hourly = tokio::time::interval(Duration::from_secs(3600));
+    loop {
+        hourly.tick().await;
+        match History::forget_refusals(&database, days).await {
+            Ok(0) => {}
+            Ok(forgotten) => tracing::info!(forgotten, days, "old refusals are forgotten"),
+            Err(error) => {
+                tracing::warn!(%error, "old refusals were not forgotten; the next hour tries again");
+            }
         }
     }
 }

@@ -41,6 +41,7 @@ pub async fn show(
         let title = called(&names, &now, own);
         let body = html! {
             (head(&story, &title, &now))
+            (restorable(&story, &now))
             @if parameters.get("done").is_some() {
                 div.notice.good role="status" { p { "Done. What was undone stands in the history like any other change." } }
             }
@@ -87,6 +88,21 @@ pub fn head(story: &Story, title: &str, now: &Subject) -> Markup {
                     @if count == 1 { "1 change, " } @else { (count) " changes, the first " }
                     @if let Some(first) = story.entries.first() { (moment(first.envelope.recorded_at)) }
                     "."
+                }
+            }
+        }
+    }
+}
+
+/// How a record that is deleted comes back: by undoing its deletion.
+fn restorable(story: &Story, now: &Subject) -> Markup {
+    let deletion = story.entries.iter().rfind(|entry| entry.event_type == "Archived");
+    html! {
+        @if let Some(deletion) = deletion.filter(|_| now.is_archived() && !now.is_erased()) {
+            div.notice {
+                p { "It was deleted " (moment(deletion.envelope.recorded_at)) ", and can be restored." }
+                p.actions {
+                    a.button href={(path(story.own)) "/undo?event=" (deletion.envelope.event_id)} { "Restore…" }
                 }
             }
         }

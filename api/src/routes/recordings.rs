@@ -126,8 +126,10 @@ fn transcript_example() -> Value {
 async fn list(
     State(app): State<App>,
     Ids([note]): Ids<1>,
+    parameters: Parameters,
     caller: Caller,
 ) -> Result<Json<Value>, Problem> {
+    parameters.expect(&["min_position"])?;
     check_exist(&app, &caller, &[record_of::<Note>(note)]).await?;
     let stored = app.reader.recordings_of(NoteId(note)).await?;
     let all = recordings::standing(&app, stored).await?;
@@ -137,8 +139,10 @@ async fn list(
 async fn show(
     State(app): State<App>,
     Ids([id]): Ids<1>,
+    parameters: Parameters,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    parameters.expect(&["min_position"])?;
     let now = recordings::find(&app, RecordingId(id)).await?;
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     match accept.is_some_and(|accept| accept.contains("text/event-stream")) {
@@ -187,6 +191,7 @@ async fn read_transcript(
     parameters: Parameters,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    parameters.expect(&["format", "min_position"])?;
     let format = Format::wanted(parameters.get("format"), &headers)?;
     let stored = app.reader.recording(RecordingId(id)).await?;
     transcript::answer(&stored.ok_or_else(Problem::recording_not_found)?, format)

@@ -5,7 +5,9 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use projections::database::DatabaseError;
-use projections::webhooks::{self, Key, Webhook, Wish};
+use projections::log::Keys;
+use projections::log::keys::KeysError;
+use projections::webhooks::{self, Secret, Webhook, Wish};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
@@ -133,12 +135,27 @@ async fn ask<T>(
     database.ask(asking).await
 }
 
+/// Likewise, where secrets are written.
+async fn ask_with_keys<T>(
+    app: &App,
+    question: impl AsyncFnOnce(&mut PgConnection, &Keys) -> Result<T, KeysError>,
+) -> Result<T, DatabaseError> {
+    let keys = app.live.database().keys();
+    ask(app, async |db| {
+        question(db, keys).await.map_err(|error| match error {
+            KeysError::Database(error) => error,
+            error => sqlx::Error::Encode(error.into()),
+        })
+    })
+    .await
+}
+
 /// Ids that no webhook can have are not found either.
 fn id_of(Ids([id]): Ids<1>) -> Result<i32, Problem> {
     i32::try_from(id).map_err(|_| Problem::NoSuchWebhook)
 }
 
-fn with_secret(hook: &Webhook, secret: Option<&Key>) -> Result<Json<Value>, Problem> {
+fn with_secret(hook: &Webhook, secret: Option<&Secret>) -> Result<Json<Value>, Problem> {
     let mut answer = serde_json::to_value(hook).map_err(anyhow::Error::from)?;
     if let Some(secret) = secret {
         answer["secret"] = signature::shown(secret).into();
@@ -163,7 +180,10 @@ async fn add(State(app): State<App>, body: Bytes) -> Result<Json<Value>, Problem
     let missing = || Problem::invalid(Fault::missing(["body".into(), "url".into()]));
     let url = wish.url.clone().ok_or_else(missing)?;
     let secret = signature::new_secret()?;
-    let hook = ask(&app, async |db| webhooks::add(db, &url, &secret, &wish).await).await?;
+    let add = async |db: &mut PgConnection, keys: &Keys| {
+        webhooks::add(db, keys, &url, &secret, &wish).await
+    };
+    let hook = ask_with_keys(&app, add).await?;
     tracing::info!(webhook = hook.id, position = hook.position, "a webhook is added");
     app.webhooks.look();
     with_secret(&hook, Some(&secret))
@@ -179,7 +199,9 @@ async fn change_it(
     if rotate_secret {
         wish.secret = Some(signature::new_secret()?);
     }
-    let changed = ask(&app, async |db| webhooks::change(db, id, &wish).await).await?;
+    let change =
+        async |db: &mut PgConnection, keys: &Keys| webhooks::change(db, keys, id, &wish).await;
+    let changed = ask_with_keys(&app, change).await?;
     let hook = changed.ok_or(Problem::NoSuchWebhook)?;
     tracing::info!(webhook = id, rotate_secret, "a webhook is changed");
     app.webhooks.look();
@@ -212,7 +234,8 @@ async fn test(State(app): State<App>, ids: Ids<1>) -> Result<Json<Value>, Proble
     let body = json!({"specversion": "1.0", "id": event_id, "source": &*app.live.source, "type": event_type,
         "time": chrono::Utc::now().to_rfc3339(), "datacontenttype": "application/json", "data": {}});
     let parcel = Parcel { position: None, event_id, event_type, body: body.to_string() };
-    let outcome = app.webhooks.sender.send(&hook, &parcel).await;
+    let secrets = hook.secrets(app.live.database().keys()).map_err(anyhow::Error::from)?;
+    let outcome = app.webhooks.sender.send(&hook, &secrets, &parcel).await;
     app.webhooks.keep(hook.id, &outcome).await?;
     let delivery = &outcome.delivery;
     Ok(Json(json!({"delivered": outcome.is_delivered(), "status": delivery.status,

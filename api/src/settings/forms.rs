@@ -34,7 +34,8 @@ pub(super) fn is_origin(text: &str) -> bool {
     is_web_url(text) && authority.is_some_and(|authority| !authority.contains(['/', '?', '#', '@']))
 }
 
-pub(super) fn is_bucket(text: &str) -> bool {
+/// Whether a bucket can be called so.
+pub fn is_bucket(text: &str) -> bool {
     (3..=63).contains(&text.len())
         && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-'))
 }

@@ -106,6 +106,11 @@ pub const KNOWN: &[Setting] = &[
         "03:00",
         "When crm serve checks the log and the read models every day, as HH:MM; off: never.",
     ),
+    setting(
+        "CRM_REFUSALS_DAYS",
+        "2192",
+        "For how many days refused requests to change something are kept (0 to 36500); 0: for good.",
+    ),
     secret(
         "CRM_MASTER_KEY",
         "Master key of the encrypted events, 32 bytes in base64; not set: the file keys/master.key in CRM_DATA_DIR.",

@@ -68,6 +68,7 @@ impl Reader<'_> {
         let verify_at = self.checked("CRM_VERIFY_AT", "a time like 03:00, or off", |text| {
             text == "off" || time_of_day(text).is_some()
         });
+        let refusals_days = self.number("CRM_REFUSALS_DAYS", 0, 36_500);
         let key_form = "32 bytes in base64, as `openssl rand -base64 32` prints them";
         let is_key = |text: &str| MasterKey::parse(text).is_some();
         let master_key = self.checked("CRM_MASTER_KEY", key_form, is_key);
@@ -108,6 +109,7 @@ impl Reader<'_> {
             request_timeout: Duration::from_secs(u64::from(request_timeout?)),
             seal_key: seal_key.map(Secret::new),
             verify_at: time_of_day(&verify_at?),
+            refusals_days: Some(refusals_days?).filter(|days| *days > 0),
             master_key: master_key.map(Secret::new),
             new_master_key: new_master_key.map(Secret::new),
             webhook_private: webhook_private? == "on",

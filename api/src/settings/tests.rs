@@ -38,6 +38,7 @@ fn with_nothing_set_the_defaults_hold_and_everything_is_embedded() {
             && settings.s3_bucket.is_none()
     );
     assert_eq!(settings.verify_at, NaiveTime::from_hms_opt(3, 0, 0));
+    assert_eq!(settings.refusals_days, Some(2192));
     assert!(!settings.webhook_private);
     let root = rustix::process::geteuid().is_root();
     let data_dir = if root { "/var/lib/crm" } else { "/home/ada/.local/share/crm" };
@@ -108,6 +109,7 @@ fn each_wrong_value_is_refused_with_what_is_expected() {
     assert!(wrong.starts_with("CRM_SEAL_KEY is `***`: expected is 32 random bytes"), "{wrong}");
     check("CRM_WEBHOOK_PRIVATE", "yes", "on or off");
     check("CRM_VERIFY_AT", "25:00", "a time like 03:00, or off");
+    check("CRM_REFUSALS_DAYS", "-1", "a whole number from 0 to 36500");
     for value in ["localhost:4318", "grpc://localhost:4317", "http://localhost:4318/?key=1"] {
         check("OTEL_EXPORTER_OTLP_ENDPOINT", value, "http://localhost:4318");
     }

@@ -79,6 +79,11 @@ impl Webhooks {
                 let unlock = sqlx::query("select pg_advisory_unlock($1, $2)").bind(LOCK).bind(id);
                 unlock.execute(&mut connection).await?;
             }
+            if let Err(error) =
+                webhooks::wrap_plain(&mut connection, self.live.database().keys()).await
+            {
+                tracing::error!(%error, "the secrets of webhooks that an earlier release stored are not wrapped");
+            }
             for id in take(&mut connection, rounds).await? {
                 let stop = CancellationToken::new();
                 let round = tokio::spawn(self.clone().go_round(id, stop.clone()));
@@ -168,10 +173,11 @@ impl Webhooks {
         if stop.is_cancelled() {
             return Ok(None);
         }
+        let unreadable = |error| DatabaseError::Failed(sqlx::Error::Decode(error));
+        let secrets = hook.secrets(self.live.database().keys());
+        let secrets = secrets.map_err(|error| unreadable(error.into()))?;
         let event = CloudEvent::new(&self.live.source, entry);
-        let body = event
-            .to_json()
-            .map_err(|error| DatabaseError::Failed(sqlx::Error::Decode(error.into())))?;
+        let body = event.to_json().map_err(|error| unreadable(error.into()))?;
         let parcel = Parcel {
             position: Some(entry.position),
             event_id: entry.envelope.event_id,
@@ -183,7 +189,7 @@ impl Webhooks {
             tokio::time::sleep(GRACE).await;
         };
         let outcome = tokio::select! {
-            outcome = self.sender.send(hook, &parcel) => outcome,
+            outcome = self.sender.send(hook, &secrets, &parcel) => outcome,
             () = too_late => return Ok(None),
         };
         let next = self.next(hook, entry.position, &outcome);

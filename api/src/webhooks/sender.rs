@@ -10,7 +10,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use projections::webhooks::{Delivery, Webhook};
+use projections::webhooks::{Delivery, Secret, Webhook};
 use uuid::Uuid;
 
 use super::address::{Reach, Resolver};
@@ -96,9 +96,10 @@ impl Sender {
     }
 
     /// Sends an event, signed for this moment. Only a 2xx counts as taken; a redirect is not followed.
-    pub async fn send(&self, hook: &Webhook, parcel: &Parcel) -> Outcome {
+    pub async fn send(&self, hook: &Webhook, secrets: &[Secret], parcel: &Parcel) -> Outcome {
         let started = Instant::now();
-        let answered = match tokio::time::timeout(PATIENCE, self.post(hook, parcel)).await {
+        let answered = match tokio::time::timeout(PATIENCE, self.post(hook, secrets, parcel)).await
+        {
             Ok(answered) => answered,
             Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
         };
@@ -124,11 +125,12 @@ impl Sender {
     async fn post(
         &self,
         hook: &Webhook,
+        secrets: &[Secret],
         parcel: &Parcel,
     ) -> Result<(StatusCode, HeaderMap), String> {
         let uri = self.reach.admit(&hook.url).map_err(|error| error.to_string())?;
         let (id, timestamp) = (parcel.event_id.to_string(), Utc::now().timestamp());
-        let signature = signature::sign(hook, &id, timestamp, parcel.body.as_bytes());
+        let signature = signature::sign(secrets, &id, timestamp, parcel.body.as_bytes());
         let request = Request::post(uri)
             .header(header::CONTENT_TYPE, MEDIA_TYPE)
             .header(header::USER_AGENT, concat!("crm/", env!("CARGO_PKG_VERSION")))

@@ -4,6 +4,7 @@
 //! shorter waits as pieces, small objects beside the key, until there is enough for a part.
 
 mod failure;
+mod lock;
 
 use std::ops::Range;
 use std::time::Duration;
@@ -29,6 +30,7 @@ use futures::stream::{self, BoxStream};
 use futures::{StreamExt as _, TryStreamExt as _};
 
 use self::failure::{failure, is_beyond, is_missing};
+pub use self::lock::{Lock, LockError, LockMode};
 use super::{CHUNK, Content, Facts, FileError, Growth, Shown, Store, check_key, gather};
 
 /// The most pieces that wait beside a key; then they are put together.

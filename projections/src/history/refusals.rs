@@ -108,6 +108,31 @@ impl History {
         Ok(())
     }
 
+    /// Forgets what was refused more than this many days ago, in small bites. Tells how many that were.
+    ///
+    /// # Errors
+    /// See [`DatabaseError`].
+    pub async fn forget_refusals(database: &Database, days: u32) -> Result<u64, DatabaseError> {
+        /// Nobody waits for long until so many are deleted.
+        const BITE: i64 = 10_000;
+        let mut forgotten = 0;
+        loop {
+            database.check()?;
+            let question = sqlx::query(
+                "delete from refusal where id in (
+                     select id from refusal where refused_at < now() - make_interval(days => $1)
+                     order by refused_at limit $2)",
+            )
+            .bind(i32::try_from(days).unwrap_or(i32::MAX))
+            .bind(BITE);
+            let bite = database.ask(question.execute(&database.pool)).await?.rows_affected();
+            forgotten += bite;
+            if bite == 0 {
+                return Ok(forgotten);
+            }
+        }
+    }
+
     /// What was refused, newest first: those before the cursor, at most so many.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ use sqlx::{PgConnection, PgTransaction};
 
 use super::cipher::{OpenError, Place, StreamKey, is_sealed};
 use super::master::{MasterFile, MasterKey, MasterKeyError};
+use crate::webhooks;
 
 /// The channel on which erasures are announced; the payload is the kind and the id.
 pub const ERASED: &str = "crm_erased";
@@ -146,13 +147,13 @@ impl Keys {
         }
         match current_master(db).await? {
             Some(id) if id == master.id() => Ok(()),
-            wanted => Err(MasterKeyError::Other {
-                wanted: wanted.unwrap_or_default(),
-                found: master.id().to_owned(),
-                origin: self.origin(),
-            }
-            .into()),
+            wanted => Err(self.other_than(wanted.unwrap_or_default())),
         }
+    }
+
+    fn other_than(&self, wanted: String) -> KeysError {
+        let found = self.master().id().to_owned();
+        MasterKeyError::Other { wanted, found, origin: self.origin() }.into()
     }
 
     fn origin(&self) -> String {
@@ -181,6 +182,25 @@ impl Keys {
     fn known_master(&self, id: &str) -> Option<Arc<MasterKey>> {
         let masters = self.0.masters.read().unwrap_or_else(PoisonError::into_inner);
         masters.iter().find(|master| master.id() == id).cloned()
+    }
+
+    /// The master key of this name, if it can be found.
+    pub(crate) fn find_master(&self, id: &str) -> Option<Arc<MasterKey>> {
+        self.turn_to(id);
+        self.known_master(id)
+    }
+
+    /// The master key that the database is under, which stays in its place until the transaction ends.
+    ///
+    /// # Errors
+    /// When crm has another one, or the database fails.
+    pub(crate) async fn hold_master(
+        &self,
+        tx: &mut PgTransaction<'_>,
+    ) -> Result<Arc<MasterKey>, KeysError> {
+        let id: String =
+            sqlx::query_scalar("select id from master_key for share").fetch_one(&mut **tx).await?;
+        self.find_master(&id).ok_or_else(|| self.other_than(id))
     }
 
     /// Turns to the master key that was put in place of the one at hand, if it can be found. Tells whether it is at hand.
@@ -324,16 +344,17 @@ impl Keys {
     }
 
     fn unwrap(&self, kind: Kind, id: &str, wrapped: &[u8], master_id: String) -> Known {
-        self.turn_to(&master_id);
-        let master = self.known_master(&master_id);
-        match master.and_then(|master| master.unwrap(kind.as_str(), id, wrapped)) {
+        match self
+            .find_master(&master_id)
+            .and_then(|master| master.unwrap(kind.as_str(), id, wrapped))
+        {
             Some(key) => Known::Key(Arc::new(key)),
             None => Known::Shut(master_id),
         }
     }
 
-    /// Wraps all keys under another master key, in one transaction. What others seal meanwhile waits for it. Tells how many
-    /// keys there are.
+    /// Wraps all keys and the secrets of webhooks under another master key, in one transaction. What others seal meanwhile
+    /// waits for it. Tells how many there are.
     ///
     /// # Errors
     /// When a key does not open under the present master key, or the database fails; nothing has changed then.
@@ -341,7 +362,9 @@ impl Keys {
         &self,
         db: &mut PgTransaction<'_>,
         next: &MasterKey,
-    ) -> Result<u64, KeysError> {
+    ) -> Result<Rewrapped, KeysError> {
+        // Whoever writes a secret waits here, and then wraps it under the next one.
+        sqlx::query("select id from master_key for update").execute(&mut **db).await?;
         // Whoever writes a key waits, and then finds that its master key is the present one no more.
         sqlx::query("lock table stream_key in share row exclusive mode").execute(&mut **db).await?;
         let rows: Vec<(String, String, Vec<u8>)> = sqlx::query_as(
@@ -350,6 +373,7 @@ impl Keys {
         .fetch_all(&mut **db)
         .await?;
         let master = self.master();
+        let secrets = webhooks::rewrap(db, &master, next).await?;
         let mut wrapped = Vec::with_capacity(rows.len());
         for (kind, id, old) in &rows {
             let key = master.unwrap(kind, id, old).ok_or_else(|| KeysError::Shut {
@@ -374,8 +398,17 @@ impl Keys {
             .bind(next.id())
             .execute(&mut **db)
             .await?;
-        Ok(rows.len() as u64)
+        Ok(Rewrapped { keys: rows.len() as u64, secrets })
     }
+}
+
+/// What is wrapped under a new master key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rewrapped {
+    /// Keys of people and notes.
+    pub keys: u64,
+    /// Webhooks with secrets.
+    pub secrets: u64,
 }
 
 impl KeyRing {
@@ -397,13 +430,13 @@ pub enum KeysError {
     Database(#[from] sqlx::Error),
     /// A key was altered, or wrapped under another master key.
     #[error(
-        "the key of {kind} {id} does not open under the master key {master}; nothing was changed. Restore table stream_key \
-         from a backup, or give crm the master key that it is wrapped under"
+        "the key of {kind} {id} does not open under the master key {master}; nothing was changed. Restore its row in table \
+         stream_key (or webhook) from a backup, or give crm the master key that it is wrapped under"
     )]
     Shut {
-        /// The type of its stream.
+        /// The type of its stream, or `webhook`.
         kind: String,
-        /// The stream's id.
+        /// The id of the stream or the webhook.
         id: String,
         /// The master key that crm has.
         master: String,

@@ -1,4 +1,4 @@
-//! The master key: what the keys of all streams are wrapped under, and the file that it is kept in.
+//! The master key: what the keys of all streams and the secrets of webhooks are wrapped under, and the file that it is in.
 //!
 //! Whoever loses it loses every person and every note. It is never in the database, so a copy of the database alone says
 //! nothing of either.
@@ -72,10 +72,24 @@ impl MasterKey {
         let bytes = cipher::open(&self.cipher, wrapped, &owner(kind, id)).map(Zeroizing::new)?;
         Some(StreamKey::from_bytes(Zeroizing::new(bytes.as_slice().try_into().ok()?)))
     }
+
+    /// What a webhook signs with as it may be stored.
+    pub(crate) fn wrap_secret(&self, webhook: i32, secret: &[u8]) -> Vec<u8> {
+        cipher::seal(&self.cipher, WRAPPED, secret, &receiver(webhook))
+    }
+
+    /// The secret that was wrapped for this webhook; `None` if it was altered, moved, or wrapped under another master key.
+    pub(crate) fn unwrap_secret(&self, webhook: i32, wrapped: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        cipher::open(&self.cipher, wrapped, &receiver(webhook)).map(Zeroizing::new)
+    }
 }
 
 fn owner(kind: &str, id: &str) -> Vec<u8> {
     [b"crm stream key\0", kind.as_bytes(), b"\0", id.as_bytes()].concat()
+}
+
+fn receiver(webhook: i32) -> Vec<u8> {
+    format!("crm webhook secret\0{webhook}").into_bytes()
 }
 
 /// Why there is no master key to work with. Every message says what to do.
@@ -307,5 +321,16 @@ mod tests {
         assert!(master.unwrap("person", "8", &wrapped).is_none());
         assert!(master.unwrap("note", "7", &wrapped).is_none());
         assert!(MasterKey::generate().unwrap("person", "7", &wrapped).is_none());
+    }
+
+    #[test]
+    fn a_wrapped_secret_belongs_to_one_webhook_and_one_master_key() {
+        let master = MasterKey::generate();
+        let wrapped = master.wrap_secret(7, b"what it signs with");
+        assert!(!wrapped.windows(4).any(|part| part == b"what"));
+        assert_eq!(**master.unwrap_secret(7, &wrapped).unwrap(), *b"what it signs with");
+        assert!(master.unwrap_secret(8, &wrapped).is_none());
+        assert!(master.unwrap("webhook", "7", &wrapped).is_none());
+        assert!(MasterKey::generate().unwrap_secret(7, &wrapped).is_none());
     }
 }
