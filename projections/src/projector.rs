@@ -1,6 +1,5 @@
 //! What a projector is: events in, rows of its own tables out, nothing else.
 
-use std::any::Any;
 use std::panic::AssertUnwindSafe;
 
 use domain::Kind;
@@ -9,6 +8,7 @@ use futures::future::BoxFuture;
 use sqlx::PgConnection;
 
 use crate::log::Recorded;
+use crate::panic;
 
 /// Folds events into the tables of one read model. It does no I/O but through the connection it is given, and touches
 /// no tables but its own, so that it may be run again from the start.
@@ -103,7 +103,7 @@ pub async fn project(
     // What it leaves behind is only a transaction to be rolled back.
     match AssertUnwindSafe(folding).catch_unwind().await {
         Ok(folded) => folded,
-        Err(panic) => Err(ProjectError::panicked(&*panic)),
+        Err(caught) => Err(ProjectError::Panicked(panic::text(&*caught))),
     }
 }
 
@@ -142,13 +142,6 @@ pub enum ProjectError {
 }
 
 impl ProjectError {
-    /// What a panic says.
-    pub fn panicked(panic: &(dyn Any + Send)) -> Self {
-        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-        ProjectError::Panicked(text.unwrap_or_default())
-    }
-
     /// Whether the database cannot be reached or cannot write at present, which says nothing about the events.
     pub fn is_outage(&self) -> bool {
         matches!(self, ProjectError::Database(error) if crate::database::is_passing(error))
