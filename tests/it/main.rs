@@ -27,6 +27,7 @@ mod models;
 mod observed;
 mod ordering;
 mod pages;
+mod parked;
 mod plain_postgres;
 mod projections;
 mod proxy;
