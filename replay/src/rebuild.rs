@@ -18,7 +18,7 @@ use projections::dead_letter::DeadLetters;
 use projections::follow::{FollowError, Target};
 use projections::generation::{self, State};
 use projections::projector::Projector;
-use projections::status::RebuildStatus;
+use projections::status::{RebuildStatus, SILENCE};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -60,6 +60,16 @@ pub enum RebuildError {
         /// When that began.
         since: String,
     },
+    /// Somebody else is at it, and not for long.
+    #[error(
+        "somebody else is ending a rebuild of {0}, rolling it back, or dropping an earlier generation of it; try again"
+    )]
+    Taken(&'static str),
+    /// The swap did not get the locks that it needs.
+    #[error(
+        "nothing was swapped: somebody holds a checkpoint that has to move, for more than 3 s ({0})"
+    )]
+    Busy(sqlx::Error),
     /// The projectors failed on more than single events.
     #[error(transparent)]
     Follow(#[from] FollowError),
@@ -240,14 +250,18 @@ async fn hold(control: &mut PgConnection, name: &'static str) -> Result<(), Rebu
         return Ok(());
     }
     let holder: Option<(String, String)> = sqlx::query_as(
-        "select holder, to_char(started_at, 'YYYY-MM-DD HH24:MI:SS') from rebuild where projector = $1",
+        "select holder, to_char(started_at, 'YYYY-MM-DD HH24:MI:SS') from rebuild
+         where projector = $1 and finished_at is null
+             and heard_at > clock_timestamp() - make_interval(secs => $2)",
     )
     .bind(name)
+    .bind(SILENCE)
     .fetch_optional(control)
     .await?;
-    let (holder, since) =
-        holder.unwrap_or_else(|| ("somebody".to_owned(), "a moment ago".to_owned()));
-    Err(RebuildError::Held { name, holder, since })
+    Err(match holder {
+        Some((holder, since)) => RebuildError::Held { name, holder, since },
+        None => RebuildError::Taken(name),
+    })
 }
 
 /// The way from empty tables to the live ones.
@@ -324,7 +338,13 @@ async fn build(
     if cancelled == Some(true) {
         return Err(RebuildError::Cancelled);
     }
-    follow_and_swap(database, begun, stop).await?;
+    // So much work is not given up because somebody is in the way of its last step.
+    while let Err(error) = follow_and_swap(database, begun, stop).await {
+        match error {
+            RebuildError::Busy(error) => tracing::warn!(%error, "a swap has to wait"),
+            error => return Err(error),
+        }
+    }
     for old in retired {
         // One that another release still follows goes with the next rebuild.
         if let Err(error) = drop_unused(control, &old).await {

@@ -23,7 +23,9 @@ pub(super) async fn follow_and_swap(
     let letters = Arc::new(DeadLetters::default());
     let follower = Follower::new(database.clone(), letters, "rebuild".to_owned(), checkpoints);
     let schemas: Vec<String> = targets.iter().map(Target::schema).collect();
-    let mut connection = database.options_for(&schemas).connect().await?;
+    // A page that is being folded is waited for, but not somebody who has forgotten a transaction.
+    let options = database.options_for(&schemas).options([("lock_timeout", "3s")]);
+    let mut connection = options.connect().await?;
     follower.dead_letters().load(&mut connection, targets).await?;
     loop {
         for target in targets {
@@ -38,8 +40,21 @@ pub(super) async fn follow_and_swap(
             Err(FollowError::Project { name, source }) if !source.is_outage() => {
                 tracing::debug!(projector = name, error = %source, "a swap has to wait");
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(failed(error)),
         }
+    }
+}
+
+fn failed(error: FollowError) -> RebuildError {
+    const LOCK_TIMEOUT: Option<&str> = Some("55P03");
+    let code = |error: &sqlx::Error| {
+        error.as_database_error().and_then(|error| error.code().map(|code| code.into_owned()))
+    };
+    match error {
+        FollowError::Database(error) if code(&error).as_deref() == LOCK_TIMEOUT => {
+            RebuildError::Busy(error)
+        }
+        error => error.into(),
     }
 }
 
@@ -63,7 +78,7 @@ async fn follow(
             Err(FollowError::Overtaken(_)) => {
                 follower.dead_letters().load(connection, std::slice::from_ref(target)).await?;
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(failed(error)),
         }
         if i64::try_from(page.events.len()).unwrap_or(i64::MAX) < PAGE.events / 2 {
             return Ok(());
