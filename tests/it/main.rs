@@ -18,6 +18,7 @@ mod harness;
 mod history;
 mod import;
 mod jobs;
+mod killed;
 mod live;
 mod llm;
 mod llm_server;

@@ -1,6 +1,5 @@
 //! Rebuilds: beside the live read models, resumable, swapped at once, and the same rows in the end.
 
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,14 +14,12 @@ use projections::read::{self, Query};
 use replay::{Effort, Rebuild, RebuildError};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio_util::sync::CancellationToken;
 
 use crate::check::assert_read_models_match_the_log;
 use crate::contract::Api;
 use crate::harness::{Database, demo_file};
 use crate::log::request;
-use crate::server::{Home, Server};
 
 async fn import_demo(db: &Database) {
     let options = replay::ImportOptions::new(demo_file());
@@ -179,44 +176,6 @@ async fn of_two_rebuilds_of_one_read_model_the_second_is_told_who_runs_the_first
     assert_eq!(generations(&db, "note").await, (Some(1), None));
     assert!(!replay::cancel(&mut connection, "note").await.unwrap(), "it is over");
     rebuild(&db, &["note"]).await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_rebuild_that_is_killed_leaves_the_live_tables_alone_and_the_next_one_completes() {
-    let home = Home::new();
-    let file = crate::import::legacy(home.path(), "--lps 200 --notes 1500 --todos 1500");
-    let imported = home.crm(&["import", file.to_str().unwrap()]).output().await.unwrap();
-    assert!(imported.status.success());
-    let server = Server::start(&home, &[]).await;
-    let notes = reqwest::get(format!("{}/notes", server.url)).await.unwrap().text().await.unwrap();
-    for round in 0..6_u64 {
-        let mut rebuild =
-            home.crm(&["rebuild", "--all", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(rebuild.stdout.take().unwrap()).lines();
-        let first = lines.next_line().await.unwrap().unwrap();
-        assert!(first.contains("\"phase\""), "{first}");
-        // The moment of the kill differs from round to round; there is no condition to wait for.
-        tokio::time::sleep(Duration::from_millis(round * 60)).await;
-        rebuild.kill().await.unwrap();
-        let again = reqwest::get(format!("{}/notes", server.url)).await.unwrap();
-        assert_eq!(again.text().await.unwrap(), notes);
-    }
-    // The locks of the killed one go when Postgres notices that it has gone.
-    let done = loop {
-        let done = home.crm(&["rebuild", "--all", "--json"]).output().await.unwrap();
-        let said = String::from_utf8_lossy(&done.stderr).into_owned();
-        if done.status.success() {
-            break done;
-        }
-        assert!(said.contains("is being rebuilt by"), "{said}");
-    };
-    let said = String::from_utf8(done.stdout).unwrap();
-    let last: Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
-    assert_eq!(last["phase"], json!("done"));
-    let again = reqwest::get(format!("{}/notes", server.url)).await.unwrap();
-    assert_eq!(again.text().await.unwrap(), notes);
-    assert!(server.stop().await);
-    crate::crash::assert_everything_is_right(&home).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
