@@ -258,7 +258,8 @@ impl Backend {
         let runner = Runner::start(database.clone(), projectors.clone(), log.head()).await?;
         match Reader::new(database.clone(), runner.clone(), files).await {
             Ok(reader) => {
-                let rebuilds = Rebuilds::start(database.clone(), projectors.clone());
+                let checkpoints = runner.checkpoints().clone();
+                let rebuilds = Rebuilds::start(database.clone(), projectors.clone(), checkpoints);
                 let scenes = Scenes::start(database.clone(), projectors);
                 let (own, announced) = (log.head(), runner.announced());
                 let stop = CancellationToken::new();

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
 use http_body_util::BodyExt;
+use projections::panic;
 use serde_json::json;
 use tracing::{Instrument, Span};
 
@@ -57,7 +58,10 @@ pub async fn envelope(State(app): State<App>, mut request: Request, next: Next) 
     let work = async move {
         match AssertUnwindSafe(admitted(app, request, next)).catch_unwind().await {
             Ok(response) => response,
-            Err(panic) => Problem::Internal(said(panic.as_ref())).into_response(),
+            Err(caught) => {
+                let text = panic::text(&*caught);
+                Problem::Internal(anyhow::anyhow!("a handler panicked: {text}")).into_response()
+            }
         }
     };
     let work = async move {
@@ -80,12 +84,6 @@ pub async fn envelope(State(app): State<App>, mut request: Request, next: Next) 
     span.in_scope(|| tracing::debug!(status, ?elapsed, "answered"));
     traces::tell(&span, &method, &route, response.status());
     response
-}
-
-fn said(panic: &(dyn std::any::Any + Send)) -> anyhow::Error {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-    anyhow::anyhow!("a handler panicked: {}", text.unwrap_or_default())
 }
 
 async fn admitted(app: App, request: Request, next: Next) -> Response {

@@ -6,16 +6,23 @@ use std::time::Duration;
 use chrono::{Local, NaiveTime};
 
 use projections::database::{Database, DatabaseError};
+use projections::follow::Checkpoints;
 use projections::generation;
 use projections::projector::Projector;
 use projections::search::engine::Engine;
 use projections::status::Status;
 use replay::{Effort, Rebuild, RebuildError, VerifyError, VerifyOptions, Witness};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// How long to wait before looking again whether a new release's read models are there.
 const AGAIN: Duration = Duration::from_secs(2);
+
+/// How long those who watch read models wait between two looks at least, and at most: rebuilds by other processes tell
+/// nobody here.
+const LOOK: Duration = Duration::from_millis(250);
+const UNHEARD: Duration = Duration::from_secs(1);
 
 /// Starts rebuilds, and stops them when the server stops. Clones share them.
 #[derive(Clone)]
@@ -24,6 +31,9 @@ pub struct Rebuilds {
     pub database: Database,
     projectors: Vec<Arc<dyn Projector>>,
     tasks: TaskTracker,
+    /// Changes whenever a rebuild in this process has got further.
+    progress: watch::Sender<u64>,
+    checkpoints: watch::Receiver<Checkpoints>,
     stop: CancellationToken,
     /// Cancelled before `stop`: a server that waits for its last requests must not wait for those who only watch.
     dismissed: CancellationToken,
@@ -31,10 +41,15 @@ pub struct Rebuilds {
 
 impl Rebuilds {
     /// For these projectors. Read models that only another version of a projector has filled are rebuilt at once.
-    pub fn start(database: Database, projectors: Vec<Arc<dyn Projector>>) -> Self {
+    /// `checkpoints` tells where all are.
+    pub fn start(
+        database: Database,
+        projectors: Vec<Arc<dyn Projector>>,
+        checkpoints: watch::Receiver<Checkpoints>,
+    ) -> Self {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let dismissed = CancellationToken::new();
-        let rebuilds = Self { database, projectors, tasks, stop, dismissed };
+        let (dismissed, progress) = (CancellationToken::new(), watch::Sender::default());
+        let rebuilds = Self { database, projectors, tasks, progress, checkpoints, stop, dismissed };
         rebuilds.tasks.spawn(rebuilds.clone().renew());
         rebuilds
     }
@@ -49,9 +64,9 @@ impl Rebuilds {
         let stop = self.stop.child_token();
         let rebuild = Rebuild::admit(&self.database, projectors, &holder, stop).await?;
         let rebuild = rebuild.with_effort(Effort::polite());
-        let name = name.to_owned();
+        let (name, progress) = (name.to_owned(), self.progress.clone());
         self.tasks.spawn(async move {
-            match rebuild.run(|_| ()).await {
+            match rebuild.run(move |_| progress.send_modify(|times| *times += 1)).await {
                 Ok(()) => tracing::info!(projector = name, "rebuilt"),
                 Err(error) => {
                     tracing::warn!(projector = name, %error, "the rebuild came to nothing")
@@ -59,6 +74,35 @@ impl Rebuilds {
             }
         });
         Ok(())
+    }
+
+    /// Makes the previous generation of a read model live again, after it has caught up, which may take long. Once begun
+    /// it goes on, also if nobody waits for it any more.
+    ///
+    /// # Errors
+    /// When there is no such read model, or it cannot be done.
+    pub async fn roll_back(&self, name: &str) -> Result<(), RebuildError> {
+        let (database, projector) = (self.database.clone(), self.find(name)?);
+        let stop = self.stop.child_token();
+        let work = self.tasks.spawn(async move {
+            let name = projector.name();
+            match replay::roll_back(&database, &projector, &stop).await {
+                Ok(number) => {
+                    tracing::info!(projector = name, number, "rolled back");
+                    Ok(())
+                }
+                Err(error) => {
+                    tracing::warn!(projector = name, %error, "the rollback came to nothing");
+                    Err(error)
+                }
+            }
+        });
+        work.await.unwrap_or_else(|error| Err(RebuildError::Panicked(error.to_string())))
+    }
+
+    /// For somebody who watches: what there is to be heard.
+    pub fn news(&self) -> News {
+        News { progress: self.progress.subscribe(), checkpoints: self.checkpoints.clone() }
     }
 
     /// How everything stands.
@@ -178,13 +222,16 @@ impl Rebuilds {
             format!("a server with version {version} of it, process {}", std::process::id());
         let stop = self.stop.child_token();
         let renewed = match Rebuild::admit(&self.database, vec![projector], &holder, stop).await {
-            Ok(rebuild) => rebuild.run(|_| ()).await,
+            Ok(rebuild) => {
+                let progress = self.progress.clone();
+                rebuild.run(move |_| progress.send_modify(|times| *times += 1)).await
+            }
             Err(error) => Err(error),
         };
         match renewed {
             Ok(()) => tracing::info!(projector = name, version, "the new read model is live"),
             // Another process of the same release is at it.
-            Err(RebuildError::Held { .. } | RebuildError::Cancelled) => {}
+            Err(RebuildError::Held { .. } | RebuildError::Taken(_) | RebuildError::Cancelled) => {}
             Err(error) => {
                 tracing::error!(projector = name, %error, "the old read model goes on serving")
             }
@@ -199,6 +246,24 @@ impl Rebuilds {
                 .is_some_and(|generation| generation.version < projector.version())
         };
         Ok(self.projectors.iter().filter(is_outdated).cloned().collect())
+    }
+}
+
+/// What those who watch read models hear.
+pub struct News {
+    progress: watch::Receiver<u64>,
+    checkpoints: watch::Receiver<Checkpoints>,
+}
+
+impl News {
+    /// Waits until a read model may stand otherwise than it did, but lets what comes quickly come together.
+    pub async fn next(&mut self) {
+        tokio::time::sleep(LOOK).await;
+        tokio::select! {
+            _ = self.progress.changed() => {}
+            _ = self.checkpoints.changed() => {}
+            () = tokio::time::sleep(UNHEARD) => {}
+        }
     }
 }
 

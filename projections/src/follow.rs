@@ -347,17 +347,16 @@ impl Follower {
             tx.rollback().await?;
             return Err(FollowError::Overtaken(name));
         };
-        if !target.projector.is_partitioned() {
-            // What other records have said since would be overwritten by what this one said before.
-            tx.rollback().await?;
-            tracing::warn!(projector = name, stream = %parked.stream, "only a rebuild takes this stream back");
-            return Ok(Some(parked.clone()));
-        }
-
         let (from, to) = (parked.position, checkpoint.position);
-        let page = self.log.read_stream(&mut tx, &parked.stream, from, to).await?;
-        let page = self.dead_letters.without_skipped(name, page);
-        let stuck = self.fold_until_stuck(&mut tx, target, &page).await?;
+        let stuck = match target.projector.is_partitioned() {
+            true => {
+                let page = self.log.read_stream(&mut tx, &parked.stream, from, to).await?;
+                let page = self.dead_letters.without_skipped(name, page);
+                self.fold_until_stuck(&mut tx, target, &page).await?
+            }
+            // What other records have said since must not be overwritten by what this one said before.
+            false => self.fold_anew(&mut tx, target, parked, to).await?,
+        };
         if let Some(stuck) = stuck.as_ref().filter(|stuck| stuck.position == parked.position) {
             tx.rollback().await?;
             tracing::error!(projector = name, stream = %stuck.stream, error = stuck.error, "still parked");
@@ -407,6 +406,65 @@ impl Follower {
             }
         }
         Ok(unreadable.cloned())
+    }
+
+    /// Folds a stream together with its relatives, each from its beginning, and replaces the rows that they are made of.
+    /// Goes as far as the stream can be read and folded, and tells where it cannot.
+    async fn fold_anew(
+        &self,
+        tx: &mut PgConnection,
+        target: &Target,
+        parked: &Parked,
+        to: i64,
+    ) -> Result<Option<Parked>, FollowError> {
+        let name = target.name();
+        // What else is parked, now that nobody follows.
+        self.dead_letters.load(tx, std::slice::from_ref(target)).await?;
+        let own = self.log.read_stream(tx, &parked.stream, 0, to).await?;
+        let Page { events, broken, .. } = self.dead_letters.without_skipped(name, own);
+        let unreadable = broken.into_iter().next();
+        let end = unreadable.as_ref().map_or(i64::MAX, |broken| broken.position);
+        let readable = events.into_iter().filter(|event| event.position < end);
+        let (mut known, fresh): (Vec<_>, Vec<_>) =
+            readable.partition(|event| event.position < parked.position);
+        for stream in target.projector.relatives(tx, &parked.stream, to).await? {
+            let events = self.log.read_stream(tx, &stream, 0, to).await?.events;
+            known.extend(self.dead_letters.without_parked(name, &events).unwrap_or(events));
+        }
+        if self.replace(tx, target, &known, &fresh).await?.is_none() {
+            return Ok(unreadable);
+        }
+        for count in 0..=fresh.len() {
+            if let Some(error) = self.replace(tx, target, &known, &fresh[..count]).await? {
+                let last = fresh[..count].last().map_or(parked.position, |event| event.position);
+                return Ok(Some(Parked { position: last, error, ..parked.clone() }));
+            }
+        }
+        Ok(unreadable)
+    }
+
+    /// Replaces the rows that these events are all there is of. Tells why, if that cannot be done; they are as they were
+    /// then.
+    async fn replace(
+        &self,
+        tx: &mut PgConnection,
+        target: &Target,
+        known: &[Recorded],
+        fresh: &[Recorded],
+    ) -> Result<Option<String>, FollowError> {
+        let mut events = [known, fresh].concat();
+        events.sort_by_key(|event| event.position);
+        let mut one = tx.begin().await?;
+        match projector::replace(&*target.projector, &events, &mut one).await {
+            Ok(()) => one.commit().await.map(|()| None).map_err(Into::into),
+            Err(source) if source.is_outage() => {
+                Err(FollowError::Project { name: target.name(), source })
+            }
+            Err(source) => {
+                one.rollback().await?;
+                Ok(Some(source.to_string()))
+            }
+        }
     }
 
     /// Makes known where generations are, if that is further than what is known.

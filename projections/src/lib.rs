@@ -18,6 +18,7 @@ pub mod jobs;
 mod line;
 pub mod llm;
 pub mod log;
+pub mod panic;
 pub mod projector;
 pub mod prose;
 pub mod read;

@@ -1,6 +1,5 @@
 //! What a projector is: events in, rows of its own tables out, nothing else.
 
-use std::any::Any;
 use std::panic::AssertUnwindSafe;
 
 use domain::Kind;
@@ -8,7 +7,8 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use sqlx::PgConnection;
 
-use crate::log::Recorded;
+use crate::log::{Recorded, Stream};
+use crate::panic;
 
 /// Folds events into the tables of one read model. It does no I/O but through the connection it is given, and touches
 /// no tables but its own, so that it may be run again from the start.
@@ -32,6 +32,17 @@ pub trait Projector: Send + Sync {
     /// share a rebuild. If not, one of them does it all.
     fn is_partitioned(&self) -> bool {
         true
+    }
+
+    /// If not: the other streams that the rows which a stream has a part in are made of, as far as the log tells up to a
+    /// position. Their events with those of the stream, folded from the beginning, give these rows.
+    fn relatives<'a>(
+        &'a self,
+        _db: &'a mut PgConnection,
+        _stream: &'a Stream,
+        _to: i64,
+    ) -> BoxFuture<'a, Result<Vec<Stream>, sqlx::Error>> {
+        Box::pin(std::future::ready(Ok(vec![])))
     }
 
     /// Whether answers to writes wait for it. One that is not waited for follows apart from the others, a moment later, so
@@ -94,16 +105,38 @@ pub async fn project(
     page: &[Recorded],
     db: &mut PgConnection,
 ) -> Result<Option<i64>, ProjectError> {
+    project_onto(projector, page, db, Tables::Filled).await
+}
+
+/// Folds everything that some rows are made of, from its beginning and in order, and puts what that comes to in the place
+/// of what the tables have, in the caller's transaction.
+///
+/// # Errors
+/// See [`ProjectError`].
+pub async fn replace(
+    projector: &dyn Projector,
+    events: &[Recorded],
+    db: &mut PgConnection,
+) -> Result<(), ProjectError> {
+    project_onto(projector, events, db, Tables::Empty).await.map(|_| ())
+}
+
+async fn project_onto(
+    projector: &dyn Projector,
+    page: &[Recorded],
+    db: &mut PgConnection,
+    known: Tables,
+) -> Result<Option<i64>, ProjectError> {
     let folding = async {
         let mut fold = projector.begin();
-        fold.fold(page, db, Tables::Filled).await?;
+        fold.fold(page, db, known).await?;
         fold.write(db, Tables::Filled).await?;
         Ok(fold.changed())
     };
     // What it leaves behind is only a transaction to be rolled back.
     match AssertUnwindSafe(folding).catch_unwind().await {
         Ok(folded) => folded,
-        Err(panic) => Err(ProjectError::panicked(&*panic)),
+        Err(caught) => Err(ProjectError::Panicked(panic::text(&*caught))),
     }
 }
 
@@ -142,13 +175,6 @@ pub enum ProjectError {
 }
 
 impl ProjectError {
-    /// What a panic says.
-    pub fn panicked(panic: &(dyn Any + Send)) -> Self {
-        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-        ProjectError::Panicked(text.unwrap_or_default())
-    }
-
     /// Whether the database cannot be reached or cannot write at present, which says nothing about the events.
     pub fn is_outage(&self) -> bool {
         matches!(self, ProjectError::Database(error) if crate::database::is_passing(error))

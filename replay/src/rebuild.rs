@@ -4,30 +4,35 @@
 //! is nothing left to follow: the last events, the swap and the checkpoint are one transaction. Whatever happens before it
 //! leaves the live tables untouched. What a killed rebuild leaves behind is cleared away by the next.
 
+mod previous;
+mod pulse;
+mod swap;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use futures::future::BoxFuture;
 use projections::database::Database;
 use projections::dead_letter::DeadLetters;
-use projections::follow::{FollowError, Follower, PAGE, Target};
-use projections::generation::{self, Checkpoint, Generation, State};
+use projections::follow::{FollowError, Target};
+use projections::generation::{self, State};
 use projections::projector::Projector;
-use projections::runner::RUNNER_LOCK;
 use projections::status::{RebuildStatus, SILENCE};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use self::previous::{drop_unused, kept};
+use self::pulse::Pulse;
+use self::swap::follow_and_swap;
 use crate::load::{Effort, Filling, Gauge, LoadError, load};
+
+pub use self::previous::{drop_old, roll_back};
+pub use self::pulse::cancel;
 
 /// The first key of the advisory lock that a rebuild holds; the second is the hash of the projector's name.
 const REBUILD_LOCK: i32 = 0x0063_7262;
-
-/// How often a running rebuild says how far it is, and looks whether it was called off.
-const HEARTBEAT: Duration = Duration::from_millis(250);
 
 /// Why a rebuild did not happen. The live tables are as they were.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +60,16 @@ pub enum RebuildError {
         /// When that began.
         since: String,
     },
+    /// Somebody else is at it, and not for long.
+    #[error(
+        "somebody else is ending a rebuild of {0}, rolling it back, or dropping an earlier generation of it; try again"
+    )]
+    Taken(&'static str),
+    /// The swap did not get the locks that it needs.
+    #[error(
+        "nothing was swapped: somebody holds a checkpoint that has to move, for more than 3 s ({0})"
+    )]
+    Busy(sqlx::Error),
     /// The projectors failed on more than single events.
     #[error(transparent)]
     Follow(#[from] FollowError),
@@ -235,14 +250,18 @@ async fn hold(control: &mut PgConnection, name: &'static str) -> Result<(), Rebu
         return Ok(());
     }
     let holder: Option<(String, String)> = sqlx::query_as(
-        "select holder, to_char(started_at, 'YYYY-MM-DD HH24:MI:SS') from rebuild where projector = $1",
+        "select holder, to_char(started_at, 'YYYY-MM-DD HH24:MI:SS') from rebuild
+         where projector = $1 and finished_at is null
+             and heard_at > clock_timestamp() - make_interval(secs => $2)",
     )
     .bind(name)
+    .bind(SILENCE)
     .fetch_optional(control)
     .await?;
-    let (holder, since) =
-        holder.unwrap_or_else(|| ("somebody".to_owned(), "a moment ago".to_owned()));
-    Err(RebuildError::Held { name, holder, since })
+    Err(match holder {
+        Some((holder, since)) => RebuildError::Held { name, holder, since },
+        None => RebuildError::Taken(name),
+    })
 }
 
 /// The way from empty tables to the live ones.
@@ -308,10 +327,7 @@ async fn build(
     }
     let mut retired = Vec::new();
     for target in &*begun {
-        let there = generation::all(control).await?;
-        retired.extend(there.into_iter().filter(|generation| {
-            generation.projector == target.name() && generation.state == State::Previous
-        }));
+        retired.extend(kept(control, target.name()).await?);
     }
     let names: Vec<&str> = begun.iter().map(Target::name).collect();
     let cancelled: Option<bool> =
@@ -322,7 +338,13 @@ async fn build(
     if cancelled == Some(true) {
         return Err(RebuildError::Cancelled);
     }
-    follow_and_swap(database, begun, stop).await?;
+    // So much work is not given up because somebody is in the way of its last step.
+    while let Err(error) = follow_and_swap(database, begun, stop).await {
+        match error {
+            RebuildError::Busy(error) => tracing::warn!(%error, "a swap has to wait"),
+            error => return Err(error),
+        }
+    }
     for old in retired {
         // One that another release still follows goes with the next rebuild.
         if let Err(error) = drop_unused(control, &old).await {
@@ -372,267 +394,4 @@ async fn clear_away(control: &mut PgConnection, begun: &[Target]) -> bool {
         }
     }
     is_live
-}
-
-/// Follows the log until there is at most a page left, then takes that in and swaps, in one transaction.
-async fn follow_and_swap(
-    database: &Database,
-    targets: &[Target],
-    stop: &CancellationToken,
-) -> Result<(), RebuildError> {
-    let names = targets.iter().map(|target| (target.name(), Checkpoint::default()));
-    let (checkpoints, _) = watch::channel(names.collect());
-    let letters = Arc::new(DeadLetters::default());
-    let follower = Follower::new(database.clone(), letters, "rebuild".to_owned(), checkpoints);
-    let schemas: Vec<String> = targets.iter().map(Target::schema).collect();
-    let mut connection = database.options_for(&schemas).connect().await?;
-    follower.dead_letters().load(&mut connection, targets).await?;
-    loop {
-        for target in targets {
-            follow(&follower, &mut connection, target, stop).await?;
-        }
-        if stop.is_cancelled() {
-            return Err(RebuildError::Cancelled);
-        }
-        match swap(&follower, &mut connection, targets).await {
-            Ok(()) => return Ok(()),
-            // The last events cannot be taken in that easily: follow them with care, and try again.
-            Err(FollowError::Project { name, source }) if !source.is_outage() => {
-                tracing::debug!(projector = name, error = %source, "a swap has to wait");
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-async fn follow(
-    follower: &Follower,
-    connection: &mut PgConnection,
-    target: &Target,
-    stop: &CancellationToken,
-) -> Result<(), RebuildError> {
-    loop {
-        if stop.is_cancelled() {
-            return Err(RebuildError::Cancelled);
-        }
-        let from = position(connection, target).await?;
-        let page = follower.read(connection, from).await?;
-        let Some(end) = page.end else { return Ok(()) };
-        let targets = std::slice::from_ref(target);
-        match follower.take(connection, targets, from, &page, end).await {
-            Ok(()) => {}
-            // An earlier release may be following its own generation too, or somebody has taken a parked stream back.
-            Err(FollowError::Overtaken(_)) => {
-                follower.dead_letters().load(connection, std::slice::from_ref(target)).await?;
-            }
-            Err(error) => return Err(error.into()),
-        }
-        if i64::try_from(page.events.len()).unwrap_or(i64::MAX) < PAGE.events / 2 {
-            return Ok(());
-        }
-    }
-}
-
-async fn position(connection: &mut PgConnection, target: &Target) -> Result<i64, sqlx::Error> {
-    sqlx::query_scalar("select position from generation where projector = $1 and number = $2")
-        .bind(target.name())
-        .bind(target.number)
-        .fetch_one(connection)
-        .await
-}
-
-/// All of them at once: the last events, the change of state, and the news of it, or nothing.
-async fn swap(
-    follower: &Follower,
-    connection: &mut PgConnection,
-    targets: &[Target],
-) -> Result<(), FollowError> {
-    let mut tx = connection.begin().await?;
-    for target in targets {
-        let there = generation::lock(&mut tx, target.name()).await?;
-        let live = there.iter().find(|generation| generation.state == State::Live);
-        let own = there.iter().find(|generation| generation.number == target.number);
-        let Some(own) = own.filter(|own| own.state == target.state) else {
-            return Err(FollowError::Overtaken(target.name()));
-        };
-        follower.dead_letters().load(&mut tx, std::slice::from_ref(target)).await?;
-        let mut now = own.checkpoint;
-        let goal = live.map_or(0, |live| live.checkpoint.position);
-        // Readers have seen the live one there, and must not be taken back.
-        now = follower.close_gap(&mut tx, target, now, goal).await?;
-        let revision = there.iter().map(|generation| generation.checkpoint.revision).max();
-        sqlx::query(
-            "update generation set state = 'previous' where projector = $1 and state = 'live'",
-        )
-        .bind(target.name())
-        .execute(&mut *tx)
-        .await?;
-        sqlx::query(
-            "update generation set state = 'live', position = $3, changed = $4, revision = $5
-             where projector = $1 and number = $2",
-        )
-        .bind(target.name())
-        .bind(target.number)
-        .bind(now.position)
-        .bind(now.changed)
-        .bind(revision.unwrap_or(0) + 1)
-        .execute(&mut *tx)
-        .await?;
-    }
-    follower.announce(&mut tx).await?;
-    tx.commit().await?;
-    Ok(())
-}
-
-/// Makes the previous generation of a read model the live one again, after it has caught up with the log.
-///
-/// # Errors
-/// See [`RebuildError`].
-pub async fn roll_back(
-    database: &Database,
-    projector: &Arc<dyn Projector>,
-    stop: &CancellationToken,
-) -> Result<i32, RebuildError> {
-    let name = projector.name();
-    let mut control = database.options_for(&[]).connect().await?;
-    hold(&mut control, name).await?;
-    let previous = previous(&mut control, name).await?;
-    let newest = previous.last().ok_or(RebuildError::NoPrevious(name))?;
-    if newest.version != projector.version() {
-        let (previous, version) = (newest.version, projector.version());
-        return Err(RebuildError::OtherVersion { name, previous, version });
-    }
-    let (number, state) = (newest.number, State::Previous);
-    let target = Target { projector: projector.clone(), number, state };
-    follow_and_swap(database, &[target], stop).await?;
-    control.close().await?;
-    Ok(number)
-}
-
-/// Drops what is kept of earlier generations. Tells which.
-///
-/// # Errors
-/// See [`RebuildError`].
-pub async fn drop_old(
-    database: &Database,
-    projector: &Arc<dyn Projector>,
-) -> Result<Vec<i32>, RebuildError> {
-    let name = projector.name();
-    let mut control = database.options_for(&[]).connect().await?;
-    hold(&mut control, name).await?;
-    let previous = previous(&mut control, name).await?;
-    for old in &previous {
-        if !drop_unused(&mut control, old).await? {
-            return Err(RebuildError::InUse { name, number: old.number });
-        }
-    }
-    control.close().await?;
-    Ok(previous.into_iter().map(|generation| generation.number).collect())
-}
-
-async fn previous(control: &mut PgConnection, name: &str) -> Result<Vec<Generation>, sqlx::Error> {
-    let mut all = generation::all(control).await?;
-    all.retain(|generation| generation.projector == name && generation.state == State::Previous);
-    Ok(all)
-}
-
-/// Drops a generation unless somebody follows it.
-async fn drop_unused(control: &mut PgConnection, old: &Generation) -> Result<bool, sqlx::Error> {
-    let mut tx = control.begin().await?;
-    // Whoever still reads is waited for, but not for long.
-    sqlx::query("set local lock_timeout = '5s'").execute(&mut *tx).await?;
-    let got: bool = sqlx::query_scalar("select pg_try_advisory_xact_lock($1, hashtext($2))")
-        .bind(RUNNER_LOCK)
-        .bind(old.schema())
-        .fetch_one(&mut *tx)
-        .await?;
-    if got {
-        generation::remove(&mut tx, old).await?;
-    }
-    tx.commit().await?;
-    Ok(got)
-}
-
-/// Asks a running rebuild to stop, wherever it runs. Tells whether there is one.
-///
-/// # Errors
-/// When the database fails.
-pub async fn cancel(db: &mut PgConnection, name: &str) -> Result<bool, sqlx::Error> {
-    let asked = sqlx::query(
-        "update rebuild set cancelled = true where projector = $1 and finished_at is null
-             and heard_at > clock_timestamp() - make_interval(secs => $2)",
-    )
-    .bind(name)
-    .bind(SILENCE)
-    .execute(db)
-    .await?;
-    Ok(asked.rows_affected() > 0)
-}
-
-/// Says how far a rebuild is, and hears whether it is called off.
-struct Pulse {
-    database: Database,
-    names: Vec<&'static str>,
-    stop: CancellationToken,
-    gauge: Arc<Gauge>,
-}
-
-impl Pulse {
-    async fn beat(
-        self,
-        mut is_over: watch::Receiver<bool>,
-        mut watch: impl FnMut(&[RebuildStatus]),
-    ) {
-        let mut connection = None;
-        loop {
-            let last = *is_over.borrow_and_update();
-            match self.beat_once(&mut connection).await {
-                Ok(now) => watch(&now),
-                Err(error) => {
-                    tracing::debug!(%error, "the progress of a rebuild was not recorded");
-                    connection = None;
-                }
-            }
-            if last {
-                return;
-            }
-            tokio::select! {
-                _ = is_over.changed() => {}
-                () = tokio::time::sleep(HEARTBEAT) => {}
-            }
-        }
-    }
-
-    async fn beat_once(
-        &self,
-        connection: &mut Option<PgConnection>,
-    ) -> Result<Vec<RebuildStatus>, sqlx::Error> {
-        let db = match connection {
-            Some(connection) => connection,
-            None => connection.insert(self.database.options_for(&[]).connect().await?),
-        };
-        let read = self.gauge.read.load(Ordering::Acquire);
-        let is_indexing = self.gauge.is_indexing.load(Ordering::Acquire);
-        let cancelled: Vec<bool> = sqlx::query_scalar(
-            "update rebuild set heard_at = clock_timestamp(),
-                 done = case when $3 then total else $2 end,
-                 phase = case when not $3 then 'loading'
-                     when exists (select 1 from generation
-                                  where generation.projector = rebuild.projector
-                                      and generation.number = rebuild.number and position > 0)
-                     then 'tailing' else 'indexing' end
-             where projector = any($1) and finished_at is null returning cancelled",
-        )
-        .bind(&self.names)
-        .bind(read)
-        .bind(is_indexing)
-        .fetch_all(&mut *db)
-        .await?;
-        if cancelled.contains(&true) {
-            self.stop.cancel();
-        }
-        let mut all = projections::status::rebuilds(db).await?;
-        all.retain(|rebuild| self.names.contains(&rebuild.projector.as_str()));
-        Ok(all)
-    }
 }

@@ -198,7 +198,11 @@ async fn rebuild_all(
     let rebuild = loop {
         let stop = options.stop.child_token();
         match Rebuild::admit(database, projectors.to_vec(), &holder, stop).await {
-            Err(RebuildError::Held { .. }) if Instant::now() < deadline => pause(options).await?,
+            Err(RebuildError::Held { .. } | RebuildError::Taken(_))
+                if Instant::now() < deadline =>
+            {
+                pause(options).await?
+            }
             admitted => break admitted?,
         }
     };
@@ -208,7 +212,9 @@ async fn rebuild_all(
         // Readers turn to the new generation as soon as they hear of it.
         while let Err(error) = drop_old(database, projector).await {
             let is_passing = match &error {
-                RebuildError::InUse { .. } | RebuildError::Held { .. } => true,
+                RebuildError::InUse { .. } | RebuildError::Held { .. } | RebuildError::Taken(_) => {
+                    true
+                }
                 RebuildError::Database(error) => projections::database::is_passing(error),
                 _ => false,
             };

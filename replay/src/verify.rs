@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use chrono::Utc;
 use projections::database::Database;
+use projections::generation;
 use projections::projector::Projector;
 use projections::search::check::{self as vector_check, VectorReport};
 use projections::search::engine::Engine;
@@ -104,9 +105,8 @@ const LISTED: usize = 100;
 pub async fn verify(
     database: &Database,
     options: VerifyOptions,
-    mut phase: impl FnMut(&'static str) + Send,
+    phase: impl FnMut(&'static str) + Send,
 ) -> Result<VerifyReport, VerifyError> {
-    let started = Utc::now();
     let mut control = database.options_for(&[]).connect().await?;
     let got: bool = sqlx::query_scalar("select pg_try_advisory_lock($1)")
         .bind(VERIFY_LOCK)
@@ -115,17 +115,63 @@ pub async fn verify(
     if !got {
         return Err(VerifyError::Running);
     }
+    // Whatever it waits for, most of all the sorting of the whole log, it is not waited for any longer once it is to stop:
+    // its connections go with it, and Postgres gives up what was asked on them.
+    let checked = tokio::select! {
+        checked = check(database, &mut control, &options, phase) => checked,
+        () = options.stop.cancelled() => Err(VerifyError::Stopped),
+    };
+    if checked.is_err() {
+        drop(control);
+        if let Err(error) = clear_away(database, &options.projectors).await {
+            tracing::debug!(%error, "what was built for a check is left for the next to clear away");
+        }
+        return checked;
+    }
+    // A connection that is closed may hold its locks for a moment longer, and the next check should not meet them. The
+    // outcome stands, whatever comes after it.
+    let unlock = sqlx::query("select pg_advisory_unlock($1)").bind(VERIFY_LOCK);
+    let _ = unlock.execute(&mut control).await;
+    let _ = control.close().await;
+    checked
+}
+
+/// Drops what a check has built that came to nothing. The connection with its lock may be what was lost, so that it takes
+/// another one, and the lock again: nobody else's tables are touched.
+async fn clear_away(
+    database: &Database,
+    projectors: &[Arc<dyn Projector>],
+) -> Result<(), sqlx::Error> {
+    let options = database.options_for(&[]).options([("lock_timeout", "10s")]);
+    let mut connection = options.connect().await?;
+    let lock = sqlx::query("select pg_advisory_lock($1)").bind(VERIFY_LOCK);
+    lock.execute(&mut connection).await?;
+    for projector in projectors {
+        generation::drop_tables(&mut connection, &models::scratch(&**projector)).await?;
+    }
+    let unlock = sqlx::query("select pg_advisory_unlock($1)").bind(VERIFY_LOCK);
+    unlock.execute(&mut connection).await?;
+    connection.close().await
+}
+
+async fn check(
+    database: &Database,
+    control: &mut PgConnection,
+    options: &VerifyOptions,
+    mut phase: impl FnMut(&'static str) + Send,
+) -> Result<VerifyReport, VerifyError> {
+    let started = Utc::now();
     let position: i64 = sqlx::query_scalar("select coalesce(max(position), 0) from events")
-        .fetch_one(&mut control)
+        .fetch_one(&mut *control)
         .await?;
     phase("log");
-    let log = log::check(database, position, &options.stop).await?;
+    let log = log::check(database, position).await?;
     phase("seals");
-    let seals = seals::check(database, &options.witness, &options.stop).await?;
+    let seals = seals::check(database, &options.witness).await?;
     let mut projections = Vec::new();
     if !options.projectors.is_empty() {
         phase("read models");
-        projections = models::check(database, &mut control, &options).await?;
+        projections = models::check(database, control, options).await?;
     }
     let mut vectors = Vec::new();
     if let Some(engine) = &options.engine {
@@ -139,10 +185,7 @@ pub async fn verify(
     let elapsed = Utc::now().signed_duration_since(started);
     let seconds = elapsed.to_std().unwrap_or_default().as_secs_f64();
     let report = VerifyReport { passed, position, log, seals, projections, vectors, seconds };
-    record(&mut control, &report, started).await?;
-    // A connection that is closed may hold its locks for a moment longer, and the next check should not meet them.
-    sqlx::query("select pg_advisory_unlock($1)").bind(VERIFY_LOCK).execute(&mut control).await?;
-    control.close().await?;
+    record(control, &report, started).await?;
     Ok(report)
 }
 

@@ -10,7 +10,7 @@ use sqlx::ConnectOptions as _;
 
 use crate::contract::Api;
 use crate::harness::Database;
-use crate::model::{FUNDS, KINDS, Model, ROADSHOWS, steps};
+use crate::model::{FUNDS, KINDS, Model, ROADSHOWS, Step, steps};
 
 /// What else can be asked about a record of each kind.
 const OF_EACH: [&[&str]; 8] = [
@@ -73,10 +73,8 @@ async fn lived(api: &Api) -> (Model, BTreeMap<i64, Answers>) {
         let fund = api.made("funds", json!({"fund_name": name})).await;
         model.records[FUNDS].push((fund, Some(name.to_owned())));
     }
-    for (kind, (path, field)) in KINDS.into_iter().enumerate().filter(|(kind, _)| *kind != FUNDS) {
-        let body = json!({field: "first", "fund_id": model.records[FUNDS][0].0});
-        let id = api.made(path, body).await;
-        model.records[kind].push((id, Some("first".to_owned())));
+    for kind in (0..KINDS.len()).filter(|kind| *kind != FUNDS) {
+        model.take(api, Step::Register(kind, "first".to_owned())).await;
     }
     let funds: Vec<i64> = model.records[FUNDS].iter().map(|(fund, _)| *fund).collect();
     let mut seen = BTreeMap::new();

@@ -175,6 +175,9 @@ async fn whoever_is_killed_those_who_follow_the_log_see_every_event_once() {
             let url = servers[writer % 2].url.clone();
             writers.spawn(write_while(url, 10 * round + writer, going.clone()));
         }
+        // Somebody rebuilds meanwhile; whatever becomes of it must be in nobody's way.
+        let mut rebuild = home.crm(&["rebuild", "lp", "--json"]);
+        let rebuild = rebuild.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         // As above: the moment is what differs.
         tokio::time::sleep(Duration::from_millis(200 + 70 * round as u64)).await;
         match victim {
@@ -190,6 +193,7 @@ async fn whoever_is_killed_those_who_follow_the_log_see_every_event_once() {
                 servers = [left, Server::start(&home, &[]).await];
             }
         }
+        rebuild.unwrap().kill().await.unwrap();
         going.store(false, Ordering::Release);
         while let Some(written) = writers.join_next().await {
             acknowledged.extend(written.unwrap());

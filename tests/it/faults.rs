@@ -16,7 +16,10 @@ use futures::FutureExt as _;
 use projections::database::Database as Connections;
 use projections::log::{CommandError, CommandRequest, Executable, Receipt};
 use projections::read::Query;
-use replay::{ImportError, ImportOptions, Report, import};
+use replay::{
+    Effort, ImportError, ImportOptions, RebuildError, Report, VerifyError, VerifyOptions, Witness,
+    import,
+};
 use serde_json::{Value, json};
 use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::time::Instant;
@@ -296,7 +299,8 @@ async fn rebuild_twice(db: &Database, plan: Option<Plan>) -> Proxy {
     let deadline = Instant::now() + Duration::from_secs(20);
     // Its locks go when Postgres notices that its connections have gone.
     while let Err(error) = rebuild(&db.connections).await {
-        assert!(matches!(error, replay::RebuildError::Held { .. }), "{error}");
+        let is_held = matches!(error, RebuildError::Held { .. } | RebuildError::Taken(_));
+        assert!(is_held, "{error}");
         assert!(Instant::now() < deadline, "{error}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -319,6 +323,71 @@ async fn a_rebuild_leaves_the_live_tables_whole_whichever_of_its_statements_fail
     for db in &lanes {
         assert!(verify(db).await.passed);
     }
+}
+
+/// A check of two read models: one whose records workers share, and one whose records they do not.
+fn check_of_two() -> VerifyOptions {
+    let names = ["fund".to_owned(), "lp".to_owned()];
+    VerifyOptions {
+        projectors: replay::find(projections::read::projectors(), &names).unwrap(),
+        engine: None,
+        witness: Witness::default(),
+        effort: Effort::full(),
+        stop: CancellationToken::new(),
+    }
+}
+
+/// A check with a fault somewhere, and then one without.
+async fn verify_twice(db: &Database, plan: Option<Plan>) -> Proxy {
+    let fault = plan.as_ref().map(|plan| plan.fault);
+    let proxy = Proxy::before(&db.pool.connect_options(), plan).await;
+    let connections = proxy.connections();
+    let checking = replay::verify(&connections, check_of_two(), |_| ());
+    let checked = tokio::time::timeout(Duration::from_secs(20), checking).await;
+    match checked.expect("it comes to an end") {
+        // Of what failed nothing depended on it, or it was done in another way.
+        Ok(report) => assert!(report.passed, "{report:?}"),
+        Err(VerifyError::Database(error)) => {
+            let is_refused = matches!(fault, Some(Fault::Refused(_)));
+            let said = error.to_string();
+            assert!(!is_refused || said.contains("refused"), "it says why: {said}");
+        }
+        Err(error) => panic!("{error}"),
+    }
+    connections.pool.close().await;
+    let left: Vec<String> =
+        sqlx::query_scalar("select nspname::text from pg_namespace where nspname like 'verify%'")
+            .fetch_all(&db.pool)
+            .await
+            .unwrap();
+    assert_eq!(left, [""; 0], "what was built for the check is gone");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    // Its lock goes when Postgres notices that its connections have gone.
+    let report = loop {
+        match replay::verify(&db.connections, check_of_two(), |_| ()).await {
+            Ok(report) => break report,
+            Err(error) => assert!(matches!(error, VerifyError::Running), "{error}"),
+        }
+        assert!(Instant::now() < deadline, "the first check has gone");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    assert!(report.passed, "{report:?}");
+    proxy
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_says_why_it_failed_and_leaves_nothing_behind_whichever_of_its_statements_fails() {
+    let home = Home::new();
+    let cluster = Cluster::open(home.path()).await.unwrap();
+    let lanes = lanes(&cluster).await;
+    for db in &lanes {
+        morning(db, "the first", None).await;
+        crate::seals::seal(db).await;
+        verify_twice(db, None).await;
+    }
+    let plans = plans(&verify_twice(&lanes[0], None).await);
+    try_all(plans, async |lane, plan| verify_twice(&lanes[lane], Some(plan)).await.has_struck())
+        .await;
 }
 
 /// Few rows of everything.

@@ -1,6 +1,5 @@
 //! Rebuilds: beside the live read models, resumable, swapped at once, and the same rows in the end.
 
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,13 +14,12 @@ use projections::read::{self, Query};
 use replay::{Effort, Rebuild, RebuildError};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio_util::sync::CancellationToken;
 
 use crate::check::assert_read_models_match_the_log;
+use crate::contract::Api;
 use crate::harness::{Database, demo_file};
 use crate::log::request;
-use crate::server::{Home, Server};
 
 async fn import_demo(db: &Database) {
     let options = replay::ImportOptions::new(demo_file());
@@ -181,41 +179,58 @@ async fn of_two_rebuilds_of_one_read_model_the_second_is_told_who_runs_the_first
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rebuild_that_is_killed_leaves_the_live_tables_alone_and_the_next_one_completes() {
-    let home = Home::new();
-    let file = crate::import::legacy(home.path(), "--lps 200 --notes 1500 --todos 1500");
-    let imported = home.crm(&["import", file.to_str().unwrap()]).output().await.unwrap();
-    assert!(imported.status.success());
-    let server = Server::start(&home, &[]).await;
-    let notes = reqwest::get(format!("{}/notes", server.url)).await.unwrap().text().await.unwrap();
-    for round in 0..6_u64 {
-        let mut rebuild =
-            home.crm(&["rebuild", "--all", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(rebuild.stdout.take().unwrap()).lines();
-        let first = lines.next_line().await.unwrap().unwrap();
-        assert!(first.contains("\"phase\""), "{first}");
-        // The moment of the kill differs from round to round; there is no condition to wait for.
-        tokio::time::sleep(Duration::from_millis(round * 60)).await;
-        rebuild.kill().await.unwrap();
-        let again = reqwest::get(format!("{}/notes", server.url)).await.unwrap();
-        assert_eq!(again.text().await.unwrap(), notes);
-    }
-    // The locks of the killed one go when Postgres notices that it has gone.
-    let done = loop {
-        let done = home.crm(&["rebuild", "--all", "--json"]).output().await.unwrap();
-        let said = String::from_utf8_lossy(&done.stderr).into_owned();
-        if done.status.success() {
-            break done;
-        }
-        assert!(said.contains("is being rebuilt by"), "{said}");
-    };
-    let said = String::from_utf8(done.stdout).unwrap();
-    let last: Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
-    assert_eq!(last["phase"], json!("done"));
-    let again = reqwest::get(format!("{}/notes", server.url)).await.unwrap();
-    assert_eq!(again.text().await.unwrap(), notes);
-    assert!(server.stop().await);
-    crate::crash::assert_everything_is_right(&home).await;
+async fn a_rollback_that_somebody_is_in_the_way_of_says_so() {
+    let db = Database::new().await;
+    import_demo(&db).await;
+    let backend = db.backend().await;
+    backend.settle().await.unwrap();
+    rebuild(&db, &["lp"]).await.unwrap();
+    let lp = replay::find(read::projectors(), &["lp".to_owned()]).unwrap().remove(0);
+    let mut forgotten = db.pool.begin().await.unwrap();
+    sqlx::query("select from generation where projector = 'lp' for update")
+        .execute(&mut *forgotten)
+        .await
+        .unwrap();
+    let stop = CancellationToken::new();
+    let first = tokio::spawn({
+        let (database, lp, stop) = (db.connections.clone(), lp.clone(), stop.clone());
+        async move { replay::roll_back(&database, &lp, &stop).await }
+    });
+    crate::verify::waits_for_a_lock(&db).await;
+    let second = replay::roll_back(&db.connections, &lp, &stop).await.unwrap_err();
+    assert!(matches!(second, RebuildError::Taken("lp")), "{second}");
+    let first = first.await.unwrap().unwrap_err();
+    assert!(matches!(first, RebuildError::Busy(_)), "{first}");
+    assert_eq!(generations(&db, "lp").await, (Some(2), Some(1)));
+    forgotten.rollback().await.unwrap();
+    replay::roll_back(&db.connections, &lp, &stop).await.unwrap();
+    assert_eq!(generations(&db, "lp").await, (Some(1), Some(2)));
+    backend.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_that_takes_long_goes_on_when_the_request_has_been_answered() {
+    let api = Api::new().await;
+    rebuild(&api.db, &["lp"]).await.unwrap();
+    // What the earlier generation has to catch up with takes longer than anybody waits.
+    sqlx::raw_sql(
+        "create function slowly() returns trigger language plpgsql as
+             'begin perform pg_sleep(6); return new; end';
+         create trigger slowly before insert on read_lp_1.lp for each row execute function slowly()",
+    )
+    .execute(&api.db.pool)
+    .await
+    .unwrap();
+    api.made("lps", json!({"name": "since"})).await;
+    let accepted = api.post("/projections/lp/rollback", Value::Null).await;
+    assert_eq!(accepted.header("location"), Some("/projections/lp"));
+    assert_eq!(accepted.expect(202, "rollback")["status"], json!("accepted"));
+    assert_eq!(generations(&api.db, "lp").await, (Some(2), Some(1)));
+    let mut checkpoints = api.backend.runner().checkpoints().clone();
+    checkpoints.wait_for(|all| all["lp"].revision >= 2).await.unwrap();
+    assert_eq!(generations(&api.db, "lp").await, (Some(1), Some(2)));
+    assert_eq!(api.read("/lps").await[0]["name"], json!("since"));
+    api.backend.stop().await;
 }
 
 /// A projector of a later release: it folds as before, into a table with another column.

@@ -24,6 +24,10 @@ fn key(text: &str) -> SealKey {
 }
 
 /// Seals what is in the log.
+pub async fn seal(db: &Database) {
+    seal_with(db, KEY).await;
+}
+
 async fn seal_with(db: &Database, text: &str) {
     Sealer::start(db.connections.clone(), key(text)).stop().await;
 }

@@ -201,3 +201,57 @@ async fn one_check_at_a_time() {
     let refused = replay::verify(&db.connections, options, |_| ()).await.unwrap_err();
     assert!(refused.to_string().starts_with("another check is running"), "{refused}");
 }
+
+/// Returns as soon as some session of this database waits for a lock.
+pub async fn waits_for_a_lock(db: &Database) {
+    while waiting(db).await == 0 {}
+}
+
+/// How many sessions of this database wait for a lock.
+async fn waiting(db: &Database) -> i64 {
+    sqlx::query_scalar(
+        "select count(*) from pg_stat_activity
+         where datname = current_database() and wait_event_type = 'Lock'",
+    )
+    .fetch_one(&db.pool)
+    .await
+    .unwrap()
+}
+
+/// Whatever the check waits for, and be it the sorting of a log of any length, it hears that it is to stop: here it waits
+/// for a table that somebody else holds.
+async fn stops_while_it_waits_for(table: &str) {
+    let db = imported().await;
+    let mut other = db.pool.begin().await.unwrap();
+    let lock = format!("lock table {table} in access exclusive mode");
+    sqlx::query(&lock).execute(&mut *other).await.unwrap();
+    let stop = CancellationToken::new();
+    let options = VerifyOptions {
+        projectors: read::projectors(),
+        engine: None,
+        witness: Witness::default(),
+        effort: Effort::full(),
+        stop: stop.clone(),
+    };
+    let database = db.connections.clone();
+    let checking = tokio::spawn(async move { replay::verify(&database, options, |_| ()).await });
+    waits_for_a_lock(&db).await;
+    stop.cancel();
+    let stopped = tokio::time::timeout(Duration::from_secs(20), checking).await;
+    let stopped = stopped.expect("it does not wait any longer").unwrap().unwrap_err();
+    assert_eq!(stopped.to_string(), "the check was called off", "{table}");
+    // Postgres gives up what nobody waits for any more.
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while waiting(&db).await > 0 {
+        assert!(std::time::Instant::now() < deadline, "{table}");
+    }
+    other.rollback().await.unwrap();
+    assert!(verify(&db).await.passed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_stops_at_once_when_it_is_told_to_whatever_it_waits_for() {
+    for table in ["events", "seal", "stream_key", "read_lp_1.lp"] {
+        stops_while_it_waits_for(table).await;
+    }
+}

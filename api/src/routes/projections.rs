@@ -19,9 +19,10 @@ use crate::app::App;
 use crate::commands::rebuild::VECTORS;
 use crate::describe::{Content, Routes, SERVER, delete, get, post};
 use crate::problem::Problem;
+use crate::rebuilds::News;
 
-/// How often a watched projection is looked at.
-const LOOK: Duration = Duration::from_millis(250);
+/// How long a request waits for a rollback: the generation may be far behind the log.
+const ROLLBACK: Duration = Duration::from_secs(5);
 
 /// The routes of read models.
 pub fn routes() -> Routes {
@@ -56,7 +57,11 @@ pub fn routes() -> Routes {
         )
         .at(
             "/projections/{name}/rollback",
-            [post("Makes its previous generation live", Content::Example(accepted), roll_back)],
+            [post(
+                "Makes its previous generation live; accepted if that takes more than 5 s",
+                Content::Example(accepted),
+                roll_back,
+            )],
         )
 }
 
@@ -79,16 +84,24 @@ async fn show(
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    // Before the first look, so that nothing is missed after it.
+    let news = app.rebuilds.news();
     let now = ask_one(&app, &name).await?;
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     match accept.is_some_and(|accept| accept.contains("text/event-stream")) {
-        true => Ok(Sse::new(watch(app, now)).keep_alive(KeepAlive::default()).into_response()),
+        true => {
+            Ok(Sse::new(watch(app, now, news)).keep_alive(KeepAlive::default()).into_response())
+        }
         false => Ok(Json(now).into_response()),
     }
 }
 
 /// Tells how a projection stands, now and whenever that is different, until the client goes away.
-fn watch(app: App, first: ProjectionStatus) -> impl Stream<Item = Result<Event, Infallible>> {
+fn watch(
+    app: App,
+    first: ProjectionStatus,
+    mut news: News,
+) -> impl Stream<Item = Result<Event, Infallible>> {
     let (sender, events) = tokio::sync::mpsc::channel(4);
     tokio::spawn(async move {
         let (name, mut now, mut told) = (first.name.clone(), first, String::new());
@@ -104,7 +117,7 @@ fn watch(app: App, first: ProjectionStatus) -> impl Stream<Item = Result<Event, 
             tokio::select! {
                 () = sender.closed() => return,
                 () = app.rebuilds.dismissal().cancelled() => return,
-                () = tokio::time::sleep(LOOK) => {}
+                () = news.next() => {}
             }
             // While the database is away there is no news.
             if let Ok(next) = ask_one(&app, &name).await {
@@ -155,10 +168,13 @@ async fn cancel(State(app): State<App>, Path(name): Path<String>) -> Result<Resp
 }
 
 async fn roll_back(State(app): State<App>, Path(name): Path<String>) -> Result<Response, Problem> {
-    let projector = app.rebuilds.find(&name).map_err(problem)?;
-    let stop = app.rebuilds.stop_token();
-    replay::roll_back(&app.rebuilds.database, &projector, stop).await.map_err(problem)?;
-    Ok(Json(json!({"status": "done", "projection": name})).into_response())
+    match tokio::time::timeout(ROLLBACK, app.rebuilds.roll_back(&name)).await {
+        Ok(done) => {
+            done.map_err(problem)?;
+            Ok(Json(json!({"status": "done", "projection": name})).into_response())
+        }
+        Err(_) => Ok(accepted(&name)),
+    }
 }
 
 fn accepted(name: &str) -> Response {
@@ -171,6 +187,8 @@ fn problem(error: RebuildError) -> Problem {
     match error {
         RebuildError::Unknown { .. } => Problem::NoSuchProjection,
         RebuildError::Held { .. }
+        | RebuildError::Taken(_)
+        | RebuildError::Busy(_)
         | RebuildError::NoPrevious(_)
         | RebuildError::OtherVersion { .. }
         | RebuildError::InUse { .. }

@@ -163,7 +163,7 @@ async fn events_until(
 ) -> Result<Vec<Recorded>, sqlx::Error> {
     let mut streams = vec![stream(record.kind(), record.id())];
     if let RecordRef::Fund(fund) = record {
-        let roadshows = fund::roadshows_of(db, fund.0, position).await?;
+        let roadshows = fund::roadshows_of(db, &fund.0.to_string(), position).await?;
         streams.extend(roadshows.into_iter().map(|id| Stream { kind: "roadshow".into(), id }));
     }
     let mut events = Vec::new();

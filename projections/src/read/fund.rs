@@ -11,7 +11,7 @@ use sqlx::PgConnection;
 use super::records::{Rows, Shown, earlier_ids};
 use super::tables::table_of;
 use crate::copy::CopyIn;
-use crate::log::Recorded;
+use crate::log::{Recorded, Stream};
 use crate::projector::{Fold, ProjectError, Projector, Table, Tables};
 
 /// Keeps the tables `fund` and `fund_roadshow`.
@@ -49,6 +49,29 @@ impl Projector for FundProjector {
     /// A roadshow's event changes its fund's row.
     fn is_partitioned(&self) -> bool {
         false
+    }
+
+    /// The row of a fund is made of its own events and those of all roadshows that were ever for it.
+    fn relatives<'a>(
+        &'a self,
+        db: &'a mut PgConnection,
+        stream: &'a Stream,
+        to: i64,
+    ) -> BoxFuture<'a, Result<Vec<Stream>, sqlx::Error>> {
+        Box::pin(async move {
+            let funds = match Kind::parse(&stream.kind) {
+                Some(Kind::Roadshow) => funds_of(db, &stream.id, to).await?,
+                _ => vec![stream.id.clone()],
+            };
+            let mut roadshows = BTreeSet::new();
+            for fund in &funds {
+                roadshows.extend(roadshows_of(db, fund, to).await?);
+            }
+            let of = |kind: Kind, id| Stream { kind: kind.as_str().to_owned(), id };
+            let funds = funds.into_iter().map(|id| of(Kind::Fund, id));
+            let roadshows = roadshows.into_iter().map(|id| of(Kind::Roadshow, id));
+            Ok(funds.chain(roadshows).filter(|relative| relative != stream).collect())
+        })
     }
 
     fn begin(&self) -> Box<dyn Fold> {
@@ -142,7 +165,7 @@ pub(super) fn shown(id: i64, events: &[Recorded]) -> Result<Option<Shown>, Proje
 /// The roadshows that were ever for a fund, also those that are for another by now.
 pub(super) async fn roadshows_of(
     db: &mut PgConnection,
-    fund: i64,
+    fund: &str,
     up_to: i64,
 ) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar(
@@ -151,7 +174,25 @@ pub(super) async fn roadshows_of(
              and coalesce(payload -> 'Registered', payload -> 'FundAssigned') ->> 'fund_id' = $1
              and position <= $2",
     )
-    .bind(fund.to_string())
+    .bind(fund)
+    .bind(up_to)
+    .fetch_all(db)
+    .await
+}
+
+/// The funds that a roadshow was ever for.
+async fn funds_of(
+    db: &mut PgConnection,
+    roadshow: &str,
+    up_to: i64,
+) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar(
+        "select distinct fund from events,
+             lateral (select coalesce(payload -> 'Registered', payload -> 'FundAssigned') ->> 'fund_id' as fund) as named
+         where aggregate_type = 'roadshow' and event_type in ('Registered', 'FundAssigned')
+             and aggregate_id = $1 and position <= $2 and fund is not null",
+    )
+    .bind(roadshow)
     .bind(up_to)
     .fetch_all(db)
     .await

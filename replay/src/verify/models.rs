@@ -72,7 +72,12 @@ struct Case {
     skipped: HashSet<i64>,
 }
 
-/// Compares the live read models. What was erased meanwhile is in the live tables of the snapshot and can no longer be
+/// The schema that the likeness of a read model is built in.
+pub(super) fn scratch(projector: &dyn Projector) -> String {
+    format!("verify_{}", projector.name())
+}
+
+/// Compares the live read models. After an error the caller drops what was built for it. What was erased meanwhile is in the live tables of the snapshot and can no longer be
 /// folded from the log: then all is compared once more.
 pub(super) async fn check(
     database: &Database,
@@ -134,7 +139,7 @@ async fn check_once(
             report.findings.push(Finding::new("version", None, what));
         } else {
             report.findings.extend(claims::check(&mut snapshot, live).await?);
-            let scratch = format!("verify_{name}");
+            let scratch = scratch(&**projector);
             // They must still be there when they are compared, even if they are no longer live by then.
             for table in projector.tables() {
                 let (schema, name) = (live.schema(), table.name);
@@ -152,14 +157,13 @@ async fn check_once(
         }
         reports.push(report);
     }
-    let compared =
-        compare_all(database, control, &mut snapshot, &cases, options, &mut reports).await;
+    compare_all(database, control, &mut snapshot, &cases, options, &mut reports).await?;
     for (case, _) in &cases {
         generation::drop_tables(control, &case.scratch).await?;
     }
     // It has only read.
     let _ = snapshot.close().await;
-    compared.map(|()| reports)
+    Ok(reports)
 }
 
 async fn parked(
@@ -207,9 +211,6 @@ async fn compare_all(
             continue;
         }
         for table in case.projector.tables() {
-            if options.stop.is_cancelled() {
-                return Err(VerifyError::Stopped);
-            }
             compare(control, snapshot, case, &table, report).await?;
         }
     }

@@ -6,7 +6,6 @@ use projections::seal::store::{self, Contents};
 use projections::seal::{Chain, Checkpoint, PublicKey, Row, Rows, Seal};
 use serde::Serialize;
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{Finding, LISTED, VerifyError};
@@ -66,7 +65,6 @@ const PAGE: i64 = 256;
 pub(super) async fn check(
     database: &Database,
     witness: &Witness,
-    stop: &CancellationToken,
 ) -> Result<SealReport, VerifyError> {
     let mut seals = database.options_for(&[]).connect().await?;
     let mut events = database.options_for(&[]).connect().await?;
@@ -80,8 +78,8 @@ pub(super) async fn check(
             .fetch_one(&mut seals)
             .await?;
         let mut log = Log::open(&mut events, reach).await?;
-        check.follow(&mut seals, last.number, &mut log, stop).await?;
-        check.finish(&mut log, stop).await?;
+        check.follow(&mut seals, last.number, &mut log).await?;
+        check.finish(&mut log).await?;
     }
     check.judge_keys();
     check.judge_checkpoints();
@@ -146,7 +144,6 @@ impl<'w> Check<'w> {
         seals: &mut PgConnection,
         last: i64,
         log: &mut Log<'_>,
-        stop: &CancellationToken,
     ) -> Result<(), VerifyError> {
         let mut done = i64::MIN;
         loop {
@@ -154,9 +151,6 @@ impl<'w> Check<'w> {
             let Some(end) = page.last() else { return Ok(()) };
             done = end.number;
             for seal in page.iter().filter(|seal| seal.number <= last) {
-                if stop.is_cancelled() {
-                    return Err(VerifyError::Stopped);
-                }
                 let contents = store::contents(seals, seal.number).await?;
                 self.seal(seal, &contents);
                 self.batch(seal, &contents, log).await?;
@@ -238,15 +232,8 @@ impl<'w> Check<'w> {
     }
 
     /// Events that no seal covers, though later ones are sealed: seals are missing at the end of a chain that goes on.
-    async fn finish(
-        &mut self,
-        log: &mut Log<'_>,
-        stop: &CancellationToken,
-    ) -> Result<(), VerifyError> {
+    async fn finish(&mut self, log: &mut Log<'_>) -> Result<(), VerifyError> {
         while let Some(extra) = log.take(i64::MAX).await? {
-            if stop.is_cancelled() {
-                return Err(VerifyError::Stopped);
-            }
             self.inserted(extra);
         }
         Ok(())

@@ -1,0 +1,90 @@
+//! The generations before the live one: made live again, or dropped.
+
+use std::sync::Arc;
+
+use projections::database::Database;
+use projections::follow::Target;
+use projections::generation::{self, Generation, State};
+use projections::projector::Projector;
+use projections::runner::RUNNER_LOCK;
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
+use tokio_util::sync::CancellationToken;
+
+use super::swap::follow_and_swap;
+use super::{RebuildError, hold};
+
+/// Makes the previous generation of a read model the live one again, after it has caught up with the log.
+///
+/// # Errors
+/// See [`RebuildError`].
+pub async fn roll_back(
+    database: &Database,
+    projector: &Arc<dyn Projector>,
+    stop: &CancellationToken,
+) -> Result<i32, RebuildError> {
+    let name = projector.name();
+    let mut control = database.options_for(&[]).connect().await?;
+    hold(&mut control, name).await?;
+    let previous = kept(&mut control, name).await?;
+    let newest = previous.last().ok_or(RebuildError::NoPrevious(name))?;
+    if newest.version != projector.version() {
+        let (previous, version) = (newest.version, projector.version());
+        return Err(RebuildError::OtherVersion { name, previous, version });
+    }
+    let (number, state) = (newest.number, State::Previous);
+    let target = Target { projector: projector.clone(), number, state };
+    follow_and_swap(database, &[target], stop).await?;
+    control.close().await?;
+    Ok(number)
+}
+
+/// Drops what is kept of earlier generations. Tells which.
+///
+/// # Errors
+/// See [`RebuildError`].
+pub async fn drop_old(
+    database: &Database,
+    projector: &Arc<dyn Projector>,
+) -> Result<Vec<i32>, RebuildError> {
+    let name = projector.name();
+    let mut control = database.options_for(&[]).connect().await?;
+    hold(&mut control, name).await?;
+    let previous = kept(&mut control, name).await?;
+    for old in &previous {
+        if !drop_unused(&mut control, old).await? {
+            return Err(RebuildError::InUse { name, number: old.number });
+        }
+    }
+    control.close().await?;
+    Ok(previous.into_iter().map(|generation| generation.number).collect())
+}
+
+/// What is kept of the earlier generations of a read model, oldest first.
+pub(super) async fn kept(
+    control: &mut PgConnection,
+    name: &str,
+) -> Result<Vec<Generation>, sqlx::Error> {
+    let mut all = generation::all(control).await?;
+    all.retain(|generation| generation.projector == name && generation.state == State::Previous);
+    Ok(all)
+}
+
+/// Drops a generation unless somebody follows it.
+pub(super) async fn drop_unused(
+    control: &mut PgConnection,
+    old: &Generation,
+) -> Result<bool, sqlx::Error> {
+    let mut tx = control.begin().await?;
+    // Whoever still reads is waited for, but not for long.
+    sqlx::query("set local lock_timeout = '5s'").execute(&mut *tx).await?;
+    let got: bool = sqlx::query_scalar("select pg_try_advisory_xact_lock($1, hashtext($2))")
+        .bind(RUNNER_LOCK)
+        .bind(old.schema())
+        .fetch_one(&mut *tx)
+        .await?;
+    if got {
+        generation::remove(&mut tx, old).await?;
+    }
+    tx.commit().await?;
+    Ok(got)
+}

@@ -1,0 +1,119 @@
+//! A rebuild that is killed in each of its phases: the live tables are as they were, and the next rebuild completes.
+
+use std::process::Stdio;
+
+use api::embedded::Cluster;
+use reqwest::Client;
+use serde_json::{Value, json};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+
+use crate::server::{Home, Server};
+
+/// A phase, and what holds a rebuild up in it, so that it cannot be in the next one when the kill comes.
+#[derive(Clone, Copy, Debug)]
+struct Phase {
+    name: &'static str,
+    hold: &'static str,
+}
+
+const PHASES: [Phase; 3] = [
+    // Its workers open what is sealed, and the reader is only some batches ahead of them.
+    Phase { name: "loading", hold: "lock table stream_key in access exclusive mode" },
+    Phase { name: "indexing", hold: "select pg_advisory_xact_lock(1)" },
+    // In the middle of the very transaction that swaps.
+    Phase { name: "tailing", hold: "select pg_advisory_xact_lock(2)" },
+];
+
+/// Has whoever makes an index wait for the first of these locks, and whoever makes a generation live for the second.
+const HOLDS: &str = "
+    create function hold_index() returns event_trigger language plpgsql as
+        'begin perform pg_advisory_xact_lock_shared(1); end';
+    create event trigger hold_index on ddl_command_start when tag in ('CREATE INDEX')
+        execute function hold_index();
+    create function hold_swap() returns trigger language plpgsql as
+        'begin perform pg_advisory_xact_lock_shared(2); return new; end';
+    create trigger hold_swap before update on generation for each row
+        when (old.state = 'building' and new.state = 'live') execute function hold_swap()";
+
+/// A rebuild of everything, killed as soon as it says that it is in this phase, which it cannot leave.
+async fn kill_in(home: &Home, phase: Phase) {
+    let command = home.crm(&["rebuild", "--all", "--json"]).stdout(Stdio::piped()).spawn();
+    let mut rebuild = command.unwrap();
+    let mut lines = BufReader::new(rebuild.stdout.take().unwrap()).lines();
+    loop {
+        let line = lines.next_line().await.unwrap();
+        let line = line.unwrap_or_else(|| panic!("it ended before it was {}", phase.name));
+        let said: Value = serde_json::from_str(&line).unwrap();
+        let (done, total) = (said["done"].as_i64().unwrap(), said["total"].as_i64().unwrap());
+        if said["phase"] == json!(phase.name) && done > 0 {
+            assert_eq!(done < total, phase.name == "loading", "{line}");
+            break;
+        }
+    }
+    rebuild.kill().await.unwrap();
+}
+
+/// How far the killed rebuild of the LPs came, by what it has left behind.
+async fn assert_left_in(db: &mut PgConnection, phase: &str) {
+    let (said, state, position): (String, String, i64) = sqlx::query_as(
+        "select phase, state, position from rebuild join generation using (projector, number)
+         where projector = 'lp'",
+    )
+    .fetch_one(&mut *db)
+    .await
+    .unwrap();
+    assert_eq!((said.as_str(), state.as_str()), (phase, "building"));
+    assert_eq!(position > 0, phase == "tailing", "it has been loaded");
+}
+
+async fn answer(server: &Server, path: &str) -> String {
+    reqwest::get(format!("{}{path}", server.url)).await.unwrap().text().await.unwrap()
+}
+
+/// Waits until the locks of a killed rebuild have gone, as they do when Postgres notices that it has gone.
+async fn rebuild_all(home: &Home) {
+    loop {
+        let done = home.crm(&["rebuild", "--all", "--json"]).output().await.unwrap();
+        if done.status.success() {
+            let said = String::from_utf8(done.stdout).unwrap();
+            let last: Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+            assert_eq!(last["phase"], json!("done"));
+            return;
+        }
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(said.contains("is being rebuilt by") || said.contains("try again"), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_killed_in_any_phase_leaves_the_live_tables_alone_and_the_next_one_completes() {
+    let home = Home::new();
+    let file = crate::import::legacy(home.path(), "--lps 200 --notes 3000 --todos 3000");
+    let imported = home.crm(&["import", file.to_str().unwrap()]).output().await.unwrap();
+    assert!(imported.status.success());
+    let server = Server::start(&home, &[]).await;
+    let notes = answer(&server, "/notes").await;
+    let cluster = Cluster::open(home.path()).await.unwrap();
+    let mut looking = cluster.options("crm").connect().await.unwrap();
+    sqlx::raw_sql(HOLDS).execute(&mut looking).await.unwrap();
+    for phase in PHASES {
+        let mut holding = cluster.options("crm").connect().await.unwrap();
+        sqlx::query("begin").execute(&mut holding).await.unwrap();
+        sqlx::query(phase.hold).execute(&mut holding).await.unwrap();
+        kill_in(&home, phase).await;
+        assert_left_in(&mut looking, phase.name).await;
+        assert_eq!(answer(&server, "/notes").await, notes, "{}", phase.name);
+        holding.close().await.unwrap();
+        let lp = json!({"name": phase.name});
+        let written = Client::new().post(format!("{}/lps", server.url)).json(&lp).send().await;
+        assert_eq!(written.unwrap().status(), 200, "{}", phase.name);
+        rebuild_all(&home).await;
+        assert_eq!(answer(&server, "/notes").await, notes, "{}", phase.name);
+        assert!(answer(&server, "/lps").await.contains(phase.name));
+    }
+    looking.close().await.unwrap();
+    assert!(server.stop().await);
+    cluster.close().await.unwrap();
+    crate::crash::assert_everything_is_right(&home).await;
+}

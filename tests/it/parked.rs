@@ -1,0 +1,189 @@
+//! A parked stream of a read model whose rows are made of several streams is taken back as a rebuild would fold it.
+
+use std::sync::Arc;
+
+use domain::fund::{Fund, FundCommand};
+use domain::roadshow::{Roadshow, RoadshowCommand};
+use domain::{FundId, Moment, Verbatim};
+use projections::log::{EventLog, Receipt};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use serde_json::{Value, json};
+
+use crate::check::assert_read_models_match_the_log;
+use crate::harness::{Database, tamper};
+use crate::log::request;
+use crate::verify::verify;
+
+/// One command, on one of three funds or roadshows.
+#[derive(Clone, Debug)]
+enum Step {
+    RegisterFund(i64),
+    Rename(i64, String),
+    Date(i64, Option<u8>),
+    RegisterRoadshow(i64, i64),
+    Arrive(i64, Option<u8>),
+    Reassign(i64, i64),
+    Archive(i64),
+    Restore(i64),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let (id, day) = (1..4_i64, prop::option::weighted(0.8, 1..29_u8));
+    let step = prop_oneof![
+        2 => id.clone().prop_map(Step::RegisterFund),
+        2 => (id.clone(), "[a-z]{1,4}").prop_map(|(fund, name)| Step::Rename(fund, name)),
+        2 => (id.clone(), day.clone()).prop_map(|(fund, day)| Step::Date(fund, day)),
+        2 => (id.clone(), id.clone()).prop_map(|(trip, fund)| Step::RegisterRoadshow(trip, fund)),
+        4 => (id.clone(), day).prop_map(|(trip, day)| Step::Arrive(trip, day)),
+        3 => (id.clone(), id.clone()).prop_map(|(trip, fund)| Step::Reassign(trip, fund)),
+        1 => id.clone().prop_map(Step::Archive),
+        1 => id.prop_map(Step::Restore),
+    ];
+    prop::collection::vec(step, 4..40)
+}
+
+fn from<T: serde::de::DeserializeOwned>(value: Value) -> T {
+    serde_json::from_value(value).unwrap()
+}
+
+/// Somebody does this, unless it is refused or the record cannot be loaded.
+async fn carry_out(log: &EventLog, step: Step) {
+    let (none, legacy) = (|| json!({}), Verbatim::default());
+    let day = |day: Option<u8>| day.map(|day| Moment::parse(&format!("2025-03-{day:02}")).unwrap());
+    let fund = async |id, command| log.execute::<Fund>(id, command, &request("a test")).await;
+    let trip = async |id, command| log.execute::<Roadshow>(id, command, &request("a test")).await;
+    let revise = |fund_id, changes| RoadshowCommand::Revise {
+        name: None,
+        fund_id,
+        changes: from(changes),
+        fund_date: None,
+    };
+    let revise_fund = |fund_name, changes| FundCommand::Revise {
+        fund_name,
+        changes: from(changes),
+        shown_roadshow_date: None,
+    };
+    let _: Option<Receipt> = match step {
+        Step::RegisterFund(id) => {
+            let (fund_name, details) = (format!("fund {id}"), from(none()));
+            fund(id, FundCommand::Register { fund_name, details, legacy }).await
+        }
+        Step::Rename(id, name) => fund(id, revise_fund(Some(name), none())).await,
+        Step::Date(id, date) => {
+            fund(id, revise_fund(None, json!({"roadshow_date": day(date)}))).await
+        }
+        Step::RegisterRoadshow(id, of) => {
+            let (name, fund_id, details) = (format!("trip {id}"), FundId(of), from(none()));
+            trip(id, RoadshowCommand::Register { name, fund_id, details, legacy }).await
+        }
+        Step::Arrive(id, date) => trip(id, revise(None, json!({"arrival": day(date)}))).await,
+        Step::Reassign(id, to) => trip(id, revise(Some(FundId(to)), none())).await,
+        Step::Archive(id) => fund(id, FundCommand::Archive).await,
+        Step::Restore(id) => fund(id, FundCommand::Restore).await,
+    }
+    .ok();
+}
+
+/// An event that today's code cannot read while the first half is folded and the second half is done, and can read then.
+async fn taken_back_as_if_nothing_had_been_wrong(first: Vec<Step>, second: Vec<Step>, nth: usize) {
+    let db = Database::new().await;
+    let log = EventLog::start(db.connections.clone());
+    for id in 1..4 {
+        carry_out(&log, Step::RegisterFund(id)).await;
+    }
+    for step in first {
+        carry_out(&log, step).await;
+    }
+    let events: i64 =
+        sqlx::query_scalar("select count(*) from events").fetch_one(&db.pool).await.unwrap();
+    let position = nth as i64 % events + 1;
+    let spoil = format!(
+        "update events set payload = json_build_object('Unheard', payload) where position = {position}"
+    );
+    tamper(&db.pool, &spoil).await;
+    let backend = db.backend().await;
+    backend.settle().await.unwrap();
+    for step in second {
+        carry_out(&backend.log, step).await;
+    }
+    backend.settle().await.unwrap();
+    let parked: i64 =
+        sqlx::query_scalar("select position from dead_letter where projector = 'fund'")
+            .fetch_one(&db.pool)
+            .await
+            .unwrap();
+    assert_eq!(parked, position);
+    backend.stop().await;
+    let mend =
+        format!("update events set payload = payload -> 'Unheard' where position = {position}");
+    tamper(&db.pool, &mend).await;
+    for projector in projections::read::projectors() {
+        for outcome in replay::retry(&db.connections, &projector, None).await.unwrap() {
+            assert!(outcome.stuck.is_none(), "{}: {outcome:?}", projector.name());
+        }
+    }
+    assert_read_models_match_the_log(&db.pool).await;
+    let report = verify(&db).await;
+    assert!(report.passed, "{report:?}");
+    db.pool.close().await;
+}
+
+#[test]
+fn whatever_fund_or_roadshow_was_parked_retrying_gives_what_a_rebuild_would() {
+    let runtime = Arc::new(tokio::runtime::Runtime::new().unwrap());
+    let config = Config { cases: 16, failure_persistence: None, ..Config::default() };
+    TestRunner::new(config)
+        .run(&(steps(), steps(), 0..1_000_usize), |(first, second, nth)| {
+            runtime.block_on(taken_back_as_if_nothing_had_been_wrong(first, second, nth));
+            Ok(())
+        })
+        .unwrap();
+}
+
+/// What the live generation says of a fund.
+async fn roadshow_date(db: &Database, fund: i64) -> Value {
+    sqlx::query_scalar("select record -> 'roadshow_date' from read_fund_1.fund where id = $1")
+        .bind(fund)
+        .fetch_one(&db.pool)
+        .await
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_is_taken_back_up_to_the_next_event_that_cannot_be_read() {
+    let db = Database::new().await;
+    let log = EventLog::start(db.connections.clone());
+    for step in [Step::RegisterFund(1), Step::RegisterFund(2), Step::RegisterRoadshow(7, 1)] {
+        carry_out(&log, step).await;
+    }
+    for day in [3, 4, 5] {
+        carry_out(&log, Step::Arrive(7, Some(day))).await;
+    }
+    carry_out(&log, Step::Reassign(7, 2)).await;
+    let spoil = "update events set payload = json_build_object('Unheard', payload) where position in (5, 6)";
+    tamper(&db.pool, spoil).await;
+    let backend = db.backend().await;
+    backend.settle().await.unwrap();
+    backend.stop().await;
+    assert_eq!(roadshow_date(&db, 1).await, json!("2025-03-03T00:00:00"));
+    let fund =
+        replay::find(projections::read::projectors(), &["fund".to_owned()]).unwrap().remove(0);
+    let stuck = async || {
+        let outcomes = replay::retry(&db.connections, &fund, None).await.unwrap();
+        outcomes.into_iter().next().unwrap().stuck.map(|stuck| stuck.position)
+    };
+    assert_eq!(stuck().await, Some(5), "nothing has changed");
+    let mend = "update events set payload = payload -> 'Unheard' where position = 5";
+    tamper(&db.pool, mend).await;
+    assert_eq!(stuck().await, Some(6));
+    assert_eq!(roadshow_date(&db, 1).await, json!("2025-03-04T00:00:00"));
+    assert_eq!(roadshow_date(&db, 2).await, Value::Null);
+    let mend = "update events set payload = payload -> 'Unheard' where position = 6";
+    tamper(&db.pool, mend).await;
+    assert_eq!(stuck().await, None);
+    assert_eq!(roadshow_date(&db, 1).await, json!("2025-03-05T00:00:00"));
+    assert_eq!(roadshow_date(&db, 2).await, json!("2025-03-05T00:00:00"));
+    let report = verify(&db).await;
+    assert!(report.projections.iter().any(|model| model.name == "fund" && model.passed()));
+}
