@@ -236,7 +236,7 @@ impl Found {
         let words: Vec<Ranked<RecordRef>> = words.collect();
         let named = lexical.names.iter().map(|hit| Ranked {
             item: hit.record,
-            weight: if mode == Mode::Hybrid { by_share(hit.likeness) } else { hit.likeness },
+            weight: hit.likeness,
             is_exact: hit.likeness >= names::EXACT || asked.record == Some(hit.record),
         });
         let named: Vec<Ranked<RecordRef>> = named.collect();
