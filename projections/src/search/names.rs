@@ -157,7 +157,9 @@ impl Sought<'_> {
         self.has_all(&mut statement);
         statement.push(" then 0.85 else greatest(0");
         let Alike { whole, words } = &self.like;
-        for (it, power) in whole.iter().map(|it| (it, 1)).chain(words.iter().map(|it| (it, BY_CHANCE))) {
+        for (it, power) in
+            whole.iter().map(|it| (it, 1)).chain(words.iter().map(|it| (it, BY_CHANCE)))
+        {
             statement.push(", (0.8 * word_similarity(").push_bind(it.clone());
             statement.push(format!(", folded_title)) ^ {power}"));
         }
