@@ -3,6 +3,7 @@
 //! Each chunk is transcribed by a fresh state of the model, with nothing of the chunks before but the prompt: the same chunk
 //! with the same prompt gives the same text, in this process or the next.
 
+mod control;
 mod engine;
 mod file;
 mod prompt;
@@ -10,10 +11,10 @@ mod tidy;
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use sha2::{Digest as _, Sha256};
 
+pub use self::control::Control;
 use self::engine::Engine;
 use self::file::Fault;
 use crate::{RATE, chunks};
@@ -185,7 +186,7 @@ impl Model {
         self.engine.detect(samples, threads)
     }
 
-    /// Transcribes a chunk of sound at [`RATE`]. When `cancelled` is set it ends with [`TranscribeError::Cancelled`] before the
+    /// Transcribes a chunk of sound at [`RATE`]. When it is cancelled it ends with [`TranscribeError::Cancelled`] before the
     /// next window of at most 30 s of sound, or the next word.
     ///
     /// # Errors
@@ -194,7 +195,7 @@ impl Model {
         &self,
         samples: &[f32],
         options: &Options<'_>,
-        cancelled: &AtomicBool,
+        control: &Control,
     ) -> Result<ChunkText, TranscribeError> {
         let silences = chunks::silences(samples);
         let is_silent = matches!(&silences[..], [all] if *all == (0..samples.len()));
@@ -213,7 +214,7 @@ impl Model {
         };
         let heard = match is_silent || samples.is_empty() {
             true => Vec::new(),
-            false => self.listen(samples, &language, options, cancelled)?,
+            false => self.listen(samples, &language, options, control)?,
         };
         let (segments, marks) = tidy::tidy(heard, &silences, samples.len());
         Ok(ChunkText { language, segments, marks })
@@ -225,13 +226,13 @@ impl Model {
         samples: &[f32],
         language: &str,
         options: &Options<'_>,
-        cancelled: &AtomicBool,
+        control: &Control,
     ) -> Result<Vec<Segment>, TranscribeError> {
         let run = |samples: &[f32], prompt: &str| {
-            if cancelled.load(Ordering::Relaxed) {
+            if control.is_cancelled() {
                 return Err(TranscribeError::Cancelled);
             }
-            self.engine.run(samples, language, prompt, options.threads, cancelled)
+            self.engine.run(samples, language, prompt, options.threads, control)
         };
         let mut heard = run(samples, options.prompt)?;
         for _ in 0..SECOND_LOOKS {
