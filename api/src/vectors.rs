@@ -8,12 +8,16 @@ use projections::search::engine::Engine;
 use projections::search::engine::qdrant::Address;
 use projections::search::vectors::{self, VectorOptions};
 
-use crate::models::embedding_files;
+use crate::models::{Models, embedding_files, embedding_model_in};
 use crate::settings::{Secret, Settings};
 
 /// Where vectors come from and where they are searched.
 pub fn options(settings: &Settings) -> VectorOptions {
-    VectorOptions { source: source(settings), qdrant: qdrant(settings) }
+    VectorOptions {
+        source: source(settings),
+        earlier: vec![fetched(settings)],
+        qdrant: qdrant(settings),
+    }
 }
 
 /// The engine that holds the vectors of this log.
@@ -38,6 +42,12 @@ fn source(settings: &Settings) -> Source {
             Source::Files { weights, tokenizer }
         }
     }
+}
+
+/// The model that `crm models get` has fetched, whichever the settings name.
+fn fetched(settings: &Settings) -> Source {
+    let (weights, tokenizer) = embedding_model_in(&Models::of(settings));
+    Source::Files { weights, tokenizer }
 }
 
 fn qdrant(settings: &Settings) -> Option<Address> {

@@ -3,6 +3,7 @@
 //! Each chunk is transcribed by a fresh state of the model, with nothing of the chunks before but the prompt: the same chunk
 //! with the same prompt gives the same text, in this process or the next.
 
+mod control;
 mod doubt;
 mod engine;
 mod file;
@@ -13,10 +14,10 @@ mod tidy;
 use std::io::{self, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use sha2::{Digest as _, Sha256};
 
+pub use self::control::Control;
 use self::doubt::is_doubtful;
 use self::engine::{Engine, Search};
 use self::file::Fault;
@@ -195,7 +196,7 @@ impl Model {
         self.engine.detect(samples, threads)
     }
 
-    /// Transcribes a chunk of sound at [`RATE`]. When `cancelled` is set it ends with [`TranscribeError::Cancelled`] before the
+    /// Transcribes a chunk of sound at [`RATE`]. When it is cancelled it ends with [`TranscribeError::Cancelled`] before the
     /// next window of at most 30 s of sound, or the next word.
     ///
     /// # Errors
@@ -204,7 +205,7 @@ impl Model {
         &self,
         samples: &[f32],
         options: &Options<'_>,
-        cancelled: &AtomicBool,
+        control: &Control,
     ) -> Result<ChunkText, TranscribeError> {
         let silences = chunks::silences(samples);
         let is_silent = matches!(&silences[..], [all] if *all == (0..samples.len()));
@@ -223,7 +224,7 @@ impl Model {
         };
         let heard = match is_silent || samples.is_empty() {
             true => Vec::new(),
-            false => self.listen(samples, &silences, &language, options, cancelled)?,
+            false => self.listen(samples, &silences, &language, options, control)?,
         };
         let (segments, marks) = tidy::tidy(heard, &silences, samples.len());
         Ok(ChunkText { language, segments, marks })
@@ -237,15 +238,15 @@ impl Model {
         silences: &[Range<usize>],
         language: &str,
         options: &Options<'_>,
-        cancelled: &AtomicBool,
+        control: &Control,
     ) -> Result<Vec<Segment>, TranscribeError> {
         let run = |part: Range<usize>, prompt: &str, search: Search| {
-            if cancelled.load(Ordering::Relaxed) {
+            if control.is_cancelled() {
                 return Err(TranscribeError::Cancelled);
             }
             let offset = crate::milliseconds(part.start as u64);
             let (samples, threads) = (&samples[part], options.threads);
-            let heard = self.engine.run(samples, language, prompt, threads, search, cancelled)?;
+            let heard = self.engine.run(samples, language, prompt, threads, search, control)?;
             Ok(heard.into_iter().map(move |segment| Segment {
                 start_ms: segment.start_ms + offset,
                 end_ms: segment.end_ms + offset,

@@ -14,6 +14,7 @@ mod reads;
 mod rebuild;
 mod sealing;
 mod seals;
+mod search;
 mod size;
 mod speech;
 mod table;
@@ -24,7 +25,7 @@ mod workbench;
 use anyhow::bail;
 
 /// `size` fills a disk with some gigabytes and takes half an hour, so it runs only when it is named.
-const SECTIONS: [&str; 12] = [
+const SECTIONS: [&str; 13] = [
     "commands",
     "sealing",
     "seals",
@@ -35,6 +36,7 @@ const SECTIONS: [&str; 12] = [
     "as_of",
     "embedding",
     "vectors",
+    "search",
     "speech",
     "size",
 ];
@@ -63,6 +65,7 @@ async fn main() -> anyhow::Result<()> {
             "as_of" => as_of::run().await?,
             "embedding" => embedding::run().await?,
             "vectors" => vectors::run().await?,
+            "search" => search::run().await?,
             "speech" => speech::run().await?,
             _ => import::run().await?,
         }

@@ -6,11 +6,10 @@
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context as _, bail};
 use speech::decode::Audio;
-use speech::transcribe::{Model, Options};
+use speech::transcribe::{Control, Model, Options};
 
 use crate::table::{Table, Target, median};
 use crate::usage;
@@ -148,7 +147,7 @@ fn ours(model: &Model, recording: &[u8]) -> anyhow::Result<Heard> {
     let before = usage::of_process(std::process::id())?;
     let samples = sound(recording)?;
     let options = Options { language: Some("en"), prompt: "", threads: 1 };
-    let text = model.transcribe(&samples, &options, &AtomicBool::new(false))?.text();
+    let text = model.transcribe(&samples, &options, &Control::default())?.text();
     let seconds = (usage::of_process(std::process::id())? - before).as_secs_f64();
     Ok(Heard { seconds, text })
 }

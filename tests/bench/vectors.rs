@@ -1,6 +1,6 @@
 //! Search by meaning: how long the scan in memory takes, what a chunk costs, and what a question costs with its embedding.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -13,7 +13,7 @@ use projections::search::{Filter, Part};
 use crate::table::{Table, Target};
 use crate::usage;
 
-const DIMENSIONS: usize = 384;
+pub const DIMENSIONS: usize = 384;
 const QUESTIONS: usize = 200;
 
 /// What a question may take with 20,000 chunks, embedded and answered, in milliseconds.
@@ -25,8 +25,8 @@ const SCAN: f64 = 10.0;
 
 pub async fn run() -> anyhow::Result<()> {
     let mut table = Table::new("search by meaning, in memory, ms");
-    let encoder = match models() {
-        Some(source) => Some(source.open().await.context("the embedding model")?),
+    let encoder = match models_folder() {
+        Some(folder) => Some(source_in(&folder).open().await.context("the embedding model")?),
         None => None,
     };
     for chunks in [20_000_i64, 100_000] {
@@ -87,22 +87,32 @@ pub async fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The model, where `crm models get` or the tests put it.
-fn models() -> Option<Source> {
+/// The folder that has the model, where `crm models get` or the tests put it.
+pub fn models_folder() -> Option<PathBuf> {
     let home = std::env::var_os("HOME").map(PathBuf::from);
+    let user = rustix::process::geteuid().as_raw();
     let folders = [
         std::env::var_os("CRM_TEST_MODELS").map(PathBuf::from),
-        Some(PathBuf::from("/tmp/crm-test-models-0")),
-        Some(PathBuf::from("/var/lib/crm/models")),
-        home.map(|home| home.join(".local/share/crm/models")),
+        Some(std::env::temp_dir().join(format!("crm-test-models-{user}"))),
+        Some(PathBuf::from("/var/lib/crm")),
+        home.map(|home| home.join(".local/share/crm")),
     ];
-    folders.into_iter().flatten().find_map(|folder| {
-        let (weights, tokenizer) = (folder.join("e5-small-q4.bin"), folder.join("tokenizer.json"));
-        (weights.exists() && tokenizer.exists()).then_some(Source::Files { weights, tokenizer })
+    let folders = folders.into_iter().flatten().map(|folder| folder.join("models"));
+    folders.into_iter().find(|folder| match source_in(folder) {
+        Source::Files { weights, tokenizer } => weights.exists() && tokenizer.exists(),
+        Source::Server(_) | Source::Missing(_) => false,
     })
 }
 
-fn show(
+/// The model in such a folder.
+pub fn source_in(folder: &Path) -> Source {
+    Source::Files {
+        weights: folder.join("e5-small-q4.bin"),
+        tokenizer: folder.join("tokenizer.json"),
+    }
+}
+
+pub fn show(
     table: &mut Table,
     name: &str,
     times: &mut [Duration],
@@ -145,7 +155,7 @@ fn point(number: i64) -> Point {
 }
 
 /// A direction that is the same for a seed and random otherwise.
-fn direction(seed: u64) -> Vec<f32> {
+pub fn direction(seed: u64) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
         state ^= state << 13;

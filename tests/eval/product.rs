@@ -142,8 +142,28 @@ impl Product {
         checked(answer, path).await
     }
 
-    /// What the product says it lacks to search that way, if anything.
+    /// What the product says it lacks to search that way, if anything. That texts are being embedded is nothing that it lacks,
+    /// only to be waited for.
     pub async fn missing(&self, mode: Mode) -> anyhow::Result<Option<String>> {
+        let begun = Instant::now();
+        loop {
+            let missing = self.lacks(mode).await?;
+            if missing.is_none() || !self.embeds().await? {
+                return Ok(missing);
+            }
+            ensure!(begun.elapsed() < PATIENCE, "the vectors are not there after {PATIENCE:?}");
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Whether it makes vectors, which takes a model.
+    async fn embeds(&self) -> anyhow::Result<bool> {
+        let answer = self.http.get(format!("{}/projections", self.base)).send().await?;
+        let all: Value = checked(answer, "/projections").await?.json().await?;
+        Ok(all["vectors"].as_array().is_some_and(|sets| !sets.is_empty()))
+    }
+
+    async fn lacks(&self, mode: Mode) -> anyhow::Result<Option<String>> {
         let answer = self.ask(LAST, mode, "todo").await?;
         if answer.status() == reqwest::StatusCode::SERVICE_UNAVAILABLE {
             return Ok(Some(answer.text().await?));

@@ -30,6 +30,12 @@ pub struct State {
     pub asked: BTreeMap<String, usize>,
     /// Answers nothing but this, if it is set.
     pub fails: Option<StatusCode>,
+    /// Fails whenever it is asked for a text that has this in it.
+    pub fails_at: Option<String>,
+    /// The only model that it has; all, if it is not set.
+    pub model: Option<String>,
+    /// How often each model was asked for.
+    pub models: BTreeMap<String, usize>,
     /// The key that it asks for.
     pub key: Option<String>,
 }
@@ -90,6 +96,15 @@ async fn embed(
         return Err(StatusCode::UNAUTHORIZED);
     }
     let texts = request["input"].as_array().ok_or(StatusCode::BAD_REQUEST)?;
+    let model = request["model"].as_str().ok_or(StatusCode::BAD_REQUEST)?;
+    if state.model.as_deref().is_some_and(|only| only != model) {
+        return Err(StatusCode::NOT_FOUND);
+    }
+    *state.models.entry(model.to_owned()).or_default() += 1;
+    let fails = |what: &str| texts.iter().filter_map(Value::as_str).any(|it| it.contains(what));
+    if state.fails_at.as_deref().is_some_and(fails) {
+        return Err(StatusCode::SERVICE_UNAVAILABLE);
+    }
     let mut data = Vec::new();
     for (index, text) in texts.iter().enumerate() {
         let text = text.as_str().ok_or(StatusCode::BAD_REQUEST)?;

@@ -1,5 +1,7 @@
 //! Recordings are transcribed and summarised in the background, once, whoever is killed meanwhile.
 
+mod trouble;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;

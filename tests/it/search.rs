@@ -197,47 +197,49 @@ async fn pages_show_every_hit_once_and_in_order() {
     assert_eq!(paged, whole);
 }
 
+/// What nobody should have to ask.
+const HOSTILE: &[&str] = &[
+    "",
+    " ",
+    "\0",
+    "the of and a",
+    "de la y el",
+    "' or 1=1; drop table passage; --",
+    "hedging & | ! <-> :*",
+    "a:b c:* (",
+    "\\",
+    "\\'",
+    "'",
+    "\"",
+    "\"\"",
+    "\"the of\"",
+    "\"' & (\"",
+    "%",
+    "_",
+    "🙂🙂",
+    "東京",
+    "\u{202e}abc",
+    "<script>alert(1)</script>",
+    "lp:",
+    "lp:99999999999999999999",
+    "note:0",
+    "a@b.mx",
+    "https://x.y/z?a=b",
+    "....",
+    "--",
+    "{\"a\":1}",
+    "$1",
+    "NULL",
+    "e\u{301}",
+    "x",
+    "\u{feff}",
+];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_asked_gets_an_answer() {
     let api = Api::new().await;
     let id = note(&api, "Call", "They asked about hedging. It's 50% (net) of the fee!").await;
-    let hostile = [
-        "",
-        " ",
-        "\0",
-        "the of and a",
-        "de la y el",
-        "' or 1=1; drop table passage; --",
-        "hedging & | ! <-> :*",
-        "a:b c:* (",
-        "\\",
-        "\\'",
-        "'",
-        "\"",
-        "\"\"",
-        "\"the of\"",
-        "\"' & (\"",
-        "%",
-        "_",
-        "🙂🙂",
-        "東京",
-        "\u{202e}abc",
-        "<script>alert(1)</script>",
-        "lp:",
-        "lp:99999999999999999999",
-        "note:0",
-        "a@b.mx",
-        "https://x.y/z?a=b",
-        "....",
-        "--",
-        "{\"a\":1}",
-        "$1",
-        "NULL",
-        "e\u{301}",
-        "x",
-        "\u{feff}",
-    ];
-    for question in hostile {
+    for question in HOSTILE {
         let page = search(&api, question, "").await;
         assert!(page["hits"].is_array(), "{question:?}");
     }
@@ -328,7 +330,8 @@ async fn without_a_model_a_search_says_what_is_missing() {
 /// The product with search by meaning.
 async fn with_meaning() -> (Api, Embeddings, Vectors) {
     let (mut api, embeddings) = (Api::new().await, Embeddings::start().await);
-    let options = VectorOptions { source: embeddings.source("words"), qdrant: None };
+    let options =
+        VectorOptions { source: embeddings.source("words"), earlier: vec![], qdrant: None };
     let heads = api.backend.live.heads();
     let vectors = Vectors::start(api.db.connections.clone(), options, heads);
     let search = Search::new(api.db.connections.clone(), vectors.meaning().clone());
@@ -344,6 +347,26 @@ async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
         assert!(started.elapsed() < PATIENCE, "not in time: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_asked_gets_an_answer_by_meaning_too() {
+    let (api, _embeddings, vectors) = with_meaning().await;
+    let id = note(&api, "Call", "They asked about currency hedging.").await;
+    until("the note is found", async || {
+        found(&api, "hedging", "&mode=hybrid").await == [format!("note:{id}")]
+            && search(&api, "hedging", "").await["hits"][0]["why"] == json!(["word", "meaning"])
+    })
+    .await;
+    let long = ["hedging".repeat(1_500), "é ".repeat(5_000), "\"a b\" ".repeat(2_000)];
+    for mode in ["hybrid", "semantic"] {
+        for question in HOSTILE.iter().copied().chain(long.iter().map(String::as_str)) {
+            let page = search(&api, question, &format!("&mode={mode}")).await;
+            assert!(page["hits"].is_array(), "{question:?}");
+            assert_eq!((&page["mode"], &page["missing"]), (&json!(mode), &Value::Null));
+        }
+    }
+    vectors.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 //! everything else, without a restart.
 
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -16,11 +16,12 @@ use tower::ServiceExt as _;
 use uuid::Uuid;
 
 use crate::check::assert_read_models_match_the_log;
-use crate::contract::{Api, app, json_request, request};
+use crate::contract::{Api, app, ask, json_request, request};
 use crate::crash::assert_everything_is_right;
 use crate::harness::{Database, demo_file};
 use crate::proxy::{Fault, Plan, Proxy, Statement};
 use crate::server::{Home, Server};
+use crate::uploads::{attached, begun, patch, stands, wav};
 
 /// Sends a request that may be refused for want of something; tells status and body.
 async fn send(api: &Api, request: Request<Body>) -> (u16, Value) {
@@ -176,18 +177,26 @@ async fn slow_clients_that_take_all_connections_hold_up_nobody_for_long() {
     api.backend.stop().await;
 }
 
-/// A home on a disk of its own that is soon full.
-struct SmallDisk(Home);
+/// A disk of its own below a folder, that is soon full.
+struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    /// Mounts one, if the tests may: that takes root, or a container with the right to.
-    fn mount() -> Option<Self> {
-        let home = Home::new();
+    /// Mounts one of so many megabytes, if the tests may: that takes root, or a container with the right to. If they may not,
+    /// says that this was not tested.
+    fn mount(folder: &Path, megabytes: u32, what: &str) -> Option<Self> {
+        std::fs::create_dir_all(folder).unwrap();
         let mount = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=160m,mode=755", "crm-tests"])
-            .arg(home.path())
+            .args(["-t", "tmpfs", "-o", &format!("size={megabytes}m,mode=755"), "crm-tests"])
+            .arg(folder)
             .output();
-        mount.is_ok_and(|output| output.status.success()).then(|| Self(home))
+        if mount.is_ok_and(|output| output.status.success()) {
+            return Some(Self(folder.to_owned()));
+        }
+        // Past what the test harness captures, since a test that passes is not heard otherwise.
+        let said = format!("NOT TESTED: {what}, since this user may not mount one");
+        let mut stderr = std::io::stderr();
+        writeln!(stderr, "\n{said}").unwrap();
+        None
     }
 
     /// Takes all the room that there is.
@@ -200,32 +209,32 @@ impl SmallDisk {
         std::fs::remove_file(self.ballast()).unwrap();
     }
 
-    fn ballast(&self) -> std::path::PathBuf {
-        self.0.path().join("ballast")
+    fn ballast(&self) -> PathBuf {
+        self.0.join("ballast")
     }
 }
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        self.0.kill_postgres();
-        unmount(self.0.path());
+        // It goes when the last process has left it.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
     }
 }
 
-fn unmount(path: &Path) {
-    // It goes when the last process has left it.
-    let _ = Command::new("umount").arg("-l").arg(path).status();
+/// Has Postgres killed before its disk goes.
+struct Killed<'a>(&'a Home);
+
+impl Drop for Killed<'_> {
+    fn drop(&mut self) {
+        self.0.kill_postgres();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_stops_writers_only_and_only_until_there_is_room() {
-    let Some(disk) = SmallDisk::mount() else {
-        // Past what the test harness captures, since a test that passes is not heard otherwise.
-        let said = "NOT TESTED: a full disk, since this user may not mount one";
-        writeln!(std::io::stderr(), "\n{said}").unwrap();
-        return;
-    };
-    let home = &disk.0;
+    let home = &Home::new();
+    let Some(disk) = SmallDisk::mount(home.path(), 160, "a full disk") else { return };
+    let _killed = Killed(home);
     let server = Server::start(home, &[]).await;
     let client = reqwest::Client::new();
     let (lps, notes) = (format!("{}/lps", server.url), format!("{}/notes", server.url));
@@ -269,4 +278,45 @@ async fn a_full_disk_stops_writers_only_and_only_until_there_is_room() {
     assert_eq!(rows.len(), kept.len(), "what was refused is not there");
     assert!(server.stop().await);
     assert_everything_is_right(home).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_finds_no_room_goes_on_where_it_stood_once_there_is_some() {
+    let api = Api::new().await;
+    let note = api.made("notes", json!({"name": "Call"})).await;
+    let kept = api.made("notes", json!({"name": "Kept"})).await;
+    let Some(disk) = SmallDisk::mount(api.db.dir.path(), 48, "a full upload folder") else {
+        return;
+    };
+    let sent_before = wav(300_000);
+    let one = request(Method::POST, &format!("/notes/{kept}/recordings"));
+    let one = ask(&api.router, one.body(Body::from(sent_before.clone())).unwrap()).await;
+    let one = one.expect(201, "a recording before");
+    let content = wav(12 << 20);
+    let length = content.len().to_string();
+    let place = begun(&api, note, &[("upload-length", &length)]).await;
+    let first = 1 << 20;
+    assert_eq!(patch(&api, &place, 0, &[], &content[..first]).await.status, 204);
+    disk.fill();
+    let refused = patch(&api, &place, first, &[], &content[first..]).await;
+    assert_eq!(refused.status, 507);
+    let detail = refused.body["detail"].as_str().unwrap();
+    assert!(detail.contains("The file storage is full"), "{detail}");
+    let stood = stands(&api, &place).await;
+    assert!((first..content.len()).contains(&stood), "{stood}");
+    // Whole ones are refused as well, and everything else goes on.
+    let whole = request(Method::POST, &format!("/notes/{note}/recordings"));
+    let whole = ask(&api.router, whole.body(Body::from(content.clone())).unwrap()).await;
+    assert_eq!(whole.status, 507, "{}", whole.body);
+    api.made("lps", json!({"name": "Ada"})).await;
+    let audio = api.get(&format!("/recordings/{}/audio", one["id"])).await;
+    assert_eq!((audio.status, audio.bytes.to_vec() == sent_before), (200, true));
+
+    disk.make_room();
+    let last = patch(&api, &place, stood, &[], &content[stood..]).await;
+    assert_eq!(last.status, 204, "{}", last.body);
+    let recording = last.header("content-location").unwrap().to_owned();
+    let audio = api.get(&format!("{recording}/audio")).await;
+    assert_eq!((audio.status, audio.bytes.to_vec() == content), (200, true));
+    assert_eq!(attached(&api).await, 2);
 }

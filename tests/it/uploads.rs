@@ -29,7 +29,7 @@ fn hash(bytes: &[u8]) -> String {
 }
 
 /// Something that begins as a wav file does.
-fn wav(length: usize) -> Vec<u8> {
+pub fn wav(length: usize) -> Vec<u8> {
     let mut bytes = noise(length, 17);
     bytes[..4].copy_from_slice(b"RIFF");
     bytes[8..12].copy_from_slice(b"WAVE");
@@ -54,7 +54,7 @@ fn tus(
     builder.body(body.into()).unwrap()
 }
 
-async fn patch(
+pub async fn patch(
     api: &Api,
     place: &str,
     offset: usize,
@@ -68,7 +68,7 @@ async fn patch(
 }
 
 /// Where an upload stands.
-async fn stands(api: &Api, place: &str) -> usize {
+pub async fn stands(api: &Api, place: &str) -> usize {
     let answer = ask(&api.router, tus(Method::HEAD, place, &[], Body::empty())).await;
     assert_eq!(answer.status, 200);
     assert_eq!(answer.header("cache-control"), Some("no-store"));
@@ -76,7 +76,7 @@ async fn stands(api: &Api, place: &str) -> usize {
 }
 
 /// Begins an upload and tells its place.
-async fn begun(api: &Api, note: i64, headers: &[(&str, &str)]) -> String {
+pub async fn begun(api: &Api, note: i64, headers: &[(&str, &str)]) -> String {
     let uri = format!("/notes/{note}/recordings");
     let answer = ask(&api.router, tus(Method::POST, &uri, headers, Body::empty())).await;
     assert_eq!(answer.status, 201, "{}", answer.body);
@@ -88,7 +88,7 @@ async fn made_note(api: &Api) -> i64 {
 }
 
 /// The files that the log says recordings are.
-async fn attached(api: &Api) -> i64 {
+pub async fn attached(api: &Api) -> i64 {
     let count = "select count(*) from events where event_type = 'RecordingAttached'";
     sqlx::query_scalar(count).fetch_one(&api.db.pool).await.unwrap()
 }

@@ -1,165 +1,23 @@
 //! Search by meaning behind the texts: vectors follow them whatever happens, in both engines.
 
-use std::sync::Arc;
+mod models;
+mod subject;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
-use domain::{Kind, RecordRef};
+use domain::Kind;
 use projections::search::check;
-use projections::search::engine::Engine;
-use projections::search::engine::qdrant::Address;
-use projections::search::meaning::Unready;
-use projections::search::vector_status::{self, VectorStatus};
-use projections::search::vectors::{VectorOptions, Vectors, engine};
-use projections::search::{Filter, Meaning, sets};
+use projections::search::sets;
+use projections::search::vectors::{VectorOptions, Vectors};
 use serde_json::json;
-use sqlx::PgPool;
 
 use crate::contract::Api;
 use crate::embeddings::Embeddings;
-use crate::qdrant::Server as Qdrant;
+use crate::qdrant::{Collection, Server as Qdrant};
 use crate::server::{Home, Server};
-
-/// How long something may take that takes a second on a quiet machine.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// The product with search by meaning.
-struct Subject {
-    api: Api,
-    embeddings: Embeddings,
-    qdrant: Option<Qdrant>,
-    vectors: Option<Vectors>,
-}
-
-impl Subject {
-    async fn in_memory() -> Self {
-        Self::new(None).await
-    }
-
-    async fn in_qdrant() -> Self {
-        Self::new(Some(Qdrant::start().await)).await
-    }
-
-    async fn new(qdrant: Option<Qdrant>) -> Self {
-        let (api, embeddings) = (Api::new().await, Embeddings::start().await);
-        embeddings.state().key = Some("sesame".to_owned());
-        let mut subject = Self { api, embeddings, qdrant, vectors: None };
-        subject.start();
-        subject
-    }
-
-    fn address(&self) -> Option<Address> {
-        self.qdrant.as_ref().map(Qdrant::address)
-    }
-
-    fn options(&self) -> VectorOptions {
-        VectorOptions { source: self.embeddings.source("words"), qdrant: self.address() }
-    }
-
-    fn start(&mut self) {
-        self.vectors = Some(self.another());
-    }
-
-    /// The same again, as another server on the same database has it.
-    fn another(&self) -> Vectors {
-        let heads = self.api.backend.live.heads();
-        Vectors::start(self.api.db.connections.clone(), self.options(), heads)
-    }
-
-    async fn stop(&mut self) {
-        if let Some(vectors) = self.vectors.take() {
-            vectors.stop().await;
-        }
-    }
-
-    fn meaning(&self) -> &Meaning {
-        self.vectors.as_ref().unwrap().meaning()
-    }
-
-    fn pool(&self) -> &PgPool {
-        &self.api.db.pool
-    }
-
-    async fn note(&self, name: &str, text: &str) -> i64 {
-        self.api.made("notes", json!({"name": name, "date": "2025-01-31", "raw_notes": text})).await
-    }
-
-    async fn status(&self) -> Vec<VectorStatus> {
-        vector_status::status(&mut self.pool().acquire().await.unwrap()).await.unwrap()
-    }
-
-    /// Waits until the vectors have everything that the log has, and the engine has been told.
-    async fn settle(&self) {
-        self.api.backend.settle().await.unwrap();
-        let head: i64 = sqlx::query_scalar("select coalesce(max(position), 0) from events")
-            .fetch_one(self.pool())
-            .await
-            .unwrap();
-        self.until("the vectors are level", async |subject| {
-            let status = subject.status().await;
-            let is_level = |set: &VectorStatus| set.position >= head && set.untold == 0;
-            let engine = if subject.qdrant.is_some() { "qdrant" } else { "memory" };
-            !status.is_empty() && status.iter().all(|set| is_level(set) && set.engine == engine)
-        })
-        .await;
-    }
-
-    async fn until(&self, what: &str, is_so: impl AsyncFn(&Self) -> bool) {
-        let started = Instant::now();
-        while !is_so(self).await {
-            let status = self.status().await;
-            assert!(started.elapsed() < PATIENCE, "not in time: {what}; {status:#?}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    /// Which records are found, best first, once the question can be answered at all.
-    async fn found(&self, question: &str) -> Vec<RecordRef> {
-        found(self.meaning(), question).await.unwrap_or_default()
-    }
-
-    /// Waits until a note is the nearest.
-    async fn finds(&self, question: &str, note: i64) {
-        let note = Kind::Note.record(note);
-        self.until(&format!("{question:?} finds {note}"), async |subject| {
-            subject.found(question).await.first() == Some(&note)
-        })
-        .await;
-    }
-
-    /// The vectors are those of the texts, none missing, stale or twice, and the engine holds just these.
-    async fn assert_right(&self) {
-        self.settle().await;
-        let engine = self.engine().await;
-        let reports = check::check(&self.api.db.connections, &engine).await.unwrap();
-        assert!(!reports.is_empty());
-        for report in reports {
-            assert!(report.passed(), "{report:#?}");
-        }
-        let unused: i64 = sqlx::query_scalar(
-            "select count(*) from embedding e where not exists (
-                 select from vector_point p where p.model = e.model and p.embedding = e.digest)",
-        )
-        .fetch_one(self.pool())
-        .await
-        .unwrap();
-        assert_eq!(unused, 0, "vectors of texts that are no more");
-    }
-
-    async fn engine(&self) -> Arc<dyn Engine> {
-        let mut db = self.pool().acquire().await.unwrap();
-        let log = projections::seal::store::log_id(&mut db).await.unwrap();
-        engine(self.address().as_ref(), log).unwrap()
-    }
-}
-
-async fn found(meaning: &Meaning, question: &str) -> Result<Vec<RecordRef>, Unready> {
-    let near = meaning.nearest(question, &Filter::default(), 10).await?;
-    let mut records: Vec<RecordRef> = near.into_iter().map(|near| near.place.record).collect();
-    // A note has a card beside its text.
-    records.dedup();
-    Ok(records)
-}
+use subject::{PATIENCE, Subject, found};
 
 /// Texts come, change and go; search by meaning follows.
 async fn vectors_follow(mut subject: Subject) {
@@ -217,15 +75,24 @@ async fn vectors_in_qdrant_follow_the_texts() {
     vectors_follow(Subject::in_qdrant().await).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn of_a_note_that_is_edited_all_the_time_the_last_text_is_embedded() {
-    let mut subject = Subject::in_memory().await;
+/// A note is edited by several at once, more than 100 times a second where nothing else runs.
+async fn edited_all_the_time(mut subject: Subject) {
     let note = subject.note("Busy", "version 0000").await;
-    const EDITS: usize = 200;
-    for number in 1..=EDITS {
-        let text = json!({"raw_notes": format!("version {number:04}")});
-        subject.api.put(&format!("/notes/{note}"), text).await.expect(200, "an edit");
-    }
+    const EDITS: usize = 300;
+    let next = AtomicUsize::new(1);
+    let edit = async || {
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= EDITS {
+                break;
+            }
+            let text = json!({"raw_notes": format!("version {number:04}")});
+            subject.api.put(&format!("/notes/{note}"), text).await.expect(200, "an edit");
+        }
+    };
+    tokio::join!(edit(), edit(), edit(), edit());
+    let last = json!({"raw_notes": format!("version {EDITS:04}")});
+    subject.api.put(&format!("/notes/{note}"), last).await.expect(200, "the last edit");
     subject.finds(&format!("version {EDITS:04}"), note).await;
     subject.assert_right().await;
     let points: i64 = sqlx::query_scalar("select count(*) from vector_point where part = 'text'")
@@ -234,6 +101,16 @@ async fn of_a_note_that_is_edited_all_the_time_the_last_text_is_embedded() {
         .unwrap();
     assert_eq!(points, 1);
     subject.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_note_that_is_edited_all_the_time_the_last_text_is_embedded() {
+    edited_all_the_time(Subject::in_memory().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_note_that_is_edited_all_the_time_qdrant_holds_the_last_text() {
+    edited_all_the_time(Subject::in_qdrant().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -287,7 +164,9 @@ async fn a_rebuild_asks_for_no_vector_again_and_answers_all_the_while() {
         subject.settle().await;
         let before = subject.status().await[0].set;
         let asked = subject.embeddings.state().texts_with("2025");
-        let begun = sets::begin_anew(&mut subject.pool().acquire().await.unwrap()).await.unwrap();
+        let model = subject.meaning().model().unwrap();
+        let mut db = subject.pool().acquire().await.unwrap();
+        let begun = sets::begin_anew(&mut db, model).await.unwrap();
         let begun = begun.unwrap();
         assert_ne!(begun, before);
         subject
@@ -315,7 +194,8 @@ async fn another_model_gets_a_set_of_its_own() {
     let mut subject = Subject::in_memory().await;
     let note = subject.note("Call", "They asked about currency hedging.").await;
     subject.finds("currency hedging", note).await;
-    let options = VectorOptions { source: subject.embeddings.source("other-words"), qdrant: None };
+    let source = subject.embeddings.source("other-words");
+    let options = VectorOptions { source, earlier: vec![], qdrant: None };
     let heads = subject.api.backend.live.heads();
     let other = Vectors::start(subject.api.db.connections.clone(), options, heads);
     subject
@@ -360,7 +240,7 @@ async fn without_a_model_search_by_meaning_says_what_is_missing() {
         weights: folder.join("none.bin"),
         tokenizer: folder.join("none.json"),
     };
-    let options = VectorOptions { source, qdrant: None };
+    let options = VectorOptions { source, earlier: vec![], qdrant: None };
     let vectors = Vectors::start(api.db.connections.clone(), options, api.backend.live.heads());
     let started = Instant::now();
     while vectors.meaning().lacking().is_none() {
@@ -487,6 +367,34 @@ async fn a_collection_that_was_truncated_or_meddled_with_is_repaired() {
             reports.iter().all(check::VectorReport::passed)
         })
         .await;
+    subject.assert_right().await;
+    subject.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collection_of_other_dimensions_is_left_alone_and_told() {
+    let mut subject = Subject::in_qdrant().await;
+    let note = subject.note("Call", "They asked about currency hedging.").await;
+    subject.finds("currency hedging", note).await;
+    subject.settle().await;
+    subject.stop().await;
+    let shorten = |collection: &mut Collection| collection.dimensions = 5;
+    subject.qdrant.as_ref().unwrap().state().collections.values_mut().for_each(shorten);
+    subject.start();
+    let qdrant = subject.qdrant.as_ref().unwrap();
+    subject
+        .until("the status tells", async |subject| {
+            let status = subject.status().await;
+            status[0].error.as_ref().is_some_and(|error| error.contains("vectors of 5 numbers"))
+        })
+        .await;
+    assert!(found(subject.meaning(), "currency hedging").await.is_err());
+    let held = qdrant.state().collections.values().next().unwrap().points.len();
+    assert_eq!(held, 1, "nothing of it was touched");
+    // Whoever runs Qdrant removes what is in the way.
+    qdrant.state().collections.clear();
+    qdrant.state().aliases.clear();
+    subject.finds("currency hedging", note).await;
     subject.assert_right().await;
     subject.stop().await;
 }

@@ -139,9 +139,13 @@ async fn rebuild_it(State(app): State<App>, Path(name): Path<String>) -> Result<
 /// Has whoever embeds fill a new set of vectors beside the live one.
 async fn rebuild_vectors(app: &App) -> Result<Response, Problem> {
     let database = &app.rebuilds.database;
+    let meaning = app.search.meaning();
+    let Some(model) = meaning.model() else {
+        return Err(Problem::NoMeaning(meaning.missing().unwrap_or_default()));
+    };
     let asking = async {
         let mut connection = database.pool.acquire().await?;
-        sets::begin_anew(&mut connection).await
+        sets::begin_anew(&mut connection, model).await
     };
     match database.ask(asking).await? {
         Some(_) => Ok(accepted(VECTORS)),

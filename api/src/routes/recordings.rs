@@ -1,44 +1,30 @@
-//! `/recordings`: where each stands, its transcript, and what a person makes of what was suggested.
+//! `/recordings`: where each stands, its transcript, and what is to be done with it.
 
-use std::convert::Infallible;
-use std::time::Duration;
+mod suggestions;
+mod watch;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
-use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::sse::{KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use chrono::Utc;
-use domain::fund::{Fund, FundCommand, Interest};
-use domain::lp::Lp;
-use domain::note::{
-    AcceptedInterest, AcceptedTodo, Note, NoteCommand, RecordingCommand, RecordingId,
-};
-use domain::{FundId, Kind, LpId, Moment, NoteId, RecordRef, Refusal, TodoId};
-use futures::Stream;
-use projections::log::CommandError;
+use domain::NoteId;
+use domain::note::{Note, NoteCommand, RecordingCommand, RecordingId};
 use projections::read::StoredRecording;
 use projections::uploads::upload_of;
 use serde_json::{Value, json};
-use tokio_stream::wrappers::ReceiverStream;
 
+use self::suggestions::{accept_interest, accept_item, dismiss_interest, dismiss_item};
+use self::watch::watch;
 use crate::app::App;
-use crate::body::{Body, Ids, Parameters, Shape, parse_id};
+use crate::body::{Body, Ids, Parameters, Shape};
 use crate::caller::Caller;
-use crate::coerce::null_character;
 use crate::describe::{Content, Endpoint, Routes, delete, get, patch, post};
-use crate::json::Json as Sent;
 use crate::problem::{Fault, Problem};
 use crate::recordings::transcript::{self, Format};
 use crate::recordings::{self, Standing};
 use crate::resource::record_of;
-use crate::writes::{Written, check_exist, execute, send};
-
-/// How often a watched recording is looked at.
-const LOOK: Duration = Duration::from_millis(500);
-
-/// How often another id is drawn for a todo because an import was faster to use it.
-const ATTEMPTS: usize = 5;
+use crate::writes::{Written, check_exist, execute};
 
 /// The routes of recordings.
 pub fn routes() -> Routes {
@@ -149,40 +135,6 @@ async fn show(
         true => Ok(Sse::new(watch(app, now)).keep_alive(KeepAlive::default()).into_response()),
         false => Ok(Json(now.to_json()).into_response()),
     }
-}
-
-/// Tells where a recording stands, now and whenever that is different, until nothing more is to come, it is removed, or
-/// the client goes away.
-fn watch(app: App, first: Standing) -> impl Stream<Item = Result<Event, Infallible>> {
-    let (sender, events) = tokio::sync::mpsc::channel(4);
-    tokio::spawn(async move {
-        let (id, mut now, mut told) = (first.stored.id, first, String::new());
-        loop {
-            let text = now.to_json().to_string();
-            if text != told {
-                let event = Event::default().event("recording").data(&text);
-                if sender.send(Ok(event)).await.is_err() {
-                    return;
-                }
-                told = text;
-            }
-            if !now.is_under_way() {
-                return;
-            }
-            tokio::select! {
-                () = sender.closed() => return,
-                () = app.rebuilds.dismissal().cancelled() => return,
-                () = tokio::time::sleep(LOOK) => {}
-            }
-            match recordings::find(&app, id).await {
-                Ok(next) => now = next,
-                Err(Problem::NoRecording(_)) => return,
-                // While the database is away there is no news.
-                Err(_) => {}
-            }
-        }
-    });
-    ReceiverStream::new(events)
 }
 
 async fn read_transcript(
@@ -312,188 +264,4 @@ async fn cancel(
     caller: Caller,
 ) -> Result<Response, Problem> {
     Ok(shown(&app, process(&app, &caller, id, "Cancel", RecordingCommand::Cancel).await?).await)
-}
-
-/// The todo's id is drawn before; if the item has a todo already, it goes unused.
-async fn accept_item(
-    State(app): State<App>,
-    Ids([id, number]): Ids<2>,
-    caller: Caller,
-    body: Body,
-) -> Result<Response, Problem> {
-    let stored = known(&app, id).await?;
-    let item = item_number(number)?;
-    let suggested = stored.recording.items.get(&item).map(|suggested| &suggested.item);
-    let suggested =
-        suggested.ok_or_else(|| Problem::NoRecording(Refusal::NoSuchSuggestion.to_string()))?;
-    let said = Said::read(body)?;
-    let spoken = suggested.due.as_deref().and_then(|due| Moment::parse_wall(due).ok());
-    let todo = AcceptedTodo {
-        id: TodoId(0),
-        title: said.title.unwrap_or_else(|| suggested.text.clone()),
-        due_date: said.due_date.or(spoken),
-        at: Moment::from(Utc::now().naive_utc()),
-    };
-    let note = stored.note.0;
-    for _ in 0..ATTEMPTS {
-        let fresh = app.log.fresh_id(Kind::Todo).await;
-        let fresh = fresh.map_err(|error| Problem::of_command(error, record_of::<Note>(note)))?;
-        let todo = AcceptedTodo { id: TodoId(fresh), ..todo.clone() };
-        let command = RecordingCommand::AcceptItem { item, todo };
-        let command = NoteCommand::Process { recording: stored.id, command };
-        match send::<Note>(&app, &caller, note, "AcceptActionItem", command, None).await {
-            // An import was faster to use that id.
-            Err(CommandError::Refused(Refusal::NextIdMissing)) => {}
-            Ok(written) => return Ok(shown(&app, (stored, written)).await),
-            Err(error) => return Err(Problem::of_command(error, record_of::<Note>(note))),
-        }
-    }
-    Err(Problem::Conflict("no id was free for the todo; please try again".into()))
-}
-
-fn item_number(number: i64) -> Result<u32, Problem> {
-    u32::try_from(number).map_err(|_| Problem::NoRecording(Refusal::NoSuchSuggestion.to_string()))
-}
-
-/// What a person says of the todo that an action item becomes.
-#[derive(Default)]
-struct Said {
-    title: Option<String>,
-    due_date: Option<Moment>,
-}
-
-impl Said {
-    fn read(body: Body) -> Result<Self, Problem> {
-        let mut said = Self::default();
-        if matches!(body, Body::Nothing) {
-            return Ok(said);
-        }
-        for (name, value) in body.into_members(Shape::Model)? {
-            match (name.as_str(), value) {
-                ("title" | "due_date", Sent::Null) => {}
-                ("title", Sent::Text(text)) if text.contains('\0') => {
-                    let place = ["body".into(), "title".into()];
-                    return Err(Problem::invalid(null_character().at(place)));
-                }
-                ("title", Sent::Text(text)) if !text.trim().is_empty() => {
-                    said.title = Some(text.trim().to_owned());
-                }
-                ("due_date", Sent::Text(text)) => {
-                    let moment = Moment::parse_wall(text.trim()).map_err(|error| {
-                        let fault = Fault::field("due_date", "date", error.to_string());
-                        Problem::invalid(fault.with_input(text.clone()))
-                    })?;
-                    said.due_date = Some(moment);
-                }
-                ("title" | "due_date", other) => {
-                    let fault = Fault::new(
-                        "string_type",
-                        ["body".into(), name.into()],
-                        "Input should be a text that says something",
-                    );
-                    return Err(Problem::invalid(fault.with_input(other.shown())));
-                }
-                _ => {}
-            }
-        }
-        Ok(said)
-    }
-}
-
-async fn dismiss_item(
-    State(app): State<App>,
-    Ids([id, number]): Ids<2>,
-    caller: Caller,
-) -> Result<Response, Problem> {
-    let command = RecordingCommand::DismissItem { item: item_number(number)? };
-    Ok(shown(&app, process(&app, &caller, id, "DismissActionItem", command).await?).await)
-}
-
-/// The fund is told first: if crm dies in between, accepting again changes nothing there and ends the rest.
-async fn accept_interest(
-    State(app): State<App>,
-    Ids([id]): Ids<1>,
-    caller: Caller,
-    body: Body,
-) -> Result<Response, Problem> {
-    let stored = known(&app, id).await?;
-    let suggested = stored.recording.interest.as_ref();
-    let suggested =
-        suggested.ok_or_else(|| Problem::NoRecording(Refusal::NoSuchSuggestion.to_string()))?;
-    let members = match body {
-        Body::Nothing => vec![],
-        body => body.into_members(Shape::Model)?,
-    };
-    let linked = app.reader.linked_to(stored.note.into()).await?;
-    let fund = FundId(one_of(&members, "fund_id", &linked, Kind::Fund)?);
-    let lp = LpId(one_of(&members, "lp_id", &linked, Kind::Lp)?);
-    let interest = stage(&members, &suggested.suggestion.interest)?;
-    check_exist(&app, &caller, &[record_of::<Fund>(fund.0), record_of::<Lp>(lp.0)]).await?;
-    let contact = app.reader.newest_common_note(fund.into(), lp).await?;
-    let record = FundCommand::RecordInterest {
-        lp,
-        interest: Interest::from(interest.as_str()),
-        contact,
-        legacy: None,
-    };
-    let own = caller.unconditional();
-    execute::<Fund>(&app, &own, fund.0, "RecordInterest", record, None).await?;
-    let as_recorded = AcceptedInterest { fund, lp, interest };
-    let command = RecordingCommand::AcceptInterest { as_recorded };
-    Ok(shown(&app, process(&app, &caller, id, "AcceptInterest", command).await?).await)
-}
-
-async fn dismiss_interest(
-    State(app): State<App>,
-    Ids([id]): Ids<1>,
-    caller: Caller,
-) -> Result<Response, Problem> {
-    let command = RecordingCommand::DismissInterest;
-    Ok(shown(&app, process(&app, &caller, id, "DismissInterest", command).await?).await)
-}
-
-/// The id that the body names, else that of the only linked record of the kind.
-fn one_of(
-    members: &[(String, Sent)],
-    name: &'static str,
-    linked: &[RecordRef],
-    kind: Kind,
-) -> Result<i64, Problem> {
-    let place = || ["body".into(), name.into()];
-    match members.iter().find(|(it, _)| it == name).map(|(_, value)| value) {
-        Some(Sent::Number(text) | Sent::Text(text)) => parse_id(text)
-            .map_err(|fault| Problem::invalid(fault.at(place()).with_input(text.clone()))),
-        Some(Sent::Null) | None => {
-            let mut of_kind = linked.iter().filter(|record| record.kind() == kind);
-            match (of_kind.next(), of_kind.next()) {
-                (Some(only), None) => Ok(only.id()),
-                (first, _) => {
-                    let number = if first.is_some() { "several" } else { "no" };
-                    let message =
-                        format!("The note is about {number} records of kind {kind}: say which");
-                    Err(Problem::invalid(Fault::new("missing", place(), message)))
-                }
-            }
-        }
-        Some(other) => {
-            let fault = Fault::new("int_type", place(), "Input should be a valid integer");
-            Err(Problem::invalid(fault.with_input(other.shown())))
-        }
-    }
-}
-
-/// The stage of the funnel that the body names, else the suggested one if it is one.
-fn stage(members: &[(String, Sent)], suggested: &str) -> Result<String, Problem> {
-    let said = members.iter().find_map(|(name, value)| match value {
-        Sent::Text(text) if name == "interest" && !text.contains('\0') => Some(text.clone()),
-        _ => None,
-    });
-    match said {
-        Some(said) if !said.trim().is_empty() => Ok(said.trim().to_owned()),
-        _ if Interest::KNOWN.contains(&suggested) => Ok(suggested.to_owned()),
-        _ => {
-            let message = format!("Say which stage of the funnel: {}", Interest::KNOWN.join(", "));
-            Err(Problem::invalid(Fault::field("interest", "missing", message)))
-        }
-    }
 }

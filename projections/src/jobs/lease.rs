@@ -131,15 +131,20 @@ impl Lease {
         self.token
     }
 
-    /// Shows that the worker is alive. Tells whether the job is still its own.
-    pub(super) async fn renew(&self, pool: &PgPool) -> Result<bool, sqlx::Error> {
+    /// Shows that the worker is alive, and how far it is in milliseconds of the recording. Tells whether the job is still its own.
+    pub(super) async fn renew(
+        &self,
+        pool: &PgPool,
+        done_ms: Option<u64>,
+    ) -> Result<bool, sqlx::Error> {
         let renewed = sqlx::query(
-            "update job set leased_until = now() + make_interval(secs => $3)
+            "update job set leased_until = now() + make_interval(secs => $3), done_ms = greatest(done_ms, $4)
              where id = $1 and token = $2 and not suspended",
         )
         .bind(self.id)
         .bind(self.token)
         .bind(LEASE.as_secs_f64())
+        .bind(done_ms.and_then(|done| i64::try_from(done).ok()))
         .execute(pool)
         .await?;
         Ok(renewed.rows_affected() > 0)

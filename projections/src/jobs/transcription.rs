@@ -110,7 +110,8 @@ impl Work {
         let prompt = model.prompt(self.names.iter().map(String::as_str), &tail);
         let language = self.language.as_deref().or_else(|| spoken(before));
         let options = Options { language, prompt: &prompt, threads: self.tools.threads };
-        match model.transcribe(&chunk.samples, &options, self.leash.flag()) {
+        self.leash.listen_to(milliseconds(chunk.start)..milliseconds(chunk.end()));
+        match model.transcribe(&chunk.samples, &options, self.leash.control()) {
             Ok(text) => Ok(Heard::of(text, milliseconds(chunk.start))),
             Err(TranscribeError::Cancelled) => {
                 // Whoever stops in order has not died of this chunk.

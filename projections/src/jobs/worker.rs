@@ -1,12 +1,13 @@
 //! Workers: each takes a job, works on it, and tells the note what came of it.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use domain::note::{Note, NoteCommand, Recording, RecordingCommand};
 use domain::{Event, Refusal};
+use speech::transcribe::Control;
 use sqlx::PgPool;
 use tokio::sync::{Notify, OnceCell, watch};
 use tokio::task::JoinHandle;
@@ -143,18 +144,32 @@ impl Trouble {
 /// or nobody's.
 #[derive(Default)]
 pub(super) struct Leash {
-    is_cut: AtomicBool,
+    control: Control,
+    /// The chunk that is listened to, in milliseconds of the recording.
+    chunk: Mutex<Option<Range<u64>>>,
     cut: CancellationToken,
 }
 
 impl Leash {
-    /// Set when it is cut.
-    pub(super) fn flag(&self) -> &AtomicBool {
-        &self.is_cut
+    /// What follows and ends a transcription; it is cancelled when the leash is cut.
+    pub(super) fn control(&self) -> &Control {
+        &self.control
+    }
+
+    /// The next chunk is listened to, which has these milliseconds of the recording.
+    pub(super) fn listen_to(&self, chunk: Range<u64>) {
+        self.control.begin();
+        *self.chunk.lock().unwrap_or_else(PoisonError::into_inner) = Some(chunk);
+    }
+
+    /// Up to which millisecond of the recording was listened to, if to anything.
+    fn heard(&self) -> Option<u64> {
+        let chunk = self.chunk.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        Some(chunk.start + (chunk.end - chunk.start) * u64::from(self.control.percent()) / 100)
     }
 
     fn cut(&self) {
-        self.is_cut.store(true, Ordering::Release);
+        self.control.cancel();
         self.cut.cancel();
     }
 }
@@ -335,7 +350,7 @@ fn request(name: &'static str, lease: &Lease) -> CommandRequest {
 async fn beat(pool: PgPool, lease: Lease, leash: Arc<Leash>, stop: CancellationToken) {
     let mut alive = Instant::now();
     loop {
-        match lease.renew(&pool).await {
+        match lease.renew(&pool, leash.heard()).await {
             Ok(true) => alive = Instant::now(),
             Ok(false) => return leash.cut(),
             // Somebody else may have it by now.

@@ -16,7 +16,7 @@ use super::engine::Near;
 use super::fuse::{Fused, Ranked, Reason, by_share, fuse};
 use super::highlight;
 use super::lexical::{self, Lexical, Passage};
-use super::meaning::Unready;
+use super::meaning::{Nearest, Unready};
 use super::showing::{shown, standing};
 use super::{Filter, Meaning, Part, names};
 use crate::database::{Database, DatabaseError};
@@ -114,7 +114,7 @@ pub struct Page {
     pub next: Option<Cursor>,
     /// How it was searched: not always as was wanted.
     pub mode: Mode,
-    /// Why it was not searched by meaning, if that was wanted.
+    /// Why it was not searched by meaning, or which texts were not, if that was wanted.
     pub missing: Option<String>,
 }
 
@@ -143,7 +143,13 @@ impl Search {
         Self { database, meaning, commonness: Commonness::default() }
     }
 
-    /// A page of hits. A hybrid search without a model, or whose engine does not answer, is one by word, and says so.
+    /// What is known of meaning.
+    pub fn meaning(&self) -> &Meaning {
+        &self.meaning
+    }
+
+    /// A page of hits. A hybrid search without a model, whose texts are not embedded, or whose engine does not answer, is one by
+    /// word, and says so.
     ///
     /// # Errors
     /// See [`SearchError`].
@@ -156,16 +162,16 @@ impl Search {
             }
             _ => Ok(None),
         };
-        let (near, missing) = match near {
-            Ok(near) => (near, None),
+        let (near, mode, missing) = match near {
+            Ok(Some(Nearest { near, lacks })) => (near, wanted.mode, lacks),
+            Ok(None) => (vec![], wanted.mode, None),
             Err(Unready::Database(error)) => return Err(error.into()),
             Err(unready) if wanted.mode == Mode::Semantic => {
                 return Err(SearchError::Missing(unready.to_string()));
             }
-            Err(unready) => (None, Some(unready.to_string())),
+            Err(unready) => (vec![], Mode::Lexical, Some(unready.to_string())),
         };
-        let mode = if missing.is_some() { Mode::Lexical } else { wanted.mode };
-        let looking = self.look(wanted, near.unwrap_or_default(), mode);
+        let looking = self.look(wanted, near, mode);
         let page = self.database.ask(looking).await?;
         Ok(Page { mode, missing, ..page })
     }
@@ -236,7 +242,7 @@ impl Found {
         let words: Vec<Ranked<RecordRef>> = words.collect();
         let named = lexical.names.iter().map(|hit| Ranked {
             item: hit.record,
-            weight: if mode == Mode::Hybrid { by_share(hit.likeness) } else { hit.likeness },
+            weight: hit.likeness,
             is_exact: hit.likeness >= names::EXACT || asked.record == Some(hit.record),
         });
         let named: Vec<Ranked<RecordRef>> = named.collect();

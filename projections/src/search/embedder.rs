@@ -12,13 +12,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use domain::RecordRef;
-use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
+use sqlx::{ConnectOptions as _, PgConnection};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::encoder::{EncodeError, Encoder};
 use super::engine::TextDigest;
 use super::sets::{self, State, Texts, VectorSet};
+use super::turn::{self, Patience};
 use crate::database::{self, Database};
 use reading::Record;
 
@@ -38,10 +39,6 @@ const SOON: Duration = Duration::from_millis(50);
 /// How often to look for records whose rows changed without a new position, as when a parked stream is followed again.
 const RECONCILE: Duration = Duration::from_secs(60);
 
-/// How often to try to take over from another process, and to try again after a failure: at first, and at most.
-const AGAIN: Duration = Duration::from_secs(1);
-const AT_MOST: Duration = Duration::from_secs(30);
-
 /// Why texts are not embedded at present.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum EmbedError {
@@ -60,6 +57,8 @@ pub(super) struct Embedder {
     pub(super) model: i32,
     /// The engine outside this database that must hold a set before it may take the live one's place.
     pub(super) engine: Option<&'static str>,
+    /// Whether it fills new sets; else it only keeps the live one level with the texts.
+    pub(super) begins: bool,
     /// Where the log ends.
     pub(super) tail: watch::Receiver<i64>,
     /// Grows whenever something was written.
@@ -70,8 +69,7 @@ pub(super) struct Embedder {
 impl Embedder {
     /// Works until told to stop.
     pub(super) async fn run(mut self) {
-        let mut wait = AGAIN;
-        let mut said = String::new();
+        let mut patience = Patience::new(&self.stop);
         while !self.stop.is_cancelled() {
             let mut got_on = false;
             let Err(error) = self.run_connected(&mut got_on).await else { return };
@@ -83,24 +81,11 @@ impl Embedder {
                 EmbedError::Database(error) if database::is_passing(error) => {
                     tracing::debug!(%error, "the embedder waits for the database");
                 }
-                // Once, not every time.
-                _ if text == said => {}
+                _ if !patience.is_news(&text) => {}
                 _ => tracing::warn!(%error, "texts are not embedded at present; crm keeps trying"),
             }
             self.note_error(Some(&text)).await;
-            said = text;
-            if got_on {
-                wait = AGAIN;
-            }
-            self.pause(wait).await;
-            wait = (wait * 2).min(AT_MOST);
-        }
-    }
-
-    async fn pause(&self, time: Duration) {
-        tokio::select! {
-            () = self.stop.cancelled() => {}
-            () = tokio::time::sleep(time) => {}
+            patience.wait(got_on).await;
         }
     }
 
@@ -118,17 +103,8 @@ impl Embedder {
     /// Embeds for as long as the connection lives, once nobody else does. Tells whether it got on at all.
     async fn run_connected(&mut self, got_on: &mut bool) -> Result<(), EmbedError> {
         let mut writer = self.database.options_for(&[]).connect().await?;
-        loop {
-            let taken = sqlx::query_scalar("select pg_try_advisory_lock($1, $2)")
-                .bind(EMBED_LOCK)
-                .bind(self.model);
-            if taken.fetch_one(&mut writer).await? {
-                break;
-            }
-            self.pause(AGAIN).await;
-            if self.stop.is_cancelled() {
-                return Ok(());
-            }
+        if !turn::take(&mut writer, EMBED_LOCK, self.model, &self.stop).await? {
+            return Ok(());
         }
         let mut reconciled: Option<Instant> = None;
         loop {
@@ -144,7 +120,7 @@ impl Embedder {
             }
             match rest {
                 Rest::More => {}
-                Rest::Behind => self.pause(SOON).await,
+                Rest::Behind => turn::pause(&self.stop, SOON).await,
                 Rest::None => tokio::select! {
                     () = self.stop.cancelled() => {}
                     Ok(()) = self.tail.changed() => {}
@@ -152,9 +128,7 @@ impl Embedder {
                 },
             }
         }
-        // Now, and not when the server notices that the connection has gone.
-        sqlx::query("select pg_advisory_unlock_all()").execute(&mut writer).await?;
-        Ok(writer.close().await?)
+        Ok(turn::end(writer).await?)
     }
 
     /// One page of each set that is followed.
@@ -190,6 +164,10 @@ impl Embedder {
     ) -> Result<Vec<VectorSet>, EmbedError> {
         let chunks = texts.chunks();
         let all = sets::of_model(writer, self.model).await?;
+        if !self.begins {
+            let is_kept = |set: &VectorSet| set.state == State::Live && set.chunks == chunks;
+            return Ok(all.into_iter().filter(is_kept).collect());
+        }
         let outdated = |set: &&VectorSet| set.state == State::Building && set.chunks != chunks;
         if let Some(set) = all.iter().find(outdated) {
             sets::give_up(writer, set.set.id).await?;

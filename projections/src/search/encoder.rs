@@ -71,6 +71,17 @@ pub enum Source {
 }
 
 impl Source {
+    /// What may still be had of the model by this name: a server often has several.
+    pub(super) fn of_model(&self, name: &str, dimensions: i32) -> Self {
+        match self {
+            Self::Server(server) => match Remote::model_in(name, dimensions) {
+                Some(model) => Self::Server(Server { model: model.to_owned(), ..server.clone() }),
+                None => self.clone(),
+            },
+            Self::Files { .. } | Self::Missing(_) => self.clone(),
+        }
+    }
+
     /// Gets the model ready.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::engine::{Engine, EngineError, Held, Set};
 use super::sets::{self, State, VectorSet};
+use super::turn::{self, Patience};
 use super::{compare, points};
 use crate::database::{self, Database};
 
@@ -30,10 +31,6 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// How often to count what an engine outside holds. A count that differs has it looked over point by point.
 const RECOUNT: Duration = Duration::from_secs(60);
-
-/// How often to try to take over from another process, and to try again after a failure: at first, and at most.
-const AGAIN: Duration = Duration::from_millis(500);
-const AT_MOST: Duration = Duration::from_secs(30);
 
 /// Higher than any revision.
 const ANY: i64 = 1 << 52;
@@ -58,7 +55,7 @@ pub(super) struct Feeder {
 }
 
 /// What the task knows while it is connected.
-struct Turn {
+struct Telling {
     db: PgConnection,
     /// Up to which revision the engine was told of each set.
     told: HashMap<i32, i64>,
@@ -72,8 +69,7 @@ struct Turn {
 impl Feeder {
     /// Works until told to stop.
     pub(super) async fn run(mut self) {
-        let mut wait = AGAIN;
-        let mut said = String::new();
+        let mut patience = Patience::new(&self.stop);
         while !self.stop.is_cancelled() {
             let mut got_on = false;
             let Err(error) = self.run_connected(&mut got_on).await else { return };
@@ -82,23 +78,11 @@ impl Feeder {
                 FeedError::Database(error) if database::is_passing(error) => {
                     tracing::debug!(%error, "whoever tells the vector engine waits for the database");
                 }
-                _ if text == said => {}
+                _ if !patience.is_news(&text) => {}
                 _ => tracing::warn!(%error, "search by meaning falls behind; crm keeps trying"),
             }
             self.note_error(&text).await;
-            said = text;
-            if got_on {
-                wait = AGAIN;
-            }
-            self.pause(wait).await;
-            wait = (wait * 2).min(AT_MOST);
-        }
-    }
-
-    async fn pause(&self, time: Duration) {
-        tokio::select! {
-            () = self.stop.cancelled() => {}
-            () = tokio::time::sleep(time) => {}
+            patience.wait(got_on).await;
         }
     }
 
@@ -119,14 +103,16 @@ impl Feeder {
     /// Tells the engine for as long as both connections live. Tells whether it got on at all.
     async fn run_connected(&mut self, got_on: &mut bool) -> Result<(), FeedError> {
         let mut db = self.database.options_for(&[]).connect().await?;
-        if !self.engine.is_of_this_process() && !self.take_over(&mut db).await? {
+        let is_shared = !self.engine.is_of_this_process();
+        if is_shared && !turn::take(&mut db, FEED_LOCK, self.model, &self.stop).await? {
             return Ok(());
         }
         let told = HashMap::new();
-        let mut turn = Turn { db, told, published: None, known: HashMap::new(), counted: None };
+        let mut telling =
+            Telling { db, told, published: None, known: HashMap::new(), counted: None };
         while !self.stop.is_cancelled() {
             self.written.mark_unchanged();
-            self.step(&mut turn).await?;
+            self.step(&mut telling).await?;
             *got_on = true;
             tokio::select! {
                 () = self.stop.cancelled() => {}
@@ -134,76 +120,64 @@ impl Feeder {
                 () = tokio::time::sleep(LOOK) => {}
             }
         }
-        sqlx::query("select pg_advisory_unlock_all()").execute(&mut turn.db).await?;
-        Ok(turn.db.close().await?)
-    }
-
-    /// Waits until no other process tells the engine; `false` if it was told to stop first.
-    async fn take_over(&self, db: &mut PgConnection) -> Result<bool, sqlx::Error> {
-        loop {
-            let taken = sqlx::query_scalar("select pg_try_advisory_lock($1, $2)")
-                .bind(FEED_LOCK)
-                .bind(self.model);
-            if taken.fetch_one(&mut *db).await? {
-                return Ok(true);
-            }
-            self.pause(AGAIN).await;
-            if self.stop.is_cancelled() {
-                return Ok(false);
-            }
-        }
+        Ok(turn::end(telling.db).await?)
     }
 
     /// Tells the engine everything that it does not know yet.
-    async fn step(&self, turn: &mut Turn) -> Result<(), FeedError> {
-        let sets = sets::of_model(&mut turn.db, self.model).await?;
-        let is_due = turn.counted.is_none_or(|at| at.elapsed() > RECOUNT);
+    async fn step(&self, telling: &mut Telling) -> Result<(), FeedError> {
+        let sets = sets::of_model(&mut telling.db, self.model).await?;
+        let is_due = telling.counted.is_none_or(|at| at.elapsed() > RECOUNT);
         for VectorSet { set, state, .. } in sets.iter().filter(|it| it.state != State::Retired) {
-            if is_due || !turn.known.contains_key(&set.id) {
-                self.open(turn, set).await?;
+            if is_due || !telling.known.contains_key(&set.id) {
+                self.open(telling, set).await?;
             }
-            while !self.stop.is_cancelled() && self.tell(turn, set).await? {}
+            while !self.stop.is_cancelled() && self.tell(telling, set).await? {}
             if is_due && !self.engine.is_of_this_process() {
-                self.look_over(turn, set).await?;
+                self.look_over(telling, set).await?;
             }
-            if *state == State::Live && turn.published != Some(set.id) {
+            if *state == State::Live && telling.published != Some(set.id) {
                 self.engine.publish(set).await?;
-                turn.published = Some(set.id);
+                telling.published = Some(set.id);
             }
         }
         if is_due {
-            turn.counted = Some(Instant::now());
+            telling.counted = Some(Instant::now());
             // An alias that somebody has removed is put back with the next look.
-            turn.published = None;
-            self.clear_error(turn).await?;
+            telling.published = None;
+            self.clear_error(telling).await?;
         }
-        self.forget_others(turn, &sets).await
+        self.forget_others(telling, &sets).await
     }
 
     /// Makes room for a set, and finds out how far the engine was told.
-    async fn open(&self, turn: &mut Turn, set: &Set) -> Result<(), FeedError> {
+    async fn open(&self, telling: &mut Telling, set: &Set) -> Result<(), FeedError> {
         let was_there = self.engine.prepare(set).await?;
         if !self.engine.is_of_this_process() {
-            let noted = self.noted(turn, set).await?.filter(|_| was_there);
+            let noted = self.noted(telling, set).await?.filter(|_| was_there);
             if noted.is_none() {
-                self.note(turn, set, 0).await?;
+                self.note(telling, set, 0).await?;
             }
-            turn.told.insert(set.id, noted.unwrap_or(0));
+            telling.told.insert(set.id, noted.unwrap_or(0));
         }
-        turn.known.insert(set.id, set.clone());
+        telling.known.insert(set.id, set.clone());
         Ok(())
     }
 
-    async fn noted(&self, turn: &mut Turn, set: &Set) -> Result<Option<i64>, sqlx::Error> {
+    async fn noted(&self, telling: &mut Telling, set: &Set) -> Result<Option<i64>, sqlx::Error> {
         sqlx::query_scalar("select revision from vector_engine where set_id = $1 and engine = $2")
             .bind(set.id)
             .bind(self.engine.name())
-            .fetch_optional(&mut turn.db)
+            .fetch_optional(&mut telling.db)
             .await
     }
 
     /// Notes how far the engine was told. What one of this process was told is nobody else's business.
-    async fn note(&self, turn: &mut Turn, set: &Set, revision: i64) -> Result<(), sqlx::Error> {
+    async fn note(
+        &self,
+        telling: &mut Telling,
+        set: &Set,
+        revision: i64,
+    ) -> Result<(), sqlx::Error> {
         if self.engine.is_of_this_process() {
             return Ok(());
         }
@@ -216,27 +190,27 @@ impl Feeder {
         .bind(set.id)
         .bind(self.engine.name())
         .bind(revision)
-        .execute(&mut turn.db)
+        .execute(&mut telling.db)
         .await?;
         Ok(())
     }
 
-    async fn clear_error(&self, turn: &mut Turn) -> Result<(), sqlx::Error> {
+    async fn clear_error(&self, telling: &mut Telling) -> Result<(), sqlx::Error> {
         sqlx::query(
             "update vector_engine set error = null
              from vector_set where id = set_id and model = $1 and engine = $2 and vector_engine.error is not null",
         )
         .bind(self.model)
         .bind(self.engine.name())
-        .execute(&mut turn.db)
+        .execute(&mut telling.db)
         .await?;
         Ok(())
     }
 
     /// Tells the engine of the next records; `false` if there are none.
-    async fn tell(&self, turn: &mut Turn, set: &Set) -> Result<bool, FeedError> {
-        let told = turn.told.get(&set.id).copied().unwrap_or(0);
-        let mut tx = turn.db.begin().await?;
+    async fn tell(&self, telling: &mut Telling, set: &Set) -> Result<bool, FeedError> {
+        let told = telling.told.get(&set.id).copied().unwrap_or(0);
+        let mut tx = telling.db.begin().await?;
         sqlx::query("set transaction isolation level repeatable read, read only")
             .execute(&mut *tx)
             .await?;
@@ -247,26 +221,26 @@ impl Feeder {
         tx.commit().await?;
         self.engine.upsert(set, &points).await?;
         self.engine.delete_older(set, &records).await?;
-        self.note(turn, set, last).await?;
-        turn.told.insert(set.id, last);
+        self.note(telling, set, last).await?;
+        telling.told.insert(set.id, last);
         Ok(true)
     }
 
     /// Counts what the engine holds, and repairs it if that is not what it should be.
-    async fn look_over(&self, turn: &mut Turn, set: &Set) -> Result<(), FeedError> {
+    async fn look_over(&self, telling: &mut Telling, set: &Set) -> Result<(), FeedError> {
         let expected: i64 =
             sqlx::query_scalar("select count(*) from vector_point where set_id = $1")
                 .bind(set.id)
-                .fetch_one(&mut turn.db)
+                .fetch_one(&mut telling.db)
                 .await?;
-        let is_first = turn.counted.is_none();
+        let is_first = telling.counted.is_none();
         if !is_first && self.engine.count(set).await? == expected.unsigned_abs() {
             return Ok(());
         }
-        let expected = points::all(&mut turn.db, set).await?;
+        let expected = points::all(&mut telling.db, set).await?;
         let held = self.engine.list(set).await?;
         // What was written since is told later, and is not odd.
-        let told = turn.told.get(&set.id).copied().unwrap_or(0);
+        let told = telling.told.get(&set.id).copied().unwrap_or(0);
         let is_new = |held: &&Held| held.version > told;
         let new: BTreeSet<RecordRef> =
             expected.iter().filter(is_new).map(|held| held.place.record).collect();
@@ -281,13 +255,18 @@ impl Feeder {
             engine = self.engine.name(),
             "the vector engine does not hold what it was told: it is repaired"
         );
-        self.repair(turn, set, &odd.into_iter().collect::<Vec<_>>()).await
+        self.repair(telling, set, &odd.into_iter().collect::<Vec<_>>()).await
     }
 
-    async fn repair(&self, turn: &mut Turn, set: &Set, odd: &[RecordRef]) -> Result<(), FeedError> {
+    async fn repair(
+        &self,
+        telling: &mut Telling,
+        set: &Set,
+        odd: &[RecordRef],
+    ) -> Result<(), FeedError> {
         for some in odd.chunks(PAGE as usize) {
             let all: Vec<(RecordRef, i64)> = some.iter().map(|record| (*record, ANY)).collect();
-            let points = points::of_records(&mut turn.db, set, some).await?;
+            let points = points::of_records(&mut telling.db, set, some).await?;
             self.engine.delete_older(set, &all).await?;
             self.engine.upsert(set, &points).await?;
         }
@@ -295,21 +274,26 @@ impl Feeder {
     }
 
     /// Has the engine forget sets whose place was taken, and then forgets them here.
-    async fn forget_others(&self, turn: &mut Turn, sets: &[VectorSet]) -> Result<(), FeedError> {
+    async fn forget_others(
+        &self,
+        telling: &mut Telling,
+        sets: &[VectorSet],
+    ) -> Result<(), FeedError> {
         let in_use =
             |id: i32| sets.iter().any(|other| other.set.id == id && other.state != State::Retired);
-        let unused: Vec<Set> = turn.known.values().filter(|set| !in_use(set.id)).cloned().collect();
+        let unused: Vec<Set> =
+            telling.known.values().filter(|set| !in_use(set.id)).cloned().collect();
         for set in unused {
             self.engine.forget(&set).await?;
-            turn.known.remove(&set.id);
-            turn.told.remove(&set.id);
+            telling.known.remove(&set.id);
+            telling.told.remove(&set.id);
         }
         // Only when another one answers.
         let has_live = sets.iter().any(|it| it.state == State::Live);
         for VectorSet { set, .. } in sets.iter().filter(|it| has_live && it.state == State::Retired)
         {
             self.engine.forget(set).await?;
-            sets::delete_set(&mut turn.db, set).await?;
+            sets::delete_set(&mut telling.db, set).await?;
         }
         Ok(())
     }

@@ -10,11 +10,13 @@ use std::hash::Hash;
 /// How much the first ranks are above the others.
 const K: f64 = 60.0;
 
-/// What a place in the list of words or of names counts for, by the share of the question's words that the passage has, or by
-/// how much the names are alike. With the third power, what is there by chance does not go before what is meant
-/// (docs/search.md says how it was chosen).
+/// By which power of how much of a question was found a hit counts that may be one by chance. The third keeps such hits behind
+/// what is meant (docs/search.md says how it was chosen).
+pub const BY_CHANCE: i32 = 3;
+
+/// What a place in the list of words counts for, by the share of the question that the passage has.
 pub fn by_share(coverage: f64) -> f64 {
-    coverage.powi(3)
+    coverage.powi(BY_CHANCE)
 }
 
 /// What speaks for a hit.

@@ -106,13 +106,14 @@ pub(super) fn relevance(text: &str, wanted: &[Wanted]) -> f64 {
     wanted.iter().map(part).sum()
 }
 
-/// Which share of the words that are looked for a text has, from 0 to 1.
+/// Which share of what is looked for a text has, from 0 to 1: each word counts for as much as it says. So does one that no text
+/// has, so that of a question in another language a name in common is a small share.
 pub(super) fn coverage(text: &str, wanted: &[Wanted]) -> f64 {
     let words = words(text);
     let is_there = |wanted: &&Wanted| words.iter().any(|word| wanted.is(&word.folded));
-    #[allow(clippy::cast_precision_loss, reason = "a question has few words")]
-    let share = wanted.iter().filter(is_there).count() as f64 / wanted.len().max(1) as f64;
-    share
+    let weight = |of: &mut dyn Iterator<Item = &Wanted>| of.map(|it| it.weight).sum::<f64>();
+    let all = weight(&mut wanted.iter());
+    if all > 0.0 { weight(&mut wanted.iter().filter(is_there)) / all } else { 0.0 }
 }
 
 /// Where words that are looked for and quotations stand, in characters, in order and apart from each other.
@@ -206,6 +207,21 @@ mod tests {
         let words = wanted(&[&["cost"], &["hedg"]]);
         assert_eq!(shown(text, &words, &["hedging costs"]), ["hedging", "Hedging costs"]);
         assert_eq!(shown(text, &[], &["!"]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_text_has_the_larger_share_of_a_question_by_its_rarer_words() {
+        let mut wanted = wanted(&[&["fund"], &["quetzal"]]);
+        wanted[0].weight = 0.5;
+        wanted[1].weight = 4.5;
+        let check = |text: &str, share: f64| {
+            assert!((coverage(text, &wanted) - share).abs() < 1e-9, "{text}");
+        };
+        check("A fund, and more funds.", 0.1);
+        check("Quetzal", 0.9);
+        check("Quetzal's fund", 1.0);
+        check("Neither.", 0.0);
+        assert_eq!(coverage("A fund", &[]), 0.0);
     }
 
     #[test]

@@ -84,7 +84,7 @@ pub(super) struct WordHit {
     /// Its best passage.
     pub(super) passage: Passage,
     pub(super) relevance: f64,
-    /// Which share of the question's words it has, from 0 to 1.
+    /// Which share of the question it has, from 0 to 1, rare words counting for more.
     pub(super) coverage: f64,
     /// Whether it has every quotation.
     pub(super) is_quoted: bool,

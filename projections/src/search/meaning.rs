@@ -8,12 +8,16 @@ use domain::RecordRef;
 
 use super::encoder::{EncodeError, Encoder};
 use super::engine::{Engine, EngineError, Near};
-use super::{Filter, points};
+use super::extent::Extent;
+use super::{Filter, points, sets};
 use crate::database::{Database, DatabaseError};
 
 /// For how long the vector of a question is remembered, and of how many questions: pages and filters ask it again.
 const REMEMBERED: Duration = Duration::from_secs(600);
 const QUESTIONS: usize = 256;
+
+/// For how long it is believed how much of the texts is embedded.
+const BELIEVED: Duration = Duration::from_secs(1);
 
 /// Why there is no answer in the first second.
 const LOADING: &str = "the embedding model is being loaded";
@@ -27,6 +31,9 @@ pub enum Unready {
     /// There is no model, or no engine; the text says what to do.
     #[error("{0}")]
     Missing(String),
+    /// Too few of the texts are embedded; the text says how many.
+    #[error("{0}")]
+    Unfinished(String),
     /// The question could not be embedded.
     #[error(transparent)]
     Encode(#[from] EncodeError),
@@ -38,6 +45,15 @@ pub enum Unready {
     Database(#[from] DatabaseError),
 }
 
+/// What is nearest to a question.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Nearest {
+    /// The pieces of text, the nearest first.
+    pub near: Vec<Near>,
+    /// What was not looked through, if that is worth saying: texts that are still to be embedded.
+    pub lacks: Option<String>,
+}
+
 /// Answers questions by meaning. Clones share it.
 #[derive(Clone)]
 pub struct Meaning(Arc<Shared>);
@@ -45,17 +61,30 @@ pub struct Meaning(Arc<Shared>);
 struct Shared {
     database: Database,
     means: RwLock<Result<Means, String>>,
-    questions: Mutex<HashMap<String, Question>>,
+    /// The model before, which answers until the texts are embedded by the new one.
+    before: RwLock<Option<Means>>,
+    questions: Mutex<HashMap<(i32, String), Question>>,
+    extents: Mutex<HashMap<i32, (Instant, Extent)>>,
 }
 
 /// The vector of a question, and when it was asked for.
 type Question = (Instant, Arc<[f32]>);
 
+/// What answers questions: a model, and where its vectors are searched.
 #[derive(Clone)]
-struct Means {
-    encoder: Arc<dyn Encoder>,
-    engine: Arc<dyn Engine>,
-    model: i32,
+pub(super) struct Means {
+    pub(super) encoder: Arc<dyn Encoder>,
+    pub(super) engine: Arc<dyn Engine>,
+    pub(super) model: i32,
+}
+
+impl Means {
+    /// Whether a whole set answers.
+    pub(super) async fn answers(&self) -> bool {
+        let mut vector = vec![0.0; self.encoder.dimensions()];
+        vector.iter_mut().take(1).for_each(|number| *number = 1.0);
+        self.engine.nearest(self.model, &vector, &Filter::default(), 1).await.is_ok()
+    }
 }
 
 impl Meaning {
@@ -66,14 +95,19 @@ impl Meaning {
 
     /// Without a model, for this reason.
     pub fn without(database: Database, why: &str) -> Self {
-        let means = RwLock::new(Err(why.to_owned()));
-        Self(Arc::new(Shared { database, means, questions: Mutex::default() }))
+        let (means, before) = (RwLock::new(Err(why.to_owned())), RwLock::default());
+        let (questions, extents) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(Shared { database, means, before, questions, extents }))
     }
 
     /// From now on it can answer.
-    pub(super) fn can(&self, encoder: Arc<dyn Encoder>, engine: Arc<dyn Engine>, model: i32) {
-        *self.0.means.write().unwrap_or_else(PoisonError::into_inner) =
-            Ok(Means { encoder, engine, model });
+    pub(super) fn can(&self, means: Means) {
+        *self.0.means.write().unwrap_or_else(PoisonError::into_inner) = Ok(means);
+    }
+
+    /// Until this model's texts are embedded, these means answer, if any.
+    pub(super) fn until_then(&self, before: Option<Means>) {
+        *self.0.before.write().unwrap_or_else(PoisonError::into_inner) = before;
     }
 
     /// It cannot answer, for this reason.
@@ -84,6 +118,17 @@ impl Meaning {
     fn means(&self) -> Result<Means, Unready> {
         let means = self.0.means.read().unwrap_or_else(PoisonError::into_inner);
         means.clone().map_err(Unready::Missing)
+    }
+
+    /// What to ask, the best first: one that has no whole set leaves it to the next.
+    fn all_means(&self) -> Result<impl Iterator<Item = Means> + use<>, Unready> {
+        let before = self.0.before.read().unwrap_or_else(PoisonError::into_inner).clone();
+        Ok(std::iter::once(self.means()?).chain(before))
+    }
+
+    /// The number of the model; `None` before there is one.
+    pub fn model(&self) -> Option<i32> {
+        self.means().ok().map(|means| means.model)
     }
 
     /// What must be done to have a model; `None` if there is one, or it is still being loaded.
@@ -106,10 +151,45 @@ impl Meaning {
         question: &str,
         filter: &Filter,
         limit: usize,
-    ) -> Result<Vec<Near>, Unready> {
-        let means = self.means()?;
-        let vector = self.vector(&means, question).await?;
-        Ok(means.engine.nearest(means.model, &vector, filter, limit).await?)
+    ) -> Result<Nearest, Unready> {
+        for means in self.all_means()? {
+            let vector = self.vector(&means, question).await?;
+            match means.engine.nearest(means.model, &vector, filter, limit).await {
+                Err(EngineError::Missing(_)) => {}
+                near => {
+                    let near = near?;
+                    let lacks = self.extent(means.model).await?.lacks();
+                    return Ok(Nearest { near, lacks });
+                }
+            }
+        }
+        Err(self.unfinished().await?)
+    }
+
+    /// How much of the texts is in a model's set, as it was at most a moment ago.
+    async fn extent(&self, model: i32) -> Result<Extent, DatabaseError> {
+        let known = |extents: &Mutex<HashMap<i32, (Instant, Extent)>>| {
+            let extents = extents.lock().unwrap_or_else(PoisonError::into_inner);
+            extents.get(&model).filter(|(at, _)| at.elapsed() < BELIEVED).map(|(_, extent)| *extent)
+        };
+        if let Some(extent) = known(&self.0.extents) {
+            return Ok(extent);
+        }
+        let database = &self.0.database;
+        let asking = async {
+            let mut db = database.pool.acquire().await?;
+            Extent::of_model(&mut db, model).await
+        };
+        let extent = database.ask(asking).await?;
+        let mut extents = self.0.extents.lock().unwrap_or_else(PoisonError::into_inner);
+        extents.insert(model, (Instant::now(), extent));
+        Ok(extent)
+    }
+
+    /// Why none of the means has a whole set.
+    async fn unfinished(&self) -> Result<Unready, Unready> {
+        let extent = self.extent(self.means()?.model).await?;
+        Ok(Unready::Unfinished(extent.unready()))
     }
 
     /// The pieces of text that are nearest to what records say taken together, but for their own. None if they say nothing.
@@ -122,23 +202,34 @@ impl Meaning {
         filter: &Filter,
         limit: usize,
     ) -> Result<Vec<Near>, Unready> {
-        let means = self.means()?;
         let database = &self.0.database;
-        let asking = async {
-            let mut db = database.pool.acquire().await?;
-            points::vectors(&mut db, means.model, records).await
-        };
-        let vectors = database.ask(asking).await?;
-        let Some(vector) = mean(&vectors) else { return Ok(vec![]) };
-        let own = vectors.len().min(OWN);
-        let mut near = means.engine.nearest(means.model, &vector, filter, limit + own).await?;
-        near.retain(|near| !records.contains(&near.place.record));
-        near.truncate(limit);
-        Ok(near)
+        for means in self.all_means()? {
+            let asking = async {
+                let mut db = database.pool.acquire().await?;
+                match sets::is_live(&mut db, means.model).await? {
+                    true => points::vectors(&mut db, means.model, records).await.map(Some),
+                    false => Ok(None),
+                }
+            };
+            let Some(vectors) = database.ask(asking).await? else { continue };
+            let Some(vector) = mean(&vectors) else { return Ok(vec![]) };
+            let own = vectors.len().min(OWN);
+            match means.engine.nearest(means.model, &vector, filter, limit + own).await {
+                Err(EngineError::Missing(_)) => {}
+                near => {
+                    let mut near = near?;
+                    near.retain(|near| !records.contains(&near.place.record));
+                    near.truncate(limit);
+                    return Ok(near);
+                }
+            }
+        }
+        Err(self.unfinished().await?)
     }
 
     async fn vector(&self, means: &Means, question: &str) -> Result<Arc<[f32]>, EncodeError> {
-        if let Some(vector) = self.remembered(question) {
+        let asked = (means.model, question.to_owned());
+        if let Some(vector) = self.remembered(&asked) {
             return Ok(vector);
         }
         let vector: Arc<[f32]> = means.encoder.question(question).await?.into();
@@ -149,11 +240,11 @@ impl Meaning {
         if questions.len() >= QUESTIONS {
             questions.clear();
         }
-        questions.insert(question.to_owned(), (Instant::now(), vector.clone()));
+        questions.insert(asked, (Instant::now(), vector.clone()));
         Ok(vector)
     }
 
-    fn remembered(&self, question: &str) -> Option<Arc<[f32]>> {
+    fn remembered(&self, question: &(i32, String)) -> Option<Arc<[f32]>> {
         let questions = self.0.questions.lock().unwrap_or_else(PoisonError::into_inner);
         let (at, vector) = questions.get(question)?;
         (at.elapsed() < REMEMBERED).then(|| vector.clone())

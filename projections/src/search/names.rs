@@ -8,6 +8,7 @@ use sqlx::{PgConnection, Postgres, QueryBuilder, Row as _};
 
 use super::Filter;
 use super::asked::Asked;
+use super::fuse::BY_CHANCE;
 use super::highlight::folded as folded_char;
 use super::lexical::{Word, record_of, restrict_records};
 use super::passage;
@@ -69,7 +70,7 @@ pub(super) async fn find(
         whole,
         spans: spans(whole, &said, asked),
         inside: if said.len() <= WORDS_OF_NAME { said.clone() } else { vec![] },
-        like: alike(whole, &said, words),
+        like: Alike::of(whole, &said, words),
         record: asked.record,
     };
     let mut hits = sought.hits(db, filter).await?;
@@ -133,7 +134,7 @@ struct Sought<'a> {
     /// Words that may all be in a name.
     inside: Vec<&'a str>,
     /// What a name may be like.
-    like: Vec<String>,
+    like: Alike,
     record: Option<RecordRef>,
 }
 
@@ -154,9 +155,13 @@ impl Sought<'_> {
         statement.push(" then 0.95 when folded_title = any (").push_bind(self.spans.clone());
         statement.push(") then 0.9 when ");
         self.has_all(&mut statement);
-        statement.push(" then 0.85 else 0.8 * greatest(0");
-        for it in &self.like {
-            statement.push(", word_similarity(").push_bind(it.clone()).push(", folded_title)");
+        statement.push(" then 0.85 else greatest(0");
+        let Alike { whole, words } = &self.like;
+        for (it, power) in
+            whole.iter().map(|it| (it, 1)).chain(words.iter().map(|it| (it, BY_CHANCE)))
+        {
+            statement.push(", (0.8 * word_similarity(").push_bind(it.clone());
+            statement.push(format!(", folded_title)) ^ {power}"));
         }
         statement.push(") end::float8 as likeness from findable where not archived and (");
         self.is_it(&mut statement);
@@ -164,7 +169,7 @@ impl Sought<'_> {
         self.begins(&mut statement);
         statement.push(" or ");
         self.has_all(&mut statement);
-        for it in &self.like {
+        for it in whole.iter().chain(words) {
             statement.push(" or ").push_bind(it.clone()).push(" <% folded_title");
         }
         statement.push(")");
@@ -213,19 +218,26 @@ impl Sought<'_> {
     }
 }
 
-/// What names are to be like: words that nobody wrote, which may be mistyped, and with one of these the question, if it may be
-/// a name. Where all words are known, whoever has them in the name is found by them.
-fn alike(whole: &str, said: &[&str], words: &[Word]) -> Vec<String> {
-    let unknown = words.iter().filter(|word| !word.is_known);
-    let mut like: Vec<String> =
-        unknown.filter_map(|word| word.lexemes.last().cloned()).take(UNKNOWN).collect();
-    if !like.is_empty() && said.len() <= WORDS_OF_NAME {
-        like.push(whole.to_owned());
+/// What a name may be like. That it is like one word of a question may be chance, so that counts only by the power
+/// [`BY_CHANCE`]; that it is like the whole question is not.
+struct Alike {
+    /// The question, if it may be a name.
+    whole: Option<String>,
+    /// Words that nobody wrote, which may be mistyped.
+    words: Vec<String>,
+}
+
+impl Alike {
+    /// Nothing where all words are known: whoever has them in the name is found by them.
+    fn of(whole: &str, said: &[&str], words: &[Word]) -> Self {
+        // Of fewer characters every other name has one of the trigrams.
+        let is_long = |it: &String| it.chars().count() > 2;
+        let unknown: Vec<&Word> = words.iter().filter(|word| !word.is_known).collect();
+        let may_be_name = !unknown.is_empty() && said.len() <= WORDS_OF_NAME;
+        let whole = may_be_name.then(|| whole.to_owned()).filter(is_long);
+        let words = unknown.into_iter().filter_map(|word| word.lexemes.last().cloned());
+        Self { whole, words: words.take(UNKNOWN).filter(is_long).collect() }
     }
-    // Of fewer characters every other name has one of the trigrams.
-    like.retain(|it| it.chars().count() > 2);
-    like.dedup();
-    like
 }
 
 /// What may be a whole name: the question, some words of it in a row, or what is quoted.

@@ -94,34 +94,31 @@ pub async fn of_model(db: &mut PgConnection, model: i32) -> Result<Vec<VectorSet
     Ok(rows.into_iter().map(of_row).collect())
 }
 
-/// Begins a set. The first of a model answers at once, since there is nothing better.
+/// Begins a set. It answers once it has everything.
 ///
 /// # Errors
 /// When the database fails, or one is being built already.
 pub async fn begin(db: &mut PgConnection, model: i32, chunks: &str) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "insert into vector_set (model, chunks, state, live_at)
-         select $1, $2, case when has_live then 'building' else 'live' end, case when not has_live then now() end
-         from (select exists (select from vector_set where model = $1 and state = 'live')) as asked (has_live)",
-    )
-    .bind(model)
-    .bind(chunks)
-    .execute(db)
-    .await?;
+    sqlx::query("insert into vector_set (model, chunks) values ($1, $2)")
+        .bind(model)
+        .bind(chunks)
+        .execute(db)
+        .await?;
     Ok(())
 }
 
-/// Asks for a new set of the model that was filled last, beside the live one. `None` if there is no live one, else its id.
+/// Asks for a new set of a model beside the live one. `None` if there is no live one, else its id.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn begin_anew(db: &mut PgConnection) -> Result<Option<i32>, sqlx::Error> {
+pub async fn begin_anew(db: &mut PgConnection, model: i32) -> Result<Option<i32>, sqlx::Error> {
     sqlx::query_scalar(
         "insert into vector_set (model, chunks)
-         select model, chunks from vector_set where state = 'live' order by heard_at desc limit 1
+         select model, chunks from vector_set where state = 'live' and model = $1
          on conflict (model) where state = 'building' do update set heard_at = vector_set.heard_at
          returning id",
     )
+    .bind(model)
     .fetch_optional(db)
     .await
 }
@@ -138,14 +135,17 @@ pub async fn give_up(db: &mut PgConnection, set: i32) -> Result<(), sqlx::Error>
     Ok(())
 }
 
-/// Gives all sets up that have not been swapped in; tells how many there were.
+/// Gives all sets up that were to take the place of a live one; tells how many there were.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn give_up_all(db: &mut PgConnection) -> Result<u64, sqlx::Error> {
-    let given = sqlx::query("update vector_set set state = 'retired' where state = 'building'")
-        .execute(db)
-        .await?;
+    let given = sqlx::query(
+        "update vector_set set state = 'retired' where state = 'building' and exists (
+             select from vector_set live where live.model = vector_set.model and live.state = 'live')",
+    )
+    .execute(db)
+    .await?;
     Ok(given.rows_affected())
 }
 
@@ -210,6 +210,46 @@ pub async fn outlive_others(db: &mut PgConnection, model: i32) -> Result<(), sql
         sqlx::query(statement).bind(model).execute(&mut *db).await?;
     }
     Ok(())
+}
+
+/// A model whose texts are all embedded.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub(super) struct Whole {
+    pub(super) id: i32,
+    pub(super) name: String,
+    pub(super) dimensions: i32,
+}
+
+/// Another model than this one with a live set of the present texts, filled last, as long as this one has no live set.
+///
+/// # Errors
+/// When the database fails.
+pub(super) async fn before(
+    db: &mut PgConnection,
+    model: i32,
+) -> Result<Option<Whole>, sqlx::Error> {
+    let Some(texts) = texts(db).await? else { return Ok(None) };
+    sqlx::query_as(
+        "select m.id, m.name, m.dimensions from vector_set s join embedding_model m on m.id = s.model
+         where s.state = 'live' and s.model <> $1 and s.chunks = $2
+             and not exists (select from vector_set own where own.model = $1 and own.state = 'live')
+         order by s.heard_at desc limit 1",
+    )
+    .bind(model)
+    .bind(texts.chunks())
+    .fetch_optional(db)
+    .await
+}
+
+/// Whether some set of a model answers.
+///
+/// # Errors
+/// When the database fails.
+pub(super) async fn is_live(db: &mut PgConnection, model: i32) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("select exists (select from vector_set where model = $1 and state = 'live')")
+        .bind(model)
+        .fetch_one(db)
+        .await
 }
 
 /// Which texts there are to embed.

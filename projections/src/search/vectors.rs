@@ -13,18 +13,23 @@ use super::engine::memory::Memory;
 use super::engine::qdrant::{Address, Qdrant};
 use super::engine::{Engine, EngineError};
 use super::feeder::Feeder;
-use super::meaning::Meaning;
-use super::sets;
+use super::meaning::{Meaning, Means};
+use super::{sets, turn};
 use crate::database::{Database, DatabaseError};
 
 /// How often to look again for a model that is not there, and for a server that does not answer.
 const AGAIN: Duration = Duration::from_secs(10);
+
+/// How often to look whether a new model's set is whole.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// Where vectors come from and where they are searched.
 #[derive(Clone)]
 pub struct VectorOptions {
     /// What turns text into vectors.
     pub source: Source,
+    /// Where the vectors of a model before it may still come from.
+    pub earlier: Vec<Source>,
     /// The Qdrant server; `None` searches in memory.
     pub qdrant: Option<Address>,
 }
@@ -32,7 +37,7 @@ pub struct VectorOptions {
 impl VectorOptions {
     /// No search by meaning, for this reason.
     pub fn without(why: &str) -> Self {
-        Self { source: Source::Missing(why.to_owned()), qdrant: None }
+        Self { source: Source::Missing(why.to_owned()), earlier: vec![], qdrant: None }
     }
 }
 
@@ -113,7 +118,7 @@ impl Starting {
         let mut said = String::new();
         loop {
             match self.begin().await {
-                Ok(()) => return,
+                Ok(means) => return self.bridge(&means).await,
                 Err(StartError::Encode(error @ EncodeError::Missing(_))) if said.is_empty() => {
                     tracing::info!("no search by meaning: {error}");
                     said = error.to_string();
@@ -135,7 +140,7 @@ impl Starting {
         }
     }
 
-    async fn begin(&self) -> Result<(), StartError> {
+    async fn begin(&self) -> Result<Means, StartError> {
         let encoder = self.options.source.open().await?;
         let (name, dimensions) = (encoder.name().to_owned(), encoder.dimensions());
         let asking = async {
@@ -145,27 +150,73 @@ impl Starting {
         };
         let (log, model) = self.database.ask(asking).await?;
         let engine = engine(self.options.qdrant.as_ref(), log)?;
+        let means = Means { encoder, engine, model };
+        self.meaning.can(means.clone());
+        self.keep_up(&means, true, &self.stop);
+        Ok(means)
+    }
+
+    /// Has a model's texts embedded and the engine told of them until it is stopped.
+    fn keep_up(&self, means: &Means, begins: bool, stop: &CancellationToken) {
+        let Means { encoder, engine, model } = means.clone();
         let written = watch::Sender::new(0);
+        let outside = (!engine.is_of_this_process()).then(|| engine.name());
         let feeder = Feeder {
             database: self.database.clone(),
-            engine: engine.clone(),
+            engine,
             model,
             written: written.subscribe(),
-            stop: self.stop.clone(),
+            stop: stop.clone(),
         };
-        let outside = (!engine.is_of_this_process()).then(|| engine.name());
         let embedder = Embedder {
             database: self.database.clone(),
-            encoder: encoder.clone(),
+            encoder,
             model,
             engine: outside,
+            begins,
             tail: self.tail.clone(),
             written,
-            stop: self.stop.clone(),
+            stop: stop.clone(),
         };
-        self.meaning.can(encoder, engine, model);
         self.tasks.spawn(feeder.run());
         self.tasks.spawn(embedder.run());
-        Ok(())
+    }
+
+    /// Has the model before answer, if it can still be had, until this one's texts are all embedded.
+    async fn bridge(&self, means: &Means) {
+        let Some(before) = self.before(means).await else { return };
+        tracing::info!(
+            "the model before answers questions by meaning until all texts are embedded anew"
+        );
+        let stop = self.stop.child_token();
+        self.keep_up(&before, false, &stop);
+        self.meaning.until_then(Some(before));
+        while !stop.is_cancelled() && !means.answers().await {
+            turn::pause(&stop, LOOK).await;
+        }
+        self.meaning.until_then(None);
+        stop.cancel();
+    }
+
+    async fn before(&self, means: &Means) -> Option<Means> {
+        let asking = async {
+            let mut db = self.database.pool.acquire().await?;
+            sets::before(&mut db, means.model).await
+        };
+        let whole = match self.database.ask(asking).await {
+            Ok(whole) => whole?,
+            Err(error) => {
+                tracing::warn!(%error, "nobody knows whether a model before this one could answer");
+                return None;
+            }
+        };
+        for source in std::iter::once(&self.options.source).chain(&self.options.earlier) {
+            let source = source.of_model(&whole.name, whole.dimensions);
+            let Ok(encoder) = source.open().await else { continue };
+            if encoder.name() == whole.name {
+                return Some(Means { encoder, engine: means.engine.clone(), model: whole.id });
+            }
+        }
+        None
     }
 }

@@ -1,19 +1,18 @@
 //! whisper.cpp, and all that must be known to call it.
 //!
-//! - whisper-rs's own way of setting an abort callback passes a closure as what it is not, so it is set by hand.
+//! - whisper-rs's own way of setting an abort callback passes a closure as what it is not, so callbacks are set by hand.
 //! - Its tokenizer trusts that its buffer suffices, so the buffer is as long as the text.
 //! - A state that was used before gives other text than a fresh one.
-#![allow(unsafe_code, reason = "the abort callback is a C function; nothing else here is unsafe")]
+#![allow(unsafe_code, reason = "callbacks are C functions; nothing else here is unsafe")]
 
-use std::ffi::c_void;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::ffi::{c_int, c_void};
 
 use whisper_rs::{
     FullParams, SamplingStrategy, WhisperContext, WhisperContextParameters, WhisperError,
-    WhisperSegment, WhisperState,
+    WhisperSegment, WhisperState, WhisperSysContext, WhisperSysState,
 };
 
-use super::{Segment, TranscribeError};
+use super::{Control, Segment, TranscribeError};
 use crate::{RATE, threads};
 
 /// Whisper decides on the language by the first 30 s.
@@ -103,20 +102,22 @@ impl Engine {
         prompt: &str,
         threads: usize,
         search: Search,
-        cancelled: &AtomicBool,
+        control: &Control,
     ) -> Result<Vec<Segment>, TranscribeError> {
         let mut state = self.state()?;
         let mut parameters = parameters(language, prompt, threads, search);
-        // SAFETY: `is_set` is given what it casts to, and the flag outlives the call of `full` below, which is the last to use
+        let of_control: *const Control = control;
+        // SAFETY: both callbacks are given what they cast to, and it outlives the call of `full` below, which is the last to use
         // these parameters.
         unsafe {
-            parameters.set_abort_callback(Some(is_set));
-            let flag: *const AtomicBool = cancelled;
-            parameters.set_abort_callback_user_data(flag.cast_mut().cast());
+            parameters.set_abort_callback(Some(is_cancelled));
+            parameters.set_abort_callback_user_data(of_control.cast_mut().cast());
+            parameters.set_progress_callback(Some(reach));
+            parameters.set_progress_callback_user_data(of_control.cast_mut().cast());
         }
         match state.full(parameters, samples) {
             Ok(()) => Ok(state.as_iter().filter_map(|segment| self.segment(&segment)).collect()),
-            Err(_) if cancelled.load(Ordering::Relaxed) => Err(TranscribeError::Cancelled),
+            Err(_) if control.is_cancelled() => Err(TranscribeError::Cancelled),
             Err(error) => Err(failed(error)),
         }
     }
@@ -176,13 +177,27 @@ fn parameters<'a>(
     parameters
 }
 
-/// Whether the flag behind the pointer is set.
+/// Whether the control behind the pointer was told to end. Asked before each window and each word.
 ///
 /// # Safety
-/// The pointer must be one to an `AtomicBool` that is alive.
-unsafe extern "C" fn is_set(flag: *mut c_void) -> bool {
+/// The pointer must be one to a `Control` that is alive.
+unsafe extern "C" fn is_cancelled(control: *mut c_void) -> bool {
     // SAFETY: the caller promises it.
-    unsafe { &*flag.cast::<AtomicBool>() }.load(Ordering::Relaxed)
+    unsafe { &*control.cast::<Control>() }.is_cancelled()
+}
+
+/// Tells the control behind the pointer how much was listened to. Called before each window.
+///
+/// # Safety
+/// The last pointer must be one to a `Control` that is alive.
+unsafe extern "C" fn reach(
+    _: *mut WhisperSysContext,
+    _: *mut WhisperSysState,
+    percent: c_int,
+    control: *mut c_void,
+) {
+    // SAFETY: the caller promises it.
+    unsafe { &*control.cast::<Control>() }.reach(u8::try_from(percent).unwrap_or(0));
 }
 
 fn failed(error: WhisperError) -> TranscribeError {

@@ -2,13 +2,14 @@
 
 use std::convert::Infallible;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, mpsc};
 use std::time::Duration;
 
 use speech::RATE;
 use speech::chunks::{Chunk, Cutter};
-use speech::transcribe::{ChunkText, MarkKind, Model, ModelError, Options, TranscribeError};
+use speech::transcribe::{
+    ChunkText, Control, MarkKind, Model, ModelError, Options, TranscribeError,
+};
 
 use crate::clips::{self, decoded, meeting, sentence, speak};
 use crate::weights::{BASE, TINY_EN};
@@ -18,7 +19,7 @@ static TINY: LazyLock<Model> = LazyLock::new(|| Model::open(&TINY_EN.converted()
 
 fn transcribe(model: &Model, samples: &[f32], prompt: &str) -> ChunkText {
     let options = Options { prompt, threads: 1, ..Options::default() };
-    model.transcribe(samples, &options, &AtomicBool::new(false)).unwrap()
+    model.transcribe(samples, &options, &Control::default()).unwrap()
 }
 
 #[test]
@@ -116,7 +117,7 @@ fn spanish_is_recognised() {
 fn a_language_that_the_model_does_not_know_is_refused() {
     for language in ["es", "klingon", "e\0n", ""] {
         let options = Options { language: Some(language), ..Options::default() };
-        let result = TINY.transcribe(&[0.1; 16_000], &options, &AtomicBool::new(false));
+        let result = TINY.transcribe(&[0.1; 16_000], &options, &Control::default());
         assert!(matches!(result, Err(TranscribeError::Language { .. })), "{language}: {result:?}");
     }
 }
@@ -130,24 +131,45 @@ fn computed(schedstat: &Path) -> Duration {
 #[test]
 fn cancelling_ends_a_transcription_that_is_going_on() {
     let (sound, model) = (decoded(meeting()), &*TINY);
-    let cancelled = AtomicBool::new(false);
+    let control = Control::default();
     let (says, who) = mpsc::channel();
     let result = std::thread::scope(|scope| {
         let running = scope.spawn(|| {
             let thread = std::fs::read_link("/proc/thread-self").unwrap();
-            says.send(Path::new("/proc").join(thread).join("schedstat")).unwrap();
+            let schedstat = Path::new("/proc").join(thread).join("schedstat");
+            says.send(schedstat).unwrap();
             let options = Options { threads: 1, ..Options::default() };
-            model.transcribe(&sound, &options, &cancelled)
+            model.transcribe(&sound, &options, &control)
         });
         let thread = who.recv().unwrap();
         // When so much was computed, it is in the middle of it.
         while computed(&thread) < Duration::from_millis(300) {
             std::thread::yield_now();
         }
-        cancelled.store(true, Ordering::Relaxed);
+        control.cancel();
         running.join().unwrap()
     });
     assert!(matches!(result, Err(TranscribeError::Cancelled)), "{result:?}");
+}
+
+#[test]
+fn how_much_was_listened_to_is_seen_while_it_goes_on() {
+    let sound = decoded(meeting());
+    // Several windows of 30 s.
+    let long: Vec<f32> = sound.iter().copied().cycle().take(70 * RATE as usize).collect();
+    let control = Control::default();
+    let mut seen = std::collections::BTreeSet::new();
+    std::thread::scope(|scope| {
+        let running = scope.spawn(|| {
+            let options = Options { threads: 1, ..Options::default() };
+            TINY.transcribe(&long, &options, &control).unwrap()
+        });
+        while !running.is_finished() {
+            seen.insert(control.percent());
+            std::thread::yield_now();
+        }
+    });
+    assert!(seen.iter().any(|percent| (1..100).contains(percent)), "{seen:?}");
 }
 
 #[test]

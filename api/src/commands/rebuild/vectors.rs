@@ -18,6 +18,9 @@ use crate::vectors;
 /// How often to look how far it is.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// How often to look whether the model is loaded.
+const SOON: Duration = Duration::from_millis(50);
+
 /// Has a new set built, and waits until it answers.
 ///
 /// # Errors
@@ -43,10 +46,14 @@ async fn build(
     mut interruption: Interruption,
     json: bool,
 ) -> anyhow::Result<()> {
+    let model = tokio::select! {
+        model = model(vectors) => model?,
+        () = interruption.next() => bail!("nothing was rebuilt"),
+    };
     let mut db = store.database.pool.acquire().await?;
-    let set = sets::begin_anew(&mut db)
-        .await?
-        .context("there are no vectors yet: `crm serve` makes them once there is a model")?;
+    let set = sets::begin_anew(&mut db, model).await?.context(
+        "the first vectors of this model are still being made: there is nothing to rebuild",
+    )?;
     let started = std::time::Instant::now();
     let bar = super::progress_bar(json);
     loop {
@@ -79,6 +86,19 @@ async fn build(
         false => say(&format!("Rebuilt in {seconds:.1} s: vectors")),
     }
     Ok(())
+}
+
+/// The model, once it is loaded.
+async fn model(vectors: &Vectors) -> anyhow::Result<i32> {
+    loop {
+        if let Some(missing) = vectors.meaning().lacking() {
+            bail!("the vectors cannot be rebuilt: {missing}");
+        }
+        if let Some(model) = vectors.meaning().model() {
+            return Ok(model);
+        }
+        tokio::time::sleep(SOON).await;
+    }
 }
 
 fn show(status: &VectorStatus, bar: &indicatif::ProgressBar, json: bool) {

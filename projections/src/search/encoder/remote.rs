@@ -104,6 +104,11 @@ impl Remote {
         Ok(remote)
     }
 
+    /// The model in the name of a [`Remote`] with vectors of this length; `None` if it is not one's name.
+    pub(in crate::search) fn model_in(name: &str, dimensions: i32) -> Option<&str> {
+        name.rsplit_once(&format!(":{dimensions}:")).map(|(model, _)| model)
+    }
+
     async fn ask(&self, texts: &[String], within: Duration) -> Result<Vec<Vec<f32>>, EncodeError> {
         let body = json!({"model": self.server.model, "input": texts, "encoding_format": "float"});
         let mut request = self.client.post(self.address.clone()).timeout(within).json(&body);

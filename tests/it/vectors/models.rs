@@ -1,0 +1,188 @@
+//! When the model changes, and when texts are not embedded yet: no answer is made of a part without saying so.
+
+use axum::body::Body;
+use axum::http::Method;
+use domain::Kind;
+use projections::search::Search;
+use projections::search::encoder::Source;
+use projections::search::vectors::{VectorOptions, Vectors};
+use serde_json::{Value, json};
+
+use super::subject::Subject;
+use crate::contract::{app, ask, request};
+use crate::embeddings::Embeddings;
+
+/// A word that a server can be told to fail at: the texts that have it are not embedded until it is told otherwise.
+const HEAVY: &str = "cumbersome";
+
+impl Subject {
+    /// As a server that was started with this model.
+    async fn restart_with(&mut self, source: Source) {
+        self.stop().await;
+        let options = VectorOptions { source, ..self.options() };
+        let heads = self.api.backend.live.heads();
+        let vectors = Vectors::start(self.api.db.connections.clone(), options, heads);
+        let search = Search::new(self.api.db.connections.clone(), vectors.meaning().clone());
+        let app = app(&self.api.db, &self.api.backend, 64 << 20);
+        self.api.router = api::server::router(api::app::App { search, ..app });
+        self.vectors = Some(vectors);
+    }
+
+    async fn search(&self, rest: &str) -> Value {
+        self.api.read(&format!("/search?q=currency+hedging&kinds=note{rest}")).await
+    }
+
+    async fn states(&self) -> Vec<(String, String)> {
+        let sets = self.status().await.into_iter();
+        sets.map(|set| (set.model.split(':').next().unwrap().to_owned(), set.state)).collect()
+    }
+}
+
+fn states(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+    expected.iter().map(|(model, state)| ((*model).to_owned(), (*state).to_owned())).collect()
+}
+
+/// A question of a whole set stays one of a whole set, also of what is written meanwhile, until the new one is whole.
+async fn model_changes(mut subject: Subject) {
+    let hedging = subject.note("Call", "They asked about currency hedging.").await;
+    subject.note("Lunch", &format!("The {HEAVY} matters of the fund.")).await;
+    subject.finds("currency hedging", hedging).await;
+    subject.settle().await;
+
+    subject.embeddings.state().fails_at = Some(HEAVY.to_owned());
+    subject.restart_with(subject.embeddings.source("other-words")).await;
+    subject.finds("currency hedging", hedging).await;
+    let both = states(&[("words", "live"), ("other-words", "building")]);
+    subject.until("the new set is begun", async |it| it.states().await == both).await;
+    let page = subject.search("").await;
+    assert_eq!((&page["mode"], &page["missing"]), (&json!("hybrid"), &Value::Null));
+    assert_eq!(page["hits"][0]["why"], json!(["word", "meaning"]));
+    let like = format!("/notes/{hedging}/similar");
+    assert_eq!(subject.api.read(&like).await["hits"].as_array().unwrap().len(), 1);
+
+    let later = subject.note("Later", "Succession planning among partners.").await;
+    subject.finds("succession planning partners", later).await;
+    assert_eq!(subject.states().await, both, "all of this was by the old set");
+
+    subject.embeddings.state().fails_at = None;
+    subject
+        .until("the new set answers", async |it| {
+            it.states().await.contains(&("other-words".to_owned(), "live".to_owned()))
+        })
+        .await;
+    subject.finds("succession planning partners", later).await;
+    // The old model is let go: nobody asks it any more.
+    let number = std::sync::atomic::AtomicUsize::new(0);
+    subject
+        .until("the old model is no longer asked", async |it| {
+            let asked = it.embeddings.state().models["words"];
+            let number = number.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            it.found(&format!("hedging {number}")).await;
+            it.embeddings.state().models["words"] == asked
+        })
+        .await;
+    subject.finds("currency hedging", hedging).await;
+    subject.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_a_new_model_embeds_all_texts_the_one_before_answers() {
+    model_changes(Subject::in_memory().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_a_new_model_embeds_all_texts_the_one_before_answers_from_qdrant() {
+    model_changes(Subject::in_qdrant().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn until_the_texts_are_embedded_a_search_says_so_and_goes_by_word() {
+    let mut subject = Subject::in_memory().await;
+    let hedging = subject.note("Call", "They asked about currency hedging.").await;
+    subject.note("Lunch", &format!("The {HEAVY} matters of the fund.")).await;
+    subject.finds("currency hedging", hedging).await;
+    subject.settle().await;
+
+    // The model before cannot be had there.
+    let other = Embeddings::start().await;
+    other.state().model = Some("other-words".to_owned());
+    other.state().fails_at = Some(HEAVY.to_owned());
+    subject.restart_with(other.source("other-words")).await;
+    subject
+        .until("it says so", async |it| {
+            let missing = it.search("").await["missing"].clone();
+            missing.as_str().is_some_and(|missing| missing.contains("0 of 2 so far"))
+        })
+        .await;
+    let page = subject.search("").await;
+    assert_eq!((&page["mode"], &page["hits"][0]["why"]), (&json!("lexical"), &json!(["word"])));
+    for uri in ["/search?q=hedging&mode=semantic".to_owned(), format!("/notes/{hedging}/similar")] {
+        let answer =
+            ask(&subject.api.router, request(Method::GET, &uri).body(Body::empty()).unwrap());
+        let said = answer.await.expect(503, &uri)["detail"].to_string();
+        assert!(said.contains("being embedded"), "{said}");
+    }
+    other.state().fails_at = None;
+    subject
+        .until("all are embedded", async |it| {
+            let page = it.search("").await;
+            page["mode"] == "hybrid" && page["missing"].is_null()
+        })
+        .await;
+    assert_eq!(subject.found("currency hedging").await[0], Kind::Note.record(hedging));
+    subject.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_that_is_far_behind_answers_and_says_what_it_lacks() {
+    let mut subject = Subject::in_memory().await;
+    subject.restart_with(subject.embeddings.source("words")).await;
+    let hedging = subject.note("Call", "They asked about currency hedging.").await;
+    subject.finds("currency hedging", hedging).await;
+    subject.settle().await;
+    subject.embeddings.state().fails_at = Some(HEAVY.to_owned());
+    for number in 0..110 {
+        subject.note("Lunch", &format!("The {HEAVY} matters of chapter{number}.")).await;
+    }
+    for mode in ["hybrid", "semantic"] {
+        subject
+            .until("it says so", async |it| {
+                let page = it.search(&format!("&mode={mode}")).await;
+                let missing = page["missing"].as_str().unwrap_or_default().to_owned();
+                page["mode"] == mode
+                    && missing.contains("110 of 111 texts are not found by meaning")
+            })
+            .await;
+    }
+    assert_eq!(subject.search("").await["hits"][0]["why"], json!(["word", "meaning"]));
+    subject.embeddings.state().fails_at = None;
+    subject.settle().await;
+    subject.until("nothing is missing", async |it| it.search("").await["missing"].is_null()).await;
+    subject.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_qdrant_is_gone_or_hangs_a_search_says_so_and_goes_by_word() {
+    let mut subject = Subject::in_qdrant().await;
+    subject.restart_with(subject.embeddings.source("words")).await;
+    let hedging = subject.note("Call", "They asked about currency hedging.").await;
+    subject.finds("currency hedging", hedging).await;
+    let qdrant = subject.qdrant.as_ref().unwrap();
+    let goes_by_word = async || {
+        let page = subject.search("").await;
+        assert_eq!(page["mode"], json!("lexical"), "{page}");
+        assert!(page["missing"].as_str().is_some_and(|missing| !missing.is_empty()), "{page}");
+        assert_eq!(page["hits"][0]["id"], json!(hedging));
+    };
+    qdrant.hang(true);
+    goes_by_word().await;
+    qdrant.hang(false);
+    subject.finds("currency hedging", hedging).await;
+    qdrant.stop();
+    goes_by_word().await;
+    qdrant.resume().await;
+    subject
+        .until("it goes by meaning again", async |it| it.search("").await["mode"] == "hybrid")
+        .await;
+    subject.stop().await;
+}
