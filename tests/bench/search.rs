@@ -9,9 +9,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use projections::generation::{self, Generation, State};
 use projections::search::sets;
 use serde_json::{Value, json};
-use sqlx::PgConnection;
+use sqlx::{ConnectOptions as _, PgConnection};
 
 use crate::http::{Body, Client, Request};
 use crate::table::{Table, Target};
@@ -111,14 +112,24 @@ async fn write_notes(bench: &Workbench, server: &Served) -> anyhow::Result<i64> 
             note(&mut client, &format!("Call {number}"), &text).await?;
             number += 1;
         }
+        let mut db = reading(bench).await?;
         let chunks: i64 = sqlx::query_scalar("select count(*) from passage where part = 'text'")
-            .fetch_one(&bench.database.pool)
+            .fetch_one(&mut db)
             .await?;
         if chunks >= CHUNKS {
-            sqlx::query("analyze passage").execute(&bench.database.pool).await?;
+            sqlx::query("analyze passage").execute(&mut db).await?;
             return Ok(chunks);
         }
     }
+}
+
+/// A connection that finds the passages.
+async fn reading(bench: &Workbench) -> anyhow::Result<PgConnection> {
+    let mut db = bench.database.options_for(&[]).connect().await?;
+    let all = generation::all(&mut db).await?;
+    let live = |it: &&Generation| it.projector == "passage" && it.state == State::Live;
+    let live = all.iter().find(live).context("there are no passages")?;
+    Ok(bench.database.options_for(&[live.schema()]).connect().await?)
 }
 
 async fn note(client: &mut Client, name: &str, text: &str) -> anyhow::Result<i64> {
@@ -132,7 +143,7 @@ async fn note(client: &mut Client, name: &str, text: &str) -> anyhow::Result<i64
 /// A set of vectors of all texts, as if they had been embedded.
 async fn invent_vectors(bench: &Workbench, models: &Path) -> anyhow::Result<()> {
     let encoder = source_in(models).open().await.context("the embedding model")?;
-    let mut db = bench.database.pool.acquire().await?;
+    let mut db = reading(bench).await?;
     let model = sets::model(&mut db, encoder.name(), DIMENSIONS).await?;
     let texts = sets::texts(&mut db).await?.context("there are no texts")?;
     sets::begin(&mut db, model, &texts.chunks()).await?;
@@ -140,7 +151,7 @@ async fn invent_vectors(bench: &Workbench, models: &Path) -> anyhow::Result<()> 
     let set = &begun.first().context("there is no set")?.set;
     let digests: BTreeSet<Vec<u8>> =
         sqlx::query_scalar("select digest from passage where part = 'text'")
-            .fetch_all(&mut *db)
+            .fetch_all(&mut db)
             .await?
             .into_iter()
             .collect();
@@ -157,7 +168,7 @@ async fn invent_vectors(bench: &Workbench, models: &Path) -> anyhow::Result<()> 
         .bind(model)
         .bind(some)
         .bind(vectors)
-        .execute(&mut *db)
+        .execute(&mut db)
         .await?;
     }
     note_all(&mut db, set.id, model, texts.position).await?;

@@ -446,7 +446,8 @@ async fn a_killed_server_leaves_no_stale_missing_or_double_vector() {
         let answer = reqwest::get(format!("{}/projections", server.url)).await.unwrap();
         let all: serde_json::Value = answer.json().await.unwrap();
         let set = &all["vectors"][0];
-        if set["position"] == all["head"] && set["untold"] == 0 {
+        let is_level = set["position"] == all["head"] && set["untold"] == 0;
+        if is_level && set["state"] == "live" {
             break;
         }
         assert!(started.elapsed() < PATIENCE, "{all:#}");

@@ -1,5 +1,5 @@
 //! How common words are, so that a rare one says more than a common one: as Postgres saw it when it last analysed the
-//! passages. It keeps that anyway, so that nothing has to be counted.
+//! passages. It keeps that anyway, so that nothing has to be counted once it has done so.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,6 +9,12 @@ use sqlx::PgConnection;
 
 /// How long it is believed.
 const BELIEVED: Duration = Duration::from_secs(60);
+
+/// Of at most so many passages words are counted, where Postgres has not done so.
+const COUNTED: i64 = 5_000;
+
+/// How many of the words that were counted are kept: as many as Postgres keeps.
+const MOST_COMMON: i64 = 1_000;
 
 /// How common words are among the passages.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +28,11 @@ pub(super) struct Common {
 }
 
 impl Common {
+    fn of(passages: f64, shares: HashMap<String, f64>) -> Self {
+        let least = shares.values().copied().reduce(f64::min).unwrap_or_default();
+        Self { passages, shares, least }
+    }
+
     /// Whether a lexeme is known to be in some passage.
     pub(super) fn has(&self, lexeme: &str) -> bool {
         self.shares.contains_key(lexeme)
@@ -69,14 +80,31 @@ async fn look_up(db: &mut PgConnection) -> Result<Common, sqlx::Error> {
              on schemaname = relnamespace::regnamespace::text and tablename = relname and attname = 'words'
          where oid = 'passage'::regclass",
     )
-    .fetch_one(db)
+    .fetch_one(&mut *db)
     .await?;
+    // A table that is new has none yet.
+    let Some(lexemes) = lexemes else { return count(db).await };
     // The shares are followed by the least and the greatest of them.
-    let lexemes = lexemes.unwrap_or_default();
     let shares = shares.unwrap_or_default().into_iter().map(f64::from);
-    let shares: HashMap<String, f64> = lexemes.into_iter().zip(shares).collect();
-    let least = shares.values().copied().reduce(f64::min).unwrap_or_default();
-    Ok(Common { passages, shares, least })
+    Ok(Common::of(passages, lexemes.into_iter().zip(shares).collect()))
+}
+
+/// Counts the words of some passages, where Postgres has not done so.
+async fn count(db: &mut PgConnection) -> Result<Common, sqlx::Error> {
+    let some = format!("select words from passage limit {COUNTED}");
+    let passages: i64 = sqlx::query_scalar(&format!("select count(*) from ({some}) as some"))
+        .fetch_one(&mut *db)
+        .await?;
+    let counts: Vec<(String, i32)> =
+        sqlx::query_as("select word, ndoc from ts_stat($1) order by ndoc desc, word limit $2")
+            .bind(some)
+            .bind(MOST_COMMON)
+            .fetch_all(db)
+            .await?;
+    #[allow(clippy::cast_precision_loss, reason = "some thousands")]
+    let passages = passages as f64;
+    let shares = counts.into_iter().map(|(word, count)| (word, f64::from(count) / passages));
+    Ok(Common::of(passages, shares.collect()))
 }
 
 #[cfg(test)]

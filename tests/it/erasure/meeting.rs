@@ -61,7 +61,11 @@ async fn until(pool: &PgPool, what: &str, question: &str) {
 /// Keeps a piece of a transcript as a worker does that is then killed. Gives what is stored of it.
 async fn journal(database: &projections::database::Database, note: i64) -> String {
     let mut db = database.pool.acquire().await.unwrap();
-    let job: i64 = sqlx::query_scalar("select max(id) from job").fetch_one(&mut *db).await.unwrap();
+    // Of the recording that waits for a model.
+    let job: i64 = sqlx::query_scalar("select max(id) from job where stage = 'transcribe'")
+        .fetch_one(&mut *db)
+        .await
+        .unwrap();
     let aside = Aside {
         record: Kind::Note.record(note),
         what: "(chunk of a transcript)",
