@@ -60,13 +60,13 @@ pub async fn run() -> anyhow::Result<()> {
     until_meant(&mut client).await?;
     table.figure("chunks", chunks.to_string());
     let questions = questions()?;
-    for (mode, p50, p99) in
-        [("hybrid", P50, P99), ("semantic", P50, P99), ("lexical", LEXICAL, P99)]
+    // A question that was asked before would not be embedded again, so each mode asks with a word more that says nothing.
+    for (mode, more, p50, p99) in
+        [("hybrid", "", P50, P99), ("semantic", " the", P50, P99), ("lexical", " of", LEXICAL, P99)]
     {
         let mut times = Vec::with_capacity(questions.len());
         for question in &questions {
-            // A question that was asked before would not be embedded again.
-            let path = format!("/search?q={}&mode={mode}", encoded(&format!("{question} {mode}")));
+            let path = format!("/search?q={}&mode={mode}", encoded(&format!("{question}{more}")));
             let started = Instant::now();
             let page = search(&mut client, &path).await?;
             times.push(started.elapsed());

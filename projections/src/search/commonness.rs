@@ -92,7 +92,7 @@ async fn look_up(db: &mut PgConnection) -> Result<Common, sqlx::Error> {
 /// Counts the words of some passages, where Postgres has not done so.
 async fn count(db: &mut PgConnection) -> Result<Common, sqlx::Error> {
     let some = format!("select words from passage limit {COUNTED}");
-    let passages: i64 = sqlx::query_scalar(&format!("select count(*) from ({some}) as some"))
+    let passages: i64 = sqlx::query_scalar(&format!("select count(*) from ({some}) as counted"))
         .fetch_one(&mut *db)
         .await?;
     let counts: Vec<(String, i32)> =

@@ -19,8 +19,8 @@ use super::passage::named;
 use super::{Filter, Language, Part};
 
 /// The most passages that are ranked, and how many of them rare words should give.
-const RANKED: i64 = 2_000;
-const ENOUGH: f64 = 1_200.0;
+const RANKED: i64 = 1_000;
+const ENOUGH: f64 = 600.0;
 
 /// How many passages are looked at more closely.
 const CLOSELY: i64 = 150;
@@ -239,7 +239,11 @@ async fn ranked(
         statement.push("::text::tsquery then ").push_bind(word.weight).push(" else 0 end");
     }
     // Of two passages with the same words the shorter speaks more of them.
-    statement.push(") / (0.7::float8 + 0.003::float8 * length(words)) as score from (select * from passage where words @@ ");
+    // Unpacked once, and not for every word that is looked for in them.
+    statement.push(format!(
+        ") / (0.7::float8 + 0.003::float8 * length(words)) as score
+         from (select {PASSAGE}, strip(words) as words from passage where words @@ "
+    ));
     statement.push_bind(query.to_owned()).push("::text::tsquery");
     restrict_passages(&mut statement, filter);
     statement.push(format!(" limit {RANKED}) as looked_at where true"));
