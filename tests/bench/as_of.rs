@@ -6,8 +6,9 @@ use anyhow::{Context as _, ensure};
 use domain::Kind;
 use projections::read::{Query, Then};
 use replay::Scenes;
+use tests::EVENTS_EACH;
 
-use crate::size::{EVENTS_EACH, fill};
+use crate::size::fill;
 use crate::table::{Table, Target};
 use crate::workbench::Workbench;
 

@@ -8,6 +8,7 @@ use cqrs_es::Aggregate as _;
 use domain::lp::{Lp, LpChanges, LpCommand};
 use domain::{Kind, Verbatim};
 use projections::log::{LogReader, Stream};
+use tests::{EVENTS_EACH, generate};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use crate::commands::request;
@@ -17,9 +18,6 @@ use crate::workbench::Workbench;
 
 /// The sizes of the log, in events.
 const SIZES: [i64; 2] = [1_000_000, 10_000_000];
-
-/// Events of each record: it is registered, and changed nine times.
-pub const EVENTS_EACH: i64 = 10;
 
 /// How often each single thing is measured.
 const TIMES: usize = 300;
@@ -70,27 +68,12 @@ pub async fn run() -> anyhow::Result<()> {
 pub async fn fill(bench: &Workbench, from: i64, to: i64) -> anyhow::Result<()> {
     let (first, last) = (from / EVENTS_EACH + 1, to / EVENTS_EACH);
     for sequence in 1..=EVENTS_EACH {
-        let (name, payload) = match sequence {
-            1 => (
-                "Registered",
-                "'{\"Registered\":{\"name\":\"LP ' || id || '\",\"details\":{\"location\":\"Ciudad de México\",\
-                 \"advisor\":\"Stratum\",\"type_of_group\":\"Pension fund\",\"investment_low\":25.0}}}'",
-            ),
-            _ => ("Prioritised", "'{\"Prioritised\":{\"priority\":\"' || $3 || '\"}}'"),
-        };
-        sqlx::query(&format!(
-            "insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
-                                 command_id, correlation_id, actor)
-             select 'lp', id::text, $3, '{name}', '1', ({payload})::json,
-                    '{{\"command\":\"Revise\",\"source\":\"api\",\"client\":\"127.0.0.1\"}}',
-                    gen_random_uuid(), gen_random_uuid(), 'anonymous'
-             from generate_series($1, $2) as id"
-        ))
-        .bind(first)
-        .bind(last)
-        .bind(sequence)
-        .execute(&bench.database.pool)
-        .await?;
+        sqlx::query(&generate(sequence))
+            .bind(first)
+            .bind(last)
+            .bind(sequence)
+            .execute(&bench.database.pool)
+            .await?;
     }
     sqlx::query("select setval('lp_id', $1)").bind(last).execute(&bench.database.pool).await?;
     sqlx::query("vacuum analyze events").execute(&bench.database.pool).await?;

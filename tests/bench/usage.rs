@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
+pub use tests::memory;
+
 /// `/proc` counts in ticks of 1/100 s on every Linux that we know.
 const TICK: Duration = Duration::from_millis(10);
 
@@ -46,12 +48,4 @@ fn ticks(process: &Path) -> anyhow::Result<[u32; 5]> {
         Ok(fields.get(number - 3).context("/proc/<pid>/stat is too short")?.parse()?)
     };
     Ok([field(14)?, field(15)?, field(16)?, field(17)?, field(4)?])
-}
-
-/// A size of a process in memory: `VmRSS` now, `VmHWM` at most.
-pub fn memory(pid: u32, which: &str) -> anyhow::Result<f64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix(which)?.strip_prefix(':'));
-    let kilobytes = line.and_then(|line| line.split_whitespace().next());
-    Ok(kilobytes.context("/proc/<pid>/status says nothing about memory")?.parse::<f64>()? / 1024.0)
 }

@@ -23,6 +23,7 @@ mod live;
 mod llm;
 mod llm_server;
 mod log;
+mod memory;
 mod model;
 mod models;
 mod observed;
