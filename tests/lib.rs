@@ -2,7 +2,7 @@
 
 use std::io;
 
-/// Events of each record of a log that was generated: it is registered, and changed nine times.
+/// Events of each record of a log that a benchmark generates: it is registered, and changed nine times.
 pub const EVENTS_EACH: i64 = 10;
 
 /// The statement that adds one event to each of many LPs, from the first id, `$1`, to the last, `$2`: the one of this
