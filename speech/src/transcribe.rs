@@ -259,6 +259,10 @@ impl Model {
             // Once Whisper has made something up, it goes on from there.
             let Some(at) = heard.iter().position(|it| is_doubtful(it, silences)) else { break };
             let from = sample_at(heard[at].start_ms).min(end);
+            // Whisper's times may be beyond the end.
+            if end - from < SCRAP {
+                break;
+            }
             heard.truncate(at);
             heard.extend(run(from..end.min(from.saturating_add(most)), options.prompt, search)?);
         }
