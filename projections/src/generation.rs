@@ -364,22 +364,20 @@ pub async fn add_keys(
     Ok(())
 }
 
-/// Gives the tables their other indexes.
-///
-/// # Errors
-/// When the database fails.
-pub async fn add_indexes(
-    db: &mut PgConnection,
-    projector: &dyn Projector,
-    schema: &str,
-) -> Result<(), sqlx::Error> {
-    for Table { name, indexes, .. } in projector.tables() {
-        for index in indexes {
-            let statement = format!("create index on {schema}.{name} {index}");
-            sqlx::query(&statement).execute(&mut *db).await?;
-        }
-    }
-    Ok(())
+/// The statements that give the tables their other indexes, in any order; those that take longest come first.
+pub fn indexes(projector: &dyn Projector, schema: &str) -> Vec<String> {
+    let tables = projector.tables();
+    // Named, since names that Postgres chooses may be the same where it makes several at once.
+    let of_table = |Table { name, indexes, .. }: &Table| {
+        let statement = |(number, on): (usize, &String)| {
+            format!("create index {name}_{number}_idx on {schema}.{name} {on}")
+        };
+        indexes.iter().enumerate().map(statement).collect::<Vec<_>>()
+    };
+    let mut statements: Vec<String> = tables.iter().flat_map(of_table).collect();
+    // Words and parts of words.
+    statements.sort_by_key(|statement| !statement.contains("using gin"));
+    statements
 }
 
 /// Gives the tables their keys and all other indexes.
@@ -392,5 +390,8 @@ pub async fn finish_tables(
     schema: &str,
 ) -> Result<(), sqlx::Error> {
     add_keys(db, projector, schema).await?;
-    add_indexes(db, projector, schema).await
+    for statement in indexes(projector, schema) {
+        sqlx::query(&statement).execute(&mut *db).await?;
+    }
+    Ok(())
 }

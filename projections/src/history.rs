@@ -9,6 +9,7 @@ mod names;
 mod refusals;
 mod search;
 mod tell;
+pub(crate) mod words;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -51,6 +51,12 @@ pub trait Projector: Send + Sync {
         true
     }
 
+    /// Whether a row never changes once it is written, but by the erasure of its record, which a fold sees to itself. A
+    /// load then writes early, since there is no use in memory for what is never looked at again.
+    fn is_append_only(&self) -> bool {
+        false
+    }
+
     /// Whether it is also asked what it said at an earlier position.
     fn has_past(&self) -> bool {
         true

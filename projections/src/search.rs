@@ -45,6 +45,7 @@ mod writing;
 
 pub use answer::{Cursor, Hit, Mode, Page, Search, SearchError, Wanted};
 pub use filter::Filter;
+pub(crate) use highlight::folded;
 pub use language::Language;
 pub use lexical::Passage;
 pub use meaning::Meaning;

@@ -4,7 +4,10 @@
 //! Memory is bounded: when the rows of a worker take too much of it, they are written and forgotten, and from then on it
 //! loads again what later events change.
 
-use std::collections::{HashMap, HashSet};
+mod finish;
+mod worker;
+
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -12,13 +15,15 @@ use domain::Kind;
 use projections::background;
 use projections::database::Database;
 use projections::dead_letter::Parked;
-use projections::generation;
-use projections::log::{LogReader, ReadLogError, Recorded, Span, StoredEvent, Stream, Sweep};
-use projections::projector::{Fold, ProjectError, Projector, Tables};
+use projections::log::{LogReader, Span, StoredEvent, Sweep};
+use projections::projector::{ProjectError, Projector};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, PgConnection};
-use tokio::sync::{OnceCell, Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+
+use finish::finish_all;
+use worker::{Shared, Worker};
 
 /// Tables to be filled.
 #[derive(Clone)]
@@ -162,7 +167,7 @@ async fn load_here(
     stop: &CancellationToken,
 ) -> Result<Vec<Filled>, LoadError> {
     let workers = effort.workers;
-    let keys: Arc<Vec<OnceCell<()>>> = Arc::new(fillings.iter().map(|_| OnceCell::new()).collect());
+    let shared = Arc::new(Shared::new(fillings));
     let schemas: Vec<String> = fillings.iter().map(|filling| filling.schema.clone()).collect();
     let (written, all_written) = mpsc::unbounded_channel();
     let mut tasks = tokio::task::JoinSet::new();
@@ -172,7 +177,7 @@ async fn load_here(
         ways.push(way);
         let options = database.options_for(&schemas).options([("synchronous_commit", "off")]);
         let log = LogReader::new(database.keys().clone());
-        let worker = Worker::new(fillings, index, effort, keys.clone(), written.clone(), log);
+        let worker = Worker::new(fillings, index, effort, shared.clone(), written.clone(), log);
         let database = database.clone();
         tasks.spawn(async move {
             worker.run(connect(&database, &options, effort).await?, batches).await
@@ -181,7 +186,7 @@ async fn load_here(
     drop(written);
     read(database, fillings, effort, ways, gauge, stop).await?;
     gauge.is_indexing.store(true, Ordering::Release);
-    let finishing = finish_all(database, fillings, effort, &keys, all_written);
+    let finishing = finish_all(database, fillings, effort, &shared.keys, all_written);
     let collecting = async {
         let mut filled = vec![Filled::default(); fillings.len()];
         while let Some(done) = tasks.join_next().await {
@@ -196,36 +201,6 @@ async fn load_here(
         done = async { tokio::try_join!(collecting, finishing) } => Ok(done?.0),
         () = stop.cancelled() => Err(LoadError::Stopped),
     }
-}
-
-/// Finishes each filling as soon as all workers have written it, while they go on with the next.
-async fn finish_all(
-    database: &Database,
-    fillings: &[Filling],
-    effort: Effort,
-    keys: &[OnceCell<()>],
-    mut written: mpsc::UnboundedReceiver<usize>,
-) -> Result<(), LoadError> {
-    let workers = effort.workers;
-    let turns = Arc::new(Semaphore::new(workers));
-    let mut finishing = tokio::task::JoinSet::new();
-    let mut missing = vec![workers; fillings.len()];
-    while let Some(slot) = written.recv().await {
-        missing[slot] -= 1;
-        if missing[slot] > 0 {
-            continue;
-        }
-        let (database, turns) = (database.clone(), turns.clone());
-        let (filling, has_keys) = (fillings[slot].clone(), keys[slot].initialized());
-        finishing.spawn(async move {
-            let _turn = turns.acquire().await;
-            finish(&database, &filling, effort, has_keys).await
-        });
-    }
-    while let Some(finished) = finishing.join_next().await {
-        joined(finished)??;
-    }
-    Ok(())
 }
 
 async fn connect(
@@ -273,216 +248,6 @@ async fn read(
             }
         }
         gauge.read.store(last, Ordering::Release);
-    }
-    Ok(())
-}
-
-/// Folds the events of its share of the records.
-struct Worker {
-    index: u64,
-    of: u64,
-    /// What its rows may take in memory, in bytes.
-    memory: usize,
-    slots: Vec<Slot>,
-    /// The kinds whose records are not shared, since a projector needs to see them all: the first worker has them.
-    unshared: Vec<Kind>,
-    keys: Arc<Vec<OnceCell<()>>>,
-    /// Hears of every slot whose last rows are written.
-    written: mpsc::UnboundedSender<usize>,
-    log: LogReader,
-}
-
-/// One filling in the hands of one worker.
-struct Slot {
-    filling: Filling,
-    fold: Box<dyn Fold>,
-    tables: Tables,
-    filled: Filled,
-    /// From which position on a stream is left out.
-    parked: HashMap<Stream, i64>,
-}
-
-impl Worker {
-    fn new(
-        fillings: &[Filling],
-        index: usize,
-        Effort { workers, memory, .. }: Effort,
-        keys: Arc<Vec<OnceCell<()>>>,
-        written: mpsc::UnboundedSender<usize>,
-        log: LogReader,
-    ) -> Self {
-        let whole = fillings.iter().filter(|filling| !filling.projector.is_partitioned());
-        let unshared = whole.flat_map(|filling| filling.projector.follows()).copied().collect();
-        let slots = fillings
-            .iter()
-            .map(|filling| Slot {
-                filling: filling.clone(),
-                fold: filling.projector.begin(),
-                tables: Tables::Empty,
-                filled: Filled::default(),
-                parked: HashMap::new(),
-            })
-            .collect();
-        let (index, of, memory) = (index as u64, workers as u64, memory / workers);
-        Self { index, of, memory, slots, unshared, keys, written, log }
-    }
-
-    async fn run(
-        mut self,
-        mut connection: PgConnection,
-        mut batches: mpsc::Receiver<Batch>,
-    ) -> Result<Vec<Filled>, LoadError> {
-        while let Some(batch) = batches.recv().await {
-            let page = self.decode(&batch, &mut connection).await?;
-            for slot in &mut self.slots {
-                slot.take(&page, &mut connection).await?;
-            }
-            while self.size() > self.memory {
-                self.relieve(&mut connection).await?;
-            }
-        }
-        // The largest first: their indexes take longest.
-        let mut order: Vec<usize> = (0..self.slots.len()).collect();
-        order.sort_by_key(|at| std::cmp::Reverse(self.slots[*at].fold.size()));
-        for at in order {
-            self.slots[at].write(&mut connection).await?;
-            // Nobody listens only after something has failed elsewhere.
-            let _ = self.written.send(at);
-        }
-        Ok(self.slots.into_iter().map(|slot| slot.filled).collect())
-    }
-
-    fn size(&self) -> usize {
-        self.slots.iter().map(|slot| slot.fold.size()).sum()
-    }
-
-    /// Writes what takes most memory. As more may come, those tables need their keys from now on.
-    async fn relieve(&mut self, connection: &mut PgConnection) -> Result<(), LoadError> {
-        let slots = self.slots.iter_mut().zip(self.keys.iter());
-        let Some((slot, keys)) = slots.max_by_key(|(slot, _)| slot.fold.size()) else {
-            return Ok(());
-        };
-        slot.write(connection).await?;
-        if slot.tables == Tables::Empty {
-            let Filling { projector, schema, .. } = &slot.filling;
-            keys.get_or_try_init(|| generation::add_keys(connection, &**projector, schema)).await?;
-            slot.tables = Tables::Own;
-        }
-        Ok(())
-    }
-
-    /// Its own share of a batch, typed.
-    async fn decode(
-        &mut self,
-        batch: &[StoredEvent],
-        connection: &mut PgConnection,
-    ) -> Result<Vec<Recorded>, LoadError> {
-        let mut page = Vec::with_capacity(batch.len() / 2);
-        let is_own = |stored: &&StoredEvent| self.share_of(stored, stored.kind()) == self.index;
-        let own: Vec<&StoredEvent> = batch.iter().filter(is_own).collect();
-        let ring = self.log.ring_for(connection, own.iter().copied()).await?;
-        for stored in own {
-            let kind = stored.kind();
-            match self.log.decode_stored(stored, &ring).map_err(ReadLogError::about_event) {
-                Ok(recorded) => page.push(recorded),
-                Err(error) => {
-                    let (position, error) = error?;
-                    let broken = Parked { stream: stored.stream(), position, error };
-                    for slot in &mut self.slots {
-                        slot.park(&broken, kind);
-                    }
-                }
-            }
-        }
-        Ok(page)
-    }
-
-    /// Which worker a record belongs to.
-    fn share_of(&self, stored: &StoredEvent, kind: Option<Kind>) -> u64 {
-        match kind {
-            Some(kind) if !self.unshared.contains(&kind) => {
-                // FNV-1a: any hash will do that scatters short texts of digits.
-                let hash =
-                    stored.aggregate_id.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-                        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-                    });
-                (hash >> 32) % self.of
-            }
-            _ => 0,
-        }
-    }
-}
-
-impl Slot {
-    async fn take(
-        &mut self,
-        page: &[Recorded],
-        connection: &mut PgConnection,
-    ) -> Result<(), LoadError> {
-        let Filling { projector, to, skipped, .. } = &self.filling;
-        let is_wanted = |recorded: &Recorded| {
-            recorded.position <= *to
-                && !skipped.contains(&recorded.position)
-                && (self.parked.is_empty()
-                    || self.parked.get(&recorded.stream()).is_none_or(|at| recorded.position < *at))
-        };
-        let chosen: Option<Vec<Recorded>> = match page.iter().all(is_wanted) {
-            true => None,
-            false => Some(page.iter().filter(|recorded| is_wanted(recorded)).cloned().collect()),
-        };
-        self.fold
-            .fold(chosen.as_deref().unwrap_or(page), connection, self.tables)
-            .await
-            .map_err(|source| LoadError::Project { name: projector.name(), source })
-    }
-
-    async fn write(&mut self, connection: &mut PgConnection) -> Result<(), LoadError> {
-        let name = self.filling.projector.name();
-        self.fold
-            .write(connection, self.tables)
-            .await
-            .map_err(|source| LoadError::Project { name, source })?;
-        self.filled.changed = self.fold.changed().unwrap_or(0);
-        Ok(())
-    }
-
-    fn park(&mut self, broken: &Parked, kind: Option<Kind>) {
-        let Filling { projector, to, skipped, .. } = &self.filling;
-        let is_followed = kind.is_none_or(|kind| projector.follows().contains(&kind));
-        if is_followed
-            && broken.position <= *to
-            && !skipped.contains(&broken.position)
-            && !self.parked.contains_key(&broken.stream)
-        {
-            self.parked.insert(broken.stream.clone(), broken.position);
-            self.filled.parked.push(broken.clone());
-        }
-    }
-}
-
-/// Keys, indexes, and what the planner wants to know.
-async fn finish(
-    database: &Database,
-    filling: &Filling,
-    effort: Effort,
-    has_keys: bool,
-) -> Result<(), LoadError> {
-    let Filling { projector, schema, .. } = filling;
-    let options = database.options_for(std::slice::from_ref(schema));
-    // Tables are finished side by side already; more processes for one of them would only get in the way.
-    let options = options.options([
-        ("maintenance_work_mem", "128MB"),
-        ("max_parallel_maintenance_workers", "0"),
-        ("synchronous_commit", "off"),
-    ]);
-    let mut connection = connect(database, &options, effort).await?;
-    if !has_keys {
-        generation::add_keys(&mut connection, &**projector, schema).await?;
-    }
-    generation::add_indexes(&mut connection, &**projector, schema).await?;
-    for table in projector.tables() {
-        let statement = format!("analyze {schema}.{}", table.name);
-        sqlx::query(&statement).execute(&mut connection).await?;
     }
     Ok(())
 }

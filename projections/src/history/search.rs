@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
 
-use super::{History, Selection, touched_name};
+use super::{History, Selection, touched_name, words};
 use crate::read::audit::{self, named};
 
 /// How many rows are looked through one by one, newest first, before an index without order is asked.
@@ -148,7 +148,7 @@ fn statement(
         query.push(" and fields @> ").push_bind(vec![touched_name(field).to_owned()]);
     }
     if let Some(text) = &selection.text {
-        query.push(" and words @@ plainto_tsquery('simple', ").push_bind(text).push(")");
+        query.push(" and words @@ ").push_bind(words::all_of(text)).push("::tsquery");
     }
     match (order, leading) {
         (Order::AsRead, Some((column, value))) => {

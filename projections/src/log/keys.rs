@@ -265,7 +265,8 @@ impl Keys {
         *self.0.cache.lock().unwrap_or_else(PoisonError::into_inner) = Cache::default();
     }
 
-    fn kept(&self, kind: Kind, id: &str) -> Option<Arc<StreamKey>> {
+    /// The key of a stream, if it is in memory.
+    pub(super) fn kept(&self, kind: Kind, id: &str) -> Option<Arc<StreamKey>> {
         let cache = self.0.cache.lock().unwrap_or_else(PoisonError::into_inner);
         cache.keys.get(&kind)?.get(id).cloned()
     }
@@ -324,9 +325,11 @@ impl Keys {
         streams.sort_unstable();
         streams.dedup();
         let rows: Vec<(String, String, Option<Vec<u8>>, String)> = sqlx::query_as(
-            "select aggregate_type, aggregate_id, wrapped, master_id from stream_key
-             join unnest($1::text[], $2::text[]) as wanted (aggregate_type, aggregate_id)
-                 using (aggregate_type, aggregate_id)",
+            // One by one by the primary key: a plan of the planner's own may read the whole table for each page.
+            "select stream_key.aggregate_type, stream_key.aggregate_id, wrapped, master_id
+             from unnest($1::text[], $2::text[]) as wanted (kind, id) cross join lateral
+                 (select * from stream_key where aggregate_type = wanted.kind and aggregate_id = wanted.id limit 1)
+                 as stream_key",
         )
         .bind(streams.iter().map(|(kind, _)| kind.as_str()).collect::<Vec<_>>())
         .bind(streams.iter().map(|(_, id)| *id).collect::<Vec<_>>())

@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 use sqlx::PgConnection;
 
+use crate::history::words::Words;
 use crate::log::{Recorded, Stream};
 use crate::projector::{Fold, ProjectError, Projector, Table, Tables};
 
@@ -33,7 +34,7 @@ impl Projector for AuditProjector {
     }
 
     fn version(&self) -> i32 {
-        2
+        3
     }
 
     fn tables(&self) -> Vec<Table> {
@@ -76,6 +77,10 @@ impl Projector for AuditProjector {
         false
     }
 
+    fn is_append_only(&self) -> bool {
+        true
+    }
+
     fn begin(&self) -> Box<dyn Fold> {
         Box::new(Rows::default())
     }
@@ -93,6 +98,8 @@ struct Rows {
     erased: Vec<(Stream, i64, i64)>,
     changed: Option<i64>,
     size: usize,
+    /// Whether the table has rows already.
+    has_written: bool,
 }
 
 struct Row {
@@ -103,7 +110,7 @@ struct Row {
     is_plain: bool,
     fields: String,
     about: String,
-    words: String,
+    words: Words,
 }
 
 impl Row {
@@ -113,11 +120,19 @@ impl Row {
         let about: Vec<String> = about.into_iter().map(named).collect();
         let (position, id, stream) = (*position, *id, recorded.stream());
         let is_plain = Event::is_plain(event.name());
-        Self { position, stream, id, is_plain, fields, about: about.join(","), words: words(event) }
+        Self {
+            position,
+            stream,
+            id,
+            is_plain,
+            fields,
+            about: about.join(","),
+            words: Words::of(&said(event)),
+        }
     }
 
     fn size(&self) -> usize {
-        size_of::<Self>() + self.fields.len() + self.about.len() + self.words.len() + 32
+        size_of::<Self>() + self.fields.len() + self.about.len() + self.words.size() + 32
     }
 }
 
@@ -151,9 +166,10 @@ impl Fold for Rows {
             let (rows, erased) = (std::mem::take(&mut self.rows), std::mem::take(&mut self.erased));
             self.size = 0;
             // What is still to be written of them was blanked in memory.
-            if tables != Tables::Empty && !erased.is_empty() {
+            if (tables != Tables::Empty || self.has_written) && !erased.is_empty() {
                 blank(db, &erased).await?;
             }
+            self.has_written = true;
             let (mut batch, mut bytes) = (Vec::new(), 0);
             for row in rows {
                 bytes += row.size();
@@ -191,13 +207,12 @@ impl Rows {
 }
 
 /// Every value that an event says, as text to be searched.
-fn words(event: &Event) -> String {
+fn said(event: &Event) -> String {
     let mut text = String::new();
     if let Ok(content) = event.content() {
         gather(&content, &mut text);
     }
-    // Postgres's texts cannot hold U+0000.
-    if text.contains('\0') { text.replace('\0', " ") } else { text }
+    text
 }
 
 fn gather(value: &Value, text: &mut String) {
@@ -224,8 +239,8 @@ async fn insert(db: &mut PgConnection, rows: &[Row]) -> Result<(), ProjectError>
                             event_id, recorded_at, fields, about, words)
          select position, new.kind, new.id, event_type, actor, metadata ->> 'source', command_id, correlation_id,
                 causation_id, event_id, recorded_at, string_to_array(new.fields, ','),
-                string_to_array(new.about, ','), strip(to_tsvector('simple', new.words))
-         from unnest($1::bigint[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[])
+                string_to_array(new.about, ','), new.words
+         from unnest($1::bigint[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::tsvector[])
                 as new (position, kind, id, fields, about, words)
               join events using (position)",
     )
@@ -234,7 +249,7 @@ async fn insert(db: &mut PgConnection, rows: &[Row]) -> Result<(), ProjectError>
     .bind(rows.iter().map(|row| row.id).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.fields.as_str()).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.about.as_str()).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.words.as_str()).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| &row.words).collect::<Vec<_>>())
     .execute(db)
     .await?;
     Ok(())

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use domain::{Kind, RecordRef};
-use sqlx::{Acquire as _, Executor as _};
+use sqlx::Connection as _;
 
 use super::asked::Asked;
 use super::commonness::Commonness;
@@ -184,11 +184,9 @@ impl Search {
         mode: Mode,
     ) -> Result<Page, sqlx::Error> {
         let mut connection = self.database.pool.acquire().await?;
-        let mut tx = connection.begin().await?;
         let settings = lexical::settings();
-        let settings =
-            format!("set transaction isolation level repeatable read read only; {settings}");
-        tx.execute(settings.as_str()).await?;
+        let begin = format!("begin isolation level repeatable read read only; {settings}");
+        let mut tx = connection.begin_with(begin).await?;
         let Wanted { asked, filter, .. } = wanted;
         let lexical = match mode {
             Mode::Semantic => Lexical::default(),

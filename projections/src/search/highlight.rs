@@ -38,16 +38,16 @@ impl Wanted {
     }
 
     fn is(&self, word: &str) -> bool {
-        let length = word.chars().count();
         self.stems.iter().any(|stem| {
-            let most = stem.chars().count() + ENDING.min(stem.chars().count() + 1);
-            word.starts_with(stem.as_str()) && length <= most
+            word.strip_prefix(stem.as_str()).is_some_and(|ending| {
+                ending.chars().count() <= ENDING.min(stem.chars().count() + 1)
+            })
         })
     }
 }
 
 /// A letter without case and accents, as near to what Postgres makes of it as what is looked for needs.
-pub(super) fn folded(c: char) -> impl Iterator<Item = char> {
+pub(crate) fn folded(c: char) -> impl Iterator<Item = char> {
     c.to_lowercase().filter(|c| !('\u{300}'..'\u{370}').contains(c)).map(|c| match c {
         'á' | 'à' | 'â' | 'ä' | 'ã' | 'å' => 'a',
         'é' | 'è' | 'ê' | 'ë' => 'e',
@@ -61,70 +61,102 @@ pub(super) fn folded(c: char) -> impl Iterator<Item = char> {
     })
 }
 
-/// A word of a text: where it stands, in characters, and itself, folded.
-struct Word {
-    at: Range<usize>,
+/// The words of a text, folded.
+struct Words {
     folded: String,
+    /// Where each stands: in the text, in characters, and in what is folded, in bytes.
+    places: Vec<(Range<usize>, Range<usize>)>,
 }
 
-fn words(text: &str) -> Vec<Word> {
-    let mut words: Vec<Word> = Vec::new();
-    let mut is_inside = false;
-    for (at, c) in text.chars().enumerate() {
-        if !c.is_alphanumeric() && !('\u{300}'..'\u{370}').contains(&c) {
-            is_inside = false;
-            continue;
-        }
-        if !is_inside {
-            words.push(Word { at: at..at, folded: String::new() });
+impl Words {
+    fn of(text: &str) -> Self {
+        let mut words = Self { folded: String::with_capacity(text.len()), places: Vec::new() };
+        let mut is_inside = false;
+        for (at, c) in text.chars().enumerate() {
+            let is_ascii = c.is_ascii_alphanumeric();
+            if !is_ascii && !c.is_alphanumeric() && !('\u{300}'..'\u{370}').contains(&c) {
+                is_inside = false;
+                continue;
+            }
+            let start = words.folded.len();
+            match is_ascii {
+                true => words.folded.push(c.to_ascii_lowercase()),
+                false => words.folded.extend(folded(c)),
+            }
+            let end = words.folded.len();
+            match words.places.last_mut().filter(|_| is_inside) {
+                Some((within, bytes)) => (within.end, bytes.end) = (at + 1, end),
+                None => words.places.push((at..at + 1, start..end)),
+            }
             is_inside = true;
         }
-        if let Some(word) = words.last_mut() {
-            word.at.end = at + 1;
-            word.folded.extend(folded(c));
-        }
+        words
     }
-    words
+
+    fn iter(&self) -> impl Iterator<Item = &str> {
+        self.places.iter().map(|(_, bytes)| &self.folded[bytes.clone()])
+    }
 }
 
-/// How well a text answers by its words, as BM25 has it: often is better than once, but not much, and of a short text more
-/// than of a long one.
-pub(super) fn relevance(text: &str, wanted: &[Wanted]) -> f64 {
-    /// What the second time a word is there counts for.
-    const SATURATION: f64 = 1.2;
-    /// How much the length of a text matters, and what length is usual, in words.
-    const BY_LENGTH: f64 = 0.3;
-    const USUAL: f64 = 150.0;
-    let words = words(text);
-    #[allow(clippy::cast_precision_loss, reason = "texts are not that long")]
-    let (length, count) = (words.len() as f64, |many: usize| many as f64);
-    let damping = SATURATION * (1.0 - BY_LENGTH + BY_LENGTH * length / USUAL);
-    let part = |wanted: &Wanted| {
-        let times = count(words.iter().filter(|word| wanted.is(&word.folded)).count());
-        wanted.weight * times * (SATURATION + 1.0) / (times + damping)
-    };
-    wanted.iter().map(part).sum()
+/// How often a text has each word that is looked for.
+pub(super) struct Tally<'a> {
+    wanted: &'a [Wanted],
+    times: Vec<usize>,
+    /// How many words the text has.
+    length: usize,
 }
 
-/// Which share of what is looked for a text has, from 0 to 1: each word counts for as much as it says. So does one that no text
-/// has, so that of a question in another language a name in common is a small share.
-pub(super) fn coverage(text: &str, wanted: &[Wanted]) -> f64 {
-    let words = words(text);
-    let is_there = |wanted: &&Wanted| words.iter().any(|word| wanted.is(&word.folded));
-    let weight = |of: &mut dyn Iterator<Item = &Wanted>| of.map(|it| it.weight).sum::<f64>();
-    let all = weight(&mut wanted.iter());
-    if all > 0.0 { weight(&mut wanted.iter().filter(is_there)) / all } else { 0.0 }
+impl<'a> Tally<'a> {
+    pub(super) fn of(text: &str, wanted: &'a [Wanted]) -> Self {
+        let words = Words::of(text);
+        let times = |wanted: &Wanted| words.iter().filter(|word| wanted.is(word)).count();
+        let times = wanted.iter().map(times).collect();
+        Self { wanted, times, length: words.places.len() }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (f64, usize)> {
+        self.wanted.iter().map(|wanted| wanted.weight).zip(self.times.iter().copied())
+    }
+
+    /// How well the text answers by its words, as BM25 has it: often is better than once, but not much, and of a short text
+    /// more than of a long one.
+    pub(super) fn relevance(&self) -> f64 {
+        /// What the second time a word is there counts for.
+        const SATURATION: f64 = 1.2;
+        /// How much the length of a text matters, and what length is usual, in words.
+        const BY_LENGTH: f64 = 0.3;
+        const USUAL: f64 = 150.0;
+        #[allow(clippy::cast_precision_loss, reason = "texts are not that long")]
+        let count = |many: usize| many as f64;
+        let damping = SATURATION * (1.0 - BY_LENGTH + BY_LENGTH * count(self.length) / USUAL);
+        let part = |(weight, times): (f64, usize)| {
+            weight * count(times) * (SATURATION + 1.0) / (count(times) + damping)
+        };
+        self.iter().map(part).sum()
+    }
+
+    /// Which share of what is looked for the text has, from 0 to 1: each word counts for as much as it says. So does one that
+    /// no text has, so that of a question in another language a name in common is a small share.
+    pub(super) fn coverage(&self) -> f64 {
+        let all: f64 = self.wanted.iter().map(|wanted| wanted.weight).sum();
+        let there: f64 =
+            self.iter().filter(|(_, times)| *times > 0).map(|(weight, _)| weight).sum();
+        if all > 0.0 { there / all } else { 0.0 }
+    }
 }
 
 /// Where words that are looked for and quotations stand, in characters, in order and apart from each other.
 pub(super) fn highlights(text: &str, wanted: &[Wanted], quoted: &[String]) -> Vec<[usize; 2]> {
-    let words = words(text);
-    let is_wanted = |word: &&Word| wanted.iter().any(|wanted| wanted.is(&word.folded));
-    let mut found: Vec<Range<usize>> =
-        words.iter().filter(is_wanted).map(|word| word.at.clone()).collect();
+    let words = Words::of(text);
+    let places = words.places.iter().map(|(within, _)| within);
+    let is_wanted = |word: &str| wanted.iter().any(|wanted| wanted.is(word));
+    let mut found: Vec<Range<usize>> = places
+        .zip(words.iter())
+        .filter(|(_, word)| is_wanted(word))
+        .map(|(place, _)| place.clone())
+        .collect();
     for phrase in quoted {
-        let phrase = self::words(phrase);
-        found.extend(occurrences(&words, &phrase));
+        found.extend(occurrences(&words, &Words::of(phrase)));
     }
     found.sort_by_key(|range| (range.start, range.end));
     let mut apart: Vec<[usize; 2]> = Vec::new();
@@ -139,14 +171,19 @@ pub(super) fn highlights(text: &str, wanted: &[Wanted], quoted: &[String]) -> Ve
 }
 
 /// Where the words of a phrase follow each other.
-fn occurrences(words: &[Word], phrase: &[Word]) -> Vec<Range<usize>> {
-    if phrase.is_empty() {
+fn occurrences(words: &Words, phrase: &Words) -> Vec<Range<usize>> {
+    let sought: Vec<&str> = phrase.iter().collect();
+    if sought.is_empty() {
         return vec![];
     }
-    let is_it =
-        |window: &[Word]| window.iter().zip(phrase).all(|(one, other)| one.folded == other.folded);
-    let span = |window: &[Word]| window[0].at.start..window[window.len() - 1].at.end;
-    words.windows(phrase.len()).filter(|window| is_it(window)).map(span).collect()
+    let said: Vec<&str> = words.iter().collect();
+    let span =
+        |window: &[(Range<usize>, Range<usize>)]| window[0].0.start..window[window.len() - 1].0.end;
+    said.windows(sought.len())
+        .zip(words.places.windows(sought.len()))
+        .filter(|(window, _)| *window == sought)
+        .map(|(_, places)| span(places))
+        .collect()
 }
 
 #[cfg(test)]
@@ -215,19 +252,19 @@ mod tests {
         wanted[0].weight = 0.5;
         wanted[1].weight = 4.5;
         let check = |text: &str, share: f64| {
-            assert!((coverage(text, &wanted) - share).abs() < 1e-9, "{text}");
+            assert!((Tally::of(text, &wanted).coverage() - share).abs() < 1e-9, "{text}");
         };
         check("A fund, and more funds.", 0.1);
         check("Quetzal", 0.9);
         check("Quetzal's fund", 1.0);
         check("Neither.", 0.0);
-        assert_eq!(coverage("A fund", &[]), 0.0);
+        assert_eq!(Tally::of("A fund", &[]).coverage(), 0.0);
     }
 
     #[test]
     fn a_text_that_speaks_of_it_more_is_more_relevant() {
         let wanted = wanted(&[&["hedg"], &["fee"]]);
-        let relevance = |text: &str| super::relevance(text, &wanted);
+        let relevance = |text: &str| Tally::of(text, &wanted).relevance();
         let once = format!("hedging {}", "word ".repeat(100));
         let often = format!("hedging hedging hedged {}", "word ".repeat(98));
         let both = format!("hedging fees {}", "word ".repeat(99));

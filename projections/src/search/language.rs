@@ -1,6 +1,8 @@
 //! English or Spanish: a guess by the commonest words, which is enough to choose a stemmer.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::sync::LazyLock;
 
 /// A language that texts are stemmed in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -58,20 +60,32 @@ const SPANISH: &[&str] = &[
     "una", "unas", "unos", "y", "ya",
 ];
 
+/// Which of the two each of these words belongs to.
+static COMMON: LazyLock<HashMap<&str, Language>> = LazyLock::new(|| {
+    let english = ENGLISH.iter().map(|word| (*word, Language::English));
+    let spanish = SPANISH.iter().map(|word| (*word, Language::Spanish));
+    spanish.chain(english).collect()
+});
+
 /// What a text is written in; `None` if it does not say: a name, a number, or a little of both.
 pub fn guess(text: &str) -> Option<Language> {
     let (mut english, mut spanish) = (0, 0);
+    let mut lower = String::new();
     let words = text.split(|c: char| !c.is_alphabetic()).filter(|word| !word.is_empty());
     for word in words.take(LOOKED_AT) {
-        let word = word.to_lowercase();
-        if ENGLISH.binary_search(&word.as_str()).is_ok() {
-            english += 2;
-        } else if is_common_in_spanish(&word) {
-            spanish += 2;
-        } else if is_formed_in_spanish(&word) {
-            spanish += 1;
-        } else if is_formed_in_english(&word) {
-            english += 1;
+        lower.clear();
+        if word.is_ascii() {
+            lower.push_str(word);
+            lower.make_ascii_lowercase();
+        } else {
+            lower.extend(word.chars().flat_map(char::to_lowercase));
+        }
+        match COMMON.get(lower.as_str()) {
+            Some(Language::English) => english += 2,
+            Some(Language::Spanish) => spanish += 2,
+            None if is_formed_in_spanish(&lower) => spanish += 1,
+            None if is_formed_in_english(&lower) => english += 1,
+            None => {}
         }
     }
     if text.contains(['¿', '¡']) {
@@ -83,10 +97,6 @@ pub fn guess(text: &str) -> Option<Language> {
         () if spanish > english && spanish * 2 >= english * 3 => Some(Language::Spanish),
         () => None,
     }
-}
-
-fn is_common_in_spanish(word: &str) -> bool {
-    SPANISH.contains(&word)
 }
 
 /// What a word of one language looks like and hardly one of the other.
@@ -131,8 +141,8 @@ mod tests {
     }
 
     #[test]
-    fn the_words_are_sorted_where_they_are_searched_so() {
-        assert!(ENGLISH.is_sorted());
+    fn no_common_word_is_of_both_languages() {
+        assert_eq!(COMMON.len(), ENGLISH.len() + SPANISH.len());
     }
 
     #[test]

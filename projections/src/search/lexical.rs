@@ -13,14 +13,14 @@ use sqlx::{FromRow, PgConnection, Postgres, QueryBuilder, Row as _};
 
 use super::asked::Asked;
 use super::commonness::Common;
-use super::highlight::{Wanted, coverage, relevance};
+use super::highlight::{Tally, Wanted};
 use super::names::{self, NameHit};
 use super::passage::named;
 use super::{Filter, Language, Part};
 
 /// The most passages that are ranked, and how many of them rare words should give.
-const RANKED: i64 = 1_000;
-const ENOUGH: f64 = 600.0;
+const RANKED: i64 = 600;
+const ENOUGH: f64 = 300.0;
 
 /// How many passages are looked at more closely.
 const CLOSELY: i64 = 150;
@@ -178,6 +178,9 @@ async fn words(
 /// Looks whether any passage has those words of which that is not known.
 async fn look_up(db: &mut PgConnection, words: &mut [Word]) -> Result<(), sqlx::Error> {
     let mut doubtful: Vec<&mut Word> = words.iter_mut().filter(|word| !word.is_known).collect();
+    if doubtful.is_empty() {
+        return Ok(());
+    }
     let queries: Vec<String> = doubtful.iter().map(|word| word.query()).collect();
     let known: Vec<bool> = sqlx::query_scalar(
         "select exists (select from passage where words @@ query::tsquery)
@@ -315,8 +318,8 @@ fn best_of_each(passages: Vec<(Passage, bool)>, wanted: &[Wanted]) -> Vec<WordHi
     let mut hits: Vec<WordHit> = passages
         .into_iter()
         .map(|(passage, is_quoted)| {
-            let relevance = relevance(&passage.text, wanted);
-            let coverage = coverage(&passage.text, wanted);
+            let tally = Tally::of(&passage.text, wanted);
+            let (relevance, coverage) = (tally.relevance(), tally.coverage());
             WordHit { passage, relevance, coverage, is_quoted }
         })
         .collect();

@@ -227,8 +227,10 @@ impl Rows {
             return Ok(());
         }
         let stored: Vec<StoredRow> = sqlx::query_as(
-            "select kind, id, position, facts, heard from findable
-                 join unnest($1::text[], $2::bigint[]) as wanted (kind, id) using (kind, id)",
+            // One by one by the primary key, whatever the planner thinks of a table that has just been filled.
+            "select findable.kind, findable.id, position, facts, heard
+             from unnest($1::text[], $2::bigint[]) as wanted (kind, id) cross join lateral
+                 (select * from findable where kind = wanted.kind and id = wanted.id limit 1) as findable",
         )
         .bind(earlier.iter().map(|record| record.kind().as_str()).collect::<Vec<_>>())
         .bind(earlier.iter().map(|record| record.id()).collect::<Vec<_>>())

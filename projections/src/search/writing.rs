@@ -138,16 +138,19 @@ fn passages(record: RecordRef, sources: &[Source]) -> Vec<Passage> {
         let part = source.part.as_str();
         // Recordings of one note follow each other.
         let before = passages.iter().filter(|passage| passage.part == part).count();
-        for (ordinal, piece) in (before..).zip(chunk::pieces(&source.text)) {
+        let pieces = chunk::pieces(&source.text);
+        let is_whole = pieces.len() == 1;
+        for (ordinal, piece) in (before..).zip(pieces) {
             let turn = source.turns.partition_point(|(at, _)| *at <= piece.start);
             let turn = turn.checked_sub(1).and_then(|turn| source.turns.get(turn));
             let text = source.text[piece].to_owned();
+            let own = if is_whole { whole } else { language::guess(&text).or(whole) };
             passages.push(Passage {
                 record,
                 part,
                 ordinal: i32::try_from(ordinal).unwrap_or(i32::MAX),
                 digest: digest(&text),
-                lang: language::guess(&text).or(whole).map(language::Language::code),
+                lang: own.map(language::Language::code),
                 recording: source.recording.map(|id| id.0),
                 starts_ms: turn.map(|(_, ms)| *ms),
                 text,
