@@ -8,7 +8,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::Notify;
 
-use crate::log::Keys;
+use crate::log::{Keys, States};
 
 /// A pool that knows whether its database answers.
 ///
@@ -18,9 +18,10 @@ pub struct Database {
     /// The connections.
     pub pool: PgPool,
     /// How each is made, but for where it looks for read models.
-    options: PgConnectOptions,
+    options: Arc<PgConnectOptions>,
     /// What opens the sealed part of what is in it.
     keys: Keys,
+    states: States,
     /// Whether its processes are children of a cluster that this program runs.
     is_own_server: bool,
     health: Arc<Health>,
@@ -118,7 +119,9 @@ impl Database {
                 Box::pin(async move { health.direct(connection).await })
             })
             .connect_lazy_with(options.clone());
-        let database = Self { pool, options, keys, is_own_server: false, health };
+        let options = Arc::new(options);
+        let states = States::default();
+        let database = Self { pool, options, keys, states, is_own_server: false, health };
         tokio::spawn(database.clone().watch());
         database
     }
@@ -135,12 +138,17 @@ impl Database {
 
     /// How to connect such that tables are looked for in these schemas before all others.
     pub fn options_for(&self, schemas: &[String]) -> PgConnectOptions {
-        self.options.clone().options([("search_path", search_path(schemas))])
+        PgConnectOptions::clone(&self.options).options([("search_path", search_path(schemas))])
     }
 
     /// What seals and opens the events of people and notes.
     pub fn keys(&self) -> &Keys {
         &self.keys
+    }
+
+    /// The records that commands were lately carried out on.
+    pub(crate) fn states(&self) -> &States {
+        &self.states
     }
 
     /// From now on whatever the pool is asked for looks for tables in these schemas.

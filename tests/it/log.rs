@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use domain::gp::{Gp, GpCommand};
 use domain::lp::{Lp, LpChanges, LpCommand, LpEvent};
+use domain::person::{Person, PersonChanges, PersonCommand};
 use domain::{Event, Kind, RecordRef, Refusal, Verbatim};
-use projections::log::{CommandError, CommandRequest, LogReader, PageLimit, Selection, Stream};
+use projections::log::{
+    CommandError, CommandRequest, EventLog, LogReader, PageLimit, Selection, Stream,
+};
 use projections::read::Query;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -273,6 +276,64 @@ async fn two_processes_that_change_one_record_at_once_are_both_served() {
 }
 
 /// The positions of the entries that follow one another page by page, and how many pages it took.
+/// The places of a stream's events.
+async fn sequences(db: &Database, kind: Kind, id: i64) -> Vec<i64> {
+    sqlx::query_scalar(
+        "select sequence from events where aggregate_type = $1 and aggregate_id = $2 order by sequence",
+    )
+    .bind(kind.as_str())
+    .bind(id.to_string())
+    .fetch_all(&db.pool)
+    .await
+    .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_with_a_long_stream_is_decided_on_as_its_stream_has_it_by_now() {
+    let db = Database::new().await;
+    let backend = db.backend().await;
+    let connections = crate::harness::connect((*db.pool.connect_options()).clone(), 3);
+    let other = EventLog::start(connections);
+    let (one, rename) = (backend.log.clone(), |name: &str| PersonCommand::Revise {
+        name: Some(name.to_owned()),
+        changes: PersonChanges::default(),
+    });
+    let register = PersonCommand::Register {
+        name: "Ana 0".into(),
+        details: PersonChanges::default(),
+        legacy: Verbatim::default(),
+    };
+    let request = request("Revise");
+    one.execute::<Person>(1, register, &request).await.unwrap();
+    // By turns, twice each, so that both remember it, and what the other did comes after what they remember.
+    for number in 1..=80 {
+        let log = if number / 2 % 2 == 0 { &one } else { &other };
+        let receipt =
+            log.execute::<Person>(1, rename(&format!("Ana {number}")), &request).await.unwrap();
+        assert_eq!(receipt.version, number + 1);
+    }
+    for log in [&one, &other] {
+        let unchanged = log.execute::<Person>(1, rename("Ana 80"), &request).await.unwrap();
+        assert_eq!((unchanged.position, unchanged.version), (None, 81));
+    }
+    // A failover that loses what was written last: whoever remembers more has to learn that it is gone.
+    for lost in ["sequence > 79", "sequence > 60"] {
+        let statement = format!("delete from events where aggregate_type = 'person' and {lost}");
+        tamper(&db.pool, &statement).await;
+        let left = i64::try_from(sequences(&db, Kind::Person, 1).await.len()).unwrap();
+        let receipt = one.execute::<Person>(1, rename("Ana again"), &request).await.unwrap();
+        assert_eq!(receipt.version, left + 1);
+    }
+    // The other remembers an event in the place of which there is another one now.
+    for number in 62..=81 {
+        one.execute::<Person>(1, rename(&format!("Eva {number}")), &request).await.unwrap();
+    }
+    let unchanged = other.execute::<Person>(1, rename("Eva 81"), &request).await.unwrap();
+    assert_eq!((unchanged.position, unchanged.version), (None, 81));
+    assert_eq!(sequences(&db, Kind::Person, 1).await, (1..=81).collect::<Vec<_>>());
+    backend.stop().await;
+}
+
 async fn follow(db: &Database, events: i64, wanted: &Selection) -> (Vec<i64>, usize) {
     let reader = LogReader::new(crate::harness::keys());
     let mut connection = db.pool.acquire().await.unwrap();

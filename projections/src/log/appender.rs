@@ -114,7 +114,9 @@ impl Appender {
     /// Starts the task. `appended` is called with the last position after every group.
     pub fn start(database: Database, appended: impl Fn(i64) + Send + 'static) -> Self {
         let (queue, waiting) = mpsc::channel(4 * GROUP);
+        // The plan does not depend on how many events there are; to see that anew each time costs more than to carry it out.
         let options = (*database.pool.connect_options()).clone();
+        let options = options.options([("plan_cache_mode", "force_generic_plan")]);
         let (news, announced) = mpsc::channel(1);
         tokio::spawn(announce(options.clone(), announced));
         let writer = Writer { database, options, connection: None, news, crowd: Crowd::default() };

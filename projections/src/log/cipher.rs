@@ -101,7 +101,11 @@ impl StreamKey {
     /// # Errors
     /// When it was altered or moved.
     pub fn open(&self, place: Place<'_>, sealed: &str) -> Result<String, OpenError> {
-        let sealed = sealed_text(sealed).ok_or(OpenError::Unknown)?;
+        self.open_content(place, sealed_text(sealed).ok_or(OpenError::Unknown)?)
+    }
+
+    /// Likewise, of what stands in the field `sealed` of a payload.
+    pub(super) fn open_content(&self, place: Place<'_>, sealed: &str) -> Result<String, OpenError> {
         let sealed = BASE64.decode(sealed).map_err(|_| OpenError::Altered)?;
         let form = *sealed.first().ok_or(OpenError::Altered)?;
         let content = open(&self.0, &sealed, &bound(form, place)).ok_or(OpenError::Altered)?;
@@ -126,7 +130,9 @@ fn sealed_text(payload: &str) -> Option<&str> {
 
 /// Form, nonce, ciphertext with its tag.
 pub(super) fn seal(cipher: &XChaCha20Poly1305, form: u8, content: &[u8], bound: &[u8]) -> Vec<u8> {
-    let nonce = XNonce::generate();
+    // Long enough to be drawn at random without ever being the same, and by a generator in memory: it is cryptographic, and
+    // takes its seed from the system now and then.
+    let nonce = XNonce::generate_from_rng(&mut rand::rng());
     let ciphertext = cipher
         .encrypt(&nonce, Payload { msg: content, aad: bound })
         .expect("only a content of 256 GiB is too long");

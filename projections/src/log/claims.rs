@@ -44,9 +44,10 @@ pub(super) async fn settle(
     db: &mut PgConnection,
     claims: &[&Claim],
 ) -> Result<Option<RecordRef>, sqlx::Error> {
-    const OWNER: &str = "select held.kind, held.id from notion_claim as held
-        join unnest($1::text[], $2::bytea[], $3::bigint[]) as new (kind, digest, id) using (kind, digest)
-        where held.id <> new.id order by held.id limit 1";
+    const OWNER: &str = "select held.kind, held.id
+        from unnest($1::text[], $2::bytea[], $3::bigint[]) as new (kind, digest, id) cross join lateral
+            (select * from notion_claim where kind = new.kind and digest = new.digest and id <> new.id limit 1) as held
+        order by held.id limit 1";
     free(db, claims).await?;
     let taken = Columns::of(claims, |claim| &claim.taken);
     let owner: Option<(String, i64)> = sqlx::query_as(OWNER)

@@ -4,13 +4,14 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cqrs_es::event_sink::EventSink;
-use cqrs_es::persist::{PersistedEventStore, SerializedEvent};
+use cqrs_es::persist::{EventStoreAggregateContext, PersistedEventStore, SerializedEvent};
 use cqrs_es::{
     Aggregate, AggregateContext as _, AggregateError, DomainEvent as _, EventStore as _,
 };
-use domain::note::{Note, NoteEvent, RecordingId};
+use domain::note::RecordingId;
 use domain::todo::{Todo, TodoEvent};
-use domain::{Kind, Lifecycle, NoteId, RecordRef, Refusal, TodoId};
+use domain::{Kind, RecordRef, Refusal, TodoId};
+use postgres_es::PostgresEventRepository;
 use tokio::sync::watch;
 use tracing::Instrument as _;
 use uuid::Uuid;
@@ -18,9 +19,11 @@ use uuid::Uuid;
 use super::MASTER_REPLACED;
 use super::appender::{AppendError, Appender, NewKey};
 use super::claims::Claim;
+use super::executable::Executable;
 use super::ids::Ids;
 use super::reader::ERASURE;
 use super::repository::CommandRepository;
+use super::states::Remembered;
 use super::turns::Turns;
 use crate::database::{Database, DatabaseError};
 
@@ -31,6 +34,8 @@ pub const COMMANDS: &str = "crm_commands_total";
 #[derive(Clone)]
 pub struct EventLog {
     pub(super) database: Database,
+    /// Loads streams.
+    stored: Arc<PostgresEventRepository>,
     appender: Appender,
     ids: Ids,
     /// Ids drawn but not yet used: their streams need not be loaded.
@@ -121,80 +126,6 @@ impl From<DatabaseError> for CommandError {
     }
 }
 
-/// An aggregate whose commands the log executes.
-pub trait Executable: Aggregate<Error = Refusal, Services = ()> + Clone + 'static
-where
-    Self::Command: Clone + Send,
-{
-    /// Which kind of record it is.
-    const KIND: Kind;
-
-    /// Its id in Notion, while it is in use.
-    fn notion_id(&self) -> Option<&str>;
-
-    /// A new todo that these events call for, and how it begins; `self` is the record `id` before them. It is
-    /// appended together with them or not at all.
-    fn follow_up(&self, _id: i64, _events: &[Self::Event]) -> Option<(TodoId, Vec<TodoEvent>)> {
-        None
-    }
-
-    /// The names of the files that belong to the record, which an erasure has to remove as well.
-    fn files(&self) -> Vec<String> {
-        Vec::new()
-    }
-}
-
-macro_rules! executable {
-    ($($Aggregate:ty = $Kind:ident),* $(,)?) => {
-        $(impl Executable for $Aggregate {
-            const KIND: Kind = Kind::$Kind;
-
-            fn notion_id(&self) -> Option<&str> {
-                Lifecycle::notion_id(self)
-            }
-        })*
-    };
-}
-
-executable! {
-    domain::lp::Lp = Lp,
-    domain::gp::Gp = Gp,
-    domain::distributor::Distributor = Distributor,
-    domain::person::Person = Person,
-    domain::fund::Fund = Fund,
-    domain::roadshow::Roadshow = Roadshow,
-}
-
-impl Executable for Todo {
-    const KIND: Kind = Kind::Todo;
-
-    fn notion_id(&self) -> Option<&str> {
-        None
-    }
-
-    fn follow_up(&self, id: i64, events: &[TodoEvent]) -> Option<(TodoId, Vec<TodoEvent>)> {
-        Todo::follow_up(self, TodoId(id), events).map(|(next, event)| (next, vec![event]))
-    }
-}
-
-impl Executable for Note {
-    const KIND: Kind = Kind::Note;
-
-    fn notion_id(&self) -> Option<&str> {
-        Lifecycle::notion_id(self)
-    }
-
-    fn follow_up(&self, id: i64, events: &[NoteEvent]) -> Option<(TodoId, Vec<TodoEvent>)> {
-        Note::follow_up(self, NoteId(id), events)
-    }
-
-    fn files(&self) -> Vec<String> {
-        let paths = self.record().and_then(|note| note.details.image_paths.as_deref());
-        let paths = paths.unwrap_or_default().split(',').map(str::trim);
-        paths.filter(|path| !path.is_empty()).map(str::to_owned).collect()
-    }
-}
-
 impl EventLog {
     /// How often a command is decided anew when others change the record at the same time.
     const ATTEMPTS: usize = 20;
@@ -210,7 +141,9 @@ impl EventLog {
             });
         });
         let ids = Ids::start(database.clone());
-        Self { database, appender, ids, fresh: Arc::default(), turns: Turns::default(), head }
+        let stored = Arc::new(PostgresEventRepository::new(database.pool.clone()));
+        let (fresh, turns) = (Arc::default(), Turns::default());
+        Self { database, stored, appender, ids, fresh, turns, head }
     }
 
     /// The last position that this process appended: what wakes the projectors without a flight to the database.
@@ -352,16 +285,17 @@ impl EventLog {
     where
         A::Command: Clone + Send,
     {
-        let (database, appender) = (self.database.clone(), self.appender.clone());
-        let repository = CommandRepository::new(database, appender, request.clone(), fresh);
+        let (remembered, era) = self.database.states().take::<A>(A::KIND, id);
+        let (stored, appender) = (self.stored.clone(), self.appender.clone());
+        let repository =
+            CommandRepository::new(self.database.clone(), stored, appender, request.clone());
         let store = PersistedEventStore::<_, A>::new_event_store(repository.clone())
             .with_upcasters(domain::upcasters());
         let stream = id.to_string();
-        let loading = tokio::time::timeout(Database::PATIENCE, store.load_aggregate(&stream));
-        let mut context = loading
-            .await
-            .map_err(|_| CommandError::from(self.database.silent()))?
-            .map_err(|error| self.explain(error, None))?;
+        let mut context = match fresh {
+            true => new_context(&stream),
+            false => self.load(&store, &repository, &stream, remembered).await?,
+        };
         let version = position(context.current_sequence);
         if request.if_match.is_some_and(|wanted| wanted != version) {
             return Err(CommandError::VersionMismatch { current: version });
@@ -371,7 +305,8 @@ impl EventLog {
         context.aggregate().handle(command, &(), &sink).await?;
         let events = sink.collect().await;
 
-        if A::KIND.is_personal() && events.iter().any(|event| event.event_type() == ERASURE) {
+        let is_erasure = events.iter().any(|event| event.event_type() == ERASURE);
+        if A::KIND.is_personal() && is_erasure {
             if repository.has_plain_content() {
                 return Err(Refusal::Unsealed.into());
             }
@@ -402,8 +337,14 @@ impl EventLog {
             });
         }
         let recorded = !events.is_empty();
+        let sequence = context.current_sequence + events.len();
+        let after = context.aggregate().clone();
         match store.commit(events, context, metadata).await {
             Ok(_) => {
+                let state = repository.remembered(after, sequence).filter(|_| !is_erasure);
+                if let Some(state) = state {
+                    self.database.states().keep(A::KIND, id, state, era);
+                }
                 let position = recorded.then(|| repository.position());
                 Ok(Receipt { id, position, version })
             }
@@ -420,6 +361,36 @@ impl EventLog {
                 failure => Err(self.explain(error, failure)),
             },
         }
+    }
+
+    /// The record as its stream has it by now, from where it was remembered on.
+    async fn load<A: Executable>(
+        &self,
+        store: &PersistedEventStore<CommandRepository, A>,
+        repository: &CommandRepository,
+        stream: &str,
+        remembered: Option<Remembered<A>>,
+    ) -> Result<EventStoreAggregateContext<A>, CommandError>
+    where
+        A::Command: Clone + Send,
+    {
+        if let Some(remembered) = &remembered {
+            repository.resume(remembered);
+        }
+        let events = tokio::time::timeout(Database::PATIENCE, store.load_events(stream))
+            .await
+            .map_err(|_| CommandError::from(self.database.silent()))?
+            .map_err(|error| self.explain(error, None))?;
+        let mut context = new_context(stream);
+        if let Some(remembered) = remembered.filter(|_| repository.has_resumed()) {
+            context.aggregate = remembered.aggregate;
+            context.current_sequence = remembered.sequence;
+        }
+        for event in events {
+            context.current_sequence = event.sequence;
+            context.aggregate.apply(event.payload);
+        }
+        Ok(context)
     }
 
     /// Turns to the master key that the database is under by now; the command can then be decided anew.
@@ -494,6 +465,16 @@ fn outcome(result: &Result<Receipt, CommandError>) -> &'static str {
         Err(CommandError::KeyReused) => "key_reused",
         Err(CommandError::Unavailable(_)) => "unavailable",
         Err(CommandError::Internal(_)) => "failed",
+    }
+}
+
+/// A record before its first event.
+fn new_context<A: Aggregate>(stream: &str) -> EventStoreAggregateContext<A> {
+    EventStoreAggregateContext {
+        aggregate_id: stream.to_owned(),
+        aggregate: A::default(),
+        current_sequence: 0,
+        current_snapshot: None,
     }
 }
 

@@ -7,15 +7,16 @@ use cqrs_es::Aggregate;
 use cqrs_es::persist::{
     PersistedEventRepository, PersistenceError, ReplayStream, SerializedEvent, SerializedSnapshot,
 };
-use domain::Event;
+use domain::{Event, Kind};
 use postgres_es::PostgresEventRepository;
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::appender::{Append, AppendError, Appender, Erasure, NewKey};
 use super::cipher::{OpenError, Place, StreamKey};
-use super::keys::{self, Known};
+use super::keys::{self, Known as KnownKey};
 use super::reader::ERASURE;
+use super::states::Remembered;
 use super::{Claim, CommandRequest, NewEvent};
 use crate::database::Database;
 
@@ -24,17 +25,19 @@ use crate::database::Database;
 pub(super) struct CommandRepository(Arc<Attempt>);
 
 struct Attempt {
-    stored: PostgresEventRepository,
+    stored: Arc<PostgresEventRepository>,
     database: Database,
     appender: Appender,
     request: CommandRequest,
-    /// The id was drawn for this very command, so there is nothing to load.
-    fresh: bool,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
+    /// Up to where the stream is known, so that only what follows is loaded.
+    since: Option<Known>,
+    /// The id of the last event that was appended to it.
+    last: Option<Uuid>,
     companions: Vec<SerializedEvent>,
     key: Option<NewKey>,
     /// What the stream's events are sealed under, if any of them is.
@@ -50,13 +53,36 @@ struct State {
 impl CommandRepository {
     pub(super) fn new(
         database: Database,
+        stored: Arc<PostgresEventRepository>,
         appender: Appender,
         request: CommandRequest,
-        fresh: bool,
     ) -> Self {
-        let stored = PostgresEventRepository::new(database.pool.clone());
         let state = Mutex::default();
-        Self(Arc::new(Attempt { stored, database, appender, request, fresh, state }))
+        Self(Arc::new(Attempt { stored, database, appender, request, state }))
+    }
+
+    /// Goes on where the record is remembered.
+    pub(super) fn resume<A>(&self, remembered: &Remembered<A>) {
+        self.with(|state| {
+            state.since = Some((remembered.sequence, remembered.event_id));
+            state.stream_key.clone_from(&remembered.key);
+            state.has_plain_content = remembered.has_plain_content;
+        });
+    }
+
+    /// Whether the stream was loaded only from there on.
+    pub(super) fn has_resumed(&self) -> bool {
+        self.with(|state| state.since.is_some())
+    }
+
+    /// What the next command can go on with, once this one has led to this; `None` if the last event is not known by id.
+    pub(super) fn remembered<A>(&self, aggregate: A, sequence: usize) -> Option<Remembered<A>> {
+        self.with(|state| {
+            let (key, has_plain_content) = (state.stream_key.clone(), state.has_plain_content);
+            let unchanged = state.since.filter(|(since, _)| *since == sequence);
+            let event_id = state.last.or(unchanged.map(|(_, event_id)| event_id))?;
+            Some(Remembered { aggregate, sequence, event_id, key, has_plain_content })
+        })
     }
 
     /// Whether content of the loaded stream is stored in plain and would outlive the stream's key.
@@ -109,39 +135,75 @@ impl CommandRepository {
         let Some(kind) = keys::personal(A::TYPE).filter(|_| !events.is_empty()) else {
             return Ok(events);
         };
-        let (database, stored) = (&self.0.database, sealed_payload);
-        let is_plain_content = |event: &SerializedEvent| {
-            stored(event).is_none() && !Event::is_plain(&event.event_type)
-        };
-        let has_plain_content = events.iter().any(is_plain_content);
+        let is_plain = |event: &SerializedEvent| sealed_content(event).is_none();
+        let has_plain_content =
+            events.iter().any(|event| is_plain(event) && !Event::is_plain(&event.event_type));
         if events.iter().any(|event| event.event_type == ERASURE) {
-            database.keys().forget(kind, id);
-            events.retain(|event| stored(event).is_none());
+            self.0.database.keys().forget(kind, id);
+            events.retain(is_plain);
             return Ok(events);
         }
-        let failed = |error: sqlx::Error| PersistenceError::ConnectionError(Box::new(error));
-        let ring = {
-            let mut connection = database.pool.acquire().await.map_err(failed)?;
-            let stream = std::iter::once((kind, id));
-            database.keys().ring(&mut connection, stream).await.map_err(failed)?
-        };
-        let opened = match ring.get(kind, id) {
-            Some(Known::Key(key)) => {
+        let opened = match self.key(kind, id).await? {
+            Some(KnownKey::Key(key)) => {
                 self.with(|state| state.stream_key = Some(key.clone()));
-                events.iter_mut().try_for_each(|event| unseal(event, key))
+                events.iter_mut().try_for_each(|event| unseal(event, &key))
             }
             // Erased this very moment: what is appended to it now will find its version taken.
-            Some(Known::Destroyed) => {
-                events.retain(|event| stored(event).is_none());
+            Some(KnownKey::Destroyed) => {
+                events.retain(is_plain);
                 Ok(())
             }
-            Some(Known::Shut(master)) => Err(OpenError::Wrapped(master.clone())),
-            None if events.iter().all(|event| stored(event).is_none()) => Ok(()),
+            Some(KnownKey::Shut(master)) => Err(OpenError::Wrapped(master)),
+            None if events.iter().all(is_plain) => Ok(()),
             None => Err(OpenError::NoKey),
         };
-        self.with(|state| state.has_plain_content = has_plain_content);
+        self.with(|state| state.has_plain_content |= has_plain_content);
         let unreadable = |error| PersistenceError::DeserializationError(Box::new(error));
         opened.map(|()| events).map_err(unreadable)
+    }
+
+    /// What the stream is sealed under.
+    async fn key(&self, kind: Kind, id: &str) -> Result<Option<KnownKey>, PersistenceError> {
+        let (keys, pool) = (self.0.database.keys(), &self.0.database.pool);
+        if let Some(key) = self.with(|state| state.stream_key.clone()).or(keys.kept(kind, id)) {
+            return Ok(Some(KnownKey::Key(key)));
+        }
+        let asking = async {
+            let mut connection = pool.acquire().await?;
+            let ring = keys.ring(&mut connection, std::iter::once((kind, id))).await?;
+            Ok(ring.get(kind, id).cloned())
+        };
+        asking.await.map_err(failed)
+    }
+
+    /// What the stream has after an event; `None` if that is not in the log.
+    async fn later_events(
+        &self,
+        kind: &str,
+        id: &str,
+        (since, event_id): Known,
+    ) -> Result<Option<Vec<SerializedEvent>>, PersistenceError> {
+        let rows: Vec<StoredEvent> = sqlx::query_as(
+            "select event_id, sequence, event_type, event_version, metadata,
+                    case when sequence > $3 then payload else 'null'::json end
+             from events where aggregate_type = $1 and aggregate_id = $2 and sequence >= $3 order by sequence",
+        )
+        .bind(kind)
+        .bind(id)
+        .bind(i64::try_from(since).unwrap_or(i64::MAX))
+        .fetch_all(&self.0.database.pool)
+        .await
+        .map_err(failed)?;
+        let mut rows = rows.into_iter();
+        if rows.next().is_none_or(|(first, ..)| first != event_id) {
+            return Ok(None);
+        }
+        let event = |(_, sequence, event_type, version, metadata, payload): StoredEvent| {
+            let (kind, id) = (kind.to_owned(), id.to_owned());
+            let sequence = usize::try_from(sequence).unwrap_or_default();
+            SerializedEvent::new(id, sequence, kind, event_type, version, payload, metadata)
+        };
+        Ok(Some(rows.map(event).collect()))
     }
 
     /// Seals what must not be stored in plain. The first such event of a stream makes its key; an erasure destroys it.
@@ -167,21 +229,30 @@ impl CommandRepository {
     }
 }
 
-/// The text of a sealed payload.
-fn sealed_payload(event: &SerializedEvent) -> Option<String> {
-    let text = event.payload.get("sealed").filter(|sealed| sealed.is_string())?;
-    Some(format!("{{\"sealed\":{text}}}"))
+/// An event as it is stored.
+type StoredEvent = (Uuid, i64, String, String, Value, Value);
+
+/// An event that is known: its place in the stream, and its id.
+type Known = (usize, Uuid);
+
+fn failed(error: sqlx::Error) -> PersistenceError {
+    PersistenceError::ConnectionError(Box::new(error))
+}
+
+/// What is sealed of a payload, if anything is.
+fn sealed_content(event: &SerializedEvent) -> Option<&str> {
+    event.payload.get("sealed")?.as_str()
 }
 
 fn unseal(event: &mut SerializedEvent, key: &StreamKey) -> Result<(), OpenError> {
-    let Some(sealed) = sealed_payload(event) else { return Ok(()) };
+    let Some(sealed) = sealed_content(event) else { return Ok(()) };
     let place = Place {
         aggregate_type: &event.aggregate_type,
         aggregate_id: &event.aggregate_id,
         sequence: i64::try_from(event.sequence).unwrap_or(i64::MAX),
         event_type: &event.event_type,
     };
-    let payload = key.open(place, &sealed)?;
+    let payload = key.open_content(place, sealed)?;
     event.payload = serde_json::from_str(&payload).map_err(|_| OpenError::Unknown)?;
     Ok(())
 }
@@ -191,10 +262,17 @@ impl PersistedEventRepository for CommandRepository {
         &self,
         id: &str,
     ) -> Result<Vec<SerializedEvent>, PersistenceError> {
-        if self.0.fresh {
-            return Ok(vec![]);
-        }
-        let events = self.0.stored.get_events::<A>(id).await?;
+        let later = match self.with(|state| state.since) {
+            Some(known) => self.later_events(A::TYPE, id, known).await?,
+            None => None,
+        };
+        let events = match later {
+            Some(events) => events,
+            None => {
+                self.with(|state| (state.since, state.stream_key) = (None, None));
+                self.0.stored.get_events::<A>(id).await?
+            }
+        };
         self.open::<A>(id, events).await
     }
 
@@ -230,7 +308,8 @@ impl PersistedEventRepository for CommandRepository {
         let mut events: Vec<NewEvent> =
             events.map(|event| new_event(event, &self.0.request)).collect();
         name_the_cause(&mut events, companions.len());
-        let claim = self.with(|state| state.claim.take());
+        let (claim, last) =
+            self.with(|state| (state.claim.take(), events.last().map(|event| event.event_id)));
         let mut append = Append { events, key, claim, ..Append::default() };
         self.seal(&mut append);
         let made: Vec<_> = append.stream_keys.clone();
@@ -240,7 +319,8 @@ impl PersistedEventRepository for CommandRepository {
                 let keys = self.0.database.keys();
                 for new in made {
                     if let Some(kind) = keys::personal(new.aggregate_type) {
-                        keys.remember(kind, &new.aggregate_id, new.key);
+                        keys.remember(kind, &new.aggregate_id, new.key.clone());
+                        self.with(|state| state.stream_key = Some(new.key));
                     }
                 }
                 if let Some(erased) = erased
@@ -248,7 +328,7 @@ impl PersistedEventRepository for CommandRepository {
                 {
                     keys.forget(kind, &erased.aggregate_id);
                 }
-                self.with(|state| state.position = position);
+                self.with(|state| (state.position, state.last) = (position, last));
                 Ok(())
             }
             Err(error) => {

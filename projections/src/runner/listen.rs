@@ -50,6 +50,7 @@ impl Shared {
         listener.listen_all([APPENDED, PROJECTED, ERASED]).await?;
         // Until now erasures may have gone unheard.
         self.database.keys().forget_all();
+        self.database.states().forget_all();
         loop {
             match tokio::time::timeout(POLL, listener.try_recv()).await {
                 Ok(Ok(Some(news))) if news.channel() == APPENDED => self.look_for_more(),
@@ -72,12 +73,15 @@ impl Shared {
         self.wake();
     }
 
-    /// Forgets the key of a record that was erased, here or elsewhere.
+    /// Forgets a record that was erased, here or elsewhere, and its key.
     fn forget(&self, record: &str) {
         if let Some((kind, id)) = record.split_once(' ')
             && let Some(kind) = Kind::parse(kind)
         {
             self.database.keys().forget(kind, id);
+            if let Ok(id) = id.parse() {
+                self.database.states().forget(kind, id);
+            }
         }
     }
 
