@@ -234,9 +234,16 @@ impl Rebuild {
         if let Err(error) = closed {
             tracing::warn!(%error, "the end of a rebuild was not recorded");
         }
-        let _ = control.close().await;
+        release(control).await;
         built
     }
+}
+
+/// Gives the locks back, and only then the connection: Postgres takes its time to notice that somebody has gone.
+async fn release(mut control: PgConnection) {
+    // If it cannot be told, it will notice.
+    let _ = sqlx::query("select pg_advisory_unlock_all()").execute(&mut control).await;
+    let _ = control.close().await;
 }
 
 /// Takes the lock of a projector, or says who has it.

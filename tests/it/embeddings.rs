@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use axum::extract::State as Shared;
 use axum::http::{HeaderMap, StatusCode};
@@ -36,6 +37,8 @@ pub struct State {
     pub model: Option<String>,
     /// How often each model was asked for.
     pub models: BTreeMap<String, usize>,
+    /// How long it takes for an answer.
+    pub pause: Duration,
     /// The key that it asks for.
     pub key: Option<String>,
 }
@@ -86,6 +89,8 @@ async fn embed(
     headers: HeaderMap,
     Json(request): Json<Value>,
 ) -> Result<Json<Value>, StatusCode> {
+    let pause = state.lock().unwrap().pause;
+    tokio::time::sleep(pause).await;
     let mut state = state.lock().unwrap();
     if let Some(failure) = state.fails {
         return Err(failure);

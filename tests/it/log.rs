@@ -275,7 +275,6 @@ async fn two_processes_that_change_one_record_at_once_are_both_served() {
     }
 }
 
-/// The positions of the entries that follow one another page by page, and how many pages it took.
 /// The places of a stream's events.
 async fn sequences(db: &Database, kind: Kind, id: i64) -> Vec<i64> {
     sqlx::query_scalar(
@@ -334,6 +333,7 @@ async fn a_record_with_a_long_stream_is_decided_on_as_its_stream_has_it_by_now()
     backend.stop().await;
 }
 
+/// The positions of the entries that follow one another page by page, and how many pages it took.
 async fn follow(db: &Database, events: i64, wanted: &Selection) -> (Vec<i64>, usize) {
     let reader = LogReader::new(crate::harness::keys());
     let mut connection = db.pool.acquire().await.unwrap();

@@ -241,7 +241,7 @@ impl Projector for Later {
         self.0.name()
     }
     fn version(&self) -> i32 {
-        2
+        self.0.version() + 1
     }
     fn tables(&self) -> Vec<Table> {
         let mut tables = self.0.tables();
@@ -303,6 +303,9 @@ struct Squeamish(Arc<dyn Projector>);
 impl Projector for Squeamish {
     fn name(&self) -> &'static str {
         self.0.name()
+    }
+    fn version(&self) -> i32 {
+        self.0.version()
     }
     fn tables(&self) -> Vec<Table> {
         self.0.tables()

@@ -139,7 +139,11 @@ pub const KNOWN: &[Setting] = &[
         "",
         "File of the speech model, in ggml's format; not set: one in the folder models of CRM_DATA_DIR.",
     ),
-    setting("CRM_DB_CONNECTIONS", "10", "Most connections to Postgres at a time (4 to 100)."),
+    setting(
+        "CRM_DB_CONNECTIONS",
+        "10",
+        "Connections that requests share (4 to 100); some ten more are kept for what goes on all the time.",
+    ),
     setting(
         "OTEL_EXPORTER_OTLP_ENDPOINT",
         "",

@@ -46,7 +46,8 @@ pub(super) async fn settle(
 ) -> Result<Option<RecordRef>, sqlx::Error> {
     const OWNER: &str = "select held.kind, held.id
         from unnest($1::text[], $2::bytea[], $3::bigint[]) as new (kind, digest, id) cross join lateral
-            (select * from notion_claim where kind = new.kind and digest = new.digest and id <> new.id limit 1) as held
+            (select * from notion_claim where kind = new.kind and digest = new.digest and id <> new.id
+             order by id limit 1) as held
         order by held.id limit 1";
     free(db, claims).await?;
     let taken = Columns::of(claims, |claim| &claim.taken);

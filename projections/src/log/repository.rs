@@ -176,7 +176,7 @@ impl CommandRepository {
         asking.await.map_err(failed)
     }
 
-    /// What the stream has after an event; `None` if that is not in the log.
+    /// What the stream has after an event, up to the last of which it is then known; `None` if that event is not in the log.
     async fn later_events(
         &self,
         kind: &str,
@@ -198,12 +198,16 @@ impl CommandRepository {
         if rows.next().is_none_or(|(first, ..)| first != event_id) {
             return Ok(None);
         }
-        let event = |(_, sequence, event_type, version, metadata, payload): StoredEvent| {
+        let mut last = (since, event_id);
+        let event = |(event_id, sequence, event_type, version, metadata, payload): StoredEvent| {
             let (kind, id) = (kind.to_owned(), id.to_owned());
             let sequence = usize::try_from(sequence).unwrap_or_default();
+            last = (sequence, event_id);
             SerializedEvent::new(id, sequence, kind, event_type, version, payload, metadata)
         };
-        Ok(Some(rows.map(event).collect()))
+        let events = rows.map(event).collect();
+        self.with(|state| state.since = Some(last));
+        Ok(Some(events))
     }
 
     /// Seals what must not be stored in plain. The first such event of a stream makes its key; an erasure destroys it.

@@ -260,7 +260,7 @@ async fn blank(db: &mut PgConnection, erased: &[(Stream, i64, i64)]) -> Result<(
         "update audit set fields = '{}', about = '{}', words = ''
          from unnest($1::text[], $2::bigint[], $3::bigint[]) as gone (kind, id, position)
          where audit.kind = gone.kind and audit.id = gone.id and audit.position < gone.position
-           and event <> all ($4)",
+           and event <> all ($4) and (fields <> '{}' or about <> '{}' or words <> '')",
     )
     .bind(erased.iter().map(|(stream, ..)| stream.kind.as_str()).collect::<Vec<_>>())
     .bind(erased.iter().map(|(_, id, _)| *id).collect::<Vec<_>>())

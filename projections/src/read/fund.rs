@@ -29,6 +29,10 @@ impl Projector for FundProjector {
         "fund"
     }
 
+    fn version(&self) -> i32 {
+        2
+    }
+
     fn tables(&self) -> Vec<Table> {
         // What a roadshow last announced, so that its arrival can be copied onto its fund.
         let trips = Table {

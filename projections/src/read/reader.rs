@@ -20,7 +20,7 @@ use crate::database::{Database, DatabaseError};
 use crate::files::{FileError, Files};
 use crate::generation::Checkpoint;
 use crate::history::History;
-use crate::line::Line;
+use crate::line::Lines;
 use crate::runner::Runner;
 use query::{ListRow, listing, topics};
 
@@ -60,7 +60,7 @@ pub struct Reader {
     log: Uuid,
     shelves: Arc<HashMap<Kind, tokio::sync::Mutex<Shelved>>>,
     shelf_limit: u64,
-    line: Arc<tokio::sync::Mutex<Line>>,
+    lines: Arc<Lines>,
     kept: Arc<Mutex<Kept>>,
 }
 
@@ -108,7 +108,7 @@ impl Reader {
             log,
             shelves: Arc::new(shelves),
             shelf_limit: SHELF_LIMIT,
-            line: Arc::default(),
+            lines: Arc::default(),
             kept: Arc::default(),
         })
     }
@@ -198,18 +198,12 @@ impl Reader {
 
     async fn changes(&self, kind: Kind, since: i64) -> Result<Vec<Change>, ReadError> {
         let statement = listing(kind);
-        let (database, question) = (&self.database, sqlx::query_as(&statement).bind(since));
-        // One for all lists, since connections are few; whoever finds it busy asks through the pool.
-        let rows: Vec<ListRow> = match self.line.try_lock() {
-            Ok(mut line) => {
-                let mut open =
-                    line.take(database, |known| (*known.pool.connect_options()).clone()).await?;
-                let rows = database.ask(question.fetch_all(&mut open.connection)).await?;
-                line.keep(open);
-                rows
-            }
-            Err(_) => database.ask(question.fetch_all(&database.pool)).await?,
-        };
+        let rows: Vec<ListRow> = self
+            .lines
+            .ask(&self.database, move |db| {
+                Box::pin(async move { sqlx::query_as(&statement).bind(since).fetch_all(db).await })
+            })
+            .await?;
         self.shelve(kind, rows).await
     }
 

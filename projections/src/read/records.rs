@@ -31,6 +31,10 @@ where
         R::KIND.as_str()
     }
 
+    fn version(&self) -> i32 {
+        2
+    }
+
     fn tables(&self) -> Vec<Table> {
         vec![table_of::<R>()]
     }

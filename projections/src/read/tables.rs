@@ -91,7 +91,9 @@ macro_rules! tabled {
 
 // notion_id is unique per kind at the API; legacy files hold duplicates. A hash index, since the text may be long.
 const BY_NOTION_ID: &str = "using hash (notion_id) where notion_id is not null";
-const BY_PART_OF_NAME: &str = "using gin (folded_name gin_trgm_ops)";
+// What is still to be sorted into it, every search looks through: so, in kB, it is as little as can be.
+const BY_PART_OF_NAME: &str =
+    "using gin (folded_name gin_trgm_ops) with (gin_pending_list_limit = 64)";
 
 tabled! {
     domain::lp::LpRecord = Lp { name: |lp| &lp.name, indexes: &[BY_NOTION_ID, BY_PART_OF_NAME], }
@@ -127,7 +129,7 @@ tabled! {
         indexes: &[
             "(due_key nulls first, id) where not archived",
             "(note_id) where note_id is not null",
-            "using gin (folded_tags gin_trgm_ops)",
+            "using gin (folded_tags gin_trgm_ops) with (gin_pending_list_limit = 64)",
         ],
     }
     domain::roadshow::RoadshowRecord = Roadshow { name: |roadshow| &roadshow.name, indexes: &[], }

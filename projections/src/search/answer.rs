@@ -5,10 +5,11 @@
 //! out, by the digests of the texts.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use domain::{Kind, RecordRef};
-use sqlx::Connection as _;
+use sqlx::{Connection as _, PgConnection};
 
 use super::asked::Asked;
 use super::commonness::Commonness;
@@ -20,6 +21,7 @@ use super::meaning::{Nearest, Unready};
 use super::showing::{shown, standing};
 use super::{Filter, Meaning, Part, names};
 use crate::database::{Database, DatabaseError};
+use crate::line::Lines;
 
 /// How many of the nearest texts are fused with what was found otherwise.
 const NEAREST: usize = 100;
@@ -135,12 +137,14 @@ pub struct Search {
     pub(super) database: Database,
     pub(super) meaning: Meaning,
     commonness: Commonness,
+    lines: Arc<Lines>,
 }
 
 impl Search {
     /// In the texts of this database, and by this meaning.
     pub fn new(database: Database, meaning: Meaning) -> Self {
-        Self { database, meaning, commonness: Commonness::default() }
+        let (commonness, lines) = (Commonness::default(), Arc::default());
+        Self { database, meaning, commonness, lines }
     }
 
     /// What is known of meaning.
@@ -171,19 +175,24 @@ impl Search {
             }
             Err(unready) => (vec![], Mode::Lexical, Some(unready.to_string())),
         };
-        let looking = self.look(wanted, near, mode);
-        let page = self.database.ask(looking).await?;
+        let (search, asked) = (self.clone(), wanted.clone());
+        let page = self
+            .lines
+            .ask(&self.database, move |db| {
+                Box::pin(async move { search.look(db, &asked, near, mode).await })
+            })
+            .await?;
         Ok(Page { mode, missing, ..page })
     }
 
     /// What stands in the tables, in one snapshot.
     async fn look(
         &self,
+        connection: &mut PgConnection,
         wanted: &Wanted,
         near: Vec<Near>,
         mode: Mode,
     ) -> Result<Page, sqlx::Error> {
-        let mut connection = self.database.pool.acquire().await?;
         let settings = lexical::settings();
         let begin = format!("begin isolation level repeatable read read only; {settings}");
         let mut tx = connection.begin_with(begin).await?;

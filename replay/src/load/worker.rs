@@ -42,7 +42,7 @@ pub(super) struct Worker {
     /// The kinds whose records are not shared, since a projector needs to see them all: the first worker has them.
     unshared: Vec<Kind>,
     shared: Arc<Shared>,
-    /// In which of the reliefs it has taken part.
+    /// Of how many of these it has heard.
     joined: usize,
     /// Hears of every slot whose last rows are written.
     written: mpsc::UnboundedSender<usize>,
@@ -99,9 +99,12 @@ impl Worker {
             }
             self.keep_within_memory(&mut connection).await?;
         }
-        // The largest first: their indexes take longest.
+        // First those whose indexes take longest: of what was written all along, then the largest.
         let mut order: Vec<usize> = (0..self.slots.len()).collect();
-        order.sort_by_key(|at| std::cmp::Reverse(self.slots[*at].fold.size()));
+        order.sort_by_key(|at| {
+            let Slot { filling, fold, .. } = &self.slots[*at];
+            std::cmp::Reverse((filling.projector.is_append_only(), fold.size()))
+        });
         for at in order {
             self.slots[at].write(&mut connection).await?;
             // Nobody listens only after something has failed elsewhere.
@@ -115,9 +118,11 @@ impl Worker {
         let reliefs = self.shared.reliefs.load(Ordering::Relaxed);
         if self.size() > self.memory {
             self.joined = self.shared.reliefs.fetch_add(1, Ordering::Relaxed) + 1;
-        } else if self.joined < reliefs && self.size() > self.memory / 2 {
+        } else if self.joined < reliefs {
             self.joined = reliefs;
-            self.relieve(connection).await?;
+            if self.size() > self.memory / 2 {
+                self.relieve(connection).await?;
+            }
         }
         while self.size() > self.memory {
             self.relieve(connection).await?;

@@ -11,7 +11,7 @@ use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use tokio_util::sync::CancellationToken;
 
 use super::swap::follow_and_swap;
-use super::{RebuildError, hold};
+use super::{RebuildError, hold, release};
 
 /// Makes the previous generation of a read model the live one again, after it has caught up with the log.
 ///
@@ -25,7 +25,20 @@ pub async fn roll_back(
     let name = projector.name();
     let mut control = database.options_for(&[]).connect().await?;
     hold(&mut control, name).await?;
-    let previous = kept(&mut control, name).await?;
+    let rolled_back = held_back(database, projector, &mut control, stop).await;
+    release(control).await;
+    rolled_back
+}
+
+/// As [`roll_back`], by whoever holds the lock.
+async fn held_back(
+    database: &Database,
+    projector: &Arc<dyn Projector>,
+    control: &mut PgConnection,
+    stop: &CancellationToken,
+) -> Result<i32, RebuildError> {
+    let name = projector.name();
+    let previous = kept(control, name).await?;
     let newest = previous.last().ok_or(RebuildError::NoPrevious(name))?;
     if newest.version != projector.version() {
         let (previous, version) = (newest.version, projector.version());
@@ -34,7 +47,6 @@ pub async fn roll_back(
     let (number, state) = (newest.number, State::Previous);
     let target = Target { projector: projector.clone(), number, state };
     follow_and_swap(database, &[target], stop).await?;
-    control.close().await?;
     Ok(number)
 }
 
@@ -49,14 +61,18 @@ pub async fn drop_old(
     let name = projector.name();
     let mut control = database.options_for(&[]).connect().await?;
     hold(&mut control, name).await?;
-    let previous = kept(&mut control, name).await?;
-    for old in &previous {
-        if !drop_unused(&mut control, old).await? {
-            return Err(RebuildError::InUse { name, number: old.number });
+    let dropping = async {
+        let previous = kept(&mut control, name).await?;
+        for old in &previous {
+            if !drop_unused(&mut control, old).await? {
+                return Err(RebuildError::InUse { name, number: old.number });
+            }
         }
-    }
-    control.close().await?;
-    Ok(previous.into_iter().map(|generation| generation.number).collect())
+        Ok(previous.into_iter().map(|generation| generation.number).collect())
+    };
+    let dropped = dropping.await;
+    release(control).await;
+    dropped
 }
 
 /// What is kept of the earlier generations of a read model, oldest first.

@@ -1,5 +1,7 @@
 //! When the model changes, and when texts are not embedded yet: no answer is made of a part without saying so.
 
+use std::time::{Duration, Instant};
+
 use axum::body::Body;
 use axum::http::Method;
 use domain::Kind;
@@ -8,9 +10,10 @@ use projections::search::encoder::Source;
 use projections::search::vectors::{VectorOptions, Vectors};
 use serde_json::{Value, json};
 
-use super::subject::Subject;
+use super::subject::{PATIENCE, Subject};
 use crate::contract::{app, ask, request};
 use crate::embeddings::Embeddings;
+use crate::server::{Home, Server};
 
 /// A word that a server can be told to fail at: the texts that have it are not embedded until it is told otherwise.
 const HEAVY: &str = "cumbersome";
@@ -185,4 +188,79 @@ async fn while_qdrant_is_gone_or_hangs_a_search_says_so_and_goes_by_word() {
         .until("it goes by meaning again", async |it| it.search("").await["mode"] == "hybrid")
         .await;
     subject.stop().await;
+}
+
+/// How the sets of a server stand: the model of each, its state, and whether it has everything.
+async fn sets(server: &Server) -> Vec<(String, String, bool)> {
+    let answer = reqwest::get(format!("{}/projections", server.url)).await.unwrap();
+    let all: Value = answer.json().await.unwrap();
+    let set = |set: &Value| {
+        let is_whole = set["position"] == all["head"] && set["untold"] == 0;
+        let model = set["model"].as_str().unwrap().split(':').next().unwrap().to_owned();
+        (model, set["state"].as_str().unwrap().to_owned(), is_whole)
+    };
+    all["vectors"].as_array().unwrap().iter().map(set).collect()
+}
+
+async fn until_live(server: &Server, model: &str) {
+    let started = Instant::now();
+    while !sets(server).await.contains(&(model.to_owned(), "live".to_owned(), true)) {
+        assert!(started.elapsed() < PATIENCE, "{:?}", sets(server).await);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_killed_while_a_new_model_embeds_goes_on_where_it_was() {
+    const NOTES: usize = 400;
+    const KILLS: usize = 4;
+    let (home, embeddings) = (Home::new(), Embeddings::start().await);
+    let url = embeddings.url();
+    let with = |model: &'static str| [("EMBED_URL", url.clone()), ("EMBED_NAME", model.to_owned())];
+    let start = async |model: &'static str| {
+        let settings = with(model);
+        let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
+        Server::start_with(&home, &[], &settings).await
+    };
+    let server = start("words").await;
+    let client = reqwest::Client::new();
+    for number in 0..NOTES {
+        let text = format!("Currency hedging was chapter{number} of the meeting.");
+        let note = json!({"name": format!("Call {number}"), "raw_notes": text});
+        client.post(format!("{}/notes", server.url)).json(&note).send().await.unwrap();
+    }
+    until_live(&server, "words").await;
+    server.kill().await;
+
+    embeddings.state().asked.clear();
+    // So slow that a kill comes before the next texts are answered for.
+    embeddings.state().pause = Duration::from_millis(150);
+    let embedded = || embeddings.state().texts_with("chapter");
+    for kill in 0..KILLS {
+        let before = embedded();
+        let server = start("other-words").await;
+        let started = Instant::now();
+        while embedded() == before {
+            assert!(started.elapsed() < PATIENCE, "nothing is embedded before kill {kill}");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        // What answers meanwhile is whole, or it says what it is not.
+        let page = format!("{}/search?q=currency+hedging&kinds=note&limit=50", server.url);
+        let page: Value = reqwest::get(page).await.unwrap().json().await.unwrap();
+        let hits = page["hits"].as_array().unwrap();
+        assert!(hits.len() == 50 || !page["missing"].is_null(), "{page}");
+        server.kill().await;
+        assert!(embedded() < NOTES, "nothing was left to be done after kill {kill}");
+    }
+    embeddings.state().pause = Duration::ZERO;
+    let server = start("other-words").await;
+    until_live(&server, "other-words").await;
+    let settings = with("other-words");
+    let mut verify = home.crm(&["verify", "vectors", "--json"]);
+    let verified = verify.envs(settings).output().await.unwrap();
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+    // Of what was asked for, a kill costs no more than what was on its way.
+    let chapters = embedded();
+    assert!((NOTES..=NOTES + KILLS * 32).contains(&chapters), "{chapters} texts were embedded");
+    assert!(server.stop().await);
 }

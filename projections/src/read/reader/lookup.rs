@@ -38,11 +38,17 @@ impl Reader {
     pub async fn record(&self, record: RecordRef) -> Result<Option<StoredRecord>, ReadError> {
         self.check()?;
         let kind = record.kind();
-        let row: Option<(i64, i64, String)> = self.database.ask(sqlx::query_as(&format!(
+        let statement = format!(
             "select version, position, record::text from {kind} where id = $1 and not archived"
-        ))
-        .bind(record.id())
-        .fetch_optional(&self.database.pool)).await?;
+        );
+        let row: Option<(i64, i64, String)> = self
+            .lines
+            .ask(&self.database, move |db| {
+                Box::pin(async move {
+                    sqlx::query_as(&statement).bind(record.id()).fetch_optional(db).await
+                })
+            })
+            .await?;
         let Some((version, position, text)) = row else { return Ok(None) };
         // Another generation may show the same version of a record differently.
         let revision = self.checkpoint(kind).revision;
