@@ -1,7 +1,8 @@
 //! The words that entries of the log are found by, cut alike out of what events say and out of what is asked for.
 //!
 //! A word is letters and digits, in lower case and without accents; everything else separates, so that an address or a
-//! hyphenated word is found by its parts. Postgres's own parser does the same less simply, and takes half of a rebuild.
+//! hyphenated word is found by its parts. Postgres's own parser does the same less simply, and cost a rebuild
+//! seconds.
 
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;

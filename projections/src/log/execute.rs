@@ -23,7 +23,7 @@ use super::executable::Executable;
 use super::ids::Ids;
 use super::reader::ERASURE;
 use super::repository::CommandRepository;
-use super::states::Remembered;
+use super::states::{Remembered, States};
 use super::turns::Turns;
 use crate::database::{Database, DatabaseError};
 
@@ -338,10 +338,11 @@ impl EventLog {
         }
         let recorded = !events.is_empty();
         let sequence = context.current_sequence + events.len();
-        let after = context.aggregate().clone();
+        let after = States::wants(sequence).then(|| context.aggregate().clone());
         match store.commit(events, context, metadata).await {
             Ok(_) => {
-                let state = repository.remembered(after, sequence).filter(|_| !is_erasure);
+                let state = after.filter(|_| !is_erasure);
+                let state = state.and_then(|after| repository.remembered(after, sequence));
                 if let Some(state) = state {
                     self.database.states().keep(A::KIND, id, state, era);
                 }

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::appender::{Append, AppendError, Appender, Erasure, NewKey};
 use super::cipher::{OpenError, Place, StreamKey};
-use super::keys::{self, Known as KnownKey};
+use super::keys::{self, Known};
 use super::reader::ERASURE;
 use super::states::Remembered;
 use super::{Claim, CommandRequest, NewEvent};
@@ -35,7 +35,7 @@ struct Attempt {
 #[derive(Default)]
 struct State {
     /// Up to where the stream is known, so that only what follows is loaded.
-    since: Option<Known>,
+    since: Option<Anchor>,
     /// The id of the last event that was appended to it.
     last: Option<Uuid>,
     companions: Vec<SerializedEvent>,
@@ -144,16 +144,16 @@ impl CommandRepository {
             return Ok(events);
         }
         let opened = match self.key(kind, id).await? {
-            Some(KnownKey::Key(key)) => {
+            Some(Known::Key(key)) => {
                 self.with(|state| state.stream_key = Some(key.clone()));
                 events.iter_mut().try_for_each(|event| unseal(event, &key))
             }
             // Erased this very moment: what is appended to it now will find its version taken.
-            Some(KnownKey::Destroyed) => {
+            Some(Known::Destroyed) => {
                 events.retain(is_plain);
                 Ok(())
             }
-            Some(KnownKey::Shut(master)) => Err(OpenError::Wrapped(master)),
+            Some(Known::Shut(master)) => Err(OpenError::Wrapped(master)),
             None if events.iter().all(is_plain) => Ok(()),
             None => Err(OpenError::NoKey),
         };
@@ -163,10 +163,10 @@ impl CommandRepository {
     }
 
     /// What the stream is sealed under.
-    async fn key(&self, kind: Kind, id: &str) -> Result<Option<KnownKey>, PersistenceError> {
+    async fn key(&self, kind: Kind, id: &str) -> Result<Option<Known>, PersistenceError> {
         let (keys, pool) = (self.0.database.keys(), &self.0.database.pool);
         if let Some(key) = self.with(|state| state.stream_key.clone()).or(keys.kept(kind, id)) {
-            return Ok(Some(KnownKey::Key(key)));
+            return Ok(Some(Known::Key(key)));
         }
         let asking = async {
             let mut connection = pool.acquire().await?;
@@ -181,7 +181,7 @@ impl CommandRepository {
         &self,
         kind: &str,
         id: &str,
-        (since, event_id): Known,
+        (since, event_id): Anchor,
     ) -> Result<Option<Vec<SerializedEvent>>, PersistenceError> {
         let rows: Vec<StoredEvent> = sqlx::query_as(
             "select event_id, sequence, event_type, event_version, metadata,
@@ -237,7 +237,7 @@ impl CommandRepository {
 type StoredEvent = (Uuid, i64, String, String, Value, Value);
 
 /// An event that is known: its place in the stream, and its id.
-type Known = (usize, Uuid);
+type Anchor = (usize, Uuid);
 
 fn failed(error: sqlx::Error) -> PersistenceError {
     PersistenceError::ConnectionError(Box::new(error))
@@ -289,7 +289,7 @@ impl PersistedEventRepository for CommandRepository {
         self.open::<A>(id, events).await
     }
 
-    /// There are no snapshots: streams are short, and the log is the one source of truth.
+    /// No snapshots are stored: long streams are remembered in memory, and the log is the one source of truth.
     async fn get_snapshot<A: Aggregate>(
         &self,
         _: &str,

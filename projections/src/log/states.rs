@@ -64,6 +64,11 @@ impl States {
         (state.map(|state| *state), kept.era)
     }
 
+    /// Whether it is worth while to keep a record after so many events.
+    pub(super) fn wants(sequence: usize) -> bool {
+        sequence >= LONG
+    }
+
     /// Keeps a record, if its stream is long, and if nothing was forgotten since that era: that might have been it.
     pub(super) fn keep<A: Send + 'static>(
         &self,
@@ -73,7 +78,7 @@ impl States {
         era: u64,
     ) {
         let mut kept = self.lock();
-        if state.sequence >= LONG && kept.era == era {
+        if Self::wants(state.sequence) && kept.era == era {
             kept.states.put((kind, id), Box::new(state));
         }
     }
