@@ -161,6 +161,8 @@ pub struct Settings {
     pub new_master_key: Option<Secret>,
     /// Whether webhooks may go to private addresses and by http.
     pub webhook_private: bool,
+    /// Whether recordings are stored encrypted under the keys of their notes.
+    pub seal_recordings: bool,
     /// How many recordings a server works on at a time.
     pub workers: usize,
     /// Length of the pieces that recordings are transcribed in.

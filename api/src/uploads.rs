@@ -89,7 +89,8 @@ async fn attach(
     let whole = || Some((upload.recording_id?, upload.sha256.clone()?, upload.media_type.clone()?));
     let (recording, sha256, media_type) =
         whole().ok_or(UploadError::Elsewhere(upload.received()))?;
-    let file = AudioFile { key: upload.key(), size: upload.received(), media_type, sha256 };
+    let (key, size, sealed) = (upload.key(), upload.received(), upload.sealed);
+    let file = AudioFile { key, size, media_type, sha256, sealed };
     let (name, language) = (upload.name.clone(), upload.language.clone());
     let name = name.unwrap_or_else(|| UNNAMED.to_owned());
     let command = RecordingCommand::Attach { file, name, language };

@@ -6,11 +6,12 @@
 //! |---|---|
 //! | `files/ab/<sha256>` | a document, named by its content and shared by all that name it |
 //! | `images/<name>` | a picture of imported notes, under the name that notes know |
-//! | `recordings/<uuid>` | a recording, which belongs to one note |
+//! | `recordings/<uuid>` | a recording, which belongs to one note, enciphered under a key of that note's |
 //!
 //! Buckets alone, and not necessarily the same one, hold `seals/<log>/…`: exported seals under a lock.
 
 mod bucket;
+mod cipher;
 mod content;
 mod error;
 mod folder;
@@ -31,6 +32,7 @@ use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt as _;
 
 pub use bucket::{Bucket, BucketOptions, Lock, LockError, LockMode};
+pub use cipher::FileCipher;
 pub use content::{Content, gather, media_type};
 pub use error::FileError;
 pub use folder::Folder;
@@ -184,20 +186,50 @@ impl Files {
         gather(self.0.read(key, 0..u64::MAX).await?).await
     }
 
+    /// The bytes of a file from `range.start` up to `range.end` or its end, deciphered if it is enciphered.
+    ///
+    /// # Errors
+    /// When there is no such file, or it cannot be read.
+    pub async fn read(
+        &self,
+        key: &str,
+        range: Range<u64>,
+        cipher: Option<FileCipher>,
+    ) -> Result<Content, FileError> {
+        let start = range.start;
+        let content = self.0.read(key, range).await?;
+        Ok(match cipher {
+            Some(cipher) => cipher.decipher(start, content),
+            None => content,
+        })
+    }
+
     /// A copy of a file on this machine, for those who must jump about in it. It has no name: however the process ends that
     /// holds it, nothing is left of it.
     ///
     /// # Errors
-    /// When there is no such file, or the copy cannot be written.
-    pub async fn copy(&self, key: &str) -> Result<std::fs::File, FileError> {
-        let mut content = self.0.read(key, 0..u64::MAX).await?;
+    /// When there is no such file, it does not have this SHA-256 (in hexadecimal), or the copy cannot be written.
+    pub async fn copy(
+        &self,
+        key: &str,
+        sha256: &str,
+        cipher: Option<FileCipher>,
+    ) -> Result<std::fs::File, FileError> {
+        let mut content = self.read(key, 0..u64::MAX, cipher).await?;
         let folder = std::env::temp_dir();
         let failed = |error| FileError::of_system(&error, &folder.display().to_string());
         let mut file = tokio::fs::File::from_std(tempfile::tempfile_in(&folder).map_err(failed)?);
+        let mut hash = Sha256::new();
         while let Some(piece) = content.try_next().await? {
+            hash.update(&piece);
             file.write_all(&piece).await.map_err(failed)?;
         }
         file.flush().await.map_err(failed)?;
+        let found = hex::encode(hash.finalize());
+        if found != sha256 {
+            let what = format!("its hash is {found}");
+            return Err(FileError::Damaged { key: key.to_owned(), what });
+        }
         Ok(file.into_std().await)
     }
 
@@ -205,8 +237,8 @@ impl Files {
     ///
     /// # Errors
     /// When there is no such file, or it cannot be read.
-    pub async fn sha256(&self, key: &str) -> Result<String, FileError> {
-        let content = self.0.read(key, 0..u64::MAX).await?;
+    pub async fn sha256(&self, key: &str, cipher: Option<FileCipher>) -> Result<String, FileError> {
+        let content = self.read(key, 0..u64::MAX, cipher).await?;
         let hash =
             content.try_fold(Sha256::new(), async |hash, piece| Ok(hash.chain_update(&piece)));
         Ok(hex::encode(hash.await?.finalize()))

@@ -7,11 +7,14 @@
 mod intake;
 
 use chrono::{DateTime, Utc};
+use domain::Kind;
 use sqlx::types::Json;
 use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
-use crate::files::{Growth, RECORDINGS};
+use crate::database::{Database, DatabaseError};
+use crate::files::{FileCipher, FileError, Growth, RECORDINGS};
+use crate::log::AsideError;
 
 pub use intake::{Intake, UploadError};
 
@@ -44,6 +47,8 @@ pub struct Upload {
     pub recording_id: Option<i64>,
     /// When the note had it.
     pub attached_at: Option<DateTime<Utc>>,
+    /// Whether it is stored enciphered under a key of its note's.
+    pub sealed: bool,
     /// When it is given up if nothing more comes.
     pub expires_at: DateTime<Utc>,
 }
@@ -96,7 +101,43 @@ pub struct Announcement {
 
 const COLUMNS: &str =
     "id, note_id, name, language, size, received, growth, promised_sha256, sha256, media_type,
-    recording_id, attached_at, expires_at";
+    recording_id, attached_at, sealed, expires_at";
+
+/// What enciphers the file of this name that belongs to a note; `None` if the note was erased, or has no key.
+///
+/// # Errors
+/// When the key cannot be asked for, or does not open.
+pub async fn cipher(
+    database: &Database,
+    note: i64,
+    name: &str,
+) -> Result<Option<FileCipher>, CipherError> {
+    database.check()?;
+    let (keys, record) = (database.keys(), Kind::Note.record(note));
+    let asking = async {
+        let mut connection = database.pool.acquire().await?;
+        match keys.file_cipher(&mut connection, record, name).await {
+            Err(AsideError::Database(error)) => Err(error),
+            other => Ok(other),
+        }
+    };
+    match database.ask(asking).await? {
+        Ok(cipher) => Ok(Some(cipher)),
+        Err(AsideError::NoKey(_)) => Ok(None),
+        Err(error) => Err(FileError::Failed(error.to_string()).into()),
+    }
+}
+
+/// Why a file cannot be deciphered.
+#[derive(Debug, thiserror::Error)]
+pub enum CipherError {
+    /// Its key does not open.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The database failed.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+}
 
 /// Begins an upload.
 ///
@@ -106,10 +147,11 @@ pub async fn begin(
     db: &mut PgConnection,
     note: i64,
     announced: &Announcement,
+    sealed: bool,
 ) -> Result<Upload, sqlx::Error> {
     let statement = format!(
-        "insert into upload (id, note_id, name, language, size, promised_sha256, expires_at)
-         values ($1, $2, $3, $4, $5, $6, now() + make_interval(days => $7)) returning {COLUMNS}"
+        "insert into upload (id, note_id, name, language, size, promised_sha256, expires_at, sealed)
+         values ($1, $2, $3, $4, $5, $6, now() + make_interval(days => $7), $8) returning {COLUMNS}"
     );
     sqlx::query_as(&statement)
         .bind(Uuid::new_v4())
@@ -119,6 +161,7 @@ pub async fn begin(
         .bind(announced.size.and_then(|size| i64::try_from(size).ok()))
         .bind(&announced.sha256)
         .bind(LIFETIME_DAYS)
+        .bind(sealed)
         .fetch_one(db)
         .await
 }

@@ -16,6 +16,7 @@ use projections::files::Files;
 use projections::jobs::{Reactor, SpeechModels, Tools, Workers};
 use projections::log::EventLog;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use sqlx::PgPool;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Child;
@@ -51,7 +52,7 @@ async fn tiny_en() -> PathBuf {
 
 /// Puts a sound file where recordings are kept.
 async fn store(files: &Files, sound: Vec<u8>) -> String {
-    let key = format!("recordings/{}", uuid::Uuid::new_v4());
+    let key = format!("recordings/{}", hex::encode(Sha256::digest(&sound)));
     files.store().put(&key, sound.into()).await.unwrap();
     key
 }

@@ -6,8 +6,8 @@ use axum::body::Body;
 use axum::http::{Method, Request};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use projections::files::{CHUNK, Files};
-use projections::uploads::Intake;
+use projections::files::{CHUNK, FileError, Files};
+use projections::uploads::{self, Intake};
 use replay::garbage::{self, Garbage};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -403,12 +403,68 @@ async fn a_bucket_that_goes_away_costs_an_upload_nothing() {
     let audio = format!("{}/audio", done.header("content-location").unwrap());
     assert_eq!(hash(&api.get(&audio).await.bytes), hash(&content));
     heard_in_parts(&api, &audio, &content).await;
-    let link = api.get(&format!("{audio}?presigned")).await;
+    // What the bucket holds nobody can hear, so that there is no link to it.
+    let direct = api.get(&format!("{audio}?presigned")).await;
+    assert_eq!((direct.status, hash(&direct.bytes)), (200, hash(&content)));
+    let (key, stored) = stored(&api, &files).await;
+    assert_eq!(stored.len(), content.len());
+    assert!(stored.chunks(64).zip(content.chunks(64)).all(|(one, other)| one != other));
+    assert_eq!(recordings_in(&files).await, 1);
+
+    // One that was altered there does not pass for what was recorded.
+    let cipher = uploads::cipher(&api.db.connections, note, &key).await.unwrap();
+    assert!(files.copy(&key, &hash(&content), cipher.clone()).await.is_ok());
+    let mut altered = stored;
+    altered[CHUNK] ^= 1;
+    files.store().put(&key, altered.into()).await.unwrap();
+    let error = files.copy(&key, &hash(&content), cipher).await.unwrap_err();
+    assert!(matches!(error, FileError::Damaged { .. }), "{error}");
+}
+
+/// The recording that was attached first, as the storage has it, and the name of its file.
+async fn stored(api: &Api, files: &Files) -> (String, Vec<u8>) {
+    let name = "select 'recordings/' || id from upload order by attached_at limit 1";
+    let key: String = sqlx::query_scalar(name).fetch_one(&api.db.pool).await.unwrap();
+    let content = files.whole(&key).await.unwrap();
+    (key, content)
+}
+
+#[tokio::test]
+async fn a_bucket_hands_out_what_is_not_sealed_and_both_kinds_are_served() {
+    let s3 = S3::start().await;
+    let db = Database::new().await;
+    let backend = db.backend().await;
+    let mut app = app(&db, &backend, 64 << 20);
+    app.files = s3.files("plain").await;
+    let sealing =
+        Intake::new(db.connections.clone(), app.files.clone(), 1 << 30, CancellationToken::new());
+    app.intake = sealing.clone().without_seals();
+    let (files, content) = (app.files.clone(), wav(70_000));
+    let mut sealed = app.clone();
+    sealed.intake = sealing;
+    let (plain, sealed) = (api::server::router(app), api::server::router(sealed));
+    let api = Api { router: plain.clone(), backend, db };
+    let note = made_note(&api).await;
+    let mut places = Vec::new();
+    for router in [&plain, &sealed] {
+        let uri = format!("/notes/{note}/recordings");
+        let sent = request(Method::POST, &uri).body(Body::from(content.clone())).unwrap();
+        let sent = ask(router, sent).await;
+        assert_eq!(sent.status, 201, "{}", sent.body);
+        places.push(format!("/recordings/{}/audio", sent.body["id"]));
+    }
+    assert_eq!(stored(&api, &files).await.1, content);
+    for router in [&plain, &sealed] {
+        for place in &places {
+            let got = ask(router, request(Method::GET, place).body(Body::empty()).unwrap()).await;
+            assert_eq!((got.status, hash(&got.bytes)), (200, hash(&content)));
+        }
+    }
+    let link = api.get(&format!("{}?presigned", places[0])).await;
     assert_eq!(link.status, 307);
     let elsewhere = reqwest::get(link.header("location").unwrap()).await.unwrap();
     assert_eq!(elsewhere.headers()["content-type"], "audio/wav");
     assert_eq!(hash(&elsewhere.bytes().await.unwrap()), hash(&content));
-    assert_eq!(recordings_in(&files).await, 1);
 }
 
 #[tokio::test]

@@ -114,6 +114,7 @@ async fn serve(
         settings.upload_limit,
         backend.rebuilds.stop_token().clone(),
     );
+    let intake = if settings.seal_recordings { intake } else { intake.without_seals() };
     let app = App {
         log: backend.log.clone(),
         reader: backend.reader.clone(),

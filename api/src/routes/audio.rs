@@ -8,7 +8,9 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domain::note::{AudioFile, Recording, RecordingId};
-use projections::files::{FileError, Shown};
+use domain::{Kind, NoteId};
+use projections::files::{FileCipher, FileError, Shown};
+use projections::uploads;
 use serde_json::json;
 
 use crate::answers::{Comparison, names_tag};
@@ -30,7 +32,7 @@ pub fn routes() -> Routes {
                 .query(
                     "presigned",
                     false,
-                    "Answer with a redirect to the bucket, where files are in one",
+                    "Answer with a redirect to the bucket, where files are in one and recordings are not sealed",
                 )
                 .header("Range", "A part of it, such as bytes=0-65535")
                 .header("If-Range", "All of it unless its tag is this"),
@@ -47,15 +49,17 @@ async fn show(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let found = app.reader.recording(RecordingId(recording)).await?;
-    let Recording { file, name, .. } = found.ok_or_else(Problem::recording_not_found)?.recording;
-    if parameters.get("presigned").is_some_and(|asked| asked != "false") {
+    let found = found.ok_or_else(Problem::recording_not_found)?;
+    let (note, Recording { file, name, .. }) = (found.note, found.recording);
+    // What the bucket holds of one that is sealed is of use to nobody.
+    if !file.sealed && parameters.get("presigned").is_some_and(|asked| asked != "false") {
         let shown =
             Shown { media_type: file.media_type.clone(), disposition: disposition(&file, &name) };
         if let Some(link) = app.files.store().link(&file.key, &shown, LINK_LIFETIME).await? {
             return Ok(redirect(&link));
         }
     }
-    let mut answer = part(&app, &file, &method, &headers).await?;
+    let mut answer = part(&app, note, &file, &method, &headers).await?;
     if answer.status() != StatusCode::RANGE_NOT_SATISFIABLE {
         answer.headers_mut().extend(presentation(&file, &name));
     }
@@ -65,6 +69,7 @@ async fn show(
 /// The part of the file that is asked for.
 async fn part(
     app: &App,
+    note: NoteId,
     file: &AudioFile,
     method: &Method,
     headers: &HeaderMap,
@@ -86,7 +91,8 @@ async fn part(
     let mut answer = match *method {
         Method::HEAD => Body::empty().into_response(),
         _ => {
-            let content = app.files.store().read(&file.key, range.clone()).await;
+            let cipher = cipher(app, note, file).await?;
+            let content = app.files.read(&file.key, range.clone(), cipher).await;
             let content = content.map_err(|error| match error {
                 // The log says that it was there: whoever asked is not mistaken.
                 FileError::Missing(key) => {
@@ -107,6 +113,16 @@ async fn part(
         }
     }
     Ok(answer)
+}
+
+/// What deciphers the file, if it is sealed.
+async fn cipher(app: &App, note: NoteId, file: &AudioFile) -> Result<Option<FileCipher>, Problem> {
+    if !file.sealed {
+        return Ok(None);
+    }
+    let cipher = uploads::cipher(app.intake.database(), note.0, &file.key).await;
+    let cipher = cipher.map_err(|error| Problem::Upload(error.into()))?;
+    cipher.map(Some).ok_or(Problem::Erased(Kind::Note))
 }
 
 /// What is said of the file whichever part of it is sent.

@@ -120,6 +120,11 @@ pub const KNOWN: &[Setting] = &[
         "Only for crm keys rotate where CRM_MASTER_KEY is set: the master key that is to take its place.",
     ),
     setting(
+        "CRM_SEAL_RECORDINGS",
+        "on",
+        "on: recordings are stored encrypted under the keys of their notes; off: as they come, so that a bucket can hand them out.",
+    ),
+    setting(
         "CRM_WEBHOOK_PRIVATE",
         "off",
         "on: webhooks may go to private addresses and by http; off: only to the public internet, by https.",

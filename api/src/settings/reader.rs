@@ -75,6 +75,8 @@ impl Reader<'_> {
         let new_master_key = self.checked("CRM_NEW_MASTER_KEY", key_form, is_key);
         let webhook_private =
             self.checked("CRM_WEBHOOK_PRIVATE", "on or off", |text| ["on", "off"].contains(&text));
+        let seal_recordings =
+            self.checked("CRM_SEAL_RECORDINGS", "on or off", |text| ["on", "off"].contains(&text));
         let workers = self.number("CRM_WORKERS", 0, 64);
         let transcript_chunk = self.number("CRM_TRANSCRIPT_CHUNK_S", 10, 600);
         let db_connections = self.number("CRM_DB_CONNECTIONS", 4, 100);
@@ -113,6 +115,7 @@ impl Reader<'_> {
             master_key: master_key.map(Secret::new),
             new_master_key: new_master_key.map(Secret::new),
             webhook_private: webhook_private? == "on",
+            seal_recordings: seal_recordings? == "on",
             workers: usize::try_from(workers?).ok()?,
             transcript_chunk: Duration::from_secs(u64::from(transcript_chunk?)),
             whisper_model: self.path("WHISPER_MODEL"),

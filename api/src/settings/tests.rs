@@ -39,7 +39,7 @@ fn with_nothing_set_the_defaults_hold_and_everything_is_embedded() {
     );
     assert_eq!(settings.verify_at, NaiveTime::from_hms_opt(3, 0, 0));
     assert_eq!(settings.refusals_days, Some(2192));
-    assert!(!settings.webhook_private);
+    assert!(!settings.webhook_private && settings.seal_recordings);
     let root = rustix::process::geteuid().is_root();
     let data_dir = if root { "/var/lib/crm" } else { "/home/ada/.local/share/crm" };
     assert_eq!(settings.data_dir, Path::new(data_dir));
@@ -108,6 +108,7 @@ fn each_wrong_value_is_refused_with_what_is_expected() {
     let wrong = errors(&[("CRM_SEAL_KEY", "hush")]).remove(0);
     assert!(wrong.starts_with("CRM_SEAL_KEY is `***`: expected is 32 random bytes"), "{wrong}");
     check("CRM_WEBHOOK_PRIVATE", "yes", "on or off");
+    check("CRM_SEAL_RECORDINGS", "no", "on or off");
     check("CRM_VERIFY_AT", "25:00", "a time like 03:00, or off");
     check("CRM_REFUSALS_DAYS", "-1", "a whole number from 0 to 36500");
     for value in ["localhost:4318", "grpc://localhost:4317", "http://localhost:4318/?key=1"] {

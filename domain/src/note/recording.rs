@@ -40,6 +40,9 @@ pub struct AudioFile {
     pub media_type: String,
     /// The SHA-256 of its content in hexadecimal.
     pub sha256: String,
+    /// Whether it is stored enciphered under a key of its note's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sealed: bool,
 }
 
 /// How far a recording is.

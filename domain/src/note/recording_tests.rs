@@ -431,6 +431,8 @@ fn the_stored_form_of_an_event_never_changes() {
     let every = [
         json!({"RecordingAttached": {"recording": 5, "file": file(), "name": "call.webm",
             "language": "es"}}),
+        json!({"RecordingAttached": {"recording": 5, "name": "call.webm", "file": {
+            "key": "recordings/ab", "size": 7, "media_type": "audio/webm", "sha256": "ab", "sealed": true}}}),
         attached(FIRST),
         json!({"TranscriptionAsked": {"recording": 5, "round": 2}}),
         json!({"TranscriptionAsked": {"recording": 5, "round": 2, "language": "es",

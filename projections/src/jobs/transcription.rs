@@ -4,7 +4,10 @@ use std::fs::File;
 use std::io::BufReader;
 use std::sync::Arc;
 
-use domain::note::{Gap, Mark, MarkKind, Recording, RecordingCommand, Segment, Transcript};
+use domain::note::{
+    AudioFile, Gap, Mark, MarkKind, Recording, RecordingCommand, Segment, Transcript,
+};
+use domain::{Kind, NoteId};
 use speech::chunks::{Chunk, Cutter};
 use speech::decode::{Audio, DecodeError};
 use speech::milliseconds;
@@ -16,6 +19,8 @@ use super::journal::{Finished, Heard, Journal, JournalError, MOST_BEGUN, MOST_FA
 use super::lease::Lease;
 use super::models::NoModel;
 use super::worker::{Leash, Tools, Trouble};
+use crate::log::AsideError;
+use crate::uploads;
 
 /// Transcribes a recording and tells its note.
 pub(super) async fn run(
@@ -24,8 +29,7 @@ pub(super) async fn run(
     leash: &Arc<Leash>,
     recording: Recording,
 ) -> Result<RecordingCommand, Trouble> {
-    let copying = tools.files.copy(&recording.file.key);
-    let sound = copying.await.map_err(|error| Trouble::passing(&error))?;
+    let sound = sound(tools, lease.note, &recording.file).await?;
     let pool = &tools.log.database().pool;
     let names = glossary::of(pool, lease.note).await.map_err(|error| Trouble::passing(&error))?;
     let work = Work {
@@ -42,6 +46,20 @@ pub(super) async fn run(
     let working = tokio::task::spawn_blocking(move || work.run(&runtime));
     let transcript = working.await.map_err(|panic| Trouble::passing(&panic))??;
     Ok(RecordingCommand::KeepTranscript { round: lease.round, transcript })
+}
+
+/// A copy of the recording, deciphered.
+async fn sound(tools: &Tools, note: NoteId, file: &AudioFile) -> Result<File, Trouble> {
+    let mut cipher = None;
+    if file.sealed {
+        let asked = uploads::cipher(tools.log.database(), note.0, &file.key).await;
+        let Some(found) = asked.map_err(|error| Trouble::passing(&error))? else {
+            return Err(Trouble::passing(&AsideError::NoKey(Kind::Note.record(note.0))));
+        };
+        cipher = Some(found);
+    }
+    let copying = tools.files.copy(&file.key, &file.sha256, cipher);
+    copying.await.map_err(|error| Trouble::passing(&error))
 }
 
 /// A transcription on a thread of its own.

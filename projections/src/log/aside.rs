@@ -6,6 +6,7 @@ use sqlx::PgConnection;
 
 use super::cipher::{OpenError, Place};
 use super::keys::{Keys, Known};
+use crate::files::FileCipher;
 
 /// Where such a text lies. What is sealed for one place opens at no other.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +69,25 @@ impl Keys {
         let ring = self.ring(db, std::iter::once((kind, &*id))).await?;
         let opened = ring.open(kind, place(&aside, &id), sealed)?;
         opened.ok_or(AsideError::NoKey(aside.record))
+    }
+
+    /// What enciphers the file of this name that belongs to a record.
+    ///
+    /// # Errors
+    /// [`AsideError::NoKey`] when the record was erased, or nothing of it was ever sealed.
+    pub async fn file_cipher(
+        &self,
+        db: &mut PgConnection,
+        record: RecordRef,
+        name: &str,
+    ) -> Result<FileCipher, AsideError> {
+        let id = record.id().to_string();
+        let ring = self.ring(db, std::iter::once((record.kind(), &*id))).await?;
+        match ring.get(record.kind(), &id) {
+            Some(Known::Key(key)) => Ok(FileCipher::of(key.bytes(), name)),
+            Some(Known::Shut(master)) => Err(OpenError::Wrapped(master.clone()).into()),
+            Some(Known::Destroyed) | None => Err(AsideError::NoKey(record)),
+        }
     }
 }
 

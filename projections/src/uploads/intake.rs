@@ -11,9 +11,9 @@ use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Announcement, Upload};
+use super::{Announcement, CipherError, Upload};
 use crate::database::{Database, DatabaseError};
-use crate::files::{CHUNK, FileError, Files, Growth, gather, media_type};
+use crate::files::{CHUNK, FileCipher, FileError, Files, Growth, gather, media_type};
 use crate::log::Turns;
 
 /// A sender that is silent for so long has gone.
@@ -62,12 +62,22 @@ pub enum UploadError {
     Database(#[from] DatabaseError),
 }
 
+impl From<CipherError> for UploadError {
+    fn from(error: CipherError) -> Self {
+        match error {
+            CipherError::File(error) => error.into(),
+            CipherError::Database(error) => error.into(),
+        }
+    }
+}
+
 /// Takes in uploads. Clones share what is running.
 #[derive(Clone, Debug)]
 pub struct Intake {
     database: Database,
     files: Files,
     limit: u64,
+    seals: bool,
     turns: Turns<Uuid>,
     running: Arc<Mutex<Running>>,
     stop: CancellationToken,
@@ -87,14 +97,22 @@ struct Passage {
     upload: Upload,
     growth: Growth,
     hash: Option<Sha256>,
+    cipher: Option<FileCipher>,
     /// Whether nothing counts before all of the request has come and has its checksum.
     checked: Option<(Sha256, [u8; 32])>,
 }
 
 impl Intake {
-    /// Takes in recordings of up to `limit` bytes until `stop`.
+    /// Takes in recordings of up to `limit` bytes until `stop`, and seals them under the keys of their notes.
     pub fn new(database: Database, files: Files, limit: u64, stop: CancellationToken) -> Self {
-        Self { database, files, limit, turns: Turns::default(), running: Arc::default(), stop }
+        let (turns, running) = (Turns::default(), Arc::default());
+        Self { database, files, limit, seals: true, turns, running, stop }
+    }
+
+    /// Stores recordings as they come, for those who let a bucket encipher and hand them out.
+    #[must_use]
+    pub fn without_seals(self) -> Self {
+        Self { seals: false, ..self }
     }
 
     /// The most bytes of a recording.
@@ -136,7 +154,9 @@ impl Intake {
         if announced.size.is_some_and(|size| size > self.limit) {
             return Err(UploadError::TooLarge(self.limit));
         }
-        Ok(self.ask(async |db| super::begin(db, note, announced).await).await?)
+        // The name of the file is only known later; whether the note has a key does not depend on it.
+        let sealed = self.seals && super::cipher(&self.database, note, "").await?.is_some();
+        Ok(self.ask(async |db| super::begin(db, note, announced, sealed).await).await?)
     }
 
     /// Where an upload stands once whatever still sends to it has come to its end: whoever asks has lost the connection
@@ -188,9 +208,10 @@ impl Intake {
         if upload.received() != offset || upload.sha256.is_some() {
             return Err(UploadError::Elsewhere(upload.received()));
         }
-        let hash = self.hash_of(&upload);
+        let (hash, cipher) = (self.hash_of(&upload), self.cipher_of(&upload).await?);
         let checked = sha256.map(|sha256| (Sha256::new(), sha256));
-        let mut passage = Passage { growth: upload.growth.0.clone(), upload, hash, checked };
+        let growth = upload.growth.0.clone();
+        let mut passage = Passage { growth, upload, hash, cipher, checked };
         let end = self.pump(&mut passage, std::pin::pin!(body), ended).await;
         if let Some((hash, sha256)) = passage.checked.take() {
             end?;
@@ -233,12 +254,12 @@ impl Intake {
                 let some = data.split_to(data.len().min(CHUNK - chunk.len()));
                 chunk.extend_from_slice(&some);
                 if chunk.len() == CHUNK {
-                    self.store(passage, std::mem::take(&mut chunk).freeze()).await?;
+                    self.store(passage, std::mem::take(&mut chunk)).await?;
                 }
             }
         };
         if !chunk.is_empty() {
-            self.store(passage, chunk.freeze()).await?;
+            self.store(passage, chunk).await?;
         }
         end
     }
@@ -252,18 +273,28 @@ impl Intake {
         }
     }
 
-    async fn store(&self, passage: &mut Passage, chunk: Bytes) -> Result<(), UploadError> {
-        let store = self.files.store();
-        let grown = store.grow(&passage.upload.key(), &passage.growth, chunk.clone()).await?;
-        passage.growth = grown;
-        if let Some(hash) = &mut passage.hash {
-            hash.update(&chunk);
+    async fn store(&self, passage: &mut Passage, mut chunk: BytesMut) -> Result<(), UploadError> {
+        let hashes = passage.hash.iter_mut().chain(passage.checked.as_mut().map(|(hash, _)| hash));
+        hashes.for_each(|hash| hash.update(&chunk));
+        if let Some(cipher) = &passage.cipher {
+            cipher.apply(passage.growth.size, &mut chunk);
         }
-        match &mut passage.checked {
-            Some((hash, _)) => hash.update(&chunk),
-            None => self.note_growth(passage).await?,
+        let (key, store) = (passage.upload.key(), self.files.store());
+        passage.growth = store.grow(&key, &passage.growth, chunk.freeze()).await?;
+        if passage.checked.is_none() {
+            self.note_growth(passage).await?;
         }
         Ok(())
+    }
+
+    /// What enciphers an upload, if it is to be.
+    async fn cipher_of(&self, upload: &Upload) -> Result<Option<FileCipher>, UploadError> {
+        if !upload.sealed {
+            return Ok(None);
+        }
+        let cipher = super::cipher(&self.database, upload.note_id, &upload.key()).await?;
+        // Without its key it is of no use to anybody: its note was erased.
+        cipher.map(Some).ok_or(UploadError::Gone)
     }
 
     async fn note_growth(&self, passage: &mut Passage) -> Result<(), UploadError> {
@@ -298,11 +329,12 @@ impl Intake {
         if !upload.has_all() {
             return Err(UploadError::Elsewhere(upload.received()));
         }
-        let (key, store) = (upload.key(), self.files.store());
+        let (key, store, cipher) =
+            (upload.key(), self.files.store(), self.cipher_of(&upload).await?);
         store.complete(&key, &upload.growth.0).await?;
         let sha256 = match self.hash_of(&upload) {
             Some(hash) => hex::encode(hash.finalize()),
-            None => self.files.sha256(&key).await?,
+            None => self.files.sha256(&key, cipher.clone()).await?,
         };
         if let Some(promised) =
             upload.promised_sha256.clone().filter(|promised| *promised != sha256)
@@ -310,7 +342,7 @@ impl Intake {
             self.remove(id).await?;
             return Err(UploadError::OtherContent { promised, found: sha256 });
         }
-        let beginning = gather(store.read(&key, 0..BEGINNING).await?).await?;
+        let beginning = gather(self.files.read(&key, 0..BEGINNING, cipher).await?).await?;
         let kind = media_type(&beginning);
         let whole = self.ask(async |db| super::whole(db, id, &sha256, kind).await).await?;
         self.running().hashes.remove(&id);
