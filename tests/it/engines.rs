@@ -62,7 +62,7 @@ fn point(record: RecordRef, ordinal: i32, version: i64, axis: usize) -> Point {
     vector[DIMENSIONS - 1] = 0.28;
     let digest = TextDigest([axis as u8; 16]);
     let place = place(record, ordinal);
-    Point { place, digest, version, vector, date: None, language: None, about: vec![] }
+    Point { place, digest, version, vector, date: None, language: None, about: vec![], is_brief: false }
 }
 
 fn axis(axis: usize) -> Vec<f32> {
@@ -124,7 +124,9 @@ async fn filters_narrow_the_search(engine: &dyn Engine) {
     };
     engine.prepare(&set).await.unwrap();
     let card = Point { place: place(lp, 0), ..point(lp, 0, 1, 0) };
-    engine.upsert(&set, &[first, second, card]).await.unwrap();
+    let brief = Kind::Person.record(3);
+    let short = Point { is_brief: true, about: vec![lp], ..point(brief, 0, 1, 0) };
+    engine.upsert(&set, &[first, second, card, short]).await.unwrap();
     engine.publish(&set).await.unwrap();
     let none = Filter::default;
     for (filter, expected) in [
@@ -132,6 +134,7 @@ async fn filters_narrow_the_search(engine: &dyn Engine) {
         (Filter { kinds: vec![Kind::Note], ..none() }, vec![note(1), note(2)]),
         (Filter { kinds: vec![Kind::Gp, Kind::Lp], ..none() }, vec![lp]),
         (Filter { kinds: vec![Kind::Gp], ..none() }, vec![]),
+        (Filter { kinds: vec![Kind::Person], ..none() }, vec![brief]),
         (Filter { about: vec![lp], ..none() }, vec![lp, note(1), note(2)]),
         (Filter { about: vec![lp, fund], ..none() }, vec![note(1)]),
         (Filter { about: vec![Kind::Gp.record(7)], ..none() }, vec![]),

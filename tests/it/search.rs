@@ -370,6 +370,32 @@ async fn whatever_is_asked_gets_an_answer_by_meaning_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn notes_are_found_by_meaning_among_any_number_of_short_cards() {
+    const PEOPLE: usize = 2_000;
+    const NOTES: usize = 40;
+    let (api, _embeddings, vectors) = with_meaning().await;
+    for some in (0..PEOPLE).collect::<Vec<_>>().chunks(50) {
+        let people = some.iter().map(|n| json!({"name": format!("Wants Investment {n}")}));
+        futures::future::join_all(people.map(|body| api.made("people", body))).await;
+    }
+    for n in 0..NOTES {
+        let text = format!("Their pension wants alternatives, chapter{n}, perhaps an investment.");
+        note(&api, &format!("Call {n}"), &text).await;
+    }
+    until("the last note is found", async || {
+        let last = format!("chapter{}", NOTES - 1);
+        let page = search(&api, &last, "&mode=semantic&kinds=note&limit=1").await;
+        page["hits"][0]["passage"]["text"].as_str().is_some_and(|text| text.contains(&last))
+    })
+    .await;
+    let page = search(&api, "who wants investment", "&mode=semantic").await;
+    assert_eq!(page["facets"], json!({"note": NOTES}));
+    let page = search(&api, "who wants investment", "&mode=semantic&kinds=person").await;
+    assert_eq!(page["facets"], json!({"person": 100}));
+    vectors.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn by_word_and_by_meaning_is_one_list_and_says_why() {
     let (api, embeddings, vectors) = with_meaning().await;
     let lps = [

@@ -19,16 +19,13 @@ use super::highlight;
 use super::lexical::{self, Lexical, Passage};
 use super::meaning::{Nearest, Unready};
 use super::showing::{shown, standing};
-use super::{Filter, Meaning, Part, names};
+use super::text::is_brief;
+use super::{Filter, Meaning, names};
 use crate::database::{Database, DatabaseError};
 use crate::line::Lines;
 
 /// How many of the nearest texts are fused with what was found otherwise.
 const NEAREST: usize = 100;
-
-/// From this length on, in characters, a card says something. Names and a few words are near to any short question, so
-/// unless their kind is asked for they are found by what they are called and have in words.
-const TELLING: usize = 200;
 
 /// How to search.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -160,7 +157,7 @@ impl Search {
     pub async fn find(&self, wanted: &Wanted) -> Result<Page, SearchError> {
         let near = match wanted.mode {
             Mode::Hybrid | Mode::Semantic if !wanted.asked.is_empty() => {
-                // More than are ranked, for those that say too little.
+                // More than are ranked: several may be of one record, and some no longer stand there.
                 let most = if wanted.filter.kinds.is_empty() { 3 * NEAREST } else { NEAREST };
                 self.meaning.nearest(&wanted.asked.text, &wanted.filter, most).await.map(Some)
             }
@@ -205,6 +202,8 @@ impl Search {
             }
         };
         let mut meant = standing(&mut tx, near).await?;
+        // Sets from before do not know which cards are brief.
+        let is_telling = |passage: &Passage| !is_brief(passage.part, &passage.text);
         meant.retain(|passage| !filter.kinds.is_empty() || is_telling(passage));
         meant.truncate(NEAREST);
         let mut found = Found::of(asked, lexical, meant, mode);
@@ -213,11 +212,6 @@ impl Search {
         tx.rollback().await?;
         Ok(Page { hits, facets: found.facets(), next: page.next, ..Page::default() })
     }
-}
-
-/// Whether a passage is long enough for its nearness to mean something.
-fn is_telling(passage: &Passage) -> bool {
-    passage.part != Part::Card || passage.text.chars().nth(TELLING - 1).is_some()
 }
 
 /// All that was found.

@@ -90,6 +90,8 @@ pub struct Point {
     pub language: Option<Language>,
     /// Whom the record is about.
     pub about: Vec<RecordRef>,
+    /// Whether it is of a card too short to say much, which is found only where its kind is asked for.
+    pub is_brief: bool,
 }
 
 /// A point that was found.

@@ -9,7 +9,7 @@ use super::Language;
 /// go by it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Filter {
-    /// Only records of these kinds.
+    /// Only records of these kinds. If there are none, all but cards too short to say much, where it is about points.
     pub kinds: Vec<Kind>,
     /// Only what is about every one of these, or is that record itself.
     pub about: Vec<RecordRef>,
@@ -32,6 +32,8 @@ pub struct Filtered<'a> {
     pub date: Option<DateTime<Utc>>,
     /// What the passage is written in, if it is known.
     pub language: Option<Language>,
+    /// Whether it is a card too short to say much.
+    pub is_brief: bool,
 }
 
 impl Filter {
@@ -44,7 +46,11 @@ impl Filter {
     pub fn admits(&self, it: Filtered<'_>) -> bool {
         let is_late = |from| it.date.is_some_and(|date| date >= from);
         let is_early = |to| it.date.is_some_and(|date| date < to);
-        (self.kinds.is_empty() || self.kinds.contains(&it.record.kind()))
+        let is_of_kind = match self.kinds.is_empty() {
+            true => !it.is_brief,
+            false => self.kinds.contains(&it.record.kind()),
+        };
+        is_of_kind
             && self.about.iter().all(|one| it.record == *one || it.about.contains(one))
             && self.from.is_none_or(is_late)
             && self.to.is_none_or(is_early)
@@ -64,6 +70,7 @@ mod tests {
             about: &[Kind::Lp.record(7), Kind::Fund.record(2)],
             date: Some(day("2025-01-31T00:00:00Z")),
             language: Some(Language::English),
+            is_brief: false,
         };
         let check = |filter: Filter, expected: bool| {
             assert_eq!(filter.admits(note), expected, "{filter:?}");
@@ -82,6 +89,9 @@ mod tests {
         check(Filter { from: Some(day("2025-01-31T00:00:00Z")), ..none.clone() }, true);
         check(Filter { to: Some(day("2025-01-31T00:00:00Z")), ..none.clone() }, false);
         check(Filter { language: Some(Language::Spanish), ..none.clone() }, false);
+        let brief = Filtered { is_brief: true, ..note };
+        assert!(!none.admits(brief));
+        assert!(Filter { kinds: vec![Kind::Note], ..none.clone() }.admits(brief));
         let undated = Filtered { date: None, ..note };
         assert!(!Filter { to: Some(day("2026-01-01T00:00:00Z")), ..none }.admits(undated));
     }

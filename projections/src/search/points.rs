@@ -43,7 +43,7 @@ pub(super) async fn of_records(
     let (kinds, ids): (Vec<&str>, Vec<i64>) =
         records.iter().map(|record| (record.kind().as_str(), record.id())).unzip();
     sqlx::query_as(
-        "select p.kind, p.id, p.part, p.ordinal, p.digest, r.revision, p.on_date, p.lang, p.about, e.vector
+        "select p.kind, p.id, p.part, p.ordinal, p.digest, r.revision, p.on_date, p.lang, p.about, p.brief, e.vector
          from unnest($2::text[], $3::bigint[]) as asked (kind, id)
          join vector_point p on p.set_id = $1 and p.kind = asked.kind and p.id = asked.id
          join vector_record r on r.set_id = $1 and r.kind = p.kind and r.id = p.id
@@ -138,6 +138,7 @@ impl<'r> FromRow<'r, sqlx::postgres::PgRow> for Point {
             date: row.try_get::<Option<DateTime<Utc>>, _>("on_date")?,
             language: language.and_then(Language::parse),
             about: about.iter().filter_map(|name| record_named(name)).collect(),
+            is_brief: row.try_get("brief")?,
         })
     }
 }

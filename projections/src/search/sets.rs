@@ -4,8 +4,8 @@ use sqlx::{FromRow, PgConnection};
 
 use super::engine::Set;
 
-/// Raised whenever other headings are put before the texts, or others of them are embedded.
-const HEADINGS: i32 = 2;
+/// Raised whenever other headings are put before the texts, others of them are embedded, or points say more of them.
+const HEADINGS: i32 = 3;
 
 /// Which rows of `passage` are embedded. The card of a note says what stands in the heading of each of its texts, and so
 /// short a text would be nearer to every short question than those.

@@ -40,6 +40,14 @@ impl Part {
     }
 }
 
+/// From this length on, in characters, a card says something. Names and a few words are near to any short question.
+const TELLING: usize = 200;
+
+/// Whether a text is a card too short for its nearness to mean something.
+pub(super) fn is_brief(part: Part, text: &str) -> bool {
+    part == Part::Card && text.chars().nth(TELLING - 1).is_none()
+}
+
 /// A text of a record.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Source {

@@ -59,6 +59,7 @@ fn is_wanted(value: &Value, wanted: &MatchValue) -> bool {
     match wanted {
         MatchValue::Keyword(text) => value.as_str() == Some(text),
         MatchValue::Keywords(any) => any.strings.iter().any(|text| value.as_str() == Some(text)),
+        MatchValue::Boolean(flag) => value.as_bool() == Some(*flag),
         MatchValue::Integer(number) => value.as_integer() == Some(*number),
         other => panic!("the test server does not know {other:?}"),
     }

@@ -9,6 +9,7 @@ use sqlx::{PgConnection, Postgres, Transaction};
 use super::super::engine::TextDigest;
 use super::super::passage::{self, named, record_named};
 use super::super::sets::{self, EMBEDDED, VectorSet};
+use super::super::text::{Part, is_brief};
 use crate::database::Database;
 
 /// The kinds of records whose names stand in the headings of what is about them.
@@ -43,6 +44,7 @@ pub(super) struct Piece {
     pub(super) text: String,
     /// Of that.
     pub(super) embedding: TextDigest,
+    pub(super) is_brief: bool,
 }
 
 /// Records that have changed.
@@ -211,13 +213,14 @@ async fn pieces(
 }
 
 fn piece((_, _, part, ordinal, text, digest_of_text, language): PieceRow, heading: &str) -> Piece {
+    let is_brief = Part::parse(&part).is_some_and(|part| is_brief(part, &text));
     // A card begins with the name, and has in words whatever else there is.
     let text = match part == "card" {
         true => text,
         false => format!("{heading}\n{text}"),
     };
     let embedding = TextDigest(passage::digest(&text));
-    Piece { part, ordinal, language, digest: digest_of_text, text, embedding }
+    Piece { part, ordinal, language, digest: digest_of_text, text, embedding, is_brief }
 }
 
 /// What is put before a piece, so that it is found by what its text takes for granted: title, organisations, date.

@@ -158,11 +158,11 @@ async fn insert_points(
     let (kinds, ids) = keys(&pieces.iter().map(|(record, _)| record.record).collect::<Vec<_>>());
     let abouts: Vec<String> = pieces.iter().map(|(record, _)| record.about.join(" ")).collect();
     sqlx::query(
-        "insert into vector_point (set_id, model, kind, id, part, ordinal, digest, embedding, on_date, lang, about)
-         select $1, $2, kind, id, part, ordinal, digest, embedding, on_date, lang, string_to_array(about, ' ')
+        "insert into vector_point (set_id, model, kind, id, part, ordinal, digest, embedding, on_date, lang, about, brief)
+         select $1, $2, kind, id, part, ordinal, digest, embedding, on_date, lang, string_to_array(about, ' '), brief
          from unnest($3::text[], $4::bigint[], $5::text[], $6::integer[], $7::bytea[], $8::bytea[],
-             $9::timestamptz[], $10::text[], $11::text[])
-             as new (kind, id, part, ordinal, digest, embedding, on_date, lang, about)",
+             $9::timestamptz[], $10::text[], $11::text[], $12::boolean[])
+             as new (kind, id, part, ordinal, digest, embedding, on_date, lang, about, brief)",
     )
     .bind(set.set.id)
     .bind(set.set.model)
@@ -175,6 +175,7 @@ async fn insert_points(
     .bind(pieces.iter().map(|(record, _)| record.date).collect::<Vec<_>>())
     .bind(pieces.iter().map(|(_, piece)| piece.language.as_deref()).collect::<Vec<_>>())
     .bind(abouts)
+    .bind(pieces.iter().map(|(_, piece)| piece.is_brief).collect::<Vec<_>>())
     .execute(db)
     .await?;
     Ok(())

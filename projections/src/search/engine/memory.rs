@@ -49,12 +49,14 @@ struct Label {
     date: Option<DateTime<Utc>>,
     language: Option<Language>,
     about: Box<[RecordRef]>,
+    is_brief: bool,
 }
 
 impl Label {
     fn filtered(&self) -> Filtered<'_> {
-        let Self { place, date, language, about, .. } = self;
-        Filtered { record: place.record, about, date: *date, language: *language }
+        let Self { place, date, language, about, is_brief, .. } = self;
+        let (record, is_brief) = (place.record, *is_brief);
+        Filtered { record, about, date: *date, language: *language, is_brief }
     }
 }
 
@@ -87,6 +89,7 @@ impl Points {
             date: point.date,
             language: point.language,
             about: point.about.clone().into_boxed_slice(),
+            is_brief: point.is_brief,
         };
         match self.find(&point.place) {
             Some(at) if self.labels[at].version > point.version => {}
@@ -156,7 +159,9 @@ impl Points {
         let mut best: Vec<(f32, usize)> = Vec::with_capacity(2 * limit + 1);
         let mut least = f32::NEG_INFINITY;
         for (at, candidate) in self.vectors.chunks_exact(self.dimensions).enumerate() {
-            if !all && !filter.admits(self.labels[at].filtered()) {
+            let label = &self.labels[at];
+            let is_out = if all { label.is_brief } else { !filter.admits(label.filtered()) };
+            if is_out {
                 continue;
             }
             let score = dot(candidate, vector);

@@ -26,6 +26,8 @@ const ABOUT: &str = "about";
 /// In microseconds since 1970: a double holds them exactly until the year 2255.
 const DATE: &str = "date";
 const LANGUAGE: &str = "language";
+/// There, and true, for what is found only where its kind is asked for.
+const BRIEF: &str = "brief";
 
 /// What is filtered by, and so has an index.
 pub(super) const INDEXED: &[(&str, FieldType)] = &[
@@ -35,11 +37,12 @@ pub(super) const INDEXED: &[(&str, FieldType)] = &[
     (LANGUAGE, FieldType::Keyword),
     (DATE, FieldType::Integer),
     (VERSION, FieldType::Integer),
+    (BRIEF, FieldType::Bool),
 ];
 
 /// A point to be written. Its id is made of its place, so that it takes the place of the one before.
 pub(super) fn point(point: &Point) -> PointStruct {
-    let Point { place, digest, version, vector, date, language, about } = point;
+    let Point { place, digest, version, vector, date, language, about, is_brief } = point;
     let about: Vec<Value> = std::iter::once(place.record)
         .chain(about.iter().copied())
         .map(|record| Value::from(named(record)))
@@ -58,6 +61,9 @@ pub(super) fn point(point: &Point) -> PointStruct {
     }
     if let Some(language) = language {
         payload.insert(LANGUAGE.to_owned(), Value::from(language.code()));
+    }
+    if *is_brief {
+        payload.insert(BRIEF.to_owned(), Value::from(true));
     }
     PointStruct::new(id(place), vector.clone(), payload)
 }
@@ -88,7 +94,8 @@ pub(super) fn conditions(filter: &Filter) -> Conditions {
     if let Some(language) = filter.language {
         must.push(Condition::matches(LANGUAGE, language.code().to_owned()));
     }
-    Conditions::must(must)
+    let is_brief = filter.kinds.is_empty().then(|| Condition::matches(BRIEF, true));
+    Conditions { must, must_not: is_brief.into_iter().collect(), ..Conditions::default() }
 }
 
 /// Of a lower version than this.
@@ -147,6 +154,7 @@ mod tests {
             date: None,
             language: None,
             about: vec![Kind::Lp.record(7)],
+            is_brief: false,
         };
         let PointStruct { id: first, payload, .. } = point(&written);
         let listed = RetrievedPoint { payload, ..RetrievedPoint::default() };
