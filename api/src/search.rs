@@ -126,6 +126,7 @@ pub fn page(page: &Page, question: Question) -> Value {
     json!({
         "hits": page.hits.iter().map(hit).collect::<Vec<_>>(),
         "facets": facets,
+        "cut": page.is_cut,
         "next": page.next.map(|cursor| write_cursor(question, cursor)),
         "mode": page.mode.as_str(),
         "missing": page.missing,

@@ -141,6 +141,43 @@ async fn what_is_quoted_goes_first_where_it_stands_as_it_is() {
     assert_eq!(highlighted(&page["hits"][0]), ["Currency\n Hedging"]);
 }
 
+/// So many records of a kind, several at a time.
+async fn made_many(api: &Api, path: &str, bodies: Vec<Value>) {
+    for some in bodies.chunks(50) {
+        futures::future::join_all(some.iter().map(|body| api.made(path, body.clone()))).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_said_is_found_by_word_among_any_number_of_contacts() {
+    let api = Api::new().await;
+    let person = |n| json!({"name": format!("Ana {n}"), "position": "Treasury"});
+    made_many(&api, "people", (0..650).map(person).collect()).await;
+    for n in 0..30 {
+        let text = format!("Of their treasury we heard in chapter{n} that it will be moved. ");
+        note(&api, &format!("Call {n}"), &text.repeat(5)).await;
+    }
+    let page = search(&api, "treasury", "").await;
+    assert_eq!(page["facets"], json!({"note": 30, "person": 150}));
+    assert_eq!(page["cut"], json!(true));
+    let page = search(&api, "treasury", "&kinds=note").await;
+    assert_eq!((&page["facets"], &page["cut"]), (&json!({"note": 30}), &json!(false)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_quoted_is_found_however_usual_its_words_are() {
+    let api = Api::new().await;
+    let text = |n| format!("The currency of chapter{n} and the hedging, he said.");
+    let body = |n| json!({"name": format!("Call {n}"), "raw_notes": text(n)});
+    made_many(&api, "notes", (0..650).map(body).collect()).await;
+    let exact = note(&api, "b", "A long remark. It is on Currency\n Hedging, they said too.").await;
+    for quotation in ["\"currency hedging\"", "\"It is\"", "\"it is on\" \"currency hedging\""] {
+        let page = search(&api, quotation, "").await;
+        assert_eq!(named(&page).first(), Some(&format!("note:{exact}")), "{quotation}");
+    }
+    assert_eq!(found(&api, "\"is it\"", "").await, Vec::<String>::new());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_search_is_narrowed_by_kind_by_whom_it_is_about_by_day_and_by_language() {
     let api = Api::new().await;
@@ -374,10 +411,8 @@ async fn notes_are_found_by_meaning_among_any_number_of_short_cards() {
     const PEOPLE: usize = 2_000;
     const NOTES: usize = 40;
     let (api, _embeddings, vectors) = with_meaning().await;
-    for some in (0..PEOPLE).collect::<Vec<_>>().chunks(50) {
-        let people = some.iter().map(|n| json!({"name": format!("Wants Investment {n}")}));
-        futures::future::join_all(people.map(|body| api.made("people", body))).await;
-    }
+    let person = |n| json!({"name": format!("Wants Investment {n}")});
+    made_many(&api, "people", (0..PEOPLE).map(person).collect()).await;
     for n in 0..NOTES {
         let text = format!("Their pension wants alternatives, chapter{n}, perhaps an investment.");
         note(&api, &format!("Call {n}"), &text).await;

@@ -109,6 +109,8 @@ pub struct Page {
     pub hits: Vec<Hit>,
     /// How many hits there are of each kind, on all pages together.
     pub facets: BTreeMap<Kind, usize>,
+    /// Whether more passages have words of the question than are looked at, so that pages and counts show the best of them.
+    pub is_cut: bool,
     /// The place of the last hit, if others follow.
     pub next: Option<Cursor>,
     /// How it was searched: not always as was wanted.
@@ -206,11 +208,12 @@ impl Search {
         let is_telling = |passage: &Passage| !is_brief(passage.part, &passage.text);
         meant.retain(|passage| !filter.kinds.is_empty() || is_telling(passage));
         meant.truncate(NEAREST);
+        let is_cut = lexical.is_cut;
         let mut found = Found::of(asked, lexical, meant, mode);
         let page = found.page(wanted);
         let hits = shown(&mut tx, &mut found, page.hits, asked).await?;
         tx.rollback().await?;
-        Ok(Page { hits, facets: found.facets(), next: page.next, ..Page::default() })
+        Ok(Page { hits, facets: found.facets(), is_cut, next: page.next, ..Page::default() })
     }
 }
 

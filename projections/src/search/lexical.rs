@@ -1,8 +1,9 @@
 //! Search by word and by name, in the tables of [`super::passage`].
 //!
 //! A passage is a hit if it has any word of the question. The rare words of a question say which passages are looked at, all
-//! of them how good these are: so a word that half of all passages have costs nothing. Names are compared by their trigrams,
-//! which forgives typing errors. All of it is asked in one snapshot.
+//! of them how good these are: so a word that half of all passages have costs nothing. Cards are looked at apart from other
+//! texts, so that thousands of contacts leave room for what was said. Names are compared by their trigrams, which forgives
+//! typing errors. All of it is asked in one snapshot.
 
 use std::sync::Arc;
 
@@ -18,11 +19,14 @@ use super::names::{self, NameHit};
 use super::passage::named;
 use super::{Filter, Language, Part};
 
-/// The most passages that are ranked, and how many of them rare words should give.
-const RANKED: i64 = 600;
+/// What is ranked apart, and the most passages of each that are. The conditions are those of the indexes.
+const TEXTS: Group = Group { condition: "part <> 'card'", ranked: 600 };
+const CARDS: Group = Group { condition: "part = 'card'", ranked: 300 };
+
+/// How many passages rare words should give.
 const ENOUGH: f64 = 300.0;
 
-/// How many passages are looked at more closely.
+/// How many passages of a group are looked at more closely.
 const CLOSELY: i64 = 150;
 
 /// The most words of a question that are looked for, the rarest first.
@@ -90,11 +94,27 @@ pub(super) struct WordHit {
     pub(super) is_quoted: bool,
 }
 
+/// Passages that are ranked among each other.
+struct Group {
+    condition: &'static str,
+    ranked: i64,
+}
+
+/// The best passages.
+#[derive(Default)]
+struct Best {
+    passages: Vec<Passage>,
+    /// Whether there are others.
+    is_cut: bool,
+}
+
 /// What was found by word and by name, the best first, each record once in each list.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Lexical {
     pub(super) words: Vec<WordHit>,
     pub(super) names: Vec<NameHit>,
+    /// Whether more passages have words of the question than are looked at.
+    pub(super) is_cut: bool,
     /// What was looked for, to be shown.
     pub(super) wanted: Vec<Wanted>,
 }
@@ -135,13 +155,14 @@ pub(super) async fn find(
         hits = quoted(db, &words, asked, filter).await?;
     }
     let rare = rare(&words);
-    let mut passages = ranked(db, &words, &any_of(&words[..rare]), &[], filter).await?;
-    if rare < words.len() && passages.len() < usize::try_from(CLOSELY).unwrap_or(usize::MAX) {
-        passages = ranked(db, &words, &any_of(&words), &[], filter).await?;
+    let mut best = ranked(db, &words, &any_of(&words[..rare]), &[], filter).await?;
+    let texts = best.passages.iter().filter(|passage| passage.part != Part::Card).count();
+    if rare < words.len() && texts < usize::try_from(CLOSELY).unwrap_or(usize::MAX) {
+        best = ranked(db, &words, &any_of(&words), &[], filter).await?;
     }
-    hits.extend(passages.into_iter().map(|passage| (passage, false)));
+    hits.extend(best.passages.into_iter().map(|passage| (passage, false)));
     let names = names::find(db, &folded, asked, &words, filter).await?;
-    Ok(Lexical { words: best_of_each(hits, &wanted), names, wanted })
+    Ok(Lexical { words: best_of_each(hits, &wanted), names, is_cut: best.is_cut, wanted })
 }
 
 /// The question folded, and its words, the rarest first.
@@ -183,7 +204,9 @@ async fn look_up(db: &mut PgConnection, words: &mut [Word]) -> Result<(), sqlx::
     }
     let queries: Vec<String> = doubtful.iter().map(|word| word.query()).collect();
     let known: Vec<bool> = sqlx::query_scalar(
-        "select exists (select from passage where words @@ query::tsquery)
+        // Each by the index that has such passages.
+        "select exists (select from passage where part <> 'card' and words @@ query::tsquery)
+             or exists (select from passage where part = 'card' and words @@ query::tsquery)
          from unnest($1::text[]) with ordinality as asked (query, at) order by at",
     )
     .bind(queries)
@@ -219,45 +242,75 @@ fn any_of(words: &[Word]) -> String {
 impl Word {
     /// A query for any of its forms, as text.
     fn query(&self) -> String {
-        let quoted =
-            |lexeme: &String| format!("'{}'", lexeme.replace('\\', "\\\\").replace('\'', "''"));
-        self.lexemes.iter().map(quoted).collect::<Vec<_>>().join(" | ")
+        any_form(&self.lexemes)
     }
 }
 
-/// The best of the passages that a query finds, by which words they have.
+fn any_form(lexemes: &[String]) -> String {
+    let quoted =
+        |lexeme: &String| format!("'{}'", lexeme.replace('\\', "\\\\").replace('\'', "''"));
+    lexemes.iter().map(quoted).collect::<Vec<_>>().join(" | ")
+}
+
+/// The best of the passages that a query finds and that match all of these regular expressions, by which words they have.
+/// Without a query every passage is looked at.
 async fn ranked(
     db: &mut PgConnection,
     words: &[Word],
     query: &str,
     phrases: &[String],
     filter: &Filter,
-) -> Result<Vec<Passage>, sqlx::Error> {
-    if query.is_empty() {
-        return Ok(vec![]);
+) -> Result<Best, sqlx::Error> {
+    if query.is_empty() && phrases.is_empty() {
+        return Ok(Best::default());
     }
-    let mut statement = QueryBuilder::new(format!("select {PASSAGE} from (select {PASSAGE}, (0"));
+    let mut statement = QueryBuilder::new(format!(
+        "select {PASSAGE}, place from (
+             select {PASSAGE}, row_number() over (
+                 partition by part = 'card' order by score desc, kind, id, part, ordinal) as place
+             from (select {PASSAGE}, (0"
+    ));
     for word in words.iter().filter(|word| word.is_known) {
         statement.push(" + case when words @@ ").push_bind(word.query());
         statement.push("::text::tsquery then ").push_bind(word.weight).push(" else 0 end");
     }
     // Of two passages with the same words the shorter speaks more of them.
-    // Unpacked once, and not for every word that is looked for in them.
-    statement.push(format!(
-        ") / (0.7::float8 + 0.003::float8 * length(words)) as score
-         from (select {PASSAGE}, strip(words) as words from passage where words @@ "
-    ));
-    statement.push_bind(query.to_owned()).push("::text::tsquery");
-    restrict_passages(&mut statement, filter);
-    statement.push(format!(" limit {RANKED}) as looked_at where true"));
-    for phrase in phrases {
-        statement.push(" and position(crm_fold(").push_bind(phrase.clone());
-        statement.push(") in regexp_replace(crm_fold(text), '\\s+', ' ', 'g')) > 0");
+    statement.push(") / (0.7::float8 + 0.003::float8 * length(words)) as score from (");
+    for (before, group) in ["", " union all "].into_iter().zip(groups(filter)) {
+        let Group { condition, ranked } = group;
+        // Unpacked once, and not for every word that is looked for in them.
+        statement.push(format!(
+            "{before}(select {PASSAGE}, strip(words) as words from passage where {condition}"
+        ));
+        if !query.is_empty() {
+            statement.push(" and words @@ ").push_bind(query.to_owned()).push("::text::tsquery");
+        }
+        restrict_passages(&mut statement, filter);
+        for phrase in phrases {
+            statement.push(" and crm_fold(text) ~ ").push_bind(phrase.clone());
+        }
+        statement.push(format!(" limit {ranked})"));
     }
-    statement.push(") as scored");
-    statement.push(format!(" order by score desc, kind, id, part, ordinal limit {CLOSELY}"));
+    // One more than are wanted tells whether there are others.
+    statement.push(format!(
+        ") as looked_at) as scored) as placed where place <= {CLOSELY} + 1 order by place"
+    ));
     // Planned for these very words: how common they are decides how they are best found.
-    statement.build_query_as().persistent(false).fetch_all(db).await
+    let rows = statement.build().persistent(false).fetch_all(db).await?;
+    let mut best = Best::default();
+    for row in &rows {
+        match row.try_get::<i64, _>("place")? <= CLOSELY {
+            true => best.passages.push(Passage::from_row(row)?),
+            false => best.is_cut = true,
+        }
+    }
+    Ok(best)
+}
+
+/// The groups in which there may be what passes a filter: only notes have texts beside their cards.
+fn groups(filter: &Filter) -> impl Iterator<Item = Group> {
+    let has_texts = filter.kinds.is_empty() || filter.kinds.contains(&Kind::Note);
+    has_texts.then_some(TEXTS).into_iter().chain([CARDS])
 }
 
 /// Adds the conditions of a filter on passages.
@@ -300,17 +353,45 @@ async fn quoted(
     asked: &Asked,
     filter: &Filter,
 ) -> Result<Vec<(Passage, bool)>, sqlx::Error> {
-    let lexemes: Vec<(Vec<String>,)> = sqlx::query_as("select lexemes from crm_asked($1)")
-        .bind(asked.quoted.join(" "))
-        .fetch_all(&mut *db)
-        .await?;
-    let all = lexemes.into_iter().map(|(lexemes,)| {
-        let word = Word { lexemes, passages_with: 0.0, weight: 0.0, is_known: true };
-        format!("({})", word.query())
-    });
-    let all: Vec<String> = all.collect();
-    let passages = ranked(db, words, &all.join(" & "), &asked.quoted, filter).await?;
-    Ok(passages.into_iter().map(|passage| (passage, true)).collect())
+    let together = asked.quoted.join(" ");
+    let (folded, is_indexed): (Vec<String>, bool) = sqlx::query_as(
+        "select array(select crm_fold(phrase) from unnest($1::text[]) as quoted (phrase)), exists (
+             select unnest(positions) from unnest(to_tsvector('crm_english', $2))
+             intersect select unnest(positions) from unnest(to_tsvector('crm_spanish', $2)))",
+    )
+    .bind(&asked.quoted)
+    .bind(&together)
+    .fetch_one(&mut *db)
+    .await?;
+    let mut query = String::new();
+    // No index knows where stop words stand.
+    if is_indexed {
+        let lexemes: Vec<(Vec<String>,)> = sqlx::query_as("select lexemes from crm_asked($1)")
+            .bind(together)
+            .fetch_all(&mut *db)
+            .await?;
+        let all = lexemes.iter().map(|(lexemes,)| format!("({})", any_form(lexemes)));
+        query = all.collect::<Vec<_>>().join(" & ");
+    }
+    let phrases: Vec<String> = folded.iter().map(|phrase| expression(phrase)).collect();
+    let best = ranked(db, words, &query, &phrases, filter).await?;
+    Ok(best.passages.into_iter().map(|passage| (passage, true)).collect())
+}
+
+/// A regular expression for a phrase as it stands, but for how its words are spaced.
+fn expression(phrase: &str) -> String {
+    let mut words: Vec<String> = Vec::new();
+    for word in phrase.split_whitespace() {
+        let mut escaped = String::new();
+        for c in word.chars() {
+            if c.is_ascii_punctuation() {
+                escaped.push('\\');
+            }
+            escaped.push(c);
+        }
+        words.push(escaped);
+    }
+    words.join(r"\s+")
 }
 
 /// The best passage of each record, the best record first.
@@ -332,4 +413,16 @@ fn best_of_each(passages: Vec<(Passage, bool)>, wanted: &[Wanted]) -> Vec<WordHi
     let mut seen = std::collections::HashSet::new();
     hits.retain(|hit| seen.insert(hit.passage.record));
     hits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_phrase_is_looked_for_as_it_stands_whatever_its_signs_are() {
+        assert_eq!(expression("currency  hedging"), r"currency\s+hedging");
+        assert_eq!(expression("50% (net)"), r"50\%\s+\(net\)");
+        assert_eq!(expression(r"a_b\c ñ 東"), r"a\_b\\c\s+ñ\s+東");
+    }
 }

@@ -20,7 +20,7 @@ use crate::projector::{Fold, ProjectError, Projector, Table, Tables};
 pub const NAME: &str = "passage";
 
 /// To be raised whenever other texts, or other pieces of them, come of the same events.
-pub const VERSION: i32 = 2;
+pub const VERSION: i32 = 3;
 
 /// How many bytes of the SHA-256 of a passage name its text.
 pub const DIGEST: usize = 16;
@@ -67,7 +67,11 @@ impl Projector for PassageProjector {
                 columns: passage.to_owned(),
                 long: &["text", "words"],
                 key: &["kind", "id", "part", "ordinal"],
-                indexes: index(&[&gin("words")]),
+                // Cards apart from what else is said: the best of both are looked for, however many there are of one.
+                indexes: index(&[
+                    &format!("{} where part <> 'card'", gin("words")),
+                    &format!("{} where part = 'card'", gin("words")),
+                ]),
             },
         ]
     }

@@ -1,0 +1,97 @@
+//! Whether a name has all the words of a question, but for typing errors and signs.
+
+/// A word of a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Said<'a> {
+    /// Folded, without signs.
+    pub(super) word: &'a str,
+    /// Whether some text has it as it is typed, so that it is no error.
+    pub(super) is_known: bool,
+}
+
+/// The words of what is folded.
+pub(super) fn words(folded: &str) -> Vec<&str> {
+    folded.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect()
+}
+
+/// How many typing errors there are in a question that has nothing but words of this name; `None` if it has others.
+pub(super) fn errors(said: &[Said<'_>], name: &[&str]) -> Option<usize> {
+    let in_word = |Said { word, is_known }: &Said<'_>| {
+        let most = if *is_known { 0 } else { forgiven(word.chars().count(), said.len()) };
+        let distances = name.iter().filter_map(|other| distance(word, other, most));
+        distances.min()
+    };
+    if said.is_empty() { None } else { said.iter().map(in_word).sum() }
+}
+
+/// How many errors there may be in a word of this length. One of three letters says too little by itself.
+fn forgiven(length: usize, words: usize) -> usize {
+    match length {
+        0..=2 => 0,
+        3 => usize::from(words > 1),
+        4..=7 => 1,
+        _ => 2,
+    }
+}
+
+/// How many letters must be added, left out, replaced or swapped with the next to make one word of the other, if that is not
+/// more than `most`.
+fn distance(one: &str, other: &str, most: usize) -> Option<usize> {
+    if one == other {
+        return Some(0);
+    }
+    let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
+    if most == 0 || one.len().abs_diff(other.len()) > most {
+        return None;
+    }
+    // The rows of the usual table: two above the one that is filled.
+    let mut before = vec![0; other.len() + 1];
+    let mut above: Vec<usize> = (0..=other.len()).collect();
+    for (i, a) in one.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, b) in other.iter().enumerate() {
+            let mut least = (above[j] + usize::from(a != b)).min(above[j + 1] + 1).min(row[j] + 1);
+            if i > 0 && j > 0 && *a == other[j - 1] && one[i - 1] == *b {
+                least = least.min(before[j - 1] + 1);
+            }
+            row.push(least);
+        }
+        before = std::mem::replace(&mut above, row);
+    }
+    above.last().copied().filter(|distance| *distance <= most)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(question: &str, is_known: bool, name: &str) -> Option<usize> {
+        let said: Vec<Said<'_>> =
+            words(question).into_iter().map(|word| Said { word, is_known }).collect();
+        errors(&said, &words(name))
+    }
+
+    #[test]
+    fn a_name_is_known_by_its_words_whatever_is_mistyped() {
+        let check = |question: &str, name: &str, expected: Option<usize>| {
+            assert_eq!(of(question, false, name), expected, "{question} {name}");
+        };
+        check("aforre xxi", "afore xxi banorte", Some(1));
+        check("banotre", "afore xxi banorte", Some(1));
+        check("afore xx1 banorte", "afore xxi banorte", Some(1));
+        check("pensionisste", "pensionissste", Some(1));
+        check("pensioniste", "pensionissste", Some(2));
+        check("penaloza trevino", "penaloza & trevino, s.c.", Some(0));
+        check("xx1", "afore xxi", None);
+        check("afore inbursa", "afore xxi banorte", None);
+        check("fund", "bund", Some(1));
+        check("", "afore", None);
+    }
+
+    #[test]
+    fn a_word_that_texts_have_is_no_typing_error() {
+        assert_eq!(of("found", true, "fund"), None);
+        assert_eq!(of("found", false, "fund"), Some(1));
+        assert_eq!(of("fund", true, "growth fund"), Some(0));
+    }
+}
