@@ -36,6 +36,7 @@ pub mod sets;
 pub mod shift;
 mod showing;
 mod similar;
+mod spelling;
 mod stored;
 pub(crate) mod text;
 mod turn;

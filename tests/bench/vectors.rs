@@ -151,6 +151,7 @@ fn point(number: i64) -> Point {
         date: None,
         language: None,
         about: vec![Kind::Lp.record(number % 400)],
+        is_brief: false,
     }
 }
 

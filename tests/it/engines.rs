@@ -62,7 +62,16 @@ fn point(record: RecordRef, ordinal: i32, version: i64, axis: usize) -> Point {
     vector[DIMENSIONS - 1] = 0.28;
     let digest = TextDigest([axis as u8; 16]);
     let place = place(record, ordinal);
-    Point { place, digest, version, vector, date: None, language: None, about: vec![], is_brief: false }
+    Point {
+        place,
+        digest,
+        version,
+        vector,
+        date: None,
+        language: None,
+        about: vec![],
+        is_brief: false,
+    }
 }
 
 fn axis(axis: usize) -> Vec<f32> {

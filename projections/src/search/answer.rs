@@ -20,7 +20,7 @@ use super::lexical::{self, Lexical, Passage};
 use super::meaning::{Nearest, Unready};
 use super::showing::{shown, standing};
 use super::text::is_brief;
-use super::{Filter, Meaning, names};
+use super::{Filter, Meaning};
 use crate::database::{Database, DatabaseError};
 use crate::line::Lines;
 
@@ -247,7 +247,7 @@ impl Found {
         let named = lexical.names.iter().map(|hit| Ranked {
             item: hit.record,
             weight: hit.likeness,
-            is_exact: hit.likeness >= names::EXACT || asked.record == Some(hit.record),
+            is_exact: hit.is_exact || asked.record == Some(hit.record),
         });
         let named: Vec<Ranked<RecordRef>> = named.collect();
         let nearest = meant.iter().map(|passage| passage.record);

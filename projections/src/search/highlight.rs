@@ -37,7 +37,8 @@ impl Wanted {
         Self { stems, weight }
     }
 
-    fn is(&self, word: &str) -> bool {
+    /// Whether a word of a text, folded, is this one.
+    pub(super) fn is(&self, word: &str) -> bool {
         self.stems.iter().any(|stem| {
             word.strip_prefix(stem.as_str()).is_some_and(|ending| {
                 ending.chars().count() <= ENDING.min(stem.chars().count() + 1)

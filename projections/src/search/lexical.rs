@@ -29,6 +29,9 @@ const ENOUGH: f64 = 300.0;
 /// How many passages of a group are looked at more closely.
 const CLOSELY: i64 = 150;
 
+/// In how many passages of a group a word is looked for as it is typed.
+const SPELT: i64 = 50;
+
 /// The most words of a question that are looked for, the rarest first.
 const WORDS: usize = 24;
 
@@ -124,8 +127,11 @@ pub(super) struct Word {
     pub(super) lexemes: Vec<String>,
     passages_with: f64,
     weight: f64,
-    /// Whether any passage has it.
+    /// Whether any passage has it, in some form.
     pub(super) is_known: bool,
+    /// The word of the question, if that may be a name and this word is mistyped: so far as is known no passage has it as it is
+    /// typed, though one may have its stem.
+    pub(super) mistyped: Option<String>,
 }
 
 /// Settings of the transaction that [`find`] wants: the planner must not read the whole table to be done early, and what
@@ -178,6 +184,7 @@ async fn words(
     .fetch_all(&mut *db)
     .await?;
     let folded = rows.first().map(|(folded, _)| folded.clone()).unwrap_or_default();
+    let said = names::said(&folded);
     let mut words: Vec<Word> = Vec::new();
     for lexemes in rows.into_iter().filter_map(|(_, lexemes)| lexemes) {
         if words.iter().any(|word| word.lexemes == lexemes) {
@@ -185,7 +192,8 @@ async fn words(
         }
         let is_known = lexemes.iter().any(|lexeme| common.has(lexeme));
         let passages_with = lexemes.iter().map(|it| common.passages_with(it)).fold(0.0, f64::max);
-        words.push(Word { lexemes, passages_with, weight: 0.0, is_known });
+        let mistyped = may_be_mistyped(&lexemes, common, &said);
+        words.push(Word { lexemes, passages_with, weight: 0.0, is_known, mistyped });
     }
     look_up(db, &mut words).await?;
     for word in &mut words {
@@ -196,24 +204,46 @@ async fn words(
     Ok((folded, words))
 }
 
-/// Looks whether any passage has those words of which that is not known.
+/// The word of a question that may be a name of which these are the stems, unless its longest one is a usual word.
+fn may_be_mistyped(lexemes: &[String], common: &Common, said: &[&str]) -> Option<String> {
+    let longest = lexemes.iter().max_by_key(|lexeme| lexeme.len())?;
+    if common.has(longest) || said.len() > names::WORDS_OF_NAME {
+        return None;
+    }
+    let wanted = Wanted::new(lexemes, 0.0);
+    said.iter().find(|word| wanted.is(word)).map(|word| (*word).to_owned())
+}
+
+/// Looks whether any passage has those words of which that is not known, and has them as they are typed.
 async fn look_up(db: &mut PgConnection, words: &mut [Word]) -> Result<(), sqlx::Error> {
-    let mut doubtful: Vec<&mut Word> = words.iter_mut().filter(|word| !word.is_known).collect();
+    let is_doubtful = |word: &&mut Word| !word.is_known || word.mistyped.is_some();
+    let mut doubtful: Vec<&mut Word> = words.iter_mut().filter(is_doubtful).collect();
     if doubtful.is_empty() {
         return Ok(());
     }
     let queries: Vec<String> = doubtful.iter().map(|word| word.query()).collect();
-    let known: Vec<bool> = sqlx::query_scalar(
-        // Each by the index that has such passages.
-        "select exists (select from passage where part <> 'card' and words @@ query::tsquery)
-             or exists (select from passage where part = 'card' and words @@ query::tsquery)
-         from unnest($1::text[]) with ordinality as asked (query, at) order by at",
-    )
+    let typed: Vec<Option<&str>> = doubtful.iter().map(|word| word.mistyped.as_deref()).collect();
+    let known: Vec<(bool, bool)> = sqlx::query_as(&format!(
+        // Each group by its own index. Whether a word is there as it is typed is looked at in some passages with its stem.
+        "select exists (select from passage where {0} and words @@ query::tsquery)
+                 or exists (select from passage where {1} and words @@ query::tsquery),
+             typed is null
+                 or exists (select from (select text from passage where {0} and words @@ query::tsquery limit {SPELT}) as sample
+                     where crm_fold(text) ~ ('\\m' || typed || '\\M'))
+                 or exists (select from (select text from passage where {1} and words @@ query::tsquery limit {SPELT}) as sample
+                     where crm_fold(text) ~ ('\\m' || typed || '\\M'))
+         from unnest($1::text[], $2::text[]) with ordinality as asked (query, typed, at) order by at",
+        TEXTS.condition, CARDS.condition
+    ))
     .bind(queries)
+    .bind(typed)
     .fetch_all(db)
     .await?;
-    for (word, is_known) in doubtful.iter_mut().zip(known) {
+    for (word, (is_known, is_typed)) in doubtful.iter_mut().zip(known) {
         word.is_known = is_known;
+        if is_typed {
+            word.mistyped = None;
+        }
         if !is_known {
             word.passages_with = 0.0;
         }

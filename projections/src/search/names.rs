@@ -1,4 +1,5 @@
-//! Records by their names, whole or in part, also mistyped: names are compared by their trigrams.
+//! Records by their names, whole or in part, also mistyped: names are compared by their trigrams, and the best of them word by
+//! word.
 
 use std::collections::HashSet;
 
@@ -12,12 +13,13 @@ use super::fuse::BY_CHANCE;
 use super::highlight::folded as folded_char;
 use super::lexical::{Word, record_of, restrict_records};
 use super::passage;
+use super::spelling::{self, Said};
 
 /// The most names that are hits.
 const MOST: i64 = 50;
 
 /// A longer question is not a name, though it may hold some.
-const WORDS_OF_NAME: usize = 6;
+pub(super) const WORDS_OF_NAME: usize = 6;
 
 /// The most words in a row that are looked for as a name, and the most words that nobody wrote, which may be names
 /// mistyped.
@@ -28,7 +30,10 @@ const UNKNOWN: usize = 3;
 pub(super) const SIMILAR: &str = "0.42";
 
 /// From this likeness on a name is what was asked for, or begins with it.
-pub(super) const EXACT: f64 = 0.95;
+const EXACT: f64 = 0.95;
+
+/// From this likeness on a name has all that is asked for, or is a part of it.
+const SAME: f64 = 0.85;
 
 /// What has a name that people look for, and records about it.
 const NAMED: [Kind; 6] =
@@ -46,6 +51,13 @@ pub(super) struct NameHit {
     pub(super) record: RecordRef,
     /// From 0 to 1, which is the same name.
     pub(super) likeness: f64,
+    /// Whether it is what was asked for, so that it goes before all that is not.
+    pub(super) is_exact: bool,
+}
+
+/// The words of a question.
+pub(super) fn said(folded: &str) -> Vec<&str> {
+    spelling::words(folded)
 }
 
 /// Records whose name is what is asked for, begins with it, is like it, or stands in it.
@@ -60,8 +72,7 @@ pub(super) async fn find(
         // Names are of no language.
         return Ok(vec![]);
     }
-    let said: Vec<&str> =
-        folded.split(|c: char| !c.is_alphanumeric()).filter(|it| !it.is_empty()).collect();
+    let said = said(folded);
     let whole = folded.trim_matches(|c: char| !c.is_alphanumeric());
     if said.is_empty() {
         return Ok(vec![]);
@@ -71,6 +82,8 @@ pub(super) async fn find(
         spans: spans(whole, &said, asked),
         inside: if said.len() <= WORDS_OF_NAME { said.clone() } else { vec![] },
         like: Alike::of(whole, &said, words),
+        is_strict: words.iter().all(|word| word.is_known),
+        spelt: spelt(&said, words),
         record: asked.record,
     };
     let mut hits = sought.hits(db, filter).await?;
@@ -113,8 +126,10 @@ async fn about(
 }
 
 fn hits_of(rows: &[PgRow]) -> Result<Vec<NameHit>, sqlx::Error> {
-    let hit =
-        |row: &PgRow| Ok(NameHit { record: record_of(row)?, likeness: row.try_get("likeness")? });
+    let hit = |row: &PgRow| {
+        let (record, likeness) = (record_of(row)?, row.try_get("likeness")?);
+        Ok(NameHit { record, likeness, is_exact: false })
+    };
     rows.iter().map(hit).collect()
 }
 
@@ -135,6 +150,10 @@ struct Sought<'a> {
     inside: Vec<&'a str>,
     /// What a name may be like.
     like: Alike,
+    /// Whether all words are known in some form, so that what is only like the question is no hit.
+    is_strict: bool,
+    /// The words of what may be a name, and nothing of what is longer.
+    spelt: Vec<Said<'a>>,
     record: Option<RecordRef>,
 }
 
@@ -144,11 +163,45 @@ impl Sought<'_> {
         db: &mut PgConnection,
         filter: &Filter,
     ) -> Result<Vec<NameHit>, sqlx::Error> {
-        hits_of(&self.statement(filter).build().persistent(false).fetch_all(db).await?)
+        let rows = self.statement(filter).build().persistent(false).fetch_all(db).await?;
+        let mut spelt = Vec::with_capacity(rows.len());
+        for (row, hit) in rows.iter().zip(hits_of(&rows)?) {
+            spelt.push((hit, spelling::words(row.try_get("folded_title")?)));
+        }
+        Ok(self.told_apart(spelt))
+    }
+
+    /// Tells what was asked for from what is only like it, by the words of names. The best organisation, person, fund or
+    /// roadshow that has all words of the question, or has them but for typing errors, goes first.
+    fn told_apart(&self, hits: Vec<(NameHit, Vec<&str>)>) -> Vec<NameHit> {
+        let mut judged = Vec::with_capacity(hits.len());
+        for (mut hit, name) in hits {
+            let errors = spelling::errors(&self.spelt, &name);
+            let is_same = self.spelt.iter().map(|said| said.word).eq(name.iter().copied());
+            if is_same && !name.is_empty() {
+                hit.likeness = 1.0;
+            }
+            if errors.is_some() || !self.is_strict || hit.likeness >= SAME {
+                judged.push((hit, errors));
+            }
+        }
+        judged.sort_by(|(one, _), (other, _)| other.likeness.total_cmp(&one.likeness));
+        let candidates = judged.iter().enumerate().filter_map(|(at, (hit, errors))| {
+            NAMED.contains(&hit.record.kind()).then_some(((*errors)?, at))
+        });
+        let best = candidates.min().map(|(_, at)| at);
+        for (at, (hit, _)) in judged.iter_mut().enumerate() {
+            let goes_first = best.is_none() || NAMED.contains(&hit.record.kind());
+            hit.is_exact = best == Some(at) || (hit.likeness >= EXACT && goes_first);
+        }
+        if let Some(at) = best {
+            judged[..=at].rotate_right(1);
+        }
+        judged.into_iter().map(|(hit, _)| hit).collect()
     }
 
     fn statement<'q>(&self, filter: &Filter) -> QueryBuilder<'q, Postgres> {
-        let mut statement = QueryBuilder::new("select kind, id, case when ");
+        let mut statement = QueryBuilder::new("select kind, id, folded_title, case when ");
         self.is_it(&mut statement);
         statement.push(" then 1.0 when ");
         self.begins(&mut statement);
@@ -232,12 +285,22 @@ impl Alike {
     fn of(whole: &str, said: &[&str], words: &[Word]) -> Self {
         // Of fewer characters every other name has one of the trigrams.
         let is_long = |it: &String| it.chars().count() > 2;
-        let unknown: Vec<&Word> = words.iter().filter(|word| !word.is_known).collect();
-        let may_be_name = !unknown.is_empty() && said.len() <= WORDS_OF_NAME;
+        let is_odd = |word: &Word| !word.is_known || word.mistyped.is_some();
+        let may_be_name = words.iter().any(is_odd) && said.len() <= WORDS_OF_NAME;
         let whole = may_be_name.then(|| whole.to_owned()).filter(is_long);
-        let words = unknown.into_iter().filter_map(|word| word.lexemes.last().cloned());
+        let typed = |word: &Word| word.mistyped.clone().or_else(|| word.lexemes.last().cloned());
+        let words = words.iter().filter(|word| !word.is_known).filter_map(typed);
         Self { whole, words: words.take(UNKNOWN).filter(is_long).collect() }
     }
+}
+
+/// The words of a question that may be a name.
+fn spelt<'a>(said: &[&'a str], words: &[Word]) -> Vec<Said<'a>> {
+    if said.len() > WORDS_OF_NAME {
+        return vec![];
+    }
+    let is_known = |it: &str| words.iter().all(|word| word.mistyped.as_deref() != Some(it));
+    said.iter().map(|word| Said { word, is_known: is_known(word) }).collect()
 }
 
 /// What may be a whole name: the question, some words of it in a row, or what is quoted.
