@@ -2,7 +2,7 @@
 
 use domain::{Kind, RecordRef};
 use projections::search::asked::Asked;
-use projections::search::{Cursor, Filter, Hit, Language, Mode, Page, Passage};
+use projections::search::{Cursor, Filter, Hit, Language, Mode, Page, Passage, Similar};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -134,8 +134,8 @@ pub fn page(page: &Page, question: Question) -> Value {
 }
 
 /// What is similar, as it is sent.
-pub fn similar(hits: &[Hit]) -> Value {
-    json!({"hits": hits.iter().map(hit).collect::<Vec<_>>()})
+pub fn similar(similar: &Similar) -> Value {
+    json!({"hits": similar.hits.iter().map(hit).collect::<Vec<_>>()})
 }
 
 /// The path of a record.

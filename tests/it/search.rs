@@ -7,6 +7,7 @@ use axum::http::{Method, StatusCode};
 use projections::search::Search;
 use projections::search::vectors::{VectorOptions, Vectors};
 use serde_json::{Value, json};
+use tower::ServiceExt as _;
 
 use crate::contract::{Api, app, ask, request};
 use crate::embeddings::Embeddings;
@@ -453,6 +454,59 @@ async fn notes_are_found_by_meaning_among_any_number_of_short_cards() {
     assert_eq!(page["facets"], json!({"note": NOTES}));
     let page = search(&api, "who wants investment", "&mode=semantic&kinds=person").await;
     assert_eq!(page["facets"], json!({"person": 100}));
+    vectors.stop().await;
+}
+
+/// As a client that does not mind when readers see it.
+async fn sent(api: &Api, method: Method, uri: &str, body: &str) -> Option<String> {
+    let request = request(method, uri).header("content-type", "application/json");
+    let request = request.body(Body::from(body.to_owned())).unwrap();
+    let answer = api.router.clone().oneshot(request).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK, "{uri}");
+    Some(answer.headers().get("x-read-model")?.to_str().unwrap().to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_texts_are_behind_nothing_is_shown_that_has_changed() {
+    let (api, _embeddings, vectors) = with_meaning().await;
+    let [kept, edited, deleted, erased] = ["kept", "edited", "deleted", "erased"];
+    let mut ids = Vec::new();
+    for name in [kept, edited, deleted, erased] {
+        ids.push(note(&api, name, &format!("They asked about currency hedging, {name}.")).await);
+    }
+    until("all are found by meaning", async || {
+        let page = search(&api, "currency hedging", "&mode=semantic").await;
+        page["facets"] == json!({"note": 4})
+    })
+    .await;
+    let mut holding = api.db.pool.begin().await.unwrap();
+    sqlx::query("select from generation where projector = 'passage' for update")
+        .execute(&mut *holding)
+        .await
+        .unwrap();
+    let behind = Some("behind".to_owned());
+    let path = |at: usize| format!("/notes/{}", ids[at]);
+    let edit = json!({"raw_notes": "Nothing of it."}).to_string();
+    assert_eq!(sent(&api, Method::PUT, &path(1), &edit).await, behind);
+    assert_eq!(sent(&api, Method::DELETE, &path(2), "").await, behind);
+    let reason = json!({"reason": "asked"}).to_string();
+    assert_eq!(sent(&api, Method::POST, &format!("{}/erase", path(3)), &reason).await, behind);
+    for mode in ["lexical", "semantic", "hybrid"] {
+        let answer = api.get(&format!("/search?q=currency+hedging&mode={mode}")).await;
+        assert_eq!(answer.header("x-read-model"), Some("behind"), "{mode}");
+        let page = answer.expect(200, mode);
+        assert_eq!(named(&page), [format!("note:{}", ids[0])], "{mode}");
+        assert_eq!(page["facets"], json!({"note": 1}), "{mode}");
+    }
+    let answer = api.get(&format!("{}/similar", path(0))).await;
+    assert_eq!(answer.header("x-read-model"), Some("behind"));
+    assert_eq!(answer.expect(200, "similar")["hits"], json!([]));
+    holding.rollback().await.unwrap();
+    until("the texts have caught up", async || {
+        let answer = api.get("/search?q=nothing&mode=lexical").await;
+        answer.header("x-read-model").is_none() && named(&answer.body) == [format!("note:{}", ids[1])]
+    })
+    .await;
     vectors.stop().await;
 }
 

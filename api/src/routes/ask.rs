@@ -8,7 +8,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
-use axum::http::{HeaderMap, HeaderName, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
@@ -23,7 +23,7 @@ use projections::search::{Filter, Hit, Language, Mode, Wanted};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::answers::POSITION;
+use crate::answers::{POSITION, READ_MODEL};
 use crate::app::App;
 use crate::describe::{Content, Routes, post};
 use crate::history::plural;
@@ -152,6 +152,7 @@ async fn answer_it(
     let asked = Asked::of(&question.question);
     let wanted = Wanted { asked, filter, mode: Mode::Hybrid, after: None, limit };
     let found = app.search.find(&wanted).await?;
+    let is_behind = found.is_behind;
     let told = ask::ask(llm, question.question.trim(), sources(found.hits));
     let model = llm.model().to_owned();
     let response = match wants_events(&headers) {
@@ -163,7 +164,11 @@ async fn answer_it(
         }
         false => Json(whole(told, &model).await?).into_response(),
     };
-    Ok(([(POSITION, position.to_string())], response).into_response())
+    let mut response = ([(POSITION, position.to_string())], response).into_response();
+    if is_behind {
+        response.headers_mut().insert(READ_MODEL, HeaderValue::from_static("behind"));
+    }
+    Ok(response)
 }
 
 fn wants_events(headers: &HeaderMap) -> bool {

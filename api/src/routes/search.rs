@@ -8,6 +8,7 @@ use domain::lp::Lp;
 use domain::note::Note;
 use serde_json::json;
 
+use crate::answers::READ_MODEL;
 use crate::app::App;
 use crate::body::Ids;
 use crate::describe::{Content, Endpoint, Routes, get};
@@ -92,7 +93,7 @@ async fn find(State(app): State<App>, uri: Uri) -> Result<Response, Problem> {
     let (wanted, question) = search::wanted(&Wanted::of(&uri, PARAMETERS)?)?;
     app.reader.check()?;
     let page = app.search.find(&wanted).await?;
-    Ok(fresh(Json(search::page(&page, question))))
+    Ok(fresh(Json(search::page(&page, question)), page.is_behind))
 }
 
 async fn like_note(
@@ -103,21 +104,24 @@ async fn like_note(
     let note = record_of::<Note>(id);
     let limit = search::limit(&Wanted::of(&uri, SIMILAR)?)?;
     app.reader.record(note).await?.ok_or(Problem::NotFound(note.kind()))?;
-    let hits = app.search.like_note(note, limit).await?;
-    Ok(fresh(Json(search::similar(&hits))))
+    let similar = app.search.like_note(note, limit).await?;
+    Ok(fresh(Json(search::similar(&similar)), similar.is_behind))
 }
 
 async fn like_lp(State(app): State<App>, Ids([id]): Ids<1>, uri: Uri) -> Result<Response, Problem> {
     let lp = record_of::<Lp>(id);
     let limit = search::limit(&Wanted::of(&uri, SIMILAR)?)?;
     app.reader.record(lp).await?.ok_or(Problem::NotFound(lp.kind()))?;
-    let hits = app.search.like_lp(lp, limit).await?;
-    Ok(fresh(Json(search::similar(&hits))))
+    let similar = app.search.like_lp(lp, limit).await?;
+    Ok(fresh(Json(search::similar(&similar)), similar.is_behind))
 }
 
 /// An answer that may be another a moment later.
-fn fresh(body: Json<serde_json::Value>) -> Response {
+fn fresh(body: Json<serde_json::Value>, is_behind: bool) -> Response {
     let mut response = body.into_response();
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    if is_behind {
+        response.headers_mut().insert(READ_MODEL, HeaderValue::from_static("behind"));
+    }
     response
 }

@@ -16,6 +16,7 @@ use super::commonness::Commonness;
 use super::engine::Near;
 use super::fuse::{Fused, Ranked, Reason, by_share, fuse};
 use super::highlight;
+use super::lag::{changed_since, lag};
 use super::lexical::{self, Lexical, Passage};
 use super::meaning::{Nearest, Unready};
 use super::showing::{shown, standing};
@@ -115,6 +116,8 @@ pub struct Page {
     pub next: Option<Cursor>,
     /// How it was searched: not always as was wanted.
     pub mode: Mode,
+    /// Whether the texts are behind the log: what was written since is not found, and what changed since is left out.
+    pub is_behind: bool,
     /// Why it was not searched by meaning, or which texts were not, if that was wanted.
     pub missing: Option<String>,
 }
@@ -210,10 +213,17 @@ impl Search {
         meant.truncate(NEAREST);
         let is_cut = lexical.is_cut;
         let mut found = Found::of(asked, lexical, meant, mode);
+        let lag = lag(&mut tx).await?;
+        if let Some(position) = lag {
+            let records = found.hits.iter().map(|hit| hit.item);
+            let changed = changed_since(&mut tx, position, records).await?;
+            found.hits.retain(|hit| !changed.contains(&hit.item));
+        }
         let page = found.page(wanted);
         let hits = shown(&mut tx, &mut found, page.hits, asked).await?;
         tx.rollback().await?;
-        Ok(Page { hits, facets: found.facets(), is_cut, next: page.next, ..Page::default() })
+        let (facets, is_behind) = (found.facets(), lag.is_some());
+        Ok(Page { hits, facets, is_cut, is_behind, next: page.next, ..Page::default() })
     }
 }
 

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use domain::{Kind, RecordRef};
-use sqlx::PgConnection;
+use sqlx::{PgConnection, Postgres, Transaction};
 
 use super::answer::{Hit, Search, SearchError};
 use super::fuse::Reason;
+use super::lag::{changed_since, lag};
 use super::lexical::{Passage, record_of};
 use super::meaning::Unready;
 use super::passage::{named, record_named};
@@ -22,18 +23,27 @@ const NOTES: i64 = 50;
 /// What a place among the nearest counts for, as where lists are fused.
 const K: f64 = 60.0;
 
+/// What is similar.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Similar {
+    /// The records, the most similar first.
+    pub hits: Vec<Hit>,
+    /// Whether the texts are behind the log: what changed since is left out.
+    pub is_behind: bool,
+}
+
 impl Search {
     /// The notes that say what is nearest to what a note says, the nearest first.
     ///
     /// # Errors
     /// [`SearchError::Missing`] when it cannot be searched by meaning.
-    pub async fn like_note(&self, note: RecordRef, limit: usize) -> Result<Vec<Hit>, SearchError> {
+    pub async fn like_note(&self, note: RecordRef, limit: usize) -> Result<Similar, SearchError> {
         let near = self.near_notes(&[note]).await?;
         let looking = async {
-            let mut db = self.database.pool.acquire().await?;
-            let passages = standing(&mut db, near).await?;
+            let mut tx = self.snapshot().await?;
+            let passages = standing(&mut tx, near).await?;
             let ranked = ranks(passages).map(|(score, passage)| (passage.record, score, passage));
-            shown(&mut db, ranked.collect(), limit).await
+            shown(&mut tx, ranked.collect(), limit).await
         };
         Ok(self.database.ask(looking).await?)
     }
@@ -43,24 +53,28 @@ impl Search {
     ///
     /// # Errors
     /// [`SearchError::Missing`] when it cannot be searched by meaning.
-    pub async fn like_lp(&self, lp: RecordRef, limit: usize) -> Result<Vec<Hit>, SearchError> {
+    pub async fn like_lp(&self, lp: RecordRef, limit: usize) -> Result<Similar, SearchError> {
         let looking = async {
             let mut db = self.database.pool.acquire().await?;
             notes_about(&mut db, lp).await
         };
         let notes = self.database.ask(looking).await?;
         if notes.is_empty() {
-            return Ok(vec![]);
+            return Ok(Similar::default());
         }
         let near = self.near_notes(&notes).await?;
         let looking = async {
-            let mut db = self.database.pool.acquire().await?;
-            let passages = standing(&mut db, near).await?;
+            let mut tx = self.snapshot().await?;
+            let passages = standing(&mut tx, near).await?;
             let records: Vec<RecordRef> = passages.iter().map(|passage| passage.record).collect();
-            let lps = lps_of(&mut db, &records).await?;
-            shown(&mut db, by_lp(lp, passages, &lps), limit).await
+            let lps = lps_of(&mut tx, &records).await?;
+            shown(&mut tx, by_lp(lp, passages, &lps), limit).await
         };
         Ok(self.database.ask(looking).await?)
+    }
+
+    async fn snapshot(&self) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+        self.database.pool.begin_with("begin isolation level repeatable read read only").await
     }
 
     async fn near_notes(&self, of: &[RecordRef]) -> Result<Vec<Near>, SearchError> {
@@ -139,7 +153,14 @@ async fn shown(
     db: &mut PgConnection,
     mut found: Vec<(RecordRef, f64, Passage)>,
     limit: usize,
-) -> Result<Vec<Hit>, sqlx::Error> {
+) -> Result<Similar, sqlx::Error> {
+    let lag = lag(db).await?;
+    if let Some(position) = lag {
+        let shown = found.iter().flat_map(|(record, _, passage)| [*record, passage.record]);
+        let changed = changed_since(db, position, shown).await?;
+        let stands = |record: RecordRef| !changed.contains(&record);
+        found.retain(|(record, _, passage)| stands(*record) && stands(passage.record));
+    }
     let records: Vec<RecordRef> = found.iter().map(|(record, ..)| *record).collect();
     let mut titles = titles(db, &records).await?;
     // What is archived is no hit.
@@ -149,7 +170,7 @@ async fn shown(
         let parts = [(Reason::Word, 0.0), (Reason::Name, 0.0), (Reason::Meaning, score)];
         Some(Hit { score, parts, passage: Some(passage), ..titles.remove(&record)? })
     });
-    Ok(hits.collect())
+    Ok(Similar { hits: hits.collect(), is_behind: lag.is_some() })
 }
 
 #[cfg(test)]
