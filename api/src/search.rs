@@ -135,7 +135,7 @@ pub fn page(page: &Page, question: Question) -> Value {
 
 /// What is similar, as it is sent.
 pub fn similar(similar: &Similar) -> Value {
-    json!({"hits": similar.hits.iter().map(hit).collect::<Vec<_>>()})
+    json!({"hits": similar.hits.iter().map(hit).collect::<Vec<_>>(), "missing": similar.missing})
 }
 
 /// The path of a record.

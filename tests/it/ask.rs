@@ -95,6 +95,8 @@ async fn an_answer_can_be_followed_as_it_is_written() {
         .collect();
     assert_eq!(data[1], json!({"text": "They hedge the peso.", "sources": [1]}));
     assert_eq!((&data[3]["outcome"], &data[3]["left_out"]), (&json!("answered"), &json!(1)));
+    assert_eq!(data[3]["mode"], "lexical");
+    assert_eq!(data[3]["missing"], "there is no model in this test");
 }
 
 #[tokio::test]
@@ -108,6 +110,11 @@ async fn where_nothing_is_found_no_model_is_asked() {
             (&json!("nothing_found"), &json!([])),
             "{text}"
         );
+        // That it was only looked for by word is part of the answer.
+        let lacking = "there is no model in this test";
+        assert_eq!((&answer["mode"], &answer["missing"]), (&json!("lexical"), &json!(lacking)));
+        let message = answer["message"].as_str().unwrap();
+        assert!(message.contains("Nothing was found") && message.contains(lacking), "{message}");
     }
     assert!(server.questions().is_empty());
 }

@@ -386,7 +386,7 @@ async fn without_a_model_a_search_says_what_is_missing() {
         assert!(answer["detail"].as_str().unwrap().contains("there is no model"), "{answer}");
     }
     // Of an LP without notes nothing can be similar, model or not.
-    assert_eq!(api.read(&format!("/lps/{lp}/similar")).await, json!({"hits": []}));
+    assert_eq!(api.read(&format!("/lps/{lp}/similar")).await, json!({"hits": [], "missing": null}));
     api.get("/notes/99/similar").await.expect(404, "no such note");
     api.get("/lps/99/similar").await.expect(404, "no such LP");
 }

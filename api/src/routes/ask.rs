@@ -15,7 +15,7 @@ use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use domain::Kind;
 use futures::{Stream, StreamExt as _};
 use projections::ask::{
-    self, End, LONGEST_QUESTION, MOST_SOURCES, Passage, Sentence, Source, Told,
+    self, End, LONGEST_QUESTION, MOST_SOURCES, Outcome, Passage, Sentence, Source, Told,
 };
 use projections::llm::LlmError;
 use projections::search::asked::Asked;
@@ -51,7 +51,7 @@ pub fn routes() -> Routes {
         "sentences": [{"text": "Afore XXI asked how the fund hedges the peso.", "sources": [1]}],
         "sources": [{"n": 1, "kind": "note", "id": 12, "title": "Call with Afore XXI", "date": "2025-01-31",
             "passage": passage, "link": "/notes/12"}],
-        "left_out": 0, "complete": true, "model": "llama3.1"});
+        "left_out": 0, "complete": true, "model": "llama3.1", "mode": "hybrid", "missing": null});
     let question = json!({"question": "Which pension funds asked about currency hedging?", "kinds": ["note"], "lp": null,
         "gp": null, "fund": null, "person": null, "from": "2025-01-01", "to": null, "lang": null, "limit": 8});
     Routes::tagged("Search").at(
@@ -153,16 +153,16 @@ async fn answer_it(
     let wanted = Wanted { asked, filter, mode: Mode::Hybrid, after: None, limit };
     let found = app.search.find(&wanted).await?;
     let is_behind = found.is_behind;
+    let how = How { model: llm.model().to_owned(), mode: found.mode, missing: found.missing };
     let told = ask::ask(llm, question.question.trim(), sources(found.hits));
-    let model = llm.model().to_owned();
     let response = match wants_events(&headers) {
         true => {
             let until = app.rebuilds.dismissal().clone().cancelled_owned();
-            let events = events(told, model).take_until(until);
+            let events = events(told, how).take_until(until);
             let events = Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT));
             ([NO_BUFFERING], events).into_response()
         }
-        false => Json(whole(told, &model).await?).into_response(),
+        false => Json(whole(told, &how).await?).into_response(),
     };
     let mut response = ([(POSITION, position.to_string())], response).into_response();
     if is_behind {
@@ -212,15 +212,29 @@ fn cited(sentence: &Sentence) -> String {
     format!("{} {cites}", sentence.text)
 }
 
-fn ending(end: &End, model: &str) -> Value {
-    json!({"outcome": end.outcome, "message": end.outcome.as_sentence(), "left_out": end.left_out,
-        "complete": end.complete, "model": model})
+/// How an answer came about.
+struct How {
+    /// The language model.
+    model: String,
+    mode: Mode,
+    /// Why it was not searched by meaning, or which texts were not.
+    missing: Option<String>,
+}
+
+fn ending(end: &End, how: &How) -> Value {
+    let How { model, mode, missing } = how;
+    let mut message = end.outcome.as_sentence().to_owned();
+    if let (Outcome::NothingFound, Some(missing)) = (end.outcome, missing) {
+        message.push_str(&format!(" Not everything could be looked through: {missing}."));
+    }
+    json!({"outcome": end.outcome, "message": message, "left_out": end.left_out, "complete": end.complete,
+        "model": model, "mode": mode.as_str(), "missing": missing})
 }
 
 /// The answer as one object.
 async fn whole(
     told: impl Stream<Item = Result<Told, LlmError>>,
-    model: &str,
+    how: &How,
 ) -> Result<Value, Problem> {
     let mut told = std::pin::pin!(told);
     let (mut sources, mut sentences, mut answer) = (Vec::new(), Vec::new(), json!({}));
@@ -228,7 +242,7 @@ async fn whole(
         match next? {
             Told::Sources(found) => sources = found,
             Told::Sentence(sentence) => sentences.push(sentence),
-            Told::End(end) => answer = ending(&end, model),
+            Told::End(end) => answer = ending(&end, how),
         }
     }
     answer["answer"] = sentences.iter().map(cited).collect::<Vec<_>>().join(" ").into();
@@ -240,13 +254,13 @@ async fn whole(
 /// The answer as it is written.
 fn events(
     told: impl Stream<Item = Result<Told, LlmError>>,
-    model: String,
+    how: How,
 ) -> impl Stream<Item = Result<Event, Infallible>> {
     told.map(move |told| {
         let (name, data) = match told {
             Ok(Told::Sources(sources)) => ("sources", json!(sources)),
             Ok(Told::Sentence(sentence)) => ("sentence", json!(sentence)),
-            Ok(Told::End(end)) => ("done", ending(&end, &model)),
+            Ok(Told::End(end)) => ("done", ending(&end, &how)),
             Err(error) => {
                 let problem = Problem::from(error);
                 problem.note();

@@ -24,7 +24,7 @@ pub fn routes() -> Routes {
             json!({"hits": [{"kind": "note", "id": 12, "title": "2025_02_03_Call", "detail": null,
             "date": "2025-02-03T00:00:00Z", "passage": {"part": "text", "ordinal": 0, "text": "They asked about hedging.",
                 "starts_ms": null, "highlights": []}, "score": 0.0164,
-            "parts": {"word": 0.0, "name": 0.0, "meaning": 0.0164}, "why": ["meaning"], "link": "/notes/12"}]}),
+            "parts": {"word": 0.0, "name": 0.0, "meaning": 0.0164}, "why": ["meaning"], "link": "/notes/12"}], "missing": null}),
         )
     };
     Routes::tagged("Search")

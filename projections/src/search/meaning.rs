@@ -22,6 +22,9 @@ const BELIEVED: Duration = Duration::from_secs(1);
 /// Why there is no answer in the first second.
 const LOADING: &str = "the embedding model is being loaded";
 
+/// Why nothing is similar to what was just written.
+const UNEMBEDDED: &str = "its own texts are not embedded yet, they will be in a moment";
+
 /// The most pieces that are passed over because they are the records' own.
 const OWN: usize = 2_000;
 
@@ -192,7 +195,8 @@ impl Meaning {
         Ok(Unready::Unfinished(extent.unready()))
     }
 
-    /// The pieces of text that are nearest to what records say taken together, but for their own. None if they say nothing.
+    /// The pieces of text that are nearest to what records say taken together, but for their own. None if they say nothing,
+    /// or nothing yet that is embedded.
     ///
     /// # Errors
     /// See [`Unready`].
@@ -201,7 +205,7 @@ impl Meaning {
         records: &[RecordRef],
         filter: &Filter,
         limit: usize,
-    ) -> Result<Vec<Near>, Unready> {
+    ) -> Result<Nearest, Unready> {
         let database = &self.0.database;
         for means in self.all_means()? {
             let asking = async {
@@ -212,7 +216,7 @@ impl Meaning {
                 }
             };
             let Some(vectors) = database.ask(asking).await? else { continue };
-            let Some(vector) = mean(&vectors) else { return Ok(vec![]) };
+            let Some(vector) = mean(&vectors) else { return self.nothing(records).await };
             let own = vectors.len().min(OWN);
             match means.engine.nearest(means.model, &vector, filter, limit + own).await {
                 Err(EngineError::Missing(_)) => {}
@@ -220,11 +224,23 @@ impl Meaning {
                     let mut near = near?;
                     near.retain(|near| !records.contains(&near.place.record));
                     near.truncate(limit);
-                    return Ok(near);
+                    let lacks = self.extent(means.model).await?.lacks();
+                    return Ok(Nearest { near, lacks });
                 }
             }
         }
         Err(self.unfinished().await?)
+    }
+
+    /// What is near to records without vectors: nothing, be it because they say nothing or because that is not embedded yet.
+    async fn nothing(&self, records: &[RecordRef]) -> Result<Nearest, Unready> {
+        let database = &self.0.database;
+        let asking = async {
+            let mut db = database.pool.acquire().await?;
+            points::have_texts(&mut db, records).await
+        };
+        let has_texts = database.ask(asking).await?;
+        Ok(Nearest { near: vec![], lacks: has_texts.then(|| UNEMBEDDED.to_owned()) })
     }
 
     async fn vector(&self, means: &Means, question: &str) -> Result<Arc<[f32]>, EncodeError> {

@@ -6,6 +6,7 @@ use sqlx::{FromRow, PgConnection, Row as _};
 
 use super::engine::{Held, Place, Point, Set, TextDigest};
 use super::passage::record_named;
+use super::sets::EMBEDDED;
 use super::{Language, Part};
 
 /// Records that were written behind a revision, with the revision of each.
@@ -96,6 +97,26 @@ pub(super) async fn vectors(
     .fetch_all(db)
     .await?;
     Ok(vectors.iter().map(|bytes| numbers(bytes)).collect())
+}
+
+/// Whether any of the records has a text that is to be embedded.
+///
+/// # Errors
+/// When the database fails.
+pub(super) async fn have_texts(
+    db: &mut PgConnection,
+    records: &[RecordRef],
+) -> Result<bool, sqlx::Error> {
+    let (kinds, ids): (Vec<&str>, Vec<i64>) =
+        records.iter().map(|record| (record.kind().as_str(), record.id())).unzip();
+    sqlx::query_scalar(&format!(
+        "select exists (select from passage join unnest($1::text[], $2::bigint[]) as asked (kind, id) using (kind, id)
+             where {EMBEDDED})"
+    ))
+    .bind(kinds)
+    .bind(ids)
+    .fetch_one(db)
+    .await
 }
 
 fn numbers(bytes: &[u8]) -> Vec<f32> {

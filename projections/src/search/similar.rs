@@ -9,10 +9,10 @@ use super::answer::{Hit, Search, SearchError};
 use super::fuse::Reason;
 use super::lag::{changed_since, lag};
 use super::lexical::{Passage, record_of};
-use super::meaning::Unready;
+use super::meaning::{Nearest, Unready};
 use super::passage::{named, record_named};
 use super::showing::{standing, titles};
-use super::{Filter, engine::Near};
+use super::Filter;
 
 /// How many of the nearest texts are looked at.
 const NEAREST: usize = 200;
@@ -30,6 +30,8 @@ pub struct Similar {
     pub hits: Vec<Hit>,
     /// Whether the texts are behind the log: what changed since is left out.
     pub is_behind: bool,
+    /// Which texts were not looked through, or why there is nothing to compare with them.
+    pub missing: Option<String>,
 }
 
 impl Search {
@@ -38,14 +40,14 @@ impl Search {
     /// # Errors
     /// [`SearchError::Missing`] when it cannot be searched by meaning.
     pub async fn like_note(&self, note: RecordRef, limit: usize) -> Result<Similar, SearchError> {
-        let near = self.near_notes(&[note]).await?;
+        let Nearest { near, lacks } = self.near_notes(&[note]).await?;
         let looking = async {
             let mut tx = self.snapshot().await?;
             let passages = standing(&mut tx, near).await?;
             let ranked = ranks(passages).map(|(score, passage)| (passage.record, score, passage));
             shown(&mut tx, ranked.collect(), limit).await
         };
-        Ok(self.database.ask(looking).await?)
+        Ok(Similar { missing: lacks, ..self.database.ask(looking).await? })
     }
 
     /// The LPs in whose notes is said what is nearest to what the notes about an LP say, the nearest first. Each shows the
@@ -62,7 +64,7 @@ impl Search {
         if notes.is_empty() {
             return Ok(Similar::default());
         }
-        let near = self.near_notes(&notes).await?;
+        let Nearest { near, lacks } = self.near_notes(&notes).await?;
         let looking = async {
             let mut tx = self.snapshot().await?;
             let passages = standing(&mut tx, near).await?;
@@ -70,14 +72,14 @@ impl Search {
             let lps = lps_of(&mut tx, &records).await?;
             shown(&mut tx, by_lp(lp, passages, &lps), limit).await
         };
-        Ok(self.database.ask(looking).await?)
+        Ok(Similar { missing: lacks, ..self.database.ask(looking).await? })
     }
 
     async fn snapshot(&self) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
         self.database.pool.begin_with("begin isolation level repeatable read read only").await
     }
 
-    async fn near_notes(&self, of: &[RecordRef]) -> Result<Vec<Near>, SearchError> {
+    async fn near_notes(&self, of: &[RecordRef]) -> Result<Nearest, SearchError> {
         let filter = Filter { kinds: vec![Kind::Note], ..Filter::default() };
         match self.meaning.near_records(of, &filter, NEAREST).await {
             Ok(near) => Ok(near),
@@ -170,7 +172,7 @@ async fn shown(
         let parts = [(Reason::Word, 0.0), (Reason::Name, 0.0), (Reason::Meaning, score)];
         Some(Hit { score, parts, passage: Some(passage), ..titles.remove(&record)? })
     });
-    Ok(Similar { hits: hits.collect(), is_behind: lag.is_some() })
+    Ok(Similar { hits: hits.collect(), is_behind: lag.is_some(), missing: None })
 }
 
 #[cfg(test)]

@@ -144,7 +144,12 @@ async fn a_set_that_is_far_behind_answers_and_says_what_it_lacks() {
     subject.finds("currency hedging", hedging).await;
     subject.settle().await;
     subject.embeddings.state().fails_at = Some(HEAVY.to_owned());
-    for number in 0..110 {
+    let heavy = subject.note("Lunch", &format!("The {HEAVY} matters.")).await;
+    let like = subject.api.read(&format!("/notes/{heavy}/similar")).await;
+    assert_eq!(like["hits"], json!([]));
+    let missing = like["missing"].as_str().unwrap_or_default();
+    assert!(missing.contains("not embedded yet"), "{like}");
+    for number in 1..110 {
         subject.note("Lunch", &format!("The {HEAVY} matters of chapter{number}.")).await;
     }
     for mode in ["hybrid", "semantic"] {
