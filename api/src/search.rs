@@ -85,7 +85,7 @@ fn filter(parameters: &Wanted) -> Result<Filter, Problem> {
         kinds: kinds.unwrap_or_default(),
         about,
         from: parameters.time("from")?,
-        to: parameters.time("to")?,
+        to: parameters.end("to")?,
         language: parameters.parsed("lang", "en or es", Language::parse)?,
     })
 }
@@ -190,12 +190,16 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_is_understood() {
-        let query = "q=currency+hedging&kinds=lp,%20note&lp=7&fund=2&from=2025-01-31&lang=es&mode=lexical&limit=3";
+        let query = "q=currency+hedging&kinds=lp,%20note&lp=7&fund=2&from=2025-01-31&to=2025-01-31&lang=es&mode=lexical&limit=3";
         let (wanted, _) = of(query).unwrap();
         assert_eq!(wanted.asked.text, "currency hedging");
         assert_eq!(wanted.filter.kinds, [Kind::Lp, Kind::Note]);
         assert_eq!(wanted.filter.about, [Kind::Lp.record(7), Kind::Fund.record(2)]);
         assert_eq!(wanted.filter.from.unwrap().to_rfc3339(), "2025-01-31T00:00:00+00:00");
+        // A day goes from its beginning to its end.
+        assert_eq!(wanted.filter.to.unwrap().to_rfc3339(), "2025-02-01T00:00:00+00:00");
+        let (timed, _) = of("q=a&to=2025-01-31T12:00:00Z").unwrap();
+        assert_eq!(timed.filter.to.unwrap().to_rfc3339(), "2025-01-31T12:00:00+00:00");
         assert_eq!(wanted.filter.language, Some(Language::Spanish));
         assert_eq!((wanted.mode, wanted.limit), (Mode::Lexical, 3));
         let (wanted, _) = of("q=").unwrap();

@@ -232,7 +232,9 @@ async fn a_search_is_narrowed_by_kind_by_whom_it_is_about_by_day_and_by_language
     check(&format!("&lp={lp}&person={person}"), &[&about_hit]).await;
     check("&fund=99", &[]).await;
     check("&from=2025-02-01", &[&later_hit]).await;
-    check("&to=2025-02-01", &[&about_hit]).await;
+    check("&to=2025-01-31", &[&about_hit]).await;
+    check("&from=2025-01-31&to=2025-01-31", &[&about_hit]).await;
+    check("&to=2025-01-30", &[]).await;
     check("&lang=en", &[&lp_hit, &about_hit]).await;
     check("&lang=es", &[&later_hit]).await;
     for rest in ["&kind=note", "&kinds=company", "&lang=fr", "&limit=0", "&cursor=7"] {

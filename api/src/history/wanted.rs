@@ -238,16 +238,36 @@ impl Wanted {
     pub fn time(&self, name: &str) -> Result<Option<DateTime<Utc>>, Problem> {
         let expected =
             "a time such as 2025-01-31T15:04:05Z, or a date, which begins at midnight UTC";
-        self.parsed(name, expected, |text| {
-            let date = || {
-                let date: NaiveDate = text.parse().ok()?;
-                Some(date.and_time(NaiveTime::MIN).and_utc())
-            };
-            // A plus that was not encoded has become a space.
-            let time = DateTime::parse_from_rfc3339(&text.replace(' ', "+")).ok();
-            time.map(|time| time.to_utc()).or_else(date)
-        })
+        self.parsed(name, expected, |text| time(text).or_else(|| Some(midnight(text.parse().ok()?))))
     }
+
+    /// The end of a span: a time, or a date, which is part of it.
+    ///
+    /// # Errors
+    /// [`Problem::Parameter`] when it is something else.
+    pub fn end(&self, name: &str) -> Result<Option<DateTime<Utc>>, Problem> {
+        self.parsed(name, END, end_of_span)
+    }
+}
+
+/// What may be the end of a span.
+pub const END: &str =
+    "a time such as 2025-01-31T15:04:05Z, or a date such as 2025-01-31, which counts to its end (UTC)";
+
+/// The end of a span: a time, or midnight after a date.
+pub fn end_of_span(text: &str) -> Option<DateTime<Utc>> {
+    let end_of_day = || Some(midnight(text.parse::<NaiveDate>().ok()?.succ_opt()?));
+    time(text).or_else(end_of_day)
+}
+
+fn time(text: &str) -> Option<DateTime<Utc>> {
+    // A plus that was not encoded has become a space.
+    let time = DateTime::parse_from_rfc3339(&text.replace(' ', "+")).ok();
+    time.map(|time| time.to_utc())
+}
+
+fn midnight(date: NaiveDate) -> DateTime<Utc> {
+    date.and_time(NaiveTime::MIN).and_utc()
 }
 
 /// JSON, unless one of the others is named and JSON is not.

@@ -27,6 +27,7 @@ use crate::answers::{POSITION, READ_MODEL};
 use crate::app::App;
 use crate::describe::{Content, Routes, post};
 use crate::history::plural;
+use crate::history::wanted::{END, end_of_span};
 use crate::problem::{Fault, Problem};
 
 /// Where questions are asked: a POST that changes nothing.
@@ -121,7 +122,7 @@ impl Question {
             kinds: self.kinds.iter().flatten().map(kind).collect::<Result<_, _>>()?,
             about: about.into_iter().filter_map(|(kind, id)| Some(kind.record(id?))).collect(),
             from: self.from.as_deref().map(|text| moment("from", text)).transpose()?,
-            to: self.to.as_deref().map(|text| moment("to", text)).transpose()?,
+            to: self.to.as_deref().map(end).transpose()?,
             language: self.lang.as_ref().map(language).transpose()?,
         })
     }
@@ -137,6 +138,11 @@ fn moment(name: &str, text: &str) -> Result<DateTime<Utc>, Problem> {
     let date = || Some(text.parse::<NaiveDate>().ok()?.and_time(NaiveTime::MIN).and_utc());
     let expected = "a date such as 2025-01-31, or a time such as 2025-01-31T15:04:05Z";
     time().or_else(date).ok_or_else(|| wrong(name, expected))
+}
+
+/// A time, or a date, which counts to its end (UTC), as in searches.
+fn end(text: &str) -> Result<DateTime<Utc>, Problem> {
+    end_of_span(text).ok_or_else(|| wrong("to", END))
 }
 
 async fn answer_it(
@@ -292,7 +298,7 @@ mod tests {
         assert_eq!(filter.kinds, [Kind::Note, Kind::Lp]);
         assert_eq!(filter.about, [Kind::Lp.record(7), Kind::Fund.record(2)]);
         let days = [filter.from, filter.to].map(|time| time.unwrap().to_rfc3339());
-        assert_eq!(days, ["2025-01-31T00:00:00+00:00", "2025-02-01T00:00:00+00:00"]);
+        assert_eq!(days, ["2025-01-31T00:00:00+00:00", "2025-02-02T00:00:00+00:00"]);
         assert_eq!((filter.language, asked.limit().unwrap()), (Some(Language::Spanish), 8));
     }
 

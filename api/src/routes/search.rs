@@ -78,7 +78,7 @@ fn meaning(parameter: &str) -> &'static str {
         "from" => {
             "Only what is of that time or later: a time, or a date, which begins at midnight UTC"
         }
-        "to" => "Only what is of before then",
+        "to" => "Only what is of before then: a time, or a date, which counts to its end (UTC)",
         "lang" => "Only texts in this language: en or es",
         "mode" => {
             "hybrid (by word, name and meaning), semantic (by meaning alone) or lexical (by word and name)"
