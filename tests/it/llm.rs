@@ -182,8 +182,8 @@ async fn a_recording_is_summarised_with_model_and_prompt() {
     assert_eq!(items[0].start_ms, Some(5000));
     let interest = interest.unwrap();
     assert_eq!(
-        (interest.interest.as_str(), interest.fundraise.as_deref()),
-        ("interested", Some("Fund Three"))
+        (interest.interest.as_deref(), interest.fundraise.as_deref()),
+        (Some("interested"), Some("Fund Three"))
     );
     let asked = &server.questions()[0];
     let schema = &asked.body["response_format"]["json_schema"]["schema"];
@@ -192,6 +192,15 @@ async fn a_recording_is_summarised_with_model_and_prompt() {
     let words = asked.last_words();
     assert!(words.contains("BEGIN DATA") && !words.contains("<|im_start|>"), "{words}");
     assert!(words.contains("00:00:05 Ana will send"), "{words}");
+}
+
+#[tokio::test]
+async fn the_fund_is_suggested_also_where_nobody_says_how_far_they_are() {
+    let mut answer = good();
+    (answer["interest"], answer["interest_quote"]) = (Value::Null, Value::Null);
+    let server = ModelServer::start(Dialect::OpenAi, move |_, _| Reply::json(&answer)).await;
+    let suggested = summarise(Some(&server.llm()), &meeting()).await.unwrap().interest.unwrap();
+    assert_eq!((suggested.interest, suggested.fundraise.as_deref()), (None, Some("Fund Three")));
 }
 
 #[tokio::test]

@@ -87,7 +87,7 @@ impl Room {
             summary: Summary { author, text: "A good lunch.".into(), key_points: vec![point] },
             items: vec![item("Send the deck"), item("Pay the bill")],
             interest: Some(InterestSuggestion {
-                interest: "meeting".into(),
+                interest: Some("meeting".into()),
                 fundraise: Some("Fund III".into()),
             }),
         })

@@ -89,7 +89,10 @@ fn summary(round: u32) -> RecordingCommand {
             key_points: vec![],
         },
         items: vec![item("Send the deck"), item("Call back")],
-        interest: Some(InterestSuggestion { interest: "meeting".to_owned(), fundraise: None }),
+        interest: Some(InterestSuggestion {
+            interest: Some("meeting".to_owned()),
+            fundraise: None,
+        }),
     }
 }
 

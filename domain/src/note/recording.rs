@@ -356,7 +356,9 @@ impl Beside for Recordings {
                 tell(format!("action_item.{number}"), json!(words));
             }
             if let Some(SuggestedInterest { suggestion, decision }) = &recording.interest {
-                let words = format!("{} ({})", suggestion.interest, decision.in_a_word());
+                let interest = suggestion.interest.as_ref().or(suggestion.fundraise.as_ref());
+                let interest = interest.map_or("", String::as_str);
+                let words = format!("{interest} ({})", decision.in_a_word());
                 tell("interest".to_owned(), json!(words));
             }
         }

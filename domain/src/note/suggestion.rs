@@ -96,15 +96,24 @@ pub struct NumberedItem {
     pub item: ActionItem,
 }
 
-/// How interested an LP seems to be.
+/// How interested an LP seems to be, and in what; at least one of both.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InterestSuggestion {
-    /// How much, in words.
-    pub interest: String,
+    /// How much, in words; none if that was not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interest: Option<String>,
     /// In which fund, as it was said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fundraise: Option<String>,
+}
+
+impl InterestSuggestion {
+    /// What it says, in a few words.
+    pub fn in_words(&self) -> String {
+        let parts = [self.interest.as_deref(), self.fundraise.as_deref()];
+        parts.into_iter().flatten().collect::<Vec<_>>().join(" in ")
+    }
 }
 
 /// The todo that an action item became.

@@ -76,8 +76,11 @@ impl Told for NoteRecord {
                 say!["A suggested action item of ", own, " was dismissed"]
             }
             NoteEvent::InterestSuggested { suggestion, .. } => {
-                let interest = Part::Value(suggestion.interest.clone());
                 let recording = recording(before, event);
+                let Some(interest) = suggestion.interest.clone().map(Part::Value) else {
+                    let fund = Part::Value(suggestion.in_words());
+                    return say!["The fund ", fund, " was suggested from ", recording, " of ", own];
+                };
                 say!["The interest ", interest, " was suggested from ", recording, " of ", own]
             }
             NoteEvent::InterestAccepted { as_recorded, .. } => {

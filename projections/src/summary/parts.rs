@@ -34,7 +34,9 @@ pub(super) async fn summarise(llm: &Llm, lines: &[Line]) -> Result<Summarised, S
     let fundraise = parts.iter().find_map(|part| part.fundraise.clone());
     // What was said last holds.
     let interest = parts.iter().rev().find_map(|part| part.interest.clone());
-    let interest = interest.map(|interest| InterestSuggestion { interest, fundraise });
+    // Which fund it is about is worth saying also where nobody said how far they are.
+    let is_said = interest.is_some() || fundraise.is_some();
+    let interest = is_said.then_some(InterestSuggestion { interest, fundraise });
     let (key_points, items) = merged(parts);
     let author =
         Author::Model { model: llm.model().to_owned(), prompt: prompt::VERSION.to_owned() };

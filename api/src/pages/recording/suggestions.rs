@@ -97,7 +97,7 @@ fn interest_of(
     html! {
         section.box aria-labelledby="interest-title" {
             h2 id="interest-title" { "Interest" }
-            p { (suggestion.interest) @if let Some(fund) = &suggestion.fundraise { " in " (fund) } }
+            p { (suggestion.in_words()) }
             @match decision {
                 Decision::Accepted(AcceptedInterest { fund, lp, interest }) => p {
                     "✓ Accepted: " (interest) ", of "
@@ -105,14 +105,15 @@ fn interest_of(
                     a href=(path((*fund).into())) { (shown.names.call((*fund).into())) }
                 },
                 Decision::Dismissed => p.quiet { "Dismissed." },
-                Decision::Open => (interest_form(shown, &suggestion.interest)),
+                Decision::Open => (interest_form(shown, suggestion.interest.as_deref())),
             }
         }
     }
 }
 
-fn interest_form(shown: &Shown, suggested: &str) -> Markup {
-    let stage = Interest::KNOWN.iter().copied().find(|stage| suggested.eq_ignore_ascii_case(stage));
+fn interest_form(shown: &Shown, suggested: Option<&str>) -> Markup {
+    let is_suggested = |stage: &&str| suggested.is_some_and(|it| it.eq_ignore_ascii_case(stage));
+    let stage = Interest::KNOWN.iter().copied().find(is_suggested);
     let records = |name: &str, label: &str, all: Vec<RecordRef>| {
         html! {
             div {

@@ -135,7 +135,7 @@ pub(super) async fn accept_interest(
     let linked = app.reader.linked_to(stored.note.into()).await?;
     let fund = FundId(one_of(&members, "fund_id", &linked, Kind::Fund)?);
     let lp = LpId(one_of(&members, "lp_id", &linked, Kind::Lp)?);
-    let interest = stage(&members, &suggested.suggestion.interest)?;
+    let interest = stage(&members, suggested.suggestion.interest.as_deref())?;
     check_exist(&app, &caller, &[record_of::<Fund>(fund.0), record_of::<Lp>(lp.0)]).await?;
     let contact = app.reader.newest_common_note(fund.into(), lp).await?;
     let record = FundCommand::RecordInterest {
@@ -191,14 +191,15 @@ fn one_of(
 }
 
 /// The stage of the funnel that the body names, else the suggested one if it is one.
-fn stage(members: &[(String, Sent)], suggested: &str) -> Result<String, Problem> {
+fn stage(members: &[(String, Sent)], suggested: Option<&str>) -> Result<String, Problem> {
     let said = members.iter().find_map(|(name, value)| match value {
         Sent::Text(text) if name == "interest" && !text.contains('\0') => Some(text.clone()),
         _ => None,
     });
-    match said {
-        Some(said) if !said.trim().is_empty() => Ok(said.trim().to_owned()),
-        _ if Interest::KNOWN.contains(&suggested) => Ok(suggested.to_owned()),
+    let known = suggested.filter(|suggested| Interest::KNOWN.contains(suggested));
+    match (said, known) {
+        (Some(said), _) if !said.trim().is_empty() => Ok(said.trim().to_owned()),
+        (_, Some(known)) => Ok(known.to_owned()),
         _ => {
             let message = format!("Say which stage of the funnel: {}", Interest::KNOWN.join(", "));
             Err(Problem::invalid(Fault::field("interest", "missing", message)))
