@@ -79,8 +79,10 @@ pub fn answer(stored: &StoredRecording, format: Format) -> Result<Response, Prob
         return Err(Problem::NoRecording(domain::Refusal::NotTranscribed.to_string()));
     };
     let lines = stored.recording.lines();
-    // A hole is never silent: what could not be transcribed is a line of its own.
-    let gaps = transcript.gaps.iter().map(|gap| Line {
+    // A hole is never silent: what could not be transcribed is a line of its own, unless a person wrote what is said there.
+    let is_written = |start, end| stored.recording.corrections.contains_key(&(start, end));
+    let gaps = transcript.gaps.iter().filter(|gap| !is_written(gap.start_ms, gap.end_ms));
+    let gaps = gaps.map(|gap| Line {
         start_ms: gap.start_ms,
         end_ms: gap.end_ms,
         text: format!("[not transcribed: {}]", gap.reason),

@@ -56,7 +56,7 @@ pub fn routes() -> Routes {
             )
             .query("format", false, "json, vtt, srt or txt; goes before `Accept`"),
             patch(
-                "Corrects segments, each named by its times; null goes back to what the model heard",
+                "Corrects segments, gaps and marks no_words, each named by its times; null goes back to what the model heard",
                 Content::Example(transcript_example()),
                 correct,
             )

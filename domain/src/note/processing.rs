@@ -344,13 +344,16 @@ impl Recording {
         let mut news = Vec::new();
         for Correction { start_ms, end_ms, text } in corrections {
             let line = lines.iter().find(|it| (it.start_ms, it.end_ms) == (start_ms, end_ms));
-            let line = line.ok_or(Refusal::NoSuchSegment { start_ms, end_ms })?;
+            if line.is_none() && !transcript.has_hole(start_ms, end_ms) {
+                return Err(Refusal::NoSuchSegment { start_ms, end_ms });
+            }
             // What the model heard anyway is no correction.
             let heard = transcript.heard(start_ms, end_ms);
             let text = text.filter(|text| heard != Some(text));
-            let is_news = match &text {
-                Some(text) => *text != line.text || !line.is_corrected(),
-                None => line.is_corrected(),
+            let is_news = match (&text, line) {
+                (Some(text), Some(line)) => *text != line.text || !line.is_corrected(),
+                (None, Some(line)) => line.is_corrected(),
+                (text, None) => text.is_some(),
             };
             if is_news {
                 news.push(Correction { start_ms, end_ms, text });

@@ -294,6 +294,33 @@ fn only_what_differs_from_what_was_heard_is_a_correction() {
 }
 
 #[test]
+fn what_is_said_where_nothing_was_understood_can_be_written() {
+    let mut heard = transcript(&["Hello."]);
+    heard["gaps"] = json!([{"start_ms": 1000, "end_ms": 4000, "reason": "Whisper failed"}]);
+    heard["marks"] = json!([{"start_ms": 4000, "end_ms": 9000, "kind": "no_words"},
+        {"start_ms": 9000, "end_ms": 9900, "kind": "silence"}]);
+    let heard = json!({"Transcribed": {"recording": FIRST, "round": 1, "transcript": heard}});
+    let history = [with_attached(), vec![heard]].concat();
+    let one =
+        |from: u64, to: u64, text: Value| json!([{"start_ms": from, "end_ms": to, "text": text}]);
+    let corrected = |corrections: Value| json!({"TranscriptCorrected": {"recording": FIRST, "corrections": corrections}});
+    for (from, to) in [(1000, 4000), (4000, 9000)] {
+        let written = one(from, to, json!("We agree."));
+        given(&history)
+            .when(first(correct(written.clone())))
+            .then_expect_events(events(&[corrected(written.clone())]));
+        given(&history).when(first(correct(one(from, to, json!(null))))).then_expect_events(vec![]);
+        let back = one(from, to, json!(null));
+        given(&[history.clone(), vec![corrected(written)]].concat())
+            .when(first(correct(back.clone())))
+            .then_expect_events(events(&[corrected(back)]));
+    }
+    given(&history)
+        .when(first(correct(one(9000, 9900, json!("x")))))
+        .then_expect_error(Refusal::NoSuchSegment { start_ms: 9000, end_ms: 9900 });
+}
+
+#[test]
 fn a_new_summary_suggests_only_what_nobody_has_decided_on() {
     let accepted = json!({"ActionItemAccepted": {"recording": FIRST, "item": 1,
         "todo": serde_json::to_value(todo(9)).unwrap()}});

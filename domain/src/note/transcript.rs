@@ -1,7 +1,8 @@
 //! What was said in a recording: segments with their times, and what people corrected in them.
 //!
 //! Corrections lie over a transcript and are bound to a span of time, not to a segment: a later transcript of the same
-//! recording cuts it elsewhere. A segment whose middle falls into a corrected span gives way to the correction.
+//! recording cuts it elsewhere. A segment gives way to corrections that cover at least half of it; otherwise it stands beside
+//! them, since what was heard must not vanish for a word in its middle that was corrected.
 
 use std::collections::BTreeMap;
 
@@ -135,10 +136,8 @@ impl Line {
 impl Transcript {
     /// The transcript as people corrected it, in the order of time.
     pub fn corrected(&self, corrections: &Corrections) -> Vec<Line> {
-        let is_covered = |segment: &Segment| {
-            let middle = segment.start_ms.midpoint(segment.end_ms);
-            corrections.keys().any(|(from, to)| (*from..=*to).contains(&middle))
-        };
+        let spans = united(corrections);
+        let is_covered = |segment: &Segment| is_covered(segment, &spans);
         let heard = self.segments.iter().filter(|segment| !is_covered(segment));
         let heard = heard.map(|segment| Line {
             start_ms: segment.start_ms,
@@ -157,12 +156,42 @@ impl Transcript {
         lines
     }
 
+    /// Whether a person may write what is said in exactly this span, where no word was understood.
+    pub(super) fn has_hole(&self, start_ms: u64, end_ms: u64) -> bool {
+        let wordless = self.marks.iter().filter(|mark| mark.kind == MarkKind::NoWords);
+        let wordless = wordless.map(|mark| (mark.start_ms, mark.end_ms));
+        let mut holes = self.gaps.iter().map(|gap| (gap.start_ms, gap.end_ms)).chain(wordless);
+        holes.any(|hole| hole == (start_ms, end_ms))
+    }
+
     /// What the model heard in exactly this span.
     pub(super) fn heard(&self, start_ms: u64, end_ms: u64) -> Option<&str> {
         let segment =
             self.segments.iter().find(|it| (it.start_ms, it.end_ms) == (start_ms, end_ms));
         segment.map(|segment| segment.text.as_str())
     }
+}
+
+/// The corrected spans in the order of time; those that touch or overlap are one.
+fn united(corrections: &Corrections) -> Vec<(u64, u64)> {
+    let mut spans: Vec<(u64, u64)> = Vec::new();
+    for &(from, to) in corrections.keys() {
+        match spans.last_mut() {
+            Some((_, end)) if from <= *end => *end = to.max(*end),
+            _ => spans.push((from, to)),
+        }
+    }
+    spans
+}
+
+/// Whether at least half of a segment lies in the spans; one without length, whether it does.
+fn is_covered(segment: &Segment, spans: &[(u64, u64)]) -> bool {
+    let &Segment { start_ms, end_ms, .. } = segment;
+    if start_ms == end_ms {
+        return spans.iter().any(|(from, to)| (*from..=*to).contains(&start_ms));
+    }
+    let common = |&(from, to): &(u64, u64)| to.min(end_ms).saturating_sub(from.max(start_ms));
+    2 * spans.iter().map(common).sum::<u64>() >= end_ms - start_ms
 }
 
 #[cfg(test)]
@@ -218,5 +247,38 @@ mod tests {
         );
         // Nothing was heard there this time; what a person wrote stays.
         check(vec![segment(5000, 6000, "E")], &[(2000, "Profuturo"), (5000, "E")]);
+    }
+
+    #[test]
+    fn a_word_corrected_within_a_longer_segment_does_not_take_its_place() {
+        let heard = || vec![segment(0, 10_000, "All that was said")];
+        let short = read(heard(), &[(4000, 6000, "Profuturo")]);
+        assert_eq!(short, lines(&[(0, "All that was said"), (4000, "Profuturo")]));
+        assert_eq!(read(heard(), &[(0, 7000, "All")]), lines(&[(0, "All")]));
+        // Two together may cover what neither does.
+        let both = read(heard(), &[(0, 3000, "All"), (3000, 6000, "that")]);
+        assert_eq!(both, lines(&[(0, "All"), (3000, "that")]));
+    }
+
+    /// All spans that begin and end within so many seconds.
+    fn spans(seconds: u64) -> impl Iterator<Item = (u64, u64)> {
+        (0..=seconds).flat_map(move |from| (from..=seconds).map(move |to| (from, to)))
+    }
+
+    #[test]
+    fn what_was_heard_vanishes_only_if_at_least_half_of_it_is_corrected() {
+        let within = |at: u64, (from, to): (u64, u64)| (from..to).contains(&at);
+        for (start, end) in spans(6).filter(|(start, end)| start < end) {
+            for one in spans(6) {
+                for other in spans(6) {
+                    let corrections = [(one.0, one.1, "a"), (other.0, other.1, "b")];
+                    let read = read(vec![segment(start, end, "heard")], &corrections);
+                    let seconds = (start..end).filter(|at| within(*at, one) || within(*at, other));
+                    let is_corrected = 2 * seconds.count() as u64 >= end - start;
+                    let is_there = read.iter().any(|(_, text)| text == "heard");
+                    assert_eq!(is_there, !is_corrected, "{start}-{end} {one:?} {other:?}");
+                }
+            }
+        }
     }
 }

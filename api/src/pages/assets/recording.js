@@ -102,7 +102,8 @@
     const text = line.querySelector("p");
     const form = document.getElementById("editor").content.cloneNode(true).firstElementChild;
     const field = form.elements.text;
-    field.value = text.textContent;
+    // Where nothing was understood the paragraph says why; that is no text to begin with.
+    field.value = "empty" in line.dataset ? "" : text.textContent;
     const hidden = [text, line.querySelector("[data-edit]")];
     for (const element of hidden) element.hidden = true;
     const close = () => {

@@ -51,9 +51,16 @@ pub fn section(shown: &Shown) -> Markup {
 }
 
 fn all(transcript: &Transcript, lines: Vec<Line>) -> Vec<Part<'_>> {
-    let holes = transcript.gaps.iter().map(Part::Hole);
-    // Silence is worth no word, but what was left out is.
-    let marks = transcript.marks.iter().filter(|mark| mark.kind != MarkKind::Silence);
+    let written: Vec<(u64, u64)> = lines.iter().map(|line| (line.start_ms, line.end_ms)).collect();
+    let is_open = |start, end| !written.contains(&(start, end));
+    let holes = transcript.gaps.iter().filter(|gap| is_open(gap.start_ms, gap.end_ms));
+    let holes = holes.map(Part::Hole);
+    let marks = transcript.marks.iter().filter(|mark| match mark.kind {
+        // Silence is worth no word, but what was left out is.
+        MarkKind::Silence => false,
+        MarkKind::Repetition => true,
+        MarkKind::NoWords => is_open(mark.start_ms, mark.end_ms),
+    });
     let mut parts: Vec<_> =
         lines.into_iter().map(Part::Said).chain(holes).chain(marks.map(Part::Marked)).collect();
     parts.sort_by_key(Part::start);
@@ -69,16 +76,26 @@ fn parts(parts: &[Part<'_>]) -> Markup {
             @for part in parts {
                 @match part {
                     Part::Said(line) => (said(line)),
-                    Part::Hole(gap) => li { (seek(gap.start_ms)) p.hole { "Could not be transcribed: " (gap.reason) } },
-                    Part::Marked(mark) => li {
-                        (seek(mark.start_ms))
-                        p.hole {
-                            @if mark.kind == MarkKind::Repetition { "What the model only repeated was left out." }
-                            @else { "There is sound, but no word was understood." }
-                        }
+                    Part::Hole(gap) => (hole(gap.start_ms, gap.end_ms, &format!("Could not be transcribed: {}", gap.reason))),
+                    Part::Marked(Mark { kind: MarkKind::Repetition, start_ms, .. }) => li {
+                        (seek(*start_ms))
+                        p.hole { "What the model only repeated was left out." }
                     },
+                    Part::Marked(mark) => (hole(mark.start_ms, mark.end_ms, "There is sound, but no word was understood.")),
                 }
             }
+        }
+    }
+}
+
+/// Where nothing was understood, and a person may write what is said.
+fn hole(start: u64, end: u64, why: &str) -> Markup {
+    let time = super::spoken_time(start);
+    html! {
+        li data-start=(start) data-end=(end) data-empty {
+            (seek(start))
+            p.hole { (why) }
+            button.edit type="button" data-edit aria-label={"Write what is said at " (time)} { "Write" }
         }
     }
 }
