@@ -13,11 +13,12 @@ use domain::note::{AudioFile, Note, NoteCommand, RecordingCommand, RecordingId};
 use domain::{Kind, RecordRef, Refusal};
 use projections::log::{CommandError, CommandRequest, EventLog};
 use projections::uploads::{self, Intake, Upload, UploadError};
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::caller::Caller;
-use crate::problem::Problem;
+use crate::problem::{Fault, Problem};
 use crate::writes::Written;
 
 /// What a recording is called that came without a name.
@@ -34,6 +35,21 @@ pub fn is_streamed(method: &Method, path: &str) -> bool {
         (&Method::POST, ["notes", _, "recordings"])
             | (&Method::PATCH | &Method::POST, ["uploads", _])
     )
+}
+
+/// The code of the language that a request names; none if it leaves it to be found out.
+///
+/// # Errors
+/// [`Problem::Invalid`] when no model knows it.
+pub fn language(said: Option<&str>, place: [Value; 2]) -> Result<Option<String>, Problem> {
+    let said = said.map(str::trim).filter(|said| !matches!(*said, "" | "auto"));
+    let Some(said) = said else { return Ok(None) };
+    let code = speech::language::code(said).ok_or_else(|| {
+        let known = "Input should be a language that can be understood, such as en or es";
+        let shown: String = said.chars().take(100).collect();
+        Problem::invalid(Fault::new("language", place, known).with_input(shown))
+    });
+    code.map(|code| Some(code.to_owned()))
 }
 
 /// The status that says why an upload does not go on.

@@ -9,6 +9,7 @@ pub mod chunks;
 pub mod convert;
 pub mod decode;
 pub mod formats;
+pub mod language;
 pub mod threads;
 pub mod transcribe;
 

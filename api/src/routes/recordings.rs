@@ -24,6 +24,7 @@ use crate::problem::{Fault, Problem};
 use crate::recordings::transcript::{self, Format};
 use crate::recordings::{self, Standing};
 use crate::resource::record_of;
+use crate::uploads;
 use crate::writes::{Written, check_exist, execute};
 
 /// The routes of recordings.
@@ -215,7 +216,8 @@ async fn transcribe(
     parameters: Parameters,
 ) -> Result<Response, Problem> {
     parameters.expect(&["language", "model"])?;
-    let language = plain(&parameters, "language", 8)?;
+    let place = ["query".into(), "language".into()];
+    let language = uploads::language(parameters.get("language"), place)?;
     let model = plain(&parameters, "model", 64)?;
     let command = RecordingCommand::AskTranscription { language, model };
     Ok(shown(&app, process(&app, &caller, id, "AskTranscription", command).await?).await)

@@ -30,7 +30,7 @@ pub async fn recording(
 ) -> Result<(Announcement, Coming), Problem> {
     let mut announced = Announcement {
         name: parameters.get("name").map(str::to_owned).and_then(text),
-        language: parameters.get("language").map(str::to_owned).and_then(text),
+        language: super::language(parameters.get("language"), ["query".into(), "language".into()])?,
         size: None,
         sha256: digest(headers)?,
     };
@@ -116,6 +116,19 @@ mod tests {
         assert!(taken("multipart/form-data; boundary=x", without).await.is_err());
         let (told, file) = taken("audio/webm", "bytes").await.unwrap();
         assert_eq!((told.name, file), (None, b"bytes".to_vec()));
+    }
+
+    #[tokio::test]
+    async fn a_language_is_one_that_can_be_understood() {
+        let check = async |language: &str| {
+            let parameters = Parameters::of(&format!("/?language={language}").parse().unwrap());
+            let taken = recording(&HeaderMap::new(), &parameters, Body::from("bytes")).await;
+            taken.map(|(told, _)| told.language)
+        };
+        assert_eq!(check("es-MX").await.unwrap().as_deref(), Some("es"));
+        assert_eq!(check("spanish").await.unwrap().as_deref(), Some("es"));
+        assert_eq!(check("auto").await.unwrap(), None);
+        assert!(matches!(check("klingon").await, Err(Problem::Invalid(_))));
     }
 
     #[test]

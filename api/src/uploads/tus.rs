@@ -28,7 +28,7 @@ const EXTENSIONS: &str =
 /// The media type of what is appended.
 const APPENDED: &str = "application/offset+octet-stream";
 
-/// The longest name or language, in characters.
+/// The longest name, in characters.
 const LONGEST: usize = 255;
 
 /// Whether a request speaks tus.
@@ -87,7 +87,10 @@ pub fn announcement(headers: &HeaderMap) -> Result<Announcement, Problem> {
         let value = value.ok_or_else(|| bad(&METADATA, "Values should be UTF-8 in base64"))?;
         match key {
             "filename" | "name" => announced.name = text(value),
-            "language" => announced.language = text(value),
+            "language" => {
+                let place = ["header".into(), METADATA.as_str().into()];
+                announced.language = super::language(Some(&value), place)?;
+            }
             "sha256" => {
                 announced.sha256 = Some(
                     hex_digest(&value)
@@ -209,7 +212,7 @@ mod tests {
         let metadata = format!(
             "filename {},language {}, sha256 {},filetype dGV4dC9odG1s",
             BASE64_STANDARD.encode("Reunión.webm"),
-            BASE64_STANDARD.encode("es"),
+            BASE64_STANDARD.encode("ES-mx"),
             BASE64_STANDARD.encode(&sum),
         );
         let told =
@@ -233,6 +236,8 @@ mod tests {
             &[("upload-length", "7"), ("upload-defer-length", "1")],
             &[("upload-length", "7"), ("upload-metadata", "filename ***")],
             &[("upload-length", "7"), ("upload-metadata", "sha256 YWJj")],
+            // No language: "xx".
+            &[("upload-length", "7"), ("upload-metadata", "language eHg=")],
         ] {
             assert!(announcement(&headers(bad)).is_err(), "{bad:?}");
         }

@@ -37,7 +37,10 @@ pub(super) async fn run(
         lease: lease.clone(),
         leash: leash.clone(),
         names,
-        language: recording.language,
+        // Earlier releases kept it as it was said.
+        language: recording
+            .language
+            .map(|said| speech::language::code(&said).map_or(said, str::to_owned)),
         model: recording.model,
         sound,
     };
