@@ -19,6 +19,7 @@ use symphonia::core::formats::{FormatOptions, FormatReader, Track, TrackType};
 use symphonia::core::io::{MediaSourceStream, MediaSourceStreamOptions};
 use symphonia::core::meta::MetadataOptions;
 use symphonia::core::packet::Packet;
+use symphonia::core::units::{self, TimeBase};
 
 use self::resample::Resampler;
 use self::source::{Failure, Source};
@@ -135,6 +136,19 @@ impl Audio {
     #[must_use]
     pub fn duration(&self) -> Option<Duration> {
         self.duration
+    }
+
+    /// How long the recording is by its packets, none of which is decoded: for those that do not say it. It is read to the end,
+    /// or to where it is damaged.
+    #[must_use]
+    pub fn measure(mut self) -> Option<Duration> {
+        let base = self.format.default_track(TrackType::Audio)?.time_base?;
+        let (mut begin, mut end) = (None, None);
+        while let Ok(Some(packet)) = self.packet() {
+            begin = begin.or(Some(packet.pts));
+            end = end.max(Some(packet.pts.saturating_add(packet.dur)));
+        }
+        length(base, end?.duration_from(begin?)?)
     }
 
     /// The number of samples given or skipped so far: where the next block begins.
@@ -339,7 +353,11 @@ fn decoder(track: &Track) -> Result<Box<dyn AudioDecoder>, DecodeError> {
 }
 
 fn duration(track: &Track) -> Option<Duration> {
-    let length = track.time_base?.calc_duration(track.duration?)?;
+    length(track.time_base?, track.duration?)
+}
+
+fn length(base: TimeBase, duration: units::Duration) -> Option<Duration> {
+    let length = base.calc_duration(duration)?;
     Duration::try_from_secs_f64(length.as_secs_f64()).ok().filter(|length| !length.is_zero())
 }
 

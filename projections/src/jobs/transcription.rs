@@ -83,7 +83,16 @@ impl Work {
         let journal = Journal::of(database, &self.lease);
         let mut finished = runtime.block_on(journal.finished()).map_err(kept)?;
         let mut audio = self.open()?;
-        let total = audio.duration().map(|it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX));
+        let total = match audio.duration() {
+            Some(said) => Some(said),
+            None => {
+                // A browser does not say it. Both read through one position in the file.
+                let measured = self.open()?.measure();
+                audio = self.open()?;
+                measured
+            }
+        };
+        let total = total.map(|it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX));
         let start = finished.last().map_or(0, |chunk| chunk.end);
         self.report(runtime, start, total)?;
         audio.skip_to(start).map_err(|error| decoding(&error))?;

@@ -6,7 +6,9 @@ use std::time::Duration;
 use speech::RATE;
 use speech::decode::{Audio, DecodeError};
 
-use crate::clips::{self, decoded, encode, file, sentence, sound, with_unknown_sizes};
+use crate::clips::{
+    self, decoded, encode, ffmpeg, file, output, sentence, sound, with_unknown_sizes,
+};
 
 const OPUS: [&str; 2] = ["-c:a", "libopus"];
 
@@ -81,6 +83,24 @@ fn what_a_recording_says_about_its_length_is_known_unless_it_is_live() {
         assert!((said - seconds).abs() < 0.1, "{ending} says {said} s");
     }
     assert!(length(sentence()).is_some_and(|length| length > Duration::from_secs(4)));
+}
+
+#[test]
+fn the_length_of_a_recording_that_does_not_say_it_is_that_of_its_packets() {
+    let seconds = decoded(sentence()).len() as f64 / f64::from(RATE);
+    let opened = |recording: &[u8]| Audio::open(Cursor::new(recording.to_vec())).unwrap();
+    // As a browser writes it, which cannot go back to its head: to a pipe.
+    let mut writing = ffmpeg();
+    let sound = file(sentence(), "wav");
+    writing.arg("-i").arg(&sound).args(["-c:a", "libopus", "-f", "webm", "-live", "1", "-"]);
+    let live = output(writing);
+    assert_eq!(opened(&live).duration(), None);
+    for recording in
+        [live, encode(sentence(), &OPUS, "ogg"), encode(sentence(), &["-c:a", "aac"], "m4a")]
+    {
+        let measured = opened(&recording).measure().unwrap().as_secs_f64();
+        assert!((measured - seconds).abs() < 0.1, "{measured} s instead of {seconds} s");
+    }
 }
 
 #[test]
