@@ -12,6 +12,7 @@ pub mod formats;
 pub mod language;
 pub mod threads;
 pub mod transcribe;
+mod voice;
 
 /// Samples per second of all sound in this crate, which is what Whisper takes.
 pub const RATE: u32 = 16_000;

@@ -21,7 +21,8 @@ pub use self::control::Control;
 use self::doubt::is_doubtful;
 use self::engine::{Engine, Search};
 use self::file::Fault;
-use crate::{RATE, chunks};
+use self::tidy::Heard;
+use crate::{RATE, chunks, voice};
 
 /// Sound shorter than this at the end of a chunk, in samples, holds no word that was missed.
 const SCRAP: usize = 3 * RATE as usize / 2;
@@ -31,6 +32,15 @@ const SECOND_LOOKS: usize = 2;
 /// How an end that is doubted is searched again, and at most how many samples of it.
 const AGAIN: [(Search, usize); 2] =
     [(Search::Wide, usize::MAX), (Search::Wide, 15 * RATE as usize)];
+
+/// Whisper decides on the language by 30 s of sound.
+const DETECTION: usize = 30 * RATE as usize;
+/// In so much of it, in samples, somebody should be speaking.
+const SPEECH: usize = 4 * RATE as usize;
+/// Whoever is so sure of the language need not listen to more.
+const SURE: f32 = 0.8;
+/// How many pieces of a chunk are listened to for its language.
+const PIECES: usize = 3;
 
 /// What a model is asked for.
 #[derive(Clone, Copy, Debug, Default)]
@@ -48,6 +58,8 @@ pub struct Options<'a> {
 pub struct ChunkText {
     /// The language's code, as asked for or detected.
     pub language: String,
+    /// How sure the language is, from 0 to 1: nobody can tell it from a silence or the noise of a room.
+    pub certainty: f32,
     /// In the order of time.
     pub segments: Vec<Segment>,
     /// What a reader should know of places where text is missing or was put right.
@@ -209,25 +221,49 @@ impl Model {
     ) -> Result<ChunkText, TranscribeError> {
         let silences = chunks::silences(samples);
         let is_silent = matches!(&silences[..], [all] if *all == (0..samples.len()));
-        let language = match options.language {
-            Some(language) if self.engine.knows(language) => language.to_owned(),
+        let voiced = voice::voiced(samples);
+        let (language, certainty) = match options.language {
+            Some(language) if self.engine.knows(language) => (language.to_owned(), 1.0),
             Some(language) => {
                 let (language, model) = (language.to_owned(), self.id.clone());
                 return Err(TranscribeError::Language { language, model });
             }
-            None if is_silent || !self.is_multilingual() => "en".to_owned(),
-            None => {
-                let start = silences.first().filter(|first| first.start == 0);
-                let start = start.map_or(0, |first| first.end);
-                self.engine.detect(&samples[start..], options.threads)?.0
-            }
+            None if !self.is_multilingual() => ("en".to_owned(), 1.0),
+            None if is_silent => ("en".to_owned(), 0.0),
+            None => self.spoken(samples, &voiced, options.threads)?,
         };
         let heard = match is_silent || samples.is_empty() {
             true => Vec::new(),
             false => self.listen(samples, &silences, &language, options, control)?,
         };
-        let (segments, marks) = tidy::tidy(heard, &silences, samples.len());
-        Ok(ChunkText { language, segments, marks })
+        let heard = Heard { segments: heard, silences: &silences, voiced: &voiced };
+        let (segments, marks) = tidy::tidy(heard, samples.len());
+        Ok(ChunkText { language, certainty, segments, marks })
+    }
+
+    /// The language that is spoken in a chunk, and how sure that is: by the piece that says it most surely, of some in which
+    /// somebody speaks. Where nobody seems to speak it is a guess at best.
+    fn spoken(
+        &self,
+        samples: &[f32],
+        voiced: &[Range<usize>],
+        threads: usize,
+    ) -> Result<(String, f32), TranscribeError> {
+        let mut surest: Option<(String, f32)> = None;
+        for piece in pieces(voiced, samples.len()) {
+            let found = self.engine.detect(&samples[piece], threads)?;
+            let is_sure = found.1 >= SURE;
+            if surest.as_ref().is_none_or(|(_, certainty)| found.1 > *certainty) {
+                surest = Some(found);
+            }
+            if is_sure {
+                break;
+            }
+        }
+        match surest {
+            Some(surest) => Ok(surest),
+            None => Ok((self.engine.detect(samples, threads)?.0, 0.0)),
+        }
     }
 
     /// The whole chunk; again from where the text is to be doubted; and its end again if Whisper stopped before: it may take a
@@ -282,6 +318,25 @@ impl Model {
 #[must_use]
 pub fn built_for() -> String {
     engine::built_for()
+}
+
+/// The pieces of a chunk by which its language is found: each begins where somebody begins to speak. Those in which more than
+/// a word or two is said, or, without any, the one in which most is.
+fn pieces(voiced: &[Range<usize>], end: usize) -> Vec<Range<usize>> {
+    let mut pieces: Vec<Range<usize>> = Vec::new();
+    for part in voiced {
+        let mut from = part.start.max(pieces.last().map_or(0, |piece| piece.end));
+        while from < part.end {
+            let piece = from..end.min(from + DETECTION);
+            from = piece.end;
+            pieces.push(piece);
+        }
+    }
+    let said = |piece: &Range<usize>| voice::within(voiced, piece);
+    let most = pieces.iter().max_by_key(|piece| said(piece)).cloned();
+    pieces.retain(|piece| said(piece) >= SPEECH);
+    pieces.truncate(PIECES);
+    if pieces.is_empty() { most.into_iter().collect() } else { pieces }
 }
 
 /// From where on something can be heard after the last segment that is no quieter than speech before it.

@@ -19,6 +19,8 @@ pub(super) const MOST_BEGUN: i32 = 10;
 pub(super) struct Heard {
     /// The spoken language; empty if nothing was said.
     pub language: String,
+    /// How sure that is, in percent.
+    pub certainty: u8,
     pub segments: Vec<Segment>,
     pub marks: Vec<(u64, u64, MarkKind)>,
     /// Why there is nothing, if it was given up.

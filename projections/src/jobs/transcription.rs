@@ -22,6 +22,9 @@ use super::worker::{Leash, Tools, Trouble};
 use crate::log::AsideError;
 use crate::uploads;
 
+/// From so many percent on it is sure which language is spoken, and the chunks that follow are in the same.
+const SURE: u8 = 50;
+
 /// Transcribes a recording and tells its note.
 pub(super) async fn run(
     tools: &Tools,
@@ -161,7 +164,7 @@ impl Work {
 
 impl Heard {
     fn nothing() -> Self {
-        Self { language: String::new(), segments: vec![], marks: vec![], gap: None }
+        Self { language: String::new(), certainty: 0, segments: vec![], marks: vec![], gap: None }
     }
 
     /// With the times of the recording, whose chunk begins at this millisecond.
@@ -184,6 +187,7 @@ impl Heard {
             segments: segments.collect(),
             marks: marks.collect(),
             language: text.language,
+            certainty: percent(text.certainty),
             gap: None,
         }
     }
@@ -203,14 +207,22 @@ fn percent(confidence: f32) -> u8 {
     (confidence.clamp(0.0, 1.0) * 100.0).round() as u8
 }
 
-/// The language of a recording is that of the first chunk in which anything was said.
+/// The language of a recording is that of the first chunk in which anything was said and Whisper was sure of it. As long as
+/// there is none, each chunk is asked again.
 fn spoken(chunks: &[Finished]) -> Option<&str> {
-    let said = chunks.iter().find(|chunk| !chunk.heard.segments.is_empty())?;
-    Some(&said.heard.language)
+    let sure =
+        |chunk: &&Finished| chunk.heard.certainty >= SURE && !chunk.heard.segments.is_empty();
+    chunks.iter().find(sure).map(|chunk| chunk.heard.language.as_str())
+}
+
+/// Of languages that are all unsure, the surest.
+fn likely(chunks: &[Finished]) -> Option<&str> {
+    let said = chunks.iter().rev().filter(|chunk| !chunk.heard.segments.is_empty());
+    said.max_by_key(|chunk| chunk.heard.certainty).map(|chunk| chunk.heard.language.as_str())
 }
 
 fn together(model: &str, chunks: Vec<Finished>) -> Transcript {
-    let language = spoken(&chunks).unwrap_or_default().to_owned();
+    let language = spoken(&chunks).or_else(|| likely(&chunks)).unwrap_or_default().to_owned();
     let mut transcript = Transcript {
         model: model.to_owned(),
         language,
@@ -266,7 +278,7 @@ mod tests {
         Finished {
             start,
             end,
-            heard: Heard { segments, language: language.into(), ..Heard::nothing() },
+            heard: Heard { segments, language: language.into(), certainty: 90, ..Heard::nothing() },
         }
     }
 
@@ -276,6 +288,19 @@ mod tests {
         assert_eq!(spoken(&[silence()]), None);
         let hola = finished(16_000, 32_000, "es", &["Hola."]);
         assert_eq!(spoken(&[silence(), hola, finished(32_000, 48_000, "en", &["Hi"])]), Some("es"));
+    }
+
+    #[test]
+    fn a_language_that_is_not_sure_is_asked_for_again() {
+        let guess = |language, certainty| {
+            let mut chunk = finished(0, 16_000, language, &["Thank you."]);
+            chunk.heard.certainty = certainty;
+            chunk
+        };
+        let guesses = [guess("en", 30), guess("es", 40), guess("en", 40)];
+        assert_eq!((spoken(&guesses), likely(&guesses)), (None, Some("es")));
+        assert_eq!(spoken(&[guess("en", 30), guess("es", 80)]), Some("es"));
+        assert_eq!(together("base", vec![guess("en", 30), guess("es", 80)]).language, "es");
     }
 
     #[test]
@@ -292,6 +317,7 @@ mod tests {
     fn times_are_those_of_the_recording() {
         let text = ChunkText {
             language: "en".into(),
+            certainty: 0.9,
             segments: vec![transcribe::Segment {
                 start_ms: 500,
                 end_ms: 900,

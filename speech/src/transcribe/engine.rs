@@ -12,11 +12,8 @@ use whisper_rs::{
     WhisperSegment, WhisperState, WhisperSysContext, WhisperSysState,
 };
 
-use super::{Control, Segment, TranscribeError};
-use crate::{RATE, threads};
-
-/// Whisper decides on the language by the first 30 s.
-const DETECTION: usize = 30 * RATE as usize;
+use super::{Control, DETECTION, Segment, TranscribeError};
+use crate::threads;
 
 /// How many texts are followed at a time in a wide search.
 const BEAMS: i32 = 5;

@@ -52,6 +52,18 @@ pub fn speak(voice: &str, text: &str) -> Vec<u8> {
     output(command)
 }
 
+/// The noise of a room at this level, in decibels below full scale.
+pub fn noise(seconds: usize, level: f32) -> Vec<f32> {
+    let mut command = ffmpeg();
+    let source = format!("anoisesrc=d={seconds}:c=pink:r=16000:seed=7");
+    command.args(["-f", "lavfi", "-i", &source, "-c:a", "pcm_s16le", "-f", "wav", "-"]);
+    let mut noise = decoded(&output(command));
+    let energy: f32 = noise.iter().map(|sample| sample * sample).sum();
+    let factor = 10_f32.powf(level / 20.0) / (energy / noise.len() as f32).sqrt();
+    noise.iter_mut().for_each(|sample| *sample *= factor);
+    noise
+}
+
 /// Encodes a wav file by ffmpeg into a file with this ending.
 pub fn encode(wav: &[u8], arguments: &[&str], ending: &str) -> Vec<u8> {
     let from = file(wav, "wav");

@@ -113,6 +113,51 @@ fn spanish_is_recognised() {
     assert!(model.id().starts_with("whisper-base-ba8ad06f2b54"), "{}", model.id());
 }
 
+/// Speech after half a minute and more of nothing but this room, whose noise goes on under it.
+fn in_a_room(speech: &[f32], level: f32) -> Vec<f32> {
+    let quiet = 40 * RATE as usize;
+    let mut sound = clips::noise(40 + speech.len() / RATE as usize + 1, level);
+    sound.truncate(quiet + speech.len());
+    sound[quiet..].iter_mut().zip(speech).for_each(|(sample, said)| *sample += said);
+    sound
+}
+
+#[test]
+fn a_meeting_that_begins_with_a_quiet_room_is_in_the_language_that_is_spoken() {
+    let model = Model::open(&BASE.converted()).unwrap();
+    let said = "Buenos días. El comité de inversiones se reúne otra vez en octubre, \
+                y les gusta el fondo de infraestructura.";
+    for (voice, said, language) in [
+        ("es-419", said, "es"),
+        (
+            "en-us",
+            "The investment committee will meet again in October. They like the pipeline.",
+            "en",
+        ),
+    ] {
+        let speech = decoded(&speak(voice, said));
+        for level in [-64.0, -50.0] {
+            let text = transcribe(&model, &in_a_room(&speech, level), "");
+            assert_eq!(text.language, language, "{level} dB: {text:?}");
+            assert!(text.certainty > 0.5, "{level} dB: {text:?}");
+            assert!(error_rate(said, &text.text()) < 0.45, "{level} dB: {text:?}");
+            assert_eq!(text.marks[0].kind, MarkKind::NoWords, "{level} dB: {text:?}");
+        }
+    }
+}
+
+#[test]
+fn a_quiet_room_says_nothing_in_no_language() {
+    let model = Model::open(&BASE.converted()).unwrap();
+    for level in [-64.0, -54.0, -44.0] {
+        let text = transcribe(&model, &clips::noise(45, level), "");
+        assert_eq!(text.segments, [], "{level} dB");
+        assert_eq!(text.certainty, 0.0, "{level} dB");
+        let [mark] = text.marks[..] else { panic!("{level} dB: {:?}", text.marks) };
+        assert_eq!((mark.kind, mark.start_ms, mark.end_ms), (MarkKind::NoWords, 0, 45_000));
+    }
+}
+
 #[test]
 fn a_language_that_the_model_does_not_know_is_refused() {
     for language in ["es", "klingon", "e\0n", ""] {
