@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use domain::note::{Note, NoteCommand, Recording, RecordingCommand};
+use domain::note::{self, Note, NoteCommand, Recording, RecordingCommand};
 use domain::{Event, Refusal};
 use speech::transcribe::Control;
 use sqlx::PgPool;
@@ -263,7 +263,7 @@ impl Worker {
         }
         let recording = note.record().and_then(|note| note.recordings.get(lease.recording));
         match recording {
-            Some(recording) if recording.round == lease.round => Ok(recording.clone()),
+            Some(recording) if is_wanted(lease, recording) => Ok(recording.clone()),
             _ => Err(Trouble::Withdrawn),
         }
     }
@@ -327,6 +327,15 @@ impl Worker {
             Err(Trouble::Interrupted) => lease.release(self.pool()).await,
         }
     }
+}
+
+/// Whether the recording awaits this very result: another round or stage has a job of its own.
+fn is_wanted(lease: &Lease, recording: &Recording) -> bool {
+    let awaited = match lease.stage {
+        Stage::Transcribe => note::Stage::AwaitsTranscript,
+        Stage::Summarise => note::Stage::AwaitsSummary,
+    };
+    recording.round == lease.round && recording.stage == awaited
 }
 
 /// A command of the workers, caused by the event that asks for the job.
