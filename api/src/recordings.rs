@@ -75,13 +75,17 @@ impl Standing {
         const NOBODY: &str =
             "no worker is running: set CRM_WORKERS to 1 or more, or run `crm work`";
         let is_running = self.progress.as_ref().is_some_and(|progress| progress.is_running);
+        let lacked = self.progress.as_ref().filter(|progress| progress.waits_for_model);
         match self.workers {
             _ if is_running => ("transcribing", None),
             Present { any: false, .. } => ("stored", Some(NOBODY.to_owned())),
             Present { transcribers: false, .. } => {
                 ("waiting_for_model", Some(jobs::SpeechModels::ADVICE.to_owned()))
             }
-            _ => ("stored", self.delay()),
+            _ => match lacked {
+                Some(progress) => ("waiting_for_model", progress.reason.clone()),
+                None => ("stored", self.delay()),
+            },
         }
     }
 
@@ -158,6 +162,7 @@ mod tests {
             total_ms: Some(90_000),
             reason: reason.map(str::to_owned),
             next_attempt_at: None,
+            waits_for_model: false,
         })
     }
 
@@ -178,6 +183,12 @@ mod tests {
         check((true, false), progress(false, None), "waiting_for_model", "crm models get speech");
         check((false, false), progress(false, None), "stored", "CRM_WORKERS");
         check((true, true), progress(false, Some("disk")), "stored", "disk; crm tries again");
+        let lacking = |is_running| {
+            let progress = progress(is_running, Some("no model large"))?;
+            Some(Progress { waits_for_model: true, ..progress })
+        };
+        check((true, true), lacking(false), "waiting_for_model", "no model large");
+        check((true, true), lacking(true), "transcribing", "");
     }
 
     #[test]

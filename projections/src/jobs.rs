@@ -17,10 +17,11 @@ mod reactor;
 mod status;
 mod summary;
 mod transcription;
+mod trouble;
 mod worker;
 
 pub use lease::Stage;
-pub use models::SpeechModels;
+pub use models::{OBTAINABLE, SpeechModels};
 pub use reactor::{NAME, Reactor};
 pub use status::{JobCount, Present, Progress, ReactorStatus, present_workers, progress, reactors};
 pub use worker::{Tools, Workers};

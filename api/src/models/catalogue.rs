@@ -241,6 +241,16 @@ mod tests {
     }
 
     #[test]
+    fn every_speech_model_that_is_advised_can_be_got() {
+        for name in projections::jobs::OBTAINABLE {
+            let model = find(&format!("whisper-{name}"));
+            assert!(model.is_some_and(|it| it.purpose == Purpose::Speech), "{name}");
+        }
+        let speech = CATALOGUE.iter().filter(|model| model.purpose == Purpose::Speech);
+        assert_eq!(speech.count(), projections::jobs::OBTAINABLE.len());
+    }
+
+    #[test]
     fn every_file_is_pinned() {
         for item in CATALOGUE.iter().flat_map(|model| model.items) {
             let packed = match item.source {

@@ -1,5 +1,7 @@
 //! Leases: who is at which job, until when, and what became of it. Every write is fenced by the token of the lease.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use domain::note::RecordingId;
@@ -15,9 +17,11 @@ pub(super) const LEASE: Duration = Duration::from_secs(30);
 /// How often a worker shows that it is alive, and looks whether its job is still wanted.
 pub(super) const HEARTBEAT: Duration = Duration::from_millis(500);
 
-/// The pause after the first failure; it doubles with each.
+/// The pause after the first attempt in vain; it doubles with each.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
+/// Nobody who asks to be left alone is left alone for longer.
+const LONGEST_ASKED: Duration = Duration::from_secs(24 * 3600);
 
 /// A part of the work on a recording.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,9 +52,28 @@ pub(super) struct Lease {
     pub round: u32,
     pub cause: Uuid,
     pub correlation: Uuid,
-    /// Attempts that failed before.
-    pub failures: i32,
+    in_vain: Arc<InVain>,
     token: Uuid,
+}
+
+/// Attempts in vain, one after the other, since the job last came forward.
+#[derive(Debug, Default)]
+struct InVain {
+    /// Those that failed, and nobody knows why.
+    failures: AtomicI32,
+    /// Those that found something away that they need.
+    outages: AtomicI32,
+}
+
+/// What becomes of a job that could not be done now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Later {
+    /// It failed, which counts.
+    Failed,
+    /// Something was away, and asks perhaps to be left alone for so long.
+    Away(Option<Duration>),
+    /// The speech model that it asks for is not here. One may come at any moment, and looking for it costs nothing.
+    NoModel,
 }
 
 #[derive(FromRow)]
@@ -63,6 +86,7 @@ struct Row {
     cause: Uuid,
     correlation: Uuid,
     failures: i32,
+    outages: i32,
 }
 
 /// The oldest job that is ready, of the stages that this worker can do.
@@ -80,7 +104,7 @@ pub(super) async fn take(
              order by ready_at, id limit 1 for update skip locked)
          update job set worker = $1, token = $2, leased_until = now() + make_interval(secs => $4)
          from next where job.id = next.id
-         returning job.id, note_id, recording_id, stage, round, cause, correlation, failures",
+         returning job.id, note_id, recording_id, stage, round, cause, correlation, failures, outages",
     )
     .bind(worker)
     .bind(token)
@@ -96,7 +120,7 @@ pub(super) async fn take(
         round: row.round.unsigned_abs(),
         cause: row.cause,
         correlation: row.correlation,
-        failures: row.failures,
+        in_vain: Arc::new(InVain { failures: row.failures.into(), outages: row.outages.into() }),
         token,
     }))
 }
@@ -150,15 +174,20 @@ impl Lease {
         Ok(renewed.rows_affected() > 0)
     }
 
-    /// Tells how far the work is, in milliseconds of the recording.
-    pub(super) async fn report(
+    /// Attempts that failed before, as far as nothing was finished since.
+    pub(super) fn failures(&self) -> i32 {
+        self.in_vain.failures.load(Ordering::Relaxed)
+    }
+
+    /// Tells where the work begins and how long it is, in milliseconds of the recording. That is no step forward yet.
+    pub(super) async fn begin(
         &self,
         pool: &PgPool,
         done_ms: u64,
         total_ms: Option<u64>,
     ) -> Result<(), sqlx::Error> {
         sqlx::query(
-            "update job set done_ms = $3, total_ms = coalesce($4, total_ms), failures = 0, reason = null
+            "update job set done_ms = $3, total_ms = coalesce($4, total_ms), waits_for_model = false
              where id = $1 and token = $2",
         )
         .bind(self.id)
@@ -167,6 +196,23 @@ impl Lease {
         .bind(total_ms.and_then(|total| i64::try_from(total).ok()))
         .execute(pool)
         .await?;
+        Ok(())
+    }
+
+    /// The work has come so far, in milliseconds of the recording, and will not have to be done again: whatever was in vain
+    /// before does not count any more.
+    pub(super) async fn advance(&self, pool: &PgPool, done_ms: u64) -> Result<(), sqlx::Error> {
+        sqlx::query(
+            "update job set done_ms = $3, failures = 0, outages = 0, reason = null
+             where id = $1 and token = $2",
+        )
+        .bind(self.id)
+        .bind(self.token)
+        .bind(i64::try_from(done_ms).unwrap_or(i64::MAX))
+        .execute(pool)
+        .await?;
+        self.in_vain.failures.store(0, Ordering::Relaxed);
+        self.in_vain.outages.store(0, Ordering::Relaxed);
         Ok(())
     }
 
@@ -189,40 +235,72 @@ impl Lease {
         Ok(())
     }
 
-    /// It failed and is to be tried again after a pause.
-    pub(super) async fn postpone(&self, pool: &PgPool, reason: &str) -> Result<(), sqlx::Error> {
+    /// It is to be tried again after a pause.
+    pub(super) async fn postpone(
+        &self,
+        pool: &PgPool,
+        reason: &str,
+        later: Later,
+    ) -> Result<(), sqlx::Error> {
+        let (failed, away) = match later {
+            Later::Failed => (1, 0),
+            Later::Away(_) => (0, 1),
+            Later::NoModel => (0, 0),
+        };
+        let before = self.failures() + self.in_vain.outages.load(Ordering::Relaxed);
         sqlx::query(
-            "update job set worker = null, token = null, leased_until = null, failures = failures + 1,
-                 reason = $3, ready_at = now() + make_interval(secs => $4)
+            "update job set worker = null, token = null, leased_until = null, failures = failures + $5,
+                 outages = outages + $6, waits_for_model = $7, reason = $3,
+                 ready_at = now() + make_interval(secs => $4)
              where id = $1 and token = $2",
         )
         .bind(self.id)
         .bind(self.token)
         .bind(reason)
-        .bind(pause(self.failures).as_secs_f64())
+        .bind(pause(before, later).as_secs_f64())
+        .bind(failed)
+        .bind(away)
+        .bind(later == Later::NoModel)
         .execute(pool)
         .await?;
         Ok(())
     }
 }
 
-/// How long to wait after so many failures before this one.
-fn pause(failures: i32) -> Duration {
-    let doubled = 2_u32.saturating_pow(failures.clamp(0, 20).unsigned_abs());
-    FIRST_PAUSE.saturating_mul(doubled).min(LONGEST_PAUSE)
+/// How long to wait after so many attempts in vain before this one.
+fn pause(before: i32, later: Later) -> Duration {
+    let doubled = 2_u32.saturating_pow(before.clamp(0, 20).unsigned_abs());
+    let pause = FIRST_PAUSE.saturating_mul(doubled).min(LONGEST_PAUSE);
+    match later {
+        Later::Failed | Later::Away(None) => pause,
+        Later::Away(Some(asked)) => pause.max(asked.min(LONGEST_ASKED)),
+        Later::NoModel => FIRST_PAUSE,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn check(before: i32, later: Later, seconds: u64) {
+        assert_eq!(pause(before, later).as_secs(), seconds, "{before} {later:?}");
+    }
+
     #[test]
     fn the_pause_doubles_with_every_failure_up_to_ten_minutes() {
-        let check = |failures, seconds| assert_eq!(pause(failures).as_secs(), seconds);
-        check(0, 5);
-        check(1, 10);
-        check(6, 320);
-        check(7, 600);
-        check(i32::MAX, 600);
+        check(0, Later::Failed, 5);
+        check(1, Later::Away(None), 10);
+        check(6, Later::Failed, 320);
+        check(7, Later::Failed, 600);
+        check(i32::MAX, Later::Away(None), 600);
+    }
+
+    #[test]
+    fn who_asks_to_be_left_alone_is_and_who_waits_for_a_model_looks_often() {
+        let asked = |seconds| Later::Away(Some(Duration::from_secs(seconds)));
+        check(0, asked(3600), 3600);
+        check(3, asked(1), 40);
+        check(0, asked(u64::MAX), 86_400);
+        check(9, Later::NoModel, 5);
     }
 }

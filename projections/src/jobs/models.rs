@@ -10,6 +10,9 @@ use speech::transcribe::{Model, ModelError};
 const PREFIX: &str = "ggml-";
 const SUFFIX: &str = ".bin";
 
+/// The models that `crm models get` knows.
+pub const OBTAINABLE: [&str; 2] = ["base", "tiny.en"];
+
 /// The speech models of an installation. Clones share the one that is in memory.
 #[derive(Clone, Debug)]
 pub struct SpeechModels {
@@ -63,15 +66,24 @@ impl SpeechModels {
         models.filter(|(_, path)| path.is_file()).collect()
     }
 
+    /// The file of a model, or what to do about that there is none.
+    pub(super) fn path(&self, name: Option<&str>) -> Result<PathBuf, NoModel> {
+        let missing = || match name {
+            Some(name) if OBTAINABLE.contains(&name) => format!(
+                "there is no speech model {name}: run `crm models get whisper-{name}`, or ask for another"
+            ),
+            Some(name) => format!(
+                "there is no speech model {name}: put {PREFIX}{name}{SUFFIX} into {}, or ask for another",
+                self.folder.display()
+            ),
+            None => Self::ADVICE.to_owned(),
+        };
+        self.find(name).ok_or_else(|| NoModel::Missing(missing()))
+    }
+
     /// A model in memory. Loading one takes a second or so, and forgets the one before.
     pub(super) fn load(&self, name: Option<&str>) -> Result<Arc<Model>, NoModel> {
-        let missing = || match name {
-            Some(name) => NoModel::Missing(format!(
-                "there is no speech model {name}: run `crm models get whisper-{name}`, or ask for another"
-            )),
-            None => NoModel::Missing(Self::ADVICE.to_owned()),
-        };
-        let path = self.find(name).ok_or_else(missing)?;
+        let path = self.path(name)?;
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         match &*loaded {
             Some(known) if known.path == path => Ok(known.model.clone()),
@@ -112,5 +124,17 @@ mod tests {
         assert_eq!(set.find(None), Some(path("ggml-tiny.en.bin")));
         assert_eq!(set.find(Some("base")), Some(base));
         assert_eq!(models(Some(path("gone.bin"))).find(None), None);
+    }
+
+    #[test]
+    fn only_models_that_can_be_got_are_advised_to_be_got() {
+        let models = SpeechModels::new(None, PathBuf::from("/data/models"));
+        let check = |name: Option<&str>, advice: &str| {
+            let said = models.path(name).unwrap_err().to_string();
+            assert!(said.contains(advice), "{said}");
+        };
+        check(None, "crm models get speech");
+        check(Some("tiny.en"), "crm models get whisper-tiny.en");
+        check(Some("large-v3"), "put ggml-large-v3.bin into /data/models");
     }
 }

@@ -32,6 +32,8 @@ pub struct Progress {
     pub reason: Option<String>,
     /// When the next may begin, if not now.
     pub next_attempt_at: Option<DateTime<Utc>>,
+    /// Whether the last attempt found that the speech model is not there which it asks for.
+    pub waits_for_model: bool,
 }
 
 /// Which workers there are.
@@ -52,7 +54,7 @@ pub async fn progress(
     recordings: &[RecordingId],
 ) -> Result<HashMap<RecordingId, Progress>, sqlx::Error> {
     let rows: Vec<Progress> = sqlx::query_as(
-        "select recording_id, coalesce(leased_until > now(), false) as is_running, done_ms, total_ms, reason,
+        "select recording_id, coalesce(leased_until > now(), false) as is_running, done_ms, total_ms, reason, waits_for_model,
              case when ready_at > now() and isfinite(ready_at) then ready_at end as next_attempt_at
          from job where recording_id = any ($1)",
     )

@@ -3,8 +3,9 @@
 use domain::note::{Recording, RecordingCommand};
 
 use super::lease::Lease;
-use super::worker::{Tools, Trouble};
-use crate::summary::{self, Summarised, SummaryError};
+use super::trouble::Trouble;
+use super::worker::Tools;
+use crate::summary::{self, Summarised};
 
 /// Summarises a recording as people corrected it.
 pub(super) async fn run(
@@ -13,13 +14,6 @@ pub(super) async fn run(
     recording: Recording,
 ) -> Result<RecordingCommand, Trouble> {
     let summarised = summary::summarise(tools.llm.as_ref(), &recording.lines()).await;
-    let Summarised { summary, items, interest } = summarised.map_err(trouble)?;
+    let Summarised { summary, items, interest } = summarised?;
     Ok(RecordingCommand::KeepSummary { round: lease.round, summary, items, interest })
-}
-
-fn trouble(error: SummaryError) -> Trouble {
-    match error.is_transient() {
-        true => Trouble::passing(&error),
-        false => Trouble::ForGood(error.to_string()),
-    }
 }

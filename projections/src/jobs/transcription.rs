@@ -15,10 +15,10 @@ use speech::transcribe::{self, ChunkText, Model, Options, TranscribeError};
 use tokio::runtime::Handle;
 
 use super::glossary;
-use super::journal::{Finished, Heard, Journal, JournalError, MOST_BEGUN, MOST_FAILURES};
+use super::journal::{Finished, Heard, Journal, MOST_BEGUN, MOST_FAILURES};
 use super::lease::Lease;
-use super::models::NoModel;
-use super::worker::{Leash, Tools, Trouble};
+use super::trouble::Trouble;
+use super::worker::{Leash, Tools};
 use crate::log::AsideError;
 use crate::uploads;
 
@@ -32,9 +32,10 @@ pub(super) async fn run(
     leash: &Arc<Leash>,
     recording: Recording,
 ) -> Result<RecordingCommand, Trouble> {
+    // Without one, a large file is not copied in vain.
+    tools.models.path(recording.model.as_deref())?;
     let sound = sound(tools, lease.note, &recording.file).await?;
-    let pool = &tools.log.database().pool;
-    let names = glossary::of(pool, lease.note).await.map_err(|error| Trouble::passing(&error))?;
+    let names = glossary::of(&tools.log.database().pool, lease.note).await?;
     let work = Work {
         tools: tools.clone(),
         lease: lease.clone(),
@@ -58,14 +59,11 @@ pub(super) async fn run(
 async fn sound(tools: &Tools, note: NoteId, file: &AudioFile) -> Result<File, Trouble> {
     let mut cipher = None;
     if file.sealed {
-        let asked = uploads::cipher(tools.log.database(), note.0, &file.key).await;
-        let Some(found) = asked.map_err(|error| Trouble::passing(&error))? else {
-            return Err(Trouble::passing(&AsideError::NoKey(Kind::Note.record(note.0))));
-        };
-        cipher = Some(found);
+        let found = uploads::cipher(tools.log.database(), note.0, &file.key).await?;
+        let missing = || Trouble::passing(&AsideError::NoKey(Kind::Note.record(note.0)));
+        cipher = Some(found.ok_or_else(missing)?);
     }
-    let copying = tools.files.copy(&file.key, &file.sha256, cipher);
-    copying.await.map_err(|error| Trouble::passing(&error))
+    Ok(tools.files.copy(&file.key, &file.sha256, cipher).await?)
 }
 
 /// A transcription on a thread of its own.
@@ -80,11 +78,12 @@ struct Work {
 }
 
 impl Work {
-    fn run(&self, runtime: &Handle) -> Result<Transcript, Trouble> {
-        let model = self.tools.models.load(self.model.as_deref()).map_err(no_model)?;
-        let database = self.tools.log.database();
-        let journal = Journal::of(database, &self.lease);
-        let mut finished = runtime.block_on(journal.finished()).map_err(kept)?;
+    fn run(self, runtime: &Handle) -> Result<Transcript, Trouble> {
+        let model = self.tools.models.load(self.model.as_deref())?;
+        let database = self.tools.log.database().clone();
+        let lease = self.lease.clone();
+        let journal = Journal::of(&database, &lease);
+        let mut finished = runtime.block_on(journal.finished())?;
         let mut audio = self.open()?;
         let total = match audio.duration() {
             Some(said) => Some(said),
@@ -97,14 +96,14 @@ impl Work {
         };
         let total = total.map(|it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX));
         let start = finished.last().map_or(0, |chunk| chunk.end);
-        self.report(runtime, start, total)?;
+        runtime.block_on(self.lease.begin(&database.pool, milliseconds(start), total))?;
         audio.skip_to(start).map_err(|error| decoding(&error))?;
         for chunk in Cutter::new(audio, start, self.tools.chunk) {
             let chunk = chunk.map_err(|error| decoding(&error))?;
             let number = i32::try_from(finished.len()).unwrap_or(i32::MAX);
             let heard = self.listen(runtime, &journal, &model, number, &chunk, &finished)?;
-            runtime.block_on(journal.finish(number, chunk.end(), &heard)).map_err(kept)?;
-            self.report(runtime, chunk.end(), total)?;
+            runtime.block_on(journal.finish(number, chunk.end(), &heard))?;
+            runtime.block_on(self.lease.advance(&database.pool, milliseconds(chunk.end())))?;
             finished.push(Finished { start: chunk.start, end: chunk.end(), heard });
         }
         Ok(together(model.id(), finished))
@@ -113,12 +112,6 @@ impl Work {
     fn open(&self) -> Result<Audio, Trouble> {
         let file = self.sound.try_clone().map_err(|error| Trouble::passing(&error))?;
         Audio::open(BufReader::new(file)).map_err(|error| decoding(&error))
-    }
-
-    fn report(&self, runtime: &Handle, sample: u64, total: Option<u64>) -> Result<(), Trouble> {
-        let pool = &self.tools.log.database().pool;
-        let reporting = self.lease.report(pool, milliseconds(sample), total);
-        runtime.block_on(reporting).map_err(|error| Trouble::passing(&error))
     }
 
     /// What is said in a chunk. One that was given up says nothing, and why.
@@ -131,7 +124,7 @@ impl Work {
         chunk: &Chunk,
         before: &[Finished],
     ) -> Result<Heard, Trouble> {
-        let (begun, failed) = runtime.block_on(journal.begin(number, chunk.start)).map_err(kept)?;
+        let (begun, failed) = runtime.block_on(journal.begin(number, chunk.start))?;
         if failed >= MOST_FAILURES || begun >= MOST_BEGUN {
             let why = match failed {
                 0 => format!("the worker died {begun} times at this place"),
@@ -155,7 +148,7 @@ impl Work {
                 Err(Trouble::ForGood(error.to_string()))
             }
             Err(error @ TranscribeError::Failed(_)) => {
-                runtime.block_on(journal.fail(number)).map_err(kept)?;
+                runtime.block_on(journal.fail(number))?;
                 Err(Trouble::passing(&error))
             }
         }
@@ -243,17 +236,6 @@ fn together(model: &str, chunks: Vec<Finished>) -> Transcript {
         }));
     }
     transcript
-}
-
-fn no_model(error: NoModel) -> Trouble {
-    Trouble::passing(&error)
-}
-
-fn kept(error: JournalError) -> Trouble {
-    match error {
-        JournalError::Lost => Trouble::Interrupted,
-        error => Trouble::passing(&error),
-    }
 }
 
 fn decoding(error: &DecodeError) -> Trouble {

@@ -1,6 +1,5 @@
 //! Workers: each takes a job, works on it, and tells the note what came of it.
 
-use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,8 +13,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::lease::{self, HEARTBEAT, LEASE, Lease, Stage};
+use super::lease::{self, HEARTBEAT, LEASE, Later, Lease, Stage};
 use super::place::Place;
+use super::trouble::Trouble;
 use super::{JOBS, Reactor, SpeechModels, status, summary, transcription};
 use crate::database::DatabaseError;
 use crate::files::Files;
@@ -25,7 +25,7 @@ use crate::log::{CommandError, CommandRequest, EventLog, LogReader, Stream};
 /// How often a worker that has nothing to do looks for a job that another process may have left.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// A failure for which nobody can be blamed is taken for good after so many attempts.
+/// A failure that nobody can explain is taken for good after so many attempts.
 const MOST_FAILURES: i32 = 10;
 
 /// What work on recordings needs.
@@ -119,25 +119,6 @@ async fn show_presence(tools: Tools, place: Place, process: Uuid, stop: Cancella
         }
     }
     let _ = status::absent(pool, process).await;
-}
-
-/// Why a job was not done.
-#[derive(Debug)]
-pub(super) enum Trouble {
-    /// Trying again will not help.
-    ForGood(String),
-    /// Trying again later may.
-    Passing(String),
-    /// Nobody wants the result any more.
-    Withdrawn,
-    /// Somebody else may go on: the process stops, its lease has run out, or the note was archived.
-    Interrupted,
-}
-
-impl Trouble {
-    pub(super) fn passing(error: &(impl fmt::Display + ?Sized)) -> Self {
-        Trouble::Passing(error.to_string())
-    }
 }
 
 /// What holds a worker back from going on in vain. It is cut when the process stops, and when the job is somebody else's
@@ -252,7 +233,7 @@ impl Worker {
             let mut db = database.pool.acquire().await?;
             reader.entries_of_stream(&mut db, &stream, None).await
         };
-        let entries = database.ask(reading).await.map_err(|error| Trouble::passing(&error))?;
+        let entries = database.ask(reading).await?;
         let mut note = Note::default();
         for entry in entries {
             match entry.event {
@@ -283,14 +264,14 @@ impl Worker {
             Err(CommandError::Refused(
                 Refusal::Superseded | Refusal::NoSuchRecording | Refusal::Erased,
             )) => Err(Trouble::Withdrawn),
-            Err(error) => Err(Trouble::passing(&error)),
+            Err(error) => Err(error.into()),
         }
     }
 
     /// Books what became of the job. What cannot be booked now is found again when the lease has run out.
     async fn conclude(&self, lease: &Lease, done: Result<(), Trouble>) -> &'static str {
         let done = match done {
-            Err(Trouble::Passing(reason)) if lease.failures + 1 >= MOST_FAILURES => {
+            Err(Trouble::Passing(reason)) if lease.failures() + 1 >= MOST_FAILURES => {
                 let reason = format!("{reason} (after {MOST_FAILURES} attempts)");
                 Err(Trouble::ForGood(reason))
             }
@@ -303,7 +284,15 @@ impl Worker {
             Err(Trouble::Passing(reason)) => {
                 tracing::warn!(recording = lease.recording.0, stage = lease.stage.as_str(), %reason,
                     "a job failed; crm tries again");
-                ("postponed", lease.postpone(self.pool(), &reason).await)
+                ("postponed", lease.postpone(self.pool(), &reason, Later::Failed).await)
+            }
+            Err(Trouble::Away { reason, pause }) => {
+                tracing::warn!(recording = lease.recording.0, stage = lease.stage.as_str(), %reason,
+                    "a job waits for what it needs");
+                ("postponed", lease.postpone(self.pool(), &reason, Later::Away(pause)).await)
+            }
+            Err(Trouble::NoModel(reason)) => {
+                ("postponed", lease.postpone(self.pool(), &reason, Later::NoModel).await)
             }
             Err(Trouble::ForGood(reason)) => ("failed", self.give_up(lease, reason).await),
         };
@@ -321,8 +310,11 @@ impl Worker {
         };
         match self.tell(lease, command).await {
             Ok(()) | Err(Trouble::Withdrawn) => lease.finish(self.pool()).await,
-            Err(Trouble::Passing(reason) | Trouble::ForGood(reason)) => {
-                lease.postpone(self.pool(), &reason).await
+            Err(Trouble::Passing(reason) | Trouble::ForGood(reason) | Trouble::NoModel(reason)) => {
+                lease.postpone(self.pool(), &reason, Later::Failed).await
+            }
+            Err(Trouble::Away { reason, pause }) => {
+                lease.postpone(self.pool(), &reason, Later::Away(pause)).await
             }
             Err(Trouble::Interrupted) => lease.release(self.pool()).await,
         }

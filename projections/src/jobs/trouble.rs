@@ -1,0 +1,169 @@
+//! Why a job was not done, by what becomes of it then.
+//!
+//! What is known to be away, full or shut (the database, the files, the language model) is waited for as long as it takes: a
+//! night without storage must not cost a single recording. Only what nobody can explain is counted, and given up at last.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::journal::JournalError;
+use super::models::NoModel;
+use crate::database::{DatabaseError, is_passing};
+use crate::files::FileError;
+use crate::llm::LlmError;
+use crate::log::{AsideError, CommandError};
+use crate::summary::SummaryError;
+use crate::uploads::CipherError;
+
+/// Why a job was not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// Trying again will not help.
+    ForGood(String),
+    /// Trying again later may, and nobody knows.
+    Passing(String),
+    /// Something that it needs is away, full or shut, and may ask to be left alone for a while. It will be back.
+    Away { reason: String, pause: Option<Duration> },
+    /// The speech model that it needs is not here, or is none.
+    NoModel(String),
+    /// Nobody wants the result any more.
+    Withdrawn,
+    /// Somebody else may go on: the process stops, its lease has run out, or the note was archived.
+    Interrupted,
+}
+
+impl Trouble {
+    pub(super) fn passing(error: &(impl fmt::Display + ?Sized)) -> Self {
+        Trouble::Passing(error.to_string())
+    }
+
+    fn away(error: &(impl fmt::Display + ?Sized)) -> Self {
+        Trouble::Away { reason: error.to_string(), pause: None }
+    }
+}
+
+impl From<sqlx::Error> for Trouble {
+    fn from(error: sqlx::Error) -> Self {
+        if is_passing(&error) { Trouble::away(&error) } else { Trouble::passing(&error) }
+    }
+}
+
+impl From<DatabaseError> for Trouble {
+    fn from(error: DatabaseError) -> Self {
+        match error {
+            DatabaseError::Unavailable(_) => Trouble::away(&error),
+            DatabaseError::Failed(error) => error.into(),
+        }
+    }
+}
+
+impl From<CommandError> for Trouble {
+    fn from(error: CommandError) -> Self {
+        match error {
+            CommandError::Unavailable(_) => Trouble::away(&error),
+            error => Trouble::passing(&error),
+        }
+    }
+}
+
+impl From<FileError> for Trouble {
+    fn from(error: FileError) -> Self {
+        match error {
+            FileError::Unavailable(_) | FileError::Denied(_) | FileError::Full(_) => {
+                Trouble::away(&error)
+            }
+            error => Trouble::passing(&error),
+        }
+    }
+}
+
+impl From<CipherError> for Trouble {
+    fn from(error: CipherError) -> Self {
+        match error {
+            CipherError::File(error) => error.into(),
+            CipherError::Database(error) => error.into(),
+        }
+    }
+}
+
+impl From<JournalError> for Trouble {
+    fn from(error: JournalError) -> Self {
+        match error {
+            JournalError::Lost => Trouble::Interrupted,
+            JournalError::Aside(AsideError::Database(error)) => error.into(),
+            error => Trouble::passing(&error),
+        }
+    }
+}
+
+impl From<NoModel> for Trouble {
+    fn from(error: NoModel) -> Self {
+        Trouble::NoModel(error.to_string())
+    }
+}
+
+impl From<SummaryError> for Trouble {
+    fn from(error: SummaryError) -> Self {
+        let reason = error.to_string();
+        match error {
+            SummaryError::Llm(LlmError::Busy { pause, .. }) => Trouble::Away { reason, pause },
+            SummaryError::Llm(LlmError::Down(_)) => Trouble::Away { reason, pause: None },
+            // A key that has run out is renewed, a bill is paid.
+            SummaryError::Llm(LlmError::Rejected { status: 401..=403, .. }) => {
+                Trouble::Away { reason, pause: None }
+            }
+            error if error.is_transient() => Trouble::Passing(reason),
+            _ => Trouble::ForGood(reason),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(trouble: impl Into<Trouble>) -> &'static str {
+        match trouble.into() {
+            Trouble::ForGood(_) => "for good",
+            Trouble::Passing(_) => "counted",
+            Trouble::Away { pause: None, .. } => "waited for",
+            Trouble::Away { pause: Some(_), .. } => "left alone",
+            Trouble::NoModel(_) => "no model",
+            Trouble::Withdrawn => "withdrawn",
+            Trouble::Interrupted => "interrupted",
+        }
+    }
+
+    #[test]
+    fn only_what_nobody_can_explain_is_counted() {
+        let said = || "no".to_owned();
+        assert_eq!(kind(FileError::Unavailable(said())), "waited for");
+        assert_eq!(kind(FileError::Denied(said())), "waited for");
+        assert_eq!(kind(FileError::Full(said())), "waited for");
+        assert_eq!(kind(FileError::Missing(said())), "counted");
+        assert_eq!(kind(DatabaseError::Unavailable(said())), "waited for");
+        assert_eq!(kind(DatabaseError::Failed(sqlx::Error::PoolTimedOut)), "waited for");
+        assert_eq!(kind(sqlx::Error::RowNotFound), "counted");
+        assert_eq!(kind(JournalError::from(sqlx::Error::PoolTimedOut)), "waited for");
+        assert_eq!(kind(JournalError::Lost), "interrupted");
+        assert_eq!(kind(CommandError::Unavailable(said())), "waited for");
+        assert_eq!(kind(CommandError::Conflict), "counted");
+        assert_eq!(kind(NoModel::Missing(said())), "no model");
+    }
+
+    #[test]
+    fn a_language_model_that_is_down_busy_or_shut_is_waited_for() {
+        let check = |error: LlmError, expected| {
+            assert_eq!(kind(SummaryError::from(error.clone())), expected, "{error}");
+        };
+        let rejected = |status| LlmError::Rejected { status, said: "no".to_owned() };
+        check(LlmError::Down("no connection".to_owned()), "waited for");
+        check(LlmError::Busy { status: 503, pause: None }, "waited for");
+        check(LlmError::Busy { status: 429, pause: Some(Duration::from_secs(90)) }, "left alone");
+        check(rejected(401), "waited for");
+        check(rejected(400), "for good");
+        check(LlmError::Slow(Duration::from_secs(300)), "counted");
+        check(LlmError::Rubbish("<html>".to_owned()), "counted");
+        assert_eq!(kind(SummaryError::Nothing), "for good");
+    }
+}
