@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 const AGAIN: Duration = Duration::from_millis(200);
 
 /// The tables that may quote a record, or that held what was destroyed.
-const SMALL_TABLES: [&str; 13] = [
+const SMALL_TABLES: [&str; 14] = [
     "stream_key",
     "notion_claim",
     "idempotency_key",
@@ -46,6 +46,7 @@ const SMALL_TABLES: [&str; 13] = [
     "upload",
     "job",
     "transcript_chunk",
+    "transcription",
 ];
 
 /// The most segments of the write-ahead log that are written over: 4 GiB of the usual ones.

@@ -1,5 +1,6 @@
 //! Recordings are transcribed and summarised in the background, once, whoever is killed meanwhile.
 
+mod journal;
 mod patience;
 mod trouble;
 

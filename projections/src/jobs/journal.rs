@@ -74,6 +74,52 @@ impl<'a> Journal<'a> {
         Aside { record: self.lease.record(), what: "(chunk of a transcript)", number }
     }
 
+    /// The names that this model is told. They are those of the first attempt, so that whoever goes on hears what that one would
+    /// have heard. Another model than before begins anew, with these names: no transcript is made of two.
+    pub(super) async fn settle(
+        &self,
+        model: &str,
+        names: Vec<String>,
+    ) -> Result<Vec<String>, JournalError> {
+        let aside = Aside {
+            record: self.lease.record(),
+            what: "(names of a transcription)",
+            number: self.lease.id,
+        };
+        let mut tx = self.pool().begin().await?;
+        let known: Option<(String, String)> =
+            sqlx::query_as("select model, names from transcription where job_id = $1")
+                .bind(self.lease.id)
+                .fetch_optional(&mut *tx)
+                .await?;
+        if let Some((_, sealed)) = known.filter(|(known, _)| known == model) {
+            let text = self.database.keys().open_aside(&mut tx, aside, &sealed).await?;
+            return Ok(serde_json::from_str(&text)?);
+        }
+        let text = serde_json::to_string(&names)?;
+        let sealed = self.database.keys().seal_aside(&mut tx, aside, &text).await?;
+        let settled = sqlx::query(
+            "insert into transcription (job_id, model, names)
+             select id, $3, $4 from job where id = $1 and token = $2 for update
+             on conflict (job_id) do update set model = $3, names = $4",
+        )
+        .bind(self.lease.id)
+        .bind(self.lease.token())
+        .bind(model)
+        .bind(sealed)
+        .execute(&mut *tx)
+        .await?;
+        if settled.rows_affected() == 0 {
+            return Err(JournalError::Lost);
+        }
+        sqlx::query("delete from transcript_chunk where job_id = $1")
+            .bind(self.lease.id)
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(names)
+    }
+
     /// What earlier attempts have finished, from the beginning of the recording without a hole.
     pub(super) async fn finished(&self) -> Result<Vec<Finished>, JournalError> {
         let rows: Vec<(i32, i64, i64, String)> = sqlx::query_as(

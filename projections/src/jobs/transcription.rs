@@ -78,11 +78,13 @@ struct Work {
 }
 
 impl Work {
-    fn run(self, runtime: &Handle) -> Result<Transcript, Trouble> {
+    fn run(mut self, runtime: &Handle) -> Result<Transcript, Trouble> {
         let model = self.tools.models.load(self.model.as_deref())?;
         let database = self.tools.log.database().clone();
         let lease = self.lease.clone();
         let journal = Journal::of(&database, &lease);
+        let names = std::mem::take(&mut self.names);
+        self.names = runtime.block_on(journal.settle(model.id(), names))?;
         let mut finished = runtime.block_on(journal.finished())?;
         let mut audio = self.open()?;
         let total = match audio.duration() {

@@ -159,7 +159,7 @@ async fn nothing_of_an_erased_meeting_is_left_on_the_disk() {
     let after = dumped(pool).await;
     assert_nowhere(after.as_bytes(), "the database");
     assert!(!after.contains(&journal));
-    for table in ["embedding", "vector_point", "upload", "transcript_chunk"] {
+    for table in ["embedding", "vector_point", "upload", "transcript_chunk", "transcription"] {
         let question = format!("select count(*) from {table}");
         let count: i64 = sqlx::query_scalar(&question).fetch_one(pool).await.unwrap();
         assert_eq!(count, 0, "{table}");
