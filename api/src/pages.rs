@@ -9,6 +9,7 @@ mod compare;
 mod entry;
 mod filters;
 mod layout;
+mod note;
 mod record;
 mod recorder;
 mod recording;

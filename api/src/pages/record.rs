@@ -12,7 +12,7 @@ use super::layout::{Here, moment, page};
 use super::story::{Story, record_of};
 use super::timeline::results;
 use super::values::{path, spoken_of, table};
-use super::{answer, empty};
+use super::{answer, empty, note};
 use crate::app::App;
 use crate::as_of::position;
 use crate::body::Parameters;
@@ -39,12 +39,17 @@ pub async fn show(
             None => results(&app, &filters, Some(own)).await?,
         };
         let title = called(&names, &now, own);
+        let recordings = match then {
+            Some(_) => html! {},
+            None => note::recordings(&app, own, &now).await?,
+        };
         let body = html! {
             (head(&story, &title, &now))
             (restorable(&story, &now))
             @if parameters.get("done").is_some() {
                 div.notice.good role="status" { p { "Done. What was undone stands in the history like any other change." } }
             }
+            (recordings)
             (tools(&story, point))
             @if let (Some(position), Some(then)) = (point, &then) { (as_of(&story, &names, position, then, &now)) }
             @else { div.columns { aside aria-label="Filters" { (filters.form(false)) } (list) } }

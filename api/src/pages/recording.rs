@@ -120,7 +120,7 @@ fn standing(shown: &Shown) -> Markup {
 }
 
 /// What a state means.
-fn words(state: &str, has_reason: bool) -> &'static str {
+pub fn words(state: &str, has_reason: bool) -> &'static str {
     match (state, has_reason) {
         ("stored", _) => "It is stored, and waits for its turn to be transcribed.",
         ("waiting_for_model", _) => "It is stored, and cannot be transcribed yet.",
