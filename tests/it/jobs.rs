@@ -1,5 +1,6 @@
 //! Recordings are transcribed and summarised in the background, once, whoever is killed meanwhile.
 
+mod cancelled;
 mod journal;
 mod meeting;
 mod patience;
