@@ -320,6 +320,12 @@ pub fn built_for() -> String {
     engine::built_for()
 }
 
+/// Whether Whisper was built for a graphics card and finds none: it transcribes on the processor then.
+#[must_use]
+pub fn misses_card() -> bool {
+    cfg!(feature = "cuda") && !engine::has_card()
+}
+
 /// The pieces of a chunk by which its language is found: each begins where somebody begins to speak. Those in which more than
 /// a word or two is said, or, without any, the one in which most is.
 fn pieces(voiced: &[Range<usize>], end: usize) -> Vec<Range<usize>> {

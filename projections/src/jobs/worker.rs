@@ -87,6 +87,11 @@ impl Workers {
             tasks.push(tokio::spawn(worker.run(stop.clone())));
         }
         if count > 0 {
+            if speech::transcribe::misses_card() {
+                tracing::warn!(
+                    "crm was built for an NVIDIA card and finds none: it transcribes on the processor; is the driver installed?"
+                );
+            }
             let presence = show_presence(tools, place, process, stop.clone());
             tasks.push(tokio::spawn(presence));
         }

@@ -3,7 +3,10 @@
 //! - whisper-rs's own way of setting an abort callback passes a closure as what it is not, so callbacks are set by hand.
 //! - Its tokenizer trusts that its buffer suffices, so the buffer is as long as the text.
 //! - A state that was used before gives other text than a fresh one.
-#![allow(unsafe_code, reason = "callbacks are C functions; nothing else here is unsafe")]
+#![allow(
+    unsafe_code,
+    reason = "callbacks and the list of devices are C; nothing else here is unsafe"
+)]
 
 use std::ffi::{c_int, c_void};
 
@@ -36,6 +39,22 @@ pub(super) fn built_for() -> String {
     abilities.collect::<Vec<_>>().join(", ")
 }
 
+/// Whether there is a graphics card that Whisper was built for. As whisper.cpp looks for one: a build for cards has none on a
+/// machine without, or where the driver is missing.
+pub(super) fn has_card() -> bool {
+    use whisper_rs::whisper_rs_sys as sys;
+    // SAFETY: the list of devices is made at the first call and never changes; the numbers are within it.
+    let kinds = unsafe {
+        (0..sys::ggml_backend_dev_count())
+            .map(|number| sys::ggml_backend_dev_type(sys::ggml_backend_dev_get(number)))
+            .collect::<Vec<_>>()
+    };
+    kinds.into_iter().any(|kind| {
+        kind == sys::ggml_backend_dev_type_GGML_BACKEND_DEVICE_TYPE_GPU
+            || kind == sys::ggml_backend_dev_type_GGML_BACKEND_DEVICE_TYPE_IGPU
+    })
+}
+
 #[derive(Debug)]
 pub(super) struct Engine {
     context: WhisperContext,
@@ -49,7 +68,8 @@ impl Engine {
         whisper_rs::install_logging_hooks();
         let mut parameters = WhisperContextParameters::default();
         // On a processor, attention in blocks takes half as long again.
-        parameters.use_gpu(cfg!(feature = "cuda")).flash_attn(cfg!(feature = "cuda"));
+        let has_card = has_card();
+        parameters.use_gpu(has_card).flash_attn(has_card);
         let context = WhisperContext::new_from_buffer_with_params(model, parameters).ok()?;
         let kind = context.model_type_readable_str_lossy().ok()?.into_owned();
         let name = if context.is_multilingual() { kind } else { format!("{kind}.en") };
@@ -199,4 +219,13 @@ unsafe extern "C" fn reach(
 
 fn failed(error: WhisperError) -> TranscribeError {
     TranscribeError::Failed(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    #[cfg(not(feature = "cuda"))]
+    fn a_build_for_processors_uses_no_card_whatever_the_machine_has() {
+        assert!(!super::has_card());
+    }
 }
