@@ -3,9 +3,10 @@
 mod vectors;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::bail;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, HumanFloatCount, ProgressBar, ProgressStyle};
 use projections::projector::Projector;
 use projections::status::RebuildStatus;
 use serde_json::json;
@@ -97,7 +98,8 @@ async fn rebuild(
         } else {
             shown.set_length(first.total.unsigned_abs());
             shown.set_position(first.done.unsigned_abs());
-            shown.set_message(first.phase.clone());
+            shown.set_prefix(first.phase.clone());
+            shown.set_message(pace(first.rate, first.eta_seconds));
         }
     };
     let started = std::time::Instant::now();
@@ -121,13 +123,22 @@ async fn rebuild(
 /// A bar on a terminal, nothing elsewhere.
 fn progress_bar(hidden: bool) -> ProgressBar {
     const SHAPE: &str =
-        "{msg:9} {bar:32} {percent:>3}%  {human_pos} of {human_len} events  {per_sec}  {eta} left";
+        "{prefix:9} {bar:32} {percent:>3}%  {human_pos} of {human_len} events  {msg}";
     if hidden {
         return ProgressBar::hidden();
     }
     let style =
         ProgressStyle::with_template(SHAPE).unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(0).with_style(style)
+}
+
+/// How fast it goes and how much longer that takes, as long as that is known: of what comes after reading nobody knows.
+fn pace(rate: f64, eta_seconds: Option<f64>) -> String {
+    let left = eta_seconds.and_then(|left| Duration::try_from_secs_f64(left.ceil()).ok());
+    match left.map(HumanDuration) {
+        Some(left) => format!("{}/s  {left:#} left", HumanFloatCount(rate.round())),
+        None => String::new(),
+    }
 }
 
 async fn roll_back(
@@ -190,5 +201,17 @@ async fn cancel(
     match any {
         true => Ok(()),
         false => bail!("no such rebuild is running"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pace_is_rounded_and_told_only_while_the_log_is_read() {
+        assert_eq!(pace(5209.9688, Some(3.2)), "5,210/s  4s left");
+        assert_eq!(pace(0.4, Some(125.0)), "0/s  2m left");
+        assert_eq!(pace(5209.9688, None), "");
     }
 }

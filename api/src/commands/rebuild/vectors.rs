@@ -110,7 +110,8 @@ fn show(status: &VectorStatus, bar: &indicatif::ProgressBar, json: bool) {
     } else {
         bar.set_length((points + waiting).unsigned_abs());
         bar.set_position(points.unsigned_abs());
-        bar.set_message("embedding");
+        bar.set_prefix("embedding");
+        bar.set_message(super::pace(*rate, *eta_seconds));
     }
 }
 
