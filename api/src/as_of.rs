@@ -137,14 +137,8 @@ fn wanted(text: &str, now: DateTime<Utc>) -> Result<Wanted, Unusable> {
     if let Ok(position) = parse_id(text) {
         return if position < 0 { Err(Unusable::Text) } else { Ok(Wanted::Position(position)) };
     }
-    // A plus that was not escaped has come as a space.
-    let unescaped = || {
-        let (time, offset) = text.rsplit_once(' ')?;
-        Moment::parse(&format!("{time}+{offset}")).ok()
-    };
     let text = text.trim();
-    let moment = Moment::parse(text).ok().or_else(unescaped).ok_or(Unusable::Text)?;
-    let time = moment.instant();
+    let time = instant(text).ok_or(Unusable::Text)?;
     if time > now {
         return Err(Unusable::Future);
     }
@@ -154,6 +148,16 @@ fn wanted(text: &str, now: DateTime<Utc>) -> Result<Wanted, Unusable> {
         true => time + Duration::days(1) - Duration::microseconds(1),
         false => time,
     }))
+}
+
+/// The moment that a parameter means: a date begins at midnight, and without an offset it is UTC.
+pub fn instant(text: &str) -> Option<DateTime<Utc>> {
+    // A plus that was not escaped has come as a space.
+    let unescaped = || {
+        let (time, offset) = text.rsplit_once(' ')?;
+        Moment::parse(&format!("{time}+{offset}")).ok()
+    };
+    Some(Moment::parse(text).ok().or_else(unescaped)?.instant())
 }
 
 /// A record as it was then.

@@ -7,6 +7,7 @@ use domain::Kind;
 use projections::history::{RefusalFilter, Selection};
 use uuid::Uuid;
 
+use crate::as_of;
 use crate::body::Parameters;
 use crate::problem::Problem;
 
@@ -231,14 +232,14 @@ impl Wanted {
         self.parsed("correlation", "a UUID", |text| Uuid::try_parse(text).ok())
     }
 
-    /// A time, or a date, which begins at midnight UTC.
+    /// A time, in UTC where it says no offset, or a date, which begins at midnight UTC.
     ///
     /// # Errors
     /// [`Problem::Parameter`] when it is something else.
     pub fn time(&self, name: &str) -> Result<Option<DateTime<Utc>>, Problem> {
-        let expected =
-            "a time such as 2025-01-31T15:04:05Z, or a date, which begins at midnight UTC";
-        self.parsed(name, expected, |text| time(text).or_else(|| Some(midnight(text.parse().ok()?))))
+        let expected = "a time such as 2025-01-31T15:04:05 or 2025-01-31T15:04:05-05:00, in UTC without an offset, or a \
+                        date, which begins at midnight UTC";
+        self.parsed(name, expected, |text| as_of::instant(text.trim()))
     }
 
     /// The end of a span: a time, or a date, which is part of it.
@@ -256,18 +257,10 @@ pub const END: &str =
 
 /// The end of a span: a time, or midnight after a date.
 pub fn end_of_span(text: &str) -> Option<DateTime<Utc>> {
-    let end_of_day = || Some(midnight(text.parse::<NaiveDate>().ok()?.succ_opt()?));
-    time(text).or_else(end_of_day)
-}
-
-fn time(text: &str) -> Option<DateTime<Utc>> {
-    // A plus that was not encoded has become a space.
-    let time = DateTime::parse_from_rfc3339(&text.replace(' ', "+")).ok();
-    time.map(|time| time.to_utc())
-}
-
-fn midnight(date: NaiveDate) -> DateTime<Utc> {
-    date.and_time(NaiveTime::MIN).and_utc()
+    match text.parse::<NaiveDate>() {
+        Ok(date) => Some(date.succ_opt()?.and_time(NaiveTime::MIN).and_utc()),
+        Err(_) => as_of::instant(text.trim()),
+    }
 }
 
 /// JSON, unless one of the others is named and JSON is not.
@@ -311,6 +304,13 @@ mod tests {
         assert_eq!(selection.record, Some(Kind::Fund.record(2)));
         assert_eq!(selection.from.unwrap().to_rfc3339(), "2025-01-31T00:00:00+00:00");
         assert_eq!(selection.to.unwrap().to_rfc3339(), "2025-01-31T23:00:00+00:00");
+        let selection_of = |query: &str| of(query).unwrap().selection().unwrap();
+        for time in
+            ["2025-01-31T15:04:05", "2025-01-31T10:04:05-05:00", "2025-01-31T16:04:05+01:00"]
+        {
+            let from = selection_of(&format!("from={time}")).from.unwrap();
+            assert_eq!(from.to_rfc3339(), "2025-01-31T15:04:05+00:00", "{time}");
+        }
         assert!(selection.related);
         assert_eq!(selection.text.as_deref(), Some("a b"));
         assert_eq!(of("").unwrap().selection().unwrap(), Selection::default());

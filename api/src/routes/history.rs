@@ -79,7 +79,9 @@ fn meaning(parameter: &str) -> &'static str {
         }
         "event" => "Only events of this name, such as Renamed",
         "field" => "Only what may have changed this field",
-        "from" => "Recorded then or later: a time, or a date, which begins at midnight UTC",
+        "from" => {
+            "Recorded then or later: a time, in UTC without an offset, or a date, which begins at midnight UTC"
+        }
         "to" => "Recorded before then",
         "source" => "Only from this source, such as api",
         "correlation" => "Only of this conversation, by the X-Request-Id of its request",
