@@ -152,6 +152,8 @@ pub enum Problem {
     Outdated,
     /// Others changed the record at the same time, or it is in a state that does not allow this.
     Conflict(Cow<'static, str>),
+    /// What is recorded of the record cannot be read by this release.
+    NotOfThisRelease(CommandError),
     /// What is to be undone has been changed again since, or needs what no longer exists.
     Contested {
         /// What to do about it.
@@ -211,6 +213,7 @@ impl Problem {
                 Problem::notion_id_taken(&notion_id, owner)
             }
             CommandError::KeyReused => Problem::key_reused(),
+            error @ CommandError::Unreadable { .. } => Problem::NotOfThisRelease(error),
             CommandError::Unavailable(reason) => Problem::Unavailable(reason),
             CommandError::Internal(error) => Problem::Internal(error),
         }
@@ -260,7 +263,9 @@ impl Problem {
             Problem::Unreadable | Problem::Parameter(_) => StatusCode::BAD_REQUEST,
             Problem::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Problem::Outdated => StatusCode::PRECONDITION_FAILED,
-            Problem::Conflict(_) | Problem::Contested { .. } => StatusCode::CONFLICT,
+            Problem::Conflict(_) | Problem::NotOfThisRelease(_) | Problem::Contested { .. } => {
+                StatusCode::CONFLICT
+            }
             Problem::Forbidden(_) => StatusCode::FORBIDDEN,
             Problem::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Problem::TimedOut => StatusCode::GATEWAY_TIMEOUT,
@@ -305,6 +310,15 @@ impl Problem {
             Problem::Invalid(faults) => told(faults),
             Problem::Outdated => "The record has changed since you read it".into(),
             Problem::Conflict(reason) => reason.to_string().into(),
+            Problem::NotOfThisRelease(error) => {
+                let correlation = crate::caller::current_correlation();
+                tracing::error!(%correlation, %error, "a command on what cannot be read");
+                format!(
+                    "Nothing was changed: {error}. Whoever runs crm should start the release that recorded it, or a newer \
+                     one; `crm verify --log` names all such events"
+                )
+                .into()
+            }
             Problem::Contested { detail, conflicts } => {
                 return json!({"detail": detail, "conflicts": conflicts});
             }

@@ -8,7 +8,7 @@ use domain::lp::{Lp, LpChanges, LpCommand};
 use domain::{Event, Kind, Verbatim};
 use futures::future::BoxFuture;
 use projections::generation::{self, State};
-use projections::log::Recorded;
+use projections::log::{CommandError, Recorded};
 use projections::projector::{Fold, ProjectError, Projector, Table, Tables};
 use projections::read::{self, Query};
 use replay::{Effort, Rebuild, RebuildError};
@@ -422,8 +422,11 @@ async fn an_event_that_a_person_has_skipped_stays_skipped_in_all_generations_to_
     assert_eq!(renamed(&backend).await, json!("after"));
     // The running projector knows, and follows the stream again.
     let command = LpCommand::Revise { name: Some("and on".into()), changes: LpChanges::default() };
-    let refused = backend.log.execute::<Lp>(1, command, &request("Revise")).await;
-    assert!(refused.is_err(), "the record itself cannot be loaded");
+    let refused = backend.log.execute::<Lp>(1, command, &request("Revise")).await.unwrap_err();
+    let CommandError::Unreadable { position: at, event, .. } = &refused else {
+        panic!("the record itself cannot be loaded: {refused}")
+    };
+    assert_eq!((*at, event.as_str()), (position + 1, "Unheard"));
     rebuild(&db, &["lp"]).await.unwrap();
     let mut connection = db.pool.acquire().await.unwrap();
     // The read models of histories and of search were not told to.

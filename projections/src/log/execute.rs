@@ -21,7 +21,7 @@ use super::appender::{AppendError, Appender, NewKey};
 use super::claims::Claim;
 use super::executable::Executable;
 use super::ids::Ids;
-use super::reader::ERASURE;
+use super::reader::{ERASURE, LogReader, Stream};
 use super::repository::CommandRepository;
 use super::states::{Remembered, States};
 use super::turns::Turns;
@@ -108,6 +108,20 @@ pub enum CommandError {
     /// The idempotency key was used for another request.
     #[error("this idempotency key was used for another request")]
     KeyReused,
+    /// An event of the record cannot be read by this release, so that nobody knows what state the record is in.
+    #[error(
+        "this release of crm cannot read the {event} event of {} {} at position {position}: {error}", record.kind(), record.id()
+    )]
+    Unreadable {
+        /// The record.
+        record: RecordRef,
+        /// Where the event stands.
+        position: i64,
+        /// What it is called.
+        event: String,
+        /// What is wrong with it.
+        error: String,
+    },
     /// The database cannot be reached. Unless an idempotency key is sent, look before repeating the request: it may
     /// have been recorded at the last moment.
     #[error("the database is not available: {0}")]
@@ -269,10 +283,29 @@ impl EventLog {
                 (Err(CommandError::Conflict), Some(version)) => {
                     return Err(CommandError::VersionMismatch { current: version + 1 });
                 }
+                (Err(error @ CommandError::Internal(_)), _) => {
+                    return Err(self.unreadable(A::KIND.record(id)).await.unwrap_or(error));
+                }
                 (result, _) => return result,
             }
         }
         Err(CommandError::Conflict)
+    }
+
+    /// The first event of a record that cannot be read, if there is one: then that is why a command on it fails.
+    async fn unreadable(&self, record: RecordRef) -> Option<CommandError> {
+        let stream =
+            Stream { kind: record.kind().as_str().to_owned(), id: record.id().to_string() };
+        let reading = async {
+            let mut connection = self.database.pool.acquire().await?;
+            let reader = LogReader::new(self.database.keys().clone());
+            reader.entries_of_stream(&mut connection, &stream, None).await
+        };
+        let entries = self.database.ask(reading).await.ok()?;
+        entries.into_iter().find_map(|entry| {
+            let (position, event, error) = (entry.position, entry.event_type, entry.event.err()?);
+            Some(CommandError::Unreadable { record, position, event, error })
+        })
     }
 
     async fn attempt<A: Executable>(
@@ -464,6 +497,7 @@ fn outcome(result: &Result<Receipt, CommandError>) -> &'static str {
         Err(CommandError::Conflict) => "conflict",
         Err(CommandError::VersionMismatch { .. }) => "outdated",
         Err(CommandError::KeyReused) => "key_reused",
+        Err(CommandError::Unreadable { .. }) => "unreadable",
         Err(CommandError::Unavailable(_)) => "unavailable",
         Err(CommandError::Internal(_)) => "failed",
     }
