@@ -104,11 +104,15 @@ pub fn entries_of(roots: &[Caused]) -> Vec<&HistoryEntry> {
 
 /// Cause and effect, as a tree.
 pub fn causation(causation: &Causation, names: &Names) -> Value {
-    json!({
+    let mut told = json!({
         "commands": causation.roots.iter().map(|root| caused(root, names)).collect::<Vec<_>>(),
         "refusals": causation.refusals.iter().map(refusal).collect::<Vec<_>>(),
-        "complete": causation.is_whole,
-    })
+        "complete": causation.is_whole && causation.missing.is_empty(),
+    });
+    if !causation.missing.is_empty() {
+        told["missing"] = json!(causation.missing);
+    }
+    told
 }
 
 fn caused(caused_by: &Caused, names: &Names) -> Value {

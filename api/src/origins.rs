@@ -27,8 +27,8 @@ const ALWAYS: &[&str] = &[
 const METHODS: HeaderValue =
     HeaderValue::from_static("DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT");
 const EXPOSED: HeaderValue = HeaderValue::from_static(
-    "X-Position, ETag, X-Read-Model, X-Request-Id, Idempotency-Replayed, Location, Content-Location, Content-Range, \
-     Tus-Resumable, Tus-Version, Tus-Extension, Tus-Max-Size, Upload-Offset, Upload-Length, Upload-Defer-Length, \
+    "X-Position, ETag, X-Read-Model, X-Missing, X-Request-Id, Idempotency-Replayed, Location, Content-Location, \
+     Content-Range, Tus-Resumable, Tus-Version, Tus-Extension, Tus-Max-Size, Upload-Offset, Upload-Length, Upload-Defer-Length, \
      Upload-Metadata, Upload-Expires",
 );
 const VARY: HeaderValue = HeaderValue::from_static("Origin");

@@ -215,6 +215,30 @@ async fn what_cannot_be_read_is_shown_with_the_reason() {
     let page = api.read("/audit").await;
     assert_eq!(page["missing"], json!([format!("lp/{lp} from position {broken} on")]));
     assert_eq!(page["entries"].as_array().unwrap().len(), 1, "{page}");
+    // A file that somebody keeps says so as well, and so does cause and effect.
+    for (format, lines) in [("ndjson", 2), ("csv", 3)] {
+        let file = api.get(&format!("/audit?format={format}")).await;
+        assert_eq!(file.header("x-missing"), Some("1"), "{format}");
+        let text = String::from_utf8(file.bytes.to_vec()).unwrap();
+        assert_eq!(text.lines().count(), lines, "{text}");
+        let last = text.lines().last().unwrap();
+        assert!(
+            last.contains("Not all is here") && last.contains(&format!("lp/{lp} from")),
+            "{text}"
+        );
+    }
+    let whole = api.get(&format!("/lps/{lp}/history?format=ndjson")).await;
+    assert_eq!(whole.header("x-missing"), None, "the record's own history leaves nothing out");
+    let event = page["entries"][0]["event_id"].as_str().unwrap();
+    let tree = api.read(&format!("/audit/causation/{event}")).await;
+    assert_eq!((&tree["missing"], &tree["complete"]), (&page["missing"], &json!(false)));
+    api.backend.stop().await;
+    // A command on what cannot be read says what is in the way.
+    let api = Api::on(api.db).await;
+    let refused = api.put(&uri, json!({"priority": "B"})).await.expect(409, "unreadable");
+    let said = refused["detail"].as_str().unwrap();
+    assert!(said.contains(&format!("the Renamed event of lp {lp} at position {broken}")), "{said}");
+    assert!(said.contains("missing field `name`") && said.contains("crm verify --log"), "{said}");
     api.backend.stop().await;
 }
 

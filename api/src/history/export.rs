@@ -1,19 +1,27 @@
 //! All entries of a selection, sent as they are read: as lines of JSON, or as CSV for spreadsheets.
 //!
-//! A page is read when the one before has been sent, so memory does not grow, and nothing is held for a slow reader.
+//! A page is read when the one before has been sent, so memory does not grow, and nothing is held for a slow reader. What
+//! cannot be searched, since the read model does not follow it, is named in a last line and counted in a header: a file that
+//! somebody keeps as evidence must say that it is not whole.
+
+use std::collections::BTreeSet;
 
 use axum::body::Body;
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use domain::RecordRef;
 use domain::telling::{label, plain};
 use futures::{Stream, stream};
 use projections::history::{History, HistoryEntry, Names, Selection};
+use serde_json::json;
 
 use super::wanted::Format;
 use super::{entry, time};
 use crate::problem::Problem;
+
+/// How many streams an export lacks in part, if it lacks any.
+const MISSING: HeaderName = HeaderName::from_static("x-missing");
 
 /// How many entries are read at once.
 const PAGE: usize = 200;
@@ -62,15 +70,19 @@ impl Export {
             Format::Csv => ("text/csv; charset=utf-8; header=present", "history.csv"),
             Format::Ndjson | Format::Json => ("application/x-ndjson", "history.ndjson"),
         };
-        let (mut first, next) = self.page(&history, None).await?;
+        let Part { mut text, next, missing } = self.page(&history, None).await?;
         if self.format == Format::Csv {
-            first.insert_str(0, &line(COLUMNS.map(str::to_owned)));
+            text.insert_str(0, &line(COLUMNS.map(str::to_owned)));
         }
-        let first = Ok(Bytes::from(first));
-        let rest = self.rest(history, next);
+        let known = missing.len();
+        let first = Ok(Bytes::from(text));
+        let rest = self.rest(history, Some(After { next, missing }));
         let body = Body::from_stream(stream::StreamExt::chain(stream::iter([first]), rest));
         let mut response = body.into_response();
         let headers = response.headers_mut();
+        if known > 0 {
+            headers.insert(MISSING, HeaderValue::from(known));
+        }
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
         let disposition = format!("attachment; filename=\"{file}\"");
         if let Ok(disposition) = HeaderValue::from_str(&disposition) {
@@ -79,16 +91,25 @@ impl Export {
         Ok(response)
     }
 
-    /// The pages after the first. An error in the middle ends the body, so that the client sees that it is incomplete.
+    /// The pages after the first, and what they lack. An error in the middle ends the body, so that the client sees that it
+    /// is incomplete.
     fn rest(
         self,
         history: History,
-        next: Option<i64>,
+        after: Option<After>,
     ) -> impl Stream<Item = Result<Bytes, std::io::Error>> {
-        stream::try_unfold((self, history, next), |(export, history, next)| async move {
-            let Some(cursor) = next else { return Ok(None) };
+        stream::try_unfold((self, history, after), |(export, history, after)| async move {
+            let Some(After { next, mut missing }) = after else { return Ok(None) };
+            let Some(cursor) = next else {
+                let last = (!missing.is_empty()).then(|| Bytes::from(export.lacking(&missing)));
+                return Ok(last.map(|last| (last, (export, history, None))));
+            };
             match export.page(&history, Some(cursor)).await {
-                Ok((text, next)) => Ok(Some((Bytes::from(text), (export, history, next)))),
+                Ok(part) => {
+                    missing.extend(part.missing);
+                    let after = After { next: part.next, missing };
+                    Ok(Some((Bytes::from(part.text), (export, history, Some(after)))))
+                }
                 Err(error) => {
                     tracing::warn!(?error, "the export of a history was cut off");
                     Err(std::io::Error::other("the database cannot be asked"))
@@ -97,11 +118,7 @@ impl Export {
         })
     }
 
-    async fn page(
-        &self,
-        history: &History,
-        cursor: Option<i64>,
-    ) -> Result<(String, Option<i64>), Problem> {
+    async fn page(&self, history: &History, cursor: Option<i64>) -> Result<Part, Problem> {
         let page = match self.of {
             Some(record) => history.of_record(record, &self.selection, cursor, PAGE).await?,
             None => history.across(&self.selection, cursor, PAGE).await?,
@@ -111,8 +128,41 @@ impl Export {
             Format::Csv => line(cells(one, &names)),
             Format::Ndjson | Format::Json => format!("{}\n", entry(one, &names)),
         });
-        Ok((lines.collect(), page.next))
+        let missing = page.missing.into_iter().collect();
+        Ok(Part { text: lines.collect(), next: page.next, missing })
     }
+
+    /// The last line of what is not whole.
+    fn lacking(&self, missing: &BTreeSet<String>) -> String {
+        let list: Vec<&str> = missing.iter().map(String::as_str).collect();
+        let note = format!("Not all is here: what cannot be read is missing, {}", list.join(", "));
+        match self.format {
+            Format::Csv => {
+                let mut cells = COLUMNS.map(|_| String::new());
+                if let Some(last) = cells.last_mut() {
+                    *last = note;
+                }
+                line(cells)
+            }
+            Format::Ndjson | Format::Json => {
+                format!("{}\n", json!({"note": note, "missing": missing}))
+            }
+        }
+    }
+}
+
+/// A page as it is sent.
+struct Part {
+    text: String,
+    next: Option<i64>,
+    /// Streams that are not searched from some event on.
+    missing: BTreeSet<String>,
+}
+
+/// What is still to be sent after a page.
+struct After {
+    next: Option<i64>,
+    missing: BTreeSet<String>,
 }
 
 fn cells(entry: &HistoryEntry, names: &Names) -> [String; COLUMNS.len()] {
@@ -169,6 +219,18 @@ fn cell(text: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_last_line_says_what_is_missing() {
+        let missing = ["lp/7 from position 12 on".to_owned()].into();
+        let of = |format| Export { of: None, selection: Selection::default(), format };
+        let csv = of(Format::Csv).lacking(&missing);
+        let note = "Not all is here: what cannot be read is missing, lp/7 from position 12 on";
+        assert_eq!(csv, format!("{}\"{note}\"\r\n", ",".repeat(COLUMNS.len() - 1)));
+        let last: serde_json::Value =
+            serde_json::from_str(&of(Format::Ndjson).lacking(&missing)).unwrap();
+        assert_eq!(last, json!({"note": note, "missing": ["lp/7 from position 12 on"]}));
+    }
 
     #[test]
     fn a_cell_is_text_to_every_spreadsheet() {

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::{History, HistoryEntry, Refusal, RefusalFilter};
 use crate::database::DatabaseError;
+use crate::read::audit;
 
 /// The most events of one tree; whoever imports a file at once causes thousands.
 const MOST: usize = 1_000;
@@ -19,6 +20,8 @@ pub struct Causation {
     pub refusals: Vec<Refusal>,
     /// Whether this is all of it; of very much only the oldest events are shown.
     pub is_whole: bool,
+    /// Streams that are not found from some event on, since it cannot be read.
+    pub missing: Vec<String>,
 }
 
 /// What one command did for one cause: its events, each with the commands that followed from it.
@@ -73,7 +76,16 @@ impl History {
         }
         let mut entries = self.tell(&chosen).await?;
         entries.reverse();
-        Ok(Some(Causation { roots: grow(entries), refusals, is_whole }))
+        let missing = self.missing().await?;
+        Ok(Some(Causation { roots: grow(entries), refusals, is_whole, missing }))
+    }
+
+    async fn missing(&self) -> Result<Vec<String>, DatabaseError> {
+        let asking = async {
+            let mut connection = self.database.pool.acquire().await?;
+            audit::missing(&mut connection).await
+        };
+        self.database.ask(asking).await
     }
 
     /// The events that are, belong to, or were caused by any of these ids; and those of the conversation.
