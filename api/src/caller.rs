@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, HeaderName, header};
+use domain::RecordRef;
 use projections::log::{CommandRequest, Receipt};
 use uuid::Uuid;
 
@@ -56,14 +57,22 @@ pub struct IdempotencyKey {
     pub earlier: Option<Receipt>,
 }
 
-/// The name of the command that a request came to, for whoever tells of its failure.
+/// The command that a request came to, and the record, for whoever tells of its failure. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub struct Attempted(Arc<OnceLock<&'static str>>);
+pub struct Attempted {
+    command: Arc<OnceLock<&'static str>>,
+    record: Arc<OnceLock<RecordRef>>,
+}
 
 impl Attempted {
     /// The command's name, if the request came so far.
     pub fn command(&self) -> Option<&'static str> {
-        self.0.get().copied()
+        self.command.get().copied()
+    }
+
+    /// The record, if the request came so far and its path does not name it.
+    pub fn record(&self) -> Option<RecordRef> {
+        self.record.get().copied()
     }
 }
 
@@ -127,10 +136,20 @@ impl Caller {
         self.user_agent.as_deref()
     }
 
+    /// Notes which command the request asks for, before anything can refuse it.
+    pub fn attempts(&self, command: &'static str) {
+        // Of several commands the first is what was asked for.
+        self.attempted.command.get_or_init(|| command);
+    }
+
+    /// Notes which record the request is about, where its path does not say so.
+    pub fn is_about(&self, record: RecordRef) {
+        self.attempted.record.get_or_init(|| record);
+    }
+
     /// The terms of a command that this request asks for.
     pub fn request(&self, name: &'static str) -> CommandRequest {
-        // Of several commands the first is what was asked for.
-        self.attempted.0.get_or_init(|| name);
+        self.attempts(name);
         CommandRequest {
             name,
             actor: self.actor().to_owned(),

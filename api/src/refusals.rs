@@ -9,10 +9,12 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::Method;
 use axum::response::Response;
+use domain::note::RecordingId;
 use domain::{Kind, RecordRef};
 use http_body_util::{BodyExt as _, Limited};
 use projections::database::Database;
 use projections::history::{History, Refusal};
+use projections::read::Reader;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -29,6 +31,7 @@ const LONGEST: usize = 1 << 20;
 
 /// A request to change something, on its way.
 pub struct Attempt {
+    reader: Reader,
     database: Database,
     caller: Caller,
     attempted: Attempted,
@@ -51,7 +54,8 @@ impl Attempt {
         request.extensions_mut().insert(attempted.clone());
         let caller = Caller::of(request.headers(), request.extensions());
         let (database, path) = (app.log.database().clone(), request.uri().path().to_owned());
-        Some(Self { database, caller, attempted, method, path, correlation })
+        let reader = app.reader.clone();
+        Some(Self { reader, database, caller, attempted, method, path, correlation })
     }
 
     /// Keeps the answer's reason if it is a refusal.
@@ -68,22 +72,33 @@ impl Attempt {
                 return Response::from_parts(parts, Body::empty());
             }
         };
-        let refusal = self.refusal(parts.status.as_u16(), why(&body));
-        let keeping = History::refuse(&self.database, &refusal);
+        let status = parts.status.as_u16();
+        let keeping = async {
+            let refusal = self.refusal(status, why(&body)).await;
+            History::refuse(&self.database, &refusal).await
+        };
         match tokio::time::timeout(PATIENCE, keeping).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::warn!(%error, status = refusal.status, "a refusal is not kept")
-            }
-            Err(_) => {
-                tracing::warn!(status = refusal.status, "a refusal is not kept: it took too long")
-            }
+            Ok(Err(error)) => tracing::warn!(%error, status, "a refusal is not kept"),
+            Err(_) => tracing::warn!(status, "a refusal is not kept: it took too long"),
         }
         Response::from_parts(parts, Body::from(body))
     }
 
-    fn refusal(&self, status: u16, why: String) -> Refusal {
-        let (kind, record) = named_by(&self.path);
+    /// The kind of record that the request is about, and the record.
+    async fn about(&self) -> (Option<Kind>, Option<RecordRef>) {
+        if let Some(record) = self.attempted.record() {
+            return (Some(record.kind()), Some(record));
+        }
+        let Some(recording) = recording_named_by(&self.path) else { return named_by(&self.path) };
+        // A recording belongs to a note; that it cannot be looked up now is no reason not to keep the rest.
+        let stored = self.reader.recording(recording).await.ok().flatten();
+        let note = stored.map(|stored| Kind::Note.record(stored.note.0));
+        (note.map(|_| Kind::Note), note)
+    }
+
+    async fn refusal(&self, status: u16, why: String) -> Refusal {
+        let (kind, record) = self.about().await;
         Refusal {
             id: 0,
             refused_at: chrono::DateTime::UNIX_EPOCH,
@@ -110,6 +125,12 @@ fn named_by(path: &str) -> (Option<Kind>, Option<RecordRef>) {
     });
     let id = parts.next().and_then(|id| parse_id(id).ok());
     (kind, kind.zip(id).map(|(kind, id)| kind.record(id)))
+}
+
+/// The recording that a path is about.
+fn recording_named_by(path: &str) -> Option<RecordingId> {
+    let mut parts = path.strip_prefix("/recordings/")?.split('/');
+    parts.next().and_then(|id| parse_id(id).ok()).map(RecordingId)
 }
 
 /// The reason in an answer, without what it quotes of the request.
@@ -147,6 +168,9 @@ mod tests {
         check("/funds/2/lps/7/interest", Some(Kind::Fund), Some(Kind::Fund.record(2)));
         check("/projections/lp/rebuild", None, None);
         check("/", None, None);
+        assert_eq!(recording_named_by("/recordings/5/transcript"), Some(RecordingId(5)));
+        assert_eq!(recording_named_by("/recordings/x"), None);
+        assert_eq!(recording_named_by("/notes/7/recordings"), None);
     }
 
     #[test]

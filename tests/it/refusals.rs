@@ -2,11 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use axum::http::Method;
 use projections::history::History;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
+use crate::contract::{Api, json_request};
 use crate::harness::{Database, connect};
+use crate::recordings::attach;
 use crate::server::{Home, Server};
 
 /// Refusals of so many days ago.
@@ -65,5 +68,56 @@ async fn a_server_forgets_refusals_by_itself() {
         assert!(Instant::now() < deadline, "the old ones are forgotten");
         tokio::task::yield_now().await;
     }
+    assert!(server.stop().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_names_the_command_and_the_note_of_a_recording() {
+    let api = Api::new().await;
+    let note = api.made("notes", json!({"name": "Call"})).await;
+    let id = attach(&api.backend.log, note, "k").await;
+    api.backend.settle().await.unwrap();
+    let refused = async |method: Method, path: &str, body: Value| {
+        let answer = api.send(json_request(method, path, &body)).await;
+        assert!(answer.status >= 400, "{path}: {}", answer.body);
+        api.read("/audit/refusals?limit=1").await["refusals"][0].clone()
+    };
+    for (method, path, body, command) in [
+        (Method::PATCH, "transcript", json!({"segments": 7}), "CorrectTranscript"),
+        (Method::PATCH, "transcript", json!([]), "CorrectTranscript"),
+        (Method::POST, "action-items/1/accept", json!({}), "AcceptActionItem"),
+        (Method::POST, "interest/accept", json!({}), "AcceptInterest"),
+        (Method::POST, "transcribe?model=%20a%20b", json!({}), "AskTranscription"),
+    ] {
+        let kept = refused(method, &format!("/recordings/{id}/{path}"), body).await;
+        assert_eq!(kept["record"], json!({"kind": "note", "id": note}), "{kept}");
+        assert_eq!((&kept["kind"], &kept["command"]), (&json!("note"), &json!(command)), "{kept}");
+    }
+    let kept = refused(Method::POST, "/recordings/987/cancel", json!({})).await;
+    assert_eq!((&kept["record"], &kept["command"]), (&Value::Null, &json!("Cancel")));
+    api.backend.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_erasure_that_a_legal_hold_forbids_at_the_terminal_is_kept() {
+    let home = Home::new();
+    let server = Server::start(&home, &[]).await;
+    let client = reqwest::Client::new();
+    let url = |path: &str| format!("{}{path}", server.url);
+    let person = client.post(url("/people")).json(&json!({"name": "Ana"})).send().await.unwrap();
+    let person: Value = person.json().await.unwrap();
+    let id = person["id"].to_string();
+    let hold = client.put(url(&format!("/people/{id}/hold"))).json(&json!({"reason": "case 3"}));
+    assert_eq!(hold.send().await.unwrap().status(), 200);
+    let args = ["erase", "person", &id, "--reason", "request 9"];
+    let refused = home.crm(&args).output().await.unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("a legal hold"), "{said}");
+    let page = client.get(url("/audit/refusals")).send().await.unwrap();
+    let page: Value = page.json().await.unwrap();
+    let kept = &page["refusals"][0];
+    assert_eq!((&kept["method"], &kept["command"]), (&json!("cli"), &json!("Erase")), "{page}");
+    assert_eq!(kept["record"], json!({"kind": "person", "id": person["id"]}));
+    assert!(kept["why"].as_str().unwrap().contains("case 3"), "{kept}");
     assert!(server.stop().await);
 }

@@ -1,10 +1,12 @@
 //! `crm erase`: destroys the key of a person or a note, then wipes what is left of it off the disk.
 
 use anyhow::{Context as _, bail};
+use chrono::DateTime;
 use clap::ValueEnum;
 use domain::note::{Note, NoteCommand};
 use domain::person::{Person, PersonCommand};
 use domain::{Kind, RecordRef};
+use projections::history::{History, Refusal};
 use projections::log::{CommandError, CommandRequest, Receipt};
 use projections::read;
 use replay::{Effort, ScrubError, ScrubOptions, ScrubReport};
@@ -14,6 +16,7 @@ use uuid::Uuid;
 
 use crate::backend::{Backend, Store};
 use crate::commands::{self, Interruption, say};
+use crate::problem::Problem;
 use crate::settings::Settings;
 
 /// What can be erased.
@@ -148,10 +151,41 @@ async fn destroy(
     };
     match done {
         Ok(receipt) => Ok((record, receipt)),
-        Err(CommandError::Refused(refusal)) => {
-            bail!("{} {id} is not erased: {refusal}", record.kind())
+        Err(error) => {
+            let said = match &error {
+                CommandError::Refused(refusal) => {
+                    format!("{} {id} is not erased: {refusal}", record.kind())
+                }
+                other => format!("{other:#}"),
+            };
+            keep(backend, &request, record, error).await;
+            bail!(said)
         }
-        Err(error) => Err(error.into()),
+    }
+}
+
+/// Keeps that an erasure was refused, as a request's refusal is kept. That this fails is no reason to say anything else.
+async fn keep(backend: &Backend, request: &CommandRequest, record: RecordRef, error: CommandError) {
+    let why = error.to_string();
+    let refusal = Refusal {
+        id: 0,
+        refused_at: DateTime::UNIX_EPOCH,
+        actor: request.actor.clone(),
+        method: request.source.clone(),
+        path: format!("crm erase {} {}", record.kind(), record.id()),
+        command: Some(request.name.to_owned()),
+        kind: Some(record.kind().as_str().to_owned()),
+        record_id: Some(record.id()),
+        // As the same command by request would have been answered.
+        status: i16::try_from(Problem::of_command(error, record).status().as_u16())
+            .unwrap_or(i16::MAX),
+        why,
+        correlation_id: request.correlation_id,
+        client: None,
+        user_agent: None,
+    };
+    if let Err(error) = History::refuse(backend.log.database(), &refusal).await {
+        tracing::warn!(%error, "that this was refused is not kept");
     }
 }
 

@@ -79,7 +79,9 @@ pub async fn confirm(
     caller: Caller,
 ) -> Response {
     answer(&app, &headers, async {
+        caller.attempts("Revert");
         let own = record_of(&kind, &id)?;
+        caller.is_about(own);
         let planned = planned(&app, own, &parameters).await?;
         let seen: i64 = parameters.required("seen")?.parse().map_err(|_| nothing_named())?;
         let warning = if seen != planned.plan.version {

@@ -158,6 +158,7 @@ async fn process(
     name: &'static str,
     command: RecordingCommand,
 ) -> Result<(StoredRecording, Written), Problem> {
+    caller.attempts(name);
     let stored = known(app, id).await?;
     let command = NoteCommand::Process { recording: stored.id, command };
     let written = execute::<Note>(app, caller, stored.note.0, name, command, None).await?;
@@ -202,6 +203,7 @@ async fn correct(
     caller: Caller,
     body: Body,
 ) -> Result<Response, Problem> {
+    caller.attempts("CorrectTranscript");
     let corrections = transcript::corrections(body.into_members(Shape::Model)?)?;
     let command = RecordingCommand::Correct { corrections };
     let (stored, written) = process(&app, &caller, id, "CorrectTranscript", command).await?;
@@ -215,6 +217,7 @@ async fn transcribe(
     caller: Caller,
     parameters: Parameters,
 ) -> Result<Response, Problem> {
+    caller.attempts("AskTranscription");
     parameters.expect(&["language", "model"])?;
     let place = ["query".into(), "language".into()];
     let language = uploads::language(parameters.get("language"), place)?;

@@ -29,6 +29,7 @@ pub(super) async fn accept_item(
     caller: Caller,
     body: Body,
 ) -> Result<Response, Problem> {
+    caller.attempts("AcceptActionItem");
     let stored = known(&app, id).await?;
     let item = item_number(number)?;
     let suggested = stored.recording.items.get(&item).map(|suggested| &suggested.item);
@@ -113,6 +114,7 @@ pub(super) async fn dismiss_item(
     Ids([id, number]): Ids<2>,
     caller: Caller,
 ) -> Result<Response, Problem> {
+    caller.attempts("DismissActionItem");
     let command = RecordingCommand::DismissItem { item: item_number(number)? };
     Ok(shown(&app, process(&app, &caller, id, "DismissActionItem", command).await?).await)
 }
@@ -124,6 +126,8 @@ pub(super) async fn accept_interest(
     caller: Caller,
     body: Body,
 ) -> Result<Response, Problem> {
+    // Before the fund hears of it.
+    caller.attempts("AcceptInterest");
     let stored = known(&app, id).await?;
     let suggested = stored.recording.interest.as_ref();
     let suggested =
