@@ -104,7 +104,10 @@ pub async fn revert<A: Resource>(
     body: Body,
 ) -> Result<Response, Problem> {
     let is_rehearsal = is_rehearsal(&Parameters::of(&uri))?;
-    let Wish { goal, is_forced } = wish(&app, body).await?;
+    if !is_rehearsal {
+        caller.attempts("Revert");
+    }
+    let Wish { goal, seen, is_forced } = wish(&app, body).await?;
     let record = record_of::<A>(id);
     if let Some(earlier) = caller.earlier() {
         return done(&app, Written::of::<A>(&app, earlier).await).await;
@@ -119,8 +122,8 @@ pub async fn revert<A: Resource>(
             check_notion_id(&app, record, &plan).await?;
             return Ok(told.rehearsed(&app, &plan));
         }
-        if !is_forced && !told.conflicts.is_empty() {
-            return Err(told.contested());
+        if !is_forced && (told.is_lacking || is_news(&caller, goal, seen, &plan)) {
+            return Err(told.contested(goal));
         }
         let Plan { version, target, cause, .. } = plan;
         let target = A::of(target).ok_or(Problem::NotFound(record.kind()))?;
@@ -139,6 +142,17 @@ pub async fn revert<A: Resource>(
     Err(Problem::of_command(CommandError::Conflict, record))
 }
 
+/// Whether a plan takes something back that the caller has not said to know: of one event, whatever changed the same since;
+/// of all that came after a position, what is newer than what the caller has seen.
+fn is_news(caller: &Caller, goal: Goal, seen: Option<i64>, plan: &Plan) -> bool {
+    match goal {
+        // The tag is that of the record as it stands.
+        Goal::To(_) if caller.if_match.is_some() => false,
+        Goal::To(_) => plan.later.iter().any(|later| seen.is_none_or(|seen| later.position > seen)),
+        Goal::Event(_) | Goal::Named(_) => !plan.later.is_empty(),
+    }
+}
+
 /// The row, or that there is none any more.
 async fn done(app: &App, written: Written) -> Result<Response, Problem> {
     match written.seen(app).await {
@@ -149,6 +163,8 @@ async fn done(app: &App, written: Written) -> Result<Response, Problem> {
 
 struct Wish {
     goal: Goal,
+    /// Up to where in the log the caller knows the record.
+    seen: Option<i64>,
     is_forced: bool,
 }
 
@@ -165,9 +181,9 @@ fn is_rehearsal(parameters: &Parameters) -> Result<bool, Problem> {
     }
 }
 
-/// What the body asks for: `to` or `event`, and perhaps `force`.
+/// What the body asks for: `to` or `event`, and perhaps `seen` and `force`.
 async fn wish(app: &App, body: Body) -> Result<Wish, Problem> {
-    let (mut goals, mut is_forced, mut faults) = (Vec::new(), false, Vec::new());
+    let (mut goals, mut seen, mut is_forced, mut faults) = (Vec::new(), None, false, Vec::new());
     for (name, value) in body.into_members(Shape::Model)? {
         let shown = value.clone().shown();
         let text = match &value {
@@ -189,14 +205,16 @@ async fn wish(app: &App, body: Body) -> Result<Wish, Problem> {
             ("to" | "event", ..) => {
                 faults.push(fault("event_parsing", "Should be a position, or an event's id"));
             }
+            ("seen", Some(text), _) if parse_id(text).is_ok() => seen = parse_id(text).ok(),
+            ("seen", ..) => faults.push(fault("int_parsing", "Should be a position")),
             ("force", _, Sent::Flag(flag)) => is_forced = *flag,
             ("force", ..) => faults.push(fault("bool_parsing", "Should be true or false")),
-            _ => faults.push(fault("extra_forbidden", "There are to, event and force")),
+            _ => faults.push(fault("extra_forbidden", "There are to, event, seen and force")),
         }
     }
     match (&goals[..], faults.is_empty()) {
         (_, false) => Err(Problem::Invalid(faults)),
-        ([goal], true) => Ok(Wish { goal: *goal, is_forced }),
+        ([goal], true) => Ok(Wish { goal: *goal, seen, is_forced }),
         (_, true) => {
             let said =
                 "Name either `to`, the position to go back to, or `event`, the one to take back";
@@ -251,6 +269,8 @@ struct Told {
     changes: Vec<Value>,
     sentences: Vec<String>,
     conflicts: Vec<Value>,
+    /// Whether it would link to what is gone.
+    is_lacking: bool,
 }
 
 impl Told {
@@ -271,6 +291,7 @@ impl Told {
                 told
             })
             .collect();
+        let is_lacking = !missing.is_empty();
         conflicts.extend(missing.into_iter().map(|gone| {
             json!({"missing": history::record(gone, &names),
                 "reason": format!("{} no longer exists", names.call(gone))})
@@ -284,6 +305,7 @@ impl Told {
                 .map(|step| step.sentence.to_text(|of| names.call(of)))
                 .collect(),
             conflicts,
+            is_lacking,
         })
     }
 
@@ -299,9 +321,20 @@ impl Told {
         ([(POSITION, HeaderValue::from(app.reader.position()))], Json(body)).into_response()
     }
 
-    fn contested(self) -> Problem {
-        let said = "What is to be undone was changed again since, or needs what no longer exists; with \
-                    \"force\": true it is undone all the same";
+    fn contested(self, goal: Goal) -> Problem {
+        let said = match goal {
+            _ if self.is_lacking => {
+                "What is to be undone needs what no longer exists, or was changed again since; with \"force\": true it is \
+                 undone all the same"
+            }
+            Goal::To(_) => {
+                "Going back takes these later changes back as well. Say that you know them, by If-Match with the record's tag \
+                 or by \"seen\" with a position from which on there are none, or go on with \"force\": true"
+            }
+            Goal::Event(_) | Goal::Named(_) => {
+                "What is to be undone was changed again since; with \"force\": true it is undone all the same"
+            }
+        };
         Problem::Contested { detail: said, conflicts: self.conflicts }
     }
 }

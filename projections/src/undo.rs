@@ -21,7 +21,8 @@ pub enum Goal {
     Named(Uuid),
 }
 
-/// A change that came after the event that is to be undone, and about the same fact.
+/// A change that came after the event that is to be undone, and about the same fact; or after the position to which to go
+/// back, and about any.
 #[derive(Clone, Debug)]
 pub struct LaterChange {
     /// Where it is in the log.
@@ -101,9 +102,14 @@ pub fn plan(record: RecordRef, life: &[Entry], goal: Goal) -> Result<Plan, UndoE
         return Err(Refusal::Erased.into());
     }
     let (target, later, cause) = match goal {
-        Goal::To(_) => (before, vec![], at.checked_sub(1)),
+        // Whatever came after the position goes, whoever did it.
+        Goal::To(_) => {
+            let later = later_changes(record, &life[at..], &before, |_| true)?;
+            (before, later, at.checked_sub(1))
+        }
         _ if at == 0 => {
-            let later = later_changes(record, life, &after, at, |name| name.field != ARCHIVED)?;
+            let rest = &life[at + 1..];
+            let later = later_changes(record, rest, &after, |name| name.field != ARCHIVED)?;
             (Subject::new(record.kind()), later, Some(at))
         }
         _ => {
@@ -111,12 +117,17 @@ pub fn plan(record: RecordRef, life: &[Entry], goal: Goal) -> Result<Plan, UndoE
             let (facts, contested) = taken_back(present.facts(), &undone);
             let later = match contested.is_empty() {
                 true => vec![],
-                false => later_changes(record, life, &after, at, |name| contested.contains(name))?,
+                false => {
+                    let rest = &life[at + 1..];
+                    later_changes(record, rest, &after, |name| contested.contains(name))?
+                }
             };
             (Subject::from_facts(record.kind(), facts)?, later, Some(at))
         }
     };
     let events = present.revert(&target)?;
+    // What takes nothing back has nothing against it.
+    let later = if events.is_empty() { vec![] } else { later };
     let mut then = present.clone();
     let steps = events.iter().map(|event| then.step(record, event)).collect();
     let changes = differences(&present.facts(), &then.facts());
@@ -178,17 +189,16 @@ fn taken_back(mut facts: Facts, undone: &[FactChange]) -> (Facts, Vec<FactName>)
     (facts, contested)
 }
 
-/// Every change after the entry at an index that is about such facts.
+/// Every change by these entries, which follow on a state, that is about such facts.
 fn later_changes(
     record: RecordRef,
-    life: &[Entry],
+    entries: &[Entry],
     after: &Subject,
-    at: usize,
     is_contested: impl Fn(&FactName) -> bool,
 ) -> Result<Vec<LaterChange>, UndoError> {
     let mut subject = after.clone();
     let mut later = Vec::new();
-    for entry in &life[at + 1..] {
+    for entry in entries {
         let step = subject.step(record, event(entry)?);
         let contested = step.changes.into_iter().filter(|change| is_contested(&change.name()));
         later.extend(contested.map(|change| LaterChange {

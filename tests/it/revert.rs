@@ -128,9 +128,11 @@ async fn a_record_is_taken_back_to_every_state_it_was_in_and_forth_again() {
     let api = Api::new().await;
     for (path, positions) in lived(&api).await {
         for position in positions.iter().chain(positions.iter().rev()) {
-            let body = json!({"to": position});
+            let body = json!({"to": position, "force": true});
             let told = rehearse(&api, &path, body.clone()).await;
-            assert_eq!(told["conflicts"], json!([]), "{path}");
+            let later = told["conflicts"].as_array().unwrap();
+            assert!(later.iter().all(|it| it["position"].as_i64().unwrap() > *position), "{told}");
+            assert!(later.is_empty() <= told["changes"].as_array().unwrap().is_empty(), "{told}");
             let before = last(&api).await.0;
             undo(&api, &path, body.clone()).await.expect(200, &path);
             let after = last(&api).await.0;
@@ -213,6 +215,33 @@ async fn what_was_changed_again_since_is_listed_and_undone_only_if_told_to() {
 }
 
 #[tokio::test]
+async fn going_back_takes_back_no_change_that_the_caller_has_not_said_to_know() {
+    let api = Api::new().await;
+    let lp = api.made("lps", json!({"name": "Profuturo", "priority": "1"})).await;
+    let (path, made) = (format!("lps/{lp}"), last(&api).await.0);
+    let moved = put(&api, &path, json!({"priority": "2"})).await;
+    // Somebody else, about something else.
+    let others = put(&api, &path, json!({"location": "Lima"})).await;
+    let told = rehearse(&api, &path, json!({"to": made})).await;
+    let listed = |conflicts: &Value| -> Vec<i64> {
+        let all = conflicts.as_array().unwrap().iter();
+        all.map(|conflict| conflict["position"].as_i64().unwrap()).collect()
+    };
+    assert_eq!(listed(&told["conflicts"]), [moved, others]);
+    for unaware in [json!({"to": made}), json!({"to": made, "seen": moved})] {
+        let refused = undo(&api, &path, unaware).await.expect(409, "not known");
+        assert_eq!(refused["conflicts"], told["conflicts"]);
+    }
+    assert_eq!(last(&api).await.0, others, "nothing is recorded");
+    let refused = api.read("/audit/refusals").await["refusals"][0].clone();
+    assert_eq!((&refused["command"], &refused["record"]["id"]), (&json!("Revert"), &json!(lp)));
+    let known = json!({"to": made, "seen": others});
+    let row = undo(&api, &path, known).await.expect(200, "known");
+    assert_eq!((&row["priority"], &row["location"]), (&json!("1"), &Value::Null));
+    api.backend.stop().await;
+}
+
+#[tokio::test]
 async fn a_deleted_record_comes_back_and_the_first_event_undone_deletes_it() {
     let api = Api::new().await;
     let lp = api.made("lps", json!({"name": "Profuturo"})).await;
@@ -229,7 +258,8 @@ async fn a_deleted_record_comes_back_and_the_first_event_undone_deletes_it() {
         "Profuturo"
     );
     api.delete(&format!("/{path}")).await.expect(200, "delete");
-    assert_eq!(undo(&api, &path, json!({"to": made})).await.expect(200, "")["name"], "Profuturo");
+    let back = json!({"to": made, "seen": last(&api).await.0});
+    assert_eq!(undo(&api, &path, back).await.expect(200, "")["name"], "Profuturo");
     assert_eq!(
         undo(&api, &path, json!({"event": made})).await.expect(200, ""),
         json!({"status": "deleted"})
@@ -248,11 +278,13 @@ async fn a_notion_id_that_another_has_by_now_is_not_given_back() {
     let other = api.made("lps", json!({"name": "Other", "notion_id": "n-1"})).await;
     let uri = format!("/{path}/revert?dry_run=true");
     assert_eq!(api.post(&uri, json!({"to": made})).await.faults(), ["unique at body.notion_id"]);
-    assert_eq!(undo(&api, &path, json!({"to": made})).await.faults(), ["unique at body.notion_id"]);
+    let back = json!({"to": made, "force": true});
+    assert_eq!(undo(&api, &path, back.clone()).await.faults(), ["unique at body.notion_id"]);
     api.delete(&format!("/lps/{other}")).await.expect(200, "delete");
-    assert_eq!(undo(&api, &path, json!({"to": made})).await.expect(200, "")["notion_id"], "n-1");
+    assert_eq!(undo(&api, &path, back).await.expect(200, "")["notion_id"], "n-1");
     // The other one cannot come back now.
-    let deleted = undo(&api, &format!("lps/{other}"), json!({"to": last(&api).await.0 - 2})).await;
+    let back = json!({"to": last(&api).await.0 - 2, "force": true});
+    let deleted = undo(&api, &format!("lps/{other}"), back).await;
     assert_eq!(deleted.faults(), ["unique at body.notion_id"]);
     api.backend.stop().await;
 }
@@ -266,11 +298,10 @@ async fn what_no_longer_exists_stands_against_going_back_to_it() {
     let linked = api.post(&format!("/{path}/lps/{lp}"), json!({})).await.position();
     api.delete(&format!("/{path}/lps/{lp}")).await.expect(200, "");
     api.delete(&format!("/lps/{lp}")).await.expect(200, "");
-    let refused = undo(&api, &path, json!({"to": linked})).await.expect(409, "gone");
-    assert_eq!(
-        refused["conflicts"][0]["missing"],
-        json!({"kind": "lp", "id": lp, "name": "Profuturo"})
-    );
+    let known = json!({"to": linked, "seen": last(&api).await.0});
+    let refused = undo(&api, &path, known).await.expect(409, "gone");
+    let gone = refused["conflicts"].as_array().unwrap().last().unwrap();
+    assert_eq!(gone["missing"], json!({"kind": "lp", "id": lp, "name": "Profuturo"}));
     undo(&api, &path, json!({"to": linked, "force": true})).await.expect(200, "forced");
     api.backend.stop().await;
 }
@@ -293,7 +324,8 @@ async fn conditions_keys_and_crowds_are_minded() {
     assert_eq!(api.send(conditional(&tag)).await.expect(200, "the tag")["priority"], "1");
     let keyed = || {
         let uri = format!("/{path}/revert");
-        let mut request = json_request(Method::POST, &uri, &json!({"to": made}));
+        let body = json!({"to": made, "force": true});
+        let mut request = json_request(Method::POST, &uri, &body);
         request.headers_mut().insert("idempotency-key", "once".parse().unwrap());
         request
     };
@@ -329,6 +361,7 @@ async fn what_cannot_be_meant_is_refused() {
     check(json!({"to": true}), "event_parsing at body.to").await;
     check(json!({"event": "x"}), "event_parsing at body.event").await;
     check(json!({"event": 99}), "not_found at body.event").await;
+    check(json!({"to": 1, "seen": "x"}), "int_parsing at body.seen").await;
     check(json!({"event": 1, "force": "yes"}), "bool_parsing at body.force").await;
     check(json!({"event": 1, "forse": true}), "extra_forbidden at body.forse").await;
     let faults = async |uri: &str| api.post(uri, json!({"to": 1})).await.faults();

@@ -194,12 +194,22 @@ fn wished(Planned { story, wish, .. }: &Planned) -> Markup {
     }
 }
 
-fn standing_against(names: &Names, Planned { conflicts, missing, .. }: &Planned) -> Markup {
+fn standing_against(names: &Names, Planned { conflicts, missing, wish, .. }: &Planned) -> Markup {
+    let (title, said) = match wish {
+        Wish::To(_) => (
+            "Changed since",
+            "Going back takes these later changes back as well, whoever made them:",
+        ),
+        Wish::One(_) => (
+            "Changed again since",
+            "What this change set is no longer what the record says. Undoing it takes these later changes back as well:",
+        ),
+    };
     html! {
         @if !conflicts.is_empty() {
             div.notice {
-                h2 { "Changed again since" }
-                p { "What this change set is no longer what the record says. Undoing it takes these later changes back as well:" }
+                h2 { (title) }
+                p { (said) }
                 (change_list(names, conflicts))
             }
         }

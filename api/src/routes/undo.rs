@@ -52,10 +52,11 @@ fn comparing<A: Resource>() -> Endpoint {
 }
 
 fn reverting<A: Resource>() -> Endpoint {
-    let summary = "Takes it back to what it was at a position (to), or takes one event back (event); 409 lists later \
-                   changes that stand against it, unless force is true";
+    let summary = "Takes it back to what it was at a position (to), or takes one event back (event). 409 lists what stands \
+                   against it, unless force is true: of an event, later changes of the same; of a position, all later \
+                   changes, unless If-Match or seen (a position) says that the caller knows them";
     post(summary, Content::Record(kind_of::<A>()), revert::<A>)
-        .takes(Content::Example(json!({"to": 12, "force": false})))
+        .takes(Content::Example(json!({"to": 12, "seen": 1659, "force": false})))
         .query("dry_run", false, "true: tell what would change, and record nothing")
         .header("If-Match", "Carry it out only if the record's tag is still this")
 }
