@@ -184,7 +184,11 @@ async fn load_here(
         });
     }
     drop(written);
-    read(database, fillings, effort, ways, gauge, stop).await?;
+    // A reader that waits for its workers hears it as well.
+    tokio::select! {
+        read = read(database, fillings, effort, ways, gauge) => read?,
+        () = stop.cancelled() => return Err(LoadError::Stopped),
+    }
     gauge.is_indexing.store(true, Ordering::Release);
     let finishing = finish_all(database, fillings, effort, &shared.keys, all_written);
     let collecting = async {
@@ -226,7 +230,6 @@ async fn read(
     effort: Effort,
     ways: Vec<mpsc::Sender<Batch>>,
     gauge: &Gauge,
-    stop: &CancellationToken,
 ) -> Result<(), LoadError> {
     let follows =
         |kind: &Kind| fillings.iter().any(|filling| filling.projector.follows().contains(kind));
@@ -236,9 +239,6 @@ async fn read(
     let mut sweep =
         Sweep::begin(&mut connection, &Span { after: 0, to, without: &without }).await?;
     while let Some(batch) = sweep.next().await? {
-        if stop.is_cancelled() {
-            return Err(LoadError::Stopped);
-        }
         let last = batch.last().map_or(0, |event| event.position);
         let batch = Arc::new(batch);
         for way in &ways {

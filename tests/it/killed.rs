@@ -1,9 +1,10 @@
-//! A rebuild that is killed in each of its phases: the live tables are as they were, and the next rebuild completes.
+//! A rebuild that is killed or called off in each of its phases: the live tables are as they were, and the next rebuild completes.
 
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use api::embedded::Cluster;
-use reqwest::Client;
+use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -26,7 +27,7 @@ const PHASES: [Phase; 3] = [
 ];
 
 /// Has whoever makes an index wait for the first of these locks, and whoever makes a generation live for the second.
-const HOLDS: &str = "
+pub const HOLDS: &str = "
     create function hold_index() returns event_trigger language plpgsql as
         'begin perform pg_advisory_xact_lock_shared(1); end';
     create event trigger hold_index on ddl_command_start when tag in ('CREATE INDEX')
@@ -112,6 +113,67 @@ async fn a_rebuild_killed_in_any_phase_leaves_the_live_tables_alone_and_the_next
         assert_eq!(answer(&server, "/notes").await, notes, "{}", phase.name);
         assert!(answer(&server, "/lps").await.contains(phase.name));
     }
+    looking.close().await.unwrap();
+    assert!(server.stop().await);
+    cluster.close().await.unwrap();
+    crate::crash::assert_everything_is_right(&home).await;
+}
+
+async fn projection(server: &Server, name: &str) -> Value {
+    serde_json::from_str(&answer(server, &format!("/projections/{name}")).await).unwrap()
+}
+
+/// Waits until the rebuild of notes is in this phase, and has read something. The server itself may be held up by what holds
+/// the rebuild up.
+async fn until_phase(looking: &mut PgConnection, phase: &str) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let now: Option<(String, i64)> =
+            sqlx::query_as("select phase, done from rebuild where projector = 'note'")
+                .fetch_optional(&mut *looking)
+                .await
+                .unwrap();
+        if now.as_ref().is_some_and(|(now, done)| now == phase && *done > 0) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{phase}: {now:?}");
+    }
+}
+
+async fn ask(server: &Server, method: Method) -> u16 {
+    let url = format!("{}/projections/note/rebuild", server.url);
+    Client::new().request(method, url).send().await.unwrap().status().as_u16()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_called_off_in_any_phase_ends_and_leaves_the_live_tables_alone() {
+    let home = Home::new();
+    let file = crate::import::legacy(home.path(), "--lps 200 --notes 3000 --todos 3000");
+    let imported = home.crm(&["import", file.to_str().unwrap()]).output().await.unwrap();
+    assert!(imported.status.success());
+    let server = Server::start(&home, &[]).await;
+    let notes = answer(&server, "/notes").await;
+    let cluster = Cluster::open(home.path()).await.unwrap();
+    let mut looking = cluster.options("crm").connect().await.unwrap();
+    sqlx::raw_sql(HOLDS).execute(&mut looking).await.unwrap();
+    for phase in PHASES {
+        let mut holding = cluster.options("crm").connect().await.unwrap();
+        sqlx::query("begin").execute(&mut holding).await.unwrap();
+        sqlx::query(phase.hold).execute(&mut holding).await.unwrap();
+        assert_eq!(ask(&server, Method::POST).await, 202, "{}", phase.name);
+        until_phase(&mut looking, phase.name).await;
+        assert_eq!(ask(&server, Method::DELETE).await, 202, "{}", phase.name);
+        // What holds it up is still there.
+        until_phase(&mut looking, "cancelled").await;
+        holding.close().await.unwrap();
+        let now = projection(&server, "note").await;
+        assert_eq!((&now["generation"], &now["previous"]), (&json!(1), &Value::Null));
+        assert_eq!(now["rebuild"]["error"], Value::Null);
+        assert_eq!(answer(&server, "/notes").await, notes, "{}", phase.name);
+    }
+    assert_eq!(ask(&server, Method::POST).await, 202);
+    until_phase(&mut looking, "done").await;
+    assert_eq!(answer(&server, "/notes").await, notes);
     looking.close().await.unwrap();
     assert!(server.stop().await);
     cluster.close().await.unwrap();
