@@ -182,6 +182,17 @@ async fn a_recording_is_transcribed_and_summarised_and_its_suggestions_become_to
     workers.stop().await;
     assert_eq!(jobs(&api.db.pool).await, []);
     assert_eq!(recorded(&api.db.pool, ["Transcribed", "Summarised"]).await, [1, 1]);
+    // Whoever asks what led to the transcript is shown the recording that was attached.
+    let (event, cause): (uuid::Uuid, uuid::Uuid) = sqlx::query_as(
+        "select event_id, causation_id from events where event_type = 'Transcribed'",
+    )
+    .fetch_one(&api.db.pool)
+    .await
+    .unwrap();
+    let tree = api.read(&format!("/audit/causation/{event}")).await;
+    let attached = &tree["commands"][0]["events"][0];
+    assert_eq!(attached["event_id"], json!(cause), "{tree}");
+    assert_eq!(attached["led_to"][0]["events"][0]["event_id"], json!(event), "{tree}");
     assert_read_models_match_the_log(&api.db.pool).await;
 }
 
