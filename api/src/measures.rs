@@ -19,7 +19,8 @@ use projections::jobs::JOBS;
 use projections::llm::{ANSWER_SECONDS, ASKED};
 use projections::log::COMMANDS;
 use projections::log::appender::{APPEND_SECONDS, GROUP_COMMANDS, GROUP_EVENTS};
-use projections::status::Status;
+use projections::status::{Following, Status};
+use projections::webhooks::WebhookStatus;
 
 use crate::app::App;
 use crate::webhooks::ATTEMPTS;
@@ -53,11 +54,19 @@ const VECTOR_TEXTS: &str = "crm_vectors_texts";
 const VECTOR_WAITING: &str = "crm_vectors_texts_waiting";
 const VECTOR_UNTOLD: &str = "crm_vectors_records_untold";
 const VECTOR_FAILING: &str = "crm_vectors_failing";
+const SKIPPED: &str = "crm_projection_skipped_events";
+const REBUILD_ENDED: &str = "crm_rebuild_finished_timestamp_seconds";
+const REBUILD_FAILED: &str = "crm_rebuild_failed";
 const REACTOR_LAG: &str = "crm_reactor_lag_events";
+const REACTOR_LAG_SECONDS: &str = "crm_reactor_lag_seconds";
+const WEBHOOK_LAG: &str = "crm_webhooks_lag_events";
+const WEBHOOK_LAG_SECONDS: &str = "crm_webhooks_lag_seconds";
+const WEBHOOKS_DISABLED: &str = "crm_webhooks_disabled";
 const JOBS_NOW: &str = "crm_jobs";
 const JOBS_OLDEST: &str = "crm_jobs_oldest_seconds";
 const WORKERS: &str = "crm_workers";
 const VERIFIED_AT: &str = "crm_verification_timestamp_seconds";
+const UNVERIFIED: &str = "crm_verification_unfinished";
 
 /// Upper bounds, in seconds: from what an answer out of memory takes to what no client waits for.
 const SECONDS: &[f64] =
@@ -132,8 +141,28 @@ const GAUGES: &[(&str, &str)] = &[
     (VECTOR_WAITING, "Pieces of text that a set of vectors has yet to take in"),
     (VECTOR_UNTOLD, "Records that the vector engine has not been told of"),
     (VECTOR_FAILING, "1 while a set of vectors does not get on, else 0"),
-    (VERIFIED, "1 if the last check found the log and all read models in order, else 0"),
-    (VERIFIED_AT, "When the last check ended, as Unix time"),
+    (SKIPPED, "Events that a read model was told to skip"),
+    (REBUILD_ENDED, "When the last rebuild of a read model ended, as Unix time"),
+    (REBUILD_FAILED, "1 if the last rebuild of a read model failed or was broken off, else 0"),
+    (
+        REACTOR_LAG_SECONDS,
+        "For how long the oldest event that a reactor has not seen has been in the log",
+    ),
+    (
+        WEBHOOK_LAG,
+        "Positions between the log's end and the enabled webhook that is furthest behind",
+    ),
+    (
+        WEBHOOK_LAG_SECONDS,
+        "For how long the oldest event that an enabled webhook was not told of has been in the log",
+    ),
+    (WEBHOOKS_DISABLED, "Webhooks that nothing is sent to"),
+    (
+        VERIFIED,
+        "1 if the last check of everything found it in order and no narrower one since has found otherwise, else 0",
+    ),
+    (VERIFIED_AT, "When the last check of everything ended, as Unix time"),
+    (UNVERIFIED, "1 if the last check came to nothing, else 0"),
 ];
 
 /// Begins to count, once for the process; what happened before is not counted.
@@ -218,6 +247,7 @@ fn refresh_projections(status: &Status) {
         set(LAG, projection.lag as f64);
         set(LAG_SECONDS, projection.lag_seconds);
         set(PARKED, projection.parked.len() as f64);
+        set(SKIPPED, projection.skipped as f64);
         set(FOLDED_PER_SECOND, projection.rate);
         set(GENERATION, f64::from(projection.generation));
         set(BYTES, projection.size as f64);
@@ -226,6 +256,10 @@ fn refresh_projections(status: &Status) {
         if let Some(rebuild) = rebuild {
             set(REBUILD_DONE, rebuild.done as f64);
             set(REBUILD_TOTAL, rebuild.total as f64);
+            set(REBUILD_FAILED, f64::from(rebuild.has_failed()));
+            if let Some(at) = rebuild.finished_at {
+                set(REBUILD_ENDED, at.timestamp() as f64);
+            }
         }
     }
     for set in &status.vectors {
@@ -240,9 +274,11 @@ fn refresh_projections(status: &Status) {
         put(VECTOR_UNTOLD, set.untold as f64);
         put(VECTOR_FAILING, f64::from(u8::from(set.error.is_some())));
     }
-    for reactor in &status.reactors {
+    refresh_webhooks(&status.webhooks);
+    for Following { reactor, lag_seconds } in &status.reactors {
         let name = || reactor.name.clone();
         gauge!(REACTOR_LAG, "reactor" => name()).set(reactor.lag as f64);
+        gauge!(REACTOR_LAG_SECONDS, "reactor" => name()).set(*lag_seconds);
         gauge!(JOBS_OLDEST, "reactor" => name()).set(reactor.jobs.oldest_seconds);
         gauge!(WORKERS, "reactor" => name()).set(reactor.workers as f64);
         let jobs = &reactor.jobs;
@@ -261,10 +297,25 @@ fn refresh_projections(status: &Status) {
         gauge!(SEALED_AT).set(seal.sealed_at.timestamp() as f64);
         gauge!(SEAL_LAG_SECONDS).set(seal.lag_seconds);
     }
-    if let Some(last) = &status.verification {
-        gauge!(VERIFIED).set(f64::from(last.passed));
+    if let Some(is_well) = status.checks.verdict() {
+        gauge!(VERIFIED).set(f64::from(is_well));
+    }
+    if let Some(last) = &status.checks.verification {
         gauge!(VERIFIED_AT).set(last.finished_at.timestamp() as f64);
     }
+    gauge!(UNVERIFIED).set(f64::from(status.checks.unfinished().is_some()));
+}
+
+/// All in one: of a receiver that is gone, a gauge of its own would stay as it was.
+#[allow(clippy::cast_precision_loss, reason = "a gauge is a float; positions are far below 2^53")]
+fn refresh_webhooks(webhooks: &[WebhookStatus]) {
+    let (enabled, disabled): (Vec<_>, Vec<_>) =
+        webhooks.iter().partition(|webhook| webhook.state == "enabled");
+    let lag = enabled.iter().map(|webhook| webhook.lag).max();
+    let seconds = enabled.iter().map(|webhook| webhook.lag_seconds).fold(0.0, f64::max);
+    gauge!(WEBHOOK_LAG).set(lag.unwrap_or_default() as f64);
+    gauge!(WEBHOOK_LAG_SECONDS).set(seconds);
+    gauge!(WEBHOOKS_DISABLED).set(disabled.len() as f64);
 }
 
 /// The template of the route that a request takes: known inside the router, told outside.

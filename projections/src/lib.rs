@@ -30,6 +30,7 @@ pub mod summary;
 pub mod tail;
 pub mod undo;
 pub mod uploads;
+pub mod verification;
 pub mod webhooks;
 
 /// The migrations of the log and of every read model.

@@ -9,6 +9,8 @@ use crate::jobs::{self, ReactorStatus};
 use crate::log::keys::{self, KeyCount};
 use crate::seal::store::{self, SealStatus};
 use crate::search::vector_status::{self, VectorStatus};
+use crate::verification::{self, Checks};
+use crate::webhooks::{self, WebhookStatus};
 
 /// The log and everything that follows it.
 #[derive(Clone, Debug, Serialize)]
@@ -18,11 +20,14 @@ pub struct Status {
     /// Each read model, by name.
     pub projections: Vec<ProjectionStatus>,
     /// What reacts to events with work, and the jobs of each.
-    pub reactors: Vec<ReactorStatus>,
+    pub reactors: Vec<Following>,
+    /// Who is told of events, and how far each has been told.
+    pub webhooks: Vec<WebhookStatus>,
     /// The keys of people and notes, and what erasures have left to be wiped off the disk.
     pub keys: KeyCount,
-    /// The last check of the log and the read models, if there ever was one.
-    pub verification: Option<VerificationStatus>,
+    /// What checks of the log and the read models have come to.
+    #[serde(flatten)]
+    pub checks: Checks,
     /// How far the log is sealed, if it ever was.
     pub seal: Option<SealStatus>,
     /// What is searched by meaning; none before there was a model.
@@ -53,9 +58,43 @@ pub struct ProjectionStatus {
     /// The streams that it cannot follow.
     pub parked: Vec<ParkedStatus>,
     /// How many events it was told to skip.
-    pub skipped: i64,
+    pub skipped: usize,
+    /// These events, with who decided so and why.
+    pub skipped_events: Vec<SkippedStatus>,
     /// The last rebuild, running or not.
     pub rebuild: Option<RebuildStatus>,
+}
+
+/// A reactor, and for how long it has been behind.
+#[derive(Clone, Debug, Serialize)]
+pub struct Following {
+    /// The reactor.
+    #[serde(flatten)]
+    pub reactor: ReactorStatus,
+    /// For how long the oldest event that it has not seen has been in the log, in seconds.
+    pub lag_seconds: f64,
+}
+
+/// An event that a projector was told to skip.
+#[derive(Clone, Debug, Serialize, sqlx::FromRow)]
+pub struct SkippedStatus {
+    /// The projector's name.
+    #[serde(skip)]
+    pub projector: String,
+    /// The type of its stream.
+    pub aggregate_type: String,
+    /// The id of its stream among those of its type.
+    pub aggregate_id: String,
+    /// Its place in the log.
+    pub position: i64,
+    /// What is wrong with it.
+    pub error: String,
+    /// Why it may be left out.
+    pub reason: String,
+    /// Who decided so.
+    pub actor: String,
+    /// When.
+    pub skipped_at: DateTime<Utc>,
 }
 
 /// A stream that a projector cannot follow.
@@ -110,28 +149,18 @@ impl RebuildStatus {
     pub fn is_over(&self) -> bool {
         !["loading", "indexing", "tailing"].contains(&self.phase.as_str())
     }
-}
 
-/// The outcome of a check.
-#[derive(Clone, Debug, Serialize, sqlx::FromRow)]
-pub struct VerificationStatus {
-    /// When it began.
-    pub started_at: DateTime<Utc>,
-    /// When it ended.
-    pub finished_at: DateTime<Utc>,
-    /// The log's end when it began.
-    pub position: i64,
-    /// Whether all was well.
-    pub passed: bool,
-    /// What it looked at and found.
-    pub report: serde_json::Value,
+    /// Whether it came to nothing although nobody has called it off.
+    pub fn has_failed(&self) -> bool {
+        ["failed", "interrupted"].contains(&self.phase.as_str())
+    }
 }
 
 /// A running rebuild that was not heard of for this long, in seconds, is dead.
 pub const SILENCE: f64 = 15.0;
 
 /// The live generation of each projector.
-type Live = (String, i32, i32, i64, f64, Option<i32>, f64, i64);
+type Live = (String, i32, i32, i64, f64, Option<i32>, f64);
 
 /// Asks the database how everything stands.
 ///
@@ -148,16 +177,18 @@ pub async fn status(db: &mut PgConnection) -> Result<Status, sqlx::Error> {
               where old.projector = generation.projector and old.state = 'previous'),
              coalesce(extract(epoch from clock_timestamp() - (
                  select recorded_at from events where events.position > generation.position
-                 order by position limit 1))::double precision, 0),
-             (select count(*) from skipped_event as skipped where skipped.projector = generation.projector)
+                 order by position limit 1))::double precision, 0)
          from generation where state = 'live' order by projector",
     )
     .fetch_all(&mut *db)
     .await?;
     let parked = parked(db).await?;
+    let skipped = skipped(db).await?;
     let rebuilds = rebuilds(db).await?;
     let mut projections = Vec::with_capacity(live.len());
-    for (name, generation, version, position, rate, previous, lag_seconds, skipped) in live {
+    for (name, generation, version, position, rate, previous, lag_seconds) in live {
+        let skipped_events: Vec<_> =
+            skipped.iter().filter(|skipped| skipped.projector == name).cloned().collect();
         projections.push(ProjectionStatus {
             size: size(db, &generation::schema(&name, generation)).await?,
             lag: (head - position).max(0),
@@ -170,20 +201,46 @@ pub async fn status(db: &mut PgConnection) -> Result<Status, sqlx::Error> {
             generation,
             previous,
             position,
-            skipped,
+            skipped: skipped_events.len(),
+            skipped_events,
         });
     }
-    let verification = sqlx::query_as(
-        "select started_at, finished_at, position, passed, report from verification
-         order by id desc limit 1",
-    )
-    .fetch_optional(&mut *db)
-    .await?;
+    let checks = verification::checks(&mut *db).await?;
     let keys = keys::count(&mut *db).await?;
-    let reactors = jobs::reactors(&mut *db, head).await?;
+    let mut reactors = Vec::new();
+    for reactor in jobs::reactors(&mut *db, head).await? {
+        let lag_seconds = unseen_for(&mut *db, reactor.position).await?;
+        reactors.push(Following { reactor, lag_seconds });
+    }
+    let webhooks = webhooks::standing(&mut *db, head).await?;
     let seal = store::status(db).await?;
     let vectors = vector_status::status(db).await?;
-    Ok(Status { head, projections, reactors, keys, verification, seal, vectors })
+    Ok(Status { head, projections, reactors, webhooks, keys, checks, seal, vectors })
+}
+
+/// For how long the first event after a position has been in the log, in seconds; 0 if there is none.
+async fn unseen_for(db: &mut PgConnection, position: i64) -> Result<f64, sqlx::Error> {
+    let seconds: Option<f64> = sqlx::query_scalar(
+        "select extract(epoch from clock_timestamp() - recorded_at)::double precision from events
+         where position > $1 order by position limit 1",
+    )
+    .bind(position)
+    .fetch_optional(db)
+    .await?;
+    Ok(seconds.unwrap_or_default().max(0.0))
+}
+
+/// What projectors were told to skip.
+///
+/// # Errors
+/// When the database fails.
+pub async fn skipped(db: &mut PgConnection) -> Result<Vec<SkippedStatus>, sqlx::Error> {
+    sqlx::query_as(
+        "select projector, aggregate_type, aggregate_id, position, error, reason, actor, skipped_at
+         from skipped_event order by projector, position",
+    )
+    .fetch_all(db)
+    .await
 }
 
 /// What is parked in the live generations.

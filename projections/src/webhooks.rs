@@ -109,6 +109,25 @@ pub enum Next {
     Never(String),
 }
 
+/// How a receiver stands, without its address, which may be a secret.
+#[derive(Clone, Debug, FromRow, Serialize)]
+pub struct WebhookStatus {
+    /// Names it.
+    pub id: i32,
+    /// `enabled` or `disabled`.
+    pub state: String,
+    /// Why it is disabled.
+    pub reason: Option<String>,
+    /// Up to here everything has been delivered or is not wanted.
+    pub position: i64,
+    /// How many positions that is behind the log's end.
+    pub lag: i64,
+    /// For how long the oldest event after it has been in the log, in seconds.
+    pub lag_seconds: f64,
+    /// Attempts at the next event that have failed.
+    pub attempts: i32,
+}
+
 /// How many attempts are kept of each receiver.
 const KEPT: i64 = 100;
 
@@ -163,6 +182,23 @@ pub async fn add(
 /// When the database fails.
 pub async fn all(db: &mut PgConnection) -> Result<Vec<Webhook>, sqlx::Error> {
     sqlx::query_as(&format!("select {COLUMNS} from webhook order by id")).fetch_all(db).await
+}
+
+/// How all receivers stand, oldest first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn standing(db: &mut PgConnection, head: i64) -> Result<Vec<WebhookStatus>, sqlx::Error> {
+    sqlx::query_as(
+        "select id, state, reason, position, greatest(0, $1 - position) as lag, attempts,
+             greatest(0, coalesce(extract(epoch from clock_timestamp() - (
+                 select recorded_at from events where events.position > webhook.position
+                 order by position limit 1)), 0))::double precision as lag_seconds
+         from webhook order by id",
+    )
+    .bind(head)
+    .fetch_all(db)
+    .await
 }
 
 /// One receiver.

@@ -364,6 +364,11 @@ async fn clean_tables(
     sqlx::query("update rebuild set error = 'not kept after an erasure' where error is not null")
         .execute(&mut *control)
         .await?;
+    sqlx::query(
+        "update verification set error = 'not kept after an erasure' where error is not null",
+    )
+    .execute(&mut *control)
+    .await?;
     let reports: Vec<(i64, Value)> =
         sqlx::query_as("select id, report from verification where not passed")
             .fetch_all(&mut *control)

@@ -14,8 +14,10 @@ use chrono::Utc;
 use projections::database::Database;
 use projections::generation;
 use projections::projector::Projector;
+use projections::read;
 use projections::search::check::{self as vector_check, VectorReport};
 use projections::search::engine::Engine;
+use projections::verification::{self, Ended};
 use serde::Serialize;
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use tokio_util::sync::CancellationToken;
@@ -117,13 +119,15 @@ pub async fn verify(
     }
     // Whatever it waits for, most of all the sorting of the whole log, it is not waited for any longer once it is to stop:
     // its connections go with it, and Postgres gives up what was asked on them.
+    let mut ended = Ended::begin(scope(&options), is_full(&options));
     let checked = tokio::select! {
-        checked = check(database, &mut control, &options, phase) => checked,
+        checked = check(database, &mut control, &options, &mut ended, phase) => checked,
         () = options.stop.cancelled() => Err(VerifyError::Stopped),
     };
-    if checked.is_err() {
+    if let Err(error) = &checked {
         drop(control);
-        if let Err(error) = clear_away(database, &options.projectors).await {
+        ended.error = Some(error.to_string());
+        if let Err(error) = clear_away(database, &options.projectors, &ended).await {
             tracing::debug!(%error, "what was built for a check is left for the next to clear away");
         }
         return checked;
@@ -136,14 +140,16 @@ pub async fn verify(
     checked
 }
 
-/// Drops what a check has built that came to nothing. The connection with its lock may be what was lost, so that it takes
-/// another one, and the lock again: nobody else's tables are touched.
+/// Leaves word of a check that came to nothing, and drops what it has built. The connection with its lock may be what was
+/// lost, so that it takes another one, and the lock again: nobody else's tables are touched.
 async fn clear_away(
     database: &Database,
     projectors: &[Arc<dyn Projector>],
+    ended: &Ended,
 ) -> Result<(), sqlx::Error> {
     let options = database.options_for(&[]).options([("lock_timeout", "10s")]);
     let mut connection = options.connect().await?;
+    verification::record(&mut connection, ended).await?;
     let lock = sqlx::query("select pg_advisory_lock($1)").bind(VERIFY_LOCK);
     lock.execute(&mut connection).await?;
     for projector in projectors {
@@ -158,12 +164,13 @@ async fn check(
     database: &Database,
     control: &mut PgConnection,
     options: &VerifyOptions,
+    ended: &mut Ended,
     mut phase: impl FnMut(&'static str) + Send,
 ) -> Result<VerifyReport, VerifyError> {
-    let started = Utc::now();
     let position: i64 = sqlx::query_scalar("select coalesce(max(position), 0) from events")
         .fetch_one(&mut *control)
         .await?;
+    ended.position = position;
     phase("log");
     let log = log::check(database, position).await?;
     phase("seals");
@@ -182,30 +189,24 @@ async fn check(
         && seals.errors == 0
         && projections.iter().all(ModelReport::passed)
         && vectors.iter().all(VectorReport::passed);
-    let elapsed = Utc::now().signed_duration_since(started);
+    let elapsed = Utc::now().signed_duration_since(ended.started_at);
     let seconds = elapsed.to_std().unwrap_or_default().as_secs_f64();
     let report = VerifyReport { passed, position, log, seals, projections, vectors, seconds };
-    record(control, &report, started).await?;
+    let told = serde_json::to_value(&report).map_err(|error| sqlx::Error::Encode(error.into()))?;
+    ended.outcome = Some((passed, told));
+    verification::record(control, ended).await?;
     Ok(report)
 }
 
-/// Leaves the outcome for `crm status`; the newest hundred are kept.
-async fn record(
-    control: &mut PgConnection,
-    report: &VerifyReport,
-    started: chrono::DateTime<Utc>,
-) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "insert into verification (started_at, position, passed, report) values ($1, $2, $3, $4::json)",
-    )
-    .bind(started)
-    .bind(report.position)
-    .bind(report.passed)
-    .bind(serde_json::to_string(report).map_err(|error| sqlx::Error::Encode(error.into()))?)
-    .execute(&mut *control)
-    .await?;
-    sqlx::query("delete from verification where id <= (select max(id) - 100 from verification)")
-        .execute(control)
-        .await?;
-    Ok(())
+/// What a check looks at, by name.
+fn scope(options: &VerifyOptions) -> Vec<String> {
+    let models = options.projectors.iter().map(|projector| projector.name());
+    let vectors = options.engine.as_ref().map(|_| "vectors");
+    std::iter::once("log").chain(models).chain(vectors).map(str::to_owned).collect()
+}
+
+/// Whether a check looks at everything that there is.
+fn is_full(options: &VerifyOptions) -> bool {
+    let is_looked_at = |name: &str| options.projectors.iter().any(|one| one.name() == name);
+    options.engine.is_some() && read::projectors().iter().all(|one| is_looked_at(one.name()))
 }

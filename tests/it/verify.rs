@@ -1,8 +1,12 @@
 //! The check that proves the log whole and the read models right: it is silent when all is well, and names what is not.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use projections::read;
+use projections::search::engine::memory::Memory;
+use projections::status;
+use projections::verification::{self, Checks, Ended};
 use replay::{Effort, VerifyOptions, VerifyReport, Witness};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -182,6 +186,58 @@ async fn the_check_holds_at_one_position_while_others_write() {
     std::sync::Arc::into_inner(backend).unwrap().stop().await;
 }
 
+/// What is known by checks.
+async fn checks(db: &Database) -> Checks {
+    let mut connection = db.pool.acquire().await.unwrap();
+    status::status(&mut connection).await.unwrap().checks
+}
+
+/// A full check that found this.
+async fn found(db: &Database, passed: bool) {
+    let mut ended = Ended::begin(vec!["log".into()], true);
+    ended.outcome = Some((passed, json!({})));
+    let mut connection = db.pool.acquire().await.unwrap();
+    verification::record(&mut connection, &ended).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_narrower_check_never_takes_the_place_of_the_last_full_one() {
+    let db = imported().await;
+    found(&db, false).await;
+    let of_lp = VerifyOptions {
+        projectors: replay::find(read::projectors(), &["lp".to_owned()]).unwrap(),
+        engine: None,
+        witness: Witness::default(),
+        effort: Effort::full(),
+        stop: CancellationToken::new(),
+    };
+    assert!(replay::verify(&db.connections, of_lp, |_| ()).await.unwrap().passed);
+    let known = checks(&db).await;
+    assert_eq!((known.verdict(), known.later_checks.len()), (Some(false), 1));
+    let later = &known.later_checks[0];
+    assert_eq!((later.passed, later.is_full), (Some(true), false));
+    assert_eq!(later.scope, ["log", "lp"]);
+    let api = crate::contract::Api::on(db).await;
+    let page =
+        crate::contract::request(axum::http::Method::GET, "/audit").header("accept", "text/html");
+    let page = api.send(page.body(axum::body::Body::empty()).unwrap()).await;
+    let text = String::from_utf8_lossy(&page.bytes).into_owned();
+    assert!(text.contains("✗ The check found faults"), "{text}");
+    assert!(text.contains("A later check of log, lp alone"), "{text}");
+    // What looks at everything again has the last word.
+    let everything = VerifyOptions {
+        projectors: read::projectors(),
+        engine: Some(Arc::new(Memory::default())),
+        witness: Witness::default(),
+        effort: Effort::full(),
+        stop: CancellationToken::new(),
+    };
+    assert!(replay::verify(&api.db.connections, everything, |_| ()).await.unwrap().passed);
+    let known = checks(&api.db).await;
+    assert_eq!((known.verdict(), known.later_checks.len()), (Some(true), 0));
+    api.backend.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn one_check_at_a_time() {
     let db = imported().await;
@@ -246,7 +302,12 @@ async fn stops_while_it_waits_for(table: &str) {
         assert!(std::time::Instant::now() < deadline, "{table}");
     }
     other.rollback().await.unwrap();
+    // It is not as if nothing had been tried.
+    let known = checks(&db).await;
+    let unfinished = known.unfinished().unwrap();
+    assert_eq!(unfinished.error.as_deref(), Some("the check was called off"), "{table}");
     assert!(verify(&db).await.passed);
+    assert!(checks(&db).await.unfinished().is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -87,6 +87,12 @@ async fn a_rebuild_that_a_server_is_asked_for_can_be_watched() {
         "crm_projection_parked_streams{projection=\"lp\"} 0",
         "crm_rebuild_running{projection=\"note\"} 0",
     ] {
+        "crm_rebuild_failed{projection=\"note\"} 0",
+        "crm_rebuild_finished_timestamp_seconds{projection=\"note\"} ",
+        "crm_reactor_lag_seconds{reactor=\"recordings\"} ",
+        "crm_webhooks_lag_seconds 0",
+        "crm_webhooks_disabled 0",
+        "crm_verification_unfinished 0",
         assert!(metrics.contains(sample), "{sample}");
     }
     // What is not there, or not under way, is said so.

@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use projections::search::vector_status::VectorStatus;
-use projections::status::{ProjectionStatus, Status};
+use projections::status::{Following, ProjectionStatus, RebuildStatus, Status};
+use projections::verification::{Checks, VerificationStatus};
+use projections::webhooks::WebhookStatus;
 
 use crate::backend::Store;
 use crate::commands::{self, Interruption, say};
@@ -65,6 +67,9 @@ fn describe(status: &Status) -> String {
         let _ = writeln!(text, "\n{}", describe_vectors(set));
     }
     for projection in &status.projections {
+        if let Some(RebuildStatus { error: Some(error), .. }) = &projection.rebuild {
+            let _ = writeln!(text, "\nThe last rebuild of {} failed: {error}", projection.name);
+        }
         for parked in &projection.parked {
             let _ = writeln!(
                 text,
@@ -78,22 +83,34 @@ fn describe(status: &Status) -> String {
             );
         }
     }
-    for reactor in &status.reactors {
+    for Following { reactor, lag_seconds } in &status.reactors {
         let jobs = &reactor.jobs;
         let _ = write!(
             text,
-            "\nJobs of {}: {} waiting, {} running, {} postponed, {} suspended; {} workers; {} positions behind.",
+            "\nJobs of {}: {} waiting, {} running, {} postponed, {} suspended; {} workers; {} positions, {:.1} s behind.",
             reactor.name,
             jobs.waiting,
             jobs.running,
             jobs.postponed,
             jobs.suspended,
             reactor.workers,
-            reactor.lag
+            reactor.lag,
+            lag_seconds
         );
         let _ = match &jobs.failure {
             Some(failure) => writeln!(text, " The last failure: {failure}"),
             None => writeln!(text),
+        };
+    }
+    for webhook in &status.webhooks {
+        let WebhookStatus { id, state, lag, lag_seconds, attempts, reason, .. } = webhook;
+        let _ = write!(text, "\nWebhook {id}: {state}, {lag} positions, {lag_seconds:.1} s behind");
+        if *attempts > 0 {
+            let _ = write!(text, ", {attempts} attempts at the next event have failed");
+        }
+        let _ = match reason {
+            Some(reason) => writeln!(text, ": {reason}"),
+            None => writeln!(text, "."),
         };
     }
     let keys = &status.keys;
@@ -117,17 +134,43 @@ fn describe(status: &Status) -> String {
         ),
         None => writeln!(text, "\nNot sealed yet; `crm serve` does it."),
     };
-    let _ = match &status.verification {
+    describe_checks(&mut text, &status.checks);
+    text.trim_end().to_owned()
+}
+
+/// The last full check, and what came after it.
+fn describe_checks(text: &mut String, checks: &Checks) {
+    let time = |check: &VerificationStatus| check.finished_at.format("%Y-%m-%d %H:%M UTC");
+    let outcome = |passed: Option<bool>| match passed {
+        Some(true) => "all well",
+        _ => "DIFFERENCES, see `crm status --json`",
+    };
+    // Writing to a String cannot fail.
+    let _ = match &checks.verification {
         Some(last) => writeln!(
             text,
-            "Last check: {} at {}, up to position {}.",
-            if last.passed { "all well" } else { "DIFFERENCES, see `crm status --json`" },
-            last.finished_at.format("%Y-%m-%d %H:%M UTC"),
+            "Last check of everything: {} at {}, up to position {}.",
+            outcome(last.passed),
+            time(last),
             last.position
         ),
-        None => writeln!(text, "Never checked; `crm verify` does it."),
+        None => writeln!(text, "Never checked as a whole; `crm verify` does it."),
     };
-    text.trim_end().to_owned()
+    for later in &checks.later_checks {
+        let of = if later.is_full { "everything".to_owned() } else { later.scope.join(", ") };
+        let _ = match &later.error {
+            Some(error) => {
+                writeln!(text, "Later check of {of} at {}: CAME TO NOTHING: {error}", time(later))
+            }
+            None => writeln!(
+                text,
+                "Later check of {of} alone: {} at {}, up to position {}.",
+                outcome(later.passed),
+                time(later),
+                later.position
+            ),
+        };
+    }
 }
 
 /// A set of vectors in one line.
@@ -193,6 +236,7 @@ fn bytes(size: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use chrono::DateTime;
     use projections::jobs::{JobCount, ReactorStatus};
     use projections::log::keys::KeyCount;
 
@@ -211,8 +255,39 @@ mod tests {
             size: 1_234_567,
             parked: vec![],
             skipped: 1,
-            rebuild: None,
+            skipped_events: vec![],
+            rebuild: Some(RebuildStatus {
+                projector: "lp".into(),
+                generation: 3,
+                holder: "a server".into(),
+                phase: "failed".into(),
+                done: 7,
+                total: 42,
+                rate: 1.0,
+                eta_seconds: None,
+                started_at: DateTime::UNIX_EPOCH,
+                finished_at: Some(DateTime::UNIX_EPOCH),
+                error: Some("the disk is full".into()),
+            }),
         }
+    }
+
+    fn check(scope: &[&str], passed: Option<bool>) -> VerificationStatus {
+        VerificationStatus {
+            started_at: DateTime::UNIX_EPOCH,
+            finished_at: DateTime::UNIX_EPOCH,
+            position: 42,
+            scope: scope.iter().map(|name| (*name).to_owned()).collect(),
+            is_full: scope.is_empty(),
+            error: passed.is_none().then(|| "the check was called off".to_owned()),
+            passed,
+            report: None,
+        }
+    }
+
+    fn checks() -> Checks {
+        let later_checks = vec![check(&[], None), check(&["log", "lp"], Some(true))];
+        Checks { verification: Some(check(&[], Some(false))), later_checks }
     }
 
     #[test]
@@ -220,22 +295,45 @@ mod tests {
         let status = Status {
             head: 42,
             projections: vec![projection()],
-            reactors: vec![ReactorStatus {
-                name: "recordings".into(),
-                position: 42,
-                lag: 0,
-                jobs: JobCount {
-                    waiting: 2,
-                    running: 1,
-                    postponed: 1,
-                    suspended: 0,
-                    oldest_seconds: 90.0,
-                    failure: Some("the disk is full".into()),
+            reactors: vec![Following {
+                reactor: ReactorStatus {
+                    name: "recordings".into(),
+                    position: 42,
+                    lag: 0,
+                    jobs: JobCount {
+                        waiting: 2,
+                        running: 1,
+                        postponed: 1,
+                        suspended: 0,
+                        oldest_seconds: 90.0,
+                        failure: Some("the disk is full".into()),
+                    },
+                    workers: 1,
                 },
-                workers: 1,
+                lag_seconds: 0.0,
             }],
+            webhooks: vec![
+                WebhookStatus {
+                    id: 1,
+                    state: "enabled".into(),
+                    reason: None,
+                    position: 40,
+                    lag: 2,
+                    lag_seconds: 3.5,
+                    attempts: 2,
+                },
+                WebhookStatus {
+                    id: 2,
+                    state: "disabled".into(),
+                    reason: Some("it answered 410".into()),
+                    position: 2,
+                    lag: 40,
+                    lag_seconds: 90.0,
+                    attempts: 0,
+                },
+            ],
             keys: KeyCount { present: 3, destroyed: 2, unscrubbed: 1 },
-            verification: None,
+            checks: checks(),
             seal: None,
             vectors: vec![VectorStatus {
                 set: 1,
@@ -256,16 +354,24 @@ mod tests {
 The log ends at position 42.
 
 read model   generation  position  lag  lag s  events/s    size
-lp          2 (kept: 1)        40    2    0.2      12.0  1.2 MB  1 skipped
+lp          2 (kept: 1)        40    2    0.2      12.0  1.2 MB  1 skipped, rebuild failed 1970-01-01 00:00
 
 vectors: set 1, live, in qdrant: 120 texts, 30 to go at 12.5/s, about 3 s, qdrant not told of 3 records (small)
 
-Jobs of recordings: 2 waiting, 1 running, 1 postponed, 0 suspended; 1 workers; 0 positions behind. The last failure: the disk is full
+The last rebuild of lp failed: the disk is full
+
+Jobs of recordings: 2 waiting, 1 running, 1 postponed, 0 suspended; 1 workers; 0 positions, 0.0 s behind. The last failure: the disk is full
+
+Webhook 1: enabled, 2 positions, 3.5 s behind, 2 attempts at the next event have failed.
+
+Webhook 2: disabled, 40 positions, 90.0 s behind: it answered 410
 
 Erased: 2 records; traces of 1 are still to be wiped off the disk (a running server does it, or `crm erase --scrub`).
 
 Not sealed yet; `crm serve` does it.
-Never checked; `crm verify` does it.";
+Last check of everything: DIFFERENCES, see `crm status --json` at 1970-01-01 00:00 UTC, up to position 42.
+Later check of everything at 1970-01-01 00:00 UTC: CAME TO NOTHING: the check was called off
+Later check of log, lp alone: all well at 1970-01-01 00:00 UTC, up to position 42.";
         assert_eq!(describe(&status), expected);
     }
 }

@@ -6,6 +6,7 @@ use axum::response::Response;
 use chrono::{DateTime, Utc};
 use maud::{DOCTYPE, Markup, html};
 use projections::seal::store;
+use projections::verification::{self, Checks};
 use serde_json::Value;
 
 use super::assets::{Asset, HTMX, RECORDINGS, SCRIPT, STYLE};
@@ -92,14 +93,9 @@ async fn seal(app: &App) -> Markup {
     let database = app.log.database();
     let asking = async {
         let mut connection = database.pool.acquire().await?;
-        let checked: Option<(i64, DateTime<Utc>, bool)> = sqlx::query_as(
-            "select position, finished_at, passed from verification order by finished_at desc limit 1",
-        )
-        .fetch_optional(&mut *connection)
-        .await?;
-        Ok((store::status(&mut connection).await?, checked))
+        Ok((store::status(&mut connection).await?, verification::checks(&mut connection).await?))
     };
-    let (sealed, checked) = match database.ask(asking).await {
+    let (sealed, checks) = match database.ask(asking).await {
         Ok(found) => found,
         Err(_) => {
             return html! { p.seal { "How far the log is sealed cannot be told: the database does not answer." } };
@@ -111,10 +107,24 @@ async fn seal(app: &App) -> Markup {
                 Some(seal) => { "Sealed up to position " (seal.position) " at " (moment(seal.sealed_at)) ". " },
                 None => "Nothing is sealed yet. ",
             }
-            @match checked {
-                Some((position, at, true)) => { b { "✓ Verified" } " up to position " (position) " at " (moment(at)) "." },
-                Some((position, at, false)) => { strong { "✗ The check found faults" } " up to position " (position) " at " (moment(at)) ": see " code { "crm status" } "." },
-                None => { "Not checked yet: " code { "crm verify --log" } " does." },
+            (checked(&checks))
+        }
+    }
+}
+
+/// What the last full check came to, and then what narrower ones did: these can take nothing back.
+fn checked(checks: &Checks) -> Markup {
+    html! {
+        @match &checks.verification {
+            Some(full) if full.passed == Some(true) => { b { "✓ Verified" } " up to position " (full.position) " at " (moment(full.finished_at)) "." },
+            Some(full) => { strong { "✗ The check found faults" } " up to position " (full.position) " at " (moment(full.finished_at)) ": see " code { "crm status" } "." },
+            None => { "Not checked as a whole yet: " code { "crm verify" } " does." },
+        }
+        @for later in &checks.later_checks {
+            " " @match later.passed {
+                Some(true) => { "A later check of " (later.scope.join(", ")) " alone, at " (moment(later.finished_at)) ", found nothing wrong." },
+                Some(false) => { strong { "✗ A later check of " (later.scope.join(", ")) " found faults" } " at " (moment(later.finished_at)) ": see " code { "crm status" } "." },
+                None => { strong { "A later check came to nothing" } " at " (moment(later.finished_at)) ": see " code { "crm status" } "." },
             }
         }
     }

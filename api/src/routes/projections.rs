@@ -30,12 +30,13 @@ pub fn routes() -> Routes {
         "rate": 90000.0, "eta_seconds": null, "started_at": "2025-01-31T15:04:05Z",
         "finished_at": "2025-01-31T15:04:06Z", "error": null});
     let one = json!({"name": "lp", "version": 1, "generation": 2, "previous": 1, "position": 42, "lag": 0,
-        "lag_seconds": 0.0, "rate": 0.5, "size": 172032, "parked": [], "skipped": 0, "rebuild": rebuild});
+        "lag_seconds": 0.0, "rate": 0.5, "size": 172032, "parked": [], "skipped": 0, "skipped_events": [], "rebuild": rebuild});
     let vectors = json!({"set": 1, "model": "multilingual-e5-small", "state": "live", "engine": "memory", "position": 42,
         "lag": 0, "points": 1800, "waiting": 0, "rate": 14.2, "eta_seconds": 0.0, "untold": 0, "error": null});
-    let all = json!({"head": 42, "projections": [one], "reactors": [{"name": "recordings", "position": 42, "lag": 0, "workers": 1,
+    let all = json!({"head": 42, "projections": [one], "reactors": [{"name": "recordings", "position": 42, "lag": 0, "lag_seconds": 0.0, "workers": 1,
             "jobs": {"waiting": 0, "running": 1, "postponed": 0, "suspended": 0, "oldest_seconds": 12.5, "failure": null}}],
-        "keys": {"present": 120, "destroyed": 1, "unscrubbed": 0}, "verification": null,
+        "webhooks": [{"id": 1, "state": "enabled", "reason": null, "position": 42, "lag": 0, "lag_seconds": 0.0, "attempts": 0}],
+        "keys": {"present": 120, "destroyed": 1, "unscrubbed": 0}, "verification": null, "later_checks": [],
         "seal": {"number": 3, "position": 42, "events": 40, "sealed_at": "2025-01-31T15:04:05Z", "lag_seconds": 0.0}, "vectors": [vectors]});
     let accepted = json!({"status": "accepted", "projection": "lp"});
     Routes::tagged(SERVER)
