@@ -443,6 +443,26 @@ async fn an_event_that_a_person_has_skipped_stays_skipped_in_all_generations_to_
         .await
         .unwrap();
     assert_eq!(reason, "known to be harmless");
+    let skipped = &lp.skipped_events[0];
+    assert_eq!((&*skipped.actor, &*skipped.reason), ("me", "known to be harmless"));
+    assert_eq!((skipped.position, &*skipped.aggregate_id), (position + 1, "1"));
     drop(connection);
     backend.stop().await;
+    // As long as one read model does not follow, this is an error; when all were told to skip it, it is worth a notice.
+    let report = crate::verify::verify(&db).await;
+    assert_eq!(report.log.findings.iter().filter(|it| it.check == "payload").count(), 2);
+    for projector in read::projectors() {
+        for outcome in replay::retry(&db.connections, &projector, None).await.unwrap() {
+            let mut stuck = outcome.stuck;
+            while stuck.is_some() {
+                let skipping =
+                    replay::skip(&db.connections, &projector, &stream, "likewise", "me").await;
+                stuck = skipping.unwrap().stuck;
+            }
+        }
+    }
+    let report = crate::verify::verify(&db).await;
+    let notices = report.log.notices.iter().filter(|it| it.check == "payload");
+    assert_eq!(notices.count(), 2, "{report:?}");
+    assert!(report.passed, "{report:?}");
 }

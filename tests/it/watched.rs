@@ -85,14 +85,15 @@ async fn a_rebuild_that_a_server_is_asked_for_can_be_watched() {
         "crm_projection_generation{projection=\"note\"} 2",
         "crm_projection_lag_events{projection=\"lp\"} 0",
         "crm_projection_parked_streams{projection=\"lp\"} 0",
+        "crm_projection_skipped_events{projection=\"lp\"} 0",
         "crm_rebuild_running{projection=\"note\"} 0",
-    ] {
         "crm_rebuild_failed{projection=\"note\"} 0",
         "crm_rebuild_finished_timestamp_seconds{projection=\"note\"} ",
         "crm_reactor_lag_seconds{reactor=\"recordings\"} ",
         "crm_webhooks_lag_seconds 0",
         "crm_webhooks_disabled 0",
         "crm_verification_unfinished 0",
+    ] {
         assert!(metrics.contains(sample), "{sample}");
     }
     // What is not there, or not under way, is said so.
@@ -144,6 +145,9 @@ async fn the_command_line_works_beside_a_running_server() {
         (said.trim(), code),
         ("nothing is parked: every read model follows every stream", 0)
     );
+    let (said, code) = crm(&home, &["projections", "skipped"]).await;
+    assert_eq!((said.trim(), code), ("nothing is skipped", 0));
+    assert_eq!(json(&home, &["projections", "skipped", "--json"]).await, json!([]));
     assert!(server.stop().await);
 }
 

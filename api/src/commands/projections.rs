@@ -1,4 +1,4 @@
-//! `crm projections`: what read models cannot follow, and what becomes of it.
+//! `crm projections`: what read models cannot follow, what they were told to skip, and what becomes of it.
 
 use std::sync::Arc;
 
@@ -22,6 +22,12 @@ pub struct Args {
 enum Action {
     /// List the parked streams with their errors
     Parked {
+        /// Print one JSON array
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the events that read models were told to skip, with who decided so and why
+    Skipped {
         /// Print one JSON array
         #[arg(long)]
         json: bool,
@@ -65,6 +71,7 @@ pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<()> {
 async fn act(store: &Store, action: &Action) -> anyhow::Result<()> {
     let outcomes = match action {
         Action::Parked { json } => return list(store, *json).await,
+        Action::Skipped { json } => return list_skipped(store, *json).await,
         Action::Retry { name, stream } => {
             let stream = stream_of(stream);
             replay::retry(&store.database, &projector(name)?, stream.as_ref()).await?
@@ -132,6 +139,37 @@ async fn list(store: &Store, json: bool) -> anyhow::Result<()> {
             parked.position,
             parked.parked_at.format("%Y-%m-%d %H:%M UTC"),
             parked.error
+        ));
+    }
+    Ok(())
+}
+
+async fn list_skipped(store: &Store, json: bool) -> anyhow::Result<()> {
+    let mut connection = store.database.pool.acquire().await?;
+    let all = projections::status::skipped(&mut connection).await?;
+    if json {
+        let told = all.iter().map(|skipped| {
+            let mut told = serde_json::to_value(skipped)?;
+            told["projection"] = skipped.projector.as_str().into();
+            Ok(told)
+        });
+        say(&serde_json::to_string(&told.collect::<serde_json::Result<Vec<_>>>()?)?);
+        return Ok(());
+    }
+    if all.is_empty() {
+        say("nothing is skipped");
+    }
+    for skipped in all {
+        say(&format!(
+            "{}: position {} of {} {}, by {} at {}, since: {} ({})",
+            skipped.projector,
+            skipped.position,
+            skipped.aggregate_type,
+            skipped.aggregate_id,
+            skipped.actor,
+            skipped.skipped_at.format("%Y-%m-%d %H:%M UTC"),
+            skipped.reason,
+            skipped.error
         ));
     }
     Ok(())

@@ -1,12 +1,15 @@
 //! The log by itself: nothing is missing, everything can be read, and what it refers to is there.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use domain::{Event, Kind, RecordRef};
 use projections::database::Database;
 use projections::log::{
     KeyRing, LogReader, ReadLogError, Recorded, Span, StoredEvent, Stream, Sweep,
 };
+use projections::projector::Projector;
+use projections::{read, status};
 use serde::Serialize;
 use sqlx::{ConnectOptions as _, PgConnection};
 
@@ -50,7 +53,8 @@ pub(super) async fn check(database: &Database, to: i64) -> Result<LogReport, Ver
     let mut report = LogReport::default();
     let mut connection = database.options_for(&[]).connect().await?;
     let mut second = database.options_for(&[]).connect().await?;
-    let mut reading = Reading::new(LogReader::new(database.keys().clone()));
+    let skips = Skips::read(&mut connection).await?;
+    let mut reading = Reading::new(LogReader::new(database.keys().clone()), skips);
     {
         let span = Span { after: 0, to, without: &[] };
         let mut sweep = Sweep::begin(&mut connection, &span).await?;
@@ -70,9 +74,35 @@ pub(super) async fn check(database: &Database, to: i64) -> Result<LogReport, Ver
     Ok(report)
 }
 
+/// The events that people have told read models to skip, and by which.
+struct Skips {
+    projectors: Vec<Arc<dyn Projector>>,
+    skipped: HashSet<(String, i64)>,
+}
+
+impl Skips {
+    async fn read(connection: &mut PgConnection) -> Result<Self, sqlx::Error> {
+        let all = status::skipped(connection).await?;
+        let skipped = all.into_iter().map(|one| (one.projector, one.position)).collect();
+        Ok(Self { projectors: read::projectors(), skipped })
+    }
+
+    /// Whether every read model that follows an event was told to skip it: then somebody has looked into it, for each.
+    fn by_all(&self, stored: &StoredEvent) -> bool {
+        let Some(kind) = stored.kind() else { return false };
+        let mut following =
+            self.projectors.iter().filter(|one| one.follows().contains(&kind)).peekable();
+        let is_skipped = |one: &Arc<dyn Projector>| {
+            self.skipped.contains(&(one.name().to_owned(), stored.position))
+        };
+        following.peek().is_some() && following.all(is_skipped)
+    }
+}
+
 /// What has been seen of the log so far.
 struct Reading {
     log: LogReader,
+    skips: Skips,
     /// The only thing that grows with the log: 33 bytes a record, in a table that is between 7/16 and 7/8 full.
     records: HashMap<RecordRef, Seen>,
     /// The last sequence of each stream that is no record's.
@@ -99,9 +129,10 @@ struct Erased {
 }
 
 impl Reading {
-    fn new(log: LogReader) -> Self {
+    fn new(log: LogReader, skips: Skips) -> Self {
         Self {
             log,
+            skips,
             records: HashMap::new(),
             others: HashMap::new(),
             last: 0,
@@ -141,7 +172,13 @@ impl Reading {
                 };
                 let (position, error) = error.about_event()?;
                 let what = format!("{}: {error}", stored.stream());
-                report.error(Finding::new(check, position, what));
+                match self.skips.by_all(stored) {
+                    true => {
+                        let what = format!("{what}; all read models were told to skip it");
+                        report.notice(Finding::new(check, position, what));
+                    }
+                    false => report.error(Finding::new(check, position, what)),
+                }
             }
         }
         Ok(())
