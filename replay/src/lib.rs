@@ -34,7 +34,7 @@ pub use error::ImportError;
 pub use import::{ImportOptions, import};
 pub use load::Effort;
 pub use parked::{Outcome, ParkedError, retry, skip};
-pub use rebuild::{Rebuild, RebuildError, cancel, drop_old, find, roll_back};
+pub use rebuild::{Rebuild, RebuildError, called_off, cancel, drop_old, find, roll_back};
 pub use reconstruct::{SourceRow, SourceRows, reconstruct};
 pub use report::{Notice, Progress, Report};
 pub use scrub::{ScrubError, ScrubOptions, ScrubReport, scrub};

@@ -29,7 +29,7 @@ use self::swap::follow_and_swap;
 use crate::load::{Effort, Filling, Gauge, LoadError, load};
 
 pub use self::previous::{drop_old, roll_back};
-pub use self::pulse::cancel;
+pub use self::pulse::{called_off, cancel};
 
 /// The first key of the advisory lock that a rebuild holds; the second is the hash of the projector's name.
 const REBUILD_LOCK: i32 = 0x0063_7262;

@@ -179,3 +179,41 @@ async fn a_rebuild_called_off_in_any_phase_ends_and_leaves_the_live_tables_alone
     cluster.close().await.unwrap();
     crate::crash::assert_everything_is_right(&home).await;
 }
+
+/// The nice values of the threads of a process that load read models.
+fn loading_threads(process: u32) -> Vec<i64> {
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    let stats =
+        tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("stat")).ok());
+    let loading = stats.filter_map(|stat| {
+        let (name, rest) = stat.split_once(") ")?;
+        let is_it = name.ends_with("(load");
+        // The third of proc_pid_stat(5) is the first after the name.
+        let nice = rest.split(' ').nth(19 - 3)?.parse().ok()?;
+        is_it.then_some(nice)
+    });
+    loading.collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_release_builds_its_read_models_behind_everybody_else() {
+    let home = Home::new();
+    assert!(Server::start(&home, &["--demo"]).await.stop().await);
+    let cluster = Cluster::open(home.path()).await.unwrap();
+    let mut looking = cluster.options("crm").connect().await.unwrap();
+    sqlx::raw_sql(HOLDS).execute(&mut looking).await.unwrap();
+    // As if an earlier release had filled it.
+    let earlier = "update generation set version = version - 1 where projector = 'note'";
+    sqlx::query(earlier).execute(&mut looking).await.unwrap();
+    let mut holding = cluster.options("crm").connect().await.unwrap();
+    sqlx::query("begin").execute(&mut holding).await.unwrap();
+    sqlx::query("select pg_advisory_xact_lock(1)").execute(&mut holding).await.unwrap();
+    let server = Server::start(&home, &[]).await;
+    until_phase(&mut looking, "indexing").await;
+    assert_eq!(loading_threads(server.process()), [19]);
+    holding.close().await.unwrap();
+    until_phase(&mut looking, "done").await;
+    looking.close().await.unwrap();
+    assert!(server.stop().await);
+    cluster.close().await.unwrap();
+}

@@ -1,7 +1,7 @@
 //! Rebuilds: beside the live read models, resumable, swapped at once, and the same rows in the end.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use api::backend::Backend;
 use domain::lp::{Lp, LpChanges, LpCommand};
@@ -465,4 +465,111 @@ async fn an_event_that_a_person_has_skipped_stays_skipped_in_all_generations_to_
     let notices = report.log.notices.iter().filter(|it| it.check == "payload");
     assert_eq!(notices.count(), 2, "{report:?}");
     assert!(report.passed, "{report:?}");
+}
+
+/// A projector of a later release whose tables cannot be made.
+struct Impossible(Arc<dyn Projector>);
+
+impl Projector for Impossible {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+    fn version(&self) -> i32 {
+        self.0.version() + 1
+    }
+    fn tables(&self) -> Vec<Table> {
+        let mut tables = self.0.tables();
+        tables[0].columns += ", added no_such_type";
+        tables
+    }
+    fn follows(&self) -> &'static [Kind] {
+        self.0.follows()
+    }
+    fn begin(&self) -> Box<dyn Fold> {
+        self.0.begin()
+    }
+}
+
+/// Writes down when each rebuild begins.
+const ATTEMPTS: &str = "
+    create table public.attempt (at timestamptz not null default clock_timestamp());
+    create function public.note_attempt() returns trigger language plpgsql as
+        'begin insert into public.attempt default values; return null; end';
+    create trigger note_begun after insert on rebuild for each row execute function public.note_attempt();
+    create trigger note_begun_again after update on rebuild for each row
+        when (old.started_at is distinct from new.started_at) execute function public.note_attempt()";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_model_that_cannot_be_built_anew_is_tried_less_and_less_often() {
+    let db = Database::new().await;
+    import_demo(&db).await;
+    let earlier = db.backend().await;
+    earlier.settle().await.unwrap();
+    earlier.stop().await;
+    sqlx::raw_sql(ATTEMPTS).execute(&db.pool).await.unwrap();
+    let impossible = |projector: Arc<dyn Projector>| match projector.name() {
+        "lp" => Arc::new(Impossible(projector)) as Arc<dyn Projector>,
+        _ => projector,
+    };
+    let release = read::projectors().into_iter().map(impossible).collect();
+    let connections = crate::harness::connect((*db.pool.connect_options()).clone(), 8);
+    let backend = Backend::start_with(connections, db.files(), release).await.unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let pauses: Vec<f64> = loop {
+        let pauses: Vec<f64> = sqlx::query_scalar(
+            "select extract(epoch from next - at)::double precision
+             from (select at, lead(at) over (order by at) as next from public.attempt) as tried
+             where next is not null order by at",
+        )
+        .fetch_all(&db.pool)
+        .await
+        .unwrap();
+        if pauses.len() == 2 {
+            break pauses;
+        }
+        assert!(Instant::now() < deadline, "it is tried again: {pauses:?}");
+    };
+    assert!(pauses[0] > 1.9 && pauses[1] > 3.9, "{pauses:?}");
+    backend.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewal_that_was_called_off_waits_until_somebody_asks_for_it() {
+    let db = Database::new().await;
+    import_demo(&db).await;
+    let earlier = db.backend().await;
+    earlier.settle().await.unwrap();
+    earlier.stop().await;
+    sqlx::raw_sql(ATTEMPTS).execute(&db.pool).await.unwrap();
+    sqlx::raw_sql(crate::killed::HOLDS).execute(&db.pool).await.unwrap();
+    let mut holding = db.pool.begin().await.unwrap();
+    sqlx::query("select pg_advisory_xact_lock(1)").execute(&mut *holding).await.unwrap();
+    let connections = crate::harness::connect((*db.pool.connect_options()).clone(), 8);
+    let backend = Backend::start_with(connections, db.files(), later_release()).await.unwrap();
+    let mut connection = db.pool.acquire().await.unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !replay::cancel(&mut connection, "lp").await.unwrap() {
+        assert!(Instant::now() < deadline, "it is begun");
+    }
+    let called_off = async {
+        let phase = "select phase from rebuild where projector = 'lp'";
+        while sqlx::query_scalar::<_, String>(phase).fetch_one(&mut *connection).await.unwrap()
+            != "cancelled"
+        {}
+    };
+    tokio::time::timeout(Duration::from_secs(60), called_off).await.expect("it is called off");
+    holding.rollback().await.unwrap();
+    let given_up = tokio::time::timeout(Duration::from_secs(60), backend.rebuilds.renewed()).await;
+    given_up.expect("nothing is left to be done by itself");
+    let attempts = async || {
+        let count = sqlx::query_scalar::<_, i64>("select count(*) from public.attempt");
+        count.fetch_one(&db.pool).await.unwrap()
+    };
+    assert_eq!(attempts().await, 1);
+    assert_eq!(generations(&db, "lp").await, (Some(1), None));
+    backend.rebuilds.begin("lp").await.unwrap();
+    let mut checkpoints = backend.runner().checkpoints().clone();
+    checkpoints.wait_for(|all| all["lp"].revision > 0).await.unwrap();
+    assert_eq!(attempts().await, 2);
+    backend.stop().await;
 }

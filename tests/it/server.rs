@@ -116,6 +116,11 @@ impl Server {
         Self { child, url: url.expect("the server says that it is ready") }
     }
 
+    /// Its process.
+    pub fn process(&self) -> u32 {
+        self.child.id().unwrap()
+    }
+
     /// Kills it at once, whatever it is doing.
     pub async fn kill(mut self) {
         self.child.kill().await.unwrap();

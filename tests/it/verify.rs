@@ -1,8 +1,10 @@
 //! The check that proves the log whole and the read models right: it is silent when all is well, and names what is not.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use api::rebuilds::Daily;
+use chrono::{Local, TimeDelta};
 use projections::read;
 use projections::search::engine::memory::Memory;
 use projections::status;
@@ -236,6 +238,50 @@ async fn a_narrower_check_never_takes_the_place_of_the_last_full_one() {
     let known = checks(&api.db).await;
     assert_eq!((known.verdict(), known.later_checks.len()), (Some(true), 0));
     api.backend.stop().await;
+}
+
+/// Waits until a full check has come to something.
+async fn fully_checked(db: &Database) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while checks(db).await.verification.is_none() {
+        assert!(Instant::now() < deadline, "it is checked");
+    }
+}
+
+fn daily(at: TimeDelta, soon: Duration) -> Daily {
+    let at = Local::now().time().overflowing_add_signed(at).0;
+    Daily { at, soon, witness: Witness::default(), engine: Arc::new(Memory::default()) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_is_checked_at_the_time_of_day_that_was_chosen() {
+    let db = imported().await;
+    found(&db, true).await;
+    sqlx::query("update verification set is_full = false").execute(&db.pool).await.unwrap();
+    let backend = db.backend().await;
+    let never = Duration::from_secs(24 * 60 * 60);
+    let daily = daily(TimeDelta::seconds(1), never);
+    backend.rebuilds.spawn(backend.rebuilds.clone().verify_daily(daily));
+    fully_checked(&db).await;
+    backend.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_that_was_missed_is_made_up_for_soon_after_the_start() {
+    let db = imported().await;
+    found(&db, true).await;
+    let yesterday = "update verification set started_at = now() - interval '25 hours',
+        finished_at = now() - interval '25 hours'";
+    sqlx::query(yesterday).execute(&db.pool).await.unwrap();
+    let backend = db.backend().await;
+    // The time of day is far away.
+    let daily = daily(TimeDelta::hours(12), Duration::ZERO);
+    backend.rebuilds.spawn(backend.rebuilds.clone().verify_daily(daily));
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while checks(&db).await.verification.unwrap().scope.len() == 1 {
+        assert!(Instant::now() < deadline, "it is made up for");
+    }
+    backend.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

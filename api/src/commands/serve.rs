@@ -23,6 +23,7 @@ use crate::commands::{self, Interruption, say};
 use crate::erasures::Erasures;
 use crate::measures;
 use crate::origins::Origins;
+use crate::rebuilds::{Daily, SOON};
 use crate::settings::{LlmSettings, Settings};
 use crate::uploads;
 use crate::vectors;
@@ -139,7 +140,8 @@ async fn serve(
     if let Some(at) = settings.verify_at {
         let witness = Witness { own: backend::known_seal_key(settings)?, ..Witness::default() };
         let engine = vectors::engine(settings, &store.database).await?;
-        backend.rebuilds.spawn(backend.rebuilds.clone().verify_daily(at, witness, engine));
+        let daily = Daily { at, soon: SOON, witness, engine };
+        backend.rebuilds.spawn(backend.rebuilds.clone().verify_daily(daily));
     }
     let chores = [
         tokio::spawn(forget_old_keys(backend.log.clone())),

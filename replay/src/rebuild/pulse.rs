@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use projections::database::Database;
 use projections::status::{RebuildStatus, SILENCE};
 use sqlx::{ConnectOptions as _, PgConnection};
@@ -29,6 +30,23 @@ pub async fn cancel(db: &mut PgConnection, name: &str) -> Result<bool, sqlx::Err
     .execute(db)
     .await?;
     Ok(asked.rows_affected() > 0)
+}
+
+/// The projectors of which somebody has called a rebuild off since then, and of which none was begun since.
+///
+/// # Errors
+/// When the database fails.
+pub async fn called_off(
+    db: &mut PgConnection,
+    since: DateTime<Utc>,
+) -> Result<Vec<String>, sqlx::Error> {
+    // One that ended with its server was asked for by nobody.
+    sqlx::query_scalar(
+        "select projector from rebuild where phase = 'cancelled' and cancelled and finished_at > $1",
+    )
+    .bind(since)
+    .fetch_all(db)
+    .await
 }
 
 /// Says how far a rebuild is, and hears whether it is called off.
