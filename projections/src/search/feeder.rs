@@ -146,6 +146,7 @@ impl Feeder {
             telling.published = None;
             self.clear_error(telling).await?;
         }
+        self.delete_gone(telling).await?;
         self.forget_others(telling, &sets).await
     }
 
@@ -288,12 +289,26 @@ impl Feeder {
             telling.known.remove(&set.id);
             telling.told.remove(&set.id);
         }
-        // Only when another one answers.
-        let has_live = sets.iter().any(|it| it.state == State::Live);
-        for VectorSet { set, .. } in sets.iter().filter(|it| has_live && it.state == State::Retired)
-        {
-            self.engine.forget(set).await?;
-            sets::delete_set(&mut telling.db, set).await?;
+        let engine = self.engine.name();
+        for set in sets::retired(&mut telling.db, self.model, engine).await? {
+            self.engine.forget(&set).await?;
+            sets::delete_set(&mut telling.db, &set, engine).await?;
+        }
+        Ok(())
+    }
+
+    /// Has the engine delete what is gone from sets that nobody fills.
+    async fn delete_gone(&self, telling: &mut Telling) -> Result<(), FeedError> {
+        if self.engine.is_of_this_process() {
+            return Ok(());
+        }
+        let engine = self.engine.name();
+        for (set, records) in points::gone(&mut telling.db, engine, PAGE).await? {
+            match self.engine.delete_older(&set, &records).await {
+                Ok(()) | Err(EngineError::Missing(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+            points::told_gone(&mut telling.db, engine, &set, &records).await?;
         }
         Ok(())
     }

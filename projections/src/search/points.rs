@@ -58,6 +58,64 @@ pub(super) async fn of_records(
     .await
 }
 
+/// Records of which an engine is still to delete its points, by set, each with the revision up to which.
+///
+/// # Errors
+/// When the database fails.
+pub(super) async fn gone(
+    db: &mut PgConnection,
+    engine: &str,
+    most: i64,
+) -> Result<Vec<(Set, Vec<(RecordRef, i64)>)>, sqlx::Error> {
+    let rows: Vec<(i32, i32, i32, String, i64, i64)> = sqlx::query_as(
+        "select s.id, s.model, m.dimensions, g.kind, g.id, g.revision
+         from vector_gone g join vector_set s on s.id = g.set_id join embedding_model m on m.id = s.model
+         where g.engine = $1 order by s.id, g.revision limit $2",
+    )
+    .bind(engine)
+    .bind(most)
+    .fetch_all(db)
+    .await?;
+    let mut gone: Vec<(Set, Vec<(RecordRef, i64)>)> = Vec::new();
+    for (id, model, dimensions, kind, record, revision) in rows {
+        let Some(kind) = Kind::parse(&kind) else { continue };
+        let one = (kind.record(record), revision);
+        match gone.last_mut().filter(|(set, _)| set.id == id) {
+            Some((_, records)) => records.push(one),
+            None => {
+                let dimensions = usize::try_from(dimensions).unwrap_or_default();
+                gone.push((Set { id, model, dimensions }, vec![one]));
+            }
+        }
+    }
+    Ok(gone)
+}
+
+/// Notes that an engine has deleted its points of records.
+///
+/// # Errors
+/// When the database fails.
+pub(super) async fn told_gone(
+    db: &mut PgConnection,
+    engine: &str,
+    set: &Set,
+    records: &[(RecordRef, i64)],
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "delete from vector_gone using unnest($3::text[], $4::bigint[], $5::bigint[]) as told (kind, id, revision)
+         where set_id = $1 and engine = $2 and vector_gone.kind = told.kind and vector_gone.id = told.id
+             and vector_gone.revision = told.revision",
+    )
+    .bind(set.id)
+    .bind(engine)
+    .bind(records.iter().map(|(record, _)| record.kind().as_str()).collect::<Vec<_>>())
+    .bind(records.iter().map(|(record, _)| record.id()).collect::<Vec<_>>())
+    .bind(records.iter().map(|(_, revision)| *revision).collect::<Vec<_>>())
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 /// What there is to hold of a set, sorted by place.
 ///
 /// # Errors

@@ -167,15 +167,57 @@ pub async fn swap(db: &mut PgConnection, set: &Set) -> Result<(), sqlx::Error> {
     tx.commit().await
 }
 
-/// Deletes a set that the engine has forgotten. Vectors that nothing uses any more go with the next look of who writes them.
+/// The retired sets that an engine is to forget: of this model if another one answers, and of models of which none does. What
+/// an engine outside was told, only that engine can forget.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn delete_set(db: &mut PgConnection, set: &Set) -> Result<(), sqlx::Error> {
-    sqlx::query("delete from vector_set where id = $1 and state = 'retired'")
+pub async fn retired(
+    db: &mut PgConnection,
+    model: i32,
+    engine: &str,
+) -> Result<Vec<Set>, sqlx::Error> {
+    let rows: Vec<(i32, i32, i32)> = sqlx::query_as(
+        "select s.id, s.model, m.dimensions from vector_set s join embedding_model m on m.id = s.model
+         where s.state = 'retired'
+             and (s.model = $1) = exists (select from vector_set l where l.model = s.model and l.state = 'live')
+             and (exists (select from vector_engine e where e.set_id = s.id and e.engine = $2)
+                 or not exists (select from vector_engine e where e.set_id = s.id and e.engine <> 'memory'))",
+    )
+    .bind(model)
+    .bind(engine)
+    .fetch_all(db)
+    .await?;
+    let set = |(id, model, dimensions)| Set {
+        id,
+        model,
+        dimensions: usize::try_from(dimensions).unwrap_or_default(),
+    };
+    Ok(rows.into_iter().map(set).collect())
+}
+
+/// Deletes a set that this engine has forgotten, unless another one has it. Vectors that nothing uses any more go with the next
+/// look of who writes them.
+///
+/// # Errors
+/// When the database fails.
+pub async fn delete_set(
+    db: &mut PgConnection,
+    set: &Set,
+    engine: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("delete from vector_engine where set_id = $1 and engine = $2")
         .bind(set.id)
-        .execute(db)
+        .bind(engine)
+        .execute(&mut *db)
         .await?;
+    sqlx::query(
+        "delete from vector_set where id = $1 and state = 'retired'
+             and not exists (select from vector_engine e where e.set_id = vector_set.id and e.engine <> 'memory')",
+    )
+    .bind(set.id)
+    .execute(db)
+    .await?;
     Ok(())
 }
 
@@ -195,20 +237,32 @@ pub async fn delete_orphans(db: &mut PgConnection, model: i32) -> Result<(), sql
     Ok(())
 }
 
-/// Says that this model's sets are being filled, and deletes those of other models that no server has filled for a day:
-/// going back within it costs nothing.
+/// Says that this model's sets are being filled, and gives up those of other models that no server has filled for a day: going
+/// back within it costs nothing. Nothing is kept of what was given up but its name, until engines have forgotten it.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn outlive_others(db: &mut PgConnection, model: i32) -> Result<(), sqlx::Error> {
     for statement in [
         "update vector_set set heard_at = now() where model = $1",
-        "delete from vector_set where model <> $1 and heard_at < now() - interval '1 day'",
-        "delete from embedding where model <> $1
-             and not exists (select from vector_set s where s.model = embedding.model)",
+        "update vector_set set state = 'retired'
+         where model <> $1 and state <> 'retired' and heard_at < now() - interval '1 day'",
     ] {
         sqlx::query(statement).bind(model).execute(&mut *db).await?;
     }
+    for table in ["vector_record", "vector_point"] {
+        let statement = format!(
+            "delete from {table} using vector_set s where s.id = set_id and s.state = 'retired'"
+        );
+        sqlx::query(&statement).execute(&mut *db).await?;
+    }
+    sqlx::query(
+        "delete from embedding where model <> $1 and not exists (
+             select from vector_set s where s.model = embedding.model and s.state <> 'retired')",
+    )
+    .bind(model)
+    .execute(db)
+    .await?;
     Ok(())
 }
 

@@ -195,6 +195,55 @@ async fn while_qdrant_is_gone_or_hangs_a_search_says_so_and_goes_by_word() {
     subject.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_model_that_nobody_uses_any_more_qdrant_keeps_nothing() {
+    let mut subject = Subject::in_qdrant().await;
+    let kept = subject.note("Kept", "They asked about currency hedging.").await;
+    let erased = subject.note("Erased", "Whispered confidences of the fund.").await;
+    let deleted = subject.note("Deleted", "Management charges of the fund.").await;
+    subject.finds("currency hedging", kept).await;
+    subject.settle().await;
+    subject.restart_with(subject.embeddings.source("other-words")).await;
+    let is_live = ("other-words".to_owned(), "live".to_owned());
+    subject.until("the new set answers", async |it| it.states().await.contains(&is_live)).await;
+    // Without the bridge from the model before.
+    subject.restart_with(subject.embeddings.source("other-words")).await;
+    subject.finds("currency hedging", kept).await;
+    let path = format!("/notes/{erased}/erase");
+    subject.api.post(&path, json!({"reason": "asked"})).await.expect(200, "erase");
+    subject.api.delete(&format!("/notes/{deleted}")).await.expect(200, "delete");
+    let held = |subject: &Subject| -> Vec<usize> {
+        let state = subject.qdrant.as_ref().unwrap().state();
+        state.collections.values().map(|collection| collection.points.len()).collect()
+    };
+    subject
+        .until("both collections have what was kept alone", async |it| held(it) == [1, 1])
+        .await;
+
+    sqlx::query(
+        "update vector_set set heard_at = now() - interval '2 days'
+         from embedding_model m where m.id = model and m.name like 'words%'",
+    )
+    .execute(subject.pool())
+    .await
+    .unwrap();
+    subject.restart_with(subject.embeddings.source("other-words")).await;
+    subject.until("the old collection is gone", async |it| held(it) == [1]).await;
+    subject
+        .until("nothing is known of the old model's vectors", async |it| {
+            let left: (i64, i64) = sqlx::query_as(
+                "select (select count(*) from vector_set), (select count(*) from embedding)",
+            )
+            .fetch_one(it.pool())
+            .await
+            .unwrap();
+            left == (1, 1)
+        })
+        .await;
+    subject.finds("currency hedging", kept).await;
+    subject.stop().await;
+}
+
 /// How the sets of a server stand: the model of each, its state, and whether it has everything.
 async fn sets(server: &Server) -> Vec<(String, String, bool)> {
     let answer = reqwest::get(format!("{}/projections", server.url)).await.unwrap();

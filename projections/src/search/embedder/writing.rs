@@ -100,12 +100,12 @@ pub(super) async fn write(
     let before = delete_points(&mut tx, set, &all).await?;
     insert_points(&mut tx, set, records).await?;
     note_records(&mut tx, set, records, gone).await?;
-    let silent: Vec<RecordRef> = records
-        .iter()
-        .filter(|record| record.pieces.is_empty())
-        .map(|record| record.record)
-        .chain(gone.iter().copied())
-        .collect();
+    let silent = records.iter().filter(|record| record.pieces.is_empty());
+    let silent = silent.map(|record| (record.record, record.position));
+    let silent: Vec<(RecordRef, i64)> =
+        silent.chain(gone.iter().map(|record| (*record, i64::MAX))).collect();
+    leave_word(&mut tx, set, &silent).await?;
+    let silent: Vec<RecordRef> = silent.into_iter().map(|(record, _)| record).collect();
     forget_elsewhere(&mut tx, set, &silent).await?;
     delete_unused(&mut tx, set.set.model, &before).await?;
     let pieces: usize = records.iter().map(|record| record.pieces.len()).sum();
@@ -208,6 +208,36 @@ async fn note_records(
     .bind(ids)
     .bind(positions)
     .bind(titles)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Leaves word for engines outside that they are to delete what has no text left, by the positions beside it, from the sets of
+/// other models that did not hear of that: nobody fills them at present.
+async fn leave_word(
+    db: &mut PgConnection,
+    set: &VectorSet,
+    silent: &[(RecordRef, i64)],
+) -> Result<(), sqlx::Error> {
+    if silent.is_empty() {
+        return Ok(());
+    }
+    let (records, positions): (Vec<RecordRef>, Vec<i64>) = silent.iter().copied().unzip();
+    let (kinds, ids) = keys(&records);
+    sqlx::query(
+        "insert into vector_gone (set_id, engine, kind, id)
+         select s.id, e.engine, r.kind, r.id
+         from unnest($2::text[], $3::bigint[], $4::bigint[]) as gone (kind, id, position)
+         join vector_record r on r.kind = gone.kind and r.id = gone.id and r.position < gone.position
+         join vector_set s on s.id = r.set_id and s.model <> $1
+         join vector_engine e on e.set_id = s.id and e.engine <> 'memory'
+         on conflict (set_id, engine, kind, id) do update set revision = excluded.revision",
+    )
+    .bind(set.set.model)
+    .bind(kinds)
+    .bind(ids)
+    .bind(positions)
     .execute(db)
     .await?;
     Ok(())
