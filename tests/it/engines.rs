@@ -309,6 +309,31 @@ mod faults {
     }
 
     #[tokio::test]
+    async fn a_collection_whose_making_was_interrupted_gets_what_it_lacks() {
+        let (server, engine, whole) = subject().await;
+        let indexes = |server: &Server| -> Vec<usize> {
+            server.state().collections.values().map(|it| it.indexed.len()).collect()
+        };
+        let all = indexes(&server)[0];
+        server.state().collections.clear();
+        for made in 0..all {
+            let set = new_set();
+            server.state().failed_writes = usize::MAX;
+            assert!(engine.prepare(&set).await.is_err());
+            server.state().failed_writes = 0;
+            assert!(engine.prepare(&set).await.unwrap(), "it was there");
+            assert_eq!(indexes(&server), vec![all; made + 1]);
+        }
+        // One of an earlier release, too.
+        engine.prepare(&whole).await.unwrap();
+        server.state().collections.values_mut().for_each(|it| {
+            it.indexed.remove("brief");
+        });
+        assert!(engine.prepare(&whole).await.unwrap());
+        assert!(indexes(&server).contains(&all));
+    }
+
+    #[tokio::test]
     async fn a_wrong_key_is_said_without_the_key() {
         let server = Server::start().await;
         server.state().key = Some("right".to_owned());

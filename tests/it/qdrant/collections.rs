@@ -49,6 +49,11 @@ impl Collections for Service {
         let info = CollectionInfo {
             config: Some(config(collection.dimensions)),
             points_count: Some(collection.points.len() as u64),
+            payload_schema: collection
+                .indexed
+                .iter()
+                .map(|field| (field.clone(), PayloadSchemaInfo::default()))
+                .collect(),
             ..CollectionInfo::default()
         };
         Ok(Response::new(GetCollectionInfoResponse { result: Some(info), time: 0.0 }))

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ::qdrant_client::qdrant::points_update_operation::{Operation, PointStructList};
 use ::qdrant_client::qdrant::{
-    Condition, CountPointsBuilder, CreateAlias, CreateCollectionBuilder,
+    CollectionInfo, Condition, CountPointsBuilder, CreateAlias, CreateCollectionBuilder,
     CreateFieldIndexCollectionBuilder, DeletePointsBuilder, Distance, Filter as Conditions,
     PointsUpdateOperation, QueryPointsBuilder, ScrollPointsBuilder, UpdateBatchPointsBuilder,
     UpdateResult, UpdateStatus, VectorParamsBuilder, WriteOrdering, WriteOrderingType,
@@ -92,23 +92,28 @@ impl Qdrant {
         format!("crm_{}_m{model}", self.namespace)
     }
 
-    /// The length of the collection's vectors; `None` if there is no such collection.
-    async fn dimensions(&self, collection: &str) -> Result<Option<u64>, EngineError> {
-        let info = match self.questions.collection_info(collection).await {
-            Ok(info) => info,
+    /// What there is of a collection; `None` if there is no such.
+    async fn info(&self, collection: &str) -> Result<Option<CollectionInfo>, EngineError> {
+        match self.questions.collection_info(collection).await {
+            Ok(info) => Ok(Some(info.result.unwrap_or_default())),
             Err(error) => match told(error, collection) {
-                EngineError::Missing(_) => return Ok(None),
-                error => return Err(error),
+                EngineError::Missing(_) => Ok(None),
+                error => Err(error),
             },
-        };
-        Ok(Some(info.result.as_ref().and_then(payload::dimensions_of).unwrap_or(0)))
+        }
     }
 
     async fn create(&self, set: &Set, collection: &str) -> Result<(), EngineError> {
         let vectors = VectorParamsBuilder::new(set.dimensions as u64, Distance::Cosine);
         let request = CreateCollectionBuilder::new(collection).vectors_config(vectors);
         self.writes.create_collection(request).await.map_err(|error| told(error, collection))?;
-        for (field, kind) in payload::INDEXED {
+        Ok(())
+    }
+
+    /// Gives a collection those indexes that it lacks: whoever made it may not have come to its end.
+    async fn index(&self, collection: &str, there: &CollectionInfo) -> Result<(), EngineError> {
+        let lacks = |field: &str| !there.payload_schema.contains_key(field);
+        for (field, kind) in payload::INDEXED.iter().filter(|(field, _)| lacks(field)) {
             let request =
                 CreateFieldIndexCollectionBuilder::new(collection, *field, *kind).wait(true);
             let made = self.writes.create_field_index(request).await;
@@ -119,13 +124,18 @@ impl Qdrant {
 
     async fn prepare_set(&self, set: &Set) -> Result<bool, EngineError> {
         let collection = self.collection(set);
-        match self.dimensions(&collection).await? {
-            Some(theirs) if theirs == set.dimensions as u64 => Ok(true),
-            Some(theirs) => {
-                Err(EngineError::Dimensions { collection, theirs, ours: set.dimensions as u64 })
-            }
-            None => self.create(set, &collection).await.map(|()| false),
+        let ours = set.dimensions as u64;
+        let Some(info) = self.info(&collection).await? else {
+            self.create(set, &collection).await?;
+            self.index(&collection, &CollectionInfo::default()).await?;
+            return Ok(false);
+        };
+        let theirs = payload::dimensions_of(&info).unwrap_or(0);
+        if theirs != ours {
+            return Err(EngineError::Dimensions { collection, theirs, ours });
         }
+        self.index(&collection, &info).await?;
+        Ok(true)
     }
 
     async fn upsert_points(&self, set: &Set, points: &[Point]) -> Result<(), EngineError> {
