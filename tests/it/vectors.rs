@@ -372,6 +372,25 @@ async fn a_collection_that_was_truncated_or_meddled_with_is_repaired() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_never_shows_what_it_holds_is_not_found_well() {
+    let mut subject = Subject::in_qdrant().await;
+    subject.note("Call", "They asked about currency hedging.").await;
+    subject.settle().await;
+    subject.stop().await;
+    let engine = subject.engine().await;
+    // As many as there may be looks and tries, each another.
+    let refusals = (0..20).map(|number| format!("trouble {number}")).collect();
+    subject.qdrant.as_ref().unwrap().state().refusals = refusals;
+    let reports = check::check(&subject.api.db.connections, &engine).await.unwrap();
+    assert!(reports.iter().all(|report| !report.passed()), "{reports:#?}");
+    assert!(reports[0].differences[0].contains("trouble"), "{reports:#?}");
+    // One look is enough.
+    subject.qdrant.as_ref().unwrap().state().refusals.truncate(1);
+    let reports = check::check(&subject.api.db.connections, &engine).await.unwrap();
+    assert!(reports.iter().all(check::VectorReport::passed), "{reports:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_collection_of_other_dimensions_is_left_alone_and_told() {
     let mut subject = Subject::in_qdrant().await;
     let note = subject.note("Call", "They asked about currency hedging.").await;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 use sqlx::PgConnection;
 
-use super::engine::{Engine, Held};
+use super::engine::{Engine, EngineError, Held};
 use super::sets::{self, EMBEDDED, State, VectorSet};
 use super::{compare, points};
 use crate::database::Database;
@@ -64,32 +64,56 @@ async fn check_set(
     engine: &dyn Engine,
     set: &VectorSet,
 ) -> Result<VectorReport, sqlx::Error> {
-    let mut lasting: Option<BTreeSet<String>> = None;
+    let (mut in_texts, mut in_engine) = (Lasting::default(), Lasting::default());
+    let mut failure = None;
     let mut points = 0;
     for look in 0..LOOKS {
         if look > 0 {
             tokio::time::sleep(APART).await;
         }
-        let mut found: BTreeSet<String> = of_texts(db, set).await?.into_iter().collect();
+        in_texts.see(of_texts(db, set).await?);
         let expected = points::all(db, &set.set).await?;
         points = expected.len();
-        found.extend(of_engine(engine, set, &expected).await);
-        let still = match lasting {
-            Some(before) => before.intersection(&found).cloned().collect(),
-            None => found,
-        };
-        let is_well = still.is_empty();
-        lasting = Some(still);
-        if is_well {
+        match of_engine(engine, set, &expected).await {
+            Ok(found) => in_engine.see(found),
+            Err(error) => failure = Some(error.to_string()),
+        }
+        if in_texts.is_well() && in_engine.is_well() {
             break;
         }
     }
-    Ok(VectorReport {
-        set: set.set.id,
-        engine: engine.name().to_owned(),
-        points,
-        differences: lasting.into_iter().flatten().collect(),
-    })
+    let mut differences = in_texts.differences();
+    // An engine that has not shown once what it holds is no better than one that holds something else.
+    differences.extend(failure.filter(|_| !in_engine.was_seen()));
+    differences.extend(in_engine.differences());
+    let engine = engine.name().to_owned();
+    Ok(VectorReport { set: set.set.id, engine, points, differences })
+}
+
+/// What was found at every look so far.
+#[derive(Default)]
+struct Lasting(Option<BTreeSet<String>>);
+
+impl Lasting {
+    fn see(&mut self, found: Vec<String>) {
+        let found = found.into_iter().collect();
+        self.0 = Some(match self.0.take() {
+            Some(before) => before.intersection(&found).cloned().collect(),
+            None => found,
+        });
+    }
+
+    fn was_seen(&self) -> bool {
+        self.0.is_some()
+    }
+
+    fn is_well(&self) -> bool {
+        self.0.as_ref().is_some_and(BTreeSet::is_empty)
+    }
+
+    fn differences(self) -> Vec<String> {
+        self.0.into_iter().flatten().collect()
+    }
 }
 
 /// Pieces of text without a point, and points without a piece, among the records that the set has passed.
@@ -127,15 +151,17 @@ async fn of_texts(db: &mut PgConnection, set: &VectorSet) -> Result<Vec<String>,
     .await
 }
 
-async fn of_engine(engine: &dyn Engine, set: &VectorSet, expected: &[Held]) -> Vec<String> {
+/// How what the engine holds differs from what it should.
+async fn of_engine(
+    engine: &dyn Engine,
+    set: &VectorSet,
+    expected: &[Held],
+) -> Result<Vec<String>, EngineError> {
     // It would be filled from what it is to be compared with.
     if engine.is_of_this_process() {
-        return vec![];
+        return Ok(vec![]);
     }
-    let held = match engine.list(&set.set).await {
-        Ok(held) => held,
-        Err(error) => return vec![error.to_string()],
-    };
+    let held = engine.list(&set.set).await?;
     let told = |one: Held| {
         let Held { place, version, digest } = &one;
         match expected.binary_search(&one) {
@@ -146,5 +172,5 @@ async fn of_engine(engine: &dyn Engine, set: &VectorSet, expected: &[Held]) -> V
             ),
         }
     };
-    compare::differing(expected, &held).into_iter().map(told).collect()
+    Ok(compare::differing(expected, &held).into_iter().map(told).collect())
 }

@@ -45,6 +45,8 @@ pub struct State {
     pub slow_writes: usize,
     /// How many of the next writes are not done, with an error.
     pub failed_writes: usize,
+    /// What the next listings of points are refused with, the last first.
+    pub refusals: Vec<String>,
     /// How many points were written so far.
     pub written: usize,
 }

@@ -153,6 +153,9 @@ impl Points for Service {
     ) -> Result<Response<ScrollResponse>, Status> {
         let request = self.admit(request).await?;
         let mut state = self.state();
+        if let Some(refusal) = state.refusals.pop() {
+            return Err(Status::internal(refusal));
+        }
         let collection = state.collection(&request.collection_name)?;
         let start = request.offset.as_ref().map(|id| id_of(Some(id))).transpose()?;
         let limit = request.limit.unwrap_or(10) as usize;
