@@ -14,9 +14,9 @@ use crate::settings::{Secret, Settings};
 /// Where vectors come from and where they are searched.
 pub fn options(settings: &Settings) -> VectorOptions {
     VectorOptions {
-        source: source(settings),
         earlier: vec![fetched(settings)],
         qdrant: qdrant(settings),
+        ..VectorOptions::of(source(settings))
     }
 }
 

@@ -396,8 +396,7 @@ async fn without_a_model_a_search_says_what_is_missing() {
 /// The product with search by meaning.
 async fn with_meaning() -> (Api, Embeddings, Vectors) {
     let (mut api, embeddings) = (Api::new().await, Embeddings::start().await);
-    let options =
-        VectorOptions { source: embeddings.source("words"), earlier: vec![], qdrant: None };
+    let options = VectorOptions::of(embeddings.source("words"));
     let heads = api.backend.live.heads();
     let vectors = Vectors::start(api.db.connections.clone(), options, heads);
     let search = Search::new(api.db.connections.clone(), vectors.meaning().clone());

@@ -10,7 +10,7 @@ use axum::http::StatusCode;
 use domain::Kind;
 use projections::search::check;
 use projections::search::sets;
-use projections::search::vectors::{VectorOptions, Vectors};
+use projections::search::vectors::{Upkeep, VectorOptions, Vectors};
 use serde_json::json;
 
 use crate::contract::Api;
@@ -195,7 +195,7 @@ async fn another_model_gets_a_set_of_its_own() {
     let note = subject.note("Call", "They asked about currency hedging.").await;
     subject.finds("currency hedging", note).await;
     let source = subject.embeddings.source("other-words");
-    let options = VectorOptions { source, earlier: vec![], qdrant: None };
+    let options = VectorOptions::of(source);
     let heads = subject.api.backend.live.heads();
     let other = Vectors::start(subject.api.db.connections.clone(), options, heads);
     subject
@@ -240,7 +240,7 @@ async fn without_a_model_search_by_meaning_says_what_is_missing() {
         weights: folder.join("none.bin"),
         tokenizer: folder.join("none.json"),
     };
-    let options = VectorOptions { source, earlier: vec![], qdrant: None };
+    let options = VectorOptions::of(source);
     let vectors = Vectors::start(api.db.connections.clone(), options, api.backend.live.heads());
     let started = Instant::now();
     while vectors.meaning().lacking().is_none() {
@@ -367,6 +367,40 @@ async fn a_collection_that_was_truncated_or_meddled_with_is_repaired() {
             reports.iter().all(check::VectorReport::passed)
         })
         .await;
+    subject.assert_right().await;
+    subject.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_copy_that_holds_as_many_points_is_repaired_while_the_server_runs() {
+    let mut subject = Subject::in_qdrant().await;
+    subject.stop().await;
+    let often = Duration::from_millis(50);
+    let upkeep = Upkeep { count: often, list: often };
+    let options = VectorOptions { upkeep, ..subject.options() };
+    let heads = subject.api.backend.live.heads();
+    subject.vectors =
+        Some(Vectors::start(subject.api.db.connections.clone(), options, heads));
+    let note = subject.note("Call", "They asked about currency hedging.").await;
+    subject.settle().await;
+    let copy = |subject: &Subject| {
+        let state = subject.qdrant.as_ref().unwrap().state();
+        state.collections.values().next().unwrap().points.clone()
+    };
+    let old = copy(&subject);
+    let text = json!({"raw_notes": "Succession planning among partners."});
+    subject.api.put(&format!("/notes/{note}"), text).await.expect(200, "an edit");
+    subject.assert_right().await;
+    subject.qdrant.as_ref().unwrap().state().collections.values_mut().next().unwrap().points =
+        old.clone();
+    let engine = subject.engine().await;
+    subject
+        .until("it is repaired", async |subject| {
+            let reports = check::check(&subject.api.db.connections, &engine).await.unwrap();
+            reports.iter().all(check::VectorReport::passed)
+        })
+        .await;
+    assert_eq!(copy(&subject).len(), old.len());
     subject.assert_right().await;
     subject.stop().await;
 }

@@ -29,8 +29,20 @@ const PAGE: i64 = 200;
 /// How often to look for what other processes have written.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// How often to count what an engine outside holds. A count that differs has it looked over point by point.
-const RECOUNT: Duration = Duration::from_secs(60);
+/// How often an engine outside is looked over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Upkeep {
+    /// How often to count what it holds. A count that differs has it looked over point by point.
+    pub count: Duration,
+    /// How often to do that anyway: an old copy may hold as many.
+    pub list: Duration,
+}
+
+impl Default for Upkeep {
+    fn default() -> Self {
+        Self { count: Duration::from_secs(60), list: Duration::from_secs(3600) }
+    }
+}
 
 /// Higher than any revision.
 const ANY: i64 = 1 << 52;
@@ -49,6 +61,7 @@ pub(super) struct Feeder {
     pub(super) database: Database,
     pub(super) engine: Arc<dyn Engine>,
     pub(super) model: i32,
+    pub(super) upkeep: Upkeep,
     /// Grows whenever something was written in this process.
     pub(super) written: watch::Receiver<u64>,
     pub(super) stop: CancellationToken,
@@ -64,6 +77,8 @@ struct Telling {
     /// The sets that it holds.
     known: HashMap<i32, Set>,
     counted: Option<Instant>,
+    /// When it last listed all that it holds.
+    listed: Option<Instant>,
 }
 
 impl Feeder {
@@ -108,8 +123,8 @@ impl Feeder {
             return Ok(());
         }
         let told = HashMap::new();
-        let mut telling =
-            Telling { db, told, published: None, known: HashMap::new(), counted: None };
+        let known = HashMap::new();
+        let mut telling = Telling { db, told, published: None, known, counted: None, listed: None };
         while !self.stop.is_cancelled() {
             self.written.mark_unchanged();
             self.step(&mut telling).await?;
@@ -126,14 +141,15 @@ impl Feeder {
     /// Tells the engine everything that it does not know yet.
     async fn step(&self, telling: &mut Telling) -> Result<(), FeedError> {
         let sets = sets::of_model(&mut telling.db, self.model).await?;
-        let is_due = telling.counted.is_none_or(|at| at.elapsed() > RECOUNT);
+        let is_due = telling.counted.is_none_or(|at| at.elapsed() > self.upkeep.count);
+        let has_to_list = telling.listed.is_none_or(|at| at.elapsed() > self.upkeep.list);
         for VectorSet { set, state, .. } in sets.iter().filter(|it| it.state != State::Retired) {
             if is_due || !telling.known.contains_key(&set.id) {
                 self.open(telling, set).await?;
             }
             while !self.stop.is_cancelled() && self.tell(telling, set).await? {}
             if is_due && !self.engine.is_of_this_process() {
-                self.look_over(telling, set).await?;
+                self.look_over(telling, set, has_to_list).await?;
             }
             if *state == State::Live && telling.published != Some(set.id) {
                 self.engine.publish(set).await?;
@@ -142,6 +158,9 @@ impl Feeder {
         }
         if is_due {
             telling.counted = Some(Instant::now());
+            if has_to_list {
+                telling.listed = telling.counted;
+            }
             // An alias that somebody has removed is put back with the next look.
             telling.published = None;
             self.clear_error(telling).await?;
@@ -227,15 +246,19 @@ impl Feeder {
         Ok(true)
     }
 
-    /// Counts what the engine holds, and repairs it if that is not what it should be.
-    async fn look_over(&self, telling: &mut Telling, set: &Set) -> Result<(), FeedError> {
+    /// Counts what the engine holds, or has it listed, and repairs it if that is not what it should be.
+    async fn look_over(
+        &self,
+        telling: &mut Telling,
+        set: &Set,
+        has_to_list: bool,
+    ) -> Result<(), FeedError> {
         let expected: i64 =
             sqlx::query_scalar("select count(*) from vector_point where set_id = $1")
                 .bind(set.id)
                 .fetch_one(&mut telling.db)
                 .await?;
-        let is_first = telling.counted.is_none();
-        if !is_first && self.engine.count(set).await? == expected.unsigned_abs() {
+        if !has_to_list && self.engine.count(set).await? == expected.unsigned_abs() {
             return Ok(());
         }
         let expected = points::all(&mut telling.db, set).await?;

@@ -13,6 +13,7 @@ use super::engine::memory::Memory;
 use super::engine::qdrant::{Address, Qdrant};
 use super::engine::{Engine, EngineError};
 use super::feeder::Feeder;
+pub use super::feeder::Upkeep;
 use super::meaning::{Meaning, Means};
 use super::{sets, turn};
 use crate::database::{Database, DatabaseError};
@@ -32,12 +33,19 @@ pub struct VectorOptions {
     pub earlier: Vec<Source>,
     /// The Qdrant server; `None` searches in memory.
     pub qdrant: Option<Address>,
+    /// How often the server is looked over.
+    pub upkeep: Upkeep,
 }
 
 impl VectorOptions {
+    /// Vectors from there, searched in memory.
+    pub fn of(source: Source) -> Self {
+        Self { source, earlier: vec![], qdrant: None, upkeep: Upkeep::default() }
+    }
+
     /// No search by meaning, for this reason.
     pub fn without(why: &str) -> Self {
-        Self { source: Source::Missing(why.to_owned()), earlier: vec![], qdrant: None }
+        Self::of(Source::Missing(why.to_owned()))
     }
 }
 
@@ -165,6 +173,7 @@ impl Starting {
             database: self.database.clone(),
             engine,
             model,
+            upkeep: self.options.upkeep,
             written: written.subscribe(),
             stop: stop.clone(),
         };

@@ -52,7 +52,7 @@ impl Subject {
 
     pub(super) fn options(&self) -> VectorOptions {
         let source = self.embeddings.source("words");
-        VectorOptions { source, earlier: vec![], qdrant: self.address() }
+        VectorOptions { qdrant: self.address(), ..VectorOptions::of(source) }
     }
 
     pub(super) fn start(&mut self) {
