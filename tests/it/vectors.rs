@@ -190,6 +190,27 @@ async fn a_rebuild_asks_for_no_vector_again_and_answers_all_the_while() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_move_to_another_engine_and_back_embeds_nothing_again_nor_does_a_rebuild_of_the_texts() {
+    let mut subject = Subject::in_memory().await;
+    let note = subject.note("Call", "They asked about currency hedging.").await;
+    subject.note("Lunch", "Management charges are their main worry.").await;
+    subject.finds("currency hedging", note).await;
+    let asked = subject.embeddings.state().texts_with("2025-01-31");
+    for qdrant in [Some(Qdrant::start().await), None] {
+        subject.stop().await;
+        subject.qdrant = qdrant;
+        subject.start();
+        subject.finds("currency hedging", note).await;
+    }
+    crate::rebuild::rebuild(&subject.api.db, &["passage"]).await.unwrap();
+    let later = subject.note("Later", "Succession planning among partners.").await;
+    subject.finds("succession planning partners", later).await;
+    subject.finds("currency hedging", note).await;
+    assert_eq!(subject.embeddings.state().texts_with("2025-01-31"), asked + 1);
+    subject.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn another_model_gets_a_set_of_its_own() {
     let mut subject = Subject::in_memory().await;
     let note = subject.note("Call", "They asked about currency hedging.").await;
