@@ -505,7 +505,8 @@ async fn while_the_texts_are_behind_nothing_is_shown_that_has_changed() {
     holding.rollback().await.unwrap();
     until("the texts have caught up", async || {
         let answer = api.get("/search?q=nothing&mode=lexical").await;
-        answer.header("x-read-model").is_none() && named(&answer.body) == [format!("note:{}", ids[1])]
+        answer.header("x-read-model").is_none()
+            && named(&answer.body) == [format!("note:{}", ids[1])]
     })
     .await;
     vectors.stop().await;

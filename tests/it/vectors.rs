@@ -400,8 +400,7 @@ async fn an_old_copy_that_holds_as_many_points_is_repaired_while_the_server_runs
     let upkeep = Upkeep { count: often, list: often };
     let options = VectorOptions { upkeep, ..subject.options() };
     let heads = subject.api.backend.live.heads();
-    subject.vectors =
-        Some(Vectors::start(subject.api.db.connections.clone(), options, heads));
+    subject.vectors = Some(Vectors::start(subject.api.db.connections.clone(), options, heads));
     let note = subject.note("Call", "They asked about currency hedging.").await;
     subject.settle().await;
     let copy = |subject: &Subject| {

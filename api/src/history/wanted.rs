@@ -252,8 +252,7 @@ impl Wanted {
 }
 
 /// What may be the end of a span.
-pub const END: &str =
-    "a time such as 2025-01-31T15:04:05Z, or a date such as 2025-01-31, which counts to its end (UTC)";
+pub const END: &str = "a time such as 2025-01-31T15:04:05Z, or a date such as 2025-01-31, which counts to its end (UTC)";
 
 /// The end of a span: a time, or midnight after a date.
 pub fn end_of_span(text: &str) -> Option<DateTime<Utc>> {

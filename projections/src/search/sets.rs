@@ -201,11 +201,7 @@ pub async fn retired(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn delete_set(
-    db: &mut PgConnection,
-    set: &Set,
-    engine: &str,
-) -> Result<(), sqlx::Error> {
+pub async fn delete_set(db: &mut PgConnection, set: &Set, engine: &str) -> Result<(), sqlx::Error> {
     sqlx::query("delete from vector_engine where set_id = $1 and engine = $2")
         .bind(set.id)
         .bind(engine)

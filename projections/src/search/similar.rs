@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use domain::{Kind, RecordRef};
 use sqlx::{PgConnection, Postgres, Transaction};
 
+use super::Filter;
 use super::answer::{Hit, Search, SearchError};
 use super::fuse::Reason;
 use super::lag::{changed_since, lag};
@@ -12,7 +13,6 @@ use super::lexical::{Passage, record_of};
 use super::meaning::{Nearest, Unready};
 use super::passage::{named, record_named};
 use super::showing::{standing, titles};
-use super::Filter;
 
 /// How many of the nearest texts are looked at.
 const NEAREST: usize = 200;

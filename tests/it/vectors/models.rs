@@ -216,9 +216,7 @@ async fn of_a_model_that_nobody_uses_any_more_qdrant_keeps_nothing() {
         let state = subject.qdrant.as_ref().unwrap().state();
         state.collections.values().map(|collection| collection.points.len()).collect()
     };
-    subject
-        .until("both collections have what was kept alone", async |it| held(it) == [1, 1])
-        .await;
+    subject.until("both collections have what was kept alone", async |it| held(it) == [1, 1]).await;
 
     sqlx::query(
         "update vector_set set heard_at = now() - interval '2 days'
