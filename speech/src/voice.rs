@@ -103,7 +103,7 @@ mod tests {
             }
         }
         let voiced = voiced(&sound);
-        assert_eq!(voiced, [8 * SECOND..12 * SECOND]);
+        assert_eq!(voiced, std::slice::from_ref(&(8 * SECOND..12 * SECOND)));
         assert_eq!(within(&voiced, &(10 * SECOND..20 * SECOND)), 2 * SECOND);
     }
 }

@@ -203,8 +203,9 @@ mod tests {
     fn told(texts: &[(u64, u64, &str)], silences: &[(usize, usize)], seconds: usize) -> String {
         let silences: Vec<_> =
             silences.iter().map(|(from, to)| from * SECOND..to * SECOND).collect();
-        let whole = [0..seconds * SECOND];
-        let heard = Heard { segments: heard(texts), silences: &silences, voiced: &whole };
+        let whole = 0..seconds * SECOND;
+        let voiced = std::slice::from_ref(&whole);
+        let heard = Heard { segments: heard(texts), silences: &silences, voiced };
         let (segments, marks) = tidy(heard, seconds * SECOND);
         let segments = segments.iter().map(|segment| {
             format!("{}-{} {}", segment.start_ms / 1000, segment.end_ms / 1000, segment.text)
