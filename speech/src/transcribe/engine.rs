@@ -143,13 +143,15 @@ impl Engine {
         self.context.create_state().map_err(failed)
     }
 
-    /// None without any text.
+    /// None without any word.
     fn segment(&self, segment: &WhisperSegment<'_>) -> Option<Segment> {
         let text = segment.to_str_lossy().ok()?.split_whitespace().collect::<Vec<_>>().join(" ");
         let [start_ms, end_ms] = [segment.start_timestamp(), segment.end_timestamp()]
             .map(|hundredths| u64::try_from(hundredths).unwrap_or(0) * 10);
         let confidence = self.confidence(segment);
-        (!text.is_empty()).then_some(Segment { start_ms, end_ms, text, confidence })
+        // Of the noise of a room Whisper may make a full stop, and be sure of it.
+        let says_something = text.contains(char::is_alphanumeric);
+        says_something.then_some(Segment { start_ms, end_ms, text, confidence })
     }
 
     /// Geometric mean over the tokens that are text, to a thousandth.
