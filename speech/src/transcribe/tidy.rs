@@ -84,10 +84,12 @@ fn is_within(segment: &Segment, silence: &Mark) -> bool {
     (silence.start_ms..=silence.end_ms).contains(&middle) && outside <= 1000
 }
 
-/// Words that Whisper hardly believes itself, where the sound is as steady as the noise of a room.
+/// Words where all of the sound is as steady as the noise of a room, or most of it and Whisper hardly believes them itself. How
+/// sure it is of what it makes up of mere noise depends on the processor.
 fn is_made_up(segment: &Segment, voiced: &[Range<usize>]) -> bool {
     let span = sample_at(segment.start_ms)..sample_at(segment.end_ms);
-    segment.confidence < MADE_UP && voice::within(voiced, &span) * SPEECH <= span.len()
+    let speech = voice::within(voiced, &span);
+    speech == 0 || segment.confidence < MADE_UP && speech * SPEECH <= span.len()
 }
 
 /// The mark that stands in for what was made up, unless it is within a longer one.
@@ -282,7 +284,9 @@ mod tests {
         let speech = 6 * SECOND..11 * SECOND;
         let mark = Mark { kind: MarkKind::NoWords, start_ms: 0, end_ms: 6000 };
         check(0.03, std::slice::from_ref(&speech), &[mark]);
-        check(0.7, std::slice::from_ref(&speech), &[]);
+        check(0.9, std::slice::from_ref(&speech), &[mark]);
+        check(0.7, &[2 * SECOND..3 * SECOND, speech.clone()], &[]);
+        check(0.3, &[2 * SECOND..3 * SECOND, speech.clone()], &[mark]);
         check(0.03, &[2 * SECOND..4 * SECOND, speech], &[]);
     }
 
