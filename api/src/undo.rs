@@ -146,8 +146,8 @@ pub async fn revert<A: Resource>(
 /// of all that came after a position, what is newer than what the caller has seen.
 fn is_news(caller: &Caller, goal: Goal, seen: Option<i64>, plan: &Plan) -> bool {
     match goal {
-        // The tag is that of the record as it stands.
-        Goal::To(_) if caller.if_match.is_some() => false,
+        // The tag is that of the record as it stands; `*` is any, so that it says nothing.
+        Goal::To(_) if caller.if_match.as_deref().is_some_and(|tags| !tags.contains('*')) => false,
         Goal::To(_) => plan.later.iter().any(|later| seen.is_none_or(|seen| later.position > seen)),
         Goal::Event(_) | Goal::Named(_) => !plan.later.is_empty(),
     }

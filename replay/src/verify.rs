@@ -140,7 +140,7 @@ pub async fn verify(
     checked
 }
 
-/// Leaves word of a check that came to nothing, and drops what it has built. The connection with its lock may be what was
+/// Drops what a check has built that came to nothing, and leaves word of it. The connection with its lock may be what was
 /// lost, so that it takes another one, and the lock again: nobody else's tables are touched.
 async fn clear_away(
     database: &Database,
@@ -149,12 +149,13 @@ async fn clear_away(
 ) -> Result<(), sqlx::Error> {
     let options = database.options_for(&[]).options([("lock_timeout", "10s")]);
     let mut connection = options.connect().await?;
-    verification::record(&mut connection, ended).await?;
     let lock = sqlx::query("select pg_advisory_lock($1)").bind(VERIFY_LOCK);
     lock.execute(&mut connection).await?;
     for projector in projectors {
         generation::drop_tables(&mut connection, &models::scratch(&**projector)).await?;
     }
+    // After the tables: what filled the disk may have been they.
+    verification::record(&mut connection, ended).await?;
     let unlock = sqlx::query("select pg_advisory_unlock($1)").bind(VERIFY_LOCK);
     unlock.execute(&mut connection).await?;
     connection.close().await

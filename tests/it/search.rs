@@ -536,8 +536,11 @@ async fn by_word_and_by_meaning_is_one_list_and_says_why() {
         (&page["hits"][0]["id"], &page["hits"][0]["why"]),
         (&json!(hedging), &json!(["meaning"]))
     );
-    let like = api.read(&format!("/notes/{hedging}/similar?limit=1")).await;
-    assert_eq!(named(&like), [format!("note:{other}")]);
+    until("the other note is embedded as well", async || {
+        let like = api.read(&format!("/notes/{hedging}/similar?limit=1")).await;
+        named(&like) == [format!("note:{other}")]
+    })
+    .await;
     let like = api.read(&format!("/lps/{}/similar", lps[0])).await;
     assert_eq!(named(&like), [format!("lp:{}", lps[1])]);
     assert_eq!(like["hits"][0]["passage"]["link"], format!("/notes/{other}"));

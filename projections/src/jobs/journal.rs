@@ -19,7 +19,8 @@ pub(super) const MOST_BEGUN: i32 = 10;
 pub(super) struct Heard {
     /// The spoken language; empty if nothing was said.
     pub language: String,
-    /// How sure that is, in percent.
+    /// How sure that is, in percent; earlier releases did not say.
+    #[serde(default)]
     pub certainty: u8,
     pub segments: Vec<Segment>,
     pub marks: Vec<(u64, u64, MarkKind)>,

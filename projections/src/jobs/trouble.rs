@@ -98,7 +98,11 @@ impl From<JournalError> for Trouble {
 
 impl From<NoModel> for Trouble {
     fn from(error: NoModel) -> Self {
-        Trouble::NoModel(error.to_string())
+        match error {
+            NoModel::Missing(_) => Trouble::NoModel(error.to_string()),
+            // Somebody has to put another file there, and each look at it costs a copy of the recording.
+            NoModel::Unusable(_) => Trouble::away(&error),
+        }
     }
 }
 
@@ -149,6 +153,11 @@ mod tests {
         assert_eq!(kind(CommandError::Unavailable(said())), "waited for");
         assert_eq!(kind(CommandError::Conflict), "counted");
         assert_eq!(kind(NoModel::Missing(said())), "no model");
+        let unreadable = speech::transcribe::ModelError::File {
+            path: "base.bin".into(),
+            source: std::io::Error::other("no"),
+        };
+        assert_eq!(kind(NoModel::Unusable(unreadable)), "waited for");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! texts, so that thousands of contacts leave room for what was said. Names are compared by their trigrams, which forgives
 //! typing errors. All of it is asked in one snapshot.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -162,13 +163,32 @@ pub(super) async fn find(
     }
     let rare = rare(&words);
     let mut best = ranked(db, &words, &any_of(&words[..rare]), &[], filter).await?;
-    let texts = best.passages.iter().filter(|passage| passage.part != Part::Card).count();
-    if rare < words.len() && texts < usize::try_from(CLOSELY).unwrap_or(usize::MAX) {
-        best = ranked(db, &words, &any_of(&words), &[], filter).await?;
+    if rare < words.len() && best.is_scarce(filter) {
+        let others = ranked(db, &words, &any_of(&words), &[], filter).await?;
+        best.add(others);
     }
     hits.extend(best.passages.into_iter().map(|passage| (passage, false)));
     let names = names::find(db, &folded, asked, &words, filter).await?;
     Ok(Lexical { words: best_of_each(hits, &wanted), names, is_cut: best.is_cut, wanted })
+}
+
+impl Best {
+    /// Whether rare words gave so little that passages with the other words should be looked at as well. Cards count only where
+    /// texts are not asked for: there are always some more with a common word.
+    fn is_scarce(&self, filter: &Filter) -> bool {
+        let counts = |passage: &&Passage| !has_texts(filter) || passage.part != Part::Card;
+        let found = self.passages.iter().filter(counts).count();
+        found < usize::try_from(CLOSELY).unwrap_or(usize::MAX)
+    }
+
+    /// Adds what others there are. What is there stays: of a common word just any passages were looked at.
+    fn add(&mut self, others: Best) {
+        let place = |passage: &Passage| (passage.record, passage.part, passage.ordinal);
+        let there: HashSet<_> = self.passages.iter().map(place).collect();
+        let new = others.passages.into_iter().filter(|passage| !there.contains(&place(passage)));
+        self.passages.extend(new);
+        self.is_cut |= others.is_cut;
+    }
 }
 
 /// The question folded, and its words, the rarest first.
@@ -339,8 +359,11 @@ async fn ranked(
 
 /// The groups in which there may be what passes a filter: only notes have texts beside their cards.
 fn groups(filter: &Filter) -> impl Iterator<Item = Group> {
-    let has_texts = filter.kinds.is_empty() || filter.kinds.contains(&Kind::Note);
-    has_texts.then_some(TEXTS).into_iter().chain([CARDS])
+    has_texts(filter).then_some(TEXTS).into_iter().chain([CARDS])
+}
+
+fn has_texts(filter: &Filter) -> bool {
+    filter.kinds.is_empty() || filter.kinds.contains(&Kind::Note)
 }
 
 /// Adds the conditions of a filter on passages.
@@ -454,5 +477,32 @@ mod tests {
         assert_eq!(expression("currency  hedging"), r"currency\s+hedging");
         assert_eq!(expression("50% (net)"), r"50\%\s+\(net\)");
         assert_eq!(expression(r"a_b\c ñ 東"), r"a\_b\\c\s+ñ\s+東");
+    }
+
+    fn found(part: Part, ids: std::ops::Range<i64>) -> Best {
+        let passage = |id| Passage {
+            record: Kind::Lp.record(id),
+            part,
+            ordinal: 0,
+            text: String::new(),
+            language: None,
+            recording: None,
+            starts_ms: None,
+        };
+        Best { passages: ids.map(passage).collect(), is_cut: false }
+    }
+
+    #[test]
+    fn what_rare_words_found_stays_and_enough_cards_are_enough_where_texts_are_not_asked_for() {
+        let any = Filter::default();
+        let lps = Filter { kinds: vec![Kind::Lp], ..Filter::default() };
+        assert!(found(Part::Card, 0..CLOSELY).is_scarce(&any));
+        assert!(!found(Part::Card, 0..CLOSELY).is_scarce(&lps));
+        assert!(found(Part::Card, 1..CLOSELY).is_scarce(&lps));
+        assert!(!found(Part::Text, 0..CLOSELY).is_scarce(&any));
+        let mut best = found(Part::Card, 0..3);
+        best.add(found(Part::Card, 2..5));
+        let ids: Vec<i64> = best.passages.iter().map(|passage| passage.record.id()).collect();
+        assert_eq!(ids, [0, 1, 2, 3, 4]);
     }
 }
