@@ -37,28 +37,10 @@ fn forgiven(length: usize, words: usize) -> usize {
 /// How many letters must be added, left out, replaced or swapped with the next to make one word of the other, if that is not
 /// more than `most`.
 fn distance(one: &str, other: &str, most: usize) -> Option<usize> {
-    if one == other {
-        return Some(0);
-    }
-    let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
-    if most == 0 || one.len().abs_diff(other.len()) > most {
-        return None;
-    }
-    // The rows of the usual table: two above the one that is filled.
-    let mut before = vec![0; other.len() + 1];
-    let mut above: Vec<usize> = (0..=other.len()).collect();
-    for (i, a) in one.iter().enumerate() {
-        let mut row = vec![i + 1];
-        for (j, b) in other.iter().enumerate() {
-            let mut least = (above[j] + usize::from(a != b)).min(above[j + 1] + 1).min(row[j] + 1);
-            if i > 0 && j > 0 && *a == other[j - 1] && one[i - 1] == *b {
-                least = least.min(before[j - 1] + 1);
-            }
-            row.push(least);
-        }
-        before = std::mem::replace(&mut above, row);
-    }
-    above.last().copied().filter(|distance| *distance <= most)
+    let lengths = one.chars().count().abs_diff(other.chars().count());
+    // A question is compared with many names: most differ in length already.
+    let distance = if lengths > most { lengths } else { strsim::osa_distance(one, other) };
+    (distance <= most).then_some(distance)
 }
 
 #[cfg(test)]
