@@ -20,6 +20,8 @@ pub(super) const HEARTBEAT: Duration = Duration::from_millis(500);
 /// The pause after the first attempt in vain; it doubles with each.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
+/// Nobody who has got the speech model waits for longer than this. Looks are few, as thousands of jobs may wait for one.
+const LONGEST_UNHEARD: Duration = Duration::from_secs(60);
 /// Nobody who asks to be left alone is left alone for longer.
 const LONGEST_ASKED: Duration = Duration::from_secs(24 * 3600);
 
@@ -72,7 +74,7 @@ pub(super) enum Later {
     Failed,
     /// Something was away, and asks perhaps to be left alone for so long.
     Away(Option<Duration>),
-    /// The speech model that it asks for is not here. One may come at any moment, and looking for it costs nothing.
+    /// The speech model that it asks for is not here. One may come at any moment.
     NoModel,
 }
 
@@ -244,8 +246,7 @@ impl Lease {
     ) -> Result<(), sqlx::Error> {
         let (failed, away) = match later {
             Later::Failed => (1, 0),
-            Later::Away(_) => (0, 1),
-            Later::NoModel => (0, 0),
+            Later::Away(_) | Later::NoModel => (0, 1),
         };
         let before = self.failures() + self.in_vain.outages.load(Ordering::Relaxed);
         sqlx::query(
@@ -274,7 +275,7 @@ fn pause(before: i32, later: Later) -> Duration {
     match later {
         Later::Failed | Later::Away(None) => pause,
         Later::Away(Some(asked)) => pause.max(asked.min(LONGEST_ASKED)),
-        Later::NoModel => FIRST_PAUSE,
+        Later::NoModel => pause.min(LONGEST_UNHEARD),
     }
 }
 
@@ -296,11 +297,12 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_to_be_left_alone_is_and_who_waits_for_a_model_looks_often() {
+    fn who_asks_to_be_left_alone_is_and_who_waits_for_a_model_looks_every_minute() {
         let asked = |seconds| Later::Away(Some(Duration::from_secs(seconds)));
         check(0, asked(3600), 3600);
         check(3, asked(1), 40);
         check(0, asked(u64::MAX), 86_400);
-        check(9, Later::NoModel, 5);
+        check(0, Later::NoModel, 5);
+        check(9, Later::NoModel, 60);
     }
 }

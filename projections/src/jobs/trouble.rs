@@ -24,7 +24,7 @@ pub(super) enum Trouble {
     Passing(String),
     /// Something that it needs is away, full or shut, and may ask to be left alone for a while. It will be back.
     Away { reason: String, pause: Option<Duration> },
-    /// The speech model that it needs is not here, or is none.
+    /// The speech model that it needs is not here.
     NoModel(String),
     /// Nobody wants the result any more.
     Withdrawn,
