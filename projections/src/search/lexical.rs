@@ -5,6 +5,8 @@
 //! texts, so that thousands of contacts leave room for what was said. Names are compared by their trigrams, which forgives
 //! typing errors. All of it is asked in one snapshot.
 
+mod quoted;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -159,7 +161,7 @@ pub(super) async fn find(
         words.iter().map(|word| Wanted::new(&word.lexemes, word.weight)).collect();
     let mut hits = Vec::new();
     if !asked.quoted.is_empty() {
-        hits = quoted(db, &words, asked, filter).await?;
+        hits = quoted::find(db, &words, asked, filter).await?;
     }
     let rare = rare(&words);
     let mut best = ranked(db, &words, &any_of(&words[..rare]), &[], filter).await?;
@@ -399,54 +401,6 @@ pub(super) fn restrict_records(statement: &mut QueryBuilder<'_, Postgres>, filte
     limit(" and on_date < ", filter.to);
 }
 
-/// Passages that have every quotation as it is.
-async fn quoted(
-    db: &mut PgConnection,
-    words: &[Word],
-    asked: &Asked,
-    filter: &Filter,
-) -> Result<Vec<(Passage, bool)>, sqlx::Error> {
-    let together = asked.quoted.join(" ");
-    let (folded, is_indexed): (Vec<String>, bool) = sqlx::query_as(
-        "select array(select crm_fold(phrase) from unnest($1::text[]) as quoted (phrase)), exists (
-             select unnest(positions) from unnest(to_tsvector('crm_english', $2))
-             intersect select unnest(positions) from unnest(to_tsvector('crm_spanish', $2)))",
-    )
-    .bind(&asked.quoted)
-    .bind(&together)
-    .fetch_one(&mut *db)
-    .await?;
-    let mut query = String::new();
-    // No index knows where stop words stand.
-    if is_indexed {
-        let lexemes: Vec<(Vec<String>,)> = sqlx::query_as("select lexemes from crm_asked($1)")
-            .bind(together)
-            .fetch_all(&mut *db)
-            .await?;
-        let all = lexemes.iter().map(|(lexemes,)| format!("({})", any_form(lexemes)));
-        query = all.collect::<Vec<_>>().join(" & ");
-    }
-    let phrases: Vec<String> = folded.iter().map(|phrase| expression(phrase)).collect();
-    let best = ranked(db, words, &query, &phrases, filter).await?;
-    Ok(best.passages.into_iter().map(|passage| (passage, true)).collect())
-}
-
-/// A regular expression for a phrase as it stands, but for how its words are spaced.
-fn expression(phrase: &str) -> String {
-    let mut words: Vec<String> = Vec::new();
-    for word in phrase.split_whitespace() {
-        let mut escaped = String::new();
-        for c in word.chars() {
-            if c.is_ascii_punctuation() {
-                escaped.push('\\');
-            }
-            escaped.push(c);
-        }
-        words.push(escaped);
-    }
-    words.join(r"\s+")
-}
-
 /// The best passage of each record, the best record first.
 fn best_of_each(passages: Vec<(Passage, bool)>, wanted: &[Wanted]) -> Vec<WordHit> {
     let mut hits: Vec<WordHit> = passages
@@ -471,13 +425,6 @@ fn best_of_each(passages: Vec<(Passage, bool)>, wanted: &[Wanted]) -> Vec<WordHi
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_phrase_is_looked_for_as_it_stands_whatever_its_signs_are() {
-        assert_eq!(expression("currency  hedging"), r"currency\s+hedging");
-        assert_eq!(expression("50% (net)"), r"50\%\s+\(net\)");
-        assert_eq!(expression(r"a_b\c ñ 東"), r"a\_b\\c\s+ñ\s+東");
-    }
 
     fn found(part: Part, ids: std::ops::Range<i64>) -> Best {
         let passage = |id| Passage {

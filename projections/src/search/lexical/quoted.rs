@@ -1,0 +1,67 @@
+//! Quotations: what must stand in a passage as it was typed.
+
+use sqlx::PgConnection;
+
+use super::{Passage, Word, any_form, ranked};
+use crate::search::Filter;
+use crate::search::asked::Asked;
+
+/// Passages that have every quotation as it is.
+pub(super) async fn find(
+    db: &mut PgConnection,
+    words: &[Word],
+    asked: &Asked,
+    filter: &Filter,
+) -> Result<Vec<(Passage, bool)>, sqlx::Error> {
+    let together = asked.quoted.join(" ");
+    let (folded, is_indexed): (Vec<String>, bool) = sqlx::query_as(
+        "select array(select crm_fold(phrase) from unnest($1::text[]) as quoted (phrase)), exists (
+             select unnest(positions) from unnest(to_tsvector('crm_english', $2))
+             intersect select unnest(positions) from unnest(to_tsvector('crm_spanish', $2)))",
+    )
+    .bind(&asked.quoted)
+    .bind(&together)
+    .fetch_one(&mut *db)
+    .await?;
+    let mut query = String::new();
+    // No index knows where stop words stand.
+    if is_indexed {
+        let lexemes: Vec<(Vec<String>,)> = sqlx::query_as("select lexemes from crm_asked($1)")
+            .bind(together)
+            .fetch_all(&mut *db)
+            .await?;
+        let all = lexemes.iter().map(|(lexemes,)| format!("({})", any_form(lexemes)));
+        query = all.collect::<Vec<_>>().join(" & ");
+    }
+    let phrases: Vec<String> = folded.iter().map(|phrase| expression(phrase)).collect();
+    let best = ranked(db, words, &query, &phrases, filter).await?;
+    Ok(best.passages.into_iter().map(|passage| (passage, true)).collect())
+}
+
+/// A regular expression for a phrase as it stands, but for how its words are spaced.
+fn expression(phrase: &str) -> String {
+    let mut words: Vec<String> = Vec::new();
+    for word in phrase.split_whitespace() {
+        let mut escaped = String::new();
+        for c in word.chars() {
+            if c.is_ascii_punctuation() {
+                escaped.push('\\');
+            }
+            escaped.push(c);
+        }
+        words.push(escaped);
+    }
+    words.join(r"\s+")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_phrase_is_looked_for_as_it_stands_whatever_its_signs_are() {
+        assert_eq!(expression("currency  hedging"), r"currency\s+hedging");
+        assert_eq!(expression("50% (net)"), r"50\%\s+\(net\)");
+        assert_eq!(expression(r"a_b\c ñ 東"), r"a\_b\\c\s+ñ\s+東");
+    }
+}
