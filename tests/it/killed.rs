@@ -68,6 +68,26 @@ async fn assert_left_in(db: &mut PgConnection, phase: &str) {
     assert_eq!(position > 0, phase == "tailing", "it has been loaded");
 }
 
+/// A server with some thousand records, whose rebuilds can be held up.
+async fn with_holds(home: &Home) -> (Server, Cluster) {
+    let file = crate::import::legacy(home.path(), "--lps 200 --notes 3000 --todos 3000");
+    let imported = home.crm(&["import", file.to_str().unwrap()]).output().await.unwrap();
+    assert!(imported.status.success());
+    let server = Server::start(home, &[]).await;
+    let cluster = Cluster::open(home.path()).await.unwrap();
+    let mut connection = cluster.options("crm").connect().await.unwrap();
+    sqlx::raw_sql(HOLDS).execute(&mut connection).await.unwrap();
+    (server, cluster)
+}
+
+/// Holds rebuilds up in a phase for as long as the connection is open.
+async fn hold(cluster: &Cluster, phase: &Phase) -> PgConnection {
+    let mut holding = cluster.options("crm").connect().await.unwrap();
+    sqlx::query("begin").execute(&mut holding).await.unwrap();
+    sqlx::query(phase.hold).execute(&mut holding).await.unwrap();
+    holding
+}
+
 async fn answer(server: &Server, path: &str) -> String {
     reqwest::get(format!("{}{path}", server.url)).await.unwrap().text().await.unwrap()
 }
@@ -90,18 +110,11 @@ async fn rebuild_all(home: &Home) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rebuild_killed_in_any_phase_leaves_the_live_tables_alone_and_the_next_one_completes() {
     let home = Home::new();
-    let file = crate::import::legacy(home.path(), "--lps 200 --notes 3000 --todos 3000");
-    let imported = home.crm(&["import", file.to_str().unwrap()]).output().await.unwrap();
-    assert!(imported.status.success());
-    let server = Server::start(&home, &[]).await;
+    let (server, cluster) = with_holds(&home).await;
     let notes = answer(&server, "/notes").await;
-    let cluster = Cluster::open(home.path()).await.unwrap();
     let mut looking = cluster.options("crm").connect().await.unwrap();
-    sqlx::raw_sql(HOLDS).execute(&mut looking).await.unwrap();
     for phase in PHASES {
-        let mut holding = cluster.options("crm").connect().await.unwrap();
-        sqlx::query("begin").execute(&mut holding).await.unwrap();
-        sqlx::query(phase.hold).execute(&mut holding).await.unwrap();
+        let holding = hold(&cluster, &phase).await;
         kill_in(&home, phase).await;
         assert_left_in(&mut looking, phase.name).await;
         assert_eq!(answer(&server, "/notes").await, notes, "{}", phase.name);
@@ -148,18 +161,11 @@ async fn ask(server: &Server, method: Method) -> u16 {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rebuild_called_off_in_any_phase_ends_and_leaves_the_live_tables_alone() {
     let home = Home::new();
-    let file = crate::import::legacy(home.path(), "--lps 200 --notes 3000 --todos 3000");
-    let imported = home.crm(&["import", file.to_str().unwrap()]).output().await.unwrap();
-    assert!(imported.status.success());
-    let server = Server::start(&home, &[]).await;
+    let (server, cluster) = with_holds(&home).await;
     let notes = answer(&server, "/notes").await;
-    let cluster = Cluster::open(home.path()).await.unwrap();
     let mut looking = cluster.options("crm").connect().await.unwrap();
-    sqlx::raw_sql(HOLDS).execute(&mut looking).await.unwrap();
     for phase in PHASES {
-        let mut holding = cluster.options("crm").connect().await.unwrap();
-        sqlx::query("begin").execute(&mut holding).await.unwrap();
-        sqlx::query(phase.hold).execute(&mut holding).await.unwrap();
+        let holding = hold(&cluster, &phase).await;
         assert_eq!(ask(&server, Method::POST).await, 202, "{}", phase.name);
         until_phase(&mut looking, phase.name).await;
         assert_eq!(ask(&server, Method::DELETE).await, 202, "{}", phase.name);

@@ -1,5 +1,7 @@
 //! Recordings on their way: by tus or in one request, through lost connections, kills and stores that fail.
 
+mod killed;
+
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
