@@ -5,19 +5,24 @@
 //! that has proved to pay, since otherwise they and those who waited meanwhile take turns in groups of half the size. A
 //! group that hits a constraint is written again one command at a time, so that each learns its own fate.
 
-use std::collections::{HashMap, HashSet};
+mod crowd;
+mod insert;
+
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use domain::RecordRef;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
+use sqlx::{ConnectOptions as _, PgConnection};
 use tokio::sync::{mpsc, oneshot};
 use tracing::Instrument as _;
 
-use super::claims::{self, Claim};
-use super::keys::{ERASED, NewStreamKey};
-use super::{APPEND_LOCK, APPENDED, NewEvent};
+use super::claims::Claim;
+use super::keys::NewStreamKey;
+use super::{APPENDED, NewEvent};
 use crate::database::{Database, DatabaseError};
+use crowd::Crowd;
+use insert::{Refused, constraint, insert, lacks_master};
 
 /// The events of one command, all of which are appended or none.
 #[derive(Debug, Default)]
@@ -154,18 +159,6 @@ struct Writer {
     crowd: Crowd,
 }
 
-/// Who is likely to come, judged by the last group.
-#[derive(Default)]
-struct Crowd {
-    /// How many commands were in it or waited at its end.
-    size: usize,
-    /// Until when it is worth waiting for as many again; who has not come by then is gone.
-    until: Option<Instant>,
-    /// For how many groups not to wait, and how many it was after the last wait in vain.
-    skip: u32,
-    vain: u32,
-}
-
 impl Writer {
     async fn run(mut self, mut waiting: mpsc::Receiver<Waiting>, appended: impl Fn(i64)) {
         let mut group = Vec::with_capacity(GROUP);
@@ -274,51 +267,6 @@ impl Writer {
     }
 }
 
-impl Crowd {
-    /// The most groups in a row that do not wait after waits in vain.
-    const MOST_SKIPPED: u32 = 64;
-
-    /// What an event adds to the time that a group takes, more or less. The rest is the commit, which waiting can
-    /// spare; the events it cannot, and while they are written the callers of the next group get their work done.
-    const EVENT: Duration = Duration::from_micros(30);
-
-    /// The longest wait, however slow the disk.
-    const LONGEST: Duration = Duration::from_millis(4);
-
-    fn learn(&mut self, written: usize, waiting: usize, took: Duration) {
-        let events = Self::EVENT * u32::try_from(written).unwrap_or(u32::MAX);
-        let worth = (took.saturating_sub(events) * 2 / 3).min(Self::LONGEST);
-        self.size = written + waiting;
-        self.until = Instant::now().checked_add(worth);
-    }
-
-    /// Adds the commands that are about to come, if a short wait for them has not proved vain.
-    async fn gather(&mut self, waiting: &mut mpsc::Receiver<Waiting>, group: &mut Vec<Waiting>) {
-        let there = group.len();
-        let expected = self.size.min(GROUP);
-        let in_time = || self.until.is_some_and(|until| Instant::now() < until);
-        if there >= expected || !in_time() {
-            return;
-        }
-        if self.skip > 0 {
-            self.skip -= 1;
-            return;
-        }
-        while group.len() < expected && in_time() {
-            // Lets the callers run; a timer would be far too coarse.
-            tokio::task::yield_now().await;
-            while group.len() < GROUP
-                && let Ok(next) = waiting.try_recv()
-            {
-                group.push(next);
-            }
-        }
-        let paid = group.len() >= expected || group.len() >= there + there.div_ceil(2);
-        self.vain = if paid { 0 } else { (2 * self.vain + 1).min(Self::MOST_SKIPPED) };
-        self.skip = self.vain;
-    }
-}
-
 /// A number of commands or events, as a histogram takes it.
 fn count(number: usize) -> f64 {
     f64::from(u32::try_from(number).unwrap_or(u32::MAX))
@@ -343,31 +291,6 @@ async fn announce(options: PgConnectOptions, mut news: mpsc::Receiver<()>) {
     }
 }
 
-/// Why a statement has written nothing.
-enum Refused {
-    Database(sqlx::Error),
-    NotionIdTaken(RecordRef),
-}
-
-impl From<sqlx::Error> for Refused {
-    fn from(error: sqlx::Error) -> Self {
-        Refused::Database(error)
-    }
-}
-
-/// The constraint that was violated, if the error says that something is there already.
-fn constraint(error: &sqlx::Error) -> Option<&str> {
-    let refused = error.as_database_error()?;
-    if refused.code().as_deref() == Some("23505") { refused.constraint() } else { None }
-}
-
-/// Whether a key was refused since the database is no longer under the master key that it is wrapped under.
-fn lacks_master(error: &sqlx::Error) -> bool {
-    error.as_database_error().is_some_and(|error| {
-        error.code().as_deref() == Some("23502") && error.table() == Some("stream_key")
-    })
-}
-
 /// Takes out the commands that want a stream version, or a Notion id, which an earlier one of the group wants as well.
 fn take_rivals(group: &mut Vec<Waiting>) -> Vec<Waiting> {
     let (mut versions, mut notion_ids) = (HashSet::new(), HashSet::new());
@@ -379,170 +302,4 @@ fn take_rivals(group: &mut Vec<Waiting>) -> Vec<Waiting> {
             })
     };
     group.extract_if(.., rival).collect()
-}
-
-macro_rules! inserted {
-    () => {
-        "turn as materialized (select pg_advisory_xact_lock($1)),
-    inserted as (
-        insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
-                            event_id, command_id, correlation_id, causation_id, actor, occurred_at)
-        select kind, stream, sequence, type, version, payload::json, metadata::json, event, command, correlation,
-               causation, actor, occurred
-        from turn, unnest($2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[],
-            $8::text[], $9::uuid[], $10::uuid[], $11::uuid[], $12::uuid[], $13::text[], $14::timestamptz[])
-            as new (kind, stream, sequence, type, version, payload, metadata, event, command, correlation,
-                    causation, actor, occurred)
-        returning position)"
-    };
-}
-
-/// Takes its turn first, so that positions are drawn in the order of commits.
-const INSERT_EVENTS: &str =
-    concat!("with ", inserted!(), " select array_agg(position) from inserted");
-
-/// Likewise, with keys. One that is wrapped under another master key than the present one has none, which the table refuses.
-const INSERT_EVENTS_AND_KEYS: &str = concat!(
-    "with ",
-    inserted!(),
-    ", locked as (
-        insert into stream_key (aggregate_type, aggregate_id, wrapped, master_id)
-        select kind, stream, wrapped, (select id from master_key where id = master)
-        from unnest($15::text[], $16::text[], $17::bytea[], $18::text[]) as new (kind, stream, wrapped, master))
-    select array_agg(position) from inserted"
-);
-
-async fn insert(connection: &mut PgConnection, appends: &[Append]) -> Result<Vec<i64>, Refused> {
-    let events: Vec<&NewEvent> = appends.iter().flat_map(|append| &append.events).collect();
-    let keyed: Vec<(&NewKey, bool)> = appends
-        .iter()
-        .filter_map(|append| Some((append.key.as_ref()?, !append.events.is_empty())))
-        .collect();
-    let stream_keys: Vec<&NewStreamKey> =
-        appends.iter().flat_map(|append| &append.stream_keys).collect();
-    let erasures: Vec<&Erasure> =
-        appends.iter().filter_map(|append| append.erasure.as_ref()).collect();
-    let claims: Vec<&Claim> = appends.iter().filter_map(|append| append.claim.as_ref()).collect();
-    if keyed.is_empty() && erasures.is_empty() && claims.is_empty() {
-        return Ok(insert_events(connection, &events, &stream_keys).await?);
-    }
-    let mut tx = connection.begin().await?;
-    let positions = insert_events(&mut tx, &events, &stream_keys).await?;
-    for erasure in erasures {
-        erase(&mut tx, erasure).await?;
-    }
-    let mut position_of = HashMap::new();
-    let mut end = 0;
-    for append in appends {
-        end += append.events.len();
-        if let (Some(key), false) = (&append.key, append.events.is_empty()) {
-            position_of.insert(key.key.as_str(), positions[end - 1]);
-        }
-    }
-    if !keyed.is_empty() {
-        insert_keys(&mut tx, &keyed, &position_of).await?;
-    }
-    // After the keys: a request that comes twice has lost to itself, not to another record.
-    if !claims.is_empty()
-        && let Some(owner) = claims::settle(&mut tx, &claims).await?
-    {
-        // At once, since the lock is held until then.
-        tx.rollback().await?;
-        return Err(Refused::NotionIdTaken(owner));
-    }
-    tx.commit().await?;
-    Ok(positions)
-}
-
-async fn insert_keys(
-    connection: &mut PgConnection,
-    keyed: &[(&NewKey, bool)],
-    position_of: &HashMap<&str, i64>,
-) -> Result<(), sqlx::Error> {
-    let keys: Vec<&NewKey> = keyed.iter().map(|(key, _)| *key).collect();
-    sqlx::query(
-        "insert into idempotency_key (key, request_hash, aggregate_type, aggregate_id, position, version)
-         select * from unnest($1::text[], $2::bytea[], $3::text[], $4::text[], $5::bigint[], $6::bigint[])",
-    )
-    .bind(keys.iter().map(|key| key.key.as_str()).collect::<Vec<_>>())
-    .bind(keys.iter().map(|key| key.request_hash.as_slice()).collect::<Vec<_>>())
-    .bind(keys.iter().map(|key| key.aggregate_type).collect::<Vec<_>>())
-    .bind(keys.iter().map(|key| key.aggregate_id.as_str()).collect::<Vec<_>>())
-    .bind(keys.iter().map(|key| position_of.get(key.key.as_str()).copied()).collect::<Vec<_>>())
-    .bind(keys.iter().map(|key| key.version).collect::<Vec<_>>())
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-async fn insert_events(
-    connection: &mut PgConnection,
-    events: &[&NewEvent],
-    keys: &[&NewStreamKey],
-) -> Result<Vec<i64>, sqlx::Error> {
-    if events.is_empty() {
-        return Ok(vec![]);
-    }
-    let statement = if keys.is_empty() { INSERT_EVENTS } else { INSERT_EVENTS_AND_KEYS };
-    fn column<'a, T>(events: &[&'a NewEvent], value: impl Fn(&'a NewEvent) -> T) -> Vec<T> {
-        events.iter().map(|event| value(event)).collect()
-    }
-    let mut query = sqlx::query_scalar(statement)
-        .bind(APPEND_LOCK)
-        .bind(column(events, |event| event.aggregate_type))
-        .bind(column(events, |event| event.aggregate_id.as_str()))
-        .bind(column(events, |event| event.sequence))
-        .bind(column(events, |event| event.event_type.as_str()))
-        .bind(column(events, |event| event.event_version.as_str()))
-        .bind(column(events, |event| event.payload.as_str()))
-        .bind(column(events, |event| event.metadata.as_str()))
-        .bind(column(events, |event| event.event_id))
-        .bind(column(events, |event| event.command_id))
-        .bind(column(events, |event| event.correlation_id))
-        .bind(column(events, |event| event.causation_id))
-        .bind(column(events, |event| event.actor.as_str()))
-        .bind(column(events, |event| event.occurred_at));
-    if !keys.is_empty() {
-        query = query
-            .bind(keys.iter().map(|key| key.aggregate_type).collect::<Vec<_>>())
-            .bind(keys.iter().map(|key| key.aggregate_id.as_str()).collect::<Vec<_>>())
-            .bind(keys.iter().map(|key| key.wrapped.as_slice()).collect::<Vec<_>>())
-            .bind(keys.iter().map(|key| key.master_id.as_str()).collect::<Vec<_>>());
-    }
-    query.fetch_one(connection).await
-}
-
-/// Destroys a stream's key, and what other tables hold of its content: answers to requests, and errors that may quote it.
-async fn erase(connection: &mut PgConnection, erasure: &Erasure) -> Result<(), sqlx::Error> {
-    let Erasure { aggregate_type, aggregate_id, leftovers } = erasure;
-    sqlx::query(
-        "insert into stream_key (aggregate_type, aggregate_id, master_id, destroyed_at, leftovers)
-         values ($1, $2, (select id from master_key), clock_timestamp(), $3)
-         on conflict (aggregate_type, aggregate_id) do update
-             set wrapped = null, destroyed_at = excluded.destroyed_at, leftovers = excluded.leftovers",
-    )
-    .bind(aggregate_type)
-    .bind(aggregate_id)
-    .bind(leftovers)
-    .execute(&mut *connection)
-    .await?;
-    for statement in [
-        "update idempotency_key set status = 410, answer = '{\"detail\":\"The record was erased\"}'
-         where aggregate_type = $1 and aggregate_id = $2",
-        "update dead_letter set error = 'the record was erased' where aggregate_type = $1 and aggregate_id = $2",
-        "update skipped_event set error = 'the record was erased' where aggregate_type = $1 and aggregate_id = $2",
-    ] {
-        sqlx::query(statement)
-            .bind(aggregate_type)
-            .bind(aggregate_id)
-            .execute(&mut *connection)
-            .await?;
-    }
-    sqlx::query("select pg_notify($1, $2 || ' ' || $3)")
-        .bind(ERASED)
-        .bind(aggregate_type)
-        .bind(aggregate_id)
-        .execute(connection)
-        .await?;
-    Ok(())
 }
