@@ -1,5 +1,7 @@
 //! What can be found, in which order and why, and what never is.
 
+mod names;
+
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
@@ -97,64 +99,6 @@ async fn words_are_found_in_every_form_in_both_languages_and_without_accents() {
     assert_eq!((&page["mode"], &page["facets"]), (&json!("lexical"), &json!({"note": 1})));
 }
 
-/// Names are found first, also where texts speak of them more than their own cards do.
-async fn names_first(api: &Api) {
-    let lp = api.made("lps", json!({"name": "Afore XXI Banorte", "location": "Monterrey"})).await;
-    let other = api.made("lps", json!({"name": "Bridgewater Associates"})).await;
-    let pension = api.made("lps", json!({"name": "PensionISSSTE", "location": "CDMX"})).await;
-    let firm = api.made("gps", json!({"name": "Peñaloza & Treviño"})).await;
-    let person = api.made("people", json!({"name": "María Núñez"})).await;
-    for n in 0..20 {
-        let text = "We met Afore XXI Banorte again. Afore XXI Banorte was keen on pensions.";
-        note(api, &format!("Afore XXI Banorte {n}"), text).await;
-    }
-    note(api, "Penaloza Trevino", "Peñaloza Treviño spoke of a pension, as Penaloza Trevino do.")
-        .await;
-    until("the last note is known", async || {
-        let page = search(api, "Penaloza spoke of a pension", "&kinds=note").await;
-        page["mode"] == "lexical"
-            || page["hits"][0]["why"].as_array().unwrap().contains(&json!("meaning"))
-    })
-    .await;
-    let check = async |question: &str, expected: &str| {
-        let page = search(api, question, "").await;
-        assert_eq!(named(&page).first().map(String::as_str), Some(expected), "{question}: {page}");
-        let why = page["hits"][0]["why"].as_array().unwrap().clone();
-        assert!(why.contains(&json!("name")), "{question}: {why:?}");
-    };
-    let (lp_hit, pension_hit, firm_hit) =
-        (format!("lp:{lp}"), format!("lp:{pension}"), format!("gp:{firm}"));
-    for question in ["Afore XXI Banorte", "afore xxi", "aforre xxi", "banotre", "Afore XX1 Banorte"]
-    {
-        check(question, &lp_hit).await;
-    }
-    for question in ["pensionissste", "pensionisste", "pensioniste"] {
-        check(question, &pension_hit).await;
-    }
-    check("Penaloza Trevino", &firm_hit).await;
-    check("maria nunez", &format!("person:{person}")).await;
-    check("Bridgwater", &format!("lp:{other}")).await;
-    check("bridgewater asociates", &format!("lp:{other}")).await;
-    check(&format!("lp:{other}"), &format!("lp:{other}")).await;
-    check(&format!("LP {lp}"), &lp_hit).await;
-    api.put(&format!("/lps/{other}"), json!({"name": "Lakeside"})).await.expect(200, "rename");
-    let old = search(api, "bridgewater", "&kinds=lp&mode=lexical").await;
-    assert_eq!(named(&old), Vec::<String>::new());
-    check("lakeside", &format!("lp:{other}")).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn names_are_found_first_also_in_part_and_mistyped() {
-    names_first(&Api::new().await).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn names_are_found_first_also_where_it_is_searched_by_meaning() {
-    let (api, _embeddings, vectors) = with_meaning().await;
-    names_first(&api).await;
-    vectors.stop().await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_quoted_goes_first_where_it_stands_as_it_is() {
     let api = Api::new().await;
@@ -166,6 +110,9 @@ async fn what_is_quoted_goes_first_where_it_stands_as_it_is() {
     let page = search(&api, "\"currency hedging\"", "").await;
     assert_eq!(named(&page), [format!("note:{exact}"), format!("note:{scattered}")]);
     assert_eq!(highlighted(&page["hits"][0]), ["Currency\n Hedging"]);
+    // Where nothing has both, what has one of them goes first.
+    let page = search(&api, "\"management fee\" \"currency hedging\"", "").await;
+    assert_eq!(named(&page)[0], format!("note:{exact}"));
 }
 
 /// So many records of a kind, several at a time.
@@ -557,5 +504,23 @@ async fn by_word_and_by_meaning_is_one_list_and_says_why() {
         .map(|hit| hit["passage"]["text"].as_str().unwrap())
         .collect();
     assert!(texts.iter().all(|text| !text.contains("urrency")), "{texts:?}");
+    vectors.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_meaning_nothing_is_about_a_record_once_it_was_unlinked() {
+    let (api, _embeddings, vectors) = with_meaning().await;
+    let lp = api.made("lps", json!({"name": "Afore XXI"})).await;
+    let id = note(&api, "Call", "They asked about currency hedging.").await;
+    let rest = format!("&mode=semantic&kinds=note&lp={lp}");
+    for _ in 0..10 {
+        api.post(&format!("/notes/{id}/lps/{lp}"), json!({})).await.expect(200, "link");
+        until("the note is found as one about the LP", async || {
+            found(&api, "hedging", &rest).await == [format!("note:{id}")]
+        })
+        .await;
+        api.delete(&format!("/notes/{id}/lps/{lp}")).await.expect(200, "unlink");
+        assert_eq!(found(&api, "hedging", &rest).await, Vec::<String>::new());
+    }
     vectors.stop().await;
 }

@@ -193,8 +193,9 @@ async fn a_rebuild_asks_for_no_vector_again_and_answers_all_the_while() {
 async fn a_move_to_another_engine_and_back_embeds_nothing_again_nor_does_a_rebuild_of_the_texts() {
     let mut subject = Subject::in_memory().await;
     let note = subject.note("Call", "They asked about currency hedging.").await;
-    subject.note("Lunch", "Management charges are their main worry.").await;
+    let lunch = subject.note("Lunch", "Management charges are their main worry.").await;
     subject.finds("currency hedging", note).await;
+    subject.finds("management charges", lunch).await;
     let asked = subject.embeddings.state().texts_with("2025-01-31");
     for qdrant in [Some(Qdrant::start().await), None] {
         subject.stop().await;

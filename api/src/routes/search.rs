@@ -23,8 +23,8 @@ pub fn routes() -> Routes {
         Content::Example(
             json!({"hits": [{"kind": "note", "id": 12, "title": "2025_02_03_Call", "detail": null,
             "date": "2025-02-03T00:00:00Z", "passage": {"part": "text", "ordinal": 0, "text": "They asked about hedging.",
-                "starts_ms": null, "highlights": []}, "score": 0.0164,
-            "parts": {"word": 0.0, "name": 0.0, "meaning": 0.0164}, "why": ["meaning"], "link": "/notes/12"}], "missing": null}),
+                "starts_ms": null, "highlights": []}, "score": 0.0476,
+            "parts": {"word": 0.0, "name": 0.0, "meaning": 0.0476}, "why": ["meaning"], "link": "/notes/12"}], "missing": null}),
         )
     };
     Routes::tagged("Search")
@@ -53,8 +53,8 @@ fn page() -> Content {
         json!({"hits": [{"kind": "note", "id": 7, "title": "2025_01_31_Call", "detail": "Video Call",
         "date": "2025-01-31T00:00:00Z", "passage": {"part": "text", "ordinal": 0,
             "text": "The pension fund asked about currency hedging.", "starts_ms": null,
-            "highlights": [[4, 16], [29, 45]]}, "score": 0.0325,
-        "parts": {"word": 0.0164, "name": 0.0, "meaning": 0.0161}, "why": ["word", "meaning"], "link": "/notes/7"}],
+            "highlights": [[4, 16], [29, 45]]}, "score": 0.0931,
+        "parts": {"word": 0.0476, "name": 0.0, "meaning": 0.0455}, "why": ["word", "meaning"], "link": "/notes/7"}],
         "facets": {"note": 1}, "cut": false, "next": null, "mode": "hybrid", "missing": null}),
     )
 }

@@ -19,6 +19,7 @@ use super::highlight;
 use super::lag::{changed_since, lag};
 use super::lexical::{self, Lexical, Passage};
 use super::meaning::{Nearest, Unready};
+use super::names::NameHit;
 use super::showing::{shown, standing};
 use super::text::is_brief;
 use super::{Filter, Meaning};
@@ -27,6 +28,12 @@ use crate::line::Lines;
 
 /// How many of the nearest texts are fused with what was found otherwise.
 const NEAREST: usize = 100;
+
+/// What a place among the nearest counts for where the question is a name, which texts are near to by chance.
+const BY_CHANCE: f64 = 0.25;
+
+/// From this likeness on a name says that its record is meant, and not something like it.
+const TELLING: f64 = 0.5;
 
 /// How to search.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -161,12 +168,16 @@ impl Search {
     /// See [`SearchError`].
     pub async fn find(&self, wanted: &Wanted) -> Result<Page, SearchError> {
         let near = match wanted.mode {
-            Mode::Hybrid | Mode::Semantic if !wanted.asked.is_empty() => {
+            Mode::Lexical => Ok(None),
+            _ if wanted.asked.is_empty() => Ok(None),
+            _ if !wanted.asked.means_something() => {
+                self.meaning.missing().map_or(Ok(None), |missing| Err(Unready::Missing(missing)))
+            }
+            _ => {
                 // More than are ranked: several may be of one record, and some no longer stand there.
                 let most = if wanted.filter.kinds.is_empty() { 3 * NEAREST } else { NEAREST };
                 self.meaning.nearest(&wanted.asked.text, &wanted.filter, most).await.map(Some)
             }
-            _ => Ok(None),
         };
         let (near, mode, missing) = match near {
             Ok(Some(Nearest { near, lacks })) => (near, wanted.mode, lacks),
@@ -206,7 +217,7 @@ impl Search {
                 lexical::find(&mut tx, common, asked, filter).await?
             }
         };
-        let mut meant = standing(&mut tx, near).await?;
+        let mut meant = standing(&mut tx, near, filter).await?;
         // Sets from before do not know which cards are brief.
         let is_telling = |passage: &Passage| !is_brief(passage.part, &passage.text);
         meant.retain(|passage| !filter.kinds.is_empty() || is_telling(passage));
@@ -254,14 +265,19 @@ impl Found {
             is_exact: hit.is_quoted,
         });
         let words: Vec<Ranked<RecordRef>> = words.collect();
+        // A note has a text to be near to the question; of what is only called something, the name stands for that.
+        let standing_alone = |hit: &NameHit| {
+            mode == Mode::Hybrid && hit.record.kind() != Kind::Note && hit.likeness >= TELLING
+        };
         let named = lexical.names.iter().map(|hit| Ranked {
             item: hit.record,
-            weight: hit.likeness,
+            weight: hit.likeness * if standing_alone(hit) { 2.0 } else { 1.0 },
             is_exact: hit.is_exact || asked.record == Some(hit.record),
         });
         let named: Vec<Ranked<RecordRef>> = named.collect();
         let nearest = meant.iter().map(|passage| passage.record);
-        let nearest = nearest.map(|item| Ranked { item, weight: 1.0, is_exact: false });
+        let weight = if lexical.is_name { BY_CHANCE } else { 1.0 };
+        let nearest = nearest.map(|item| Ranked { item, weight, is_exact: false });
         let nearest = nearest.collect();
         // What is in another language is shown only if nothing else speaks for the record.
         let (foreign, own): (Vec<Passage>, Vec<Passage>) =

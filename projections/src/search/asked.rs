@@ -34,6 +34,11 @@ impl Asked {
         Self { record: record(&text), language: language::guess(&text), quoted, text }
     }
 
+    /// Whether some text may be near to it: signs, numbers and the id of a record mean nothing by themselves.
+    pub(super) fn means_something(&self) -> bool {
+        self.record.is_none() && self.text.chars().filter(|c| c.is_alphabetic()).nth(1).is_some()
+    }
+
     /// Whether it asks for nothing.
     pub fn is_empty(&self) -> bool {
         self.text.is_empty()
@@ -95,6 +100,16 @@ mod tests {
             ["lp", "lp:", "lp:x", "company:7", "lp:7 fees", "fund II", "lp:99999999999999999999"]
         {
             check(question, None);
+        }
+    }
+
+    #[test]
+    fn signs_and_ids_have_no_meaning() {
+        for question in ["", "?", "😀", "lp:7", "0.57", "\"\"", "a"] {
+            assert!(!Asked::of(question).means_something(), "{question}");
+        }
+        for question in ["IRR", "年金基金", "lp fees", "\"key man\""] {
+            assert!(Asked::of(question).means_something(), "{question}");
         }
     }
 

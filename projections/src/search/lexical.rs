@@ -5,15 +5,17 @@
 //! texts, so that thousands of contacts leave room for what was said. Names are compared by their trigrams, which forgives
 //! typing errors. All of it is asked in one snapshot.
 
+mod linked;
 mod quoted;
+mod words;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use domain::{Kind, RecordRef};
 use sqlx::postgres::PgRow;
-use sqlx::{FromRow, PgConnection, Postgres, QueryBuilder, Row as _};
+use sqlx::{Executor as _, FromRow, PgConnection, Postgres, QueryBuilder, Row as _};
 
 use super::asked::Asked;
 use super::commonness::Common;
@@ -22,21 +24,17 @@ use super::names::{self, NameHit};
 use super::passage::named;
 use super::{Filter, Language, Part};
 
+pub(super) use linked::Titled;
+use linked::{cards, linked, titled};
+pub(super) use words::Word;
+use words::{any_form, any_of, rare, words};
+
 /// What is ranked apart, and the most passages of each that are. The conditions are those of the indexes.
 const TEXTS: Group = Group { condition: "part <> 'card'", ranked: 600 };
 const CARDS: Group = Group { condition: "part = 'card'", ranked: 300 };
 
-/// How many passages rare words should give.
-const ENOUGH: f64 = 300.0;
-
 /// How many passages of a group are looked at more closely.
 const CLOSELY: i64 = 150;
-
-/// In how many passages of a group a word is looked for as it is typed.
-const SPELT: i64 = 50;
-
-/// The most words of a question that are looked for, the rarest first.
-const WORDS: usize = 24;
 
 /// A passage as it stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -121,20 +119,10 @@ pub(super) struct Lexical {
     pub(super) names: Vec<NameHit>,
     /// Whether more passages have words of the question than are looked at.
     pub(super) is_cut: bool,
+    /// Whether the question is a name and nothing else.
+    pub(super) is_name: bool,
     /// What was looked for, to be shown.
     pub(super) wanted: Vec<Wanted>,
-}
-
-/// A word of the question as it is looked for.
-pub(super) struct Word {
-    pub(super) lexemes: Vec<String>,
-    passages_with: f64,
-    weight: f64,
-    /// Whether any passage has it, in some form.
-    pub(super) is_known: bool,
-    /// The word of the question, if that may be a name and this word is mistyped: so far as is known no passage has it as it is
-    /// typed, though one may have its stem.
-    pub(super) mistyped: Option<String>,
 }
 
 /// Settings of the transaction that [`find`] wants: the planner must not read the whole table to be done early, and what
@@ -145,6 +133,9 @@ pub(super) fn settings() -> String {
         "set local enable_seqscan = off; set local pg_trgm.word_similarity_threshold = {similar}"
     )
 }
+
+/// Plans what comes now for the very words that are asked for: how common they are decides how they are best found.
+const PLAN_ANEW: &str = "set local plan_cache_mode = force_custom_plan";
 
 /// Finds by word and by name, within a transaction with these [`settings`].
 pub(super) async fn find(
@@ -157,8 +148,10 @@ pub(super) async fn find(
         return Ok(Lexical::default());
     }
     let (folded, words) = words(db, &common, &asked.text).await?;
+    db.execute(PLAN_ANEW).await?;
+    let simple: Vec<&Word> = words.iter().filter(|word| !word.is_compound()).collect();
     let wanted: Vec<Wanted> =
-        words.iter().map(|word| Wanted::new(&word.lexemes, word.weight)).collect();
+        simple.iter().map(|word| Wanted::new(&word.lexemes, word.weight)).collect();
     let mut hits = Vec::new();
     if !asked.quoted.is_empty() {
         hits = quoted::find(db, &words, asked, filter).await?;
@@ -169,9 +162,25 @@ pub(super) async fn find(
         let others = ranked(db, &words, &any_of(&words), &[], filter).await?;
         best.add(others);
     }
+    let query = any_of(&words[..rare]);
+    let cards = cards(&best.passages);
     hits.extend(best.passages.into_iter().map(|passage| (passage, false)));
-    let names = names::find(db, &folded, asked, &words, filter).await?;
-    Ok(Lexical { words: best_of_each(hits, &wanted), names, is_cut: best.is_cut, wanted })
+    // While Postgres looks for names, the words of what it has found are counted.
+    let naming = async {
+        let titled = titled(db, &words, &query, cards, filter).await?;
+        let names = names::find(db, &folded, asked, &words, &titled, filter).await?;
+        let named = names.named.iter().chain(&titled);
+        let linked = linked(db, &hits, named, simple.into_iter().zip(&wanted)).await?;
+        Ok::<_, sqlx::Error>((names, linked))
+    };
+    let counting = async {
+        hits.iter().map(|(passage, _)| Tally::of(&passage.text, &wanted)).collect::<Vec<_>>()
+    };
+    let (named, tallies) = tokio::join!(naming, counting);
+    let (names, linked) = named?;
+    let words = best_of_each(hits.into_iter().zip(tallies), &linked);
+    let (is_cut, is_name) = (best.is_cut, names.is_all);
+    Ok(Lexical { words, names: names.hits, is_cut, is_name, wanted })
 }
 
 impl Best {
@@ -193,117 +202,6 @@ impl Best {
     }
 }
 
-/// The question folded, and its words, the rarest first.
-async fn words(
-    db: &mut PgConnection,
-    common: &Common,
-    text: &str,
-) -> Result<(String, Vec<Word>), sqlx::Error> {
-    let rows: Vec<(String, Option<Vec<String>>)> = sqlx::query_as(
-        "select crm_fold($1), lexemes from (values (true)) as one left join crm_asked($1) on true order by place",
-    )
-    .bind(text)
-    .fetch_all(&mut *db)
-    .await?;
-    let folded = rows.first().map(|(folded, _)| folded.clone()).unwrap_or_default();
-    let said = names::said(&folded);
-    let mut words: Vec<Word> = Vec::new();
-    for lexemes in rows.into_iter().filter_map(|(_, lexemes)| lexemes) {
-        if words.iter().any(|word| word.lexemes == lexemes) {
-            continue;
-        }
-        let is_known = lexemes.iter().any(|lexeme| common.has(lexeme));
-        let passages_with = lexemes.iter().map(|it| common.passages_with(it)).fold(0.0, f64::max);
-        let mistyped = may_be_mistyped(&lexemes, common, &said);
-        words.push(Word { lexemes, passages_with, weight: 0.0, is_known, mistyped });
-    }
-    look_up(db, &mut words).await?;
-    for word in &mut words {
-        word.weight = common.weight(word.passages_with);
-    }
-    words.sort_by(|one, other| one.passages_with.total_cmp(&other.passages_with));
-    words.truncate(WORDS);
-    Ok((folded, words))
-}
-
-/// The word of a question that may be a name of which these are the stems, unless its longest one is a usual word.
-fn may_be_mistyped(lexemes: &[String], common: &Common, said: &[&str]) -> Option<String> {
-    let longest = lexemes.iter().max_by_key(|lexeme| lexeme.len())?;
-    if common.has(longest) || said.len() > names::WORDS_OF_NAME {
-        return None;
-    }
-    let wanted = Wanted::new(lexemes, 0.0);
-    said.iter().find(|word| wanted.is(word)).map(|word| (*word).to_owned())
-}
-
-/// Looks whether any passage has those words of which that is not known, and has them as they are typed.
-async fn look_up(db: &mut PgConnection, words: &mut [Word]) -> Result<(), sqlx::Error> {
-    let is_doubtful = |word: &&mut Word| !word.is_known || word.mistyped.is_some();
-    let mut doubtful: Vec<&mut Word> = words.iter_mut().filter(is_doubtful).collect();
-    if doubtful.is_empty() {
-        return Ok(());
-    }
-    let queries: Vec<String> = doubtful.iter().map(|word| word.query()).collect();
-    let typed: Vec<Option<&str>> = doubtful.iter().map(|word| word.mistyped.as_deref()).collect();
-    let known: Vec<(bool, bool)> = sqlx::query_as(&format!(
-        // Each group by its own index. Whether a word is there as it is typed is looked at in some passages with its stem.
-        "select exists (select from passage where {0} and words @@ query::tsquery)
-                 or exists (select from passage where {1} and words @@ query::tsquery),
-             typed is null
-                 or exists (select from (select text from passage where {0} and words @@ query::tsquery limit {SPELT}) as sample
-                     where crm_fold(text) ~ ('\\m' || typed || '\\M'))
-                 or exists (select from (select text from passage where {1} and words @@ query::tsquery limit {SPELT}) as sample
-                     where crm_fold(text) ~ ('\\m' || typed || '\\M'))
-         from unnest($1::text[], $2::text[]) with ordinality as asked (query, typed, at) order by at",
-        TEXTS.condition, CARDS.condition
-    ))
-    .bind(queries)
-    .bind(typed)
-    .fetch_all(db)
-    .await?;
-    for (word, (is_known, is_typed)) in doubtful.iter_mut().zip(known) {
-        word.is_known = is_known;
-        if is_typed {
-            word.mistyped = None;
-        }
-        if !is_known {
-            word.passages_with = 0.0;
-        }
-    }
-    Ok(())
-}
-
-/// How many of the rarest words give enough passages.
-fn rare(words: &[Word]) -> usize {
-    let mut passages = 0.0;
-    let rare = words.iter().take_while(|word| {
-        let is_enough =
-            passages >= ENOUGH || (passages > 0.0 && passages + word.passages_with > ENOUGH * 2.0);
-        passages += word.passages_with;
-        !is_enough
-    });
-    rare.count()
-}
-
-/// A query for any of the words, as text.
-fn any_of(words: &[Word]) -> String {
-    let any: Vec<String> = words.iter().map(Word::query).collect();
-    any.join(" | ")
-}
-
-impl Word {
-    /// A query for any of its forms, as text.
-    fn query(&self) -> String {
-        any_form(&self.lexemes)
-    }
-}
-
-fn any_form(lexemes: &[String]) -> String {
-    let quoted =
-        |lexeme: &String| format!("'{}'", lexeme.replace('\\', "\\\\").replace('\'', "''"));
-    lexemes.iter().map(quoted).collect::<Vec<_>>().join(" | ")
-}
-
 /// The best of the passages that a query finds and that match all of these regular expressions, by which words they have.
 /// Without a query every passage is looked at.
 async fn ranked(
@@ -316,11 +214,12 @@ async fn ranked(
     if query.is_empty() && phrases.is_empty() {
         return Ok(Best::default());
     }
+    // Texts are fetched last, by where they stand: most of what is ranked is not wanted.
     let mut statement = QueryBuilder::new(format!(
         "select {PASSAGE}, place from (
-             select {PASSAGE}, row_number() over (
+             select at, row_number() over (
                  partition by part = 'card' order by score desc, kind, id, part, ordinal) as place
-             from (select {PASSAGE}, (0"
+             from (select at, kind, id, part, ordinal, (0"
     ));
     for word in words.iter().filter(|word| word.is_known) {
         statement.push(" + case when words @@ ").push_bind(word.query());
@@ -332,7 +231,7 @@ async fn ranked(
         let Group { condition, ranked } = group;
         // Unpacked once, and not for every word that is looked for in them.
         statement.push(format!(
-            "{before}(select {PASSAGE}, strip(words) as words from passage where {condition}"
+            "{before}(select ctid as at, kind, id, part, ordinal, strip(words) as words from passage where {condition}"
         ));
         if !query.is_empty() {
             statement.push(" and words @@ ").push_bind(query.to_owned()).push("::text::tsquery");
@@ -345,10 +244,10 @@ async fn ranked(
     }
     // One more than are wanted tells whether there are others.
     statement.push(format!(
-        ") as looked_at) as scored) as placed where place <= {CLOSELY} + 1 order by place"
+        ") as looked_at) as scored) as placed join passage on passage.ctid = placed.at
+         where place <= {CLOSELY} + 1 order by place"
     ));
-    // Planned for these very words: how common they are decides how they are best found.
-    let rows = statement.build().persistent(false).fetch_all(db).await?;
+    let rows = statement.build().fetch_all(db).await?;
     let mut best = Best::default();
     for row in &rows {
         match row.try_get::<i64, _>("place")? <= CLOSELY {
@@ -377,6 +276,11 @@ pub(super) fn restrict_passages(statement: &mut QueryBuilder<'_, Postgres>, filt
     if let Some(language) = filter.language {
         statement.push(" and lang = ").push_bind(language.code());
     }
+    restrict_about(statement, filter);
+}
+
+/// Adds the conditions of a filter on what passages are about, and of which day.
+pub(super) fn restrict_about(statement: &mut QueryBuilder<'_, Postgres>, filter: &Filter) {
     if filter.about.is_empty() && filter.from.is_none() && filter.to.is_none() {
         return;
     }
@@ -402,11 +306,15 @@ pub(super) fn restrict_records(statement: &mut QueryBuilder<'_, Postgres>, filte
 }
 
 /// The best passage of each record, the best record first.
-fn best_of_each(passages: Vec<(Passage, bool)>, wanted: &[Wanted]) -> Vec<WordHit> {
+fn best_of_each<'a>(
+    passages: impl Iterator<Item = ((Passage, bool), Tally<'a>)>,
+    linked: &HashMap<RecordRef, HashSet<usize>>,
+) -> Vec<WordHit> {
     let mut hits: Vec<WordHit> = passages
-        .into_iter()
-        .map(|(passage, is_quoted)| {
-            let tally = Tally::of(&passage.text, wanted);
+        .map(|((passage, is_quoted), mut tally)| {
+            if let Some(places) = linked.get(&passage.record) {
+                tally.say(places);
+            }
             let (relevance, coverage) = (tally.relevance(), tally.coverage());
             WordHit { passage, relevance, coverage, is_quoted }
         })

@@ -11,7 +11,7 @@ use super::Filter;
 use super::asked::Asked;
 use super::fuse::BY_CHANCE;
 use super::highlight::folded as folded_char;
-use super::lexical::{Word, record_of, restrict_records};
+use super::lexical::{Titled, Word, record_of, restrict_records};
 use super::passage;
 use super::spelling::{self, Said};
 
@@ -27,7 +27,7 @@ const SPAN: usize = 4;
 const UNKNOWN: usize = 3;
 
 /// How similar a name must be to be a hit, from 0 to 1.
-pub(super) const SIMILAR: &str = "0.42";
+pub(super) const SIMILAR: &str = "0.3";
 
 /// From this likeness on a name is what was asked for, or begins with it.
 const EXACT: f64 = 0.95;
@@ -35,9 +35,21 @@ const EXACT: f64 = 0.95;
 /// From this likeness on a name has all that is asked for, or is a part of it.
 const SAME: f64 = 0.85;
 
+/// How much less a name is what was asked for by each typing error.
+const PER_ERROR: f64 = 0.05;
+
+/// The likeness of a name that stands in a question with other words.
+const INSIDE: f64 = 0.9;
+
+/// From this likeness on a name is like the question, though no word of it may be as it is typed.
+const LIKE: f64 = 0.5;
+
 /// What has a name that people look for, and records about it.
-const NAMED: [Kind; 6] =
+pub(super) const NAMED: [Kind; 6] =
     [Kind::Lp, Kind::Gp, Kind::Distributor, Kind::Person, Kind::Fund, Kind::Roadshow];
+
+/// Of how many letters of a name a word must be one in so many to tell it from others.
+const TELLING: usize = 4;
 
 /// Of how many of those that are named the records about them are found.
 const LOOKED_ABOUT: usize = 3;
@@ -55,6 +67,17 @@ pub(super) struct NameHit {
     pub(super) is_exact: bool,
 }
 
+/// What was found by name.
+#[derive(Default)]
+pub(super) struct Names {
+    /// The records, the best first.
+    pub(super) hits: Vec<NameHit>,
+    /// Those that are named best, with their names, folded.
+    pub(super) named: Vec<Titled>,
+    /// Whether the question is a name and nothing else, so that what is near to it by meaning is near by chance.
+    pub(super) is_all: bool,
+}
+
 /// The words of a question.
 pub(super) fn said(folded: &str) -> Vec<&str> {
     spelling::words(folded)
@@ -66,16 +89,17 @@ pub(super) async fn find(
     folded: &str,
     asked: &Asked,
     words: &[Word],
+    titled: &[Titled],
     filter: &Filter,
-) -> Result<Vec<NameHit>, sqlx::Error> {
+) -> Result<Names, sqlx::Error> {
     if filter.language.is_some() {
         // Names are of no language.
-        return Ok(vec![]);
+        return Ok(Names::default());
     }
     let said = said(folded);
     let whole = folded.trim_matches(|c: char| !c.is_alphanumeric());
     if said.is_empty() {
-        return Ok(vec![]);
+        return Ok(Names::default());
     }
     let sought = Sought {
         whole,
@@ -86,31 +110,72 @@ pub(super) async fn find(
         spelt: spelt(&said, words),
         record: asked.record,
     };
-    let mut hits = sought.hits(db, filter).await?;
-    let named = match filter.kinds.is_empty() {
-        true => hits.clone(),
+    let found = sought.hits(db, filter).await?;
+    let mut hits: Vec<NameHit> = found.iter().map(|(hit, _)| *hit).collect();
+    let mut named = match filter.kinds.is_empty() {
+        true => found,
         false => sought.hits(db, &Filter { kinds: NAMED.to_vec(), ..Filter::default() }).await?,
     };
-    let named = named.into_iter().filter(|hit| NAMED.contains(&hit.record.kind()));
-    let about = about(db, &named.take(LOOKED_ABOUT).collect::<Vec<_>>(), filter).await?;
-    hits.extend(about);
+    named.retain(|(hit, _)| NAMED.contains(&hit.record.kind()));
+    // Names that stand in a question with other words.
+    let inside = titled.iter().filter(|(_, name)| stands_in(name, &said)).cloned();
+    let inside: Vec<(NameHit, String)> = inside
+        .map(|(record, name)| (NameHit { record, likeness: INSIDE, is_exact: false }, name))
+        .collect();
+    if (Filter { kinds: vec![], ..filter.clone() }) == Filter::default() {
+        let is_wanted = |kind| filter.kinds.is_empty() || filter.kinds.contains(&kind);
+        let wanted = inside.iter().filter(|(hit, _)| is_wanted(hit.record.kind()));
+        hits.extend(wanted.map(|(hit, _)| *hit));
+    }
+    named.extend(inside);
+    named.sort_by(|(one, _), (other, _)| {
+        other.is_exact.cmp(&one.is_exact).then(other.likeness.total_cmp(&one.likeness))
+    });
+    let mut seen = HashSet::new();
+    named.retain(|(hit, _)| seen.insert(hit.record));
+    named.truncate(LOOKED_ABOUT);
+    hits.sort_by(|one, other| {
+        other.is_exact.cmp(&one.is_exact).then(other.likeness.total_cmp(&one.likeness))
+    });
+    hits.extend(about(db, &named, filter).await?);
     let mut seen = HashSet::new();
     hits.retain(|hit| seen.insert(hit.record));
-    Ok(hits)
+    let is_all = named.iter().any(|(hit, name)| hit.is_exact && is_all(&said, hit.record, name));
+    let named = named.into_iter().map(|(hit, name)| (hit.record, name)).collect();
+    Ok(Names { hits, named, is_all })
+}
+
+/// Whether a question that has only words of a name can hardly mean anything else: people have names that say nothing, while
+/// organisations and funds are called by what they do.
+fn is_all(said: &[&str], record: RecordRef, name: &str) -> bool {
+    let letters = |words: &[&str]| words.iter().map(|word| word.chars().count()).sum::<usize>();
+    let share = letters(said) * 4 >= letters(&spelling::words(name)) * 3;
+    spelling::errors(
+        &said.iter().map(|word| Said { word, is_known: false }).collect::<Vec<_>>(),
+        &spelling::words(name),
+    )
+    .is_some()
+        && (share || record.kind() == Kind::Person)
+}
+
+/// Whether a name of several words stands in a question, in whatever order.
+fn stands_in(name: &str, said: &[&str]) -> bool {
+    let words = spelling::words(name);
+    words.len() > 1 && words.iter().all(|word| said.contains(word))
 }
 
 /// The latest records about these, as far as the filter lets them pass: whoever names an organisation also looks for what
 /// was said with it.
 async fn about(
     db: &mut PgConnection,
-    named: &[NameHit],
+    named: &[(NameHit, String)],
     filter: &Filter,
 ) -> Result<Vec<NameHit>, sqlx::Error> {
     if named.is_empty() {
         return Ok(vec![]);
     }
-    let references: Vec<String> = named.iter().map(|hit| passage::named(hit.record)).collect();
-    let likeness: Vec<f64> = named.iter().map(|hit| hit.likeness * ABOUT).collect();
+    let references: Vec<String> = named.iter().map(|(hit, _)| passage::named(hit.record)).collect();
+    let likeness: Vec<f64> = named.iter().map(|(hit, _)| hit.likeness * ABOUT).collect();
     let mut statement = QueryBuilder::new("select kind, id, (select max(likeness) from unnest(");
     statement.push_bind(references.clone()).push("::text[], ").push_bind(likeness);
     statement.push(
@@ -122,7 +187,7 @@ async fn about(
     restrict_records(&mut statement, filter);
     statement
         .push(format!(" order by likeness desc, on_date desc nulls last, kind, id limit {MOST}"));
-    hits_of(&statement.build().persistent(false).fetch_all(db).await?)
+    hits_of(&statement.build().fetch_all(db).await?)
 }
 
 fn hits_of(rows: &[PgRow]) -> Result<Vec<NameHit>, sqlx::Error> {
@@ -162,42 +227,48 @@ impl Sought<'_> {
         &self,
         db: &mut PgConnection,
         filter: &Filter,
-    ) -> Result<Vec<NameHit>, sqlx::Error> {
-        let rows = self.statement(filter).build().persistent(false).fetch_all(db).await?;
-        let mut spelt = Vec::with_capacity(rows.len());
+    ) -> Result<Vec<(NameHit, String)>, sqlx::Error> {
+        let rows = self.statement(filter).build().fetch_all(db).await?;
+        let mut found = Vec::with_capacity(rows.len());
         for (row, hit) in rows.iter().zip(hits_of(&rows)?) {
-            spelt.push((hit, spelling::words(row.try_get("folded_title")?)));
+            found.push((hit, row.try_get("folded_title")?));
         }
-        Ok(self.told_apart(spelt))
+        Ok(self.told_apart(found))
     }
 
     /// Tells what was asked for from what is only like it, by the words of names. The best organisation, person, fund or
     /// roadshow that has all words of the question, or has them but for typing errors, goes first.
-    fn told_apart(&self, hits: Vec<(NameHit, Vec<&str>)>) -> Vec<NameHit> {
+    fn told_apart(&self, hits: Vec<(NameHit, String)>) -> Vec<(NameHit, String)> {
         let mut judged = Vec::with_capacity(hits.len());
-        for (mut hit, name) in hits {
+        for (mut hit, title) in hits {
+            let name = spelling::words(&title);
             let errors = spelling::errors(&self.spelt, &name);
             let is_same = self.spelt.iter().map(|said| said.word).eq(name.iter().copied());
             if is_same && !name.is_empty() {
                 hit.likeness = 1.0;
+            } else if let Some(errors) = errors {
+                #[allow(clippy::cast_precision_loss, reason = "some words with two errors at most")]
+                let errors = errors as f64;
+                hit.likeness = hit.likeness.max(SAME - PER_ERROR * errors);
             }
-            if errors.is_some() || !self.is_strict || hit.likeness >= SAME {
-                judged.push((hit, errors));
+            let is_odd = !self.is_strict && (hit.likeness >= LIKE || self.like.is_word_of(&name));
+            if errors.is_some() || is_odd || hit.likeness >= SAME {
+                judged.push((hit, errors, title));
             }
         }
-        judged.sort_by(|(one, _), (other, _)| other.likeness.total_cmp(&one.likeness));
-        let candidates = judged.iter().enumerate().filter_map(|(at, (hit, errors))| {
+        judged.sort_by(|(one, ..), (other, ..)| other.likeness.total_cmp(&one.likeness));
+        let candidates = judged.iter().enumerate().filter_map(|(at, (hit, errors, _))| {
             NAMED.contains(&hit.record.kind()).then_some(((*errors)?, at))
         });
         let best = candidates.min().map(|(_, at)| at);
-        for (at, (hit, _)) in judged.iter_mut().enumerate() {
+        for (at, (hit, ..)) in judged.iter_mut().enumerate() {
             let goes_first = best.is_none() || NAMED.contains(&hit.record.kind());
             hit.is_exact = best == Some(at) || (hit.likeness >= EXACT && goes_first);
         }
         if let Some(at) = best {
             judged[..=at].rotate_right(1);
         }
-        judged.into_iter().map(|(hit, _)| hit).collect()
+        judged.into_iter().map(|(hit, _, title)| (hit, title)).collect()
     }
 
     fn statement<'q>(&self, filter: &Filter) -> QueryBuilder<'q, Postgres> {
@@ -206,7 +277,7 @@ impl Sought<'_> {
         statement.push(" then 1.0 when ");
         self.begins(&mut statement);
         statement.push(" then 0.95 when folded_title = any (").push_bind(self.spans.clone());
-        statement.push(") then 0.9 when ");
+        statement.push(format!(") then {INSIDE} when "));
         self.has_all(&mut statement);
         statement.push(" then 0.85 else greatest(0");
         let Alike { whole, words } = &self.like;
@@ -285,12 +356,23 @@ impl Alike {
     fn of(whole: &str, said: &[&str], words: &[Word]) -> Self {
         // Of fewer characters every other name has one of the trigrams.
         let is_long = |it: &String| it.chars().count() > 2;
-        let is_odd = |word: &Word| !word.is_known || word.mistyped.is_some();
-        let may_be_name = words.iter().any(is_odd) && said.len() <= WORDS_OF_NAME;
+        let may_be_name = words.iter().any(Word::is_odd) && said.len() <= WORDS_OF_NAME;
         let whole = may_be_name.then(|| whole.to_owned()).filter(is_long);
         let typed = |word: &Word| word.mistyped.clone().or_else(|| word.lexemes.last().cloned());
         let words = words.iter().filter(|word| !word.is_known).filter_map(typed);
         Self { whole, words: words.take(UNKNOWN).filter(is_long).collect() }
+    }
+}
+
+impl Alike {
+    /// Whether one of the words that nobody wrote is a telling word of a name, mistyped: its first, or no small part of it.
+    fn is_word_of(&self, name: &[&str]) -> bool {
+        let letters = |word: &str| word.chars().count();
+        let all: usize = name.iter().map(|word| letters(word)).sum();
+        name.iter().enumerate().any(|(at, word)| {
+            let tells = at == 0 || letters(word) * TELLING >= all;
+            tells && self.words.iter().any(|typed| spelling::is_like(typed, word))
+        })
     }
 }
 

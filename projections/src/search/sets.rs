@@ -5,7 +5,7 @@ use sqlx::{FromRow, PgConnection};
 use super::engine::Set;
 
 /// Raised whenever other headings are put before the texts, others of them are embedded, or points say more of them.
-const HEADINGS: i32 = 3;
+const HEADINGS: i32 = 4;
 
 /// Which rows of `passage` are embedded. The card of a note says what stands in the heading of each of its texts, and so
 /// short a text would be nearer to every short question than those.

@@ -3,39 +3,48 @@
 use std::collections::{HashMap, HashSet};
 
 use domain::RecordRef;
-use sqlx::{PgConnection, Row as _};
+use sqlx::{FromRow as _, PgConnection, QueryBuilder, Row as _};
 
+use super::Filter;
 use super::answer::{Found, Hit};
 use super::asked::Asked;
 use super::engine::Near;
 use super::fuse::{Fused, Reason};
 use super::highlight::highlights;
-use super::lexical::{PASSAGE, Passage, record_of};
+use super::lexical::{PASSAGE, Passage, record_of, restrict_about};
 
-/// The passages that an engine found, as far as they stand there, the nearest of each record.
+/// The passages that an engine found, as far as they stand there and pass the filter, the nearest of each record. What an engine
+/// knows of links and dates may be of a moment ago.
 pub(super) async fn standing(
     db: &mut PgConnection,
     near: Vec<Near>,
+    filter: &Filter,
 ) -> Result<Vec<Passage>, sqlx::Error> {
     if near.is_empty() {
         return Ok(vec![]);
     }
     let columns: Vec<String> =
         PASSAGE.split(", ").map(|column| format!("passage.{column}")).collect();
-    let passages: Vec<Passage> = sqlx::query_as(&format!(
-        "select {} from unnest($1::text[], $2::bigint[], $3::text[], $4::integer[], $5::bytea[])
-                 with ordinality as near (kind, id, part, ordinal, digest, rank)
-             join passage using (kind, id, part, ordinal)
-         where passage.digest = near.digest order by rank",
-        columns.join(", ")
-    ))
-    .bind(near.iter().map(|near| near.place.record.kind().as_str()).collect::<Vec<_>>())
-    .bind(near.iter().map(|near| near.place.record.id()).collect::<Vec<_>>())
-    .bind(near.iter().map(|near| near.place.part.as_str()).collect::<Vec<_>>())
-    .bind(near.iter().map(|near| near.place.ordinal).collect::<Vec<_>>())
-    .bind(near.iter().map(|near| near.digest.0.as_slice()).collect::<Vec<_>>())
-    .fetch_all(db)
-    .await?;
+    let mut statement = QueryBuilder::new(format!("select {} from unnest(", columns.join(", ")));
+    let column = |value: fn(&Near) -> &str| near.iter().map(value).collect::<Vec<_>>();
+    statement
+        .push_bind(column(|near| near.place.record.kind().as_str()))
+        .push("::text[], ")
+        .push_bind(near.iter().map(|near| near.place.record.id()).collect::<Vec<_>>())
+        .push("::bigint[], ")
+        .push_bind(column(|near| near.place.part.as_str()))
+        .push("::text[], ")
+        .push_bind(near.iter().map(|near| near.place.ordinal).collect::<Vec<_>>())
+        .push("::integer[], ")
+        .push_bind(near.iter().map(|near| near.digest.0.as_slice()).collect::<Vec<_>>())
+        .push(
+            "::bytea[]) with ordinality as near (kind, id, part, ordinal, digest, rank)
+                 join passage using (kind, id, part, ordinal)
+             where passage.digest = near.digest",
+        );
+    restrict_about(&mut statement, filter);
+    let rows = statement.push(" order by rank").build().fetch_all(db).await?;
+    let passages: Vec<Passage> = rows.iter().map(Passage::from_row).collect::<Result<_, _>>()?;
     let mut seen = HashSet::new();
     Ok(passages.into_iter().filter(|passage| seen.insert(passage.record)).collect())
 }

@@ -43,7 +43,7 @@ impl Search {
         let Nearest { near, lacks } = self.near_notes(&[note]).await?;
         let looking = async {
             let mut tx = self.snapshot().await?;
-            let passages = standing(&mut tx, near).await?;
+            let passages = standing(&mut tx, near, &Filter::default()).await?;
             let ranked = ranks(passages).map(|(score, passage)| (passage.record, score, passage));
             shown(&mut tx, ranked.collect(), limit).await
         };
@@ -67,7 +67,7 @@ impl Search {
         let Nearest { near, lacks } = self.near_notes(&notes).await?;
         let looking = async {
             let mut tx = self.snapshot().await?;
-            let passages = standing(&mut tx, near).await?;
+            let passages = standing(&mut tx, near, &Filter::default()).await?;
             let records: Vec<RecordRef> = passages.iter().map(|passage| passage.record).collect();
             let lps = lps_of(&mut tx, &records).await?;
             shown(&mut tx, by_lp(lp, passages, &lps), limit).await

@@ -14,22 +14,45 @@ pub(super) fn words(folded: &str) -> Vec<&str> {
     folded.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect()
 }
 
-/// How many typing errors there are in a question that has nothing but words of this name; `None` if it has others.
+/// How many typing errors there are in a question that has nothing but words of this name; `None` if it has others. Of the
+/// name's words two in a row may be written as one, and of a question of several words single letters are initials; what
+/// somebody is still typing is the beginning of a word, and no error.
 pub(super) fn errors(said: &[Said<'_>], name: &[&str]) -> Option<usize> {
+    let joined: Vec<String> = name.windows(2).map(|two| two.concat()).collect();
+    let words: Vec<&str> = name.iter().copied().chain(joined.iter().map(String::as_str)).collect();
+    let has_long = said.iter().any(|said| said.word.chars().count() >= BEGINNING);
     let in_word = |Said { word, is_known }: &Said<'_>| {
-        let most = if *is_known { 0 } else { forgiven(word.chars().count(), said.len()) };
-        let distances = name.iter().filter_map(|other| distance(word, other, most));
-        distances.min()
+        let length = word.chars().count();
+        if length == 1 && has_long {
+            return words.iter().any(|other| other.starts_with(word)).then_some(0);
+        }
+        // A text may have the stem of a name as a word of its own.
+        let is_begun = |other: &&&str| {
+            other.strip_prefix(word).is_some_and(|rest| !is_known || rest.chars().count() == 1)
+        };
+        if length >= BEGINNING && words.iter().any(|other| is_begun(&other)) {
+            return Some(usize::from(!words.contains(word)) * usize::from(*is_known));
+        }
+        let most = if *is_known { 0 } else { forgiven(length, said.len()) };
+        words.iter().filter_map(|other| distance(word, other, most)).min()
     };
     if said.is_empty() { None } else { said.iter().map(in_word).sum() }
 }
 
-/// How many errors there may be in a word of this length. One of three letters says too little by itself.
+/// Whether a word that no text has is this word of a name, mistyped.
+pub(super) fn is_like(typed: &str, word: &str) -> bool {
+    distance(typed, word, forgiven(typed.chars().count(), 2)).is_some()
+}
+
+/// How many letters of a word must be there for it to be taken for the beginning of another.
+const BEGINNING: usize = 4;
+
+/// How many errors there may be in a word of this length. A short one says too little by itself.
 fn forgiven(length: usize, words: usize) -> usize {
     match length {
         0..=2 => 0,
-        3 => usize::from(words > 1),
-        4..=7 => 1,
+        3..=4 => usize::from(words > 1),
+        5..=7 => 1,
         _ => 2,
     }
 }
@@ -66,7 +89,14 @@ mod tests {
         check("penaloza trevino", "penaloza & trevino, s.c.", Some(0));
         check("xx1", "afore xxi", None);
         check("afore inbursa", "afore xxi banorte", None);
-        check("fund", "bund", Some(1));
+        check("fund", "bund", None);
+        check("granite bund", "granite fund", Some(1));
+        check("weiling tan", "wei-ling tan", Some(0));
+        check("j. m. ibanez", "jose maria ibanez de la torre", Some(0));
+        check("j. x. ibanez", "jose maria ibanez de la torre", None);
+        check("infra", "andes infrastructure ii", Some(0));
+        check("inf", "andes infrastructure ii", None);
+        check("j", "jose", None);
         check("", "afore", None);
     }
 
@@ -74,6 +104,8 @@ mod tests {
     fn a_word_that_texts_have_is_no_typing_error() {
         assert_eq!(of("found", true, "fund"), None);
         assert_eq!(of("found", false, "fund"), Some(1));
+        assert_eq!(of("wind", true, "windows capital"), None);
+        assert_eq!(of("granit peak", true, "granite peak"), Some(1));
         assert_eq!(of("fund", true, "growth fund"), Some(0));
     }
 }

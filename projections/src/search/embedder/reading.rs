@@ -223,7 +223,8 @@ fn piece((_, _, part, ordinal, text, digest_of_text, language): PieceRow, headin
     Piece { part, ordinal, language, digest: digest_of_text, text, embedding, is_brief }
 }
 
-/// What is put before a piece, so that it is found by what its text takes for granted: title, organisations, date.
+/// What is put before a piece, so that it is found by what its text takes for granted: title, an organisation, date. With all
+/// that a note is linked to, a short text would be more like others of the same funds than like what it says.
 fn heading(
     title: &str,
     about: &[String],
@@ -233,7 +234,7 @@ fn heading(
     let organisations = about.iter().filter_map(|name| names.get(name).map(String::as_str));
     let day = date.map(|date| date.format("%Y-%m-%d").to_string());
     let mut parts: Vec<&str> = vec![title];
-    parts.extend(organisations.filter(|name| !title.contains(name)));
+    parts.extend(organisations.filter(|name| !title.contains(name)).take(1));
     parts.extend(day.as_deref());
     parts.retain(|part| !part.trim().is_empty());
     parts.join(" · ").chars().take(HEADING).collect()
@@ -264,7 +265,7 @@ mod tests {
         let check = |title: &str, about: &[String], date, expected: &str| {
             assert_eq!(heading(title, about, &names, date), expected);
         };
-        check("Update call", &about, date, "Update call · Afore XXI · Growth IV · 2025-01-31");
+        check("Update call", &about, date, "Update call · Afore XXI · 2025-01-31");
         check("Afore XXI: update", &about, None, "Afore XXI: update · Growth IV");
         check("", &[], None, "");
         check(&"é".repeat(500), &[], None, &"é".repeat(HEADING));

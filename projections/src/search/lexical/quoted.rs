@@ -6,20 +6,35 @@ use super::{Passage, Word, any_form, ranked};
 use crate::search::Filter;
 use crate::search::asked::Asked;
 
-/// Passages that have every quotation as it is.
+/// Passages that have every quotation as it is; if there are none, those that have one of them.
 pub(super) async fn find(
     db: &mut PgConnection,
     words: &[Word],
     asked: &Asked,
     filter: &Filter,
 ) -> Result<Vec<(Passage, bool)>, sqlx::Error> {
-    let together = asked.quoted.join(" ");
+    let mut found = with_all(db, words, &asked.quoted, filter).await?;
+    if found.is_empty() && asked.quoted.len() > 1 {
+        for phrase in &asked.quoted {
+            found.extend(with_all(db, words, std::slice::from_ref(phrase), filter).await?);
+        }
+    }
+    Ok(found.into_iter().map(|passage| (passage, true)).collect())
+}
+
+async fn with_all(
+    db: &mut PgConnection,
+    words: &[Word],
+    quoted: &[String],
+    filter: &Filter,
+) -> Result<Vec<Passage>, sqlx::Error> {
+    let together = quoted.join(" ");
     let (folded, is_indexed): (Vec<String>, bool) = sqlx::query_as(
         "select array(select crm_fold(phrase) from unnest($1::text[]) as quoted (phrase)), exists (
              select unnest(positions) from unnest(to_tsvector('crm_english', $2))
              intersect select unnest(positions) from unnest(to_tsvector('crm_spanish', $2)))",
     )
-    .bind(&asked.quoted)
+    .bind(quoted)
     .bind(&together)
     .fetch_one(&mut *db)
     .await?;
@@ -34,8 +49,7 @@ pub(super) async fn find(
         query = all.collect::<Vec<_>>().join(" & ");
     }
     let phrases: Vec<String> = folded.iter().map(|phrase| expression(phrase)).collect();
-    let best = ranked(db, words, &query, &phrases, filter).await?;
-    Ok(best.passages.into_iter().map(|passage| (passage, true)).collect())
+    Ok(ranked(db, words, &query, &phrases, filter).await?.passages)
 }
 
 /// A regular expression for a phrase as it stands, but for how its words are spaced.

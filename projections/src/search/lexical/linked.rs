@@ -1,0 +1,98 @@
+//! Names in a question that has other words as well: what they name, and which notes are about it.
+
+use std::collections::{HashMap, HashSet};
+
+use domain::RecordRef;
+use sqlx::{PgConnection, Row as _};
+
+use super::{Passage, Word, ranked, record_of};
+use crate::search::highlight::Wanted;
+use crate::search::passage::named;
+use crate::search::{Filter, Part, names};
+
+/// Of how many cards the names are compared with the question.
+const TITLED: usize = 20;
+
+/// A record that people name, and its name, folded.
+pub(in crate::search) type Titled = (RecordRef, String);
+
+/// The records among these passages that people name, by their cards.
+pub(super) fn cards(passages: &[Passage]) -> Vec<RecordRef> {
+    let is_named = |passage: &&Passage| {
+        passage.part == Part::Card && names::NAMED.contains(&passage.record.kind())
+    };
+    passages.iter().filter(is_named).map(|passage| passage.record).collect()
+}
+
+/// What people name by words of the question, the best first, whatever the filter keeps of it: these records, unless the filter
+/// has kept others out.
+pub(super) async fn titled(
+    db: &mut PgConnection,
+    words: &[Word],
+    query: &str,
+    mut records: Vec<RecordRef>,
+    filter: &Filter,
+) -> Result<Vec<Titled>, sqlx::Error> {
+    if *filter != Filter::default() {
+        let named = Filter { kinds: names::NAMED.to_vec(), ..Filter::default() };
+        let found = ranked(db, words, query, &[], &named).await?;
+        records = cards(&found.passages);
+    }
+    records.truncate(TITLED);
+    if records.is_empty() {
+        return Ok(vec![]);
+    }
+    let rows = sqlx::query(
+        "select kind, id, folded_title from unnest($1::text[], $2::bigint[]) with ordinality as found (kind, id, rank)
+             join findable using (kind, id) order by rank",
+    )
+    .bind(records.iter().map(|record| record.kind().as_str()).collect::<Vec<_>>())
+    .bind(records.iter().map(|record| record.id()).collect::<Vec<_>>())
+    .fetch_all(db)
+    .await?;
+    rows.iter().map(|row| Ok((record_of(row)?, row.try_get("folded_title")?))).collect()
+}
+
+/// Which words of the question are names of what each record is linked to, by their places: whoever names an organisation and a
+/// subject means what was said with it, be it named in the text or not.
+pub(super) async fn linked<'a>(
+    db: &mut PgConnection,
+    hits: &[(Passage, bool)],
+    names: impl Iterator<Item = &Titled>,
+    words: impl Iterator<Item = (&'a Word, &'a Wanted)> + Clone,
+) -> Result<HashMap<RecordRef, HashSet<usize>>, sqlx::Error> {
+    let mut said: HashMap<String, Vec<usize>> = HashMap::new();
+    for (record, name) in names {
+        let name = names::said(name);
+        let is_in_it = |(word, wanted): (&Word, &Wanted)| {
+            name.iter().any(|it| wanted.is(it) || (word.is_odd() && wanted.is_like(it)))
+        };
+        let places = words.clone().enumerate();
+        let places: Vec<usize> =
+            places.filter_map(|(at, word)| is_in_it(word).then_some(at)).collect();
+        if !places.is_empty() {
+            said.insert(named(*record), places);
+        }
+    }
+    let texts = hits.iter().filter(|(passage, _)| passage.part != Part::Card);
+    let notes: HashSet<RecordRef> = texts.map(|(passage, _)| passage.record).collect();
+    if said.is_empty() || notes.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows = sqlx::query(
+        "select kind, id, about from unnest($1::text[], $2::bigint[]) as found (kind, id)
+             join findable using (kind, id) where about && $3",
+    )
+    .bind(notes.iter().map(|record| record.kind().as_str()).collect::<Vec<_>>())
+    .bind(notes.iter().map(|record| record.id()).collect::<Vec<_>>())
+    .bind(said.keys().map(String::as_str).collect::<Vec<_>>())
+    .fetch_all(db)
+    .await?;
+    let mut linked: HashMap<RecordRef, HashSet<usize>> = HashMap::new();
+    for row in &rows {
+        let about: Vec<String> = row.try_get("about")?;
+        let places = about.iter().filter_map(|record| said.get(record)).flatten();
+        linked.entry(record_of(row)?).or_default().extend(places);
+    }
+    Ok(linked)
+}

@@ -1,0 +1,150 @@
+//! The words of a question: how they are stemmed, how common they are, and which nobody wrote.
+
+use sqlx::PgConnection;
+
+use super::{CARDS, TEXTS};
+use crate::search::commonness::Common;
+use crate::search::highlight::Wanted;
+use crate::search::names;
+
+/// How many passages rare words should give.
+const ENOUGH: f64 = 300.0;
+
+/// In how many passages of a group a word is looked for as it is typed.
+const SPELT: i64 = 50;
+
+/// The most words of a question that are looked for, the rarest first.
+const WORDS: usize = 24;
+
+/// A word of the question as it is looked for.
+pub(in crate::search) struct Word {
+    pub(in crate::search) lexemes: Vec<String>,
+    pub(super) passages_with: f64,
+    pub(super) weight: f64,
+    /// Whether any passage has it, in some form.
+    pub(in crate::search) is_known: bool,
+    /// The word of the question, if that may be a name and this word is mistyped: so far as is known no passage has it as it is
+    /// typed, though one may have its stem.
+    pub(in crate::search) mistyped: Option<String>,
+}
+
+/// The question folded, and its words, the rarest first.
+pub(super) async fn words(
+    db: &mut PgConnection,
+    common: &Common,
+    text: &str,
+) -> Result<(String, Vec<Word>), sqlx::Error> {
+    let rows: Vec<(String, Option<Vec<String>>)> = sqlx::query_as(
+        "select crm_fold($1), lexemes from (values (true)) as one left join crm_asked($1) on true order by place",
+    )
+    .bind(text)
+    .fetch_all(&mut *db)
+    .await?;
+    let folded = rows.first().map(|(folded, _)| folded.clone()).unwrap_or_default();
+    let said = names::said(&folded);
+    let mut words: Vec<Word> = Vec::new();
+    for lexemes in rows.into_iter().filter_map(|(_, lexemes)| lexemes) {
+        if words.iter().any(|word| word.lexemes == lexemes) {
+            continue;
+        }
+        let is_known = lexemes.iter().any(|lexeme| common.has(lexeme));
+        let passages_with = lexemes.iter().map(|it| common.passages_with(it)).fold(0.0, f64::max);
+        let mistyped = may_be_mistyped(&lexemes, common, &said);
+        words.push(Word { lexemes, passages_with, weight: 0.0, is_known, mistyped });
+    }
+    look_up(db, &mut words).await?;
+    for word in &mut words {
+        word.weight = common.weight(word.passages_with);
+    }
+    words.sort_by(|one, other| one.passages_with.total_cmp(&other.passages_with));
+    words.truncate(WORDS);
+    Ok((folded, words))
+}
+
+/// The word of a question that may be a name of which these are the stems, unless its longest one is a usual word.
+fn may_be_mistyped(lexemes: &[String], common: &Common, said: &[&str]) -> Option<String> {
+    let longest = lexemes.iter().max_by_key(|lexeme| lexeme.len())?;
+    if common.has(longest) || said.len() > names::WORDS_OF_NAME {
+        return None;
+    }
+    let wanted = Wanted::new(lexemes, 0.0);
+    said.iter().find(|word| wanted.is(word)).map(|word| (*word).to_owned())
+}
+
+/// Looks whether any passage has those words of which that is not known, and has them as they are typed.
+async fn look_up(db: &mut PgConnection, words: &mut [Word]) -> Result<(), sqlx::Error> {
+    let is_doubtful = |word: &&mut Word| !word.is_known || word.mistyped.is_some();
+    let mut doubtful: Vec<&mut Word> = words.iter_mut().filter(is_doubtful).collect();
+    if doubtful.is_empty() {
+        return Ok(());
+    }
+    let queries: Vec<String> = doubtful.iter().map(|word| word.query()).collect();
+    let typed: Vec<Option<&str>> = doubtful.iter().map(|word| word.mistyped.as_deref()).collect();
+    let known: Vec<(bool, bool)> = sqlx::query_as(&format!(
+        // Each group by its own index. Whether a word is there as it is typed is looked at in some passages with its stem.
+        "select exists (select from passage where {0} and words @@ query::tsquery)
+                 or exists (select from passage where {1} and words @@ query::tsquery),
+             typed is null
+                 or exists (select from (select text from passage where {0} and words @@ query::tsquery limit {SPELT}) as sample
+                     where crm_fold(text) ~ ('\\m' || typed || '\\M'))
+                 or exists (select from (select text from passage where {1} and words @@ query::tsquery limit {SPELT}) as sample
+                     where crm_fold(text) ~ ('\\m' || typed || '\\M'))
+         from unnest($1::text[], $2::text[]) with ordinality as asked (query, typed, at) order by at",
+        TEXTS.condition, CARDS.condition
+    ))
+    .bind(queries)
+    .bind(typed)
+    .fetch_all(db)
+    .await?;
+    for (word, (is_known, is_typed)) in doubtful.iter_mut().zip(known) {
+        word.is_known = is_known;
+        if is_typed {
+            word.mistyped = None;
+        }
+        if !is_known {
+            word.passages_with = 0.0;
+        }
+    }
+    Ok(())
+}
+
+/// How many of the rarest words give enough passages.
+pub(super) fn rare(words: &[Word]) -> usize {
+    let mut passages = 0.0;
+    let rare = words.iter().take_while(|word| {
+        let is_enough =
+            passages >= ENOUGH || (passages > 0.0 && passages + word.passages_with > ENOUGH * 2.0);
+        passages += word.passages_with;
+        !is_enough
+    });
+    rare.count()
+}
+
+/// A query for any of the words, as text.
+pub(super) fn any_of(words: &[Word]) -> String {
+    let any: Vec<String> = words.iter().map(Word::query).collect();
+    any.join(" | ")
+}
+
+impl Word {
+    /// Whether it is several words with hyphens between them, which stand beside it by themselves.
+    pub(super) fn is_compound(&self) -> bool {
+        self.lexemes.iter().any(|lexeme| lexeme.contains('-'))
+    }
+
+    /// Whether no text has it as it is typed, so far as is known.
+    pub(in crate::search) fn is_odd(&self) -> bool {
+        !self.is_known || self.mistyped.is_some()
+    }
+
+    /// A query for any of its forms, as text.
+    pub(super) fn query(&self) -> String {
+        any_form(&self.lexemes)
+    }
+}
+
+pub(super) fn any_form(lexemes: &[String]) -> String {
+    let quoted =
+        |lexeme: &String| format!("'{}'", lexeme.replace('\\', "\\\\").replace('\'', "''"));
+    lexemes.iter().map(quoted).collect::<Vec<_>>().join(" | ")
+}

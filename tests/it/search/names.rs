@@ -1,0 +1,148 @@
+//! Records by their names, and what was said with those who are named.
+
+use serde_json::json;
+
+use super::{found, named, note, search, until, with_meaning};
+use crate::contract::Api;
+
+/// Names are found first, also where texts speak of them more than their own cards do.
+async fn names_first(api: &Api) {
+    let lp = api.made("lps", json!({"name": "Afore XXI Banorte", "location": "Monterrey"})).await;
+    let other = api.made("lps", json!({"name": "Bridgewater Associates"})).await;
+    let pension = api.made("lps", json!({"name": "PensionISSSTE", "location": "CDMX"})).await;
+    let firm = api.made("gps", json!({"name": "Peñaloza & Treviño"})).await;
+    let person = api.made("people", json!({"name": "María Núñez"})).await;
+    for n in 0..20 {
+        let text = "We met Afore XXI Banorte again. Afore XXI Banorte was keen on pensions.";
+        note(api, &format!("Afore XXI Banorte {n}"), text).await;
+    }
+    note(api, "Penaloza Trevino", "Peñaloza Treviño spoke of a pension, as Penaloza Trevino do.")
+        .await;
+    until("the last note is known", async || {
+        let page = search(api, "Penaloza spoke of a pension", "&kinds=note").await;
+        page["mode"] == "lexical"
+            || page["hits"][0]["why"].as_array().unwrap().contains(&json!("meaning"))
+    })
+    .await;
+    let check = async |question: &str, expected: &str| {
+        let page = search(api, question, "").await;
+        assert_eq!(named(&page).first().map(String::as_str), Some(expected), "{question}: {page}");
+        let why = page["hits"][0]["why"].as_array().unwrap().clone();
+        assert!(why.contains(&json!("name")), "{question}: {why:?}");
+    };
+    let (lp_hit, pension_hit, firm_hit) =
+        (format!("lp:{lp}"), format!("lp:{pension}"), format!("gp:{firm}"));
+    for question in ["Afore XXI Banorte", "afore xxi", "aforre xxi", "banotre", "Afore XX1 Banorte"]
+    {
+        check(question, &lp_hit).await;
+    }
+    for question in ["pensionissste", "pensionisste", "pensioniste"] {
+        check(question, &pension_hit).await;
+    }
+    check("Penaloza Trevino", &firm_hit).await;
+    check("maria nunez", &format!("person:{person}")).await;
+    check("Bridgwater", &format!("lp:{other}")).await;
+    check("bridgewater asociates", &format!("lp:{other}")).await;
+    check(&format!("lp:{other}"), &format!("lp:{other}")).await;
+    check(&format!("LP {lp}"), &lp_hit).await;
+    api.put(&format!("/lps/{other}"), json!({"name": "Lakeside"})).await.expect(200, "rename");
+    let old = search(api, "bridgewater", "&kinds=lp&mode=lexical").await;
+    assert_eq!(named(&old), Vec::<String>::new());
+    check("lakeside", &format!("lp:{other}")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_are_found_first_also_in_part_and_mistyped() {
+    names_first(&Api::new().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_are_found_first_also_where_it_is_searched_by_meaning() {
+    let (api, _embeddings, vectors) = with_meaning().await;
+    names_first(&api).await;
+    vectors.stop().await;
+}
+
+/// A note for each organisation and person, and the words that find it beside those who are named.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_names_somebody_and_a_subject_finds_what_was_said_of_it_with_them() {
+    let (api, _embeddings, vectors) = with_meaning().await;
+    let lp = api.made("lps", json!({"name": "Northmoor County Pension Fund"})).await;
+    let person = api.made("people", json!({"name": "Siân Llewellyn-Pryce"})).await;
+    let other = api.made("people", json!({"name": "Catalina Ossandón Larraín"})).await;
+    let about = async |text: &str, links: &[String]| {
+        let id = note(&api, "Call", text).await;
+        for link in links {
+            api.post(&format!("/notes/{id}/{link}"), json!({})).await.expect(200, "link");
+        }
+        id
+    };
+    let with_both = [format!("participants/{person}"), format!("lps/{lp}")];
+    let lapsed = about("She let the option of that vintage lapse.", &with_both).await;
+    for n in 0..20 {
+        about(&format!("She spoke of fees and pacing, part {n}."), &with_both).await;
+    }
+    about("He let the option lapse, too.", &[format!("participants/{other}")]).await;
+    let last = about("The chapter on custody.", &[]).await;
+    until("the last note is found by meaning", async || {
+        found(&api, "custody", "&mode=semantic&kinds=note&limit=1").await
+            == [format!("note:{last}")]
+    })
+    .await;
+    for question in [
+        "Llewellyn-Pryce lapsed",
+        "sian llewellyn pryce lapsed",
+        "Northmoor lapsed option",
+        "Norhtmoor lapsed",
+        "Northmoor County Pension Fund lapsed",
+    ] {
+        for mode in ["hybrid", "lexical"] {
+            let notes = found(&api, question, &format!("&kinds=note&mode={mode}")).await;
+            assert_eq!(notes[0], format!("note:{lapsed}"), "{question} {mode}");
+        }
+        let all = found(&api, question, "").await;
+        assert!(all[..3].contains(&format!("note:{lapsed}")), "{question} {all:?}");
+    }
+    vectors.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_is_known_by_initials_by_how_it_begins_and_with_other_words_around_it() {
+    let api = Api::new().await;
+    let person = api.made("people", json!({"name": "José María Ibáñez de la Torre"})).await;
+    let fund = api.made("funds", json!({"fund_name": "Andes Infrastructure II"})).await;
+    let tan = api.made("people", json!({"name": "Wei-Ling Tan"})).await;
+    note(&api, "Call", "J. said that we should call Jose, or Tan, on fees of infrastructure.")
+        .await;
+    for (question, expected) in [
+        ("J. M. Ibáñez", format!("person:{person}")),
+        ("Ibañ", format!("person:{person}")),
+        ("infrast", format!("fund:{fund}")),
+        ("weiling tan", format!("person:{tan}")),
+        ("call with José María Ibáñez de la Torre", format!("person:{person}")),
+        ("fees of Andes Infrastructure II", format!("fund:{fund}")),
+    ] {
+        let page = search(&api, question, "&kinds=person,fund,lp").await;
+        assert_eq!(named(&page)[0], expected, "{question}: {page}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_word_of_a_question_is_no_name_that_is_a_little_like_it() {
+    let api = Api::new().await;
+    let fund =
+        api.made("funds", json!({"fund_name": "Maplecroft Secondaries Opportunities V"})).await;
+    let lp = api.made("lps", json!({"name": "Northmoor County Pension Fund"})).await;
+    let about = note(&api, "Call", "They like the fund and asked about pacing.").await;
+    api.post(&format!("/notes/{about}/funds/{fund}"), json!({})).await.expect(200, "link");
+    api.post(&format!("/notes/{about}/lps/{lp}"), json!({})).await.expect(200, "link");
+    let wind = note(&api, "Visit", "A wind farm on the land of an indigenous people.").await;
+    for question in [
+        "wind farms and indigenous communities of the south",
+        "which country has wind farms on indigenous land",
+    ] {
+        assert_eq!(found(&api, question, "&kinds=note").await[0], format!("note:{wind}"));
+        let names = found(&api, question, "&kinds=fund,lp").await;
+        assert_eq!(names, Vec::<String>::new(), "{question}");
+    }
+}
