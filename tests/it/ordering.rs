@@ -1,6 +1,8 @@
 //! Whoever follows the log by position sees every event once, in order, with nothing left out behind: however many
 //! write at once, and whoever is killed meanwhile.
 
+mod killed;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
