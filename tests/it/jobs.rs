@@ -1,6 +1,7 @@
 //! Recordings are transcribed and summarised in the background, once, whoever is killed meanwhile.
 
 mod cancelled;
+mod elsewhere;
 mod journal;
 mod meeting;
 mod patience;

@@ -50,7 +50,7 @@ async fn a_journal_that_finds_no_room_is_written_once_there_is_some() {
 }
 
 /// What the server says of a recording, as soon as it can say anything.
-async fn said(url: &str, path: &str) -> Value {
+pub(super) async fn said(url: &str, path: &str) -> Value {
     loop {
         match reqwest::get(format!("{url}{path}")).await {
             Ok(answer) if answer.status() == 200 => return answer.json().await.unwrap(),
@@ -61,14 +61,16 @@ async fn said(url: &str, path: &str) -> Value {
     }
 }
 
-async fn upload(url: &str, note: &Value, sound: Vec<u8>) -> Value {
+/// Uploads a recording in one piece; tells its id.
+pub(super) async fn upload(url: &str, note: &Value, sound: Vec<u8>) -> Value {
     let client = reqwest::Client::new();
     let uploading = client.post(format!("{url}/notes/{note}/recordings")).body(sound);
     let row: Value = uploading.send().await.unwrap().json().await.unwrap();
     row["id"].clone()
 }
 
-async fn until_summarised(url: &str, id: &Value) -> Value {
+/// Waits for the summary; tells what was heard.
+pub(super) async fn until_summarised(url: &str, id: &Value) -> Value {
     loop {
         let it = said(url, &format!("/recordings/{id}")).await;
         assert_ne!(it["state"], json!("failed"), "{it}");
