@@ -1,5 +1,6 @@
 //! Search by meaning behind the texts: vectors follow them whatever happens, in both engines.
 
+mod encrypted;
 mod models;
 mod subject;
 

@@ -15,11 +15,13 @@ use ::qdrant_client::qdrant::{UpdateResult, UpdateStatus, Value};
 use projections::search::engine::qdrant::Address;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
+use tonic::transport::{Identity, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
 /// A running server. What it holds survives its being stopped.
 pub struct Server {
     address: SocketAddr,
+    speaks_tls: bool,
     shared: Arc<Shared>,
     /// What it runs on, so that its connections are cut when it goes, as they are when a server dies.
     running: Mutex<Option<Runtime>>,
@@ -74,17 +76,31 @@ pub struct Stored {
 impl Server {
     /// Starts one on a free port.
     pub async fn start() -> Self {
+        Self::start_speaking(false)
+    }
+
+    /// Likewise, with the certificate of the tests.
+    pub async fn start_with_tls() -> Self {
+        Self::start_speaking(true)
+    }
+
+    fn start_speaking(speaks_tls: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let state = Mutex::new(State::default());
         let shared = Arc::new(Shared { state, stuck: watch::Sender::new(false) });
-        let running = Mutex::new(Some(serve(listener, shared.clone())));
-        Self { address, shared, running }
+        let running = Mutex::new(Some(serve(listener, shared.clone(), speaks_tls)));
+        Self { address, speaks_tls, shared, running }
     }
 
     /// How to reach it.
     pub fn address(&self) -> Address {
-        Address { url: format!("http://{}", self.address), key: self.state().key.clone() }
+        let url = match self.speaks_tls {
+            // What the certificate is for.
+            true => format!("https://localhost:{}", self.address.port()),
+            false => format!("http://{}", self.address),
+        };
+        Address { url, key: self.state().key.clone() }
     }
 
     /// What it holds.
@@ -113,7 +129,7 @@ impl Server {
                 Err(_) => tokio::task::yield_now().await,
             }
         };
-        *self.running.lock().unwrap() = Some(serve(listener, self.shared.clone()));
+        *self.running.lock().unwrap() = Some(serve(listener, self.shared.clone(), self.speaks_tls));
     }
 }
 
@@ -123,14 +139,22 @@ impl Drop for Server {
     }
 }
 
-fn serve(listener: TcpListener, shared: Arc<Shared>) -> Runtime {
+fn serve(listener: TcpListener, shared: Arc<Shared>, speaks_tls: bool) -> Runtime {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     listener.set_nonblocking(true).unwrap();
     let service = Service(shared);
     runtime.spawn(async move {
         let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-        tonic::transport::Server::builder()
+        let mut server = tonic::transport::Server::builder();
+        if speaks_tls {
+            let identity = Identity::from_pem(
+                include_str!("../../fixtures/tls/localhost.pem"),
+                include_str!("../../fixtures/tls/localhost.key"),
+            );
+            server = server.tls_config(ServerTlsConfig::new().identity(identity)).unwrap();
+        }
+        server
             .add_service(CollectionsServer::new(service.clone()))
             .add_service(PointsServer::new(service))
             .serve_with_incoming(tonic::transport::server::TcpIncoming::from(listener))

@@ -307,8 +307,18 @@ fn told(error: QdrantError, what: &str) -> EngineError {
         | Code::OutOfRange
         | Code::Unimplemented
         | Code::AlreadyExists => EngineError::Rejected(said),
-        _ => EngineError::Unavailable(said),
+        _ => EngineError::Unavailable(distrust(&said).unwrap_or(said)),
     }
+}
+
+/// What to do about a certificate that is not accepted. The client has only the words of the error left, for programmers.
+fn distrust(said: &str) -> Option<String> {
+    let (_, rest) = said.split_once("InvalidCertificate(")?;
+    let reason: String = rest.chars().take_while(|letter| letter.is_alphanumeric()).collect();
+    Some(format!(
+        "its certificate is not accepted ({reason}): QDRANT_URL must have the name that it is for, and SSL_CERT_FILE may name \
+         the file of the authority that issued it"
+    ))
 }
 
 impl Engine for Qdrant {
