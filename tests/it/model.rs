@@ -1,6 +1,8 @@
 //! A machine of random requests beside the simplest model of what they mean: what readers get is what the model says,
 //! from the live read models and from rebuilt ones.
 
+mod lives;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -12,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::contract::Api;
 use crate::verify::verify;
+use lives::{Lives, Turn, all_steps};
 
 /// The paths of all kinds, each with the field that names a record.
 pub const KINDS: [(&str, &str); 8] = [
@@ -61,6 +64,8 @@ pub enum Step {
     Reassign(usize, usize),
     /// Somebody sets the roadshow date of a fund by hand.
     Date(usize, Option<u64>),
+    /// Something else happens to a record than that it is written.
+    Turn(Turn),
 }
 
 /// How a todo recurs.
@@ -125,6 +130,7 @@ pub struct Model {
     trips: BTreeMap<i64, (i64, Option<u64>)>,
     /// The roadshow date of each fund that has one.
     dates: BTreeMap<i64, u64>,
+    lives: Lives,
 }
 
 /// When a todo is due, and what of it is done.
@@ -249,6 +255,7 @@ impl Model {
                     None => _ = self.dates.remove(&id),
                 }
             }
+            Step::Turn(turn) => Box::pin(self.turn(api, turn)).await,
         }
     }
 
@@ -308,6 +315,7 @@ impl Model {
                 assert_eq!(found, expected, "{path} of {} {id}", KINDS[owner].0);
             }
         }
+        self.assert_recordings(api).await;
         self.assert_dates(api).await;
         self.assert_board(api, FUNDS, "sales-funnel", "interest", &self.interests).await;
         self.assert_board(api, ROADSHOWS, "lp-status", "status", &self.statuses).await;
@@ -370,7 +378,7 @@ fn live_and_rebuilt_read_models_are_what_a_simple_model_says_whatever_is_asked()
     let runtime = Arc::new(tokio::runtime::Runtime::new().unwrap());
     let config = Config { cases: 10, failure_persistence: None, ..Config::default() };
     TestRunner::new(config)
-        .run(&steps(), |steps| {
+        .run(&all_steps(), |steps| {
             runtime.block_on(async {
                 let api = Api::new().await;
                 let mut model = Model::default();
@@ -378,6 +386,7 @@ fn live_and_rebuilt_read_models_are_what_a_simple_model_says_whatever_is_asked()
                 model.records[FUNDS].push((fund, Some("first".to_owned())));
                 for step in steps {
                     model.take(&api, step).await;
+                    model.remember(&api).await;
                 }
                 model.assert_answers(&api).await;
                 let projectors = replay::find(projections::read::projectors(), &[]).unwrap();
