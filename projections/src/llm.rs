@@ -302,7 +302,8 @@ impl Inner {
             .and_then(|value| value.to_str().ok()?.trim().parse().ok());
         let body = self.whole(response).await.unwrap_or_default();
         let said = wire::complaint(&body);
-        self.masked(LlmError::of_status(status.as_u16(), said, pause.map(Duration::from_secs)))
+        let error = LlmError::of_status(status.as_u16(), said, pause.map(Duration::from_secs));
+        self.masked(error).about(&self.model)
     }
 
     /// The error without the key, which some servers quote, and not longer than a line.

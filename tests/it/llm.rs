@@ -78,6 +78,8 @@ async fn whatever_goes_wrong_has_a_class_and_says_what_to_do() {
     check(Reply::Refused(503, "loading"), "busy", true, "try again later").await;
     check(Reply::Refused(429, "too many"), "busy", true, "try again later").await;
     check(Reply::Refused(404, "no such model"), "rejected", false, "no such model").await;
+    check(Reply::Refused(404, "model 'test-model' not found"), "no_model", false, "LLM_MODEL")
+        .await;
     check(Reply::Redirect, "rejected", false, "redirects").await;
     check(Reply::Body("<html>Welcome to the proxy</html>"), "rubbish", true, "LLM_URL").await;
     check(Reply::Body("{\"error\":\"out of memory\"}"), "rejected", false, "out of memory").await;

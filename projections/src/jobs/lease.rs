@@ -22,6 +22,9 @@ const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 /// Nobody who has got the speech model waits for longer than this. Looks are few, as thousands of jobs may wait for one.
 const LONGEST_UNHEARD: Duration = Duration::from_secs(60);
+/// A question that was not answered in time is asked again as seldom as this. What a model cannot get done in time would
+/// keep it from all else.
+const LONGEST_SLOW: Duration = Duration::from_secs(3600);
 /// Nobody who asks to be left alone is left alone for longer.
 const LONGEST_ASKED: Duration = Duration::from_secs(24 * 3600);
 
@@ -74,6 +77,8 @@ pub(super) enum Later {
     Failed,
     /// Something was away, and asks perhaps to be left alone for so long.
     Away(Option<Duration>),
+    /// Nobody answered in so long a time.
+    Slow(Duration),
     /// The speech model that it asks for is not here. One may come at any moment.
     NoModel,
 }
@@ -246,7 +251,7 @@ impl Lease {
     ) -> Result<(), sqlx::Error> {
         let (failed, away) = match later {
             Later::Failed => (1, 0),
-            Later::Away(_) | Later::NoModel => (0, 1),
+            Later::Away(_) | Later::Slow(_) | Later::NoModel => (0, 1),
         };
         let before = self.failures() + self.in_vain.outages.load(Ordering::Relaxed);
         sqlx::query(
@@ -273,6 +278,8 @@ fn pause(before: i32, later: Later) -> Duration {
     let doubled = 2_u32.saturating_pow(before.clamp(0, 20).unsigned_abs());
     let pause = FIRST_PAUSE.saturating_mul(doubled).min(LONGEST_PAUSE);
     match later {
+        // So crm has the model for itself for half of the time at most.
+        Later::Slow(took) => took.max(FIRST_PAUSE).saturating_mul(doubled).min(LONGEST_SLOW),
         Later::Failed | Later::Away(None) => pause,
         Later::Away(Some(asked)) => pause.max(asked.min(LONGEST_ASKED)),
         Later::NoModel => pause.min(LONGEST_UNHEARD),
@@ -304,5 +311,15 @@ mod tests {
         check(0, asked(u64::MAX), 86_400);
         check(0, Later::NoModel, 5);
         check(9, Later::NoModel, 60);
+    }
+
+    #[test]
+    fn who_is_slow_is_asked_again_after_as_long_as_it_took_and_then_ever_less_often() {
+        let slow = |seconds| Later::Slow(Duration::from_secs(seconds));
+        check(0, slow(300), 300);
+        check(1, slow(300), 600);
+        check(4, slow(300), 3600);
+        check(i32::MAX, slow(3600), 3600);
+        check(0, slow(1), 5);
     }
 }

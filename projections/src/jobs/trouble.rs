@@ -1,7 +1,8 @@
 //! Why a job was not done, by what becomes of it then.
 //!
 //! What is known to be away, full or shut (the database, the files, the language model) is waited for as long as it takes: a
-//! night without storage must not cost a single recording. Only what nobody can explain is counted, and given up at last.
+//! night without storage must not cost a single recording. So is a language model that has not been fetched yet, or is too
+//! slow. Only what nobody can explain is counted, and given up at last.
 
 use std::fmt;
 use std::time::Duration;
@@ -24,6 +25,8 @@ pub(super) enum Trouble {
     Passing(String),
     /// Something that it needs is away, full or shut, and may ask to be left alone for a while. It will be back.
     Away { reason: String, pause: Option<Duration> },
+    /// The language model did not get done in this time. It may be busy with others, and may never get this text done.
+    Slow { reason: String, took: Duration },
     /// The speech model that it needs is not here.
     NoModel(String),
     /// Nobody wants the result any more.
@@ -112,10 +115,11 @@ impl From<SummaryError> for Trouble {
         match error {
             SummaryError::Llm(LlmError::Busy { pause, .. }) => Trouble::Away { reason, pause },
             SummaryError::Llm(LlmError::Down(_)) => Trouble::Away { reason, pause: None },
-            // A key that has run out is renewed, a bill is paid.
-            SummaryError::Llm(LlmError::Rejected { status: 401..=403, .. }) => {
-                Trouble::Away { reason, pause: None }
-            }
+            // A key that has run out is renewed, a bill is paid, a model is fetched, an address is set right.
+            SummaryError::Llm(
+                LlmError::NoModel { .. } | LlmError::Rejected { status: 401..=404, .. },
+            ) => Trouble::Away { reason, pause: None },
+            SummaryError::Llm(LlmError::Slow(took)) => Trouble::Slow { reason, took },
             error if error.is_transient() => Trouble::Passing(reason),
             _ => Trouble::ForGood(reason),
         }
@@ -132,6 +136,7 @@ mod tests {
             Trouble::Passing(_) => "counted",
             Trouble::Away { pause: None, .. } => "waited for",
             Trouble::Away { pause: Some(_), .. } => "left alone",
+            Trouble::Slow { .. } => "slow",
             Trouble::NoModel(_) => "no model",
             Trouble::Withdrawn => "withdrawn",
             Trouble::Interrupted => "interrupted",
@@ -161,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_language_model_that_is_down_busy_or_shut_is_waited_for() {
+    fn a_language_model_that_is_down_busy_shut_or_not_there_is_waited_for() {
         let check = |error: LlmError, expected| {
             assert_eq!(kind(SummaryError::from(error.clone())), expected, "{error}");
         };
@@ -171,7 +176,10 @@ mod tests {
         check(LlmError::Busy { status: 429, pause: Some(Duration::from_secs(90)) }, "left alone");
         check(rejected(401), "waited for");
         check(rejected(400), "for good");
-        check(LlmError::Slow(Duration::from_secs(300)), "counted");
+        check(rejected(404), "waited for");
+        let (model, said) = ("llama3.1".to_owned(), "not found".to_owned());
+        check(LlmError::NoModel { model, said }, "waited for");
+        check(LlmError::Slow(Duration::from_secs(300)), "slow");
         check(LlmError::Rubbish("<html>".to_owned()), "counted");
         assert_eq!(kind(SummaryError::Nothing), "for good");
     }

@@ -296,6 +296,11 @@ impl Worker {
                     "a job waits for what it needs");
                 ("postponed", lease.postpone(self.pool(), &reason, Later::Away(pause)).await)
             }
+            Err(Trouble::Slow { reason, took }) => {
+                tracing::warn!(recording = lease.recording.0, stage = lease.stage.as_str(), %reason,
+                    "a job waits for a faster answer");
+                ("postponed", lease.postpone(self.pool(), &reason, Later::Slow(took)).await)
+            }
             Err(Trouble::NoModel(reason)) => {
                 ("postponed", lease.postpone(self.pool(), &reason, Later::NoModel).await)
             }
@@ -320,6 +325,9 @@ impl Worker {
             }
             Err(Trouble::Away { reason, pause }) => {
                 lease.postpone(self.pool(), &reason, Later::Away(pause)).await
+            }
+            Err(Trouble::Slow { reason, took }) => {
+                lease.postpone(self.pool(), &reason, Later::Slow(took)).await
             }
             Err(Trouble::Interrupted) => lease.release(self.pool()).await,
         }

@@ -21,6 +21,17 @@ pub enum LlmError {
     /// It took too long.
     #[error("the language model took longer than {} s: raise LLM_TIMEOUT_S, or use a faster model", .0.as_secs_f32())]
     Slow(Duration),
+    /// The server is there, and the model is not, or not yet.
+    #[error(
+        "the language model's server does not have {model} ({said}): fetch it there, as with `ollama pull {model}`, or set \
+         LLM_MODEL to one that it has"
+    )]
+    NoModel {
+        /// What it was asked for.
+        model: String,
+        /// The server's words, shortened.
+        said: String,
+    },
     /// The server does not take the question.
     #[error("the language model's server refuses (status {status}: {said}): look at {}", advice(*status))]
     Rejected {
@@ -59,13 +70,23 @@ impl LlmError {
         }
     }
 
+    /// A server that has other models says so by the status that a wrong path has, and names the one that it lacks.
+    pub(super) fn about(self, model: &str) -> Self {
+        match self {
+            LlmError::Rejected { status: 404, said } if said.contains(model) => {
+                LlmError::NoModel { model: model.to_owned(), said }
+            }
+            other => other,
+        }
+    }
+
     /// Whether the same question may be answered later, with nothing changed.
     pub fn is_transient(&self) -> bool {
         match self {
             LlmError::Down(_) | LlmError::Busy { .. } | LlmError::Slow(_) => true,
             // What stands between crm and the server may have answered in its place.
             LlmError::Rubbish(_) => true,
-            LlmError::Rejected { .. } | LlmError::Truncated => false,
+            LlmError::NoModel { .. } | LlmError::Rejected { .. } | LlmError::Truncated => false,
         }
     }
 
@@ -75,6 +96,7 @@ impl LlmError {
             LlmError::Down(_) => "down",
             LlmError::Busy { .. } => "busy",
             LlmError::Slow(_) => "slow",
+            LlmError::NoModel { .. } => "no_model",
             LlmError::Rejected { .. } => "rejected",
             LlmError::Rubbish(_) => "rubbish",
             LlmError::Truncated => "truncated",
@@ -99,5 +121,16 @@ mod tests {
         check(404, false, "LLM_MODEL and LLM_URL");
         check(301, false, "redirects");
         check(400, false, "LLM_CONTEXT_TOKENS");
+    }
+
+    #[test]
+    fn a_404_that_names_the_model_says_where_to_fetch_it_and_another_may_be_a_wrong_address() {
+        let told = |status: u16, said: &str| {
+            LlmError::of_status(status, said.to_owned(), None).about("llama3.1").to_string()
+        };
+        let missing = told(404, "model 'llama3.1' not found");
+        assert!(missing.contains("`ollama pull llama3.1`") && missing.contains("LLM_MODEL"));
+        assert!(told(404, "404 page not found").contains("look at LLM_MODEL and LLM_URL"));
+        assert!(told(400, "llama3.1 has no tools").contains("refuses (status 400"));
     }
 }

@@ -1,6 +1,9 @@
 //! What fails is given up at last; what is only away is waited for, however long that takes.
 
-use projections::llm::Llm;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+
+use projections::llm::{Llm, LlmConfig};
 
 use super::*;
 use crate::llm_server::{Dialect, ModelServer, Reply};
@@ -156,6 +159,70 @@ async fn a_language_model_that_is_down_for_a_night_costs_no_summary() {
     assert_eq!(asked().await, nights + 1);
     assert_eq!(recorded(pool, ["Transcribed", "Summarised"]).await, [1, 1]);
     assert_eq!(recorded(pool, ["SummaryFailed", "TranscriptionAsked"]).await, [0, 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_language_model_that_is_not_fetched_yet_is_waited_for_and_the_page_says_which() {
+    let api = Api::new().await;
+    let (pool, attempts) = (&api.db.pool, 14);
+    let said = r#"model "gpt" not found, try pulling it first"#;
+    let server = ModelServer::start(Dialect::Ollama, move |number, _| match number {
+        number if number < attempts => Reply::Refused(404, said),
+        _ => Reply::json(&good()),
+    })
+    .await;
+    let config = LlmConfig { model: "gpt".to_owned(), ..server.config() };
+    let (_, id) = transcribed(&api).await;
+    let workers = summarising(&api, Llm::new(&config).unwrap());
+    let it = until_so(&api, id, |it| it["why"] != Value::Null).await;
+    let why = it["why"].as_str().unwrap();
+    assert_eq!(it["state"], json!("transcribed"));
+    for told in ["ollama pull gpt", "LLM_MODEL", "crm tries again at"] {
+        assert!(why.contains(told), "{told} in {why}");
+    }
+    let it = until_so(&api, id, |it| it["state"] == json!("summarised")).await;
+    assert_eq!(it["summary"]["text"], json!("They like the fund."));
+    workers.stop().await;
+    assert_eq!(recorded(pool, ["Summarised", "SummaryFailed"]).await, [1, 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_language_model_that_is_too_slow_is_asked_ever_less_often_and_never_given_up() {
+    let api = Api::new().await;
+    let pool = &api.db.pool;
+    let is_faster = Arc::new(AtomicBool::new(false));
+    let faster = is_faster.clone();
+    let server = ModelServer::start(Dialect::OpenAi, move |_, _| match faster.load(Relaxed) {
+        true => Reply::json(&good()),
+        false => Reply::Silent("They".to_owned()),
+    })
+    .await;
+    let config = LlmConfig { patience: Duration::from_millis(200), ..server.config() };
+    let (_, id) = transcribed(&api).await;
+    let workers = summarising(&api, Llm::new(&config).unwrap());
+    for attempt in 1..=12 {
+        let asked = format!(
+            "select count(*) from job where outages + failures = {attempt} and token is null"
+        );
+        while number(pool, &asked).await == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        // Five seconds, ten, and so on up to an hour; the reading of it takes a moment.
+        let pause = (5_i64 << (attempt - 1)).min(3600);
+        let longer = format!(
+            "select count(*) from job where ready_at > now() + interval '1 s' * {}",
+            pause - 3
+        );
+        assert_eq!(number(pool, &longer).await, 1, "after {attempt} attempts");
+        assert_eq!(number(pool, "select count(*) from job where failures > 0").await, 0);
+        hurry(pool).await;
+    }
+    let why = api.read(&format!("/recordings/{id}")).await["why"].clone();
+    assert!(why.as_str().unwrap().contains("raise LLM_TIMEOUT_S"), "{why}");
+    is_faster.store(true, Relaxed);
+    until_so(&api, id, |it| it["state"] == json!("summarised")).await;
+    workers.stop().await;
+    assert_eq!(recorded(pool, ["Summarised", "SummaryFailed"]).await, [1, 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
