@@ -84,6 +84,7 @@ pub fn refusal(refusal: &Refusal) -> Value {
         "status": refusal.status,
         "why": refusal.why,
         "correlation_id": refusal.correlation_id,
+        "causation_id": refusal.causation_id,
         "client": refusal.client,
         "user_agent": refusal.user_agent,
     })

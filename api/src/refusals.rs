@@ -111,6 +111,8 @@ impl Attempt {
             status: i16::try_from(status).unwrap_or(i16::MAX),
             why,
             correlation_id: self.correlation,
+            // Nobody can say by a request what caused it.
+            causation_id: None,
             client: self.caller.address().map(str::to_owned),
             user_agent: self.caller.user_agent().map(str::to_owned),
         }

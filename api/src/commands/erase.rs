@@ -181,6 +181,7 @@ async fn keep(backend: &Backend, request: &CommandRequest, record: RecordRef, er
             .unwrap_or(i16::MAX),
         why,
         correlation_id: request.correlation_id,
+        causation_id: None,
         client: None,
         user_agent: None,
     };

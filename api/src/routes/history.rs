@@ -56,7 +56,7 @@ pub fn routes() -> Routes {
                 {"id": 3, "refused_at": "2025-01-31T15:04:05.000123Z", "actor": "anonymous", "method": "PUT",
                     "path": "/lps/7", "command": "Revise", "kind": "lp", "record": {"kind": "lp", "id": 7},
                     "status": 404, "why": "LP not found", "correlation_id": "0198c0de-0000-7000-8000-000000000003",
-                    "client": "127.0.0.1", "user_agent": "curl/8.5"}], "next": null})), refused),
+                    "causation_id": null, "client": "127.0.0.1", "user_agent": "curl/8.5"}], "next": null})), refused),
             REFUSALS,
         )])
 }

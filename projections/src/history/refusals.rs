@@ -1,4 +1,4 @@
-//! Requests that were refused: who tried what, and why it did not happen.
+//! Requests that were refused, and commands of reactors: who tried what, and why it did not happen.
 
 use chrono::{DateTime, Utc};
 use domain::{Kind, RecordRef};
@@ -17,9 +17,9 @@ pub struct Refusal {
     pub refused_at: DateTime<Utc>,
     /// Who asked.
     pub actor: String,
-    /// The method of the request.
+    /// The method of the request; of what was no request, what it came from, such as `cli` or a reactor.
     pub method: String,
-    /// Its path, without the query.
+    /// Its path, without the query; of a reactor's command, that of what it is about.
     pub path: String,
     /// What the command is called, if the request came so far.
     pub command: Option<String>,
@@ -33,6 +33,8 @@ pub struct Refusal {
     pub why: String,
     /// Names the conversation it belongs to.
     pub correlation_id: Uuid,
+    /// The command or event that caused it, if whoever asked said so.
+    pub causation_id: Option<Uuid>,
     /// The network address it came from.
     pub client: Option<String>,
     /// The program it came from.
@@ -90,8 +92,8 @@ impl History {
         database.check()?;
         let question = sqlx::query(
             "insert into refusal (actor, method, path, command, kind, record_id, status, why, correlation_id, client,
-                                  user_agent)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+                                  user_agent, causation_id)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
         )
         .bind(kept(&refusal.actor))
         .bind(kept(&refusal.method))
@@ -103,7 +105,8 @@ impl History {
         .bind(kept(&refusal.why))
         .bind(refusal.correlation_id)
         .bind(refusal.client.as_deref().map(kept))
-        .bind(refusal.user_agent.as_deref().map(kept));
+        .bind(refusal.user_agent.as_deref().map(kept))
+        .bind(refusal.causation_id);
         database.ask(question.execute(&database.pool)).await?;
         Ok(())
     }

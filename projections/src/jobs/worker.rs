@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use domain::note::{self, Note, NoteCommand, Recording, RecordingCommand};
-use domain::{Event, Refusal};
+use domain::{Event, Kind, Refusal};
 use speech::transcribe::Control;
 use sqlx::PgPool;
 use tokio::sync::{Notify, OnceCell, watch};
@@ -19,6 +19,7 @@ use super::trouble::Trouble;
 use super::{JOBS, Reactor, SpeechModels, status, summary, transcription};
 use crate::database::DatabaseError;
 use crate::files::Files;
+use crate::history::{History, Refusal as Refused};
 use crate::llm::Llm;
 use crate::log::{CommandError, CommandRequest, EventLog, LogReader, Stream};
 
@@ -254,7 +255,8 @@ impl Worker {
         }
     }
 
-    /// Sends a command to the note. A result that is no longer wanted is no failure.
+    /// Sends a command to the note. A result that is no longer wanted is no failure. That it was refused is kept, as it is of
+    /// a person's command.
     async fn tell(&self, lease: &Lease, command: RecordingCommand) -> Result<(), Trouble> {
         let name = match &command {
             RecordingCommand::KeepTranscript { .. } => "KeepTranscript",
@@ -264,7 +266,14 @@ impl Worker {
         };
         let command = NoteCommand::Process { recording: lease.recording, command };
         let request = request(name, lease);
-        match self.tools.log.execute::<Note>(lease.note.0, command, &request).await {
+        let told = self.tools.log.execute::<Note>(lease.note.0, command, &request).await;
+        if let Err(CommandError::Refused(refusal)) = &told {
+            let refused = refused(lease, &request, refusal);
+            if let Err(error) = History::refuse(self.tools.log.database(), &refused).await {
+                tracing::warn!(%error, "that a command was refused is not kept");
+            }
+        }
+        match told {
             Ok(_) => Ok(()),
             Err(CommandError::Refused(
                 Refusal::Superseded | Refusal::NoSuchRecording | Refusal::Erased,
@@ -357,6 +366,31 @@ fn request(name: &'static str, lease: &Lease) -> CommandRequest {
         trace_id: None,
         if_match: None,
         idempotency: None,
+    }
+}
+
+/// What is kept of a command of the workers that was refused.
+fn refused(lease: &Lease, request: &CommandRequest, refusal: &Refusal) -> Refused {
+    Refused {
+        id: 0,
+        refused_at: chrono::DateTime::UNIX_EPOCH,
+        actor: request.actor.clone(),
+        method: request.source.clone(),
+        path: format!("/recordings/{}", lease.recording),
+        command: Some(request.name.to_owned()),
+        kind: Some(Kind::Note.as_str().to_owned()),
+        record_id: Some(lease.note.0),
+        // As a request would have been answered.
+        status: match refusal {
+            Refusal::NotRegistered | Refusal::NoSuchRecording => 404,
+            Refusal::Erased => 410,
+            _ => 409,
+        },
+        why: refusal.to_string(),
+        correlation_id: request.correlation_id,
+        causation_id: request.causation_id,
+        client: None,
+        user_agent: None,
     }
 }
 

@@ -225,6 +225,51 @@ async fn a_language_model_that_is_too_slow_is_asked_ever_less_often_and_never_gi
     assert_eq!(recorded(pool, ["Summarised", "SummaryFailed"]).await, [1, 0]);
 }
 
+/// The note goes in the very moment in which its summary comes, before anybody can have told the worker.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_that_is_refused_is_kept_beside_what_led_to_it() {
+    let api = Api::new().await;
+    let (note, id) = transcribed(&api).await;
+    let deaf = "create function deafen() returns trigger language plpgsql as 'begin return null; end';
+        create trigger deaf before update on job for each row when (new.suspended) execute function deafen()";
+    sqlx::raw_sql(deaf).execute(&api.db.pool).await.unwrap();
+    let (router, handle) = (api.router.clone(), tokio::runtime::Handle::current());
+    let server = ModelServer::start(Dialect::OpenAi, move |number, _| {
+        if number == 0 {
+            let path = format!("/notes/{note}");
+            let going = request(Method::DELETE, &path).body(Body::empty()).unwrap();
+            let gone = tokio::task::block_in_place(|| handle.block_on(ask(&router, going)));
+            assert_eq!(gone.status, 200);
+        }
+        Reply::json(&good())
+    })
+    .await;
+    let workers = summarising(&api, server.llm());
+    while number(&api.db.pool, "select count(*) from refusal").await == 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    workers.stop().await;
+    let cause: uuid::Uuid =
+        sqlx::query_scalar("select event_id from events where event_type = 'Transcribed'")
+            .fetch_one(&api.db.pool)
+            .await
+            .unwrap();
+    let tree = api.read(&format!("/audit/causation/{cause}")).await;
+    let kept = &tree["refusals"][0];
+    assert_eq!(
+        (&kept["actor"], &kept["command"]),
+        (&json!("crm"), &json!("KeepSummary")),
+        "{tree}"
+    );
+    assert_eq!(kept["causation_id"], json!(cause));
+    assert_eq!(kept["record"], json!({"kind": "note", "id": note}));
+    assert_eq!((&kept["method"], &kept["status"]), (&json!("reactor:recordings"), &json!(404)));
+    assert_eq!(kept["path"], json!(format!("/recordings/{id}")));
+    assert_eq!(kept["why"], json!("no such record"));
+    assert_eq!(api.read("/audit/refusals").await["refusals"], tree["refusals"]);
+    assert_eq!(recorded(&api.db.pool, ["Summarised", "SummaryFailed"]).await, [0, 0]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_model_is_asked_twice_however_often_read_models_are_built_anew() {
     let api = Api::new().await;
