@@ -53,6 +53,18 @@ pub async fn standing(app: &App, all: Vec<StoredRecording>) -> Result<Vec<Standi
     Ok(all.collect())
 }
 
+/// Lets the next attempt at a recording begin now, if it has been put off. If that cannot be done, it comes in its time.
+pub async fn hurry(app: &App, id: RecordingId) {
+    let database = app.log.database();
+    let hurrying = async {
+        let mut db = database.pool.acquire().await?;
+        jobs::hurry(&mut db, id).await
+    };
+    if let Err(error) = database.ask(hurrying).await {
+        tracing::warn!(recording = %id, %error, "the next attempt comes in its time");
+    }
+}
+
 impl Standing {
     /// Where it stands, in a word, and why it does not go on.
     pub fn state(&self) -> (&'static str, Option<String>) {

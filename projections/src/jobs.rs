@@ -23,7 +23,9 @@ mod worker;
 pub use lease::Stage;
 pub use models::{OBTAINABLE, SpeechModels};
 pub use reactor::{NAME, Reactor};
-pub use status::{JobCount, Present, Progress, ReactorStatus, present_workers, progress, reactors};
+pub use status::{
+    JobCount, Present, Progress, ReactorStatus, hurry, present_workers, progress, reactors,
+};
 pub use worker::{Tools, Workers};
 
 /// Counter: jobs by `stage` and `outcome`.

@@ -148,7 +148,7 @@ pub async fn load(
     std::thread::Builder::new()
         .name("load".to_owned())
         .spawn(move || {
-            background::lower_this_thread();
+            background::set_this_thread_aside();
             let loaded = runtime.block_on(load_here(&database, &fillings, effort, &gauge, &stop));
             // Nobody listens only when nobody waits any more.
             let _ = done.send(loaded);

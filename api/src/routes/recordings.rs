@@ -252,7 +252,9 @@ async fn summarise(
     caller: Caller,
 ) -> Result<Response, Problem> {
     let command = RecordingCommand::AskSummary;
-    Ok(shown(&app, process(&app, &caller, id, "AskSummary", command).await?).await)
+    let done = process(&app, &caller, id, "AskSummary", command).await?;
+    recordings::hurry(&app, done.0.id).await;
+    Ok(shown(&app, done).await)
 }
 
 async fn retry(
@@ -260,7 +262,9 @@ async fn retry(
     Ids([id]): Ids<1>,
     caller: Caller,
 ) -> Result<Response, Problem> {
-    Ok(shown(&app, process(&app, &caller, id, "Retry", RecordingCommand::Retry).await?).await)
+    let done = process(&app, &caller, id, "Retry", RecordingCommand::Retry).await?;
+    recordings::hurry(&app, done.0.id).await;
+    Ok(shown(&app, done).await)
 }
 
 async fn cancel(

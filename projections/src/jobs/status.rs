@@ -64,6 +64,20 @@ pub async fn progress(
     Ok(rows.into_iter().map(|row| (RecordingId(row.recording_id), row)).collect())
 }
 
+/// Somebody does not want to wait for the next attempt at a recording: it may begin now.
+///
+/// # Errors
+/// When the database fails.
+pub async fn hurry(db: &mut PgConnection, recording: RecordingId) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "update job set ready_at = now() where recording_id = $1 and ready_at > now() and isfinite(ready_at)",
+    )
+    .bind(recording.0)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 /// Which workers there are.
 ///
 /// # Errors

@@ -30,8 +30,8 @@ pub(super) use words::Word;
 use words::{any_form, any_of, rare, words};
 
 /// What is ranked apart, and the most passages of each that are. The conditions are those of the indexes.
-const TEXTS: Group = Group { condition: "part <> 'card'", ranked: 600 };
-const CARDS: Group = Group { condition: "part = 'card'", ranked: 300 };
+const TEXTS: Group = Group { condition: "part <> 'card'", ranked: 500 };
+const CARDS: Group = Group { condition: "part = 'card'", ranked: 250 };
 
 /// How many passages of a group are looked at more closely.
 const CLOSELY: i64 = 150;

@@ -148,14 +148,11 @@ pub(super) async fn find(
 /// Whether a question that has only words of a name can hardly mean anything else: people have names that say nothing, while
 /// organisations and funds are called by what they do.
 fn is_all(said: &[&str], record: RecordRef, name: &str) -> bool {
+    let name = spelling::words(name);
     let letters = |words: &[&str]| words.iter().map(|word| word.chars().count()).sum::<usize>();
-    let share = letters(said) * 4 >= letters(&spelling::words(name)) * 3;
-    spelling::errors(
-        &said.iter().map(|word| Said { word, is_known: false }).collect::<Vec<_>>(),
-        &spelling::words(name),
-    )
-    .is_some()
-        && (share || record.kind() == Kind::Person)
+    let is_most = letters(said) * 4 >= letters(&name) * 3;
+    let said: Vec<Said<'_>> = said.iter().map(|word| Said { word, is_known: false }).collect();
+    spelling::errors(&said, &name).is_some() && (is_most || record.kind() == Kind::Person)
 }
 
 /// Whether a name of several words stands in a question, in whatever order.

@@ -26,12 +26,16 @@ pub(super) fn errors(said: &[Said<'_>], name: &[&str]) -> Option<usize> {
         if length == 1 && has_long {
             return words.iter().any(|other| other.starts_with(word)).then_some(0);
         }
-        // A text may have the stem of a name as a word of its own.
-        let is_begun = |other: &&&str| {
-            other.strip_prefix(word).is_some_and(|rest| !is_known || rest.chars().count() == 1)
+        // Of a name of several words a text may have the stem of one as a word of its own.
+        let rest = |most: usize| {
+            let mut rests = words.iter().filter_map(|other| other.strip_prefix(word));
+            rests.any(|rest| rest.chars().count() <= most)
         };
-        if length >= BEGINNING && words.iter().any(|other| is_begun(&other)) {
-            return Some(usize::from(!words.contains(word)) * usize::from(*is_known));
+        if length >= BEGINNING && !is_known && rest(usize::MAX) {
+            return Some(0);
+        }
+        if length >= BEGINNING && *is_known && said.len() > 1 && rest(1) {
+            return Some(usize::from(!words.contains(word)));
         }
         let most = if *is_known { 0 } else { forgiven(length, said.len()) };
         words.iter().filter_map(|other| distance(word, other, most)).min()
@@ -105,6 +109,7 @@ mod tests {
         assert_eq!(of("found", true, "fund"), None);
         assert_eq!(of("found", false, "fund"), Some(1));
         assert_eq!(of("wind", true, "windows capital"), None);
+        assert_eq!(of("cost", true, "joao costa"), None);
         assert_eq!(of("granit peak", true, "granite peak"), Some(1));
         assert_eq!(of("fund", true, "growth fund"), Some(0));
     }

@@ -8,7 +8,7 @@ use crate::search::highlight::Wanted;
 use crate::search::names;
 
 /// How many passages rare words should give.
-const ENOUGH: f64 = 300.0;
+const ENOUGH: f64 = 250.0;
 
 /// In how many passages of a group a word is looked for as it is typed.
 const SPELT: i64 = 50;
