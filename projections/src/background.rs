@@ -1,8 +1,8 @@
-//! Work that nobody waits for, kept out of the way of requests: on threads, and by Postgres processes, of low priority, and on
-//! some of the cores only.
+//! Work that nobody waits for, kept out of the way of requests: on threads, and by Postgres processes, of low priority; rebuilds
+//! keep to half of the cores as well.
 //!
-//! A low priority alone is not enough: where every core is busy with such work, one request in fifty waits for the scheduler's
-//! next tick, some 3 ms (docs/performance.md).
+//! A low priority alone is not enough: where every core is busy with such work, some requests wait for the scheduler's next
+//! tick (docs/performance.md).
 
 #[cfg(target_os = "linux")]
 mod cores;

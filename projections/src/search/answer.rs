@@ -30,10 +30,10 @@ use crate::line::Lines;
 const NEAREST: usize = 100;
 
 /// What a place among the nearest counts for where the question is a name, which texts are near to by chance.
-const BY_CHANCE: f64 = 0.25;
+const NEAR_A_NAME: f64 = 0.25;
 
 /// From this likeness on a name says that its record is meant, and not something like it.
-const TELLING: f64 = 0.5;
+const MEANT: f64 = 0.5;
 
 /// How to search.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -210,11 +210,12 @@ impl Search {
         let begin = format!("begin isolation level repeatable read read only; {settings}");
         let mut tx = connection.begin_with(begin).await?;
         let Wanted { asked, filter, .. } = wanted;
+        let lag = lag(&mut tx).await?;
         let lexical = match mode {
             Mode::Semantic => Lexical::default(),
             Mode::Hybrid | Mode::Lexical => {
                 let common = self.commonness.now(&mut tx).await?;
-                lexical::find(&mut tx, common, asked, filter).await?
+                lexical::find(&mut tx, common, asked, filter, lag).await?
             }
         };
         let mut meant = standing(&mut tx, near, filter).await?;
@@ -224,7 +225,6 @@ impl Search {
         meant.truncate(NEAREST);
         let is_cut = lexical.is_cut;
         let mut found = Found::of(asked, lexical, meant, mode);
-        let lag = lag(&mut tx).await?;
         if let Some(position) = lag {
             let records = found.hits.iter().map(|hit| hit.item);
             let changed = changed_since(&mut tx, position, records).await?;
@@ -267,7 +267,10 @@ impl Found {
         let words: Vec<Ranked<RecordRef>> = words.collect();
         // A note has a text to be near to the question; of what is only called something, the name stands for that.
         let standing_alone = |hit: &NameHit| {
-            mode == Mode::Hybrid && hit.record.kind() != Kind::Note && hit.likeness >= TELLING
+            mode == Mode::Hybrid
+                && hit.record.kind() != Kind::Note
+                && !hit.is_about
+                && hit.likeness >= MEANT
         };
         let named = lexical.names.iter().map(|hit| Ranked {
             item: hit.record,
@@ -276,7 +279,7 @@ impl Found {
         });
         let named: Vec<Ranked<RecordRef>> = named.collect();
         let nearest = meant.iter().map(|passage| passage.record);
-        let weight = if lexical.is_name { BY_CHANCE } else { 1.0 };
+        let weight = if lexical.is_name { NEAR_A_NAME } else { 1.0 };
         let nearest = nearest.map(|item| Ranked { item, weight, is_exact: false });
         let nearest = nearest.collect();
         // What is in another language is shown only if nothing else speaks for the record.

@@ -34,9 +34,13 @@ impl Asked {
         Self { record: record(&text), language: language::guess(&text), quoted, text }
     }
 
-    /// Whether some text may be near to it: signs, numbers and the id of a record mean nothing by themselves.
+    /// Whether some text may be near to it: signs, numbers, the id of a record and a single Latin letter mean nothing by
+    /// themselves.
     pub(super) fn means_something(&self) -> bool {
-        self.record.is_none() && self.text.chars().filter(|c| c.is_alphabetic()).nth(1).is_some()
+        let mut letters = self.text.chars().filter(|c| c.is_alphabetic());
+        let is_latin = |letter: char| letter < '\u{250}';
+        self.record.is_none()
+            && letters.next().is_some_and(|first| !is_latin(first) || letters.next().is_some())
     }
 
     /// Whether it asks for nothing.
@@ -108,7 +112,7 @@ mod tests {
         for question in ["", "?", "😀", "lp:7", "0.57", "\"\"", "a"] {
             assert!(!Asked::of(question).means_something(), "{question}");
         }
-        for question in ["IRR", "年金基金", "lp fees", "\"key man\""] {
+        for question in ["IRR", "年金基金", "金", "lp fees", "\"key man\""] {
             assert!(Asked::of(question).means_something(), "{question}");
         }
     }

@@ -15,6 +15,9 @@ use super::spelling;
 static STEMMERS: LazyLock<[Stemmer; 2]> =
     LazyLock::new(|| [Algorithm::English, Algorithm::Spanish].map(Stemmer::create));
 
+/// How many letters of a stem all forms of a word begin with.
+const SURE: usize = 3;
+
 /// The most places that are shown in one text.
 const SHOWN: usize = 50;
 
@@ -35,10 +38,11 @@ impl Wanted {
         let stem = |lexeme: &String| lexeme.chars().flat_map(folded).collect();
         let stems: Vec<String> =
             lexemes.iter().map(stem).filter(|it: &String| !it.is_empty()).collect();
+        // A `y` may be an `i` in the stem, and an `e` be left out of it.
         let beginning = |stem: &String| {
-            // Stems are written with these where the words have a `y`, or nothing.
-            let cut = stem.trim_end_matches(['e', 'i']);
-            if cut.chars().count() >= 3 { cut.to_owned() } else { stem.clone() }
+            let first: String = stem.chars().take(SURE).collect();
+            let cut = first.trim_end_matches(['e', 'i']);
+            if cut.chars().count() > 1 { cut.to_owned() } else { first }
         };
         let mut beginnings: Vec<String> = stems.iter().map(beginning).collect();
         beginnings.sort_unstable();
@@ -251,6 +255,13 @@ mod tests {
         );
         check("a fundamental fund", &["fund", "funds"], &["fund"]);
         check("co-investment costs could", &["co"], &["co"]);
+        check(
+            "capability, capabilities, capable; capital",
+            &["capabl"],
+            &["capability", "capabilities", "capable"],
+        );
+        check("preferente, preferencia; prefieren", &["preferent"], &["preferente", "preferencia"]);
+        check("it flies, they fly; flight", &["fli"], &["flies", "fly"]);
         check("Inversiones, inversión; invertir", &["inversion"], &["Inversiones", "inversión"]);
         check("nin\u{303}o", &["nin"], &["nin\u{303}o"]);
         check("", &["x"], &[]);

@@ -20,6 +20,7 @@ use sqlx::{Executor as _, FromRow, PgConnection, Postgres, QueryBuilder, Row as 
 use super::asked::Asked;
 use super::commonness::Common;
 use super::highlight::{Tally, Wanted};
+use super::lag::changed_since;
 use super::names::{self, NameHit};
 use super::passage::named;
 use super::{Filter, Language, Part};
@@ -94,7 +95,7 @@ pub(super) struct WordHit {
     pub(super) relevance: f64,
     /// Which share of the question it has, from 0 to 1, rare words counting for more.
     pub(super) coverage: f64,
-    /// Whether it has every quotation.
+    /// Whether it has the quotations: all, or one where nothing has all.
     pub(super) is_quoted: bool,
 }
 
@@ -137,19 +138,21 @@ pub(super) fn settings() -> String {
 /// Plans what comes now for the very words that are asked for: how common they are decides how they are best found.
 const PLAN_ANEW: &str = "set local plan_cache_mode = force_custom_plan";
 
-/// Finds by word and by name, within a transaction with these [`settings`].
+/// Finds by word and by name, within a transaction with these [`settings`]. Where the texts are behind the log, at this position, nobody
+/// is known by a name that may have changed since.
 pub(super) async fn find(
     db: &mut PgConnection,
     common: Arc<Common>,
     asked: &Asked,
     filter: &Filter,
+    behind: Option<i64>,
 ) -> Result<Lexical, sqlx::Error> {
     if asked.is_empty() {
         return Ok(Lexical::default());
     }
     let (folded, words) = words(db, &common, &asked.text).await?;
     db.execute(PLAN_ANEW).await?;
-    let simple: Vec<&Word> = words.iter().filter(|word| !word.is_compound()).collect();
+    let simple: Vec<&Word> = words.iter().filter(|word| !word.is_compound(&words)).collect();
     let wanted: Vec<Wanted> =
         simple.iter().map(|word| Wanted::new(&word.lexemes, word.weight)).collect();
     let mut hits = Vec::new();
@@ -167,8 +170,13 @@ pub(super) async fn find(
     hits.extend(best.passages.into_iter().map(|passage| (passage, false)));
     // While Postgres looks for names, the words of what it has found are counted.
     let naming = async {
-        let titled = titled(db, &words, &query, cards, filter).await?;
-        let names = names::find(db, &folded, asked, &words, &titled, filter).await?;
+        let mut titled = titled(db, &words, &query, cards, filter).await?;
+        if let Some(position) = behind {
+            let records = titled.iter().map(|(record, _)| *record);
+            let changed = changed_since(db, position, records).await?;
+            titled.retain(|(record, _)| !changed.contains(record));
+        }
+        let names = names::find(db, &folded, asked, &words, &titled, filter, behind).await?;
         let named = names.named.iter().chain(&titled);
         let linked = linked(db, &hits, named, simple.into_iter().zip(&wanted)).await?;
         Ok::<_, sqlx::Error>((names, linked))
@@ -247,7 +255,9 @@ async fn ranked(
         ") as looked_at) as scored) as placed join passage on passage.ctid = placed.at
          where place <= {CLOSELY} + 1 order by place"
     ));
-    let rows = statement.build().fetch_all(db).await?;
+    // There are too many ways to filter and to quote for all of them to be remembered.
+    let is_plain = phrases.is_empty() && *filter == Filter::default();
+    let rows = statement.build().persistent(is_plain).fetch_all(db).await?;
     let mut best = Best::default();
     for row in &rows {
         match row.try_get::<i64, _>("place")? <= CLOSELY {
@@ -325,7 +335,7 @@ fn best_of_each<'a>(
         let place = |hit: &WordHit| (hit.passage.record, hit.passage.part, hit.passage.ordinal);
         order.then_with(|| place(one).cmp(&place(other)))
     });
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     hits.retain(|hit| seen.insert(hit.passage.record));
     hits
 }

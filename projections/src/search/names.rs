@@ -11,6 +11,7 @@ use super::Filter;
 use super::asked::Asked;
 use super::fuse::BY_CHANCE;
 use super::highlight::folded as folded_char;
+use super::lag::changed_since;
 use super::lexical::{Titled, Word, record_of, restrict_records};
 use super::passage;
 use super::spelling::{self, Said};
@@ -48,8 +49,8 @@ const LIKE: f64 = 0.5;
 pub(super) const NAMED: [Kind; 6] =
     [Kind::Lp, Kind::Gp, Kind::Distributor, Kind::Person, Kind::Fund, Kind::Roadshow];
 
-/// Of how many letters of a name a word must be one in so many to tell it from others.
-const TELLING: usize = 4;
+/// One letter in so many of a name must be a word's for it to tell the name from others.
+const ONE_IN: usize = 4;
 
 /// Of how many of those that are named the records about them are found.
 const LOOKED_ABOUT: usize = 3;
@@ -65,6 +66,8 @@ pub(super) struct NameHit {
     pub(super) likeness: f64,
     /// Whether it is what was asked for, so that it goes before all that is not.
     pub(super) is_exact: bool,
+    /// Whether it is only about what is named, and called something else.
+    pub(super) is_about: bool,
 }
 
 /// What was found by name.
@@ -91,6 +94,7 @@ pub(super) async fn find(
     words: &[Word],
     titled: &[Titled],
     filter: &Filter,
+    behind: Option<i64>,
 ) -> Result<Names, sqlx::Error> {
     if filter.language.is_some() {
         // Names are of no language.
@@ -112,15 +116,22 @@ pub(super) async fn find(
     };
     let found = sought.hits(db, filter).await?;
     let mut hits: Vec<NameHit> = found.iter().map(|(hit, _)| *hit).collect();
-    let mut named = match filter.kinds.is_empty() {
+    let mut named = match *filter == Filter::default() {
         true => found,
         false => sought.hits(db, &Filter { kinds: NAMED.to_vec(), ..Filter::default() }).await?,
     };
     named.retain(|(hit, _)| NAMED.contains(&hit.record.kind()));
+    if let Some(position) = behind {
+        let records = named.iter().map(|(hit, _)| hit.record);
+        let changed = changed_since(db, position, records).await?;
+        named.retain(|(hit, _)| !changed.contains(&hit.record));
+    }
     // Names that stand in a question with other words.
     let inside = titled.iter().filter(|(_, name)| stands_in(name, &said)).cloned();
     let inside: Vec<(NameHit, String)> = inside
-        .map(|(record, name)| (NameHit { record, likeness: INSIDE, is_exact: false }, name))
+        .map(|(record, name)| {
+            (NameHit { record, likeness: INSIDE, is_exact: false, is_about: false }, name)
+        })
         .collect();
     if (Filter { kinds: vec![], ..filter.clone() }) == Filter::default() {
         let is_wanted = |kind| filter.kinds.is_empty() || filter.kinds.contains(&kind);
@@ -140,25 +151,29 @@ pub(super) async fn find(
     hits.extend(about(db, &named, filter).await?);
     let mut seen = HashSet::new();
     hits.retain(|hit| seen.insert(hit.record));
-    let is_all = named.iter().any(|(hit, name)| hit.is_exact && is_all(&said, hit.record, name));
+    let is_odd = words.iter().all(Word::is_odd);
+    let is_all =
+        named.iter().any(|(hit, name)| hit.is_exact && is_all(&said, is_odd, hit.record, name));
     let named = named.into_iter().map(|(hit, name)| (hit.record, name)).collect();
     Ok(Names { hits, named, is_all })
 }
 
-/// Whether a question that has only words of a name can hardly mean anything else: people have names that say nothing, while
-/// organisations and funds are called by what they do.
-fn is_all(said: &[&str], record: RecordRef, name: &str) -> bool {
+/// Whether a question that has only words of a name can hardly mean anything else: it is most of the name, or words of a person's
+/// name, which say nothing, unless it is a single one that texts have.
+fn is_all(said: &[&str], is_odd: bool, record: RecordRef, name: &str) -> bool {
     let name = spelling::words(name);
     let letters = |words: &[&str]| words.iter().map(|word| word.chars().count()).sum::<usize>();
     let is_most = letters(said) * 4 >= letters(&name) * 3;
-    let said: Vec<Said<'_>> = said.iter().map(|word| Said { word, is_known: false }).collect();
-    spelling::errors(&said, &name).is_some() && (is_most || record.kind() == Kind::Person)
+    let is_person = record.kind() == Kind::Person;
+    let words: Vec<Said<'_>> = said.iter().map(|word| Said { word, is_known: false }).collect();
+    spelling::errors(&words, &name, is_person).is_some()
+        && (is_most || (is_person && (said.len() > 1 || is_odd)))
 }
 
-/// Whether a name of several words stands in a question, in whatever order.
+/// Whether a name of several words stands in a question.
 fn stands_in(name: &str, said: &[&str]) -> bool {
     let words = spelling::words(name);
-    words.len() > 1 && words.iter().all(|word| said.contains(word))
+    words.len() > 1 && said.windows(words.len()).any(|window| window == words)
 }
 
 /// The latest records about these, as far as the filter lets them pass: whoever names an organisation also looks for what
@@ -184,13 +199,16 @@ async fn about(
     restrict_records(&mut statement, filter);
     statement
         .push(format!(" order by likeness desc, on_date desc nulls last, kind, id limit {MOST}"));
-    hits_of(&statement.build().fetch_all(db).await?)
+    let statement = statement.build().persistent(*filter == Filter::default());
+    let mut hits = hits_of(&statement.fetch_all(db).await?)?;
+    hits.iter_mut().for_each(|hit| hit.is_about = true);
+    Ok(hits)
 }
 
 fn hits_of(rows: &[PgRow]) -> Result<Vec<NameHit>, sqlx::Error> {
     let hit = |row: &PgRow| {
         let (record, likeness) = (record_of(row)?, row.try_get("likeness")?);
-        Ok(NameHit { record, likeness, is_exact: false })
+        Ok(NameHit { record, likeness, is_exact: false, is_about: false })
     };
     rows.iter().map(hit).collect()
 }
@@ -225,7 +243,10 @@ impl Sought<'_> {
         db: &mut PgConnection,
         filter: &Filter,
     ) -> Result<Vec<(NameHit, String)>, sqlx::Error> {
-        let rows = self.statement(filter).build().fetch_all(db).await?;
+        // There are too many ways to filter for all of them to be remembered.
+        let mut statement = self.statement(filter);
+        let statement = statement.build().persistent(*filter == Filter::default());
+        let rows = statement.fetch_all(db).await?;
         let mut found = Vec::with_capacity(rows.len());
         for (row, hit) in rows.iter().zip(hits_of(&rows)?) {
             found.push((hit, row.try_get("folded_title")?));
@@ -239,7 +260,8 @@ impl Sought<'_> {
         let mut judged = Vec::with_capacity(hits.len());
         for (mut hit, title) in hits {
             let name = spelling::words(&title);
-            let errors = spelling::errors(&self.spelt, &name);
+            let is_person = hit.record.kind() == Kind::Person;
+            let errors = spelling::errors(&self.spelt, &name, is_person);
             let is_same = self.spelt.iter().map(|said| said.word).eq(name.iter().copied());
             if is_same && !name.is_empty() {
                 hit.likeness = 1.0;
@@ -367,7 +389,7 @@ impl Alike {
         let letters = |word: &str| word.chars().count();
         let all: usize = name.iter().map(|word| letters(word)).sum();
         name.iter().enumerate().any(|(at, word)| {
-            let tells = at == 0 || letters(word) * TELLING >= all;
+            let tells = at == 0 || letters(word) * ONE_IN >= all;
             tells && self.words.iter().any(|typed| spelling::is_like(typed, word))
         })
     }

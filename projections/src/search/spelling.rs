@@ -15,41 +15,48 @@ pub(super) fn words(folded: &str) -> Vec<&str> {
 }
 
 /// How many typing errors there are in a question that has nothing but words of this name; `None` if it has others. Of the
-/// name's words two in a row may be written as one, and of a question of several words single letters are initials; what
-/// somebody is still typing is the beginning of a word, and no error.
-pub(super) fn errors(said: &[Said<'_>], name: &[&str]) -> Option<usize> {
+/// name's words two in a row may be written as one; what somebody is still typing is the beginning of a word, and no error; and
+/// of a person's name single letters beside a word are initials.
+pub(super) fn errors(said: &[Said<'_>], name: &[&str], is_person: bool) -> Option<usize> {
+    if said.is_empty() {
+        return None;
+    }
     let joined: Vec<String> = name.windows(2).map(|two| two.concat()).collect();
     let words: Vec<&str> = name.iter().copied().chain(joined.iter().map(String::as_str)).collect();
-    let has_long = said.iter().any(|said| said.word.chars().count() >= BEGINNING);
-    let in_word = |Said { word, is_known }: &Said<'_>| {
+    let has_initials = is_person && said.iter().any(|said| is_long(said.word));
+    let (mut errors, mut shortened) = (0, 0);
+    for Said { word, is_known } in said {
         let length = word.chars().count();
-        if length == 1 && has_long {
-            return words.iter().any(|other| other.starts_with(word)).then_some(0);
-        }
-        // Of a name of several words a text may have the stem of one as a word of its own.
-        let rest = |most: usize| {
+        let begins = |most: usize| {
             let mut rests = words.iter().filter_map(|other| other.strip_prefix(word));
             rests.any(|rest| rest.chars().count() <= most)
         };
-        if length >= BEGINNING && !is_known && rest(usize::MAX) {
-            return Some(0);
+        if words.contains(word) || (length == 1 && has_initials && begins(usize::MAX)) {
+            continue;
         }
-        if length >= BEGINNING && *is_known && said.len() > 1 && rest(1) {
-            return Some(usize::from(!words.contains(word)));
+        if is_long(word) && !is_known && begins(usize::MAX) {
+            continue;
+        }
+        // Of a name of several words a text may have the stem of one as a word of its own.
+        if is_long(word) && *is_known && said.len() > 1 && begins(1) {
+            shortened += 1;
+            continue;
         }
         let most = if *is_known { 0 } else { forgiven(length, said.len()) };
-        words.iter().filter_map(|other| distance(word, other, most)).min()
-    };
-    if said.is_empty() { None } else { said.iter().map(in_word).sum() }
+        errors += words.iter().filter_map(|other| distance(word, other, most)).min()?;
+    }
+    (shortened <= 1).then_some(errors + shortened)
+}
+
+/// Whether a word has so many letters that it may be the beginning of another.
+fn is_long(word: &str) -> bool {
+    word.chars().nth(3).is_some()
 }
 
 /// Whether a word that no text has is this word of a name, mistyped.
 pub(super) fn is_like(typed: &str, word: &str) -> bool {
     distance(typed, word, forgiven(typed.chars().count(), 2)).is_some()
 }
-
-/// How many letters of a word must be there for it to be taken for the beginning of another.
-const BEGINNING: usize = 4;
 
 /// How many errors there may be in a word of this length. A short one says too little by itself.
 fn forgiven(length: usize, words: usize) -> usize {
@@ -77,7 +84,7 @@ mod tests {
     fn of(question: &str, is_known: bool, name: &str) -> Option<usize> {
         let said: Vec<Said<'_>> =
             words(question).into_iter().map(|word| Said { word, is_known }).collect();
-        errors(&said, &words(name))
+        errors(&said, &words(name), true)
     }
 
     #[test]
@@ -111,6 +118,14 @@ mod tests {
         assert_eq!(of("wind", true, "windows capital"), None);
         assert_eq!(of("cost", true, "joao costa"), None);
         assert_eq!(of("granit peak", true, "granite peak"), Some(1));
+        assert_eq!(of("port cost", true, "porto costa"), None);
+    }
+
+    #[test]
+    fn only_people_have_initials() {
+        let said = ["granite", "fund", "i"].map(|word| Said { word, is_known: true });
+        assert_eq!(errors(&said, &["granite", "fund", "iv"], false), None);
+        assert_eq!(errors(&said, &["granite", "fund", "ines"], true), Some(0));
         assert_eq!(of("fund", true, "growth fund"), Some(0));
     }
 }

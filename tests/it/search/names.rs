@@ -99,6 +99,8 @@ async fn who_names_somebody_and_a_subject_finds_what_was_said_of_it_with_them() 
         for mode in ["hybrid", "lexical"] {
             let notes = found(&api, question, &format!("&kinds=note&mode={mode}")).await;
             assert_eq!(notes[0], format!("note:{lapsed}"), "{question} {mode}");
+            let rest = format!("&kinds=note&mode={mode}&from=2025-01-01");
+            assert_eq!(found(&api, question, &rest).await[0], notes[0], "{question} {mode}");
         }
         let all = found(&api, question, "").await;
         assert!(all[..3].contains(&format!("note:{lapsed}")), "{question} {all:?}");

@@ -13,10 +13,12 @@ pub(super) async fn find(
     asked: &Asked,
     filter: &Filter,
 ) -> Result<Vec<(Passage, bool)>, sqlx::Error> {
-    let mut found = with_all(db, words, &asked.quoted, filter).await?;
+    let mut found = with_all(db, words, &asked.quoted, filter, true).await?;
     if found.is_empty() && asked.quoted.len() > 1 {
         for phrase in &asked.quoted {
-            found.extend(with_all(db, words, std::slice::from_ref(phrase), filter).await?);
+            // To read every text once is enough.
+            let phrase = std::slice::from_ref(phrase);
+            found.extend(with_all(db, words, phrase, filter, false).await?);
         }
     }
     Ok(found.into_iter().map(|passage| (passage, true)).collect())
@@ -27,6 +29,7 @@ async fn with_all(
     words: &[Word],
     quoted: &[String],
     filter: &Filter,
+    may_read_all: bool,
 ) -> Result<Vec<Passage>, sqlx::Error> {
     let together = quoted.join(" ");
     let (folded, is_indexed): (Vec<String>, bool) = sqlx::query_as(
@@ -38,6 +41,9 @@ async fn with_all(
     .bind(&together)
     .fetch_one(&mut *db)
     .await?;
+    if !is_indexed && !may_read_all {
+        return Ok(vec![]);
+    }
     let mut query = String::new();
     // No index knows where stop words stand.
     if is_indexed {

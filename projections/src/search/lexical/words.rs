@@ -127,9 +127,16 @@ pub(super) fn any_of(words: &[Word]) -> String {
 }
 
 impl Word {
-    /// Whether it is several words with hyphens between them, which stand beside it by themselves.
-    pub(super) fn is_compound(&self) -> bool {
-        self.lexemes.iter().any(|lexeme| lexeme.contains('-'))
+    /// Whether it is several words with hyphens between them, each of which is one of these by itself.
+    pub(super) fn is_compound(&self, words: &[Word]) -> bool {
+        let is_there = |part: &str| {
+            let mut others = words.iter().flat_map(|word| &word.lexemes);
+            others.any(|lexeme| !lexeme.contains('-') && lexeme.starts_with(part))
+        };
+        let parts = |lexeme: &String| {
+            lexeme.contains('-') && lexeme.split('-').all(|part| !part.is_empty() && is_there(part))
+        };
+        self.lexemes.iter().any(parts)
     }
 
     /// Whether no text has it as it is typed, so far as is known.
