@@ -24,13 +24,23 @@ async fn hurry(pool: &PgPool) {
 }
 
 async fn until_so(api: &Api, id: RecordingId, is_so: impl Fn(&Value) -> bool) -> Value {
+    waited_for(api, id, is_so, async || hurry(&api.db.pool).await).await
+}
+
+/// Waits until a recording is as it should be, and does something after each look in vain.
+async fn waited_for(
+    api: &Api,
+    id: RecordingId,
+    is_so: impl Fn(&Value) -> bool,
+    meanwhile: impl AsyncFn(),
+) -> Value {
     let waiting = async {
         loop {
             let it = api.read(&format!("/recordings/{id}")).await;
             if is_so(&it) {
                 return it;
             }
-            hurry(&api.db.pool).await;
+            meanwhile().await;
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
@@ -174,26 +184,20 @@ async fn a_language_model_that_is_not_fetched_yet_is_waited_for_and_the_page_say
     let config = LlmConfig { model: "gpt".to_owned(), ..server.config() };
     let (_, id) = transcribed(&api).await;
     let workers = summarising(&api, Llm::new(&config).unwrap());
-    let it = until_so(&api, id, |it| it["why"] != Value::Null).await;
+    // For the first attempt and the pause after it nobody is hurried.
+    let it = waited_for(&api, id, |it| it["why"] != Value::Null, async || ()).await;
     let why = it["why"].as_str().unwrap();
     assert_eq!(it["state"], json!("transcribed"));
     for told in ["ollama pull gpt", "LLM_MODEL", "crm tries again at"] {
         assert!(why.contains(told), "{told} in {why}");
     }
     // Whoever has mended it need not wait for the next attempt.
-    let hurrying = async {
-        loop {
-            let it = api.read(&format!("/recordings/{id}")).await;
-            if it["state"] == json!("summarised") {
-                return it;
-            }
-            // It may have been summarised this very moment, so that there is nothing to try again.
-            let answer = api.post(&format!("/recordings/{id}/retry"), json!({})).await;
-            assert!([200, 409].contains(&answer.status), "{answer:?}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+    let retry = async || {
+        // It may have been summarised this very moment, so that there is nothing to try again.
+        let answer = api.post(&format!("/recordings/{id}/retry"), json!({})).await;
+        assert!([200, 409].contains(&answer.status), "{answer:?}");
     };
-    let it = tokio::time::timeout(Duration::from_secs(120), hurrying).await.expect("in time");
+    let it = waited_for(&api, id, |it| it["state"] == json!("summarised"), retry).await;
     assert_eq!(it["summary"]["text"], json!("They like the fund."));
     workers.stop().await;
     assert_eq!(recorded(pool, ["Summarised", "SummaryFailed"]).await, [1, 0]);
