@@ -9,8 +9,9 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use chacha20poly1305::aead::{Aead as _, Generate as _, KeyInit as _, Payload};
-use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
+use chacha20::R20;
+use rand::Rng as _;
+use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use zeroize::Zeroizing;
 
 /// What a sealed payload begins with; it is valid JSON for whoever does not know of seals.
@@ -24,10 +25,16 @@ const LZ4: u8 = 2;
 /// Texts shorter than this, in bytes, gain nothing from compression.
 const COMPRESSED_FROM: usize = 256;
 
+/// The bytes of a key, which are wiped when it is dropped.
+pub(super) type KeyBytes = Zeroizing<[u8; 32]>;
+
 const NONCE: usize = 24;
 
+/// Where the ciphertext begins, behind form and nonce.
+const HEADER: usize = 1 + NONCE;
+
 /// The key of one stream. Its memory is wiped when it is dropped.
-pub struct StreamKey(XChaCha20Poly1305, Zeroizing<[u8; 32]>);
+pub struct StreamKey(KeyBytes);
 
 impl fmt::Debug for StreamKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -70,15 +77,15 @@ pub enum OpenError {
 impl StreamKey {
     /// A new one.
     pub(super) fn generate() -> Self {
-        Self::from_bytes(Zeroizing::new(Key::generate().into()))
+        Self::from_bytes(draw_key())
     }
 
-    pub(super) fn from_bytes(bytes: Zeroizing<[u8; 32]>) -> Self {
-        Self(XChaCha20Poly1305::new((&*bytes).into()), bytes)
+    pub(super) fn from_bytes(bytes: KeyBytes) -> Self {
+        Self(bytes)
     }
 
     pub(super) fn bytes(&self) -> &[u8; 32] {
-        &self.1
+        &self.0
     }
 
     /// What the log is to hold instead of this payload.
@@ -108,7 +115,7 @@ impl StreamKey {
     pub(super) fn open_content(&self, place: Place<'_>, sealed: &str) -> Result<String, OpenError> {
         let sealed = BASE64.decode(sealed).map_err(|_| OpenError::Altered)?;
         let form = *sealed.first().ok_or(OpenError::Altered)?;
-        let content = open(&self.0, &sealed, &bound(form, place)).ok_or(OpenError::Altered)?;
+        let content = open(&self.0, sealed, &bound(form, place)).ok_or(OpenError::Altered)?;
         let content = match form {
             PLAIN => content,
             // What opens was sealed by us, so that the length it tells is true.
@@ -120,34 +127,58 @@ impl StreamKey {
 }
 
 /// Whether a payload is sealed.
-pub fn is_sealed(payload: &str) -> bool {
-    sealed_text(payload).is_some()
+pub fn is_sealed(payload: &[u8]) -> bool {
+    let content = payload.strip_prefix(OPENING.as_bytes());
+    content.is_some_and(|content| content.ends_with(CLOSING.as_bytes()))
 }
 
 fn sealed_text(payload: &str) -> Option<&str> {
     payload.strip_prefix(OPENING)?.strip_suffix(CLOSING)
 }
 
+/// A new key, drawn by a cryptographic generator in memory, which takes its seed from the system now and then.
+pub(super) fn draw_key() -> KeyBytes {
+    let mut key = Zeroizing::new([0; 32]);
+    rand::rng().fill_bytes(&mut *key);
+    key
+}
+
+/// XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha) for one nonce, made of ChaCha20-Poly1305, of which ring's is several times as
+/// fast as any in Rust alone: a key derived from the first 16 bytes of the nonce, and the other 8.
+fn cipher(key: &[u8; 32], nonce: &[u8; NONCE]) -> (LessSafeKey, Nonce) {
+    let (first, last) = nonce.split_first_chunk::<16>().expect("a nonce has 24 bytes");
+    let derived =
+        Zeroizing::new(<[u8; 32]>::from(chacha20::hchacha::<R20>(key.into(), first.into())));
+    let derived = UnboundKey::new(&CHACHA20_POLY1305, &*derived).expect("a key has 32 bytes");
+    let mut short = [0; 12];
+    short[4..].copy_from_slice(last);
+    (LessSafeKey::new(derived), Nonce::assume_unique_for_key(short))
+}
+
 /// Form, nonce, ciphertext with its tag.
-pub(super) fn seal(cipher: &XChaCha20Poly1305, form: u8, content: &[u8], bound: &[u8]) -> Vec<u8> {
-    // Long enough to be drawn at random without ever being the same, and by a generator in memory: it is cryptographic, and
-    // takes its seed from the system now and then.
-    let nonce = XNonce::generate_from_rng(&mut rand::rng());
-    let ciphertext = cipher
-        .encrypt(&nonce, Payload { msg: content, aad: bound })
-        .expect("only a content of 256 GiB is too long");
-    let mut sealed = Vec::with_capacity(1 + NONCE + ciphertext.len());
+pub(super) fn seal(key: &[u8; 32], form: u8, content: &[u8], bound: &[u8]) -> Vec<u8> {
+    // Long enough to be drawn at random without ever being the same.
+    let mut nonce = [0; NONCE];
+    rand::rng().fill_bytes(&mut nonce);
+    let mut sealed = Vec::with_capacity(HEADER + content.len() + CHACHA20_POLY1305.tag_len());
     sealed.push(form);
     sealed.extend_from_slice(&nonce);
-    sealed.extend_from_slice(&ciphertext);
+    sealed.extend_from_slice(content);
+    let (cipher, nonce) = cipher(key, &nonce);
+    let tag = cipher
+        .seal_in_place_separate_tag(nonce, Aad::from(bound), &mut sealed[HEADER..])
+        .expect("only a content of 256 GiB is too long");
+    sealed.extend_from_slice(tag.as_ref());
     sealed
 }
 
 /// The content, unless anything about it was altered.
-pub(super) fn open(cipher: &XChaCha20Poly1305, sealed: &[u8], bound: &[u8]) -> Option<Vec<u8>> {
-    let (nonce, ciphertext) = sealed.get(1..)?.split_at_checked(NONCE)?;
-    let nonce = XNonce::try_from(nonce).ok()?;
-    cipher.decrypt(&nonce, Payload { msg: ciphertext, aad: bound }).ok()
+pub(super) fn open(key: &[u8; 32], mut sealed: Vec<u8>, bound: &[u8]) -> Option<Vec<u8>> {
+    let nonce = sealed.get(1..HEADER)?.try_into().ok()?;
+    let (cipher, nonce) = cipher(key, &nonce);
+    let length = cipher.open_within(nonce, Aad::from(bound), &mut sealed, HEADER..).ok()?.len();
+    sealed.truncate(length);
+    Some(sealed)
 }
 
 /// What the seal is bound to. With the lengths, no two places have the same bytes.
@@ -174,13 +205,30 @@ mod tests {
         let key = StreamKey::generate();
         for payload in ["", "{\"Renamed\":{\"name\":\"Ana Ruiz\"}}", &"Ana Ruiz ".repeat(500)] {
             let sealed = key.seal(PLACE, payload);
-            assert!(is_sealed(&sealed) && !sealed.contains("Ana"));
+            assert!(is_sealed(sealed.as_bytes()) && !sealed.contains("Ana"));
             assert!(serde_json::from_str::<serde_json::Value>(&sealed).is_ok());
             assert_ne!(sealed, key.seal(PLACE, payload), "each has a nonce of its own");
             assert_eq!(key.open(PLACE, &sealed).unwrap(), payload);
         }
         let long = "Ana Ruiz ".repeat(500);
         assert!(key.seal(PLACE, &long).len() < long.len() / 4);
+    }
+
+    /// The example of draft-irtf-cfrg-xchacha-03, A.3.1.
+    #[test]
+    fn it_is_the_cipher_that_others_call_by_its_name() {
+        let bytes = |from: u8, to: u8| (from..=to).collect::<Vec<u8>>();
+        let key: [u8; 32] = bytes(0x80, 0x9f).try_into().unwrap();
+        let bound = [bytes(0x50, 0x53), bytes(0xc0, 0xc7)].concat();
+        let ciphertext = "bd6d179d3e83d43b9576579493c0e939572a1700252bfaccbed2902c21396cbb731c7f1b0b4aa6440bf3a82f4eda7e39\
+                          ae64c6708c54c216cb96b72e1213b4522f8c9ba40db5d945b11b69b982c1bb9e3f3fac2bc369488f76b2383565d3fff9\
+                          21f9664c97637da9768812f615c68b13b52ec0875924c1c7987947deafd8780acf49";
+        let sealed = [vec![PLAIN], bytes(0x40, 0x57), hex::decode(ciphertext).unwrap()].concat();
+        let opened = String::from_utf8(open(&key, sealed, &bound).unwrap()).unwrap();
+        assert_eq!(
+            opened,
+            "Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, sunscreen would be it."
+        );
     }
 
     #[test]

@@ -485,6 +485,6 @@ pub(super) fn personal(kind: &str) -> Option<Kind> {
 }
 
 /// The stream whose key it takes to read this payload, if it takes one.
-pub(super) fn locked<'a>(kind: &str, id: &'a str, payload: &str) -> Option<(Kind, &'a str)> {
+pub(super) fn locked<'a>(kind: &str, id: &'a str, payload: &[u8]) -> Option<(Kind, &'a str)> {
     Some((personal(kind).filter(|_| is_sealed(payload))?, id))
 }

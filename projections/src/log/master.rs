@@ -11,12 +11,10 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use chacha20poly1305::aead::{Generate as _, KeyInit as _};
-use chacha20poly1305::{Key, XChaCha20Poly1305};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use super::cipher::{self, StreamKey};
+use super::cipher::{self, KeyBytes, StreamKey};
 
 /// The form in which stream keys are wrapped.
 const WRAPPED: u8 = 1;
@@ -24,8 +22,7 @@ const WRAPPED: u8 = 1;
 /// The key that all others are wrapped under.
 pub struct MasterKey {
     id: String,
-    cipher: XChaCha20Poly1305,
-    bytes: Zeroizing<[u8; 32]>,
+    bytes: KeyBytes,
 }
 
 impl fmt::Debug for MasterKey {
@@ -37,13 +34,12 @@ impl fmt::Debug for MasterKey {
 impl MasterKey {
     /// A new one.
     pub fn generate() -> Self {
-        Self::from_bytes(Zeroizing::new(Key::generate().into()))
+        Self::from_bytes(cipher::draw_key())
     }
 
-    fn from_bytes(bytes: Zeroizing<[u8; 32]>) -> Self {
+    fn from_bytes(bytes: KeyBytes) -> Self {
         let hash = Sha256::new().chain_update("crm master key").chain_update(*bytes).finalize();
-        let cipher = XChaCha20Poly1305::new((&*bytes).into());
-        Self { id: hex::encode(&hash[..8]), cipher, bytes }
+        Self { id: hex::encode(&hash[..8]), bytes }
     }
 
     /// Reads it from text: 32 bytes in base64. `None` for anything else.
@@ -64,23 +60,24 @@ impl MasterKey {
 
     /// A stream's key as it may be stored.
     pub(super) fn wrap(&self, kind: &str, id: &str, key: &StreamKey) -> Vec<u8> {
-        cipher::seal(&self.cipher, WRAPPED, key.bytes(), &owner(kind, id))
+        cipher::seal(&self.bytes, WRAPPED, key.bytes(), &owner(kind, id))
     }
 
     /// The key that was wrapped for this stream; `None` if it was altered, moved, or wrapped under another master key.
     pub(super) fn unwrap(&self, kind: &str, id: &str, wrapped: &[u8]) -> Option<StreamKey> {
-        let bytes = cipher::open(&self.cipher, wrapped, &owner(kind, id)).map(Zeroizing::new)?;
+        let bytes =
+            cipher::open(&self.bytes, wrapped.to_vec(), &owner(kind, id)).map(Zeroizing::new)?;
         Some(StreamKey::from_bytes(Zeroizing::new(bytes.as_slice().try_into().ok()?)))
     }
 
     /// What a webhook signs with as it may be stored.
     pub(crate) fn wrap_secret(&self, webhook: i32, secret: &[u8]) -> Vec<u8> {
-        cipher::seal(&self.cipher, WRAPPED, secret, &receiver(webhook))
+        cipher::seal(&self.bytes, WRAPPED, secret, &receiver(webhook))
     }
 
     /// The secret that was wrapped for this webhook; `None` if it was altered, moved, or wrapped under another master key.
     pub(crate) fn unwrap_secret(&self, webhook: i32, wrapped: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-        cipher::open(&self.cipher, wrapped, &receiver(webhook)).map(Zeroizing::new)
+        cipher::open(&self.bytes, wrapped.to_vec(), &receiver(webhook)).map(Zeroizing::new)
     }
 }
 

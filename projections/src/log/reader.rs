@@ -260,7 +260,8 @@ impl LogReader {
                 self.keys.forget(kind, id);
             }
         }
-        let streams = rows.filter_map(|(_, kind, id, payload)| keys::locked(kind, id, payload));
+        let streams =
+            rows.filter_map(|(_, kind, id, payload)| keys::locked(kind, id, payload.as_bytes()));
         self.keys.ring(connection, streams).await
     }
 
@@ -306,7 +307,7 @@ impl LogReader {
         // Only the import's stream is not named by a number.
         let id = stream.parse().unwrap_or(0);
         let mut payload = Cow::Borrowed(payload);
-        if let Some((kind, _)) = keys::locked(of.as_ref(), stream, &payload) {
+        if let Some((kind, _)) = keys::locked(of.as_ref(), stream, payload.as_bytes()) {
             let place = Place {
                 aggregate_type: of.as_ref(),
                 aggregate_id: stream,

@@ -45,7 +45,7 @@ impl StoredEvent {
     pub(super) fn locked(&self) -> Option<(Kind, &str)> {
         let text = |bytes| std::str::from_utf8(bytes).ok();
         let (kind, id) = (text(&self.aggregate_type)?, text(&self.aggregate_id)?);
-        keys::locked(kind, id, text(&self.payload)?)
+        keys::locked(kind, id, &self.payload)
     }
 
     /// The length of its payload as it is stored, in bytes.
