@@ -29,7 +29,13 @@ impl Moment {
     pub fn parse(text: &str) -> Result<Self, MomentError> {
         let date = text.get(..10).ok_or(MomentError)?;
         let date = digits_only(date, "dddd-dd-dd")
-            .then(|| NaiveDate::parse_from_str(date, "%Y-%m-%d").ok())
+            .then(|| {
+                NaiveDate::from_ymd_opt(
+                    i32::try_from(number(&date[..4])).ok()?,
+                    number(&date[5..7]),
+                    number(&date[8..]),
+                )
+            })
             .flatten()
             // The legacy application knew no year 0.
             .filter(|date| date.year() > 0)
@@ -86,7 +92,8 @@ impl From<NaiveDateTime> for Moment {
 
 impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.wall.format("%Y-%m-%dT%H:%M:%S"))?;
+        // As `format("%Y-%m-%dT%H:%M:%S")`, which reads that pattern each time.
+        write!(f, "{:?}", self.wall.with_nanosecond(0).unwrap_or(self.wall))?;
         let micros = self.wall.nanosecond() / 1000;
         if micros != 0 {
             write!(f, ".{micros:06}")?;
@@ -125,20 +132,27 @@ fn digits_only(text: &str, pattern: &str) -> bool {
         })
 }
 
+/// What some digits say; few enough for it.
+fn number(digits: &str) -> u32 {
+    digits.bytes().fold(0, |number, digit| number * 10 + u32::from(digit - b'0'))
+}
+
 fn parse_clock(text: &str) -> Result<NaiveTime, MomentError> {
-    let (clock, fraction) = text.split_once('.').unwrap_or((text, ""));
-    if text.contains('.') && (fraction.is_empty() || !fraction.bytes().all(|b| b.is_ascii_digit()))
-    {
-        return Err(MomentError);
-    }
-    let clock = match clock.len() {
-        5 if digits_only(clock, "dd:dd") && fraction.is_empty() => format!("{clock}:00"),
-        8 if digits_only(clock, "dd:dd:dd") => clock.to_owned(),
+    let (clock, fraction) = match text.split_once('.') {
+        Some((_, "")) => return Err(MomentError),
+        Some((clock, digits)) if digits.bytes().all(|b| b.is_ascii_digit()) => (clock, digits),
+        Some(_) => return Err(MomentError),
+        None => (text, ""),
+    };
+    let seconds = match clock.len() {
+        5 if digits_only(clock, "dd:dd") && fraction.is_empty() => 0,
+        8 if digits_only(clock, "dd:dd:dd") => number(&clock[6..]),
         _ => return Err(MomentError),
     };
-    let part = |range: std::ops::Range<usize>| clock[range].parse::<u32>().map_err(|_| MomentError);
-    let micros: u32 = format!("{fraction:0<6.6}").parse().map_err(|_| MomentError)?;
-    NaiveTime::from_hms_micro_opt(part(0..2)?, part(3..5)?, part(6..8)?, micros).ok_or(MomentError)
+    let micros = fraction.bytes().chain(std::iter::repeat(b'0')).take(6);
+    let micros = micros.fold(0, |micros, digit| micros * 10 + u32::from(digit - b'0'));
+    let (hours, minutes) = (number(&clock[..2]), number(&clock[3..5]));
+    NaiveTime::from_hms_micro_opt(hours, minutes, seconds, micros).ok_or(MomentError)
 }
 
 fn parse_zone(text: &str) -> Result<Option<FixedOffset>, MomentError> {

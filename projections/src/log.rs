@@ -23,7 +23,7 @@ mod sweep;
 mod turns;
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -169,21 +169,20 @@ impl NewEvent {
 }
 
 /// The keys that a bulk append seals under.
-struct BulkKeys(HashMap<(Kind, String), Arc<StreamKey>>);
+struct BulkKeys<'a>(HashMap<(Kind, &'a str), Arc<StreamKey>>);
 
-impl BulkKeys {
-    fn key_of(&self, event: &NewEvent) -> Option<&StreamKey> {
-        let kind = event.personal()?;
-        self.0.get(&(kind, event.aggregate_id.clone())).map(|key| &**key)
+impl<'a> BulkKeys<'a> {
+    fn key_of(&self, event: &'a NewEvent) -> Option<&StreamKey> {
+        self.0.get(&(event.personal()?, event.aggregate_id.as_str())).map(|key| &**key)
     }
 }
 
 /// Finds the keys of the streams that these events continue, and makes those of the streams that have none.
-async fn bulk_keys(
+async fn bulk_keys<'a>(
     tx: &mut PgTransaction<'_>,
     keys: &Keys,
-    events: &[NewEvent],
-) -> Result<BulkKeys, sqlx::Error> {
+    events: &'a [NewEvent],
+) -> Result<BulkKeys<'a>, sqlx::Error> {
     let streams: BTreeSet<(Kind, &str)> = events
         .iter()
         .filter_map(|event| Some((event.personal()?, event.aggregate_id.as_str())))
@@ -193,7 +192,14 @@ async fn bulk_keys(
     }
     // A rotation of the master key waits, or has been waited for.
     sqlx::query("lock table stream_key in row exclusive mode").execute(&mut **tx).await?;
-    let ring = keys.fresh_ring(tx, streams.iter().copied()).await?;
+    // A stream that begins here has no key yet, or else somebody else has begun it, and its version is taken.
+    let begun: HashSet<(&str, &str)> = events
+        .iter()
+        .filter(|event| event.sequence == 1)
+        .map(|event| (event.aggregate_type, event.aggregate_id.as_str()))
+        .collect();
+    let continued = streams.iter().filter(|(kind, id)| !begun.contains(&(kind.as_str(), *id)));
+    let ring = keys.fresh_ring(tx, continued.copied()).await?;
     let current: Option<String> =
         sqlx::query_scalar("select id from master_key").fetch_optional(&mut **tx).await?;
     if !current.is_some_and(|id| keys.turn_to(&id)) {
@@ -215,7 +221,7 @@ async fn bulk_keys(
                 made[made.len() - 1].key.clone()
             }
         };
-        found.insert((kind, id.to_owned()), key);
+        found.insert((kind, id), key);
     }
     if !made.is_empty() {
         let columns = ["aggregate_type", "aggregate_id", "wrapped", "master_id"];

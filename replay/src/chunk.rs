@@ -4,7 +4,6 @@ use chrono::{DateTime, Utc};
 use domain::{Kind, import};
 use projections::log::{Claim, NewEvent};
 use serde_json::json;
-use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
@@ -35,27 +34,10 @@ pub struct Chunks {
     bytes: usize,
     reported: u64,
     events_per_chunk: usize,
-    ids: Ids,
     command_id: Uuid,
     correlation_id: Uuid,
     source: String,
     writer: mpsc::Sender<Chunk>,
-}
-
-/// Random ids from one random seed: asking the system for each would take longer than deciding the event.
-struct Ids {
-    seed: Uuid,
-    count: u64,
-}
-
-impl Ids {
-    fn next(&mut self) -> Uuid {
-        self.count += 1;
-        let hash = Sha256::new().chain_update(self.seed).chain_update(self.count.to_be_bytes());
-        let mut bytes = [0; 16];
-        bytes.copy_from_slice(&hash.finalize()[..16]);
-        uuid::Builder::from_random_bytes(bytes).into_uuid()
-    }
 }
 
 impl Chunks {
@@ -70,7 +52,6 @@ impl Chunks {
             bytes: 0,
             reported: 0,
             events_per_chunk,
-            ids: Ids { seed: Uuid::new_v4(), count: 0 },
             command_id: Uuid::nil(),
             correlation_id: Uuid::now_v7(),
             source,
@@ -128,7 +109,7 @@ impl Chunks {
         occurred_at: Option<DateTime<Utc>>,
     ) {
         if draft.is_first {
-            self.command_id = self.ids.next();
+            self.command_id = Uuid::new_v4();
         }
         let metadata = json!({ "command": draft.command, "source": self.source });
         self.bytes += draft.payload.len() + 300;
@@ -141,7 +122,7 @@ impl Chunks {
             event_version: draft.event_version,
             payload: draft.payload,
             metadata: metadata.to_string(),
-            event_id: self.ids.next(),
+            event_id: Uuid::new_v4(),
             command_id: self.command_id,
             correlation_id: self.correlation_id,
             causation_id: None,

@@ -61,8 +61,9 @@ const INSERT_EVENTS_AND_KEYS: &str = concat!(
     inserted!(),
     ", locked as (
         insert into stream_key (aggregate_type, aggregate_id, wrapped, master_id)
-        select kind, stream, wrapped, (select id from master_key where id = master)
-        from unnest($15::text[], $16::text[], $17::bytea[], $18::text[]) as new (kind, stream, wrapped, master))
+        select kind, stream, wrapped, id
+        from unnest($15::text[], $16::text[], $17::bytea[], $18::text[]) as new (kind, stream, wrapped, master)
+            left join master_key on id = master)
     select array_agg(position) from inserted"
 );
 
