@@ -9,7 +9,7 @@ use domain::note::Note;
 use domain::person::Person;
 use domain::roadshow::Roadshow;
 use domain::todo::Todo;
-use domain::{Event, FundId, Kind, Lifecycle, Moment, Refusal};
+use domain::{Event, FactChange, FundId, Kind, Lifecycle, Moment, Refusal, Subject, differences};
 
 use crate::record::{Imported, Named};
 use crate::unit::Content;
@@ -73,6 +73,21 @@ pub fn decide(
         Kind::Todo => Decider::<Todo>::over(history).decide(content, announced),
         Kind::Roadshow => Decider::<Roadshow>::over(history).decide(content, announced),
     }
+}
+
+/// What a record that the team has worked on would say otherwise if it said what the file says: fact by fact, crm's and the
+/// file's.
+pub fn left_out(kind: Kind, history: &[Event], drafts: &[Draft]) -> Vec<FactChange> {
+    let mut record = Subject::new(kind);
+    history.iter().for_each(|event| record.apply(event));
+    let in_crm = record.facts();
+    for draft in drafts {
+        // What was made a moment ago can be read.
+        if let Ok(event) = Event::decode(kind.as_str(), &draft.event_type, &draft.payload) {
+            record.apply(&event);
+        }
+    }
+    differences(&in_crm, &record.facts())
 }
 
 struct Decider<A> {

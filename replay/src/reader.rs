@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 
 use crate::chunk::Chunks;
 use crate::convert::{Cell, DOCUMENT_TYPE};
-use crate::decide::{Decision, decide};
+use crate::decide::{Decision, decide, left_out};
 use crate::error::ImportError;
 use crate::history::{self, History};
 use crate::images::{self, Destination};
@@ -304,16 +304,20 @@ impl Reader {
     ) -> Result<bool, ImportError> {
         let (key, version) = ((unit.kind, unit.id), history.version);
         let announced = entry.and_then(|entry| entry.announced);
+        let moved_on = entry.is_some_and(|entry| version > entry.version);
+        let worked_on = moved_on.then(|| history.events.clone());
         let decision =
             decide(unit.kind, history.events, Some(content), announced).map_err(|e| {
                 ImportError::Record { kind: unit.kind, id: unit.id, reason: e.to_string() }
             })?;
-        let moved_on = entry.is_some_and(|entry| version > entry.version);
-        if moved_on && !decision.drafts.is_empty() {
+        if let Some(events) = worked_on.filter(|_| !decision.drafts.is_empty()) {
             self.conflict(
                 key,
                 "changed in crm since the last import; the file's version was left out",
             );
+            for left_out in left_out(unit.kind, &events, &decision.drafts) {
+                self.report.note(Notice::of_left_out(key, &left_out));
+            }
             return Ok(false);
         }
         if decision.is_erased {
@@ -415,7 +419,7 @@ impl Reader {
 
     fn conflict(&mut self, (kind, id): (Kind, i64), reason: &str) {
         self.report.conflicts += 1;
-        self.report.note(Notice::of_row(kind.as_str(), json!(id), reason));
+        self.report.note(Notice::of_conflict((kind, id), reason));
     }
 
     /// Passes on what is odd about a record.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use domain::telling::plain;
+use domain::{FactChange, Kind};
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
@@ -68,6 +70,9 @@ pub struct Notice {
     /// The stored value, shortened.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
+    /// Whether the file and crm contradict each other, and crm has the last word.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub conflict: bool,
 }
 
 impl Report {
@@ -87,7 +92,25 @@ impl Report {
 impl Notice {
     /// About a whole row.
     pub fn of_row(table: &str, id: Json, reason: impl Into<String>) -> Self {
-        Self { table: table.to_owned(), id, column: None, reason: reason.into(), value: None }
+        let (table, reason) = (table.to_owned(), reason.into());
+        Self { table, id, column: None, reason, value: None, conflict: false }
+    }
+
+    /// About a record of the file that was left alone, or out.
+    pub fn of_conflict((kind, id): (Kind, i64), reason: &str) -> Self {
+        Self { conflict: true, ..Self::of_row(kind.as_str(), json!(id), reason) }
+    }
+
+    /// About one thing that the file says of such a record and crm does not.
+    pub fn of_left_out((kind, id): (Kind, i64), change: &FactChange) -> Self {
+        let FactChange { field, about, from, to } = change;
+        let column = match about {
+            Some(other) => format!("{field} ({} {})", other.kind(), other.id()),
+            None => field.clone(),
+        };
+        let reason =
+            format!("crm says: {}; left out: {}", beginning(&plain(from)), beginning(&plain(to)));
+        Self { column: Some(column), ..Self::of_conflict((kind, id), &reason) }
     }
 
     /// About one value.
@@ -98,13 +121,24 @@ impl Notice {
             column: Some(column.to_owned()),
             reason: reason.to_owned(),
             value: shown(cell),
+            conflict: false,
         }
+    }
+}
+
+/// The most characters of a value that a notice shows.
+const LONGEST: usize = 80;
+
+/// The beginning of a text, for people.
+fn beginning(text: &str) -> String {
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
     }
 }
 
 /// The beginning of a stored value, for people.
 fn shown(cell: &Cell) -> Option<String> {
-    const LONGEST: usize = 80;
     let text = match cell {
         Cell::Null => return None,
         Cell::Integer(value) => value.to_string(),

@@ -114,7 +114,7 @@ fn advance(bar: &ProgressBar, now: Progress) {
     bar.set_message(now.phase);
 }
 
-/// How many notices the text report shows.
+/// How many notices of either sort the text report shows.
 const SHOWN: usize = 200;
 
 /// The report for people.
@@ -137,17 +137,25 @@ fn describe(report: &Report) -> String {
         let did = if report.dry_run { "to copy" } else { "copied" };
         let _ = writeln!(text, "{} images {did}", report.images);
     }
-    if !report.notices.is_empty() {
-        let _ = writeln!(text, "\nWorth a look ({}):", report.notices.len());
+    let (conflicts, odd): (Vec<_>, Vec<_>) = report.notices.iter().partition(|it| it.conflict);
+    list(&mut text, "Conflicts, in which crm has the last word", &conflicts, 0);
+    list(&mut text, "Worth a look", &odd, report.notices_left_out);
+    text.trim_end().to_owned()
+}
+
+/// A heading and what stands below it; nothing if there is nothing.
+fn list(text: &mut String, heading: &str, notices: &[&Notice], left_out: u64) {
+    if notices.is_empty() {
+        return;
     }
-    for notice in report.notices.iter().take(SHOWN) {
+    let _ = writeln!(text, "\n{heading} ({}):", notices.len());
+    for notice in notices.iter().take(SHOWN) {
         let _ = writeln!(text, "  {}", describe_notice(notice));
     }
-    let left_out = report.notices.len().saturating_sub(SHOWN) as u64 + report.notices_left_out;
-    if left_out > 0 {
-        let _ = writeln!(text, "  … and {left_out} more; --json lists them");
+    let more = notices.len().saturating_sub(SHOWN) as u64 + left_out;
+    if more > 0 {
+        let _ = writeln!(text, "  … and {more} more; --json lists them");
     }
-    text.trim_end().to_owned()
 }
 
 fn describe_notice(notice: &Notice) -> String {
@@ -174,19 +182,24 @@ mod tests {
             column: Some("aum_billions".into()),
             reason: "text in a number column".into(),
             value: Some("12,5".into()),
+            conflict: false,
         };
+        let left_out =
+            Notice { conflict: true, ..Notice::of_row("lp", json!(3), "changed in crm") };
         let report = Report {
             rows: 2,
             events: 3,
             new: 2,
             generation: "G4".into(),
-            notices: vec![notice],
+            conflicts: 1,
+            notices: vec![notice, left_out],
             ..Report::default()
         };
         assert_eq!(
             describe(&report),
             "G4 file, 2 rows: appended 3 events in 0.0 s\n\
-             new 2, changed 0, deleted 0, unchanged 0, conflicts 0\n\n\
+             new 2, changed 0, deleted 0, unchanged 0, conflicts 1\n\n\
+             Conflicts, in which crm has the last word (1):\n  lp 3: changed in crm\n\n\
              Worth a look (1):\n  lp 21 aum_billions: text in a number column (\"12,5\")"
         );
     }

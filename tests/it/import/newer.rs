@@ -160,14 +160,44 @@ async fn a_record_that_was_changed_in_crm_is_a_conflict_and_stays_as_it_is() {
                     insert into lp (id, name) values (600, 'Theirs too')",
     );
     let report = run(&db, &file).await.unwrap();
-    let ids: Vec<_> =
-        report.notices.iter().filter(|n| n.reason.contains("crm")).map(|n| n.id.as_i64()).collect();
-    assert_eq!(ids, [Some(600), Some(1), Some(2)]);
+    let conflicts: Vec<_> = report.notices.iter().filter(|notice| notice.conflict).collect();
+    let ids: Vec<_> = conflicts.iter().map(|notice| notice.id.as_i64()).collect();
+    assert_eq!(ids, [Some(600), Some(1), Some(1), Some(2)]);
+    let (column, reason) = (conflicts[2].column.as_deref(), &conflicts[2].reason);
+    assert_eq!((column, &**reason), (Some("name"), "crm says: Ours; left out: Theirs"));
     assert_eq!(report.conflicts, 3, "{:?}", report.notices);
     assert_eq!(names_after(&db, before).await, ["import legacy RowKept"]);
     // It stays a conflict until somebody resolves it.
     let report = run(&db, &file).await.unwrap();
     assert_eq!((report.events, report.conflicts), (0, 3));
+}
+
+#[tokio::test]
+async fn a_conflict_says_what_was_left_out_down_to_each_lp() {
+    let (db, file) = imported("").await;
+    let theirs = |interest: &str| {
+        let rows = format!("values (1, 1, '{interest}'), (1, 3, '{interest}')");
+        execute(&file, &format!("replace into fundlpinterest (fund_id, lp_id, interest) {rows}"));
+    };
+    theirs("due_diligence");
+    run(&db, &file).await.unwrap();
+    let ours = r#"{"InterestRecorded": {"lp": 1, "interest": "commitment"}}"#;
+    happen(&db, "fund", 1, "InterestRecorded", ours).await;
+    theirs("meeting");
+    let report = run(&db, &file).await.unwrap();
+    assert_eq!((report.events, report.conflicts), (0, 1));
+    let told: Vec<String> = report
+        .notices
+        .iter()
+        .filter_map(|notice| Some(format!("{}: {}", notice.column.as_ref()?, notice.reason)))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "interest (lp 1): crm says: commitment; left out: meeting",
+            "interest (lp 3): crm says: due_diligence; left out: meeting",
+        ]
+    );
 }
 
 #[tokio::test]
