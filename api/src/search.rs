@@ -123,6 +123,8 @@ fn read_cursor(text: &str, expected: Question) -> Option<Cursor> {
 pub fn page(page: &Page, question: Question) -> Value {
     let facets: Map<String, Value> =
         page.facets.iter().map(|(kind, count)| (kind.to_string(), json!(count))).collect();
+    let corrected: Map<String, Value> =
+        page.corrections.iter().map(|it| (it.typed.clone(), json!(it.word))).collect();
     json!({
         "hits": page.hits.iter().map(hit).collect::<Vec<_>>(),
         "facets": facets,
@@ -130,6 +132,7 @@ pub fn page(page: &Page, question: Question) -> Value {
         "next": page.next.map(|cursor| write_cursor(question, cursor)),
         "mode": page.mode.as_str(),
         "missing": page.missing,
+        "corrected": corrected,
     })
 }
 

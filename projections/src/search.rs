@@ -43,6 +43,7 @@ pub(crate) mod text;
 mod turn;
 pub mod vector_status;
 pub mod vectors;
+mod vocabulary;
 mod writing;
 
 pub use answer::{Cursor, Hit, Mode, Page, Search, SearchError, Wanted};

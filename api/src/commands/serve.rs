@@ -16,6 +16,7 @@ use replay::garbage::{self, Garbage, GarbageError};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, Limits};
 use crate::backend::{self, Backend, Store};
@@ -74,6 +75,8 @@ async fn serve_store(
     let meant = vectors::options(settings);
     let vectors = Vectors::start(store.database.clone(), meant, backend.live.heads());
     let search = Search::new(store.database.clone(), vectors.meaning().clone());
+    let stop = CancellationToken::new();
+    let words = tokio::spawn(search.clone().keep_words(backend.live.heads(), stop.clone()));
     let result = match backend.work(settings, store.files.clone(), settings.workers) {
         Ok(workers) => {
             let result =
@@ -83,6 +86,8 @@ async fn serve_store(
         }
         Err(error) => Err(error),
     };
+    stop.cancel();
+    words.await?;
     vectors.stop().await;
     backend.stop().await;
     sealer.stop().await;

@@ -55,7 +55,7 @@ fn page() -> Content {
             "text": "The pension fund asked about currency hedging.", "starts_ms": null,
             "highlights": [[4, 16], [29, 45]]}, "score": 0.0931,
         "parts": {"word": 0.0476, "name": 0.0, "meaning": 0.0455}, "why": ["word", "meaning"], "link": "/notes/7"}],
-        "facets": {"note": 1}, "cut": false, "next": null, "mode": "hybrid", "missing": null}),
+        "facets": {"note": 1}, "cut": false, "next": null, "mode": "hybrid", "missing": null, "corrected": {}}),
     )
 }
 

@@ -10,8 +10,10 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use domain::{Kind, RecordRef};
 use sqlx::{Connection as _, PgConnection};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
-use super::asked::Asked;
+use super::asked::{Asked, Correction};
 use super::commonness::Commonness;
 use super::engine::Near;
 use super::fuse::{Fused, Ranked, Reason, by_share, fuse};
@@ -22,6 +24,7 @@ use super::meaning::{Nearest, Unready};
 use super::names::NameHit;
 use super::showing::{shown, standing};
 use super::text::is_brief;
+use super::vocabulary::Vocabulary;
 use super::{Filter, Meaning};
 use crate::database::{Database, DatabaseError};
 use crate::line::Lines;
@@ -121,6 +124,8 @@ pub struct Page {
     pub is_cut: bool,
     /// The place of the last hit, if others follow.
     pub next: Option<Cursor>,
+    /// What was probably meant by words that nobody wrote, and looked for as well.
+    pub corrections: Vec<Correction>,
     /// How it was searched: not always as was wanted.
     pub mode: Mode,
     /// Whether the texts are behind the log: what was written since is not found, and what changed since is left out.
@@ -146,14 +151,21 @@ pub struct Search {
     pub(super) database: Database,
     pub(super) meaning: Meaning,
     commonness: Commonness,
+    vocabulary: Vocabulary,
     lines: Arc<Lines>,
 }
 
 impl Search {
     /// In the texts of this database, and by this meaning.
     pub fn new(database: Database, meaning: Meaning) -> Self {
-        let (commonness, lines) = (Commonness::default(), Arc::default());
-        Self { database, meaning, commonness, lines }
+        let (commonness, vocabulary, lines) = Default::default();
+        Self { database, meaning, commonness, vocabulary, lines }
+    }
+
+    /// Keeps the words of texts in memory, by which typing errors are corrected, up with the texts until it is stopped. `tail` tells
+    /// where the log ends. Without it a question reads them, and those of many texts are not read in time.
+    pub async fn keep_words(self, tail: watch::Receiver<i64>, stop: CancellationToken) {
+        self.vocabulary.keep(self.database, tail, stop).await;
     }
 
     /// What is known of meaning.
@@ -167,6 +179,9 @@ impl Search {
     /// # Errors
     /// See [`SearchError`].
     pub async fn find(&self, wanted: &Wanted) -> Result<Page, SearchError> {
+        let corrections = self.vocabulary.corrections(&self.database, &wanted.asked).await?;
+        let asked = Asked { corrections, ..wanted.asked.clone() };
+        let wanted = &Wanted { asked, ..wanted.clone() };
         let near = match wanted.mode {
             Mode::Lexical => Ok(None),
             _ if wanted.asked.is_empty() => Ok(None),
@@ -176,7 +191,7 @@ impl Search {
             _ => {
                 // More than are ranked: several may be of one record, and some no longer stand there.
                 let most = if wanted.filter.kinds.is_empty() { 3 * NEAREST } else { NEAREST };
-                self.meaning.nearest(&wanted.asked.text, &wanted.filter, most).await.map(Some)
+                self.meaning.nearest(&wanted.asked, &wanted.filter, most).await.map(Some)
             }
         };
         let (near, mode, missing) = match near {
@@ -195,7 +210,7 @@ impl Search {
                 Box::pin(async move { search.look(db, &asked, near, mode).await })
             })
             .await?;
-        Ok(Page { mode, missing, ..page })
+        Ok(Page { mode, missing, corrections: wanted.asked.corrections.clone(), ..page })
     }
 
     /// What stands in the tables, in one snapshot.

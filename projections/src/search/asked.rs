@@ -3,7 +3,9 @@
 use domain::{Kind, RecordRef};
 
 use super::Language;
-use super::language;
+use super::highlight::folded;
+use super::names::WORDS_OF_NAME;
+use super::{language, spelling};
 
 /// The most characters of a question that are looked at.
 pub const MOST: usize = 1_000;
@@ -22,6 +24,17 @@ pub struct Asked {
     pub record: Option<RecordRef>,
     /// What it is written in, if it tells.
     pub language: Option<Language>,
+    /// Words that were mistyped, so far as is known.
+    pub corrections: Vec<Correction>,
+}
+
+/// A word that nobody wrote, and the one that was probably meant by it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Correction {
+    /// Folded, as it stands in the question.
+    pub typed: String,
+    /// Folded, as it stands in texts.
+    pub word: String,
 }
 
 impl Asked {
@@ -31,7 +44,45 @@ impl Asked {
         let text = text.replace(char::is_control, " ");
         let text = text.trim().to_owned();
         let quoted = quoted(&text);
-        Self { record: record(&text), language: language::guess(&text), quoted, text }
+        let (record, language) = (record(&text), language::guess(&text));
+        Self { text, quoted, record, language, corrections: vec![] }
+    }
+
+    /// Whether it has few words, so that each counts.
+    pub(super) fn is_brief(&self) -> bool {
+        spelling::words(&self.text).len() <= WORDS_OF_NAME
+    }
+
+    /// The words that do not stand in a quotation, folded, each once.
+    pub(super) fn unquoted(&self) -> Vec<String> {
+        let fold = |text: &str| text.chars().flat_map(folded).collect::<String>();
+        let (text, quoted) = (fold(&self.text), fold(&self.quoted.join(" ")));
+        let quoted = spelling::words(&quoted);
+        let mut words: Vec<String> = Vec::new();
+        for word in spelling::words(&text) {
+            if !quoted.contains(&word) && !words.iter().any(|it| it == word) {
+                words.push(word.to_owned());
+            }
+        }
+        words
+    }
+
+    /// The question with the words that were probably meant, where this tells them to be better than what was typed. A long one says
+    /// enough without them, and is left as it is.
+    pub(super) fn meant(&self, is_better: impl Fn(&str, &str) -> bool) -> String {
+        if !self.is_brief() {
+            return self.text.clone();
+        }
+        let mut meant = String::with_capacity(self.text.len());
+        for piece in self.text.split_inclusive(|c: char| !c.is_alphanumeric()) {
+            let word = piece.trim_end_matches(|c: char| !c.is_alphanumeric());
+            let typed: String = word.chars().flat_map(folded).collect();
+            let correction = self.corrections.iter().find(|it| it.typed == typed);
+            let better = correction.filter(|it| is_better(word, &it.word));
+            meant.push_str(better.map_or(word, |it| &it.word));
+            meant.push_str(&piece[word.len()..]);
+        }
+        meant
     }
 
     /// Whether some text may be near to it: signs, numbers, the id of a record and a single Latin letter mean nothing by
@@ -105,6 +156,20 @@ mod tests {
         {
             check(question, None);
         }
+    }
+
+    #[test]
+    fn words_are_corrected_but_for_those_that_are_quoted() {
+        let mut asked = Asked::of("Curency, \"hedgng\" of Fnuds!  fnuds hedgng");
+        assert_eq!(asked.unquoted(), ["curency", "of", "fnuds"]);
+        let meant = |typed: &str, word: &str| Correction { typed: typed.into(), word: word.into() };
+        asked.corrections = vec![meant("curency", "currency"), meant("fnuds", "funds")];
+        let all = asked.meant(|_, _| true);
+        assert_eq!(all, "currency, \"hedgng\" of funds!  funds hedgng");
+        let some = asked.meant(|typed, _| typed != "Curency");
+        assert_eq!(some, "Curency, \"hedgng\" of funds!  funds hedgng");
+        let long = Asked { text: format!("{} as we said before", asked.text), ..asked };
+        assert_eq!(long.meant(|_, _| true), long.text);
     }
 
     #[test]

@@ -41,6 +41,12 @@ pub trait Encoder: Send + Sync {
     /// How many numbers a vector has.
     fn dimensions(&self) -> usize;
 
+    /// In how many pieces the model reads a text; `None` where nobody knows. It knows a common word as one, and what is mistyped in
+    /// several.
+    fn pieces(&self, _text: &str) -> Option<usize> {
+        None
+    }
+
     /// The vector of what somebody looks for.
     ///
     /// # Errors

@@ -30,6 +30,8 @@ pub(super) struct Wanted {
     beginnings: Vec<String>,
     /// How much it says that a text has it.
     pub(super) weight: f64,
+    /// For how much of its weight it counts where it stands: less than 1 if it is only what was probably meant.
+    share: f64,
 }
 
 impl Wanted {
@@ -48,7 +50,7 @@ impl Wanted {
         beginnings.sort_unstable();
         // One that begins with another finds nothing that the other does not.
         beginnings.dedup_by(|later, earlier| later.starts_with(earlier.as_str()));
-        Self { stems, beginnings, weight }
+        Self { stems, beginnings, weight, share: 1.0 }
     }
 
     /// Whether a word of a text, folded, is this one.
@@ -60,10 +62,20 @@ impl Wanted {
             })
     }
 
+    /// The same word, counting for a part of its weight where it stands.
+    pub(super) fn counting(self, share: f64) -> Self {
+        Self { share, ..self }
+    }
+
     /// Whether a word of a name, folded, is this one, mistyped.
     pub(super) fn is_like(&self, word: &str) -> bool {
         self.stems.iter().any(|stem| spelling::is_like(stem, word))
     }
+}
+
+/// What either language stems a folded word to.
+pub(super) fn stems(word: &str) -> [String; 2] {
+    [&STEMMERS[0], &STEMMERS[1]].map(|stemmer| stemmer.stem(word).into_owned())
 }
 
 /// A letter without case and accents, as near to what Postgres makes of it as what is looked for needs.
@@ -143,8 +155,10 @@ impl<'a> Tally<'a> {
         }
     }
 
+    /// What each word counts for that the text has, and how often it has it.
     fn iter(&self) -> impl Iterator<Item = (f64, usize)> {
-        self.wanted.iter().map(|wanted| wanted.weight).zip(self.times.iter().copied())
+        let weight = |wanted: &Wanted| wanted.weight * wanted.share;
+        self.wanted.iter().map(weight).zip(self.times.iter().copied())
     }
 
     /// How well the text answers by its words, as BM25 has it: often is better than once, but not much, and of a short text

@@ -28,7 +28,7 @@ use super::{Filter, Language, Part};
 pub(super) use linked::Titled;
 use linked::{cards, linked, titled};
 pub(super) use words::Word;
-use words::{any_form, any_of, rare, words};
+use words::{any_form, any_of, meant, rare, words};
 
 /// What is ranked apart, and the most passages of each that are. The conditions are those of the indexes.
 const TEXTS: Group = Group { condition: "part <> 'card'", ranked: 500 };
@@ -150,11 +150,11 @@ pub(super) async fn find(
     if asked.is_empty() {
         return Ok(Lexical::default());
     }
-    let (folded, words) = words(db, &common, &asked.text).await?;
+    let (folded, typed) = words(db, &common, &asked.text).await?;
+    let words = meant(db, &common, &typed, &asked.corrections).await?;
     db.execute(PLAN_ANEW).await?;
     let simple: Vec<&Word> = words.iter().filter(|word| !word.is_compound(&words)).collect();
-    let wanted: Vec<Wanted> =
-        simple.iter().map(|word| Wanted::new(&word.lexemes, word.weight)).collect();
+    let wanted: Vec<Wanted> = simple.iter().map(|word| word.wanted()).collect();
     let mut hits = Vec::new();
     if !asked.quoted.is_empty() {
         hits = quoted::find(db, &words, asked, filter).await?;
@@ -176,7 +176,7 @@ pub(super) async fn find(
             let changed = changed_since(db, position, records).await?;
             titled.retain(|(record, _)| !changed.contains(record));
         }
-        let names = names::find(db, &folded, asked, &words, &titled, filter, behind).await?;
+        let names = names::find(db, &folded, asked, &typed, &titled, filter, behind).await?;
         let named = names.named.iter().chain(&titled);
         let linked = linked(db, &hits, named, simple.into_iter().zip(&wanted)).await?;
         Ok::<_, sqlx::Error>((names, linked))

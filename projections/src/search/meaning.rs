@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use domain::RecordRef;
 
+use super::asked::Asked;
 use super::encoder::{EncodeError, Encoder};
 use super::engine::{Engine, EngineError, Near};
 use super::extent::Extent;
@@ -18,6 +19,9 @@ const QUESTIONS: usize = 256;
 
 /// For how long it is believed how much of the texts is embedded.
 const BELIEVED: Duration = Duration::from_secs(1);
+
+/// In how many pieces at most a model reads a word that it knows. Names are read in more.
+const KNOWN: usize = 2;
 
 /// Why there is no answer in the first second.
 const LOADING: &str = "the embedding model is being loaded";
@@ -145,18 +149,24 @@ impl Meaning {
     }
 
     /// The pieces of text that are nearest to what somebody asks, the nearest first. The engine may be a moment behind the
-    /// texts: of each, the digest tells whether it still stands there.
+    /// texts: of each, the digest tells whether it still stands there. A mistyped word is corrected if the model knows
+    /// what was probably meant, and reads in more pieces what was typed: a word that it knows is no typing error, even if no text has it.
     ///
     /// # Errors
     /// See [`Unready`].
     pub async fn nearest(
         &self,
-        question: &str,
+        asked: &Asked,
         filter: &Filter,
         limit: usize,
     ) -> Result<Nearest, Unready> {
         for means in self.all_means()? {
-            let vector = self.vector(&means, question).await?;
+            let pieces = |word: &str| means.encoder.pieces(word);
+            let is_better = |typed: &str, word: &str| {
+                pieces(word).is_some_and(|known| known <= KNOWN && pieces(typed) > Some(known))
+            };
+            let question = asked.meant(is_better);
+            let vector = self.vector(&means, &question).await?;
             match means.engine.nearest(means.model, &vector, filter, limit).await {
                 Err(EngineError::Missing(_)) => {}
                 near => {

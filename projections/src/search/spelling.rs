@@ -59,7 +59,7 @@ pub(super) fn is_like(typed: &str, word: &str) -> bool {
 }
 
 /// How many errors there may be in a word of this length. A short one says too little by itself.
-fn forgiven(length: usize, words: usize) -> usize {
+pub(super) fn forgiven(length: usize, words: usize) -> usize {
     match length {
         0..=2 => 0,
         3..=4 => usize::from(words > 1),
@@ -70,7 +70,7 @@ fn forgiven(length: usize, words: usize) -> usize {
 
 /// How many letters must be added, left out, replaced or swapped with the next to make one word of the other, if that is not
 /// more than `most`.
-fn distance(one: &str, other: &str, most: usize) -> Option<usize> {
+pub(super) fn distance(one: &str, other: &str, most: usize) -> Option<usize> {
     let lengths = one.chars().count().abs_diff(other.chars().count());
     // A question is compared with many names: most differ in length already.
     let distance = if lengths > most { lengths } else { strsim::osa_distance(one, other) };

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use domain::{Kind, RecordRef};
+use projections::search::asked::Asked;
 use projections::search::check;
 use projections::search::engine::Engine;
 use projections::search::engine::qdrant::Address;
@@ -153,7 +154,7 @@ impl Subject {
 }
 
 pub(super) async fn found(meaning: &Meaning, question: &str) -> Result<Vec<RecordRef>, Unready> {
-    let found = meaning.nearest(question, &Filter::default(), 10).await?;
+    let found = meaning.nearest(&Asked::of(question), &Filter::default(), 10).await?;
     let mut records: Vec<RecordRef> =
         found.near.into_iter().map(|near| near.place.record).collect();
     // A note has a card beside its text.

@@ -87,6 +87,10 @@ impl Encoder for Local {
         embed::DIMENSIONS
     }
 
+    fn pieces(&self, text: &str) -> Option<usize> {
+        Some(self.model.model.tokens(text))
+    }
+
     fn question<'a>(&'a self, text: &'a str) -> BoxFuture<'a, Result<Vec<f32>, EncodeError>> {
         let (model, text) = (self.model.clone(), text.to_owned());
         let asking = tokio::task::spawn_blocking(move || model.question(&text));

@@ -65,7 +65,7 @@ pub(super) async fn linked<'a>(
     for (record, name) in names {
         let name = names::said(name);
         let is_in_it = |(word, wanted): (&Word, &Wanted)| {
-            name.iter().any(|it| wanted.is(it) || (word.is_odd() && wanted.is_like(it)))
+            name.iter().any(|it| wanted.is(it) || word.is_like(wanted, it))
         };
         let places = words.clone().enumerate();
         let places: Vec<usize> =

@@ -1,11 +1,14 @@
 //! The words of a question: how they are stemmed, how common they are, and which nobody wrote.
 
+use std::collections::BTreeSet;
+
 use sqlx::PgConnection;
 
 use super::{CARDS, TEXTS};
+use crate::search::asked::Correction;
 use crate::search::commonness::Common;
 use crate::search::highlight::Wanted;
-use crate::search::names;
+use crate::search::{names, spelling};
 
 /// How many passages rare words should give.
 const ENOUGH: f64 = 250.0;
@@ -16,7 +19,11 @@ const SPELT: i64 = 50;
 /// The most words of a question that are looked for, the rarest first.
 const WORDS: usize = 24;
 
+/// What a word counts for that was probably meant, beside one that was typed.
+const CORRECTED: f64 = 0.95;
+
 /// A word of the question as it is looked for.
+#[derive(Clone)]
 pub(in crate::search) struct Word {
     pub(in crate::search) lexemes: Vec<String>,
     pub(super) passages_with: f64,
@@ -26,6 +33,8 @@ pub(in crate::search) struct Word {
     /// The word of the question, if that may be a name and this word is mistyped: so far as is known no passage has it as it is
     /// typed, though one may have its stem.
     pub(in crate::search) mistyped: Option<String>,
+    /// Whether it is what was probably meant by the mistyped one.
+    pub(super) is_corrected: bool,
 }
 
 /// The question folded, and its words, the rarest first.
@@ -50,15 +59,61 @@ pub(super) async fn words(
         let is_known = lexemes.iter().any(|lexeme| common.has(lexeme));
         let passages_with = lexemes.iter().map(|it| common.passages_with(it)).fold(0.0, f64::max);
         let mistyped = may_be_mistyped(&lexemes, common, &said);
-        words.push(Word { lexemes, passages_with, weight: 0.0, is_known, mistyped });
+        words.push(Word {
+            lexemes,
+            passages_with,
+            weight: 0.0,
+            is_known,
+            mistyped,
+            is_corrected: false,
+        });
     }
     look_up(db, &mut words).await?;
+    Ok((folded, weighed(words, common)))
+}
+
+/// The words with what they say, the rarest first, as many as are looked for.
+fn weighed(mut words: Vec<Word>, common: &Common) -> Vec<Word> {
     for word in &mut words {
         word.weight = common.weight(word.passages_with);
     }
     words.sort_by(|one, other| one.passages_with.total_cmp(&other.passages_with));
     words.truncate(WORDS);
-    Ok((folded, words))
+    words
+}
+
+/// The words that were probably meant where they were mistyped.
+pub(super) async fn meant(
+    db: &mut PgConnection,
+    common: &Common,
+    words: &[Word],
+    corrections: &[Correction],
+) -> Result<Vec<Word>, sqlx::Error> {
+    let mut meant = words.to_vec();
+    if corrections.is_empty() {
+        return Ok(meant);
+    }
+    for Correction { typed, word } in corrections {
+        let is_it = |it: &&mut Word| !it.is_known && Wanted::new(&it.lexemes, 0.0).is(typed);
+        let Some(at) = meant.iter_mut().find(is_it) else { continue };
+        let (english, spanish): (Vec<String>, Vec<String>) = sqlx::query_as(
+            "select tsvector_to_array(to_tsvector('crm_english', $1)), tsvector_to_array(to_tsvector('crm_spanish', $1))",
+        )
+        .bind(word)
+        .fetch_one(&mut *db)
+        .await?;
+        // A stop word says nothing.
+        let is_stop = english.is_empty() || spanish.is_empty();
+        let lexemes: BTreeSet<String> = english.into_iter().chain(spanish).collect();
+        at.lexemes = if is_stop { vec![] } else { lexemes.into_iter().collect() };
+        at.is_known = at.lexemes.iter().any(|lexeme| common.has(lexeme));
+        at.passages_with = at.lexemes.iter().map(|it| common.passages_with(it)).fold(0.0, f64::max);
+        at.mistyped = Some(typed.clone());
+        at.is_corrected = true;
+    }
+    meant.retain(|word| !word.lexemes.is_empty());
+    look_up(db, &mut meant).await?;
+    Ok(weighed(meant, common))
 }
 
 /// The word of a question that may be a name of which these are the stems, unless its longest one is a usual word.
@@ -98,7 +153,7 @@ async fn look_up(db: &mut PgConnection, words: &mut [Word]) -> Result<(), sqlx::
     .await?;
     for (word, (is_known, is_typed)) in doubtful.iter_mut().zip(known) {
         word.is_known = is_known;
-        if is_typed {
+        if is_typed && !word.is_corrected {
             word.mistyped = None;
         }
         if !is_known {
@@ -139,9 +194,23 @@ impl Word {
         self.lexemes.iter().any(parts)
     }
 
+    /// The word as it is found in texts.
+    pub(super) fn wanted(&self) -> Wanted {
+        let share = if self.is_corrected { CORRECTED } else { 1.0 };
+        Wanted::new(&self.lexemes, self.weight).counting(share)
+    }
+
     /// Whether no text has it as it is typed, so far as is known.
     pub(in crate::search) fn is_odd(&self) -> bool {
         !self.is_known || self.mistyped.is_some()
+    }
+
+    /// Whether this word of a name, folded, is probably meant by it.
+    pub(super) fn is_like(&self, wanted: &Wanted, name: &str) -> bool {
+        match self.mistyped.as_deref().filter(|_| self.is_corrected) {
+            Some(typed) => spelling::is_like(typed, name),
+            None => self.is_odd() && wanted.is_like(name),
+        }
     }
 
     /// A query for any of its forms, as text.

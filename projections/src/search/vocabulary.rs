@@ -1,0 +1,451 @@
+//! The words that texts and names have, as they are written, and which of them somebody meant who mistyped one.
+//!
+//! They are kept in memory, record by record, and follow the tables: the words of a text go with the text. A question is only
+//! corrected by words that stand in the tables when it is asked, so that nothing comes back of what was edited, deleted or
+//! erased.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use domain::RecordRef;
+use sqlx::{FromRow, PgConnection};
+use tokio::sync::{Mutex, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::asked::{Asked, Correction};
+use super::highlight::{folded, stems};
+use super::lag::lag;
+use super::lexical::record_of;
+use super::spelling;
+use super::turn::{Patience, pause};
+use crate::database::{Database, DatabaseError};
+
+/// How many letters a word has that is kept. Shorter ones are like too many others, longer ones are addresses and keys.
+const LETTERS: std::ops::RangeInclusive<usize> = 4..=24;
+
+/// The most words that are kept, and the most times that a record has one: some 30 MB of memory each. Of more texts only the
+/// first are known.
+const MOST_WORDS: usize = 200_000;
+const MOST_PLACES: usize = 8_000_000;
+
+/// How many words of a question are corrected at most.
+const MOST: usize = 8;
+
+/// How many letters a word of a long question has that may be mistyped.
+const TELLING: usize = 8;
+
+/// How many records are read at once.
+const PAGE: i64 = 200;
+
+/// How long a question waits for words that are still to be read.
+const WAIT: Duration = Duration::from_millis(250);
+
+/// How soon it is looked again when the tables are behind the log, or have just changed.
+const SOON: Duration = Duration::from_millis(500);
+
+/// How often it is looked whether something has changed that nobody told of.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// After this time all is read anew: rows that were put right have positions that were passed long ago.
+const RENEWED: Duration = Duration::from_secs(3_600);
+
+/// The words of all texts. Clones share them.
+#[derive(Clone, Default)]
+pub(super) struct Vocabulary(Arc<Mutex<Words>>);
+
+impl Vocabulary {
+    /// What was probably meant by words of a question that no text and no name has. Nothing while it is not known for sure which
+    /// words still stand there.
+    pub(super) async fn corrections(
+        &self,
+        database: &Database,
+        asked: &Asked,
+    ) -> Result<Vec<Correction>, DatabaseError> {
+        let typed = asked.unquoted();
+        let correcting = async {
+            let mut words = self.0.lock().await;
+            let mut odd: Vec<&String> = typed.iter().filter(|word| words.is_odd(word)).collect();
+            if odd.is_empty() || words.catch_up(database).await? == Reach::Behind {
+                return Ok(vec![]);
+            }
+            odd.retain(|word| words.is_odd(word));
+            let forgiven = if asked.is_brief() { spelling::forgiven } else { forgiven_in_long };
+            let corrections = odd.into_iter().take(MOST);
+            Ok(corrections.filter_map(|word| words.correction(word, forgiven)).collect())
+        };
+        tokio::time::timeout(WAIT, correcting).await.unwrap_or(Ok(vec![]))
+    }
+
+    /// Follows the tables until it is stopped, so that a question finds little to read, and so that the words of what was erased go at
+    /// once. `tail` tells where the log ends.
+    pub(super) async fn keep(
+        self,
+        database: Database,
+        tail: watch::Receiver<i64>,
+        stop: CancellationToken,
+    ) {
+        stop.run_until_cancelled(self.follow(&database, tail, &stop)).await;
+    }
+
+    async fn follow(
+        &self,
+        database: &Database,
+        mut tail: watch::Receiver<i64>,
+        stop: &CancellationToken,
+    ) {
+        let mut patience = Patience::new(stop);
+        loop {
+            tail.mark_unchanged();
+            match self.refresh(database).await {
+                Ok(Reach::Behind) => pause(stop, SOON).await,
+                Ok(Reach::Level) => {
+                    tokio::select! {
+                        Ok(()) = tail.changed() => pause(stop, SOON).await,
+                        () = tokio::time::sleep(LOOK) => {}
+                    }
+                }
+                Err(error) => {
+                    if patience.is_news(&error.to_string()) {
+                        tracing::warn!(%error, "typing errors are not corrected at present");
+                    }
+                    patience.wait(false).await;
+                }
+            }
+        }
+    }
+
+    async fn refresh(&self, database: &Database) -> Result<Reach, DatabaseError> {
+        let is_renewed = {
+            let words = self.0.lock().await;
+            words.said.is_empty() || words.begun.elapsed() > RENEWED
+        };
+        if is_renewed {
+            // Beside what is there, so that no question waits for it.
+            let mut renewed = Words::default();
+            renewed.catch_up(database).await?;
+            *self.0.lock().await = renewed;
+        }
+        self.0.lock().await.catch_up(database).await
+    }
+}
+
+/// How far the words are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    /// They are those of all texts.
+    Level,
+    /// Texts have changed since.
+    Behind,
+}
+
+/// A record's texts as they stand.
+struct Said {
+    record: RecordRef,
+    position: i64,
+    texts: Vec<String>,
+}
+
+impl FromRow<'_, sqlx::postgres::PgRow> for Said {
+    fn from_row(row: &sqlx::postgres::PgRow) -> Result<Self, sqlx::Error> {
+        use sqlx::Row as _;
+        let (position, texts) = (row.try_get("position")?, row.try_get("texts")?);
+        Ok(Self { record: record_of(row)?, position, texts })
+    }
+}
+
+/// A word, and how many records have it.
+struct Entry {
+    word: Arc<str>,
+    shape: Shape,
+    records: u32,
+}
+
+/// The words of all texts at a position of the log.
+struct Words {
+    /// Those without records are free to be others.
+    entries: Vec<Entry>,
+    free: Vec<u32>,
+    places: HashMap<Arc<str>, u32>,
+    /// How many of the words have each stem.
+    stems: HashMap<String, u32>,
+    /// Which words each record has.
+    said: HashMap<RecordRef, Box<[u32]>>,
+    /// How many these are together.
+    size: usize,
+    position: i64,
+    /// In which tables they stand, see [`Database::era`].
+    era: u64,
+    begun: Instant,
+}
+
+impl Default for Words {
+    fn default() -> Self {
+        Self {
+            entries: vec![],
+            free: vec![],
+            places: HashMap::new(),
+            stems: HashMap::new(),
+            said: HashMap::new(),
+            size: 0,
+            position: i64::MIN,
+            era: 0,
+            begun: Instant::now(),
+        }
+    }
+}
+
+impl Words {
+    /// Reads what has changed since. Given up in between, it is as far as it came.
+    async fn catch_up(&mut self, database: &Database) -> Result<Reach, DatabaseError> {
+        let era = database.era();
+        if self.era != era {
+            *self = Self { era, ..Self::default() };
+        }
+        let mut db = database.ask(database.pool.acquire()).await?;
+        loop {
+            let page = database.ask(changed(&mut db, self.position)).await?;
+            let is_last = page.len() < usize::try_from(PAGE).unwrap_or(usize::MAX);
+            page.into_iter().for_each(|said| self.take(&said));
+            if is_last {
+                break;
+            }
+        }
+        Ok(if database.ask(lag(&mut db)).await?.is_some() { Reach::Behind } else { Reach::Level })
+    }
+
+    /// Puts what a record says in the place of what it said before.
+    fn take(&mut self, said: &Said) {
+        let before = self.said.remove(&said.record).unwrap_or_default();
+        self.size -= before.len();
+        let mut places: Vec<u32> = Vec::new();
+        for word in said.texts.iter().flat_map(|text| words(text)).collect::<BTreeSet<_>>() {
+            places.extend(self.add(&word));
+        }
+        before.into_iter().for_each(|place| self.remove(place));
+        self.position = said.position;
+        if !places.is_empty() {
+            self.size += places.len();
+            self.said.insert(said.record, places.into());
+        }
+    }
+
+    /// Counts a word once more, if there is room for it.
+    fn add(&mut self, word: &str) -> Option<u32> {
+        if self.size >= MOST_PLACES {
+            return None;
+        }
+        if let Some(place) = self.places.get(word) {
+            self.entries[*place as usize].records += 1;
+            return Some(*place);
+        }
+        if self.places.len() >= MOST_WORDS {
+            return None;
+        }
+        for stem in stems(word) {
+            *self.stems.entry(stem).or_default() += 1;
+        }
+        let entry = Entry { word: word.into(), shape: Shape::of(word), records: 1 };
+        let key = entry.word.clone();
+        let place = match self.free.pop() {
+            Some(place) => {
+                self.entries[place as usize] = entry;
+                place
+            }
+            None => {
+                self.entries.push(entry);
+                u32::try_from(self.entries.len() - 1).ok()?
+            }
+        };
+        self.places.insert(key, place);
+        Some(place)
+    }
+
+    /// Counts a word once less. That of no record is forgotten.
+    fn remove(&mut self, place: u32) {
+        let entry = &mut self.entries[place as usize];
+        entry.records -= 1;
+        if entry.records > 0 {
+            return;
+        }
+        let word = std::mem::replace(&mut entry.word, "".into());
+        entry.shape = Shape::default();
+        self.places.remove(&word);
+        self.free.push(place);
+        for stem in stems(&word) {
+            if let Some(words) = self.stems.get_mut(&stem) {
+                *words -= 1;
+                if *words == 0 {
+                    self.stems.remove(&stem);
+                }
+            }
+        }
+    }
+
+    /// Whether no text has a word in any form, though it is long enough to tell what was meant by it.
+    fn is_odd(&self, word: &str) -> bool {
+        spelling::forgiven(word.chars().count(), 1) > 0
+            && !self.places.contains_key(word)
+            && !stems(word).iter().any(|stem| self.stems.contains_key(stem))
+    }
+
+    /// The word that was probably meant: the nearest, of several the one that most records have.
+    fn correction(&self, typed: &str, forgiven: fn(usize, usize) -> usize) -> Option<Correction> {
+        let shape = Shape::of(typed);
+        let first = typed.chars().next()?;
+        let forgiven = forgiven(usize::from(shape.length), 1);
+        let near = self.entries.iter().filter(|entry| shape.is_near(entry.shape, forgiven));
+        let near = near.filter_map(|entry| {
+            let errors = spelling::distance(typed, &entry.word, forgiven)?;
+            let begins = entry.word.starts_with(first);
+            // Hardly anybody mistypes the first letter and another one.
+            (errors < 2 || begins)
+                .then(|| ((errors, !begins, u32::MAX - entry.records, &*entry.word), entry))
+        });
+        let (_, entry) = near.min_by_key(|(rank, _)| *rank)?;
+        Some(Correction { typed: typed.to_owned(), word: entry.word.to_string() })
+    }
+}
+
+/// How many errors there may be in a word of this length in a long question, whose words are more often such as nobody used.
+fn forgiven_in_long(length: usize, _words: usize) -> usize {
+    usize::from(length >= TELLING)
+}
+
+/// The records that have changed behind a position, in the order in which they did, and their texts.
+async fn changed(db: &mut PgConnection, after: i64) -> Result<Vec<Said>, sqlx::Error> {
+    sqlx::query_as(
+        "select kind, id, position, array(
+             select text from passage where passage.kind = findable.kind and passage.id = findable.id) as texts
+         from findable where position > $1 order by position limit $2",
+    )
+    .bind(after)
+    .bind(PAGE)
+    .fetch_all(db)
+    .await
+}
+
+/// The words of a text that are kept, folded.
+fn words(text: &str) -> Vec<String> {
+    let folded: String = text.chars().flat_map(folded).collect();
+    let is_kept = |word: &&str| {
+        LETTERS.contains(&word.chars().count()) && word.chars().all(char::is_alphabetic)
+    };
+    spelling::words(&folded).into_iter().filter(is_kept).map(str::to_owned).collect()
+}
+
+/// What tells most words from each other without looking at them letter by letter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Shape {
+    /// How many letters.
+    length: u8,
+    /// Which letters, as bits; those that are not Latin share some.
+    letters: u32,
+}
+
+impl Shape {
+    fn of(word: &str) -> Self {
+        let bit = |letter: char| 1 << (u32::from(letter) % 32);
+        let length = u8::try_from(word.chars().count()).unwrap_or(u8::MAX);
+        Self { length, letters: word.chars().map(bit).fold(0, |all, bit| all | bit) }
+    }
+
+    /// Whether so many errors may make one of the other: each adds a letter, takes one away, or both.
+    fn is_near(self, other: Self, errors: usize) -> bool {
+        usize::from(self.length.abs_diff(other.length)) <= errors
+            && (self.letters ^ other.letters).count_ones() as usize <= 2 * errors
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::Kind;
+
+    use super::*;
+
+    fn said(id: i64, position: i64, text: &str) -> Said {
+        Said { record: Kind::Note.record(id), position, texts: vec![text.to_owned()] }
+    }
+
+    fn of(texts: &[&str]) -> Words {
+        let mut all = Words::default();
+        for (id, text) in (1..).zip(texts) {
+            all.take(&said(id, id, text));
+        }
+        all
+    }
+
+    fn corrected(words: &Words, typed: &str) -> Option<String> {
+        let correction = words.correction(typed, spelling::forgiven);
+        correction.filter(|_| words.is_odd(typed)).map(|it| it.word)
+    }
+
+    #[test]
+    fn a_word_that_nobody_wrote_is_taken_for_the_nearest_one() {
+        let words = of(&[
+            "Currency hedging for pension funds; the master fund.",
+            "El rendimiento de los fondos de pensión y su cobertura.",
+            "Hedging again, and hedgerows, and a wedge. Managers manage.",
+        ]);
+        let check = |typed: &str, expected: Option<&str>| {
+            assert_eq!(corrected(&words, typed).as_deref(), expected, "{typed}");
+        };
+        check("curency", Some("currency"));
+        check("hedgng", Some("hedging"));
+        check("fnuds", Some("funds"));
+        check("rendimeinto", Some("rendimiento"));
+        check("pensoin", Some("pension"));
+        check("xobertura", Some("cobertura"));
+        // Two errors in a long word, but not where it begins.
+        check("rendiminetoo", Some("rendimiento"));
+        check("xendimeinto", None);
+        // Words of texts in any form, short ones, and those that are like none.
+        for typed in ["hedging", "hedged", "managing", "fnd", "fnds", "leverage"] {
+            check(typed, None);
+        }
+    }
+
+    #[test]
+    fn of_several_words_the_one_is_meant_that_most_records_have() {
+        let words = of(&["The loan.", "A local loan.", "A local one.", "The loyal local."]);
+        assert_eq!(corrected(&words, "locyl").as_deref(), Some("local"));
+        let words = of(&["Loyal, loyal and loyal.", "Focal points.", "Focal points."]);
+        assert_eq!(corrected(&words, "foyal").as_deref(), Some("focal"));
+    }
+
+    #[test]
+    fn in_a_long_question_only_long_words_are_taken_for_typing_errors() {
+        let words = of(&["The county has a committee."]);
+        let check = |typed: &str, brief: bool, long: bool| {
+            assert_eq!(words.correction(typed, spelling::forgiven).is_some(), brief, "{typed}");
+            assert_eq!(words.correction(typed, forgiven_in_long).is_some(), long, "{typed}");
+        };
+        check("country", true, false);
+        check("commitee", true, true);
+        check("comitee", false, false);
+        check("comittte", true, false);
+    }
+
+    #[test]
+    fn the_words_of_a_text_go_with_it_and_others_take_their_places() {
+        let mut words = of(&["Currency hedging.", "Hedging."]);
+        words.take(&said(1, 3, "Leverage."));
+        assert_eq!(corrected(&words, "curency"), None);
+        assert!(!words.stems.contains_key("currenc") && words.stems.contains_key("hedg"));
+        assert_eq!(corrected(&words, "hedgng").as_deref(), Some("hedging"));
+        words.take(&Said { texts: vec![], ..said(2, 4, "") });
+        words.take(&Said { texts: vec![], ..said(1, 5, "") });
+        assert!(words.places.is_empty() && words.stems.is_empty() && words.said.is_empty());
+        assert!(words.entries.iter().all(|entry| entry.word.is_empty()));
+        assert_eq!((words.size, words.position), (0, 5));
+        words.take(&said(3, 6, "Currency hedging."));
+        assert_eq!(words.entries.len(), words.places.len() + words.free.len());
+        assert_eq!(corrected(&words, "curency").as_deref(), Some("currency"));
+    }
+
+    #[test]
+    fn what_is_no_word_is_not_kept() {
+        assert_eq!(words("Fee 2% IV xxi2 a@b.example, Señoría"), ["example", "senoria"]);
+        assert_eq!(words(&"x".repeat(25)), Vec::<String>::new());
+    }
+}
