@@ -20,9 +20,6 @@ const QUESTIONS: usize = 256;
 /// For how long it is believed how much of the texts is embedded.
 const BELIEVED: Duration = Duration::from_secs(1);
 
-/// In how many pieces at most a model reads a word that it knows. Names are read in more.
-const KNOWN: usize = 2;
-
 /// Why there is no answer in the first second.
 const LOADING: &str = "the embedding model is being loaded";
 
@@ -150,7 +147,7 @@ impl Meaning {
 
     /// The pieces of text that are nearest to what somebody asks, the nearest first. The engine may be a moment behind the
     /// texts: of each, the digest tells whether it still stands there. A mistyped word is corrected if the model knows
-    /// what was probably meant, and reads in more pieces what was typed: a word that it knows is no typing error, even if no text has it.
+    /// what was probably meant as a word, and not what was typed: that would be no typing error, even if no text has it.
     ///
     /// # Errors
     /// See [`Unready`].
@@ -163,7 +160,7 @@ impl Meaning {
         for means in self.all_means()? {
             let pieces = |word: &str| means.encoder.pieces(word);
             let is_better = |typed: &str, word: &str| {
-                pieces(word).is_some_and(|known| known <= KNOWN && pieces(typed) > Some(known))
+                pieces(word) == Some(1) && pieces(typed).is_some_and(|pieces| pieces > 1)
             };
             let question = asked.meant(is_better);
             let vector = self.vector(&means, &question).await?;
