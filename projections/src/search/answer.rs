@@ -179,8 +179,7 @@ impl Search {
     /// # Errors
     /// See [`SearchError`].
     pub async fn find(&self, wanted: &Wanted) -> Result<Page, SearchError> {
-        let corrections = self.vocabulary.corrections(&self.database, &wanted.asked).await?;
-        let asked = Asked { corrections, ..wanted.asked.clone() };
+        let asked = self.vocabulary.understood(&self.database, &wanted.asked).await?;
         let wanted = &Wanted { asked, ..wanted.clone() };
         let near = match wanted.mode {
             Mode::Lexical => Ok(None),

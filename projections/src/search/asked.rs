@@ -3,6 +3,7 @@
 use domain::{Kind, RecordRef};
 
 use super::Language;
+use super::acronyms::Acronym;
 use super::highlight::folded;
 use super::names::WORDS_OF_NAME;
 use super::{language, spelling};
@@ -26,6 +27,8 @@ pub struct Asked {
     pub language: Option<Language>,
     /// Words that were mistyped, so far as is known.
     pub corrections: Vec<Correction>,
+    /// Words that are initials of names, so far as is known.
+    pub acronyms: Vec<Acronym>,
 }
 
 /// A word that nobody wrote, and the one that was probably meant by it.
@@ -45,7 +48,7 @@ impl Asked {
         let text = text.trim().to_owned();
         let quoted = quoted(&text);
         let (record, language) = (record(&text), language::guess(&text));
-        Self { text, quoted, record, language, corrections: vec![] }
+        Self { text, quoted, record, language, corrections: vec![], acronyms: vec![] }
     }
 
     /// Whether it has few words, so that each counts.

@@ -8,9 +8,10 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Postgres, QueryBuilder, Row as _};
 
 use super::Filter;
+use super::acronyms;
 use super::asked::Asked;
 use super::fuse::BY_CHANCE;
-use super::highlight::folded as folded_char;
+use super::highlight::{Wanted, folded as folded_char};
 use super::lag::changed_since;
 use super::lexical::{Titled, Word, record_of, restrict_records};
 use super::passage;
@@ -41,6 +42,9 @@ const PER_ERROR: f64 = 0.05;
 
 /// The likeness of a name that stands in a question with other words.
 const INSIDE: f64 = 0.9;
+
+/// The likeness of a name whose initials are a short word that texts have, which may be chance.
+const BY_CHANCE_INITIALS: f64 = 0.4;
 
 /// From this likeness on a name is like the question, though no word of it may be as it is typed.
 const LIKE: f64 = 0.5;
@@ -79,6 +83,53 @@ pub(super) struct Names {
     pub(super) named: Vec<Titled>,
     /// Whether the question is a name and nothing else, so that what is near to it by meaning is near by chance.
     pub(super) is_all: bool,
+}
+
+/// Records by the initials of their names.
+#[derive(Default)]
+struct Shortened {
+    /// With the acronym as a word of the name.
+    found: Vec<(NameHit, String)>,
+    /// Whether no text has it for something else, so that those are meant who have these initials.
+    is_sure: bool,
+}
+
+/// Those that acronyms of the question stand for, as far as the filter lets them pass.
+async fn shortened(
+    db: &mut PgConnection,
+    asked: &Asked,
+    words: &[Word],
+    filter: &Filter,
+) -> Result<Shortened, sqlx::Error> {
+    let mut shortened = Shortened::default();
+    for acronym in &asked.acronyms {
+        let is_it = |word: &&Word| Wanted::new(&word.lexemes, 0.0).is(&acronym.word);
+        let is_known = words.iter().filter(is_it).any(|word| word.is_known);
+        let is_chance = is_known && !acronyms::is_telling(&acronym.word);
+        let likeness = if is_chance { BY_CHANCE_INITIALS } else { SAME };
+        let mut statement = QueryBuilder::new("select kind, id, folded_title, ");
+        statement.push_bind(likeness).push("::float8 as likeness from unnest(");
+        let kinds = acronym.records.iter().map(|record| record.kind().as_str().to_owned());
+        statement.push_bind(kinds.collect::<Vec<String>>()).push("::text[], ");
+        statement.push_bind(acronym.records.iter().map(|it| it.id()).collect::<Vec<i64>>());
+        statement.push(
+            "::bigint[]) as named (kind, id) join findable using (kind, id) where not archived",
+        );
+        restrict_kinds(&mut statement, filter);
+        restrict_records(&mut statement, filter);
+        statement.push(" order by length(folded_title), kind, id");
+        let statement = statement.build().persistent(*filter == Filter::default());
+        let rows = statement.fetch_all(&mut *db).await?;
+        for (row, hit) in rows.iter().zip(hits_of(&rows)?) {
+            let name: String = row.try_get("folded_title")?;
+            // It may have been renamed a moment ago.
+            if acronyms::of(&name).contains(&acronym.word) {
+                shortened.is_sure |= !is_known;
+                shortened.found.push((hit, format!("{name} {}", acronym.word)));
+            }
+        }
+    }
+    Ok(shortened)
 }
 
 /// The words of a question.
@@ -120,19 +171,19 @@ pub(super) async fn find(
         true => found,
         false => sought.hits(db, &Filter { kinds: NAMED.to_vec(), ..Filter::default() }).await?,
     };
+    let short = shortened(db, asked, words, filter).await?;
+    hits.extend(short.found.iter().map(|(hit, _)| *hit));
+    named.extend(match *filter == Filter::default() {
+        true => short.found,
+        false => shortened(db, asked, words, &Filter::default()).await?.found,
+    });
     named.retain(|(hit, _)| NAMED.contains(&hit.record.kind()));
     if let Some(position) = behind {
         let records = named.iter().map(|(hit, _)| hit.record);
         let changed = changed_since(db, position, records).await?;
         named.retain(|(hit, _)| !changed.contains(&hit.record));
     }
-    // Names that stand in a question with other words.
-    let inside = titled.iter().filter(|(_, name)| stands_in(name, &said)).cloned();
-    let inside: Vec<(NameHit, String)> = inside
-        .map(|(record, name)| {
-            (NameHit { record, likeness: INSIDE, is_exact: false, is_about: false }, name)
-        })
-        .collect();
+    let inside = inside(titled, &said);
     if (Filter { kinds: vec![], ..filter.clone() }) == Filter::default() {
         let is_wanted = |kind| filter.kinds.is_empty() || filter.kinds.contains(&kind);
         let wanted = inside.iter().filter(|(hit, _)| is_wanted(hit.record.kind()));
@@ -152,8 +203,9 @@ pub(super) async fn find(
     let mut seen = HashSet::new();
     hits.retain(|hit| seen.insert(hit.record));
     let is_odd = words.iter().all(Word::is_odd);
-    let is_all =
-        named.iter().any(|(hit, name)| hit.is_exact && is_all(&said, is_odd, hit.record, name));
+    let is_acronym = short.is_sure && said.len() == 1;
+    let is_all = is_acronym
+        || named.iter().any(|(hit, name)| hit.is_exact && is_all(&said, is_odd, hit.record, name));
     let named = named.into_iter().map(|(hit, name)| (hit.record, name)).collect();
     Ok(Names { hits, named, is_all })
 }
@@ -168,6 +220,13 @@ fn is_all(said: &[&str], is_odd: bool, record: RecordRef, name: &str) -> bool {
     let words: Vec<Said<'_>> = said.iter().map(|word| Said { word, is_known: false }).collect();
     spelling::errors(&words, &name, is_person).is_some()
         && (is_most || (is_person && (said.len() > 1 || is_odd)))
+}
+
+/// The names that stand in a question with other words.
+fn inside(titled: &[Titled], said: &[&str]) -> Vec<(NameHit, String)> {
+    let inside = titled.iter().filter(|(_, name)| stands_in(name, said)).cloned();
+    let hit = |record| NameHit { record, likeness: INSIDE, is_exact: false, is_about: false };
+    inside.map(|(record, name)| (hit(record), name)).collect()
 }
 
 /// Whether a name of several words stands in a question.

@@ -13,6 +13,7 @@ use sqlx::{FromRow, PgConnection};
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::acronyms::{self, Acronym};
 use super::asked::{Asked, Correction};
 use super::highlight::{folded, stems};
 use super::lag::lag;
@@ -29,7 +30,7 @@ const LETTERS: std::ops::RangeInclusive<usize> = 4..=24;
 const MOST_WORDS: usize = 200_000;
 const MOST_PLACES: usize = 8_000_000;
 
-/// How many words of a question are corrected at most.
+/// How many words of a question are corrected at most, and for how many names an acronym stands.
 const MOST: usize = 8;
 
 /// How many letters a word of a long question has that may be mistyped.
@@ -55,26 +56,24 @@ const RENEWED: Duration = Duration::from_secs(3_600);
 pub(super) struct Vocabulary(Arc<Mutex<Words>>);
 
 impl Vocabulary {
-    /// What was probably meant by words of a question that no text and no name has. Nothing while it is not known for sure which
-    /// words still stand there.
-    pub(super) async fn corrections(
+    /// The question with what was probably meant by words that no text and no name has, and with what its acronyms stand for. As it is
+    /// while it is not known for sure what still stands there.
+    pub(super) async fn understood(
         &self,
         database: &Database,
         asked: &Asked,
-    ) -> Result<Vec<Correction>, DatabaseError> {
+    ) -> Result<Asked, DatabaseError> {
         let typed = asked.unquoted();
-        let correcting = async {
+        let acronyms = acronyms::written(&asked.text);
+        let understanding = async {
             let mut words = self.0.lock().await;
-            let mut odd: Vec<&String> = typed.iter().filter(|word| words.is_odd(word)).collect();
-            if odd.is_empty() || words.catch_up(database).await? == Reach::Behind {
-                return Ok(vec![]);
+            let is_plain = acronyms.is_empty() && !typed.iter().any(|word| words.is_odd(word));
+            if is_plain || words.catch_up(database).await? == Reach::Behind {
+                return Ok(asked.clone());
             }
-            odd.retain(|word| words.is_odd(word));
-            let forgiven = if asked.is_brief() { spelling::forgiven } else { forgiven_in_long };
-            let corrections = odd.into_iter().take(MOST);
-            Ok(corrections.filter_map(|word| words.correction(word, forgiven)).collect())
+            Ok(words.understood(asked, &typed, &acronyms))
         };
-        tokio::time::timeout(WAIT, correcting).await.unwrap_or(Ok(vec![]))
+        tokio::time::timeout(WAIT, understanding).await.unwrap_or_else(|_| Ok(asked.clone()))
     }
 
     /// Follows the tables until it is stopped, so that a question finds little to read, and so that the words of what was erased go at
@@ -143,6 +142,8 @@ enum Reach {
 struct Said {
     record: RecordRef,
     position: i64,
+    /// Its name, folded, unless it is archived or erased.
+    name: Option<String>,
     texts: Vec<String>,
 }
 
@@ -150,7 +151,7 @@ impl FromRow<'_, sqlx::postgres::PgRow> for Said {
     fn from_row(row: &sqlx::postgres::PgRow) -> Result<Self, sqlx::Error> {
         use sqlx::Row as _;
         let (position, texts) = (row.try_get("position")?, row.try_get("texts")?);
-        Ok(Self { record: record_of(row)?, position, texts })
+        Ok(Self { record: record_of(row)?, position, name: row.try_get("name")?, texts })
     }
 }
 
@@ -171,7 +172,10 @@ struct Words {
     stems: HashMap<String, u32>,
     /// Which words each record has.
     said: HashMap<RecordRef, Box<[u32]>>,
-    /// How many these are together.
+    /// Whose initials an acronym is, and which acronyms each of these has.
+    acronyms: HashMap<String, BTreeSet<RecordRef>>,
+    shortened: HashMap<RecordRef, BTreeSet<String>>,
+    /// How many words records have together.
     size: usize,
     position: i64,
     /// In which tables they stand, see [`Database::era`].
@@ -187,6 +191,8 @@ impl Default for Words {
             places: HashMap::new(),
             stems: HashMap::new(),
             said: HashMap::new(),
+            acronyms: HashMap::new(),
+            shortened: HashMap::new(),
             size: 0,
             position: i64::MIN,
             era: 0,
@@ -216,6 +222,7 @@ impl Words {
 
     /// Puts what a record says in the place of what it said before.
     fn take(&mut self, said: &Said) {
+        self.shorten(said);
         let before = self.said.remove(&said.record).unwrap_or_default();
         self.size -= before.len();
         let mut places: Vec<u32> = Vec::new();
@@ -282,6 +289,41 @@ impl Words {
         }
     }
 
+    fn understood(&self, asked: &Asked, typed: &[String], acronyms: &[&str]) -> Asked {
+        let acronyms: Vec<Acronym> = acronyms.iter().filter_map(|it| self.acronym(it)).collect();
+        let forgiven = if asked.is_brief() { spelling::forgiven } else { forgiven_in_long };
+        let is_acronym = |word: &str| acronyms.iter().any(|acronym| acronym.word == word);
+        let odd = typed.iter().filter(|word| self.is_odd(word) && !is_acronym(word)).take(MOST);
+        let corrections = odd.filter_map(|word| self.correction(word, forgiven)).collect();
+        Asked { corrections, acronyms, ..asked.clone() }
+    }
+
+    /// What an acronym stands for.
+    fn acronym(&self, written: &str) -> Option<Acronym> {
+        let word: String = written.chars().flat_map(folded).collect();
+        let records = self.acronyms.get(&word)?.iter().copied().take(MOST).collect();
+        Some(Acronym { word, records })
+    }
+
+    /// Puts the acronyms of a record's name in the place of those that it had before.
+    fn shorten(&mut self, said: &Said) {
+        for acronym in self.shortened.remove(&said.record).unwrap_or_default() {
+            if let Some(records) = self.acronyms.get_mut(&acronym) {
+                records.remove(&said.record);
+                if records.is_empty() {
+                    self.acronyms.remove(&acronym);
+                }
+            }
+        }
+        let is_shortened = acronyms::SHORTENED.contains(&said.record.kind());
+        let Some(name) = said.name.as_ref().filter(|_| is_shortened) else { return };
+        let acronyms = acronyms::of(name);
+        for acronym in &acronyms {
+            self.acronyms.entry(acronym.clone()).or_default().insert(said.record);
+        }
+        self.shortened.insert(said.record, acronyms);
+    }
+
     /// Whether no text has a word in any form, though it is long enough to tell what was meant by it.
     fn is_odd(&self, word: &str) -> bool {
         spelling::forgiven(word.chars().count(), 1) > 0
@@ -292,15 +334,16 @@ impl Words {
     /// The word that was probably meant: the nearest, of several the one that most records have.
     fn correction(&self, typed: &str, forgiven: fn(usize, usize) -> usize) -> Option<Correction> {
         let shape = Shape::of(typed);
-        let first = typed.chars().next()?;
         let forgiven = forgiven(usize::from(shape.length), 1);
-        let near = self.entries.iter().filter(|entry| shape.is_near(entry.shape, forgiven));
-        let near = near.filter_map(|entry| {
-            let errors = spelling::distance(typed, &entry.word, forgiven)?;
-            let begins = entry.word.starts_with(first);
+        let near = self.entries.iter().filter_map(|entry| {
+            let begins = entry.shape.first == shape.first;
             // Hardly anybody mistypes the first letter and another one.
-            (errors < 2 || begins)
-                .then(|| ((errors, !begins, u32::MAX - entry.records, &*entry.word), entry))
+            let most = if begins { forgiven } else { forgiven.min(1) };
+            if !shape.is_near(entry.shape, most) {
+                return None;
+            }
+            let errors = spelling::distance(typed, &entry.word, most)?;
+            Some(((errors, !begins, u32::MAX - entry.records, &*entry.word), entry))
         });
         let (_, entry) = near.min_by_key(|(rank, _)| *rank)?;
         Some(Correction { typed: typed.to_owned(), word: entry.word.to_string() })
@@ -315,7 +358,7 @@ fn forgiven_in_long(length: usize, _words: usize) -> usize {
 /// The records that have changed behind a position, in the order in which they did, and their texts.
 async fn changed(db: &mut PgConnection, after: i64) -> Result<Vec<Said>, sqlx::Error> {
     sqlx::query_as(
-        "select kind, id, position, array(
+        "select kind, id, position, case when not archived then folded_title end as name, array(
              select text from passage where passage.kind = findable.kind and passage.id = findable.id) as texts
          from findable where position > $1 order by position limit $2",
     )
@@ -337,6 +380,7 @@ fn words(text: &str) -> Vec<String> {
 /// What tells most words from each other without looking at them letter by letter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Shape {
+    first: char,
     /// How many letters.
     length: u8,
     /// Which letters, as bits; those that are not Latin share some.
@@ -347,7 +391,8 @@ impl Shape {
     fn of(word: &str) -> Self {
         let bit = |letter: char| 1 << (u32::from(letter) % 32);
         let length = u8::try_from(word.chars().count()).unwrap_or(u8::MAX);
-        Self { length, letters: word.chars().map(bit).fold(0, |all, bit| all | bit) }
+        let first = word.chars().next().unwrap_or_default();
+        Self { first, length, letters: word.chars().map(bit).fold(0, |all, bit| all | bit) }
     }
 
     /// Whether so many errors may make one of the other: each adds a letter, takes one away, or both.
@@ -364,7 +409,8 @@ mod tests {
     use super::*;
 
     fn said(id: i64, position: i64, text: &str) -> Said {
-        Said { record: Kind::Note.record(id), position, texts: vec![text.to_owned()] }
+        let (record, name) = (Kind::Note.record(id), None);
+        Said { record, position, name, texts: vec![text.to_owned()] }
     }
 
     fn of(texts: &[&str]) -> Words {
@@ -441,6 +487,39 @@ mod tests {
         words.take(&said(3, 6, "Currency hedging."));
         assert_eq!(words.entries.len(), words.places.len() + words.free.len());
         assert_eq!(corrected(&words, "curency").as_deref(), Some("currency"));
+    }
+
+    #[test]
+    fn an_acronym_stands_for_those_who_have_the_name_now() {
+        let mut words = Words::default();
+        let mut take = |kind: Kind, position, name: Option<&str>| {
+            let name = name.map(str::to_owned);
+            words.take(&Said { record: kind.record(1), position, name, texts: vec![] });
+            words.acronym("OTPP").map(|it| it.records).unwrap_or_default()
+        };
+        let name = Some("ontario teachers' pension plan");
+        assert_eq!(take(Kind::Person, 1, name), []);
+        assert_eq!(take(Kind::Lp, 2, name), [Kind::Lp.record(1)]);
+        assert_eq!(take(Kind::Lp, 3, Some("ontario")), []);
+        assert_eq!(take(Kind::Fund, 4, name), [Kind::Fund.record(1)]);
+        assert_eq!(take(Kind::Fund, 5, None), []);
+        assert!(words.acronyms.is_empty());
+    }
+
+    #[test]
+    fn a_question_says_what_it_means() {
+        let mut words = of(&["Currency hedging of the Ottawa office."]);
+        let (record, name) = (Kind::Lp.record(1), Some("curtis erie north county y".to_owned()));
+        words.take(&Said { record, position: 2, name, texts: vec![] });
+        let understood = |text: &str| {
+            let asked = Asked::of(text);
+            words.understood(&asked, &asked.unquoted(), &acronyms::written(text))
+        };
+        let asked = understood("CENC hedgng \"offise\"");
+        assert_eq!(asked.acronyms, [Acronym { word: "cenc".into(), records: vec![record] }]);
+        let typed: Vec<&str> = asked.corrections.iter().map(|it| it.typed.as_str()).collect();
+        assert_eq!(typed, ["hedgng"]);
+        assert_eq!(understood("currency hedging"), Asked::of("currency hedging"));
     }
 
     #[test]

@@ -148,3 +148,33 @@ async fn a_word_of_a_question_is_no_name_that_is_a_little_like_it() {
         assert_eq!(names, Vec::<String>::new(), "{question}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn organisations_and_funds_are_found_by_their_initials_with_what_was_said_with_them() {
+    let api = Api::new().await;
+    let lp = api.made("lps", json!({"name": "Lakeview Teachers Retirement System"})).await;
+    let gp = api.made("gps", json!({"name": "Fondo de Pensiones de la Unión"})).await;
+    let irr = api.made("lps", json!({"name": "Inverness Reserve Re"})).await;
+    let called = api.made("lps", json!({"name": "FPU"})).await;
+    let about = note(&api, "Call", "They asked about currency hedging.").await;
+    let links = json!({"lp_ids": [lp], "gp_ids": [], "fund_ids": [], "participant_ids": [], "distributor_ids": [], "roadshow_ids": []});
+    api.post(&format!("/notes/{about}/relationships"), links).await.expect(200, "link");
+    let other =
+        note(&api, "Other", "Nobody asked about currency hedging, but about the IRR.").await;
+    let check = async |question: &str, rest: &str, expected: &[String]| {
+        assert_eq!(found(&api, question, rest).await, expected, "{question}{rest}");
+    };
+    let [lp_hit, about_hit] = [format!("lp:{lp}"), format!("note:{about}")];
+    check("LTRS", "", &[lp_hit.clone(), about_hit.clone()]).await;
+    check("ltrs", "&kinds=note", std::slice::from_ref(&about_hit)).await;
+    check("LTRS", "&kinds=gp", &[]).await;
+    check("FPU", "", &[format!("lp:{called}"), format!("gp:{gp}")]).await;
+    // What was said with those who are meant goes before what has the other words alone.
+    let hits = found(&api, "LTRS currency hedging", "&kinds=note").await;
+    assert_eq!(hits, [about_hit, format!("note:{other}")]);
+    // A short word that texts have is meant as texts have it.
+    let hits = found(&api, "IRR", "").await;
+    assert_eq!(hits, [format!("note:{other}"), format!("lp:{irr}")]);
+    api.put(&format!("/lps/{lp}"), json!({"name": "Lakeside"})).await.expect(200, "rename");
+    check("LTRS", "", &[]).await;
+}
