@@ -5,8 +5,10 @@
 
 mod assets;
 mod causation;
+mod change;
 mod compare;
 mod entry;
+mod excerpt;
 mod filters;
 mod layout;
 mod note;
@@ -34,7 +36,7 @@ use crate::problem::Problem;
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; media-src 'self'; \
     form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-/// The routes of the pages of the pages.
+/// The routes of the pages.
 pub fn routes() -> Routes {
     Routes::tagged(PAGES)
         .at(
@@ -51,6 +53,17 @@ pub fn routes() -> Routes {
                 get("What undoing would change, as a page", Content::Page, undo::preview),
                 post("Undoes what the page has shown", Content::Page, undo::confirm),
             ],
+        )
+        .at(
+            "/audit/{kind}/{id}/changes/{position}",
+            [get("One change with its values, as a page", Content::Page, change::show)],
+        )
+        .at(
+            "/audit/{kind}/{id}/text",
+            [get("What a record said of one field, whole", Content::Text, change::text)
+                .query("field", true, "The field, as histories name it")
+                .query("about", false, "The other record that it is about, such as lp/7")
+                .query("at", true, "After the event at this position")],
         )
         .at(
             "/notes/{note_id}/record",

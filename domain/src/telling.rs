@@ -204,17 +204,19 @@ fn is_long(value: &Value) -> bool {
 
 /// A short value as people write it; ids of records become the records.
 pub fn value(field: &str, value: &Value) -> Part {
-    let named = match field {
-        "distributor_id" => Some(Kind::Distributor),
-        "fund_id" => Some(Kind::Fund),
-        "note_id" | "latest_note_id" => Some(Kind::Note),
-        "parent_todo_id" => Some(Kind::Todo),
-        _ => None,
+    named(field, value).map_or_else(|| Part::Value(plain(value)), Part::Record)
+}
+
+/// The record that a value is the id of.
+pub fn named(field: &str, value: &Value) -> Option<RecordRef> {
+    let kind = match field {
+        "distributor_id" => Kind::Distributor,
+        "fund_id" => Kind::Fund,
+        "note_id" | "latest_note_id" => Kind::Note,
+        "parent_todo_id" => Kind::Todo,
+        _ => return None,
     };
-    if let (Some(kind), Some(id)) = (named, value.as_i64()) {
-        return kind.record(id).into();
-    }
-    Part::Value(plain(value))
+    Some(kind.record(value.as_i64()?))
 }
 
 /// A value as people write it.

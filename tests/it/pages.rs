@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use axum::body::Body;
+use axum::http::Request;
 use fantoccini::Locator;
 use fantoccini::key::Key;
 use reqwest::Client;
 use serde_json::{Value, json};
+use tower::ServiceExt as _;
 
 use crate::browser::{Browser, LOOKS};
 use crate::contract::{self, Api};
@@ -433,5 +436,94 @@ async fn assets_may_be_kept_for_good_and_pages_run_nothing_inline() {
     assert_eq!(
         client.get(office.url("/audit/assets/audit.css")).send().await.unwrap().status(),
         404
+    );
+}
+
+/// What a browser gets for an address of this server: the status and the page.
+async fn page(api: &Api, uri: &str) -> (u16, String) {
+    let request = Request::get(uri).header("host", "localhost").header("accept", "text/html");
+    let answer = api.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    let status = answer.status().as_u16();
+    let bytes = axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+    (status, String::from_utf8(bytes.to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn a_huge_note_makes_no_huge_page_and_can_be_seen_whole() {
+    let api = Api::new().await;
+    let text = "They like the strategy a lot. ".repeat(200_000);
+    let note = api.made("notes", json!({"name": "Lunch", "raw_notes": text})).await;
+    let changed = text.replacen("strategy", "people", 1);
+    let put = api.put(&format!("/notes/{note}"), json!({"raw_notes": changed})).await;
+    let position = put.position();
+    let record = format!("/audit/note/{note}");
+    for uri in [
+        "/audit".to_owned(),
+        record.clone(),
+        format!("{record}?as_of={}", position - 1),
+        format!("{record}/compare"),
+        format!("{record}/changes/{position}"),
+        format!("{record}/changes/{}", position - 1),
+        format!("{record}/undo?to={}", position - 1),
+    ] {
+        let (status, html) = page(&api, &uri).await;
+        assert_eq!(status, 200, "{uri}");
+        assert!(html.len() < 100_000, "{uri}: {} bytes", html.len());
+    }
+    let (_, html) = page(&api, "/audit").await;
+    assert!(html.contains("… and 5,999,700 more characters"), "{html}");
+    assert!(html.contains(&format!("{record}/changes/{position}")), "it leads to the change");
+    let (_, html) = page(&api, &format!("{record}/changes/{position}")).await;
+    assert!(html.contains("<del>strategy</del>") && html.contains("<ins>people</ins>"), "{html}");
+    let links = html
+        .split('"')
+        .filter(|part| part.contains("/text?"))
+        .map(|link| link.replace("&amp;", "&"));
+    let links: Vec<String> = links.collect();
+    assert_eq!(links.len(), 2, "{html}");
+    for (link, whole) in links.iter().zip([&text, &changed]) {
+        let (status, found) = page(&api, link).await;
+        assert_eq!((status, found.len()), (200, whole.len()), "{link}");
+        assert!(found == *whole, "{link}");
+    }
+    let history = api.read(&format!("/notes/{note}/history")).await;
+    assert_eq!(history["entries"][0]["changes"][0]["to"], changed, "the API tells it whole");
+}
+
+#[tokio::test]
+async fn many_versions_of_a_long_note_make_no_huge_page() {
+    let api = Api::new().await;
+    let words: Vec<String> = (0..3_000).map(|number| format!("word{number}")).collect();
+    let note = api.made("notes", json!({"name": "Plan", "raw_notes": words.join(" ")})).await;
+    for version in 0..50 {
+        let mut words = words.clone();
+        words[2_500] = format!("version{version}");
+        let body = json!({"raw_notes": words.join(" ")});
+        api.put(&format!("/notes/{note}"), body).await.expect(200, "revised");
+    }
+    let (_, html) = page(&api, &format!("/audit/note/{note}")).await;
+    assert!(html.len() < 300_000, "{} bytes", html.len());
+    assert!(html.contains("word2499 <del>version48</del><ins>version49</ins> word2501"), "{html}");
+    assert!(html.contains("See all of it"), "{html}");
+}
+
+#[tokio::test]
+async fn a_change_or_a_text_that_is_not_there_is_not_found() {
+    let api = Api::new().await;
+    let (lp, other) = (json!({"name": "Sura"}), json!({"name": "Coppel"}));
+    let (lp, other) = (api.made("lps", lp).await, api.made("lps", other).await);
+    for uri in [
+        format!("/audit/lp/{lp}/changes/2"),
+        format!("/audit/lp/{other}/changes/1"),
+        format!("/audit/lp/{lp}/changes/x"),
+        format!("/audit/lp/{lp}/text?field=location&at=1"),
+        format!("/audit/lp/{lp}/text?field=name&at=0"),
+        "/audit/lp/4711/changes/1".to_owned(),
+    ] {
+        assert_eq!(page(&api, &uri).await.0, 404, "{uri}");
+    }
+    assert_eq!(
+        page(&api, &format!("/audit/lp/{lp}/text?field=name&at=1")).await,
+        (200, "Sura".to_owned())
     );
 }

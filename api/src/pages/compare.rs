@@ -11,7 +11,7 @@ use super::answer;
 use super::layout::{Here, page};
 use super::record::{called, head};
 use super::story::{Story, record_of};
-use super::values::{path, spoken_of, table};
+use super::values::{Side, path, spoken_of, table};
 use crate::app::App;
 use crate::as_of::position;
 use crate::body::Parameters;
@@ -27,12 +27,14 @@ pub async fn show(
         parameters.expect(&["from", "to", "min_position"])?;
         let own = record_of(&kind, &id)?;
         let story = Story::read(&app, own).await?;
-        let (first, last) = (story.entries[0].position, story.entries[story.entries.len() - 1].position);
-        let point = async |name: &'static str, default: i64| {
-            match parameters.get(name).filter(|text| !text.trim().is_empty()) {
-                Some(text) => position(&app, text, ["query", name]).await,
-                None => Ok(default),
-            }
+        let (first, last) =
+            (story.entries[0].position, story.entries[story.entries.len() - 1].position);
+        let point = async |name: &'static str, default: i64| match parameters
+            .get(name)
+            .filter(|text| !text.trim().is_empty())
+        {
+            Some(text) => position(&app, text, ["query", name]).await,
+            None => Ok(default),
         };
         let (from, to) = (point("from", first).await?, point("to", last).await?);
         let (now, sides) = (story.now(), [story.at(from).facts(), story.at(to).facts()]);
@@ -41,6 +43,11 @@ pub async fn show(
         let title = called(&names, &now, own);
         let differing = differences(&sides[0], &sides[1]).len();
         let heads = [from, to].map(|position| described(&story, position));
+        let points = [(0, from), (1, to)].map(|(at, position)| Side {
+            head: &heads[at],
+            at: position,
+            facts: &sides[at],
+        });
         let body = html! {
             (head(&story, &title, &now))
             form.box method="get" action={(path(own)) "/compare"} {
@@ -59,7 +66,7 @@ pub async fn show(
                     several => { (several) " fields differ." },
                 }
             }
-            (table(&names, "The record at both points.", [&heads[0], &heads[1]], [&sides[0], &sides[1]]))
+            (table(&names, "The record at both points.", own, points))
         };
         Ok(page(&app, &format!("Compare · {title}"), Here::Elsewhere, body).await)
     })

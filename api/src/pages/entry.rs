@@ -4,9 +4,11 @@ use domain::telling::{Part, capitalised, plain};
 use domain::{FactChange, RecordRef};
 use maud::{Markup, html};
 use projections::history::{HistoryEntry, Names};
+use serde_json::Value;
 
+use super::excerpt::{LISTED, beginning, short_json};
 use super::layout::moment;
-use super::values::{change_list, path, record_link};
+use super::values::{Whole, change_list, change_path, path, record_link};
 
 /// A change in a list.
 pub fn entry(names: &Names, entry: &HistoryEntry) -> Markup {
@@ -14,8 +16,12 @@ pub fn entry(names: &Names, entry: &HistoryEntry) -> Markup {
     html! {
         li.entry id={"p" (entry.position)} {
             p.said { (sentence(names, entry)) }
-            @if !told && !entry.changes.is_empty() { (short_list(names, &entry.changes)) }
-            (details(names, entry))
+            @if !told && !entry.changes.is_empty() { (short_list(names, entry)) }
+            details id={"d" (entry.position)} {
+                summary { "Details" span.hidden { " of change " (entry.position) } }
+                (facts(entry))
+                p.actions { (acts(names, entry)) }
+            }
         }
     }
 }
@@ -24,9 +30,8 @@ pub fn entry(names: &Names, entry: &HistoryEntry) -> Markup {
 fn tells_its_change(entry: &HistoryEntry) -> bool {
     match &*entry.changes {
         [change] => {
-            let is_said = |value: &serde_json::Value| {
-                value.is_null() || value.is_boolean() || said_as(entry, &plain(value))
-            };
+            let is_said =
+                |value: &Value| value.is_null() || value.is_boolean() || said_as(entry, value);
             let ids =
                 entry.sentence.0.iter().filter(|part| matches!(part, Part::Record(_))).count() > 1;
             change.about.is_some() && change.from.is_null()
@@ -38,8 +43,18 @@ fn tells_its_change(entry: &HistoryEntry) -> bool {
     }
 }
 
-fn said_as(entry: &HistoryEntry, text: &str) -> bool {
-    entry.sentence.0.iter().any(|part| matches!(part, Part::Value(value) if value == text))
+fn said_as(entry: &HistoryEntry, value: &Value) -> bool {
+    entry.sentence.0.iter().any(|part| matches!(part, Part::Value(text) if is_called(value, text)))
+}
+
+/// Whether people write a value so.
+fn is_called(value: &Value, text: &str) -> bool {
+    match value {
+        // Much longer than what people write for it, and perhaps long.
+        Value::String(whole) if whole.len() > text.len() + "T00:00:00".len() => false,
+        Value::Array(_) | Value::Object(_) => false,
+        value => plain(value) == text,
+    }
 }
 
 /// The sentence, with records as links, and values as old or new where it is about one change.
@@ -63,11 +78,13 @@ fn said(names: &Names, part: &Part, first: bool, change: Option<&FactChange>) ->
         Part::Text(words) => html! { (begin(words)) },
         Part::Record(record) => html! { a href=(path(*record)) { (begin(&names.call(*record))) } },
         Part::Value(value) => match change {
-            Some(change) if !change.from.is_null() && plain(&change.from) == *value => {
-                html! { del { (value) } }
+            Some(change) if !change.from.is_null() && is_called(&change.from, value) => {
+                html! { del { (beginning(value, LISTED.value)) } }
             }
-            Some(change) if plain(&change.to) == *value => html! { ins { (value) } },
-            _ => html! { (begin(value)) },
+            Some(change) if is_called(&change.to, value) => {
+                html! { ins { (beginning(value, LISTED.value)) } }
+            }
+            _ => beginning(&begin(value), LISTED.value),
         },
     }
 }
@@ -75,50 +92,56 @@ fn said(names: &Names, part: &Part, first: bool, change: Option<&FactChange>) ->
 /// So many changes are shown without being asked for.
 const SHOWN: usize = 6;
 
-fn short_list(names: &Names, changes: &[FactChange]) -> Markup {
+fn short_list(names: &Names, entry: &HistoryEntry) -> Markup {
+    let whole = entry.record.map_or(Whole::Nowhere, |of| Whole::Change(of, entry.position));
+    let (first, more) = entry.changes.split_at(entry.changes.len().min(SHOWN));
     html! {
-        @if changes.len() <= SHOWN { (change_list(names, changes)) }
-        @else {
-            (change_list(names, &changes[..SHOWN]))
-            details { summary { (changes.len() - SHOWN) " more fields" } (change_list(names, &changes[SHOWN..])) }
+        (change_list(names, first, whole))
+        @if !more.is_empty() {
+            details { summary { (more.len()) " more fields" } (change_list(names, more, whole)) }
         }
     }
 }
 
-fn details(names: &Names, entry: &HistoryEntry) -> Markup {
+/// Values are listed once more, as they are on the wire, if they have no more than so many characters.
+const AS_JSON: usize = 1_000;
+
+/// Everything that is known about a change.
+pub fn facts(entry: &HistoryEntry) -> Markup {
     let or_none = |text: &Option<String>| {
         html! {
             @if let Some(text) = text { (text) } @else { span.none { "not known" } }
         }
     };
+    let place = entry.record.map(|of| change_path(of, entry.position));
     html! {
-        details id={"d" (entry.position)} {
-            summary { "Details" span.hidden { " of change " (entry.position) } }
-            dl.facts {
-                dt { "Who" } dd { (entry.actor) }
-                dt { "Recorded" } dd { (moment(entry.recorded_at)) }
-                @if let Some(at) = entry.occurred_at { dt { "Happened" } dd { (moment(at)) } }
-                dt { "Source" } dd { (or_none(&entry.source)) }
-                dt { "Address" } dd { (or_none(&entry.client)) }
-                dt { "Program" } dd { (or_none(&entry.user_agent)) }
-                dt { "Command" } dd { (or_none(&entry.command)) " " code { (entry.command_id) } }
-                dt { "Event" } dd { (entry.event) " " code { (entry.event_id) } }
-                dt { "Request" } dd { a href={"/audit?correlation=" (entry.correlation_id)} { code { (entry.correlation_id) } } }
-                @if let Some(cause) = entry.causation_id {
-                    dt { "Caused by" } dd { a href={"/audit/causation/" (cause)} { code { (cause) } } }
-                }
-                dt { "Position" } dd { a href={"#p" (entry.position)} { (entry.position) } ", change " (entry.sequence) " of its record" }
-                @if !entry.changes.is_empty() {
-                    dt { "Values" }
-                    dd { pre.words tabindex="0" { (serde_json::to_string_pretty(&entry.changes).unwrap_or_default()) } }
-                }
+        dl.facts {
+            dt { "Who" } dd { (entry.actor) }
+            dt { "Recorded" } dd { (moment(entry.recorded_at)) }
+            @if let Some(at) = entry.occurred_at { dt { "Happened" } dd { (moment(at)) } }
+            dt { "Source" } dd { (or_none(&entry.source)) }
+            dt { "Address" } dd { (or_none(&entry.client)) }
+            dt { "Program" } dd { (or_none(&entry.user_agent)) }
+            dt { "Command" } dd { (or_none(&entry.command)) " " code { (entry.command_id) } }
+            dt { "Event" } dd { (entry.event) " " code { (entry.event_id) } }
+            dt { "Request" } dd { a href={"/audit?correlation=" (entry.correlation_id)} { code { (entry.correlation_id) } } }
+            @if let Some(cause) = entry.causation_id {
+                dt { "Caused by" } dd { a href={"/audit/causation/" (cause)} { code { (cause) } } }
             }
-            p.actions { (acts(names, entry)) }
+            dt { "Position" } dd {
+                a href=(place.unwrap_or_else(|| format!("#p{}", entry.position))) { (entry.position) }
+                ", change " (entry.sequence) " of its record"
+            }
+            @if let Some(values) = short_json(&entry.changes, AS_JSON).filter(|_| !entry.changes.is_empty()) {
+                dt { "Values" }
+                dd { pre.words tabindex="0" { (values) } }
+            }
         }
     }
 }
 
-fn acts(names: &Names, entry: &HistoryEntry) -> Markup {
+/// What can be done about a change.
+pub fn acts(names: &Names, entry: &HistoryEntry) -> Markup {
     let about = |record: RecordRef| html! { span.hidden { " of " (names.call(record)) ", change " (entry.position) } };
     html! {
         a.button href={"/audit/causation/" (entry.command_id)} { "Cause and effect" span.hidden { " of change " (entry.position) } }

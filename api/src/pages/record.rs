@@ -7,11 +7,12 @@ use domain::{RecordRef, Subject};
 use maud::{Markup, html};
 use projections::history::Names;
 
+use super::excerpt::shortened;
 use super::filters::Filters;
 use super::layout::{Here, moment, page};
 use super::story::{Story, record_of};
 use super::timeline::results;
-use super::values::{path, spoken_of, table};
+use super::values::{Side, path, spoken_of, table};
 use super::{answer, empty, note};
 use crate::app::App;
 use crate::as_of::position;
@@ -64,7 +65,7 @@ pub async fn show(
 /// What a record is called at the top of its page.
 pub fn called(names: &Names, now: &Subject, own: RecordRef) -> String {
     match now.called().filter(|name| !name.trim().is_empty()) {
-        Some(name) => name.to_owned(),
+        Some(name) => shortened(name),
         None => domain::telling::capitalised(&names.call(own)),
     }
 }
@@ -163,7 +164,10 @@ fn as_of(story: &Story, names: &Names, position: i64, then: &Subject, now: &Subj
             }
             @match at {
                 Some(_) if now.is_erased() => (empty("The record was erased for good: what it said then, nobody can read any more.")),
-                Some(_) => (table(names, "Fields that are marked “differs” are not the same today.", ["Then", "Now"], [&then.facts(), &now.facts()])),
+                Some(_) => (table(names, "Fields that are marked “differs” are not the same today.", story.own, [
+                    Side { head: "Then", at: position, facts: &then.facts() },
+                    Side { head: "Now", at: i64::MAX, facts: &now.facts() },
+                ])),
                 None => (empty("Nothing had been recorded about it at that time.")),
             }
         }

@@ -20,10 +20,11 @@ use projections::undo::{Goal, Plan, plan};
 use uuid::Uuid;
 
 use super::answer;
+use super::excerpt::{LISTED, beginning};
 use super::layout::{Here, moment, page};
 use super::record::{called, head};
 use super::story::{Story, record_of};
-use super::values::{change_list, changed, path};
+use super::values::{Whole, change_list, changed, path};
 use crate::app::App;
 use crate::as_of::position;
 use crate::body::Parameters;
@@ -169,8 +170,8 @@ async fn shown(app: &App, planned: &Planned, warning: Option<&str>) -> Result<Re
             } @else {
                 div.box {
                     h2 { "This would happen" }
-                    ul { @for sentence in &sentences { li.said { (sentence) } } }
-                    (change_list(&names, &plan.changes))
+                    ul { @for sentence in &sentences { li.said { (beginning(sentence, LISTED.value)) } } }
+                    (change_list(&names, &plan.changes, Whole::Nowhere))
                 }
                 (buttons(planned))
             }
@@ -210,7 +211,7 @@ fn standing_against(names: &Names, Planned { conflicts, missing, wish, .. }: &Pl
             div.notice {
                 h2 { (title) }
                 p { (said) }
-                (change_list(names, conflicts))
+                (change_list(names, conflicts, Whole::Nowhere))
             }
         }
         @if !missing.is_empty() {

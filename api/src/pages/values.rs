@@ -1,18 +1,52 @@
 //! Values of fields as people read them, and what differs between two.
 
-use domain::telling::{Part, label, plain, value};
+use domain::telling::{label, named, plain};
 use domain::{FactChange, FactName, Facts, RecordRef};
 use maud::{Markup, html};
 use projections::history::Names;
 use serde_json::Value;
-use similar::{ChangeTag, TextDiff};
+use similar::ChangeTag;
 
-/// Texts longer than this, in bytes, are shown side by side without looking for what differs in them.
-const COMPARED: usize = 20_000;
+use super::excerpt::{
+    ALONE, LISTED, Room, beginning, grouped, is_cut, json, rest, rewritten, short_json, side,
+};
+use super::filters::escaped;
+
+/// Where values that a page cuts stand whole.
+#[derive(Clone, Copy)]
+pub enum Whole {
+    /// On the page of the record's change at this position.
+    Change(RecordRef, i64),
+    /// As texts, before and after that change.
+    Texts(RecordRef, i64),
+    /// Nowhere yet: nothing of it is recorded.
+    Nowhere,
+}
+
+impl Whole {
+    fn room(self) -> Room {
+        match self {
+            Self::Texts(..) => ALONE,
+            Self::Change(..) | Self::Nowhere => LISTED,
+        }
+    }
+}
 
 /// Where the history of a record is.
 pub fn path(record: RecordRef) -> String {
     format!("/audit/{}/{}", record.kind(), record.id())
+}
+
+/// Where one change of a record is.
+pub fn change_path(record: RecordRef, position: i64) -> String {
+    format!("{}/changes/{position}", path(record))
+}
+
+/// Where a value is, whole: what the record said of a fact after the event at a position.
+fn text_path(record: RecordRef, fact: &FactName, position: i64) -> String {
+    let about = fact.about.map(|about| format!("&about={}/{}", about.kind(), about.id()));
+    let (field, about) = (escaped(&fact.field), about.unwrap_or_default());
+    format!("{}/text?field={field}{about}&at={position}", path(record))
 }
 
 /// A record by name, leading to its history.
@@ -27,33 +61,30 @@ pub fn name(names: &Names, field: &str, about: Option<RecordRef>) -> Markup {
 
 /// The records that these facts speak of.
 pub fn spoken_of(facts: &Facts) -> impl Iterator<Item = RecordRef> {
-    facts.iter().flat_map(|(name, said)| {
-        let named = match value(&name.field, said) {
-            Part::Record(record) => Some(record),
-            Part::Text(_) | Part::Value(_) => None,
-        };
-        named.into_iter().chain(name.about)
-    })
+    facts.iter().flat_map(|(name, said)| named(&name.field, said).into_iter().chain(name.about))
 }
 
 /// Likewise for changes.
 pub fn changed(changes: &[FactChange]) -> Vec<RecordRef> {
-    let side = |pick: fn(&FactChange) -> &Value| -> Facts {
-        changes.iter().map(|change| (change.name(), pick(change).clone())).collect()
+    let of = |change: &FactChange| {
+        let sides = [&change.from, &change.to].map(|said| named(&change.field, said));
+        sides.into_iter().chain([change.about]).flatten().collect::<Vec<_>>()
     };
-    let (from, to) = (side(|change| &change.from), side(|change| &change.to));
-    spoken_of(&from).chain(spoken_of(&to)).collect()
+    changes.iter().flat_map(of).collect()
 }
 
-/// A value by itself.
-pub fn shown(names: &Names, field: &str, said: &Value) -> Markup {
-    match (value(field, said), said) {
-        (Part::Record(record), _) => record_link(names, record),
+/// A value by itself, as much of it as there is room for.
+fn shown(names: &Names, field: &str, said: &Value, room: Room) -> Markup {
+    match (named(field, said), said) {
+        (Some(record), _) => record_link(names, record),
         (_, Value::Null) => html! { span.none { "nothing" } },
         (_, Value::Object(_) | Value::Array(_)) => {
-            html! { pre.words tabindex="0" { (serde_json::to_string_pretty(said).unwrap_or_default()) } }
+            let (text, more) = json(said, room.value);
+            html! { pre.words tabindex="0" { (text) @if more > 0 { (rest(more)) } } }
         }
-        (_, Value::String(text)) if is_long(text) => html! { div.words tabindex="0" { (text) } },
+        (_, Value::String(text)) if is_long(text) => {
+            html! { div.words tabindex="0" { (beginning(text, room.value)) } }
+        }
         _ => html! { (plain(said)) },
     }
 }
@@ -62,81 +93,146 @@ fn is_long(text: &str) -> bool {
     text.len() > 300 || text.contains('\n')
 }
 
-/// Old and new, told apart by more than colour.
-pub fn difference(names: &Names, change: &FactChange) -> Markup {
-    let FactChange { field, from, to, .. } = change;
-    if let (Value::String(from), Value::String(to)) = (from, to)
-        && (is_long(from) || is_long(to))
-        && from.len().max(to.len()) <= COMPARED
-    {
-        return rewritten(from, to);
-    }
-    html! {
-        @if !from.is_null() { del { span.hidden { "was " } (shown(names, field, from)) } }
-        @if !from.is_null() || to.is_null() { span aria-hidden="true" { " → " } }
-        @if to.is_null() { span.none { "nothing" } }
-        @else { ins { span.hidden { " is now " } (shown(names, field, to)) } }
+/// Whether there is more of a value than a page shows.
+fn exceeds(said: &Value, room: Room) -> bool {
+    match said {
+        Value::String(text) => is_cut(text, room.value),
+        Value::Array(_) | Value::Object(_) => short_json(said, room.value).is_none(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }
 
-fn rewritten(from: &str, to: &str) -> Markup {
-    let diff = TextDiff::from_words(from, to);
-    let words: Vec<_> = diff.iter_all_changes().collect();
-    let runs = words
-        .chunk_by(|one, other| one.tag() == other.tag())
-        .map(|run| (run[0].tag(), run.iter().map(|word| word.value()).collect::<String>()));
+/// Old and new, told apart by more than colour.
+fn difference(names: &Names, change: &FactChange, room: Room) -> Markup {
+    let FactChange { field, from, to, .. } = change;
+    if let (Value::String(from), Value::String(to)) = (from, to)
+        && (is_long(from) || is_long(to))
+    {
+        return rewritten(from, to, room);
+    }
     html! {
-        div.words tabindex="0" {
-            @for (tag, text) in runs {
-                @match tag {
-                    ChangeTag::Equal => (text),
-                    ChangeTag::Delete => del { (text) },
-                    ChangeTag::Insert => ins { (text) },
+        @if !from.is_null() { del { span.hidden { "was " } (shown(names, field, from, room)) } }
+        @if !from.is_null() || to.is_null() { span aria-hidden="true" { " → " } }
+        @if to.is_null() { span.none { "nothing" } }
+        @else { ins { span.hidden { " is now " } (shown(names, field, to, room)) } }
+    }
+}
+
+/// How to see all of a change of which only a part is shown.
+fn way(change: &FactChange, whole: Whole) -> Markup {
+    let sides = [(&change.from, "before", 1), (&change.to, "after", 0)];
+    let mut cut = sides.into_iter().filter(|(said, ..)| exceeds(said, whole.room())).peekable();
+    let field = label(&change.field);
+    html! {
+        @if cut.peek().is_some() {
+            @match whole {
+                Whole::Change(record, position) => {
+                    p { a href=(change_path(record, position)) { "See all of it" span.hidden { ": " (field) ", change " (position) } } }
                 }
+                Whole::Texts(record, position) => {
+                    p.actions {
+                        @for (said, when, back) in cut {
+                            (text_link(record, &change.name(), position - back, &format!("All of it {when}"), said))
+                        }
+                    }
+                }
+                Whole::Nowhere => {}
             }
+        }
+    }
+}
+
+/// Leads to a value as a text.
+fn text_link(
+    record: RecordRef,
+    fact: &FactName,
+    position: i64,
+    words: &str,
+    said: &Value,
+) -> Markup {
+    html! {
+        a href=(text_path(record, fact, position)) {
+            (words) span.hidden { ": " (label(&fact.field)) }
+            @if let Value::String(text) = said { " (" (grouped(text.chars().count())) " characters)" }
         }
     }
 }
 
 /// A list of changes: which field, what it was, what it is.
-pub fn change_list(names: &Names, changes: &[FactChange]) -> Markup {
+pub fn change_list(names: &Names, changes: &[FactChange], whole: Whole) -> Markup {
     html! {
         dl.changes {
             @for change in changes {
                 dt { (name(names, &change.field, change.about)) }
-                dd { (difference(names, change)) }
+                dd { (difference(names, change, whole.room())) (way(change, whole)) }
             }
         }
     }
 }
 
+/// A record at a point in time.
+pub struct Side<'s> {
+    /// What to call the point.
+    pub head: &'s str,
+    /// Its position.
+    pub at: i64,
+    /// What the record said then.
+    pub facts: &'s Facts,
+}
+
 /// Two states of a record, fact by fact; where they differ is said.
-pub fn table(names: &Names, caption: &str, heads: [&str; 2], sides: [&Facts; 2]) -> Markup {
-    let [left, right] = sides;
-    let mut facts: Vec<&FactName> = left.keys().chain(right.keys()).collect();
+pub fn table(names: &Names, caption: &str, own: RecordRef, sides: [Side<'_>; 2]) -> Markup {
+    let mut facts: Vec<&FactName> = sides.iter().flat_map(|side| side.facts.keys()).collect();
     facts.sort();
     facts.dedup();
-    let nothing = Value::Null;
     html! {
         div.scroll {
             table.stack {
                 caption { (caption) }
-                thead { tr { th scope="col" { "Field" } @for head in heads { th scope="col" { (head) } } } }
-                tbody {
-                    @for fact in facts {
-                        @let (one, other) = (left.get(fact).unwrap_or(&nothing), right.get(fact).unwrap_or(&nothing));
-                        @let differs = one != other;
-                        tr.differs[differs] {
-                            th scope="row" {
-                                (name(names, &fact.field, fact.about))
-                                @if differs { span.mark { "differs" } }
-                            }
-                            td data-head=(heads[0]) { @if differs && !one.is_null() { del { (shown(names, &fact.field, one)) } } @else { (shown(names, &fact.field, one)) } }
-                            td data-head=(heads[1]) { @if differs && !other.is_null() { ins { (shown(names, &fact.field, other)) } } @else { (shown(names, &fact.field, other)) } }
-                        }
+                thead { tr { th scope="col" { "Field" } @for side in &sides { th scope="col" { (side.head) } } } }
+                tbody { @for fact in facts { (row(names, own, fact, &sides)) } }
+            }
+        }
+    }
+}
+
+/// A fact at both points.
+fn row(names: &Names, own: RecordRef, fact: &FactName, sides: &[Side<'_>; 2]) -> Markup {
+    let nothing = Value::Null;
+    let said = sides.each_ref().map(|side| side.facts.get(fact).unwrap_or(&nothing));
+    let differs = said[0] != said[1];
+    html! {
+        tr.differs[differs] {
+            th scope="row" {
+                (name(names, &fact.field, fact.about))
+                @if differs { span.mark { "differs" } }
+            }
+            @for (at, side) in sides.iter().enumerate() {
+                td data-head=(side.head) {
+                    (cell(names, fact, said, at))
+                    @if exceeds(said[at], LISTED) {
+                        p { (text_link(own, fact, side.at, "See all of it", said[at])) }
                     }
                 }
             }
         }
+    }
+}
+
+/// What one of both sides says; marked if the other says something else.
+fn cell(names: &Names, fact: &FactName, said: [&Value; 2], at: usize) -> Markup {
+    if said[0] != said[1]
+        && let [Value::String(from), Value::String(to)] = said
+        && (is_cut(from, LISTED.value) || is_cut(to, LISTED.value))
+    {
+        let mark = if at == 0 { ChangeTag::Delete } else { ChangeTag::Insert };
+        return side(from, to, mark, LISTED);
+    }
+    let value = shown(names, &fact.field, said[at], LISTED);
+    match said[at] {
+        Value::Null => value,
+        _ if said[0] == said[1] => value,
+        _ if at == 0 => html! { del { (value) } },
+        _ => html! { ins { (value) } },
     }
 }
