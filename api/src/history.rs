@@ -61,7 +61,7 @@ pub fn entry(entry: &HistoryEntry, names: &Names) -> Value {
         "event": entry.event,
         "event_id": entry.event_id,
         "record": entry.record.map(|of| record(of, names)),
-        "sentence": entry.sentence.to_text(|of| names.call(of)),
+        "sentence": entry.sentence.to_text(|of, begins| names.told(of, begins)),
         "changes": entry.changes.iter().map(|one| change(one, names)).collect::<Vec<_>>(),
     });
     if let Some(note) = &entry.note {

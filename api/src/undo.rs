@@ -302,7 +302,7 @@ impl Told {
             sentences: plan
                 .steps
                 .iter()
-                .map(|step| step.sentence.to_text(|of| names.call(of)))
+                .map(|step| step.sentence.to_text(|of, begins| names.told(of, begins)))
                 .collect(),
             conflicts,
             is_lacking,

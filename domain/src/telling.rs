@@ -36,17 +36,19 @@ pub enum Part {
 }
 
 impl Sentence {
-    /// The sentence with records called by their names, its first letter a capital.
-    pub fn to_text(&self, mut call: impl FnMut(RecordRef) -> String) -> String {
+    /// The sentence with records called by their names: `call` says how, at its beginning or not. A capital begins it where
+    /// that is a word; names and values stay as they are written.
+    pub fn to_text(&self, mut call: impl FnMut(RecordRef, bool) -> String) -> String {
         let mut text = String::new();
-        for part in &self.0 {
+        for (at, part) in self.0.iter().enumerate() {
             match part {
+                Part::Text(words) if at == 0 => text.push_str(&capitalised(words)),
                 Part::Text(words) => text.push_str(words),
-                Part::Record(record) => text.push_str(&call(*record)),
+                Part::Record(record) => text.push_str(&call(*record, at == 0)),
                 Part::Value(value) => text.push_str(value),
             }
         }
-        capitalised(&text)
+        text
     }
 }
 

@@ -527,3 +527,25 @@ async fn a_change_or_a_text_that_is_not_there_is_not_found() {
         (200, "Sura".to_owned())
     );
 }
+
+#[tokio::test]
+async fn names_and_values_begin_a_sentence_as_they_are_written() {
+    let api = Api::new().await;
+    let gp = api.made("gps", json!({"name": "iCapital de México"})).await;
+    api.put(&format!("/gps/{gp}"), json!({"name": "eFront"})).await.expect(200, "renamed");
+    api.delete(&format!("/gps/{gp}")).await.expect(200, "deleted");
+    let history = api.read(&format!("/gps/{gp}/history")).await;
+    let told: Vec<&str> = history["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["sentence"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        told,
+        ["eFront was deleted", "iCapital de México was renamed to eFront", "eFront was added"]
+    );
+    let (_, html) = page(&api, &format!("/audit/gp/{gp}")).await;
+    assert!(html.contains("iCapital de México</del> was renamed to "), "{html}");
+    assert!(html.contains(">eFront</a> was deleted") && !html.contains("EFront"), "{html}");
+}

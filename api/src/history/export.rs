@@ -190,7 +190,7 @@ fn cells(entry: &HistoryEntry, names: &Names) -> [String; COLUMNS.len()] {
         record.map(|of| of.kind().to_string()).unwrap_or_default(),
         record.map(|of| of.id().to_string()).unwrap_or_default(),
         record.and_then(|of| names.name(of)).unwrap_or_default().to_owned(),
-        entry.sentence.to_text(|of| names.call(of)),
+        entry.sentence.to_text(|of, begins| names.told(of, begins)),
         changes.collect::<Vec<_>>().join("; "),
         text(&entry.note),
     ]

@@ -73,10 +73,10 @@ pub fn sentence(names: &Names, entry: &HistoryEntry) -> Markup {
 }
 
 fn said(names: &Names, part: &Part, first: bool, change: Option<&FactChange>) -> Markup {
-    let begin = |text: &str| if first { capitalised(text) } else { text.to_owned() };
     match part {
-        Part::Text(words) => html! { (begin(words)) },
-        Part::Record(record) => html! { a href=(path(*record)) { (begin(&names.call(*record))) } },
+        Part::Text(words) if first => html! { (capitalised(words)) },
+        Part::Text(words) => html! { (words) },
+        Part::Record(record) => html! { a href=(path(*record)) { (names.told(*record, first)) } },
         Part::Value(value) => match change {
             Some(change) if !change.from.is_null() && is_called(&change.from, value) => {
                 html! { del { (beginning(value, LISTED.value)) } }
@@ -84,7 +84,7 @@ fn said(names: &Names, part: &Part, first: bool, change: Option<&FactChange>) ->
             Some(change) if is_called(&change.to, value) => {
                 html! { ins { (beginning(value, LISTED.value)) } }
             }
-            _ => beginning(&begin(value), LISTED.value),
+            _ => beginning(value, LISTED.value),
         },
     }
 }

@@ -66,7 +66,7 @@ pub async fn show(
 pub fn called(names: &Names, now: &Subject, own: RecordRef) -> String {
     match now.called().filter(|name| !name.trim().is_empty()) {
         Some(name) => shortened(name),
-        None => domain::telling::capitalised(&names.call(own)),
+        None => names.begin(own),
     }
 }
 

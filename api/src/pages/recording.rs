@@ -55,7 +55,7 @@ pub async fn show(app: &App, headers: &HeaderMap, id: i64) -> Response {
         let body = html! {
             div.lead {
                 div {
-                    p.quiet { a href={"/audit/note/" (shown.note.id())} { (domain::telling::capitalised(&shown.names.call(shown.note))) } }
+                    p.quiet { a href={"/audit/note/" (shown.note.id())} { (shown.names.begin(shown.note)) } }
                     h1 { (recording.name) }
                 }
                 p { a.button href={"/notes/" (shown.note.id()) "/record"} { "Record another" } }

@@ -156,8 +156,11 @@ async fn shown(app: &App, planned: &Planned, warning: Option<&str>) -> Result<Re
     }));
     let names = Names::of(app.log.database(), spoken).await?;
     let title = called(&names, &plan.present, own);
-    let sentences: Vec<String> =
-        plan.steps.iter().map(|step| step.sentence.to_text(|record| names.call(record))).collect();
+    let sentences: Vec<String> = plan
+        .steps
+        .iter()
+        .map(|step| step.sentence.to_text(|record, begins| names.told(record, begins)))
+        .collect();
     let body = html! {
         (head(story, &title, &plan.present))
         section aria-labelledby="undo" {

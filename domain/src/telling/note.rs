@@ -47,8 +47,8 @@ impl Told for NoteRecord {
                     1 => "one place".to_owned(),
                     count => format!("{count} places"),
                 };
-                let recording = recording(before, event);
-                say!["The transcript of ", recording, " of ", own, " was corrected in ", count]
+                let [the, name] = recording(before, event);
+                say!["The transcript of ", the, name, " of ", own, " was corrected in ", count]
             }
             NoteEvent::SummaryAsked { .. } => asked(before, event, own, "summary"),
             NoteEvent::Summarised { summary, .. } => match &summary.author {
@@ -66,7 +66,8 @@ impl Told for NoteRecord {
                     1 => "One action item was".to_owned(),
                     count => format!("{count} action items were"),
                 };
-                say![count, " suggested from ", recording(before, event), " of ", own]
+                let [the, name] = recording(before, event);
+                say![count, " suggested from ", the, name, " of ", own]
             }
             NoteEvent::ActionItemAccepted { todo, .. } => {
                 let todo = RecordRef::from(todo.id);
@@ -76,12 +77,12 @@ impl Told for NoteRecord {
                 say!["A suggested action item of ", own, " was dismissed"]
             }
             NoteEvent::InterestSuggested { suggestion, .. } => {
-                let recording = recording(before, event);
+                let [the, name] = recording(before, event);
                 let Some(interest) = suggestion.interest.clone().map(Part::Value) else {
                     let fund = Part::Value(suggestion.in_words());
-                    return say!["The fund ", fund, " was suggested from ", recording, " of ", own];
+                    return say!["The fund ", fund, " was suggested from ", the, name, " of ", own];
                 };
-                say!["The interest ", interest, " was suggested from ", recording, " of ", own]
+                say!["The interest ", interest, " was suggested from ", the, name, " of ", own]
             }
             NoteEvent::InterestAccepted { as_recorded, .. } => {
                 let (lp, fund) =
@@ -132,12 +133,12 @@ impl Told for NoteRecord {
     }
 }
 
-/// A recording, by the name of its file.
-fn recording(before: &NoteRecord, event: &NoteEvent) -> Part {
+/// A recording, by the name of its file: words and name.
+fn recording(before: &NoteRecord, event: &NoteEvent) -> [Part; 2] {
     let recording = event.recording().and_then(|id| before.recordings.get(id));
     match recording.map(|recording| recording.name.as_str()) {
-        None | Some("") => "a recording".into(),
-        Some(name) => Part::Value(format!("the recording {name}")),
+        None | Some("") => ["a ".into(), "recording".into()],
+        Some(name) => ["the recording ".into(), Part::Value(name.to_owned())],
     }
 }
 
@@ -147,7 +148,8 @@ fn happened(
     own: RecordRef,
     what: &'static str,
 ) -> Sentence {
-    say![recording(before, event), " of ", own, " ", what]
+    let [the, name] = recording(before, event);
+    say![the, name, " of ", own, " ", what]
 }
 
 fn failed(
@@ -158,9 +160,11 @@ fn failed(
     reason: &str,
 ) -> Sentence {
     let reason = Part::Value(reason.to_owned());
-    say![recording(before, event), " of ", own, " cannot be ", how, ": ", reason]
+    let [the, name] = recording(before, event);
+    say![the, name, " of ", own, " cannot be ", how, ": ", reason]
 }
 
 fn asked(before: &NoteRecord, event: &NoteEvent, own: RecordRef, what: &'static str) -> Sentence {
-    say!["Another ", what, " was asked for of ", recording(before, event), " of ", own]
+    let [the, name] = recording(before, event);
+    say!["Another ", what, " was asked for of ", the, name, " of ", own]
 }

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use strum::VariantNames as _;
 
 use crate::facts::FactChange;
-use crate::telling::plain;
-use crate::{Event, Kind, Refusal, Subject};
+use crate::telling::{Sentence, capitalised, plain, renamed};
+use crate::{Event, Kind, RecordRef, Refusal, Subject};
 
 /// Checks what each event in turn is told as, and that `names` is exactly which events there are.
 fn check(kind: Kind, names: &[&str], steps: &[(Value, &str)]) {
@@ -17,7 +17,7 @@ fn check(kind: Kind, names: &[&str], steps: &[(Value, &str)]) {
         let event = Event::decode(kind.as_str(), "", &payload.to_string()).unwrap();
         seen.insert(event.name().to_owned());
         let step = subject.step(kind.record(7), &event);
-        let sentence = step.sentence.to_text(|record| record.to_string());
+        let sentence = step.sentence.to_text(called);
         let changes: Vec<String> = step.changes.iter().map(shown).collect();
         let told = format!("{sentence} [{}]", changes.join("; "));
         assert_eq!(told, *expected, "{payload}");
@@ -30,10 +30,26 @@ fn check(kind: Kind, names: &[&str], steps: &[(Value, &str)]) {
     assert_eq!(seen, names.iter().map(|name| (*name).to_owned()).collect(), "untold events");
 }
 
+/// A record without a name.
+fn called(record: RecordRef, begins: bool) -> String {
+    if begins { capitalised(&record.to_string()) } else { record.to_string() }
+}
+
 fn shown(change: &FactChange) -> String {
     let FactChange { field, about, from, to } = change;
     let about = about.map(|record| format!(" of {record}")).unwrap_or_default();
     format!("{field}{about}: {} → {}", plain(from), plain(to))
+}
+
+#[test]
+fn a_name_stands_at_the_beginning_of_a_sentence_as_it_is_written() {
+    let check = |sentence: Sentence, expected: &str| {
+        assert_eq!(sentence.to_text(|_, _| "eFront".to_owned()), expected);
+    };
+    check(renamed("iCapital de México", "eFront"), "iCapital de México was renamed to eFront");
+    check(renamed("", "eFront"), "A record without a name was renamed to eFront");
+    check(crate::telling::deleted(Kind::Gp.record(7)), "eFront was deleted");
+    check(crate::telling::say!["the recording ", Kind::Note.record(7)], "The recording eFront");
 }
 
 #[test]

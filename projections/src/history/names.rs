@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use domain::telling::Part;
+use domain::telling::{Part, capitalised};
 use domain::{Kind, RecordRef};
 
 use super::HistoryEntry;
@@ -68,6 +68,19 @@ impl Names {
         }
     }
 
+    /// The record as a sentence begins with it: a capital is for the words before a name, never for the name.
+    pub fn begin(&self, record: RecordRef) -> String {
+        match (self.name(record), record.kind()) {
+            (None, _) | (Some(_), Kind::Note | Kind::Todo) => capitalised(&self.call(record)),
+            _ => self.call(record),
+        }
+    }
+
+    /// The record in a sentence, at its beginning or not.
+    pub fn told(&self, record: RecordRef, begins: bool) -> String {
+        if begins { self.begin(record) } else { self.call(record) }
+    }
+
     /// The bare name, if there is one.
     pub fn name(&self, record: RecordRef) -> Option<&str> {
         self.0.get(&record).map(String::as_str)
@@ -127,5 +140,17 @@ mod tests {
         check(Kind::Person.record(8), "person 8");
         check(Kind::Note.record(1), "note “Lunch”");
         check(Kind::Todo.record(2), &format!("todo “{}…”", "x".repeat(80)));
+    }
+
+    #[test]
+    fn a_sentence_begins_with_a_name_as_it_is_written() {
+        let names = Names(HashMap::from([
+            (Kind::Gp.record(1), "iCapital".to_owned()),
+            (Kind::Note.record(1), "eFront".to_owned()),
+        ]));
+        let check = |record: RecordRef, expected: &str| assert_eq!(names.begin(record), expected);
+        check(Kind::Gp.record(1), "iCapital");
+        check(Kind::Note.record(1), "Note “eFront”");
+        check(Kind::Person.record(8), "Person 8");
     }
 }
