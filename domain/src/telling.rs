@@ -116,6 +116,7 @@ fn added(own: RecordRef) -> Sentence {
 fn renamed(from: &str, to: &str) -> Sentence {
     let name = |name: &str| match name {
         "" => Part::from("a record without a name"),
+        blank if blank.trim().is_empty() => plain(&blank.into()).into(),
         name => Part::Value(name.to_owned()),
     };
     say![name(from), " was renamed to ", name(to)]
@@ -198,6 +199,7 @@ fn one_change(own: RecordRef, change: &FactChange) -> Sentence {
 fn is_long(value: &Value) -> bool {
     const LONGEST: usize = 60;
     match value {
+        Value::String(text) if text.trim().is_empty() => false,
         Value::String(text) => text.chars().count() > LONGEST || text.contains('\n'),
         Value::Object(_) | Value::Array(_) => true,
         Value::Null | Value::Bool(_) | Value::Number(_) => false,
@@ -227,7 +229,7 @@ pub fn plain(value: &Value) -> String {
         Value::Null => "nothing".to_owned(),
         Value::Bool(true) => "yes".to_owned(),
         Value::Bool(false) => "no".to_owned(),
-        Value::String(text) if text.is_empty() => "an empty text".to_owned(),
+        Value::String(text) if text.trim().is_empty() => blank(text),
         // A date without a time of day.
         Value::String(text) if text.len() == 19 => {
             text.strip_suffix("T00:00:00").unwrap_or(text).to_owned()
@@ -237,6 +239,18 @@ pub fn plain(value: &Value) -> String {
             number.as_f64().map_or_else(|| number.to_string(), |number| number.to_string())
         }
         Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
+    }
+}
+
+/// A text of which nothing can be seen, in words.
+fn blank(text: &str) -> String {
+    let kind = if text.chars().all(|letter| letter == ' ') { "space" } else { "blank character" };
+    match text.chars().count() {
+        0 => "an empty text".to_owned(),
+        1 => format!("one {kind}"),
+        2 => format!("two {kind}s"),
+        3 => format!("three {kind}s"),
+        count => format!("{count} {kind}s"),
     }
 }
 

@@ -549,3 +549,20 @@ async fn names_and_values_begin_a_sentence_as_they_are_written() {
     assert!(html.contains("iCapital de México</del> was renamed to "), "{html}");
     assert!(html.contains(">eFront</a> was deleted") && !html.contains("EFront"), "{html}");
 }
+
+#[tokio::test]
+async fn values_of_blanks_alone_can_be_seen() {
+    let api = Api::new().await;
+    let lp = api.made("lps", json!({"name": "Sura", "location": "", "advisor": "Mercer"})).await;
+    let told = async |body: Value| {
+        api.put(&format!("/lps/{lp}"), body).await.expect(200, "revised");
+        page(&api, &format!("/audit/lp/{lp}")).await.1
+    };
+    let html = told(json!({"location": "  "})).await;
+    assert!(
+        html.contains("moved from <del>an empty text</del> to <ins>two spaces</ins>"),
+        "{html}"
+    );
+    let html = told(json!({"location": "\n\n", "advisor": " "})).await;
+    assert!(html.contains("two blank characters") && html.contains("one space"), "{html}");
+}

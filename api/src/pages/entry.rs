@@ -47,11 +47,14 @@ fn said_as(entry: &HistoryEntry, value: &Value) -> bool {
     entry.sentence.0.iter().any(|part| matches!(part, Part::Value(text) if is_called(value, text)))
 }
 
+/// Longer values, in bytes, are in no sentence, or stand beside it as well.
+const LONGEST_SAID: usize = 1_000;
+
 /// Whether people write a value so.
 fn is_called(value: &Value, text: &str) -> bool {
     match value {
-        // Much longer than what people write for it, and perhaps long.
-        Value::String(whole) if whole.len() > text.len() + "T00:00:00".len() => false,
+        // Too long to be written so: it need not be copied to be compared.
+        Value::String(whole) if whole.len() > LONGEST_SAID => false,
         Value::Array(_) | Value::Object(_) => false,
         value => plain(value) == text,
     }

@@ -89,14 +89,21 @@ fn shown(names: &Names, field: &str, said: &Value, room: Room) -> Markup {
     }
 }
 
+/// Whether a text needs a box of its own; blanks alone are told in words.
 fn is_long(text: &str) -> bool {
-    text.len() > 300 || text.contains('\n')
+    (text.len() > 300 || text.contains('\n')) && !text.trim().is_empty()
+}
+
+/// Whether two texts are compared word by word.
+fn are_compared(from: &str, to: &str) -> bool {
+    let is_blank = |text: &str| text.trim().is_empty();
+    (is_long(from) || is_long(to)) && !is_blank(from) && !is_blank(to)
 }
 
 /// Whether there is more of a value than a page shows.
 fn exceeds(said: &Value, room: Room) -> bool {
     match said {
-        Value::String(text) => is_cut(text, room.value),
+        Value::String(text) => is_cut(text, room.value) && !text.trim().is_empty(),
         Value::Array(_) | Value::Object(_) => short_json(said, room.value).is_none(),
         Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
@@ -106,7 +113,7 @@ fn exceeds(said: &Value, room: Room) -> bool {
 fn difference(names: &Names, change: &FactChange, room: Room) -> Markup {
     let FactChange { field, from, to, .. } = change;
     if let (Value::String(from), Value::String(to)) = (from, to)
-        && (is_long(from) || is_long(to))
+        && are_compared(from, to)
     {
         return rewritten(from, to, room);
     }
@@ -223,6 +230,7 @@ fn row(names: &Names, own: RecordRef, fact: &FactName, sides: &[Side<'_>; 2]) ->
 fn cell(names: &Names, fact: &FactName, said: [&Value; 2], at: usize) -> Markup {
     if said[0] != said[1]
         && let [Value::String(from), Value::String(to)] = said
+        && are_compared(from, to)
         && (is_cut(from, LISTED.value) || is_cut(to, LISTED.value))
     {
         let mark = if at == 0 { ChangeTag::Delete } else { ChangeTag::Insert };

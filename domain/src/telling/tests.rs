@@ -53,6 +53,20 @@ fn a_name_stands_at_the_beginning_of_a_sentence_as_it_is_written() {
 }
 
 #[test]
+fn values_of_blanks_alone_are_told_in_words() {
+    let check = |text: &str, expected: &str| assert_eq!(plain(&text.into()), expected, "{text:?}");
+    check("", "an empty text");
+    check(" ", "one space");
+    check("  ", "two spaces");
+    check("     ", "5 spaces");
+    check("\n", "one blank character");
+    check(" \t\u{a0}", "three blank characters");
+    check(" a ", " a ");
+    let sentence = renamed("eFront", "  ").to_text(called);
+    assert_eq!(sentence, "eFront was renamed to two spaces");
+}
+
+#[test]
 fn the_history_of_an_lp() {
     check(
         Kind::Lp,
