@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use tokio::net::TcpListener;
@@ -70,9 +70,14 @@ pub async fn serve(
     }
 }
 
-/// Nothing is there; but with a trailing slash too many, the client is sent on.
+/// Nothing is there; but with a trailing slash too many, the client is sent on, and a browser that opens the address that
+/// crm prints comes to the pages.
 fn not_found(paths: &[String], request: &Request) -> Response {
     let path = request.uri().path();
+    if path == "/" && request.method() == Method::GET && pages::is_wanted(request.headers()) {
+        let headers = [(header::LOCATION, "/audit"), (header::VARY, "Accept, HX-Request, Origin")];
+        return (StatusCode::SEE_OTHER, headers).into_response();
+    }
     let stripped = path.trim_end_matches('/');
     if path != stripped
         && paths.iter().any(|template| fits(template, stripped))

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::Request;
+use axum::http::{Method, Request};
 use fantoccini::Locator;
 use fantoccini::key::Key;
 use reqwest::Client;
@@ -565,4 +565,23 @@ async fn values_of_blanks_alone_can_be_seen() {
     );
     let html = told(json!({"location": "\n\n", "advisor": " "})).await;
     assert!(html.contains("two blank characters") && html.contains("one space"), "{html}");
+}
+
+#[tokio::test]
+async fn a_browser_that_opens_the_bare_address_comes_to_the_history() {
+    let api = Api::new().await;
+    let answer = async |method: Method, accept: &str| {
+        let request = Request::builder().method(method).uri("/").header("host", "localhost");
+        let request = request.header("accept", accept).body(Body::empty()).unwrap();
+        let answer = api.router.clone().oneshot(request).await.unwrap();
+        let to = answer.headers().get("location").map(|to| to.to_str().unwrap().to_owned());
+        (answer.status().as_u16(), to)
+    };
+    let browser = "text/html,application/xhtml+xml,*/*;q=0.8";
+    assert_eq!(answer(Method::GET, browser).await, (303, Some("/audit".to_owned())));
+    assert_eq!(answer(Method::GET, "application/json").await, (404, None));
+    assert_eq!(answer(Method::GET, "*/*").await, (404, None));
+    for method in [Method::HEAD, Method::POST] {
+        assert_eq!(answer(method, browser).await, (404, None));
+    }
 }
