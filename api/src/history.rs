@@ -1,6 +1,7 @@
 //! Histories on the wire: what may be asked for, and how entries look as JSON, as lines of JSON, and as CSV.
 
 pub mod export;
+pub mod names;
 pub mod wanted;
 
 use chrono::{DateTime, SecondsFormat, Utc};

@@ -1,7 +1,7 @@
 //! Import: what a legacy database held that belongs to no record, such as links of records that do not exist.
 
 use serde::{Deserialize, Serialize};
-use strum::AsRefStr;
+use strum::{AsRefStr, VariantNames};
 
 use crate::Verbatim;
 
@@ -12,7 +12,7 @@ pub const STREAM_ID: &str = "legacy";
 
 // Variant and field names are the storage format: rename only with an upcaster.
 /// What an import recorded beside the records. Nothing decides on these events: they are facts about a file.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, AsRefStr)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, AsRefStr, VariantNames)]
 #[serde(deny_unknown_fields)]
 pub enum ImportEvent {
     /// A row that belongs to no record is kept as it stood.

@@ -3,6 +3,7 @@
 mod distributor;
 mod fund;
 mod gp;
+pub mod known;
 mod lp;
 mod note;
 mod person;

@@ -234,9 +234,13 @@ impl Selection {
     }
 }
 
-/// A field by the name under which events say that they touch it: source values go by one name together.
+/// A field by the name under which events say that they touch it: source values go by one name together, and so does all
+/// that is known of recordings.
 fn touched_name(field: &str) -> &str {
-    if field.starts_with("legacy.") { "legacy" } else { field }
+    match field.split_once('.') {
+        Some((part @ ("legacy" | "recordings"), _)) => part,
+        _ => field,
+    }
 }
 
 fn touches(entry: &Entry, field: &str) -> bool {

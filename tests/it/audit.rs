@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use domain::Event;
+use domain::telling::known;
 use projections::log::{Entry, LogReader, PageLimit, Selection};
 use serde_json::{Value, json};
 
@@ -334,9 +335,12 @@ async fn what_is_misspelt_is_refused_and_never_ignored() {
         ("/audit", "limit=501"),
         ("/audit", "format=csv&limit=3"),
         ("/audit", "related=true"),
+        ("/audit", "field=nonexist"),
+        ("/audit", "event=NoSuch&format=csv"),
         ("/audit", "actor=a&actor=b"),
         ("/audit/refusals", "q=x"),
         (own.as_str(), "kind=lp"),
+        (own.as_str(), "field=Priority"),
         (own.as_str(), "refused=1"),
         (own.as_str(), "refused=true&format=csv"),
     ] {
@@ -345,6 +349,14 @@ async fn what_is_misspelt_is_refused_and_never_ignored() {
     }
     let detail = api.get("/audit?actr=ana").await.expect(400, "unknown")["detail"].take();
     assert!(detail.as_str().unwrap().contains("there are actor, kind, record"), "{detail}");
+    let detail = api.get("/audit?event=prioritised").await.expect(400, "unknown")["detail"].take();
+    assert!(detail.as_str().unwrap().ends_with("similar are Prioritised"), "{detail}");
+    for name in known::all_fields() {
+        api.get(&format!("/audit?field={name}&limit=1")).await.expect(200, name);
+    }
+    for name in known::all_events() {
+        api.get(&format!("/audit?event={name}&limit=1")).await.expect(200, name);
+    }
     // What no row can hold is simply not there.
     assert_eq!(api.read("/audit?actor=%00").await["entries"], json!([]));
     api.backend.stop().await;

@@ -585,3 +585,24 @@ async fn a_browser_that_opens_the_bare_address_comes_to_the_history() {
         assert_eq!(answer(method, browser).await, (404, None));
     }
 }
+
+#[tokio::test]
+async fn whoever_misspells_a_field_or_an_event_is_told_beside_the_form() {
+    let api = Api::new().await;
+    let lp = api.made("lps", json!({"name": "Sura"})).await;
+    for (uri, told) in [
+        ("/audit?field=Priority".to_owned(), "There is no such field; similar are priority."),
+        ("/audit?event=prioritised".to_owned(), "There is no such event; similar are Prioritised."),
+        (format!("/audit/lp/{lp}?field=xyzzy"), "There is no such field; there are affiliations, "),
+    ] {
+        let (status, html) = page(&api, &uri).await;
+        assert_eq!(status, 400, "{uri}");
+        assert!(html.contains(told) && html.contains("id=\"f-field\""), "{uri}: {html}");
+    }
+    let (_, html) = page(&api, &format!("/audit/lp/{lp}")).await;
+    assert!(html.contains("<option value=\"aum_billions\">AUM in US$ billions</option>"), "{html}");
+    assert!(
+        html.contains("<option value=\"TicketResized\">") && !html.contains("Retitled"),
+        "{html}"
+    );
+}

@@ -7,6 +7,7 @@ use domain::Kind;
 use projections::history::{RefusalFilter, Selection};
 use uuid::Uuid;
 
+use super::names;
 use crate::as_of;
 use crate::body::Parameters;
 use crate::problem::Problem;
@@ -123,8 +124,8 @@ impl Wanted {
             kind: self.kind()?,
             record: self.record()?,
             related: self.flag("related")?,
-            event: self.text("event")?,
-            field: self.text("field")?,
+            event: self.named("event", names::event)?,
+            field: self.named("field", names::field)?,
             from: self.time("from")?,
             to: self.time("to")?,
             source: self.text("source")?,
@@ -214,6 +215,17 @@ impl Wanted {
         self.parsed(name, "a text that is not empty", |text| {
             (!text.trim().is_empty()).then(|| text.to_owned())
         })
+    }
+
+    /// A parameter that names something that is known; `known` says what is, if it is not.
+    fn named(
+        &self,
+        name: &str,
+        known: impl FnOnce(&str) -> Result<String, String>,
+    ) -> Result<Option<String>, Problem> {
+        let Some(text) = self.text(name)? else { return Ok(None) };
+        let wrong = |why| Problem::Parameter(format!("The parameter {name:?} is {text:?}: {why}"));
+        known(&text).map(Some).map_err(wrong)
     }
 
     fn kind(&self) -> Result<Option<Kind>, Problem> {

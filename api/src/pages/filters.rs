@@ -1,7 +1,7 @@
 //! What is filtered by, as it stands in the address: read, explained, and turned into chips that take it away again.
 
 use chrono::{DateTime, Utc};
-use domain::telling::label;
+use domain::telling::{known, label};
 use domain::{Kind, Moment};
 use maud::{Markup, html};
 use projections::history::Selection;
@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::story::record_of;
 use crate::body::Parameters;
+use crate::history::names;
 use crate::problem;
 
 /// The filters, each with what it is called.
@@ -27,21 +28,6 @@ const FILTERS: &[(&str, &str)] = &[
 
 /// What may stand in the address beside filters.
 const BESIDE: &[&str] = &["cursor", "min_position", "as_of", "change", "done"];
-
-/// Fields that people look for; any other can be named in the address.
-const FIELDS: &[&str] = &[
-    "interest",
-    "status",
-    "priority",
-    "name",
-    "links",
-    "archived",
-    "aum_billions",
-    "location",
-    "email",
-    "due_date",
-    "raw_notes",
-];
 
 /// What is asked for.
 pub struct Filters {
@@ -90,8 +76,8 @@ impl Filters {
         match name {
             "q" => wanted.text = text(),
             "actor" => wanted.actor = text(),
-            "event" => wanted.event = text(),
-            "field" => wanted.field = text(),
+            "event" => wanted.event = Some(names::event(value)?),
+            "field" => wanted.field = Some(names::field(value)?),
             "source" => wanted.source = text(),
             "kind" => {
                 let kinds: Vec<&str> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
@@ -143,6 +129,12 @@ impl Filters {
         self.set.iter().find(|(set, _)| *set == name).map_or("", |(_, value)| value)
     }
 
+    /// Likewise what was asked for in vain, so that it can be mended.
+    fn asked(&self, name: &str) -> &str {
+        let fault = self.faults.iter().find(|(faulty, ..)| faulty == name);
+        fault.map_or_else(|| self.value(name), |(_, value, _)| value)
+    }
+
     /// What is set, each with a way to take it away.
     pub fn chips(&self) -> Markup {
         html! {
@@ -174,8 +166,8 @@ impl Filters {
         }
     }
 
-    /// The form; `kinds` where records of several kinds are listed.
-    pub fn form(&self, kinds: bool) -> Markup {
+    /// The form; `of` is the kind of the record, where only one is told of.
+    pub fn form(&self, of: Option<Kind>) -> Markup {
         let text = |name: &'static str, placeholder: &str| {
             html! {
                 div {
@@ -194,14 +186,23 @@ impl Filters {
                 }
             }
         };
-        let field = self.value("field");
+        // Not asked for while it is typed: half a name is none.
+        let named = |name: &'static str, placeholder: &str, offered: Markup| {
+            html! {
+                div {
+                    label for={"f-" (name)} { (called(name)) }
+                    input id={"f-" (name)} name=(name) type="text" list={"known-" (name)} value=(self.asked(name)) placeholder=(placeholder) autocomplete="off";
+                    datalist id={"known-" (name)} { (offered) }
+                }
+            }
+        };
         html! {
             details.filters id="filters" open data-set=[(!self.set.is_empty()).then_some("yes")] {
                 summary { "Filter" }
                 form method="get" action=(self.path) data-tidy role="search" aria-label="Filter changes"
                     hx-get=(self.path) hx-target="#results" hx-select="#results" hx-swap="outerHTML" hx-push-url="true" hx-sync="this:replace"
                     hx-trigger="submit, change, input delay:300ms from:input[type=search]" {
-                    @if kinds {
+                    @if of.is_none() {
                         (text("q", "such as “Fund III”"))
                         div {
                             label for="f-kind" { (called("kind")) }
@@ -213,18 +214,11 @@ impl Filters {
                             }
                         }
                     }
-                    div {
-                        label for="f-field" { (called("field")) }
-                        select id="f-field" name="field" {
-                            option value="" { "All fields" }
-                            @if !field.is_empty() && !FIELDS.contains(&field) { option value=(field) selected { (label(field)) } }
-                            @for known in FIELDS { option value=(known) selected[field == *known] { (label(known)) } }
-                        }
-                    }
+                    (named("field", "such as priority", fields(of)))
                     (text("actor", "such as anonymous"))
                     (date("from"))
                     (date("to"))
-                    (text("event", "such as Renamed"))
+                    (named("event", "such as Renamed", events(of)))
                     (text("source", "such as api"))
                     @for name in ["record", "correlation"] {
                         @if !self.value(name).is_empty() { input type="hidden" name=(name) value=(self.value(name)); }
@@ -237,6 +231,18 @@ impl Filters {
             }
         }
     }
+}
+
+/// The fields that can be asked for, each with what people call it.
+fn fields(of: Option<Kind>) -> Markup {
+    let fields = of.map_or_else(known::all_fields, known::fields);
+    html! { @for field in fields { option value=(field) { (label(field)) } } }
+}
+
+/// The events that can be asked for.
+fn events(of: Option<Kind>) -> Markup {
+    let events = of.map_or_else(known::all_events, known::events);
+    html! { @for event in events { option value=(event) {} } }
 }
 
 fn called(name: &str) -> &str {
@@ -287,7 +293,9 @@ mod tests {
                 filters(query).faults.into_iter().map(|(name, ..)| name).collect();
             assert_eq!(faults, [expected], "{query}");
         };
-        for name in ["colour", "kind", "record", "from", "to", "correlation", "cursor"] {
+        for name in
+            ["colour", "kind", "record", "from", "to", "correlation", "cursor", "field", "event"]
+        {
             check(&format!("{name}=x"), name);
         }
     }

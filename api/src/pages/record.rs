@@ -53,7 +53,7 @@ pub async fn show(
             (recordings)
             (tools(&story, point))
             @if let (Some(position), Some(then)) = (point, &then) { (as_of(&story, &names, position, then, &now)) }
-            @else { div.columns { aside aria-label="Filters" { (filters.form(false)) } (list) } }
+            @else { div.columns { aside aria-label="Filters" { (filters.form(Some(own.kind()))) } (list) } }
         };
         let mut response = page(&app, &title, Here::Elsewhere, body).await;
         *response.status_mut() = status;

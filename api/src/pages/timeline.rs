@@ -30,7 +30,7 @@ pub async fn show(app: &App, headers: &HeaderMap, parameters: &Parameters) -> Re
                     p.quiet { "Everything that was ever changed, by whom and when, newest first." }
                 }
             }
-            div.columns { aside aria-label="Filters" { (filters.form(true)) } (results) }
+            div.columns { aside aria-label="Filters" { (filters.form(None)) } (results) }
         };
         let mut response = page(app, "All changes", Here::Changes, body).await;
         *response.status_mut() = status;

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use strum::VariantNames as _;
 
 use crate::facts::FactChange;
+use crate::telling::known::{self, fields};
 use crate::telling::{Sentence, capitalised, plain, renamed};
 use crate::{Event, Kind, RecordRef, Refusal, Subject};
 
@@ -16,6 +17,9 @@ fn check(kind: Kind, names: &[&str], steps: &[(Value, &str)]) {
     for (payload, expected) in steps {
         let event = Event::decode(kind.as_str(), "", &payload.to_string()).unwrap();
         seen.insert(event.name().to_owned());
+        for field in event.touched() {
+            assert!(fields(kind).contains(&field), "nobody knows {field} of {payload}");
+        }
         let step = subject.step(kind.record(7), &event);
         let sentence = step.sentence.to_text(called);
         let changes: Vec<String> = step.changes.iter().map(shown).collect();
@@ -27,6 +31,7 @@ fn check(kind: Kind, names: &[&str], steps: &[(Value, &str)]) {
             assert!(is_named, "{payload} does not name {field}");
         }
     }
+    assert_eq!(known::events(kind), seen.iter().collect::<Vec<_>>());
     assert_eq!(seen, names.iter().map(|name| (*name).to_owned()).collect(), "untold events");
 }
 
