@@ -90,7 +90,7 @@ pub async fn instead(State(app): State<App>, request: Request, next: Next) -> Re
     }
     match path.strip_prefix("/audit") {
         Some("") => timeline::show(&app, headers, &parameters).await,
-        Some("/refusals") => refusals::show(&app, headers, &parameters).await,
+        Some("/refusals") => refusals::show(&app, headers, request.uri()).await,
         Some(rest) => match rest.strip_prefix("/causation/") {
             Some(id) => causation::show(&app, headers, id).await,
             None => next.run(request).await,

@@ -606,3 +606,37 @@ async fn whoever_misspells_a_field_or_an_event_is_told_beside_the_form() {
         "{html}"
     );
 }
+
+#[tokio::test]
+async fn pages_take_the_filters_that_the_api_takes() {
+    let api = Api::new().await;
+    let lp = api.made("lps", json!({"name": "Sura"})).await;
+    let note = api.made("notes", json!({"name": "Lunch"})).await;
+    api.post(&format!("/notes/{note}/lps/{lp}"), json!({})).await.expect(200, "link");
+    for number in 0..60 {
+        let body = json!({"advisor": format!("Advisor {number}")});
+        api.put(&format!("/lps/{lp}"), body).await.expect(200, "revised");
+    }
+    let entries = async |uri: String| {
+        let (status, html) = page(&api, &uri).await;
+        assert_eq!(status, 200, "{uri}: {html}");
+        html.matches("class=\"entry\"").count()
+    };
+    assert_eq!(entries("/audit?limit=500".to_owned()).await, 63);
+    assert_eq!(entries("/audit?limit=7".to_owned()).await, 7);
+    assert_eq!(entries(format!("/audit/lp/{lp}?limit=500")).await, 61);
+    assert_eq!(entries(format!("/audit/lp/{lp}?limit=500&related=true")).await, 62);
+    assert_eq!(page(&api, "/audit?limit=501").await.0, 400);
+    let (_, html) = page(&api, "/audit?limit=7").await;
+    assert!(html.contains("/audit?limit=7&amp;cursor="), "{html}");
+
+    api.put("/lps/4711", json!({"priority": "A"})).await.expect(404, "no such LP");
+    api.post("/lps", json!({})).await.expect(422, "no name");
+    let (status, html) = page(&api, "/audit/refusals?status=404").await;
+    assert_eq!(status, 200, "{html}");
+    assert!(html.contains("Answered with: 404") && html.contains("/lps/4711"), "{html}");
+    assert_eq!(html.matches("<th scope=\"row\">").count(), 1, "{html}");
+    let (status, html) = page(&api, "/audit/refusals?status=409").await;
+    assert!(status == 200 && html.contains("No attempt matches these filters"), "{html}");
+    assert_eq!(page(&api, "/audit/refusals?colour=red").await.0, 400);
+}

@@ -12,8 +12,8 @@ use crate::as_of;
 use crate::body::Parameters;
 use crate::problem::Problem;
 
-/// The entries of a page, unless the request says otherwise, and at most.
-const USUAL: usize = 50;
+/// The entries of a page, unless the request says otherwise.
+pub const USUAL: usize = 50;
 /// The most entries of a page.
 pub const MOST: usize = 500;
 

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::story::record_of;
 use crate::body::Parameters;
 use crate::history::names;
+use crate::history::wanted::{MOST, USUAL};
 use crate::problem;
 
 /// The filters, each with what it is called.
@@ -17,6 +18,7 @@ const FILTERS: &[(&str, &str)] = &[
     ("q", "Words"),
     ("kind", "Kind"),
     ("record", "Record"),
+    ("related", "What is about it too"),
     ("actor", "Who"),
     ("event", "Event"),
     ("field", "Field"),
@@ -25,6 +27,9 @@ const FILTERS: &[(&str, &str)] = &[
     ("source", "Source"),
     ("correlation", "Same request"),
 ];
+
+/// Filters that only refusals have.
+const STATUS: (&str, &str) = ("status", "Answered with");
 
 /// What may stand in the address beside filters.
 const BESIDE: &[&str] = &["cursor", "min_position", "as_of", "change", "done"];
@@ -39,6 +44,8 @@ pub struct Filters {
     pub faults: Vec<(String, String, String)>,
     /// Only what lies before this position, as an earlier page says.
     pub cursor: Option<i64>,
+    /// How many changes a page has.
+    pub limit: usize,
     path: String,
 }
 
@@ -50,6 +57,7 @@ impl Filters {
             selection: Selection::default(),
             faults: Vec::new(),
             cursor: None,
+            limit: USUAL,
             path,
         };
         for (name, value) in parameters.pairs() {
@@ -57,6 +65,11 @@ impl Filters {
             if !value.is_empty() {
                 filters.take(name, value);
             }
+        }
+        let is_of_one = filters.path != "/audit" || filters.selection.record.is_some();
+        if filters.selection.related && !is_of_one {
+            let why = "It needs a record that it is about".to_owned();
+            filters.faults.push(("related".to_owned(), "true".to_owned(), why));
         }
         filters
     }
@@ -90,6 +103,9 @@ impl Filters {
                 let record = value.split_once('/').and_then(|(kind, id)| record_of(kind, id).ok());
                 wanted.record = Some(record.ok_or("A record is named like lp/7")?);
             }
+            "related" => {
+                wanted.related = value.parse().map_err(|_| "It is true or false")?;
+            }
             "correlation" => {
                 let id = Uuid::try_parse(value);
                 wanted.correlation = Some(id.map_err(|_| "The id of a request is a UUID")?);
@@ -98,6 +114,10 @@ impl Filters {
             "to" => wanted.to = Some(moment(value)?),
             "cursor" => {
                 self.cursor = Some(value.parse().map_err(|_| "A position is a whole number")?);
+            }
+            "limit" => {
+                let limit = value.parse().ok().filter(|limit| (1..=MOST).contains(limit));
+                self.limit = limit.ok_or_else(|| format!("A page has 1 to {MOST} changes"))?;
             }
             known if BESIDE.contains(&known) => {}
             _ => {
@@ -123,6 +143,13 @@ impl Filters {
             true => self.path.clone(),
             false => format!("{}?{}", self.path, pairs.join("&")),
         }
+    }
+
+    /// Another page of as many changes.
+    pub fn page(&self, cursor: Option<i64>) -> String {
+        let limit = (self.limit != USUAL).then(|| ("limit", self.limit.to_string()));
+        let cursor = cursor.map(|cursor| ("cursor", cursor.to_string()));
+        self.address("", &limit.into_iter().chain(cursor).collect::<Vec<_>>())
     }
 
     fn value(&self, name: &str) -> &str {
@@ -220,9 +247,10 @@ impl Filters {
                     (date("to"))
                     (named("event", "such as Renamed", events(of)))
                     (text("source", "such as api"))
-                    @for name in ["record", "correlation"] {
+                    @for name in ["record", "related", "correlation"] {
                         @if !self.value(name).is_empty() { input type="hidden" name=(name) value=(self.value(name)); }
                     }
+                    @if self.limit != USUAL { input type="hidden" name="limit" value=(self.limit); }
                     div.actions {
                         button.primary type="submit" { "Show" }
                         a.button href=(self.path) { "Clear" }
@@ -245,8 +273,10 @@ fn events(of: Option<Kind>) -> Markup {
     html! { @for event in events { option value=(event) {} } }
 }
 
-fn called(name: &str) -> &str {
-    FILTERS.iter().find(|(known, _)| *known == name).map_or(name, |(_, called)| called)
+/// What a filter is called.
+pub fn called(name: &str) -> &str {
+    let mut all = FILTERS.iter().chain([&STATUS]);
+    all.find(|(known, _)| *known == name).map_or(name, |(_, called)| called)
 }
 
 /// A moment; a date alone is its beginning.
@@ -284,6 +314,15 @@ mod tests {
             "/audit?q=Fund%20III&cursor=3"
         );
         assert_eq!(filters.address("q", &[]), "/audit?kind=lp");
+        assert_eq!(filters.page(None), "/audit?kind=lp&q=Fund%20III");
+    }
+
+    #[test]
+    fn pages_are_as_long_as_the_address_says() {
+        let filters = filters("limit=500&record=lp/7&related=true");
+        assert!(filters.faults.is_empty() && filters.selection.related);
+        assert_eq!(filters.limit, 500);
+        assert_eq!(filters.page(Some(9)), "/audit?record=lp/7&related=true&limit=500&cursor=9");
     }
 
     #[test]
@@ -293,10 +332,22 @@ mod tests {
                 filters(query).faults.into_iter().map(|(name, ..)| name).collect();
             assert_eq!(faults, [expected], "{query}");
         };
-        for name in
-            ["colour", "kind", "record", "from", "to", "correlation", "cursor", "field", "event"]
-        {
+        for name in [
+            "colour",
+            "kind",
+            "record",
+            "from",
+            "to",
+            "correlation",
+            "cursor",
+            "field",
+            "event",
+            "limit",
+            "related",
+        ] {
             check(&format!("{name}=x"), name);
         }
+        check("limit=501", "limit");
+        check("related=true", "related");
     }
 }

@@ -1,26 +1,24 @@
 //! `/audit/refusals`: who tried what, and why it did not happen.
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use maud::{Markup, html};
-use projections::history::{Refusal, RefusalFilter};
+use projections::history::Refusal;
 
+use super::filters::{called, escaped};
 use super::layout::{Here, moment, page};
 use super::{answer, empty, values};
 use crate::app::App;
-use crate::body::{Parameters, parse_id};
-use crate::problem::{Fault, Problem};
+use crate::body::Parameters;
+use crate::history::wanted::{Paging, REFUSALS, Wanted};
 
-/// How many refusals a page has.
-const PAGE: usize = 50;
-
-/// Shows the page.
-pub async fn show(app: &App, headers: &HeaderMap, parameters: &Parameters) -> Response {
+/// Shows the page; it takes the same filters as the API.
+pub async fn show(app: &App, headers: &HeaderMap, uri: &Uri) -> Response {
     answer(app, headers, async {
-        parameters.expect(&["cursor", "min_position"])?;
-        let invalid = |fault: Fault| Problem::invalid(fault.at(["query".into(), "cursor".into()]));
-        let cursor = parameters.get("cursor").map(parse_id).transpose().map_err(invalid)?;
-        let found = app.reader.history().refusals(&RefusalFilter::default(), cursor, PAGE).await?;
+        let wanted = Wanted::of(uri, REFUSALS)?;
+        let (filter, Paging { cursor, limit }) = (wanted.refusals()?, wanted.paging()?);
+        let found = app.reader.history().refusals(&filter, cursor, limit).await?;
+        let parameters = Parameters::of(uri);
         let body = html! {
             div.lead {
                 div {
@@ -28,14 +26,48 @@ pub async fn show(app: &App, headers: &HeaderMap, parameters: &Parameters) -> Re
                     p.quiet { "What somebody tried and the rules or the server did not let happen, newest first. Nothing was changed by any of it." }
                 }
             }
-            @if found.refusals.is_empty() { (empty("Nothing was refused.")) } @else { (list(&found.refusals)) }
+            (chips(&parameters))
+            @if !found.refusals.is_empty() { (list(&found.refusals)) }
+            @else if filters(&parameters).next().is_some() { (empty("No attempt matches these filters. Remove one of them to see more.")) }
+            @else { (empty("Nothing was refused.")) }
             @if let Some(next) = found.next {
-                nav.pages aria-label="Further attempts" { a.button rel="next" href={"/audit/refusals?cursor=" (next)} { "Older attempts" } }
+                nav.pages aria-label="Further attempts" { a.button rel="next" href=(address(&parameters, "cursor", Some(next))) { "Older attempts" } }
             }
         };
         Ok(page(app, "Refused attempts", Here::Refusals, body).await)
     })
     .await
+}
+
+/// What stands in the address to choose by, not to page.
+fn filters(parameters: &Parameters) -> impl Iterator<Item = (&str, &str)> {
+    parameters.pairs().filter(|(name, _)| !["cursor", "limit", "min_position"].contains(name))
+}
+
+/// The address without one parameter, and perhaps with a cursor.
+fn address(parameters: &Parameters, without: &str, cursor: Option<i64>) -> String {
+    let kept = parameters.pairs().filter(|(name, _)| ![without, "cursor"].contains(name));
+    let kept = kept.map(|(name, value)| format!("{name}={}", escaped(value)));
+    let pairs: Vec<String> = kept.chain(cursor.map(|cursor| format!("cursor={cursor}"))).collect();
+    match pairs.is_empty() {
+        true => "/audit/refusals".to_owned(),
+        false => format!("/audit/refusals?{}", pairs.join("&")),
+    }
+}
+
+/// What is chosen by, each with a way to take it away.
+fn chips(parameters: &Parameters) -> Markup {
+    html! {
+        @if filters(parameters).next().is_some() {
+            ul.chips aria-label="Filters that are set" {
+                @for (name, value) in filters(parameters) {
+                    li { a href=(address(parameters, name, None)) {
+                        (called(name)) ": " (value) " " span aria-hidden="true" { "×" } span.hidden { " (remove this filter)" }
+                    } }
+                }
+            }
+        }
+    }
 }
 
 /// Some refusals as a table.

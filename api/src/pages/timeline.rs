@@ -39,9 +39,6 @@ pub async fn show(app: &App, headers: &HeaderMap, parameters: &Parameters) -> Re
     .await
 }
 
-/// How many changes a page has.
-const PAGE: usize = 50;
-
 /// What a filter leaves, with what may be done with it.
 ///
 /// # Errors
@@ -59,8 +56,10 @@ pub async fn results(
     let level = app.reader.audited(app.live.head().await?, PATIENCE).await;
     let history = app.reader.history();
     let found = match of {
-        Some(record) => history.of_record(record, &filters.selection, filters.cursor, PAGE).await?,
-        None => history.across(&filters.selection, filters.cursor, PAGE).await?,
+        Some(record) => {
+            history.of_record(record, &filters.selection, filters.cursor, filters.limit).await?
+        }
+        None => history.across(&filters.selection, filters.cursor, filters.limit).await?,
     };
     let (entries, next) = (found.entries, found.next);
     let more = next.is_some();
@@ -187,9 +186,9 @@ fn paging(filters: &Filters, next: Option<i64>) -> Markup {
     html! {
         @if next.is_some() || filters.cursor.is_some() {
             nav.pages aria-label="Further changes" {
-                @if filters.cursor.is_some() { a.button href=(filters.address("", &[])) { "Newest changes" } }
+                @if filters.cursor.is_some() { a.button href=(filters.page(None)) { "Newest changes" } }
                 @if let Some(next) = next {
-                    a.button rel="next" href=(filters.address("", &[("cursor", next.to_string())])) { "Older changes" }
+                    a.button rel="next" href=(filters.page(Some(next))) { "Older changes" }
                 }
             }
         }
