@@ -15,7 +15,7 @@ use crate::body::Ids;
 use crate::caller::Caller;
 use crate::problem::{Fault, Problem, title};
 use crate::resource::record_of;
-use crate::writes::{Resource, check_exist, condition, execute, kind_of};
+use crate::writes::{Resource, check_exist, condition, execute, kind_of, writable};
 
 /// An aggregate that owns links which a path can name one by one.
 pub trait Linking: Resource {
@@ -71,9 +71,10 @@ pub async fn link<A: Linking, To: Resource>(
     caller: Caller,
 ) -> Result<Response, Problem> {
     let to = record_of::<To>(to);
-    check_exist(&app, &caller, &[record_of::<A>(id), to]).await?;
+    let version = writable(&app, &caller, record_of::<A>(id)).await?;
+    check_exist(&app, &caller, &[to]).await?;
     let (name, command) = A::link(to);
-    let written = execute::<A>(&app, &caller, id, name, command, None).await?;
+    let written = execute::<A>(&app, &caller, id, name, command, version).await?;
     let message = match written.changed {
         true => format!("{} linked to {}", title(to.kind()), owner::<A>()),
         false => "Link already exists".to_owned(),

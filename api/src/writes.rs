@@ -176,11 +176,11 @@ pub async fn without_known_nulls<A: Resource>(
     Ok(members)
 }
 
-/// The record that a PUT or DELETE is about, as readers see it, if `If-Match` allows the change. The version is there
+/// The record that a write is about, as readers see it, if `If-Match` allows the change. The version is there
 /// when the client set that condition. A repeated request has met it already, and there need no longer be a record.
 ///
 /// # Errors
-/// [`Problem::NotFound`], or [`Problem::Outdated`] when the client knows another state.
+/// [`Problem::NotFound`], [`Problem::Erased`], or [`Problem::Outdated`] when the client knows another state.
 pub async fn current(
     app: &App,
     caller: &Caller,
@@ -191,13 +191,34 @@ pub async fn current(
     if caller.earlier().is_some() {
         return Ok((stored, None));
     }
-    let stored = stored.ok_or(Problem::NotFound(record.kind()))?;
+    let Some(stored) = stored else { return Err(absent(app, record).await) };
     let Some(tags) = &caller.if_match else { return Ok((Some(stored), None)) };
     if !names_tag(tags, &stored.tag, Comparison::Strong) {
         return Err(Problem::Outdated);
     }
     let version = stored.version;
     Ok((Some(stored), Some(version)))
+}
+
+/// Why a record that readers do not see cannot be written.
+async fn absent(app: &App, record: RecordRef) -> Problem {
+    match app.reader.is_erased(record).await {
+        Ok(true) => Problem::Erased(record.kind()),
+        Ok(false) => Problem::NotFound(record.kind()),
+        Err(error) => error.into(),
+    }
+}
+
+/// The version that `If-Match` asks for, of a record that must be there before anything else is looked at.
+///
+/// # Errors
+/// As [`current`].
+pub async fn writable(
+    app: &App,
+    caller: &Caller,
+    record: RecordRef,
+) -> Result<Option<i64>, Problem> {
+    Ok(current(app, caller, record).await?.1)
 }
 
 /// The version that `If-Match` asks for. Without the condition the log alone knows whether the record is there, and

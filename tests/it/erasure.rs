@@ -511,3 +511,30 @@ async fn the_master_key_is_made_once_must_fit_and_can_be_replaced() {
     let (done, text) = told(&["verify"]).await;
     assert!(done, "{text}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_write_to_an_erased_record_says_that_it_was_erased() {
+    let api = Api::new().await;
+    let (person, noted) = (api.made("people", person()).await, api.made("notes", note()).await);
+    api.made("people", json!({"name": "Ana Ruiz"})).await;
+    api.made("lps", json!({"name": "Afore"})).await;
+    for path in [format!("/people/{person}"), format!("/notes/{noted}")] {
+        api.post(&format!("{path}/erase"), json!({"reason": "case 17"})).await.expect(200, &path);
+    }
+    let detail = |title| {
+        json!({"detail": format!("{title} was erased; nothing can be done with it any more")})
+    };
+    for written in ["relationships", "lps/1", "lps/9", "participants/2", "recordings"] {
+        let path = format!("/notes/{noted}/{written}");
+        let answer = api.post(&path, json!({"lp_ids": [1]})).await.expect(410, &path);
+        assert_eq!(answer, detail("Note"), "{path}");
+    }
+    let affiliated = api.post(&format!("/people/{person}/lps/1"), json!({})).await;
+    assert_eq!(affiliated.expect(410, "affiliated"), detail("Person"));
+    let tagged = axum::http::Request::delete(format!("/notes/{noted}")).header("if-match", "*");
+    let tagged = api.send(tagged.body(axum::body::Body::empty()).unwrap()).await;
+    assert_eq!(tagged.expect(410, "with a condition"), detail("Note"));
+    // What never was is still not there.
+    api.post("/notes/99/lps/1", json!({})).await.expect(404, "no such note");
+    api.backend.stop().await;
+}

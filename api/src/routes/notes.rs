@@ -21,7 +21,7 @@ use crate::links::{link, unlink, wanted};
 use crate::problem::{Problem, title};
 use crate::resource::{archive, linked, list, record_of, show};
 use crate::writes::{
-    self, Resource, check_exist, condition, execute, kind_of, without_known_nulls,
+    self, Resource, condition, execute, kind_of, without_known_nulls, writable,
 };
 
 /// The routes of notes.
@@ -115,7 +115,7 @@ async fn relate(
         "roadshow_ids",
         "distributor_ids",
     ])?;
-    check_exist(&app, &caller, &[record_of::<Note>(id)]).await?;
+    let version = writable(&app, &caller, record_of::<Note>(id)).await?;
     let wanted = wanted(
         &app,
         &caller,
@@ -130,6 +130,6 @@ async fn relate(
     )
     .await?;
     let command = NoteCommand::Relink { kinds: wanted.kinds, to: wanted.to };
-    let written = execute::<Note>(&app, &caller, id, "Relink", command, None).await?;
+    let written = execute::<Note>(&app, &caller, id, "Relink", command, version).await?;
     Ok(written.answer(json!({"success": true, "note_id": id})))
 }

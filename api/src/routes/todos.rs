@@ -25,7 +25,7 @@ use crate::json::Json;
 use crate::links::wanted;
 use crate::problem::Problem;
 use crate::resource::{linked, record_of, remove_from_use, show};
-use crate::writes::{self, Written, check_exist, current, execute, without_known_nulls};
+use crate::writes::{self, Written, current, execute, without_known_nulls, writable};
 
 /// The routes of todos.
 pub fn routes() -> Routes {
@@ -207,12 +207,12 @@ async fn relate(
         ("note_ids", Kind::Note),
     ];
     let lists = body.into_lists(LISTS.map(|(name, _)| name))?;
-    check_exist(&app, &caller, &[record_of::<Todo>(id)]).await?;
+    let version = writable(&app, &caller, record_of::<Todo>(id)).await?;
     let all = LISTS.into_iter().zip(lists);
     let all = all.map(|((name, kind), ids)| (name, kind, Some(ids.unwrap_or_default())));
     let wanted = wanted(&app, &caller, all).await?;
     let command = TodoCommand::Relink { kinds: wanted.kinds, to: wanted.to };
-    let written = execute::<Todo>(&app, &caller, id, "Relink", command, None).await?;
+    let written = execute::<Todo>(&app, &caller, id, "Relink", command, version).await?;
     Ok(written.answer(json!({"success": true, "todo_id": id})))
 }
 

@@ -22,7 +22,7 @@ use crate::resource::record_of;
 use crate::uploads::finish;
 use crate::uploads::plain::{self, Coming};
 use crate::uploads::tus::{self, meant_method, speaks_tus};
-use crate::writes::{Written, check_exist};
+use crate::writes::{Written, writable};
 
 /// The routes of uploads.
 pub fn routes() -> Routes {
@@ -82,7 +82,7 @@ async fn create(
         Ok(by_tus) => by_tus,
         Err(answer) => return Ok(*answer),
     };
-    check_exist(&app, &caller, &[record_of::<Note>(note)]).await?;
+    writable(&app, &caller, record_of::<Note>(note)).await?;
     match by_tus {
         true => begin(app, caller, note, &headers, body).await,
         false => {

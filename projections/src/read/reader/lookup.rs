@@ -87,6 +87,19 @@ impl Reader {
         Ok(missing)
     }
 
+    /// Whether the record was erased: of such a one only the row is left.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn is_erased(&self, record: RecordRef) -> Result<bool, ReadError> {
+        self.check()?;
+        let kind = record.kind();
+        let statement =
+            format!("select exists (select from {kind} where id = $1 and record::text = 'null')");
+        let asking = sqlx::query_scalar(&statement).bind(record.id());
+        Ok(self.database.ask(asking.fetch_one(&self.database.pool)).await?)
+    }
+
     /// The first record in use that has this Notion id. Todos and roadshows have none.
     ///
     /// # Errors
