@@ -235,7 +235,7 @@ impl Endpoint {
                 .build()
         });
         // Only what is about records is steered.
-        let steering = header_parameters(&self.method)
+        let steering = header_parameters(&self.method, path.contains('{'))
             .filter(|_| ![SERVER, LIVE, UPLOADS, PAGES].contains(&tag));
         let body = self.takes.as_ref().map(|content| {
             RequestBodyBuilder::new()
@@ -292,15 +292,16 @@ pub fn json_response(description: &str, content: &Content) -> utoipa::openapi::R
         .build()
 }
 
-/// The headers that steer a request of this method, all optional.
-fn header_parameters(method: &HttpMethod) -> impl Iterator<Item = Parameter> {
+/// The headers that steer a request of this method, all optional. Where the path names no record there is no tag.
+fn header_parameters(
+    method: &HttpMethod,
+    is_of_a_record: bool,
+) -> impl Iterator<Item = Parameter> {
+    const ONCE: (&str, &str) = ("Idempotency-Key", "Carry the request out once for this key");
     let steering: &[(&str, &str)] = match method {
         HttpMethod::Get => &[("If-None-Match", "Answer 304 if the tag is still this")],
-        HttpMethod::Post => &[("Idempotency-Key", "Carry the request out once for this key")],
-        _ => &[
-            ("Idempotency-Key", "Carry the request out once for this key"),
-            ("If-Match", "Carry it out only if the record's tag is still this"),
-        ],
+        HttpMethod::Post if !is_of_a_record => &[ONCE],
+        _ => &[ONCE, ("If-Match", "Carry it out only if the record's tag is still this")],
     };
     steering.iter().map(|(name, description)| header_parameter(name, description))
 }

@@ -97,7 +97,8 @@ async fn hold<A: Erasable>(
     body: Body,
 ) -> Result<Response, Problem> {
     let command = A::hold(reason_in(body)?);
-    let written = execute::<A>(&app, &caller, id, "Hold", command, None).await?;
+    let version = condition(&app, &caller, record_of::<A>(id)).await?;
+    let written = execute::<A>(&app, &caller, id, "Hold", command, version).await?;
     Ok(written.answer(json!({"status": "held"})))
 }
 
@@ -108,7 +109,8 @@ async fn lift<A: Erasable>(
     body: Body,
 ) -> Result<Response, Problem> {
     let command = A::lift(reason_in(body)?);
-    let written = execute::<A>(&app, &caller, id, "LiftHold", command, None).await?;
+    let version = condition(&app, &caller, record_of::<A>(id)).await?;
+    let written = execute::<A>(&app, &caller, id, "LiftHold", command, version).await?;
     Ok(written.answer(json!({"status": "lifted"})))
 }
 

@@ -25,7 +25,7 @@ use crate::recordings::transcript::{self, Format};
 use crate::recordings::{self, Standing};
 use crate::resource::record_of;
 use crate::uploads;
-use crate::writes::{Written, check_exist, execute};
+use crate::writes::{Written, check_exist, condition, execute};
 
 /// The routes of recordings.
 pub fn routes() -> Routes {
@@ -150,7 +150,7 @@ async fn read_transcript(
     transcript::answer(&stored.ok_or_else(Problem::recording_not_found)?, format)
 }
 
-/// Carries out a command on a recording of a note.
+/// Carries out a command on a recording of a note, whose tag `If-Match` is about.
 async fn process(
     app: &App,
     caller: &Caller,
@@ -160,8 +160,9 @@ async fn process(
 ) -> Result<(StoredRecording, Written), Problem> {
     caller.attempts(name);
     let stored = known(app, id).await?;
+    let version = condition(app, caller, stored.note.into()).await?;
     let command = NoteCommand::Process { recording: stored.id, command };
-    let written = execute::<Note>(app, caller, stored.note.0, name, command, None).await?;
+    let written = execute::<Note>(app, caller, stored.note.0, name, command, version).await?;
     Ok((stored, written))
 }
 

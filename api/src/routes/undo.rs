@@ -58,5 +58,4 @@ fn reverting<A: Resource>() -> Endpoint {
     post(summary, Content::Record(kind_of::<A>()), revert::<A>)
         .takes(Content::Example(json!({"to": 12, "seen": 1659, "force": false})))
         .query("dry_run", false, "true: tell what would change, and record nothing")
-        .header("If-Match", "Carry it out only if the record's tag is still this")
 }

@@ -45,7 +45,8 @@ pub fn routes() -> Routes {
                 .header("Upload-Length", "By tus: its length in bytes")
                 .header("Upload-Defer-Length", "By tus: 1 while its length is not known")
                 .header("Upload-Metadata", "By tus: filename, language and sha256, each in base64")
-                .header("Repr-Digest", "Its SHA-256, which is then checked"),
+                .header("Repr-Digest", "Its SHA-256, which is then checked")
+                .header("If-Match", "Take it only if the note's tag is still this"),
                 options("What uploads by tus can do here", Content::Nothing, abilities),
             ],
         )

@@ -197,6 +197,40 @@ async fn writers_of_different_attributes_all_succeed(api: &Api) {
 }
 
 #[tokio::test]
+async fn a_condition_counts_on_every_write_to_a_record() {
+    let api = Api::new().await;
+    for path in ["lps", "gps", "people", "notes"] {
+        api.made(path, json!({"name": "x"})).await;
+    }
+    api.made("todos", json!({"title": "x"})).await;
+    let recording = crate::recordings::attach(&api.backend.log, 1, "recordings/x").await.0;
+    api.backend.settle().await.unwrap();
+    let writes = [
+        (Method::POST, "/notes/1/relationships".to_owned(), "/notes/1"),
+        (Method::POST, "/notes/1/lps/1".to_owned(), "/notes/1"),
+        (Method::POST, "/notes/1/recordings".to_owned(), "/notes/1"),
+        (Method::PUT, "/notes/1/hold".to_owned(), "/notes/1"),
+        (Method::DELETE, "/notes/1/hold".to_owned(), "/notes/1"),
+        (Method::POST, "/gps/1/lps/1".to_owned(), "/gps/1"),
+        (Method::POST, "/people/1/lps/1".to_owned(), "/people/1"),
+        (Method::POST, "/todos/1/relationships".to_owned(), "/todos/1"),
+        (Method::POST, format!("/recordings/{recording}/cancel"), "/notes/1"),
+        (Method::DELETE, format!("/recordings/{recording}"), "/notes/1"),
+    ];
+    for (method, path, record) in writes {
+        let body = || json!({"lp_ids": [], "reason": "case 3"});
+        let events = api.events().await;
+        let stale = api.write_with(method.clone(), &path, body(), ("if-match", "\"bogus\"")).await;
+        let detail = stale.expect(412, &path)["detail"].take();
+        assert_eq!(detail, "The record has changed since you read it");
+        assert_eq!(api.events().await, events, "{path}");
+        let tag = api.get(record).await.header("etag").unwrap().to_owned();
+        let known = api.write_with(method, &path, body(), ("if-match", &tag)).await;
+        assert!((200..300).contains(&known.status), "{path}: {}", known.body);
+    }
+}
+
+#[tokio::test]
 async fn a_write_that_is_sent_again_with_its_key_happens_once() {
     let api = Api::new().await;
     let post = async |key: &str, body: Value| {

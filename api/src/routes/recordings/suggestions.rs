@@ -17,7 +17,7 @@ use crate::coerce::null_character;
 use crate::json::Json as Sent;
 use crate::problem::{Fault, Problem};
 use crate::resource::record_of;
-use crate::writes::{check_exist, execute, send};
+use crate::writes::{check_exist, condition, execute, send};
 
 /// How often another id is drawn for a todo because an import was faster to use it.
 const ATTEMPTS: usize = 5;
@@ -44,13 +44,14 @@ pub(super) async fn accept_item(
         at: Moment::from(Utc::now().naive_utc()),
     };
     let note = stored.note.0;
+    let version = condition(&app, &caller, stored.note.into()).await?;
     for _ in 0..ATTEMPTS {
         let fresh = app.log.fresh_id(Kind::Todo).await;
         let fresh = fresh.map_err(|error| Problem::of_command(error, record_of::<Note>(note)))?;
         let todo = AcceptedTodo { id: TodoId(fresh), ..todo.clone() };
         let command = RecordingCommand::AcceptItem { item, todo };
         let command = NoteCommand::Process { recording: stored.id, command };
-        match send::<Note>(&app, &caller, note, "AcceptActionItem", command, None).await {
+        match send::<Note>(&app, &caller, note, "AcceptActionItem", command, version).await {
             // An import was faster to use that id.
             Err(CommandError::Refused(Refusal::NextIdMissing)) => {}
             Ok(written) => return Ok(shown(&app, (stored, written)).await),
@@ -141,6 +142,7 @@ pub(super) async fn accept_interest(
     let lp = LpId(one_of(&members, "lp_id", &linked, Kind::Lp)?);
     let interest = stage(&members, suggested.suggestion.interest.as_deref())?;
     check_exist(&app, &caller, &[record_of::<Fund>(fund.0), record_of::<Lp>(lp.0)]).await?;
+    condition(&app, &caller, stored.note.into()).await?;
     let contact = app.reader.newest_common_note(fund.into(), lp).await?;
     let record = FundCommand::RecordInterest {
         lp,
