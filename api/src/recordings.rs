@@ -68,7 +68,14 @@ pub async fn hurry(app: &App, id: RecordingId) {
 impl Standing {
     /// Where it stands, in a word, and why it does not go on.
     pub fn state(&self) -> (&'static str, Option<String>) {
-        match &self.stored.recording.stage {
+        let recording = &self.stored.recording;
+        match &recording.stage {
+            Stage::SummaryCancelled if recording.summary.is_some() => {
+                ("summarised", Some(self.kept("it was cancelled")))
+            }
+            Stage::SummaryFailed { reason } if recording.summary.is_some() => {
+                ("summarised", Some(self.kept(reason)))
+            }
             Stage::AwaitsTranscript => self.waiting(),
             Stage::AwaitsSummary => ("transcribed", self.delay()),
             Stage::Done => ("summarised", None),
@@ -81,6 +88,14 @@ impl Standing {
                 ("transcribed", Some(format!("there is no summary: {reason}")))
             }
         }
+    }
+
+    /// Why another summary was not made, where there is one already.
+    fn kept(&self, reason: &str) -> String {
+        let id = self.stored.id;
+        format!(
+            "no newer summary was made, and the earlier one is kept: {reason}; POST /recordings/{id}/summarise tries again"
+        )
     }
 
     fn waiting(&self) -> (&'static str, Option<String>) {
@@ -141,7 +156,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use domain::NoteId;
-    use domain::note::{AudioFile, Recording};
+    use domain::note::{AudioFile, Author, Recording, Summary};
 
     use super::*;
 
@@ -215,6 +230,24 @@ mod tests {
         check(Stage::TranscriptionCancelled, "cancelled", None);
         check(Stage::SummaryCancelled, "transcribed", Some("the summary was cancelled"));
         check(Stage::Done, "summarised", None);
+    }
+
+    #[test]
+    fn an_earlier_summary_is_told_of_when_a_newer_one_is_not_made() {
+        let check = |stage: Stage, reason: &str| {
+            let mut it = standing(stage);
+            it.stored.recording.summary = Some(Summary {
+                author: Author::Highlights,
+                text: "They like the fund.".into(),
+                key_points: vec![],
+            });
+            let (state, why) = it.state();
+            let kept = format!("no newer summary was made, and the earlier one is kept: {reason}; ");
+            assert_eq!(state, "summarised");
+            assert_eq!(why.unwrap(), format!("{kept}POST /recordings/5/summarise tries again"));
+        };
+        check(Stage::SummaryFailed { reason: "no answer".into() }, "no answer");
+        check(Stage::SummaryCancelled, "it was cancelled");
     }
 
     #[test]
