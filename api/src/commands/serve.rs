@@ -1,5 +1,6 @@
 //! `crm serve`: the API, until interrupted.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -47,18 +48,40 @@ const DEMO: &[u8] = include_bytes!("../../../tests/fixtures/demo.db");
 /// When the address is taken, or there is no database to work on; the text says what to do.
 pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<()> {
     // The address first: to be told that it is taken should not cost a start of the database.
-    let address = (settings.api_host.as_str(), settings.api_port);
-    let listener = TcpListener::bind(address).await.with_context(|| {
-        format!(
-            "cannot listen on {}:{}; is another crm running there? Set API_PORT to another port",
-            settings.api_host, settings.api_port
-        )
-    })?;
+    let listener = listen(&settings.api_host, settings.api_port).await?;
     let mut interruption = Interruption::expect()?;
     let Some(store) = commands::open(settings, &mut interruption).await? else { return Ok(()) };
     let result = serve_store(settings, args, listener, &store, interruption).await;
     let closed = store.close().await;
     result.and(closed)
+}
+
+/// Listens at an address.
+///
+/// # Errors
+/// When that cannot be; the text says which setting is to be changed.
+async fn listen(host: &str, port: u16) -> anyhow::Result<TcpListener> {
+    let listening = TcpListener::bind((host, port)).await;
+    listening.map_err(|error| {
+        let advice = advice(&error);
+        anyhow::anyhow!("cannot listen on {host}:{port}: {error}; {advice}")
+    })
+}
+
+/// What to do when an address cannot be listened on.
+fn advice(error: &std::io::Error) -> &'static str {
+    const TAKEN: &str = "is another crm running there? Set API_PORT to another port";
+    const NO_RIGHT: &str =
+        "the first ports of a machine, usually those below 1024, are root's: set API_PORT to a higher one";
+    const NOT_HERE: &str = "set API_HOST to an address of this machine, such as 127.0.0.1, or 0.0.0.0 for all of them";
+    match error.kind() {
+        ErrorKind::AddrInUse => TAKEN,
+        ErrorKind::PermissionDenied => NO_RIGHT,
+        ErrorKind::AddrNotAvailable => NOT_HERE,
+        // The name of a host that nobody knows is no error of the system.
+        _ if error.raw_os_error().is_none() => NOT_HERE,
+        _ => "look at API_HOST and API_PORT",
+    }
 }
 
 async fn serve_store(
@@ -244,5 +267,26 @@ async fn forget_old_refusals(database: Database, days: Option<u32>) {
                 tracing::warn!(%error, "old refusals were not forgotten; the next hour tries again");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_that_cannot_be_listened_on_is_blamed_on_the_setting_that_is_wrong() {
+        let check = async |host: &str, port: u16, named: &str, other: &str| {
+            let said = listen(host, port).await.unwrap_err().to_string();
+            assert!(said.contains(named) && !said.contains(other), "{said}");
+        };
+        let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = taken.local_addr().unwrap().port();
+        check("127.0.0.1", port, "API_PORT", "API_HOST").await;
+        // An address for documents only, and a name that never is one.
+        check("192.0.2.1", 0, "API_HOST", "API_PORT").await;
+        check("nohost.invalid", 8202, "API_HOST", "API_PORT").await;
+        let denied = advice(&ErrorKind::PermissionDenied.into());
+        assert!(denied.contains("API_PORT") && !denied.contains("API_HOST"));
     }
 }
