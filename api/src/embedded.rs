@@ -63,6 +63,17 @@ pub enum EmbeddedError {
         /// The system's answer.
         source: std::io::Error,
     },
+    /// The data folder is none, or not for this user.
+    #[error(
+        "cannot use `{folder}` as the data folder: {source}; set CRM_DATA_DIR to a folder that the user who runs crm may \
+         write to, or make it one"
+    )]
+    DataDir {
+        /// The data folder.
+        folder: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
     /// There are no Postgres binaries on this machine.
     #[error(
         "no Postgres was found (looked in {looked_in}): install it with `make setup` or `apt-get install postgresql`, \

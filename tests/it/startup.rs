@@ -75,3 +75,15 @@ async fn an_import_of_a_file_that_is_not_there_starts_nothing() {
     assert!(!output.status.success() && said.contains("nowhere.db"), "{said}");
     assert!(!home.path().join("postgres").exists());
 }
+
+#[tokio::test]
+async fn a_data_folder_that_cannot_be_used_is_told_with_its_setting() {
+    let home = Home::new();
+    let file = home.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    for folder in [file.clone(), file.join("below")] {
+        let output = home.crm(&["serve"]).env("CRM_DATA_DIR", &folder).output().await.unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && said.contains("set CRM_DATA_DIR to a folder"), "{said}");
+    }
+}

@@ -1,13 +1,13 @@
 //! Where a cluster's files are: its folders, who owns them, and the locks by which processes share it.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{
     DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown, lchown,
 };
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{Access, FlockOperation, access, flock};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 use sha2::{Digest, Sha256};
@@ -40,7 +40,8 @@ pub(super) struct Place {
 impl Place {
     /// Makes the folders and checks that the user who runs Postgres owns and reaches them.
     pub(super) fn prepare(data_dir: &Path) -> Result<Place> {
-        make_data_dir(data_dir)?;
+        make_data_dir(data_dir)
+            .map_err(|source| EmbeddedError::DataDir { folder: data_dir.to_owned(), source })?;
         let data_dir = data_dir.canonicalize().map_err(failed("open", data_dir))?;
         let folder = data_dir.join("postgres");
         let account = if geteuid().is_root() { Some(account_for(&folder)?) } else { None };
@@ -164,19 +165,18 @@ pub(super) fn socket_dir(data_dir: &Path) -> PathBuf {
 
 /// Makes the data folder if it is missing: closed to other users, except that root's may be passed through by the user
 /// who runs Postgres.
-fn make_data_dir(data_dir: &Path) -> Result<()> {
+fn make_data_dir(data_dir: &Path) -> io::Result<()> {
     if data_dir.is_dir() {
+        access(data_dir, Access::WRITE_OK | Access::EXEC_OK)?;
         return Ok(());
     }
+    if data_dir.exists() {
+        return Err(io::Error::new(ErrorKind::NotADirectory, "it is a file, not a folder"));
+    }
     let mode = if geteuid().is_root() { 0o711 } else { 0o700 };
-    DirBuilder::new()
-        .recursive(true)
-        .mode(mode)
-        .create(data_dir)
-        .map_err(failed("create", data_dir))?;
+    DirBuilder::new().recursive(true).mode(mode).create(data_dir)?;
     // Once more by name, since the mode of a new folder is cut by the process's umask.
     fs::set_permissions(data_dir, Permissions::from_mode(mode))
-        .map_err(failed("set the mode of", data_dir))
 }
 
 /// The user who runs Postgres for root: the owner of the cluster if there is one, otherwise `postgres` or `nobody`.
