@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands;
-use crate::settings::Settings;
+use crate::settings::{SettingError, Settings};
 use crate::traces::Traces;
 
 /// Fundraising CRM of a placement team: LPs, GPs, funds, meetings and roadshows, every change an event.
@@ -64,13 +64,16 @@ pub async fn main() -> ExitCode {
     }
     let settings = match settings {
         Ok(settings) => settings,
-        Err(errors) => {
-            for error in errors {
-                eprintln!("crm: {error}");
-            }
-            return ExitCode::from(2);
-        }
+        Err(errors) => return refused(&errors),
     };
+    let wrong = settings.wrong_files();
+    match &cli.command {
+        Command::Serve(_) | Command::Work(_) if !wrong.is_empty() => return refused(&wrong),
+        Command::Models(_) | Command::Config => {
+            wrong.iter().for_each(|error| eprintln!("crm: warning: {error}"));
+        }
+        _ => {}
+    }
     let traces = match &cli.command {
         Command::Serve(_) => traces_of(&settings),
         _ => None,
@@ -102,6 +105,14 @@ pub async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Tells all that is wrong with the settings.
+fn refused(errors: &[SettingError]) -> ExitCode {
+    for error in errors {
+        eprintln!("crm: {error}");
+    }
+    ExitCode::from(2)
 }
 
 /// The traces that the settings ask for. Without them crm does its work just as well.

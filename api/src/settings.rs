@@ -13,7 +13,7 @@ mod warning;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::NaiveTime;
@@ -221,6 +221,25 @@ impl Settings {
             _ => Err(reader.errors),
         };
         (settings, warnings(map))
+    }
+
+    /// The files that are named and are none, or cannot be read.
+    pub fn wrong_files(&self) -> Vec<SettingError> {
+        let named = [
+            ("EMBED_MODEL", &self.embed_model),
+            ("EMBED_TOKENIZER", &self.embed_tokenizer),
+            ("WHISPER_MODEL", &self.whisper_model),
+        ];
+        let is_readable = |path: &Path| path.is_file() && std::fs::File::open(path).is_ok();
+        let wrong = named.into_iter().filter_map(|(name, path)| {
+            let path = path.as_ref().filter(|path| !is_readable(path))?;
+            Some(SettingError {
+                name: name.to_owned(),
+                problem: format!("is `{}`", path.display()),
+                expected: "expected is a file that crm can read".to_owned(),
+            })
+        });
+        wrong.collect()
     }
 
     /// Every setting with its value, masked if secret, and where it comes from; in the order of [`KNOWN`].

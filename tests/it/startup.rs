@@ -87,3 +87,19 @@ async fn a_data_folder_that_cannot_be_used_is_told_with_its_setting() {
         assert!(!output.status.success() && said.contains("set CRM_DATA_DIR to a folder"), "{said}");
     }
 }
+
+#[tokio::test]
+async fn a_model_that_is_named_and_not_there_stops_the_start() {
+    let home = Home::new();
+    for name in ["WHISPER_MODEL", "EMBED_MODEL"] {
+        for command in ["serve", "work"] {
+            let output = home.crm(&[command]).env(name, "/nope").output().await.unwrap();
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(2), "{command}: {said}");
+            assert!(said.contains(&format!("{name} is `/nope`: expected is a file")), "{said}");
+        }
+    }
+    let output = home.crm(&["models"]).env("WHISPER_MODEL", "/nope").output().await.unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && said.contains("WHISPER_MODEL is `/nope`"), "{said}");
+}
