@@ -205,8 +205,12 @@ async fn a_legal_hold_keeps_a_record_from_being_erased() {
     // Archived or not.
     api.delete(&format!("/people/{id}")).await.expect(200, "archived");
     api.post(&erase, reason("asked")).await.expect(409, "held and archived");
+    let unsaid = api.delete(&hold).await;
+    assert_eq!(unsaid.faults(), ["missing at body.reason"]);
     let lift = crate::contract::json_request(axum::http::Method::DELETE, &hold, &reason("settled"));
     api.send(lift).await.expect(200, "lifted");
+    api.put(&hold, reason("case 4")).await.expect(200, "held again");
+    api.delete(&format!("{hold}?reason=settled")).await.expect(200, "lifted without a body");
     api.post(&erase, reason("asked")).await.expect(200, "erased");
     assert_read_models_match_the_log(&api.db.pool).await;
     api.backend.stop().await;

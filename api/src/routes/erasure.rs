@@ -7,7 +7,7 @@ use domain::person::{Person, PersonCommand};
 use serde_json::json;
 
 use crate::app::App;
-use crate::body::{Body, Ids, Shape};
+use crate::body::{Body, Ids, Parameters, Shape};
 use crate::caller::Caller;
 use crate::describe::{Content, Endpoint, Routes, delete, post, put};
 use crate::json::Json;
@@ -72,7 +72,11 @@ fn holding<A: Erasable>() -> [Endpoint; 2] {
     let lifted = Content::Example(json!({"status": "lifted"}));
     [
         put(A::SUMMARIES[1], held, hold::<A>).takes(reason()),
-        delete(A::SUMMARIES[2], lifted, lift::<A>).takes(reason()),
+        delete(A::SUMMARIES[2], lifted, lift::<A>).takes(reason()).query(
+            "reason",
+            false,
+            "Why; in place of the body",
+        ),
     ]
 }
 
@@ -105,10 +109,16 @@ async fn hold<A: Erasable>(
 async fn lift<A: Erasable>(
     State(app): State<App>,
     Ids([id]): Ids<1>,
+    parameters: Parameters,
     caller: Caller,
     body: Body,
 ) -> Result<Response, Problem> {
-    let command = A::lift(reason_in(body)?);
+    parameters.expect(&["reason"])?;
+    // Many clients send no body with DELETE.
+    let command = A::lift(match parameters.get("reason") {
+        Some(_) => parameters.required("reason")?,
+        None => reason_in(body)?,
+    });
     let version = condition(&app, &caller, record_of::<A>(id)).await?;
     let written = execute::<A>(&app, &caller, id, "LiftHold", command, version).await?;
     Ok(written.answer(json!({"status": "lifted"})))
@@ -116,7 +126,10 @@ async fn lift<A: Erasable>(
 
 /// The reason, which must be a text. Whether it says anything the record's rules judge.
 fn reason_in(body: Body) -> Result<String, Problem> {
-    let members = body.into_members(Shape::Model)?;
+    let members = match body {
+        Body::Nothing => vec![],
+        body => body.into_members(Shape::Model)?,
+    };
     let reason = members.into_iter().find(|(name, _)| name == "reason").map(|(_, value)| value);
     match reason {
         Some(Json::Text(reason)) if !reason.contains('\0') => Ok(reason),
