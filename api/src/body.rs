@@ -6,6 +6,9 @@ use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Uri, header};
 use http_body_util::BodyExt;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use serde_path_to_error::Segment;
 
 use crate::json::{self, Json, JsonError};
 use crate::problem::{Fault, Problem};
@@ -38,17 +41,7 @@ impl<S: Send + Sync> FromRequest<S> for Body {
         if !claims_json {
             return Ok(Body::Text(String::from_utf8_lossy(&bytes).into_owned()));
         }
-        let text = std::str::from_utf8(&bytes).map_err(|_| Problem::Unreadable)?;
-        match json::parse(text.strip_prefix('\u{feff}').unwrap_or(text)) {
-            Ok(Json::Null) => Ok(Body::Nothing),
-            Ok(value) => Ok(Body::Json(value)),
-            Err(JsonError::TooDeep) => Err(Problem::Unreadable),
-            Err(JsonError::At { offset, message }) => Err(Problem::invalid(
-                Fault::new("json_invalid", ["body".into(), offset.into()], "JSON decode error")
-                    .with_input(serde_json::json!({}))
-                    .with_context(serde_json::json!({ "error": message })),
-            )),
-        }
+        Self::parse(std::str::from_utf8(&bytes).map_err(|_| Problem::Unreadable)?)
     }
 }
 
@@ -72,6 +65,34 @@ pub enum Shape {
 }
 
 impl Body {
+    fn parse(text: &str) -> Result<Self, Problem> {
+        match json::parse(text.strip_prefix('\u{feff}').unwrap_or(text)) {
+            Ok(Json::Null) => Ok(Body::Nothing),
+            Ok(value) => Ok(Body::Json(value)),
+            Err(JsonError::TooDeep) => Err(Problem::Unreadable),
+            Err(JsonError::At { offset, message }) => Err(Problem::invalid(
+                Fault::new("json_invalid", ["body".into(), offset.into()], "JSON decode error")
+                    .with_input(json!({}))
+                    .with_context(json!({ "error": message })),
+            )),
+        }
+    }
+
+    /// What the object says that the body must be, whatever type of content it claims to be.
+    ///
+    /// # Errors
+    /// [`Problem::Invalid`] that names the field which is missing, unknown, or of another type.
+    pub fn into_wish<T: DeserializeOwned>(self) -> Result<T, Problem> {
+        let body = match self {
+            Body::Text(text) => Self::parse(&text)?,
+            other => other,
+        };
+        let sent = Json::Object(body.into_members(Shape::Model)?);
+        let shown = sent.shown();
+        serde_path_to_error::deserialize(sent.into_value())
+            .map_err(|error| Problem::invalid(misfit(&error, &shown)))
+    }
+
     /// The members of the object that the body must be.
     ///
     /// # Errors
@@ -124,6 +145,35 @@ impl Body {
         });
         if faults.is_empty() { Ok(lists) } else { Err(Problem::Invalid(faults)) }
     }
+}
+
+/// What does not fit into the type that a body is read as.
+fn misfit(error: &serde_path_to_error::Error<serde_json::Error>, sent: &Value) -> Fault {
+    let mut place: Vec<Value> = vec!["body".into()];
+    let mut input = Some(sent);
+    for segment in error.path() {
+        let (part, inner) = match segment {
+            Segment::Map { key } => (key.as_str().into(), input.and_then(|it| it.get(key))),
+            Segment::Seq { index } => ((*index).into(), input.and_then(|it| it.get(index))),
+            _ => continue,
+        };
+        place.push(part);
+        input = inner;
+    }
+    let said = error.inner().to_string();
+    if let Some(name) = said.strip_prefix("missing field `").and_then(|it| it.split('`').next()) {
+        place.push(name.into());
+        return Fault::missing(place).with_input(sent.clone());
+    }
+    let (kind, msg) = match said.rsplit_once("expected ").map(|(_, expected)| expected) {
+        _ if said.starts_with("unknown field") => ("extra_forbidden", said),
+        Some("a string") => ("string_type", "Input should be a valid string".to_owned()),
+        Some("a sequence") => ("list_type", "Input should be a valid list".to_owned()),
+        Some("a boolean") => ("bool_type", "Input should be a valid boolean".to_owned()),
+        Some("i64" | "usize") => ("int_type", "Input should be a valid integer".to_owned()),
+        _ => ("value_error", said),
+    };
+    Fault::new(kind, place, msg).with_input(input.cloned().unwrap_or_default())
 }
 
 fn ids(name: &str, items: &[Json], faults: &mut Vec<Fault>) -> Vec<i64> {
@@ -328,6 +378,34 @@ mod tests {
             ["model_attributes_type"]
         );
         assert_eq!(kinds(list().into_members(Shape::Dict).unwrap_err()), ["dict_type"]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named_by_its_field() {
+        #[derive(Debug, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        #[allow(dead_code, reason = "only what does not fit is looked at")]
+        struct Wish {
+            question: String,
+            kinds: Option<Vec<String>>,
+            limit: Option<usize>,
+        }
+        let check = |text: &str, expected: Value| {
+            let body = Body::Text(text.to_owned());
+            let problem = body.into_wish::<Wish>().unwrap_err();
+            let fault = problem.body()["detail"][0].take();
+            assert_eq!(json!([fault["type"], fault["loc"], fault["input"]]), expected, "{text}");
+        };
+        check("{}", json!(["missing", ["body", "question"], {}]));
+        check(r#"{"question": 5}"#, json!(["string_type", ["body", "question"], 5]));
+        check(
+            r#"{"question": "x", "kinds": ["lp", null]}"#,
+            json!(["string_type", ["body", "kinds", 1], null]),
+        );
+        check(r#"{"question": "x", "limit": "y"}"#, json!(["int_type", ["body", "limit"], "y"]));
+        check(r#"{"question": "x", "kind": 7}"#, json!(["extra_forbidden", ["body", "kind"], 7]));
+        check("{", json!(["json_invalid", ["body", 1], {}]));
+        check("[]", json!(["model_attributes_type", ["body"], []]));
     }
 
     #[test]

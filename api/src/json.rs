@@ -62,6 +62,22 @@ impl Json {
         }
     }
 
+    /// All of it; numbers that are none elsewhere as text.
+    pub fn into_value(self) -> serde_json::Value {
+        match self {
+            Json::Null => serde_json::Value::Null,
+            Json::Flag(flag) => flag.into(),
+            Json::Number(spelling) => {
+                serde_json::from_str(&spelling).unwrap_or_else(|_| spelling.into())
+            }
+            Json::Text(text) => text.into(),
+            Json::List(items) => items.into_iter().map(Json::into_value).collect(),
+            Json::Object(members) => {
+                members.into_iter().map(|(key, value)| (key, value.into_value())).collect()
+            }
+        }
+    }
+
     /// As an answer can show it: numbers that JSON cannot hold as text, long texts cut off.
     pub fn shown(&self) -> serde_json::Value {
         const SHOWN: usize = 200;

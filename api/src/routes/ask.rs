@@ -5,9 +5,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::State;
-use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -25,6 +23,7 @@ use serde_json::{Value, json};
 
 use crate::answers::{POSITION, READ_MODEL};
 use crate::app::App;
+use crate::body::Body;
 use crate::describe::{Content, Routes, post};
 use crate::history::plural;
 use crate::history::wanted::{END, end_of_span};
@@ -84,11 +83,8 @@ struct Question {
 }
 
 impl Question {
-    fn read(body: Result<Bytes, BytesRejection>) -> Result<Self, Problem> {
-        let body = body.map_err(|_| Problem::Unreadable)?;
-        let asked: Self = serde_json::from_slice(&body).map_err(|error| {
-            Problem::invalid(Fault::new("json_invalid", ["body".into()], error.to_string()))
-        })?;
+    fn read(body: Body) -> Result<Self, Problem> {
+        let asked: Self = body.into_wish()?;
         let length = asked.question.trim().chars().count();
         if !(1..=LONGEST_QUESTION).contains(&length) {
             let said = format!("A question has 1 to {LONGEST_QUESTION} characters");
@@ -148,7 +144,7 @@ fn end(text: &str) -> Result<DateTime<Utc>, Problem> {
 async fn answer_it(
     State(app): State<App>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Body,
 ) -> Result<Response, Problem> {
     let question = Question::read(body)?;
     let (filter, limit) = (question.filter()?, question.limit()?);

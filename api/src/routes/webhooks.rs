@@ -1,7 +1,6 @@
 //! `/webhooks`: who is told of events by POST.
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use projections::database::DatabaseError;
@@ -14,7 +13,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::body::Ids;
+use crate::body::{Body, Ids};
 use crate::describe::{Content, LIVE, Routes, delete, get, post, put};
 use crate::live::selection;
 use crate::problem::{Fault, Problem};
@@ -90,12 +89,6 @@ struct Sent {
 }
 
 impl Sent {
-    fn read(body: &[u8]) -> Result<Self, Problem> {
-        serde_json::from_slice(body).map_err(|error| {
-            Problem::invalid(Fault::new("json_invalid", ["body".into()], error.to_string()))
-        })
-    }
-
     /// What it says, if that makes sense here.
     async fn wish(self, app: &App) -> Result<(Wish, bool), Problem> {
         let invalid =
@@ -175,8 +168,8 @@ async fn show(State(app): State<App>, ids: Ids<1>) -> Result<Json<Webhook>, Prob
     Ok(Json(find(&app, id_of(ids)?).await?))
 }
 
-async fn add(State(app): State<App>, body: Bytes) -> Result<Json<Value>, Problem> {
-    let (wish, _) = Sent::read(&body)?.wish(&app).await?;
+async fn add(State(app): State<App>, body: Body) -> Result<Json<Value>, Problem> {
+    let (wish, _) = body.into_wish::<Sent>()?.wish(&app).await?;
     let missing = || Problem::invalid(Fault::missing(["body".into(), "url".into()]));
     let url = wish.url.clone().ok_or_else(missing)?;
     let secret = signature::new_secret()?;
@@ -192,10 +185,10 @@ async fn add(State(app): State<App>, body: Bytes) -> Result<Json<Value>, Problem
 async fn change_it(
     State(app): State<App>,
     ids: Ids<1>,
-    body: Bytes,
+    body: Body,
 ) -> Result<Json<Value>, Problem> {
     let id = id_of(ids)?;
-    let (mut wish, rotate_secret) = Sent::read(&body)?.wish(&app).await?;
+    let (mut wish, rotate_secret) = body.into_wish::<Sent>()?.wish(&app).await?;
     if rotate_secret {
         wish.secret = Some(signature::new_secret()?);
     }
