@@ -278,7 +278,7 @@ mod tests {
     use super::*;
 
     fn refused(body: Value) -> Value {
-        let asked = Question::read(Ok(body.to_string().into()));
+        let asked = Question::read(Body::Text(body.to_string()));
         let problem = asked.and_then(|asked| asked.limit().and(asked.filter()));
         let problem = problem.expect_err("this question cannot be understood");
         assert_eq!(problem.status(), 422);
@@ -289,7 +289,7 @@ mod tests {
     fn a_question_is_narrowed_by_what_it_names() {
         let body = json!({"question": " hedging? ", "kinds": ["note", "lp"], "lp": 7, "fund": 2, "from": "2025-01-31",
             "to": "2025-02-01", "lang": "es"});
-        let asked = Question::read(Ok(body.to_string().into())).unwrap();
+        let asked = Question::read(Body::Text(body.to_string())).unwrap();
         let filter = asked.filter().unwrap();
         assert_eq!(filter.kinds, [Kind::Note, Kind::Lp]);
         assert_eq!(filter.about, [Kind::Lp.record(7), Kind::Fund.record(2)]);
