@@ -364,6 +364,27 @@ pub async fn post(server: &Server) {
     assert_eq!(posted.await.unwrap().status(), 200);
 }
 
+/// What an export says beside the signed checkpoint is what is signed, or it is not believed.
+async fn an_altered_field_is_noticed(home: &Home) {
+    let (_, status) = crm(home, &["seal", "status", "--json"]).await;
+    let status: Value = serde_json::from_str(&status).unwrap();
+    let key = status["keys"][0]["key"].as_str().unwrap().to_owned();
+    let line = std::fs::read_to_string(home.path().join("old.jsonl")).unwrap();
+    let exported: Value = serde_json::from_str(&line).unwrap();
+    for field in ["number", "after", "position", "events", "batch", "before"] {
+        let mut altered = exported.clone();
+        altered[field] = match &exported[field] {
+            Value::Number(number) => (number.as_i64().unwrap() + 1).into(),
+            _ => "ab".repeat(32).into(),
+        };
+        std::fs::write(home.path().join("altered.jsonl"), altered.to_string()).unwrap();
+        let (holds, said) = crm(home, &["seal", "check", "altered.jsonl", "--key", &key]).await;
+        assert!(!holds && said.contains("do not agree with what is signed"), "{field}: {said}");
+    }
+    let (holds, said) = crm(home, &["seal", "check", "old.jsonl", "--key", &key]).await;
+    assert!(holds, "{said}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_exported_checkpoint_tells_a_log_that_went_on_from_one_that_was_rewritten() {
     let home = Home::new();
@@ -372,6 +393,7 @@ async fn an_exported_checkpoint_tells_a_log_that_went_on_from_one_that_was_rewri
     assert!(server.stop().await);
     let (done, _) = crm(&home, &["seal", "export", "--latest", "old.jsonl"]).await;
     assert!(done);
+    an_altered_field_is_noticed(&home).await;
     // A server that is killed leaves a tail for the next one to seal.
     let server = Server::start(&home, &[]).await;
     post(&server).await;
@@ -398,6 +420,15 @@ async fn an_exported_checkpoint_tells_a_log_that_went_on_from_one_that_was_rewri
     let (well, said) = crm(&home, &["verify", "--log", "--checkpoint", "old.jsonl"]).await;
     assert!(well && said.contains("unbroken"), "{said}");
 
+    let (done, said) = crm(&home, &["seal", "export", "new.jsonl"]).await;
+    assert!(!done && said.contains("name a new file"), "{said}");
+    // Day by day the newest takes the place of the one before.
+    std::fs::copy(home.path().join("old.jsonl"), home.path().join("daily.jsonl")).unwrap();
+    let (done, said) = crm(&home, &["seal", "export", "--latest", "daily.jsonl"]).await;
+    let daily = || std::fs::read_to_string(home.path().join("daily.jsonl")).unwrap();
+    let newest = daily();
+    assert!(done && newest.contains("\"number\":3"), "{said} {newest}");
+
     let cluster = api::embedded::Cluster::open(home.path()).await.unwrap();
     let database = connect(cluster.options("crm"), 2);
     tamper(&database.pool, "update events set actor = 'x' where position = 1; delete from seal")
@@ -409,6 +440,9 @@ async fn an_exported_checkpoint_tells_a_log_that_went_on_from_one_that_was_rewri
     assert!(server.stop().await);
     let (done, _) = crm(&home, &["seal", "export", "rewritten.jsonl"]).await;
     assert!(done);
+    let (done, said) = crm(&home, &["seal", "export", "--latest", "daily.jsonl"]).await;
+    assert!(!done && said.contains("daily.jsonl stays as it is"), "{said}");
+    assert_eq!(daily(), newest, "of what was there before, this is the proof");
     let (holds, said) = check("rewritten.jsonl".to_owned()).await;
     assert!(!holds && said.contains("REWRITTEN"), "{said}");
     let (well, said) = crm(&home, &["verify", "--log", "--checkpoint", "old.jsonl"]).await;

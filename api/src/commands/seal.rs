@@ -2,8 +2,9 @@
 
 mod archive;
 mod check;
+mod renewal;
 
-use std::io::{BufWriter, Write as _};
+use std::io::{BufWriter, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -40,7 +41,8 @@ enum Action {
         /// Those behind the seal of this number
         #[arg(long, value_name = "NUMBER", default_value_t = 0)]
         after: i64,
-        /// The file, which must not be there yet; standard output if none is named
+        /// The file, which must not be there yet; with --latest it may be, if it holds a checkpoint that the log continues.
+        /// Standard output if none is named
         #[arg(value_name = "FILE", conflicts_with = "s3")]
         file: Option<PathBuf>,
         #[command(flatten)]
@@ -76,17 +78,29 @@ async fn act(settings: &Settings, store: &Store, action: &Action) -> anyhow::Res
             if to.is_wanted() {
                 return archive::export(settings, to, &mut pages).await;
             }
-            let mut to: Box<dyn std::io::Write + Send> = match file {
-                Some(path) => {
-                    let file = std::fs::File::create_new(path);
-                    Box::new(file.with_context(|| format!("{} cannot be made", path.display()))?)
+            match file {
+                Some(path) if *latest && path.exists() => {
+                    renewal::check(&mut pages.connection, path).await?;
+                    renewal::replace(&mut pages, path).await
                 }
-                None => Box::new(std::io::stdout()),
-            };
-            export(&mut pages, &mut to).await
+                Some(path) => export(&mut pages, &mut made(path)?).await,
+                None => export(&mut pages, &mut std::io::stdout()).await,
+            }
         }
         Action::Check(args) => check::run(args).await,
     }
+}
+
+/// A file that was not there.
+fn made(path: &Path) -> anyhow::Result<std::fs::File> {
+    let shown = path.display();
+    std::fs::File::create_new(path).map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => anyhow::anyhow!(
+            "{shown} is there already, and what was exported is not overwritten: name a new file, or export with --latest, \
+             which replaces a checkpoint that the log continues"
+        ),
+        _ => anyhow::anyhow!("{shown} cannot be made: {error}"),
+    })
 }
 
 async fn show(settings: &Settings, store: &Store, json: bool) -> anyhow::Result<()> {
@@ -143,9 +157,9 @@ impl Pages {
 
     /// The next ones; none when there are no more.
     async fn next(&mut self) -> anyhow::Result<Vec<Link>> {
-        let seals = store::behind(&mut self.connection, self.after, PAGE).await?;
-        self.after = seals.last().map_or(self.after, |last| last.number);
-        Ok(seals.iter().map(|seal| Link::of(self.log, seal)).collect())
+        let links = store::links(&mut self.connection, self.after, PAGE).await?;
+        self.after = links.last().map_or(self.after, |last| last.number);
+        Ok(links)
     }
 }
 
@@ -185,7 +199,7 @@ pub fn read(path: &Path) -> anyhow::Result<String> {
 pub fn last_note(text: &str) -> anyhow::Result<Note> {
     let last = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
     match serde_json::from_str::<Link>(last) {
-        Ok(link) => Ok(link.checkpoint.parse()?),
+        Ok(link) => Ok(link.note()?),
         Err(_) => Ok(text.parse()?),
     }
 }

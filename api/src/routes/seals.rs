@@ -16,7 +16,7 @@ const PAGE: i64 = 1_000;
 /// The routes of seals.
 pub fn routes() -> Routes {
     let checkpoint = "crm/5b3c…\n40\nAgICAgIC…=\nseal 3\nposition 42\nat 2025-01-31T15:04:05.000000Z\n\n— crm/5b3c… djJ0…=\n";
-    let link = json!({"number": 3, "after": 30, "position": 42, "events": 12, "batch": "9f86d081…", "checkpoint": checkpoint});
+    let link = json!({"number": 3, "after": 30, "position": 42, "events": 12, "batch": "9f86d081…", "before": "3a7bd3e2…", "checkpoint": checkpoint});
     let page = json!({"seals": [link], "next": null});
     let key = "crm/5b3c…+76366e3e+AddamAGC…";
     let keys =
@@ -63,13 +63,11 @@ async fn list(State(app): State<App>, parameters: Parameters) -> Result<Json<Val
     database.check()?;
     let asking = async {
         let mut connection = database.pool.acquire().await?;
-        let log = store::log_id(&mut connection).await?;
-        Ok((log, store::behind(&mut connection, after, PAGE).await?))
+        store::links(&mut connection, after, PAGE).await
     };
-    let (log, seals) = database.ask(asking).await?;
+    let seals = database.ask(asking).await?;
     let is_full = i64::try_from(seals.len()) == Ok(PAGE);
     let next = seals.last().map(|seal| seal.number).filter(|_| is_full);
-    let seals: Vec<Link> = seals.iter().map(|seal| Link::of(log, seal)).collect();
     Ok(Json(json!({"seals": seals, "next": next})))
 }
 
@@ -83,7 +81,7 @@ async fn latest_one(State(app): State<App>) -> Result<Json<Value>, Problem> {
         Ok((log, last, store::status(&mut connection).await?))
     };
     let (log, last, status) = database.ask(asking).await?;
-    let checkpoint = last.as_ref().map(|seal| Link::of(log, seal).checkpoint);
+    let checkpoint = last.as_ref().map(|seal| Link::of(log, seal, None).checkpoint);
     let key = last.map(|seal| projections::seal::PublicKey::of(log, seal.key).to_string());
     Ok(Json(json!({"checkpoint": checkpoint, "key": key, "seal": status})))
 }

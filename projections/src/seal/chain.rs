@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::digest::{self, Digest, Header};
 use super::key::PublicKey;
-use super::note::Note;
+use super::note::{Note, NoteError};
 use super::{Checkpoint, Seal};
 
 /// A seal as others get it: all that is needed to follow the chain, without what it says of single events.
@@ -21,13 +21,16 @@ pub struct Link {
     pub events: i64,
     /// The digest of these, in hexadecimal.
     pub batch: String,
+    /// The end of the chain before it, in hexadecimal; earlier releases did not tell it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
     /// The signed note.
     pub checkpoint: String,
 }
 
 impl Link {
-    /// A seal of this log.
-    pub fn of(log: Uuid, seal: &Seal) -> Self {
+    /// A seal of this log, with the end of the chain before it, if that is known.
+    pub fn of(log: Uuid, seal: &Seal, before: Option<&Digest>) -> Self {
         let note = Note::of(seal, &PublicKey::of(log, seal.key), seal.checkpoint(log));
         Self {
             number: seal.number,
@@ -35,6 +38,7 @@ impl Link {
             position: seal.position,
             events: seal.events,
             batch: hex::encode(seal.batch),
+            before: before.map(hex::encode),
             checkpoint: note.to_string(),
         }
     }
@@ -44,6 +48,49 @@ impl Link {
         let Self { number, after, position, events, .. } = *self;
         Header { number, after, position, events }
     }
+
+    /// Its checkpoint, if all that stands beside it leads to the head that is signed there. Whether it is signed is another
+    /// question.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub fn note(&self) -> Result<Note, LinkError> {
+        let note: Note = self.checkpoint.parse()?;
+        let checkpoint = note.unchecked();
+        let is_same = self.number == checkpoint.number && self.position == checkpoint.position;
+        let leads = self.before.as_ref().is_none_or(|before| {
+            let digests = digest_in(before).zip(digest_in(&self.batch));
+            digests.is_some_and(|(before, batch)| {
+                digest::of_head(&before, &self.header(), &batch) == checkpoint.head
+            })
+        });
+        match is_same && leads {
+            true => Ok(note),
+            false => Err(LinkError::Altered { number: checkpoint.number }),
+        }
+    }
+}
+
+/// A digest in hexadecimal.
+fn digest_in(text: &str) -> Option<Digest> {
+    hex::decode(text).ok()?.try_into().ok()
+}
+
+/// Why a seal cannot be believed as it was told.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LinkError {
+    /// It has no checkpoint.
+    #[error(transparent)]
+    Note(#[from] NoteError),
+    /// What stands beside the checkpoint was changed.
+    #[error(
+        "the fields of seal {number} do not agree with what is signed in its checkpoint: they were changed after it was \
+         exported"
+    )]
+    Altered {
+        /// The number that is signed.
+        number: i64,
+    },
 }
 
 /// Why a seal does not follow from the one before.

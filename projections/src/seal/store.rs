@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::key::PublicKey;
 use super::rows::Row;
-use super::{Digest, Seal, digest};
+use super::{Digest, Link, Seal, digest};
 
 /// What a seal says of the single events that it covers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -121,6 +121,27 @@ pub async fn behind(
     .bind(most)
     .fetch_all(db)
     .await
+}
+
+/// Likewise, as others get them: each with the end of the chain before it.
+///
+/// # Errors
+/// When the database fails.
+pub async fn links(
+    db: &mut PgConnection,
+    number: i64,
+    most: i64,
+) -> Result<Vec<Link>, sqlx::Error> {
+    let log = log_id(db).await?;
+    let earlier = behind(db, number.saturating_sub(1), 1).await?;
+    let earlier = earlier.into_iter().find(|seal| seal.number == number).map(|seal| seal.head);
+    let mut before = if number <= 0 { Some(digest::of_log(log)) } else { earlier };
+    let mut links = Vec::new();
+    for seal in behind(db, number, most).await? {
+        links.push(Link::of(log, &seal, before.as_ref()));
+        before = Some(seal.head);
+    }
+    Ok(links)
 }
 
 /// What a seal says of its single events.

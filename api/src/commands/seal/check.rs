@@ -11,7 +11,6 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use projections::seal::note::Note;
 use projections::seal::{Chain, Checkpoint, Link, PublicKey};
 use serde::Deserialize;
 
@@ -74,7 +73,7 @@ fn describe(checkpoint: &Checkpoint) -> String {
 }
 
 /// Follows the chain from the checkpoint on.
-struct Audit<'k> {
+pub(super) struct Audit<'k> {
     old: &'k Checkpoint,
     keys: &'k [PublicKey],
     chain: Chain,
@@ -87,12 +86,12 @@ struct Audit<'k> {
 }
 
 impl<'k> Audit<'k> {
-    fn begin(old: &'k Checkpoint, keys: &'k [PublicKey]) -> Self {
+    pub(super) fn begin(old: &'k Checkpoint, keys: &'k [PublicKey]) -> Self {
         Self { old, keys, chain: Chain::at(old), is_met: false, signed: None, last: 0 }
     }
 
-    fn take(&mut self, link: &Link) -> anyhow::Result<()> {
-        let note: Note = link.checkpoint.parse()?;
+    pub(super) fn take(&mut self, link: &Link) -> anyhow::Result<()> {
+        let note = link.note()?;
         let checkpoint = note.unchecked();
         ensure!(
             checkpoint.origin == self.old.origin,
@@ -128,7 +127,7 @@ impl<'k> Audit<'k> {
         Ok(())
     }
 
-    fn finish(self) -> anyhow::Result<(Checkpoint, &'k PublicKey)> {
+    pub(super) fn finish(self) -> anyhow::Result<(Checkpoint, &'k PublicKey)> {
         if !self.is_met {
             bail!(
                 "the log has no seal {}: it was CUT OFF before position {}, or what was read does not cover it",
