@@ -256,6 +256,17 @@ async fn a_recording_comes_in_one_request_as_well() {
     let old = [("tus-resumable", "0.2.2"), ("upload-length", "1")];
     let old = sent(&uri, &old, Vec::new()).await;
     assert_eq!((old.status, old.header("tus-version")), (412, Some("1.0.0")));
+    let place = begun(&api, note, &[("upload-length", "10")]).await;
+    for method in [Method::HEAD, Method::PATCH, Method::DELETE] {
+        let silent = request(method.clone(), &place)
+            .header("content-type", "application/offset+octet-stream")
+            .header("upload-offset", "0");
+        let silent = ask(&api.router, silent.body(Body::from("RIFF")).unwrap()).await;
+        let told = (silent.status, silent.header("tus-version"));
+        assert_eq!(told, (412, Some("1.0.0")), "{method} without a word of tus");
+    }
+    assert_eq!(stands(&api, &place).await, 0);
+    ask(&api.router, tus(Method::DELETE, &place, &[], Body::empty())).await;
     assert_eq!(attached(&api).await, 2);
     let left = api.db.files();
     assert_eq!(recordings_in(&left).await, 2, "what is refused leaves nothing");

@@ -21,7 +21,7 @@ use crate::problem::{Fault, Problem};
 use crate::resource::record_of;
 use crate::uploads::finish;
 use crate::uploads::plain::{self, Coming};
-use crate::uploads::tus::{self, meant_method, speaks_tus};
+use crate::uploads::tus::{self, meant_method, must_speak_tus, speaks_tus};
 use crate::writes::{Written, writable};
 
 /// The routes of uploads.
@@ -156,7 +156,7 @@ async fn stand(
     caller: Caller,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    if let Err(answer) = speaks_tus(&headers) {
+    if let Err(answer) = must_speak_tus(&headers) {
         return Ok(*answer);
     }
     let mut upload = app.intake.settled(id_of(upload)?).await?;
@@ -174,7 +174,7 @@ async fn append(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    if let Err(answer) = speaks_tus(&headers) {
+    if let Err(answer) = must_speak_tus(&headers) {
         return Ok(*answer);
     }
     let (id, offset) = (id_of(upload)?, tus::offset(&headers)?);
@@ -192,7 +192,7 @@ async fn discard(
     upload: Result<Path<Uuid>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    if let Err(answer) = speaks_tus(&headers) {
+    if let Err(answer) = must_speak_tus(&headers) {
         return Ok(*answer);
     }
     let upload = app.intake.settled(id_of(upload)?).await?;

@@ -39,14 +39,25 @@ pub fn speaks_tus(headers: &HeaderMap) -> Result<bool, Box<Response>> {
     match headers.get(RESUMABLE) {
         None => Ok(false),
         Some(version) if version == VERSION => Ok(true),
-        Some(_) => {
-            let said = serde_json::json!({"detail": format!("Only tus {VERSION} is spoken here")});
-            let version = [(HeaderName::from_static("tus-version"), VERSION)];
-            Err(Box::new(
-                (StatusCode::PRECONDITION_FAILED, version, axum::Json(said)).into_response(),
-            ))
-        }
+        Some(_) => Err(unspoken(format!("Only tus {VERSION} is spoken here"))),
     }
+}
+
+/// Likewise, where nothing else than tus is spoken.
+///
+/// # Errors
+/// The answer that tells which version is spoken here, if the request does not say that it speaks it.
+pub fn must_speak_tus(headers: &HeaderMap) -> Result<(), Box<Response>> {
+    match speaks_tus(headers)? {
+        true => Ok(()),
+        false => Err(unspoken("Say which version of tus this is, by the header Tus-Resumable: 1.0.0")),
+    }
+}
+
+fn unspoken(said: impl Into<String>) -> Box<Response> {
+    let said = serde_json::json!({"detail": said.into()});
+    let version = [(HeaderName::from_static("tus-version"), VERSION)];
+    Box::new((StatusCode::PRECONDITION_FAILED, version, axum::Json(said)).into_response())
 }
 
 /// The method that a client means which can send only POST.
