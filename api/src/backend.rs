@@ -1,5 +1,6 @@
 //! The parts of the product put together: database, log, projectors, readers, files.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,6 +71,7 @@ impl Store {
                 return Err(error);
             }
         };
+        warn_of_open_keys(&settings.data_dir.join("keys"));
         let mut database = connect(options, settings.db_connections, keys);
         if cluster.is_some() {
             database = database.on_own_server();
@@ -103,6 +105,20 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// Says which keys other users of the machine can read.
+fn warn_of_open_keys(folder: &Path) {
+    for path in ["master.key", "seal.key"].map(|name| folder.join(name)) {
+        if is_open_to_others(&path) {
+            let path = path.display();
+            tracing::warn!("other users can read the key `{path}`: run `chmod 600 {path}`");
+        }
+    }
+}
+
+fn is_open_to_others(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o077 != 0)
 }
 
 /// Tries a connection of its own, since a pool would only say that it waited in vain.

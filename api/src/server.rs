@@ -8,7 +8,8 @@ use axum::Router;
 use axum::extract::Request;
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware;
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::get;
 use tokio::net::TcpListener;
 use utoipa_swagger_ui::SwaggerUi;
 
@@ -27,8 +28,11 @@ pub fn router(app: App) -> Router {
     let (routes, document) = routes::all().split_for_parts();
     let paths: Arc<[String]> = document.paths.paths.keys().cloned().collect();
     let reference: Router<App> = SwaggerUi::new("/docs").url("/openapi.json", document).into();
+    // The legacy server had a second page to read the document at.
+    let redirected = get(|| std::future::ready(Redirect::temporary("/docs/")));
     let routes = routes
         .merge(reference)
+        .route("/redoc", redirected)
         .route_layer(middleware::from_fn_with_state(app.clone(), pages::instead))
         .route_layer(middleware::from_fn(note_route))
         .fallback(move |request: Request| std::future::ready(not_found(&paths, &request)))

@@ -103,3 +103,21 @@ async fn a_model_that_is_named_and_not_there_stops_the_start() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success() && said.contains("WHISPER_MODEL is `/nope`"), "{said}");
 }
+
+#[tokio::test]
+async fn a_key_that_others_can_read_is_warned_of() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let home = Home::new();
+    assert!(Server::start(&home, &[]).await.stop().await);
+    let key = home.path().join("keys/seal.key");
+    let said = async || {
+        let output = home.crm(&["status"]).output().await.unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert_eq!(said().await, "");
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let told = said().await;
+    assert!(told.contains("WARN") && told.contains("chmod 600"), "{told}");
+}

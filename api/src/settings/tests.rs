@@ -178,6 +178,14 @@ fn a_mistyped_name_is_answered_with_the_nearest_known_one() {
 }
 
 #[test]
+fn a_name_that_looks_like_none_is_not_taken_for_another() {
+    let (_, warnings) = Settings::from_map(&map(&[("CRM_FOO", "x"), ("CRM_LOGS", "info")]));
+    let texts: Vec<String> = warnings.iter().map(Warning::to_string).collect();
+    let foo = "CRM_FOO is no setting of crm and is ignored; `crm config` lists all that there are";
+    assert_eq!(texts, [foo, "CRM_LOGS is no setting of crm and is ignored: is CRM_LOG meant?"]);
+}
+
+#[test]
 fn secrets_are_never_shown() {
     let pairs = [
         ("DATABASE_URL", "postgres://crm:hush@db/crm"),

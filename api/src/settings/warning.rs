@@ -10,13 +10,17 @@ use super::known::KNOWN;
 pub struct Warning {
     /// The unknown name.
     pub name: String,
-    /// The known name nearest to it.
-    pub nearest: &'static str,
+    /// The known name that it looks like.
+    pub nearest: Option<&'static str>,
 }
 
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is no setting of crm and is ignored: is {} meant?", self.name, self.nearest)
+        write!(f, "{} is no setting of crm and is ignored", self.name)?;
+        match self.nearest {
+            Some(nearest) => write!(f, ": is {nearest} meant?"),
+            None => f.write_str("; `crm config` lists all that there are"),
+        }
     }
 }
 
@@ -26,14 +30,15 @@ pub(super) fn warnings(map: &BTreeMap<String, String>) -> Vec<Warning> {
         .filter(|name| {
             name.starts_with("CRM_") && KNOWN.iter().all(|setting| setting.name != name.as_str())
         })
-        .filter_map(|name| {
-            let nearest = KNOWN
-                .iter()
-                .map(|setting| setting.name)
-                .min_by_key(|known| distance(name, known))?;
-            Some(Warning { name: name.clone(), nearest })
-        })
+        .map(|name| Warning { name: name.clone(), nearest: nearest(name) })
         .collect()
+}
+
+/// The known name that this one looks like: of its letters behind `CRM_`, at most every third is another.
+fn nearest(name: &str) -> Option<&'static str> {
+    let distances = KNOWN.iter().map(|setting| (distance(name, setting.name), setting.name));
+    let (distance, nearest) = distances.min_by_key(|(distance, _)| *distance)?;
+    (3 * distance <= name.len() - "CRM_".len()).then_some(nearest)
 }
 
 /// How many letters must be added, removed or changed to turn `a` into `b` (Levenshtein).

@@ -288,6 +288,7 @@ async fn the_server_says_how_it_is_and_what_it_can(api: &Api) {
     let document = api.read("/openapi.json").await;
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1."), "{}", document["openapi"]);
     assert_eq!(document["paths"]["/lps/{lp_id}"]["put"]["parameters"][0]["in"], "path");
+    assert_eq!(api.get("/redoc").await.header("location"), Some("/docs/"));
     let redirect = api.get("/docs").await;
     let page = match redirect.status {
         200 => redirect,
