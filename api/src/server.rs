@@ -1,16 +1,23 @@
 //! The server: all routes in one router, and how it starts and stops.
 
-use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{ConnectInfo, Request};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
+use axum::serve::Listener;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
+use tower::ServiceExt as _;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::app::App;
@@ -19,6 +26,9 @@ use crate::measures::note_route;
 use crate::pages;
 use crate::problem::Problem;
 use crate::routes;
+
+/// How long a client may take to send the head of a request, and how long a connection is kept for the next one.
+const HEAD_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long requests that were accepted may take when the server stops.
 const GRACE: Duration = Duration::from_secs(10);
@@ -51,26 +61,43 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     app.origins = app.origins.local_only(listener.local_addr()?.ip().is_loopback());
-    let service = router(app).into_make_service_with_connect_info::<SocketAddr>();
-    let (stop, stopping) = tokio::sync::oneshot::channel();
-    let server = axum::serve(listener, service).with_graceful_shutdown(async move {
-        shutdown.await;
-        // Nobody listens only if the server is gone already.
-        let _ = stop.send(());
-    });
-    let too_long = async {
-        if stopping.await.is_ok() {
-            tokio::time::sleep(GRACE).await;
-        } else {
-            std::future::pending::<()>().await;
-        }
-    };
-    tokio::select! {
-        outcome = server.into_future() => outcome,
-        () = too_long => {
-            tracing::warn!("some requests took too long and were cut off");
-            Ok(())
-        }
+    let connections = accept(listener, router(app), HEAD_PATIENCE, shutdown).await;
+    if tokio::time::timeout(GRACE, connections.shutdown()).await.is_err() {
+        tracing::warn!("some requests took too long and were cut off");
+    }
+    Ok(())
+}
+
+/// Serves whoever connects, until `shutdown`; a connection on which no request begins for as long as `patience` is closed.
+/// Gives the connections that are still open.
+async fn accept(
+    mut listener: TcpListener,
+    router: Router,
+    patience: Duration,
+    shutdown: impl Future<Output = ()>,
+) -> GracefulShutdown {
+    let connections = GracefulShutdown::new();
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(patience);
+    let mut shutdown = pin!(shutdown);
+    loop {
+        let (stream, peer) = tokio::select! {
+            // It waits by itself where there are no descriptors left.
+            accepted = Listener::accept(&mut listener) => accepted,
+            () = &mut shutdown => return connections,
+        };
+        let router = router.clone();
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(ConnectInfo(peer));
+            router.clone().oneshot(request)
+        });
+        let connection = http.serve_connection(TokioIo::new(stream), service);
+        let serving = connections.watch(connection);
+        tokio::spawn(async move {
+            if let Err(error) = serving.await {
+                tracing::trace!(%error, %peer, "a connection has ended");
+            }
+        });
     }
 }
 
@@ -114,8 +141,40 @@ fn absolute(request: &Request, path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use axum::body::Body;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_does_not_finish_its_request_is_not_waited_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let peer = |ConnectInfo(peer): ConnectInfo<std::net::SocketAddr>| async move {
+            peer.ip().to_string()
+        };
+        let router = Router::new().route("/", get(peer));
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let patience = Duration::from_millis(200);
+        let serving = tokio::spawn(accept(listener, router, patience, async {
+            stopped.await.unwrap();
+        }));
+        let answer = async |sent: &str| {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(sent.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            let reading = stream.read_to_string(&mut answer);
+            tokio::time::timeout(Duration::from_secs(20), reading).await.unwrap().unwrap();
+            answer
+        };
+        let whole = answer("GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        assert!(whole.starts_with("HTTP/1.1 200") && whole.ends_with("127.0.0.1"), "{whole}");
+        for begun in ["", "GET / HTTP/1.1\r\nHo"] {
+            assert!(!answer(begun).await.starts_with("HTTP/1.1 2"), "{begun:?}");
+        }
+        stop.send(()).unwrap();
+        serving.await.unwrap().shutdown().await;
+    }
 
     #[test]
     fn a_trailing_slash_is_sent_on_if_the_path_exists_without_it() {
