@@ -86,6 +86,13 @@ impl Store {
         Ok(store)
     }
 
+    /// How many bytes are free on the disk of our own Postgres; `None` where there is another, or the system does not say.
+    pub fn free_space(&self) -> Option<u64> {
+        self.cluster.as_ref()?;
+        let disk = rustix::fs::statvfs(&self.data_dir).ok()?;
+        Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+
     /// Closes the connections and leaves our own Postgres, which stops unless another command uses it.
     ///
     /// # Errors

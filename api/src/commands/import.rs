@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use projections::database::Shortage;
 use replay::{ImportOptions, Notice, Progress, Report};
 use serde_json::Value;
 
@@ -56,14 +57,51 @@ async fn import_and_settle(
     if args.dry_run {
         return Ok(());
     }
-    let backend = Backend::start(store.database.clone(), store.files.clone()).await?;
-    let settled = tokio::select! {
-        settled = backend.settle() => settled,
+    tokio::select! {
+        settled = settle(store) => settled.map_err(|error| {
+            let folder = store.data_dir.display().to_string();
+            explained(error, store.free_space(), &folder)
+        }),
         // Everything is imported: the next server brings its read models up to date itself.
         () = interruption.next() => Ok(()),
-    };
+    }
+}
+
+/// Brings the read models up to date.
+async fn settle(store: &Store) -> anyhow::Result<()> {
+    let backend = Backend::start(store.database.clone(), store.files.clone()).await?;
+    let settled = backend.settle().await;
     backend.stop().await;
     settled
+}
+
+/// Below this Postgres may have stopped for want of room, in bytes: a file of its write-ahead log takes 16 MiB, and it gave
+/// that back.
+const TOO_LITTLE: u64 = 32 << 20;
+
+/// Why the read models do not follow an import, and that this loses nothing. `free` is the room on the disk of our own
+/// Postgres, in bytes.
+fn explained(error: anyhow::Error, free: Option<u64>, folder: &str) -> anyhow::Error {
+    const WHAT_TO_DO: &str =
+        "Everything is imported; make room and start crm again: the read models then follow";
+    // As crm says it, and as Postgres does.
+    let said = format!("{error:#}");
+    let lacks_room =
+        Shortage::told_by(&said) == Some(Shortage::Disk) || said.contains("No space left");
+    match free {
+        Some(free) if lacks_room || free < TOO_LITTLE => {
+            let megabytes = free / 1_000_000;
+            error.context(format!(
+                "the disk of `{folder}` is full ({megabytes} MB free). {WHAT_TO_DO}"
+            ))
+        }
+        None if lacks_room => {
+            error.context(format!("the disk of the database is full. {WHAT_TO_DO}"))
+        }
+        _ => error.context(
+            "everything is imported, but the read models do not follow; the next start of crm goes on with them",
+        ),
+    }
 }
 
 fn called_off() -> anyhow::Result<()> {
@@ -173,6 +211,22 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn an_import_whose_read_models_find_no_room_says_so_and_that_nothing_is_lost() {
+        let check = |error: &'static str, free: Option<u64>, expected: &str| {
+            let told = explained(anyhow::anyhow!(error), free, "/srv/crm").to_string();
+            assert!(told.contains(expected), "{told}");
+            assert!(told.to_lowercase().contains("everything is imported"), "{told}");
+        };
+        let lost = "Connection reset by peer";
+        check(lost, Some(3_500_000), "the disk of `/srv/crm` is full (3 MB free). Everything");
+        check(lost, Some(1 << 40), "do not follow");
+        check(lost, None, "do not follow");
+        let full = "the database is not available: its disk is full";
+        check(full, Some(64 << 20), "the disk of `/srv/crm` is full (67 MB free)");
+        check(full, None, "the disk of the database is full");
+    }
 
     #[test]
     fn the_report_names_table_id_column_reason_and_value() {
