@@ -293,10 +293,7 @@ pub fn json_response(description: &str, content: &Content) -> utoipa::openapi::R
 }
 
 /// The headers that steer a request of this method, all optional. Where the path names no record there is no tag.
-fn header_parameters(
-    method: &HttpMethod,
-    is_of_a_record: bool,
-) -> impl Iterator<Item = Parameter> {
+fn header_parameters(method: &HttpMethod, is_of_a_record: bool) -> impl Iterator<Item = Parameter> {
     const ONCE: (&str, &str) = ("Idempotency-Key", "Carry the request out once for this key");
     let steering: &[(&str, &str)] = match method {
         HttpMethod::Get => &[("If-None-Match", "Answer 304 if the tag is still this")],

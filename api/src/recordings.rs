@@ -242,7 +242,8 @@ mod tests {
                 key_points: vec![],
             });
             let (state, why) = it.state();
-            let kept = format!("no newer summary was made, and the earlier one is kept: {reason}; ");
+            let kept =
+                format!("no newer summary was made, and the earlier one is kept: {reason}; ");
             assert_eq!(state, "summarised");
             assert_eq!(why.unwrap(), format!("{kept}POST /recordings/5/summarise tries again"));
         };

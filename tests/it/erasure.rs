@@ -525,9 +525,7 @@ async fn every_write_to_an_erased_record_says_that_it_was_erased() {
     for path in [format!("/people/{person}"), format!("/notes/{noted}")] {
         api.post(&format!("{path}/erase"), json!({"reason": "case 17"})).await.expect(200, &path);
     }
-    let detail = |title| {
-        json!({"detail": format!("{title} was erased; nothing can be done with it any more")})
-    };
+    let detail = |title| json!({"detail": format!("{title} was erased; nothing can be done with it any more")});
     for written in ["relationships", "lps/1", "lps/9", "participants/2", "recordings"] {
         let path = format!("/notes/{noted}/{written}");
         let answer = api.post(&path, json!({"lp_ids": [1]})).await.expect(410, &path);

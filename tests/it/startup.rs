@@ -84,7 +84,10 @@ async fn a_data_folder_that_cannot_be_used_is_told_with_its_setting() {
     for folder in [file.clone(), file.join("below")] {
         let output = home.crm(&["serve"]).env("CRM_DATA_DIR", &folder).output().await.unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
-        assert!(!output.status.success() && said.contains("set CRM_DATA_DIR to a folder"), "{said}");
+        assert!(
+            !output.status.success() && said.contains("set CRM_DATA_DIR to a folder"),
+            "{said}"
+        );
     }
 }
 

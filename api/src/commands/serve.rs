@@ -71,9 +71,9 @@ async fn listen(host: &str, port: u16) -> anyhow::Result<TcpListener> {
 /// What to do when an address cannot be listened on.
 fn advice(error: &std::io::Error) -> &'static str {
     const TAKEN: &str = "is another crm running there? Set API_PORT to another port";
-    const NO_RIGHT: &str =
-        "the first ports of a machine, usually those below 1024, are root's: set API_PORT to a higher one";
-    const NOT_HERE: &str = "set API_HOST to an address of this machine, such as 127.0.0.1, or 0.0.0.0 for all of them";
+    const NO_RIGHT: &str = "the first ports of a machine, usually those below 1024, are root's: set API_PORT to a higher one";
+    const NOT_HERE: &str =
+        "set API_HOST to an address of this machine, such as 127.0.0.1, or 0.0.0.0 for all of them";
     match error.kind() {
         ErrorKind::AddrInUse => TAKEN,
         ErrorKind::PermissionDenied => NO_RIGHT,

@@ -307,7 +307,7 @@ mod tests {
         check(json!({"question": "  "}), "1 to 1000 characters");
         check(json!({"question": "x".repeat(1001)}), "1 to 1000 characters");
         check(json!({"question": "q", "more": 1}), "unknown field");
-        check(json!({}), "missing field");
+        check(json!({}), "Field required");
         check(json!({"question": "q", "kinds": ["deal"]}), "of lp, gp");
         check(json!({"question": "q", "from": "soon"}), "a date such as");
         check(json!({"question": "q", "lang": "fr"}), "en or es");

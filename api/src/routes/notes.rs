@@ -20,9 +20,7 @@ use crate::form::{Form, Occasion};
 use crate::links::{link, unlink, wanted};
 use crate::problem::{Problem, title};
 use crate::resource::{archive, linked, list, record_of, show};
-use crate::writes::{
-    self, Resource, condition, execute, kind_of, without_known_nulls, writable,
-};
+use crate::writes::{self, Resource, condition, execute, kind_of, without_known_nulls, writable};
 
 /// The routes of notes.
 pub fn routes() -> Routes {

@@ -50,7 +50,9 @@ pub fn speaks_tus(headers: &HeaderMap) -> Result<bool, Box<Response>> {
 pub fn must_speak_tus(headers: &HeaderMap) -> Result<(), Box<Response>> {
     match speaks_tus(headers)? {
         true => Ok(()),
-        false => Err(unspoken("Say which version of tus this is, by the header Tus-Resumable: 1.0.0")),
+        false => {
+            Err(unspoken("Say which version of tus this is, by the header Tus-Resumable: 1.0.0"))
+        }
     }
 }
 
