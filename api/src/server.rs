@@ -27,8 +27,9 @@ use crate::pages;
 use crate::problem::Problem;
 use crate::routes;
 
-/// How long a client may take to send the head of a request, and how long a connection is kept for the next one.
-const HEAD_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a client may take to send the head of a request, and how long a connection is kept for the next one. Proxies
+/// usually keep theirs for 60 s: were crm the first to close one, a request just sent on it would be lost.
+const HEAD_PATIENCE: Duration = Duration::from_secs(75);
 
 /// How long requests that were accepted may take when the server stops.
 const GRACE: Duration = Duration::from_secs(10);
