@@ -640,3 +640,59 @@ async fn pages_take_the_filters_that_the_api_takes() {
     assert!(status == 200 && html.contains("No attempt matches these filters"), "{html}");
     assert_eq!(page(&api, "/audit/refusals?colour=red").await.0, 400);
 }
+
+/// How many pixels the text of a select, or of a date with its time, is wider than the room for it.
+const TOO_NARROW: &str = "
+    const field = document.querySelector(arguments[0]), style = getComputedStyle(field);
+    const pen = document.createElement('canvas').getContext('2d');
+    pen.font = style.font;
+    const texts = field.options ? [...field.options].map(option => option.text) : ['00/00/0000, 00:00 AM'];
+    const arrow = 24, room = field.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight) - arrow;
+    return Math.max(0, ...texts.map(text => Math.ceil(pen.measureText(text).width - room)));";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fields_are_as_wide_as_what_stands_in_them_and_folded_filters_tell_what_is_set() {
+    let office = Office::new().await;
+    let browser = Browser::start(1024).await;
+    let too_narrow = async |field: &str| {
+        let script = TOO_NARROW.replace("arguments[0]", &format!("'{field}'"));
+        browser.ask(&script).await
+    };
+    for width in [1024, 768, 1200] {
+        browser.metrics(width).await;
+        browser.open(&office.record()).await;
+        assert_eq!(too_narrow("#as_of").await, json!(0), "{width}");
+        browser.shoot(&format!("record-{width}")).await;
+        browser.open(&format!("{}/compare", office.record())).await;
+        for field in ["#from", "#to"] {
+            assert_eq!(too_narrow(field).await, json!(0), "{field} {width}");
+        }
+        browser.shoot(&format!("compare-{width}")).await;
+    }
+    browser.metrics(360).await;
+    browser.open(&office.url("/audit?kind=lp&actor=anonymous")).await;
+    browser.until("the filters are folded", "!document.querySelector('#filters').open").await;
+    assert_eq!(browser.text("#filters summary").await, "Filter Kind: lp, Who: anonymous");
+    browser.until("live is offered", "!document.querySelector('#live').hidden").await;
+    let left = "const left = (field) => document.querySelector(field).getBoundingClientRect().left;
+        return Math.round(left('#live') - left('.bar'))";
+    assert_eq!(browser.ask(left).await, json!(0));
+    browser.shoot("filtered-360").await;
+    browser.metrics(1200).await;
+    browser.open(&office.url("/audit?kind=lp")).await;
+    browser
+        .client
+        .find(Locator::Css("#f-kind"))
+        .await
+        .unwrap()
+        .select_by_value("fund")
+        .await
+        .unwrap();
+    browser
+        .until(
+            "the line follows",
+            "document.querySelector('#filters-told').textContent === 'Kind: fund'",
+        )
+        .await;
+    browser.close().await;
+}

@@ -52,7 +52,7 @@ pub async fn show(
             (head(&story, &title, &now))
             form.box method="get" action={(path(own)) "/compare"} {
                 h2 { "Compare two points" }
-                div.row {
+                div.row.points {
                     (choice(&story, "from", "From", from))
                     (choice(&story, "to", "To", to))
                     button.primary type="submit" { "Compare" }

@@ -178,6 +178,12 @@ impl Filters {
         }
     }
 
+    /// What is set, in a line that is seen while the form is folded.
+    fn told(&self) -> Markup {
+        let set = self.set.iter().map(|(name, value)| format!("{}: {value}", called(name)));
+        html! { span.told id="filters-told" { (set.collect::<Vec<_>>().join(", ")) } }
+    }
+
     /// What could not be understood, and what to do.
     pub fn explanation(&self) -> Markup {
         html! {
@@ -224,10 +230,10 @@ impl Filters {
             }
         };
         html! {
-            details.filters id="filters" open data-set=[(!self.set.is_empty()).then_some("yes")] {
-                summary { "Filter" }
+            details.filters id="filters" open {
+                summary { "Filter" (self.told()) }
                 form method="get" action=(self.path) data-tidy role="search" aria-label="Filter changes"
-                    hx-get=(self.path) hx-target="#results" hx-select="#results" hx-swap="outerHTML" hx-push-url="true" hx-sync="this:replace"
+                    hx-get=(self.path) hx-target="#results" hx-select="#results" hx-select-oob="#filters-told" hx-swap="outerHTML" hx-push-url="true" hx-sync="this:replace"
                     hx-trigger="submit, change, input delay:300ms from:input[type=search]" {
                     @if of.is_none() {
                         (text("q", "such as “Fund III”"))

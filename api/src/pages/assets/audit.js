@@ -109,10 +109,10 @@
     });
   }
 
-  // On a narrow screen the filters are folded, unless one is set.
+  // On a narrow screen the filters are folded; the line above them says which are set.
   function fold() {
     const filters = document.getElementById("filters");
-    if (filters && !filters.dataset.set && matchMedia("(max-width: 60rem)").matches) filters.open = false;
+    if (filters && matchMedia("(max-width: 60rem)").matches) filters.open = false;
   }
 
   function prepare(root) {
