@@ -14,6 +14,10 @@ pub const LENGTH: Duration = Duration::from_secs(300);
 
 /// At the end of a chunk, in samples, where it may be cut.
 const CUT_WITHIN: usize = 10 * RATE as usize;
+/// Room for more sound than this, in samples, is only made when it comes: ten minutes and a little.
+const LONGEST_ROOM: usize = 610 * RATE as usize;
+/// More samples than a block of sound usually has.
+const BLOCK: usize = RATE as usize;
 /// The stretch whose loudness is looked at: 20 ms.
 const STRETCH: usize = RATE as usize / 50;
 /// Below this loudness (root mean square, full scale is 1) nobody speaks: about -66 dB, as with a muted microphone.
@@ -74,6 +78,9 @@ where
     fn next(&mut self) -> Option<Self::Item> {
         // A little more than one chunk is read, so that the last is not a scrap of seconds, which Whisper understands badly.
         let within = CUT_WITHIN.min(self.length / 2);
+        // At once, since growing step by step takes up to three times as much.
+        let room = (self.length + within).min(LONGEST_ROOM) + BLOCK;
+        self.waiting.reserve_exact(room.saturating_sub(self.waiting.len()));
         while !self.ended && self.waiting.len() < self.length + within {
             match self.blocks.next() {
                 Some(Ok(block)) => self.waiting.extend_from_slice(&block),

@@ -1,4 +1,4 @@
-//! How the threads of one transcription wait for each other.
+//! How the threads of one transcription wait for each other, and what of its memory is given back.
 //!
 //! Whisper's threads meet after every matrix product. OpenMP lets those that are there first spin, on cores that others need: on
 //! a busy machine two threads took ten times as long as one, and ten times the processor's time. It can be told to let them
@@ -10,6 +10,10 @@ use std::process::Command;
 
 const POLICY: &str = "OMP_WAIT_POLICY";
 const PASSIVE: &str = "passive";
+
+/// Buffers from this size on, in bytes, the C library takes from the system and gives back to it. It would raise that size with
+/// each that is given back, and keep what Whisper no longer needs: 40 MB.
+const OWN_MAPPING: (&str, &str) = ("MALLOC_MMAP_THRESHOLD_", "1048576");
 
 /// Begins this process again, with the same arguments and under the same id, unless its threads sleep while they wait.
 /// To be called before anything else has begun. Otherwise Whisper makes do with a single thread.
@@ -25,8 +29,9 @@ pub fn begin_with_patience() -> io::Result<()> {
     if let Some(name) = arguments.next() {
         again.arg0(name);
     }
+    let (threshold, bytes) = OWN_MAPPING;
     // It returns only if it fails.
-    Err(again.args(arguments).env(POLICY, PASSIVE).exec())
+    Err(again.args(arguments).env(POLICY, PASSIVE).env(threshold, bytes).exec())
 }
 
 /// As many threads as are wanted, if that does no harm.
