@@ -95,6 +95,13 @@ async fn every_page_is_readable_by_everyone_in_light_dark_narrow_and_in_print() 
         .fetch_one(&office.api.db.pool)
         .await
         .unwrap();
+    let change: String = sqlx::query_scalar(
+        "select format('note/%s/changes/%s', aggregate_id, position) from events
+         where event_type = 'TextRevised' order by position desc limit 1",
+    )
+    .fetch_one(&office.api.db.pool)
+    .await
+    .unwrap();
     let gone = office.api.made("lps", json!({"name": "Gone", "location": "Lima"})).await;
     office.api.delete(&format!("/lps/{gone}")).await.expect(200, "deleted");
     let person = office.api.made("people", json!({"name": "Ana Ruiz"})).await;
@@ -114,6 +121,7 @@ async fn every_page_is_readable_by_everyone_in_light_dark_narrow_and_in_print() 
         ("restore", format!("{gone}/undo?event={deletion}")),
         ("erased", office.url(&format!("/audit/person/{person}"))),
         ("no-such-event", office.url("/audit/causation/00000000-0000-7000-8000-000000000000")),
+        ("change", office.url(&format!("/audit/{change}"))),
         ("as-of", format!("{record}?as_of={position}")),
         ("before", format!("{record}?as_of=0")),
         ("compare", format!("{record}/compare")),

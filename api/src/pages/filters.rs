@@ -231,7 +231,7 @@ impl Filters {
         };
         html! {
             details.filters id="filters" open {
-                summary { "Filter" (self.told()) }
+                summary { "Filter " (self.told()) }
                 form method="get" action=(self.path) data-tidy role="search" aria-label="Filter changes"
                     hx-get=(self.path) hx-target="#results" hx-select="#results" hx-select-oob="#filters-told" hx-swap="outerHTML" hx-push-url="true" hx-sync="this:replace"
                     hx-trigger="submit, change, input delay:300ms from:input[type=search]" {
