@@ -601,7 +601,7 @@ async fn whoever_misspells_a_field_or_an_event_is_told_beside_the_form() {
     for (uri, told) in [
         ("/audit?field=Priority".to_owned(), "There is no such field; similar are priority."),
         ("/audit?event=prioritised".to_owned(), "There is no such event; similar are Prioritised."),
-        (format!("/audit/lp/{lp}?field=xyzzy"), "There is no such field; there are affiliations, "),
+        (format!("/audit/lp/{lp}?field=xyzzy"), "There is no such field; there are advisor, "),
     ] {
         let (status, html) = page(&api, &uri).await;
         assert_eq!(status, 400, "{uri}");

@@ -71,7 +71,7 @@ mod tests {
         check(field("due date"), "There is no such field; similar are due_date");
         check(
             field("xyzzy"),
-            "There is no such field; there are affiliations, ai_summary, archived",
+            "There is no such field; there are advisor, affiliations, ai_summary",
         );
         check(event("prioritised"), "There is no such event; similar are Prioritised");
         check(event("Rename"), "There is no such event; similar are Renamed");
