@@ -66,7 +66,11 @@ pub async fn main() -> ExitCode {
         Ok(settings) => settings,
         Err(errors) => return refused(&errors),
     };
-    let wrong = settings.wrong_files();
+    let mut wrong = settings.wrong_files();
+    if matches!(&cli.command, Command::Serve(_)) && settings.workers == 0 {
+        // It is for those who transcribe elsewhere.
+        wrong.retain(|error| error.name != "WHISPER_MODEL");
+    }
     match &cli.command {
         Command::Serve(_) | Command::Work(_) if !wrong.is_empty() => return refused(&wrong),
         Command::Models(_) | Command::Config => {

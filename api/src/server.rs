@@ -55,7 +55,7 @@ pub fn router(app: App) -> Router {
 /// Serves until `shutdown`, then finishes what was accepted, within [`GRACE`].
 ///
 /// # Errors
-/// When the listener fails.
+/// When the listener has no address.
 pub async fn serve(
     listener: TcpListener,
     mut app: App,

@@ -30,8 +30,11 @@ pub fn begin_with_patience() -> io::Result<()> {
         again.arg0(name);
     }
     let (threshold, bytes) = OWN_MAPPING;
+    if std::env::var_os(threshold).is_none() {
+        again.env(threshold, bytes);
+    }
     // It returns only if it fails.
-    Err(again.args(arguments).env(POLICY, PASSIVE).env(threshold, bytes).exec())
+    Err(again.args(arguments).env(POLICY, PASSIVE).exec())
 }
 
 /// As many threads as are wanted, if that does no harm.

@@ -176,21 +176,25 @@ fn describe(report: &Report) -> String {
         let _ = writeln!(text, "{} images {did}", report.images);
     }
     let (conflicts, odd): (Vec<_>, Vec<_>) = report.notices.iter().partition(|it| it.conflict);
-    list(&mut text, "Conflicts, in which crm has the last word", &conflicts, 0);
-    list(&mut text, "Worth a look", &odd, report.notices_left_out);
+    let heading = format!("Conflicts, in which crm has the last word ({})", report.conflicts);
+    list(&mut text, &heading, &conflicts);
+    list(&mut text, &format!("Worth a look ({})", odd.len()), &odd);
+    if report.notices_left_out > 0 {
+        let _ = writeln!(text, "\n{} more lines were too many to keep", report.notices_left_out);
+    }
     text.trim_end().to_owned()
 }
 
 /// A heading and what stands below it; nothing if there is nothing.
-fn list(text: &mut String, heading: &str, notices: &[&Notice], left_out: u64) {
+fn list(text: &mut String, heading: &str, notices: &[&Notice]) {
     if notices.is_empty() {
         return;
     }
-    let _ = writeln!(text, "\n{heading} ({}):", notices.len());
+    let _ = writeln!(text, "\n{heading}:");
     for notice in notices.iter().take(SHOWN) {
         let _ = writeln!(text, "  {}", describe_notice(notice));
     }
-    let more = notices.len().saturating_sub(SHOWN) as u64 + left_out;
+    let more = notices.len().saturating_sub(SHOWN);
     if more > 0 {
         let _ = writeln!(text, "  … and {more} more; --json lists them");
     }

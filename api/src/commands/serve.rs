@@ -110,7 +110,9 @@ async fn serve_store(
         Err(error) => Err(error),
     };
     stop.cancel();
-    words.await?;
+    if let Err(error) = words.await {
+        tracing::error!(%error, "the words of texts were not followed to the end");
+    }
     vectors.stop().await;
     backend.stop().await;
     sealer.stop().await;

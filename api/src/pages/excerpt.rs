@@ -31,7 +31,7 @@ const AROUND: usize = 100;
 const COMPARED: usize = 40_000;
 
 /// Comparing takes no longer than this; what is found by then is shown.
-const PATIENCE: Duration = Duration::from_millis(100);
+const PATIENCE: Duration = Duration::from_millis(20);
 
 /// A word reaches so far at most, in bytes, from where two texts part.
 const WORD: usize = 80;
@@ -127,14 +127,13 @@ type Run<'t> = (ChangeTag, Cow<'t, str>);
 
 /// A text that became another one: what went, what came, and a little of what is the same around it.
 pub fn rewritten(from: &str, to: &str, room: Room) -> Markup {
-    html! { div.words tabindex="0" { (told(&runs(from, to), room)) } }
+    html! { div.words tabindex="0" { (told(&runs(from, to), None, room)) } }
 }
 
 /// One of two texts alone, with what the other has not: `side` is what is marked in it.
 pub fn side(from: &str, to: &str, side: ChangeTag, room: Room) -> Markup {
-    let mut runs = runs(from, to);
-    runs.retain(|(tag, _)| [ChangeTag::Equal, side].contains(tag));
-    html! { div.words tabindex="0" { (told(&runs, room)) } }
+    let other = if side == ChangeTag::Delete { ChangeTag::Insert } else { ChangeTag::Delete };
+    html! { div.words tabindex="0" { (told(&runs(from, to), Some(other), room)) } }
 }
 
 /// Two texts as one, run by run.
@@ -188,14 +187,19 @@ fn compared<'t>(old: &'t str, new: &'t str) -> Vec<Run<'t>> {
     .collect()
 }
 
-/// The runs that there is room for, each shortened.
-fn told(runs: &[Run<'_>], room: Room) -> Markup {
+/// The runs that there is room for, each shortened, but for those that are hidden.
+fn told(runs: &[Run<'_>], hidden: Option<ChangeTag>, room: Room) -> Markup {
+    let is_hidden = |tag: ChangeTag| hidden == Some(tag);
     let mut left = room.difference;
     let last = runs.len().saturating_sub(1);
     let mut parts = Vec::new();
     for (at, (tag, text)) in runs.iter().enumerate() {
+        if is_hidden(*tag) {
+            continue;
+        }
         if left == 0 {
-            if runs[at..].iter().any(|(tag, _)| *tag != ChangeTag::Equal) {
+            let differs = |tag: ChangeTag| tag != ChangeTag::Equal && !is_hidden(tag);
+            if runs[at..].iter().any(|(tag, _)| differs(*tag)) {
                 parts.push(html! { span.rest { "… and more that differs" } });
             }
             break;
@@ -239,7 +243,7 @@ mod tests {
 
     /// The markup with what went in brackets and what came in braces.
     fn rewrite(from: &str, to: &str) -> String {
-        let markup = told(&runs(from, to), LISTED).into_string();
+        let markup = told(&runs(from, to), None, LISTED).into_string();
         let tags = [("<del>", "["), ("</del>", "]"), ("<ins>", "{"), ("</ins>", "}")];
         let plain = tags.iter().fold(markup, |text, (tag, mark)| text.replace(tag, mark));
         plain.replace("<span class=\"rest\">", "").replace("</span>", "")
@@ -274,6 +278,16 @@ mod tests {
         let long = "x".repeat(500);
         let told = rewrite(&format!("{long}1"), &format!("{long}2"));
         assert!(told.contains("[1]{2}"), "{told}");
+    }
+
+    #[test]
+    fn of_a_text_that_something_was_added_to_the_place_is_shown_on_both_sides() {
+        let from = format!("{}the end.\n", "more ".repeat(100));
+        let to = format!("{from}Added.");
+        let one = side(&from, &to, ChangeTag::Delete, LISTED).into_string();
+        assert!(one.contains("more the end.") && !one.contains("Added"), "{one}");
+        let other = side(&from, &to, ChangeTag::Insert, LISTED).into_string();
+        assert!(other.contains("the end.") && other.contains("<ins>Added.</ins>"), "{other}");
     }
 
     #[test]

@@ -74,7 +74,9 @@ mod tests {
 /audit/causation/{id} get
 /audit/refusals get
 /audit/{kind}/{id} get
+/audit/{kind}/{id}/changes/{position} get
 /audit/{kind}/{id}/compare get
+/audit/{kind}/{id}/text get
 /audit/{kind}/{id}/undo get post
 /distributors get post
 /distributors/search get

@@ -136,15 +136,16 @@ fn sealed_text(payload: &str) -> Option<&str> {
     payload.strip_prefix(OPENING)?.strip_suffix(CLOSING)
 }
 
-/// A new key, drawn by a cryptographic generator in memory, which takes its seed from the system now and then.
+/// A new key, from the system: a generator in memory could keep a copy of one that is destroyed.
 pub(super) fn draw_key() -> KeyBytes {
     let mut key = Zeroizing::new([0; 32]);
-    rand::rng().fill_bytes(&mut *key);
+    getrandom::fill(&mut *key).expect("the system gives random bytes");
     key
 }
 
 /// XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha) for one nonce, made of ChaCha20-Poly1305, of which ring's is several times as
-/// fast as any in Rust alone: a key derived from the first 16 bytes of the nonce, and the other 8.
+/// fast as any in Rust alone: a key derived from the first 16 bytes of the nonce, and the other 8. ring does not wipe the derived
+/// key, which opens this one text only.
 fn cipher(key: &[u8; 32], nonce: &[u8; NONCE]) -> (LessSafeKey, Nonce) {
     let (first, last) = nonce.split_first_chunk::<16>().expect("a nonce has 24 bytes");
     let derived =

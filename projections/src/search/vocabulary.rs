@@ -25,7 +25,7 @@ use crate::database::{Database, DatabaseError};
 /// How many letters a word has that is kept. Shorter ones are like too many others, longer ones are addresses and keys.
 const LETTERS: std::ops::RangeInclusive<usize> = 4..=24;
 
-/// The most words that are kept, and the most times that a record has one: some 30 MB of memory each. Of more texts only the
+/// The most words that are kept, and the most times that a record has one: some 30 MB of memory each, twice that while they are read anew. Of more texts only the
 /// first are known.
 const MOST_WORDS: usize = 200_000;
 const MOST_PLACES: usize = 8_000_000;
@@ -36,8 +36,8 @@ const MOST: usize = 8;
 /// How many letters a word of a long question has that may be mistyped.
 const TELLING: usize = 8;
 
-/// How many records are read at once.
-const PAGE: i64 = 200;
+/// How many records are read at once: few, as texts may be long.
+const PAGE: i64 = 50;
 
 /// How long a question waits for words that are still to be read.
 const WAIT: Duration = Duration::from_millis(250);
@@ -67,7 +67,8 @@ impl Vocabulary {
         let acronyms = acronyms::written(&asked.text);
         let understanding = async {
             let mut words = self.0.lock().await;
-            let is_plain = acronyms.is_empty() && !typed.iter().any(|word| words.is_odd(word));
+            let is_plain = acronyms.iter().all(|word| words.is_mere_word(word))
+                && !typed.iter().any(|word| words.is_odd(word));
             if is_plain || words.catch_up(database).await? == Reach::Behind {
                 return Ok(asked.clone());
             }
@@ -117,7 +118,7 @@ impl Vocabulary {
     async fn refresh(&self, database: &Database) -> Result<Reach, DatabaseError> {
         let is_renewed = {
             let words = self.0.lock().await;
-            words.said.is_empty() || words.begun.elapsed() > RENEWED
+            words.said.is_empty() || words.era != database.era() || words.begun.elapsed() > RENEWED
         };
         if is_renewed {
             // Beside what is there, so that no question waits for it.
@@ -125,7 +126,14 @@ impl Vocabulary {
             renewed.catch_up(database).await?;
             *self.0.lock().await = renewed;
         }
-        self.0.lock().await.catch_up(database).await
+        // Page by page, so that questions come in between.
+        loop {
+            let mut words = self.0.lock().await;
+            let reach = words.advance(database).await?;
+            if let Some(reach) = reach {
+                return Ok(reach);
+            }
+        }
     }
 }
 
@@ -204,20 +212,29 @@ impl Default for Words {
 impl Words {
     /// Reads what has changed since. Given up in between, it is as far as it came.
     async fn catch_up(&mut self, database: &Database) -> Result<Reach, DatabaseError> {
+        loop {
+            if let Some(reach) = self.advance(database).await? {
+                return Ok(reach);
+            }
+        }
+    }
+
+    /// Reads some of what has changed since; tells how far the words are once that is all.
+    async fn advance(&mut self, database: &Database) -> Result<Option<Reach>, DatabaseError> {
         let era = database.era();
         if self.era != era {
             *self = Self { era, ..Self::default() };
         }
         let mut db = database.ask(database.pool.acquire()).await?;
-        loop {
-            let page = database.ask(changed(&mut db, self.position)).await?;
-            let is_last = page.len() < usize::try_from(PAGE).unwrap_or(usize::MAX);
-            page.into_iter().for_each(|said| self.take(&said));
-            if is_last {
-                break;
-            }
-        }
-        Ok(if database.ask(lag(&mut db)).await?.is_some() { Reach::Behind } else { Reach::Level })
+        // First, so that what was erased until now is not missed.
+        let reach = match database.ask(lag(&mut db)).await? {
+            Some(_) => Reach::Behind,
+            None => Reach::Level,
+        };
+        let page = database.ask(changed(&mut db, self.position)).await?;
+        let is_last = page.len() < usize::try_from(PAGE).unwrap_or(usize::MAX);
+        page.into_iter().for_each(|said| self.take(&said));
+        Ok(is_last.then_some(reach))
     }
 
     /// Puts what a record says in the place of what it said before.
@@ -322,6 +339,12 @@ impl Words {
             self.acronyms.entry(acronym.clone()).or_default().insert(said.record);
         }
         self.shortened.insert(said.record, acronyms);
+    }
+
+    /// Whether a word that may be an acronym is one of texts, and nobody's initials.
+    fn is_mere_word(&self, written: &str) -> bool {
+        let word: String = written.chars().flat_map(folded).collect();
+        self.places.contains_key(&*word) && !self.acronyms.contains_key(&word)
     }
 
     /// Whether no text has a word in any form, though it is long enough to tell what was meant by it.
