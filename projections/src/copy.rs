@@ -4,8 +4,8 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// How much is sent in one piece, in bytes: what fits into a socket, so that Postgres takes it in while the next is made.
-const PIECE: usize = 128 << 10;
+/// How much is sent in one piece, in bytes.
+const PIECE: usize = 1 << 20;
 
 /// What COPY's binary format begins with: its signature, no flags, and no extension.
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
