@@ -1,9 +1,11 @@
 //! Acronyms: organisations and funds by the initials of their names, as `OTPP` for Ontario Teachers' Pension Plan.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::RangeInclusive;
 
 use domain::{Kind, RecordRef};
+
+use super::highlight::folded;
 
 /// How many letters an acronym has, and at least in small letters, where it is the whole question.
 const LETTERS: RangeInclusive<usize> = 2..=6;
@@ -13,7 +15,10 @@ const IN_SMALL: usize = 3;
 const TELLING: usize = 4;
 
 /// What people shorten the names of. People's initials are found in their names.
-pub(super) const SHORTENED: [Kind; 4] = [Kind::Lp, Kind::Gp, Kind::Distributor, Kind::Fund];
+const SHORTENED: [Kind; 4] = [Kind::Lp, Kind::Gp, Kind::Distributor, Kind::Fund];
+
+/// The most names that are looked through for one acronym; the database tells which of them a question lets pass.
+const MOST: usize = 100;
 
 /// Words that an acronym may leave out.
 const SMALL: [&str; 22] = [
@@ -28,6 +33,40 @@ pub struct Acronym {
     pub word: String,
     /// Those whose initials it is.
     pub records: Vec<RecordRef>,
+}
+
+/// Whose initials an acronym is, and which acronyms each of these has.
+#[derive(Default)]
+pub(super) struct Initials {
+    records: HashMap<String, BTreeSet<RecordRef>>,
+    acronyms: HashMap<RecordRef, BTreeSet<String>>,
+}
+
+impl Initials {
+    /// Puts the acronyms of a record's name, which is folded, in the place of those that it had before.
+    pub(super) fn take(&mut self, record: RecordRef, name: Option<&str>) {
+        for acronym in self.acronyms.remove(&record).unwrap_or_default() {
+            if let Some(records) = self.records.get_mut(&acronym) {
+                records.remove(&record);
+                if records.is_empty() {
+                    self.records.remove(&acronym);
+                }
+            }
+        }
+        let Some(name) = name.filter(|_| SHORTENED.contains(&record.kind())) else { return };
+        let acronyms = of(name);
+        for acronym in &acronyms {
+            self.records.entry(acronym.clone()).or_default().insert(record);
+        }
+        self.acronyms.insert(record, acronyms);
+    }
+
+    /// What an acronym stands for, as it is written in a question.
+    pub(super) fn named(&self, written: &str) -> Option<Acronym> {
+        let word: String = written.chars().flat_map(folded).collect();
+        let records = self.records.get(&word)?.iter().copied().take(MOST).collect();
+        Some(Acronym { word, records })
+    }
 }
 
 /// Whether a word of so many letters is an acronym of a name, though texts have it.
@@ -103,6 +142,22 @@ mod tests {
         check("calpers", &[]);
         check("a b c d e f g", &["bcdfg"]);
         check("", &[]);
+    }
+
+    #[test]
+    fn an_acronym_stands_for_those_who_have_the_name_now() {
+        let mut initials = Initials::default();
+        let mut take = |kind: Kind, name: Option<&str>| {
+            initials.take(kind.record(1), name);
+            initials.named("OTPP").map(|it| it.records).unwrap_or_default()
+        };
+        let name = Some("ontario teachers' pension plan");
+        assert_eq!(take(Kind::Person, name), []);
+        assert_eq!(take(Kind::Lp, name), [Kind::Lp.record(1)]);
+        assert_eq!(take(Kind::Lp, Some("ontario")), []);
+        assert_eq!(take(Kind::Fund, name), [Kind::Fund.record(1)]);
+        assert_eq!(take(Kind::Fund, None), []);
+        assert!(initials.records.is_empty());
     }
 
     #[test]

@@ -20,6 +20,9 @@ use super::spelling::{self, Said};
 /// The most names that are hits.
 const MOST: i64 = 50;
 
+/// The most names that one acronym stands for.
+const MOST_SHORTENED: i64 = 8;
+
 /// A longer question is not a name, though it may hold some.
 pub(super) const WORDS_OF_NAME: usize = 6;
 
@@ -117,7 +120,7 @@ async fn shortened(
         );
         restrict_kinds(&mut statement, filter);
         restrict_records(&mut statement, filter);
-        statement.push(" order by length(folded_title), kind, id");
+        statement.push(" order by length(folded_title), kind, id limit ").push_bind(MOST_SHORTENED);
         let statement = statement.build().persistent(*filter == Filter::default());
         let rows = statement.fetch_all(&mut *db).await?;
         for (row, hit) in rows.iter().zip(hits_of(&rows)?) {

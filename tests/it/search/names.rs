@@ -150,6 +150,17 @@ async fn a_word_of_a_question_is_no_name_that_is_a_little_like_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_acronym_of_many_is_that_of_the_kind_that_is_asked_for() {
+    let api = Api::new().await;
+    for number in 1..=9 {
+        api.made("lps", json!({"name": format!("Cedar Point {number}")})).await;
+    }
+    let fund = api.made("funds", json!({"fund_name": "Copper Partners"})).await;
+    assert_eq!(found(&api, "CP", "&kinds=fund").await, [format!("fund:{fund}")]);
+    assert_eq!(found(&api, "CP", "&kinds=lp").await.len(), 8);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn organisations_and_funds_are_found_by_their_initials_with_what_was_said_with_them() {
     let api = Api::new().await;
     let lp = api.made("lps", json!({"name": "Lakeview Teachers Retirement System"})).await;

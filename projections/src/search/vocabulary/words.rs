@@ -1,0 +1,391 @@
+//! The words of all texts at a position of the log, and of which records they are.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use domain::RecordRef;
+use sqlx::{FromRow, PgConnection};
+
+use super::super::acronyms::{Acronym, Initials};
+use super::super::asked::{Asked, Correction};
+use super::super::highlight::{folded, stems};
+use super::super::lag::lag;
+use super::super::lexical::record_of;
+use super::super::spelling;
+use super::shape::Shape;
+use crate::database::{Database, DatabaseError};
+
+/// How many letters a word has that is kept. Shorter ones are like too many others, longer ones are addresses and keys.
+const LETTERS: std::ops::RangeInclusive<usize> = 4..=24;
+
+/// The most words that are kept, and the most times that a record has one: some 30 MB of memory each, twice that while they are read
+/// anew. Of more texts only the first are known.
+const MOST_WORDS: usize = 200_000;
+const MOST_PLACES: usize = 8_000_000;
+
+/// How many words of a question are corrected at most.
+const MOST: usize = 8;
+
+/// How many letters a word of a long question has that may be mistyped.
+const TELLING: usize = 8;
+
+/// How many records are read at once: few, as texts may be long.
+const PAGE: i64 = 50;
+
+/// After this time all is read anew: rows that were put right have positions that were passed long ago.
+const RENEWED: Duration = Duration::from_secs(3_600);
+
+/// How far the words are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// They are those of all texts.
+    Level,
+    /// Texts have changed since.
+    Behind,
+}
+
+/// A record's texts as they stand.
+struct Said {
+    record: RecordRef,
+    position: i64,
+    /// Its name, folded, unless it is archived or erased.
+    name: Option<String>,
+    texts: Vec<String>,
+}
+
+impl FromRow<'_, sqlx::postgres::PgRow> for Said {
+    fn from_row(row: &sqlx::postgres::PgRow) -> Result<Self, sqlx::Error> {
+        use sqlx::Row as _;
+        let (position, texts) = (row.try_get("position")?, row.try_get("texts")?);
+        Ok(Self { record: record_of(row)?, position, name: row.try_get("name")?, texts })
+    }
+}
+
+/// A word, and how many records have it.
+struct Entry {
+    word: Arc<str>,
+    shape: Shape,
+    records: u32,
+}
+
+/// The words of all texts at a position of the log.
+pub(super) struct Words {
+    /// Those without records are free to be others.
+    entries: Vec<Entry>,
+    free: Vec<u32>,
+    places: HashMap<Arc<str>, u32>,
+    /// How many of the words have each stem.
+    stems: HashMap<String, u32>,
+    /// Which words each record has.
+    said: HashMap<RecordRef, Box<[u32]>>,
+    initials: Initials,
+    /// How many words records have together.
+    size: usize,
+    position: i64,
+    /// In which tables they stand, see [`Database::era`].
+    era: u64,
+    begun: Instant,
+}
+
+impl Default for Words {
+    fn default() -> Self {
+        Self {
+            entries: vec![],
+            free: vec![],
+            places: HashMap::new(),
+            stems: HashMap::new(),
+            said: HashMap::new(),
+            initials: Initials::default(),
+            size: 0,
+            position: i64::MIN,
+            era: 0,
+            begun: Instant::now(),
+        }
+    }
+}
+
+impl Words {
+    /// Whether all is to be read anew, beside what is there.
+    pub(super) fn is_outdated(&self, database: &Database) -> bool {
+        self.said.is_empty() || self.era != database.era() || self.begun.elapsed() > RENEWED
+    }
+
+    /// Reads what has changed since. Given up in between, it is as far as it came.
+    pub(super) async fn catch_up(&mut self, database: &Database) -> Result<Reach, DatabaseError> {
+        loop {
+            if let Some(reach) = self.advance(database).await? {
+                return Ok(reach);
+            }
+        }
+    }
+
+    /// Reads some of what has changed since; tells how far the words are once that is all.
+    pub(super) async fn advance(
+        &mut self,
+        database: &Database,
+    ) -> Result<Option<Reach>, DatabaseError> {
+        let era = database.era();
+        if self.era != era {
+            *self = Self { era, ..Self::default() };
+        }
+        let mut db = database.ask(database.pool.acquire()).await?;
+        // First, so that what was erased until now is not missed.
+        let reach = match database.ask(lag(&mut db)).await? {
+            Some(_) => Reach::Behind,
+            None => Reach::Level,
+        };
+        let page = database.ask(changed(&mut db, self.position)).await?;
+        let is_last = page.len() < usize::try_from(PAGE).unwrap_or(usize::MAX);
+        page.into_iter().for_each(|said| self.take(&said));
+        Ok(is_last.then_some(reach))
+    }
+
+    /// Puts what a record says in the place of what it said before.
+    fn take(&mut self, said: &Said) {
+        self.initials.take(said.record, said.name.as_deref());
+        let before = self.said.remove(&said.record).unwrap_or_default();
+        self.size -= before.len();
+        let mut places: Vec<u32> = Vec::new();
+        for word in said.texts.iter().flat_map(|text| words(text)).collect::<BTreeSet<_>>() {
+            places.extend(self.add(&word));
+        }
+        before.into_iter().for_each(|place| self.remove(place));
+        self.position = said.position;
+        if !places.is_empty() {
+            self.size += places.len();
+            self.said.insert(said.record, places.into());
+        }
+    }
+
+    /// Counts a word once more, if there is room for it.
+    fn add(&mut self, word: &str) -> Option<u32> {
+        if self.size >= MOST_PLACES {
+            return None;
+        }
+        if let Some(place) = self.places.get(word) {
+            self.entries[*place as usize].records += 1;
+            return Some(*place);
+        }
+        if self.places.len() >= MOST_WORDS {
+            return None;
+        }
+        for stem in stems(word) {
+            *self.stems.entry(stem).or_default() += 1;
+        }
+        let entry = Entry { word: word.into(), shape: Shape::of(word), records: 1 };
+        let key = entry.word.clone();
+        let place = match self.free.pop() {
+            Some(place) => {
+                self.entries[place as usize] = entry;
+                place
+            }
+            None => {
+                self.entries.push(entry);
+                u32::try_from(self.entries.len() - 1).ok()?
+            }
+        };
+        self.places.insert(key, place);
+        Some(place)
+    }
+
+    /// Counts a word once less. That of no record is forgotten.
+    fn remove(&mut self, place: u32) {
+        let entry = &mut self.entries[place as usize];
+        entry.records -= 1;
+        if entry.records > 0 {
+            return;
+        }
+        let word = std::mem::replace(&mut entry.word, "".into());
+        entry.shape = Shape::default();
+        self.places.remove(&word);
+        self.free.push(place);
+        for stem in stems(&word) {
+            if let Some(words) = self.stems.get_mut(&stem) {
+                *words -= 1;
+                if *words == 0 {
+                    self.stems.remove(&stem);
+                }
+            }
+        }
+    }
+
+    pub(super) fn understood(&self, asked: &Asked, typed: &[String], acronyms: &[&str]) -> Asked {
+        let acronyms: Vec<Acronym> =
+            acronyms.iter().filter_map(|it| self.initials.named(it)).collect();
+        let forgiven = if asked.is_brief() { spelling::forgiven } else { forgiven_in_long };
+        let is_acronym = |word: &str| acronyms.iter().any(|acronym| acronym.word == word);
+        let odd = typed.iter().filter(|word| self.is_odd(word) && !is_acronym(word)).take(MOST);
+        let corrections = odd.filter_map(|word| self.correction(word, forgiven)).collect();
+        Asked { corrections, acronyms, ..asked.clone() }
+    }
+
+    /// Whether a word that may be an acronym is one of texts, and nobody's initials.
+    pub(super) fn is_mere_word(&self, written: &str) -> bool {
+        let word: String = written.chars().flat_map(folded).collect();
+        self.places.contains_key(&*word) && self.initials.named(written).is_none()
+    }
+
+    /// Whether no text has a word in any form, though it is long enough to tell what was meant by it.
+    pub(super) fn is_odd(&self, word: &str) -> bool {
+        spelling::forgiven(word.chars().count(), 1) > 0
+            && !self.places.contains_key(word)
+            && !stems(word).iter().any(|stem| self.stems.contains_key(stem))
+    }
+
+    /// The word that was probably meant: the nearest, of several the one that most records have.
+    fn correction(&self, typed: &str, forgiven: fn(usize, usize) -> usize) -> Option<Correction> {
+        let shape = Shape::of(typed);
+        let forgiven = forgiven(usize::from(shape.length), 1);
+        let near = self.entries.iter().filter_map(|entry| {
+            let begins = entry.shape.first == shape.first;
+            // Hardly anybody mistypes the first letter and another one.
+            let most = if begins { forgiven } else { forgiven.min(1) };
+            if !shape.is_near(entry.shape, most) {
+                return None;
+            }
+            let errors = spelling::distance(typed, &entry.word, most)?;
+            Some(((errors, !begins, u32::MAX - entry.records, &*entry.word), entry))
+        });
+        let (_, entry) = near.min_by_key(|(rank, _)| *rank)?;
+        Some(Correction { typed: typed.to_owned(), word: entry.word.to_string() })
+    }
+}
+
+/// How many errors there may be in a word of this length in a long question, whose words are more often such as nobody used.
+fn forgiven_in_long(length: usize, _words: usize) -> usize {
+    usize::from(length >= TELLING)
+}
+
+/// The records that have changed behind a position, in the order in which they did, and their texts.
+async fn changed(db: &mut PgConnection, after: i64) -> Result<Vec<Said>, sqlx::Error> {
+    sqlx::query_as(
+        "select kind, id, position, case when not archived then folded_title end as name, array(
+             select text from passage where passage.kind = findable.kind and passage.id = findable.id) as texts
+         from findable where position > $1 order by position limit $2",
+    )
+    .bind(after)
+    .bind(PAGE)
+    .fetch_all(db)
+    .await
+}
+
+/// The words of a text that are kept, folded.
+fn words(text: &str) -> Vec<String> {
+    let folded: String = text.chars().flat_map(folded).collect();
+    let is_kept = |word: &&str| {
+        LETTERS.contains(&word.chars().count()) && word.chars().all(char::is_alphabetic)
+    };
+    spelling::words(&folded).into_iter().filter(is_kept).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::Kind;
+
+    use super::super::super::acronyms::written;
+    use super::*;
+
+    fn said(id: i64, position: i64, text: &str) -> Said {
+        let (record, name) = (Kind::Note.record(id), None);
+        Said { record, position, name, texts: vec![text.to_owned()] }
+    }
+
+    fn of(texts: &[&str]) -> Words {
+        let mut all = Words::default();
+        for (id, text) in (1..).zip(texts) {
+            all.take(&said(id, id, text));
+        }
+        all
+    }
+
+    fn corrected(words: &Words, typed: &str) -> Option<String> {
+        let correction = words.correction(typed, spelling::forgiven);
+        correction.filter(|_| words.is_odd(typed)).map(|it| it.word)
+    }
+
+    #[test]
+    fn a_word_that_nobody_wrote_is_taken_for_the_nearest_one() {
+        let words = of(&[
+            "Currency hedging for pension funds; the master fund.",
+            "El rendimiento de los fondos de pensión y su cobertura.",
+            "Hedging again, and hedgerows, and a wedge. Managers manage.",
+        ]);
+        let check = |typed: &str, expected: Option<&str>| {
+            assert_eq!(corrected(&words, typed).as_deref(), expected, "{typed}");
+        };
+        check("curency", Some("currency"));
+        check("hedgng", Some("hedging"));
+        check("fnuds", Some("funds"));
+        check("rendimeinto", Some("rendimiento"));
+        check("pensoin", Some("pension"));
+        check("xobertura", Some("cobertura"));
+        // Two errors in a long word, but not where it begins.
+        check("rendiminetoo", Some("rendimiento"));
+        check("xendimeinto", None);
+        // Words of texts in any form, short ones, and those that are like none.
+        for typed in ["hedging", "hedged", "managing", "fnd", "fnds", "leverage"] {
+            check(typed, None);
+        }
+    }
+
+    #[test]
+    fn of_several_words_the_one_is_meant_that_most_records_have() {
+        let words = of(&["The loan.", "A local loan.", "A local one.", "The loyal local."]);
+        assert_eq!(corrected(&words, "locyl").as_deref(), Some("local"));
+        let words = of(&["Loyal, loyal and loyal.", "Focal points.", "Focal points."]);
+        assert_eq!(corrected(&words, "foyal").as_deref(), Some("focal"));
+    }
+
+    #[test]
+    fn in_a_long_question_only_long_words_are_taken_for_typing_errors() {
+        let words = of(&["The county has a committee."]);
+        let check = |typed: &str, brief: bool, long: bool| {
+            assert_eq!(words.correction(typed, spelling::forgiven).is_some(), brief, "{typed}");
+            assert_eq!(words.correction(typed, forgiven_in_long).is_some(), long, "{typed}");
+        };
+        check("country", true, false);
+        check("commitee", true, true);
+        check("comitee", false, false);
+        check("comittte", true, false);
+    }
+
+    #[test]
+    fn the_words_of_a_text_go_with_it_and_others_take_their_places() {
+        let mut words = of(&["Currency hedging.", "Hedging."]);
+        words.take(&said(1, 3, "Leverage."));
+        assert_eq!(corrected(&words, "curency"), None);
+        assert!(!words.stems.contains_key("currenc") && words.stems.contains_key("hedg"));
+        assert_eq!(corrected(&words, "hedgng").as_deref(), Some("hedging"));
+        words.take(&Said { texts: vec![], ..said(2, 4, "") });
+        words.take(&Said { texts: vec![], ..said(1, 5, "") });
+        assert!(words.places.is_empty() && words.stems.is_empty() && words.said.is_empty());
+        assert!(words.entries.iter().all(|entry| entry.word.is_empty()));
+        assert_eq!((words.size, words.position), (0, 5));
+        words.take(&said(3, 6, "Currency hedging."));
+        assert_eq!(words.entries.len(), words.places.len() + words.free.len());
+        assert_eq!(corrected(&words, "curency").as_deref(), Some("currency"));
+    }
+
+    #[test]
+    fn a_question_says_what_it_means() {
+        let mut words = of(&["Currency hedging of the Ottawa office."]);
+        let (record, name) = (Kind::Lp.record(1), Some("curtis erie north county y".to_owned()));
+        words.take(&Said { record, position: 2, name, texts: vec![] });
+        let understood = |text: &str| {
+            let asked = Asked::of(text);
+            words.understood(&asked, &asked.unquoted(), &written(text))
+        };
+        let asked = understood("CENC hedgng \"offise\"");
+        assert_eq!(asked.acronyms, [Acronym { word: "cenc".into(), records: vec![record] }]);
+        let typed: Vec<&str> = asked.corrections.iter().map(|it| it.typed.as_str()).collect();
+        assert_eq!(typed, ["hedgng"]);
+        assert_eq!(understood("currency hedging"), Asked::of("currency hedging"));
+    }
+
+    #[test]
+    fn what_is_no_word_is_not_kept() {
+        assert_eq!(words("Fee 2% IV xxi2 a@b.example, Señoría"), ["example", "senoria"]);
+        assert_eq!(words(&"x".repeat(25)), Vec::<String>::new());
+    }
+}
