@@ -4,6 +4,8 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::tsvector::TsVector;
+
 /// How much is sent in one piece, in bytes.
 const PIECE: usize = 1 << 20;
 
@@ -97,6 +99,13 @@ impl<'c> CopyIn<'c> {
     /// A `bytea`.
     pub(crate) fn bytes(&mut self, value: &[u8]) -> &mut Self {
         self.field(value)
+    }
+
+    /// A `tsvector`.
+    pub(crate) fn words(&mut self, value: &TsVector) -> &mut Self {
+        let mut encoded = Vec::with_capacity(4 + value.size());
+        value.encode_into(&mut encoded);
+        self.field(&encoded)
     }
 
     /// A `uuid`.

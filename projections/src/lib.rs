@@ -28,6 +28,7 @@ pub mod search;
 pub mod status;
 pub mod summary;
 pub mod tail;
+mod tsvector;
 pub mod undo;
 pub mod uploads;
 pub mod verification;

@@ -1,7 +1,7 @@
 //! Search: what of each record can be found, and how it is found.
 //!
 //! [`passage`] keeps the texts of all records in pieces, with their words; `text` says which texts those are, `chunk` cuts
-//! them, `language` guesses what they are written in, [`shift`] takes that out of vectors.
+//! them, `words` cuts and stems them, `language` guesses what they are written in, [`shift`] takes that out of vectors.
 //!
 //! [`Search`] answers what was [`asked`]: by word and by name in Postgres ([`lexical`]), by meaning with an engine, and makes
 //! [one list](fuse) of it.
@@ -45,11 +45,11 @@ mod turn;
 pub mod vector_status;
 pub mod vectors;
 mod vocabulary;
+pub(crate) mod words;
 mod writing;
 
 pub use answer::{Cursor, Hit, Mode, Page, Search, SearchError, Wanted};
 pub use filter::Filter;
-pub(crate) use highlight::folded;
 pub use language::Language;
 pub use lexical::Passage;
 pub use meaning::Meaning;

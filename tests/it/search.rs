@@ -101,6 +101,47 @@ async fn words_are_found_in_every_form_in_both_languages_and_without_accents() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn words_are_found_whatever_signs_they_touch_and_each_hit_says_why() {
+    let api = Api::new().await;
+    let text = "¿Cobertura? “Zorbfee” of the peso—dollar; net IRR/TVPI at 12.75%, says jroe@zarza.example (USD/MXN). \
+                «Gorbel fanzu», 🙂quib, Größenwahn, Q3-2031.";
+    let named = format!("note:{}", note(&api, "Call", text).await);
+    note(&api, "Other", "Something else was said of the net asset value.").await;
+    for question in [
+        "cobertura",
+        "¿cobertura?",
+        "zorbfee",
+        "«zorbfee»",
+        "zorbfee…",
+        "peso",
+        "dollar",
+        "peso—dollar",
+        "TVPI",
+        "IRR/TVPI",
+        "MXN",
+        "12.75%",
+        "zarza",
+        "jroe@zarza.example",
+        "quib",
+        "größenwahn",
+        "grossenwahn",
+        "2031",
+        "\"gorbel fanzu\"",
+        "“Gorbel fanzu”",
+        "\"jroe@zarza.example\"",
+        "\"IRR/TVPI at 12.75%\"",
+    ] {
+        let page = search(&api, question, "").await;
+        let first = &page["hits"][0];
+        assert_eq!(format!("note:{}", first["id"]), named, "{question}: {page}");
+        for hit in page["hits"].as_array().unwrap() {
+            assert_ne!(hit["why"], json!([]), "{question}: {hit}");
+        }
+        assert!(!highlighted(first).is_empty(), "{question}: {first}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_quoted_goes_first_where_it_stands_as_it_is() {
     let api = Api::new().await;
     let scattered =

@@ -10,9 +10,10 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 use sqlx::PgConnection;
 
-use crate::history::words::Words;
+use crate::history::words;
 use crate::log::{Recorded, Stream};
 use crate::projector::{Fold, ProjectError, Projector, Table, Tables};
+use crate::tsvector::TsVector;
 
 /// The name of the read model and its table.
 pub(crate) const NAME: &str = "audit";
@@ -110,7 +111,7 @@ struct Row {
     is_plain: bool,
     fields: String,
     about: String,
-    words: Words,
+    words: TsVector,
 }
 
 impl Row {
@@ -127,7 +128,7 @@ impl Row {
             is_plain,
             fields,
             about: about.join(","),
-            words: Words::of(&said(event)),
+            words: words::of(&said(event)),
         }
     }
 

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use domain::{Kind, RecordRef};
 
-use super::highlight::folded;
+use super::words::fold;
 
 /// How many letters an acronym has, and at least in small letters, where it is the whole question.
 const LETTERS: RangeInclusive<usize> = 2..=6;
@@ -63,7 +63,7 @@ impl Initials {
 
     /// What an acronym stands for, as it is written in a question.
     pub(super) fn named(&self, written: &str) -> Option<Acronym> {
-        let word: String = written.chars().flat_map(folded).collect();
+        let word = fold(written);
         let records = self.records.get(&word)?.iter().copied().take(MOST).collect();
         Some(Acronym { word, records })
     }

@@ -4,8 +4,8 @@ use domain::{Kind, RecordRef};
 
 use super::Language;
 use super::acronyms::Acronym;
-use super::highlight::folded;
 use super::names::WORDS_OF_NAME;
+use super::words::fold;
 use super::{language, spelling};
 
 /// The most characters of a question that are looked at.
@@ -58,7 +58,6 @@ impl Asked {
 
     /// The words that do not stand in a quotation, folded, each once.
     pub(super) fn unquoted(&self) -> Vec<String> {
-        let fold = |text: &str| text.chars().flat_map(folded).collect::<String>();
         let (text, quoted) = (fold(&self.text), fold(&self.quoted.join(" ")));
         let quoted = spelling::words(&quoted);
         let mut words: Vec<String> = Vec::new();
@@ -79,7 +78,7 @@ impl Asked {
         let mut meant = String::with_capacity(self.text.len());
         for piece in self.text.split_inclusive(|c: char| !c.is_alphanumeric()) {
             let word = piece.trim_end_matches(|c: char| !c.is_alphanumeric());
-            let typed: String = word.chars().flat_map(folded).collect();
+            let typed = fold(word);
             let correction = self.corrections.iter().find(|it| it.typed == typed);
             let better = correction.filter(|it| is_better(word, &it.word));
             meant.push_str(better.map_or(word, |it| &it.word));

@@ -5,15 +5,9 @@
 
 use std::collections::HashSet;
 use std::ops::Range;
-use std::sync::LazyLock;
-
-use rust_stemmers::{Algorithm, Stemmer};
 
 use super::spelling;
-
-/// Stem words as Postgres does.
-static STEMMERS: LazyLock<[Stemmer; 2]> =
-    LazyLock::new(|| [Algorithm::English, Algorithm::Spanish].map(Stemmer::create));
+use super::words::{fold_into, has_stem, is_unseen};
 
 /// How many letters of a stem all forms of a word begin with.
 const SURE: usize = 3;
@@ -37,9 +31,7 @@ pub(super) struct Wanted {
 impl Wanted {
     /// A word by its lexemes.
     pub(super) fn new(lexemes: &[String], weight: f64) -> Self {
-        let stem = |lexeme: &String| lexeme.chars().flat_map(folded).collect();
-        let stems: Vec<String> =
-            lexemes.iter().map(stem).filter(|it: &String| !it.is_empty()).collect();
+        let stems: Vec<String> = lexemes.iter().filter(|it| !it.is_empty()).cloned().collect();
         // A `y` may be an `i` in the stem, and an `e` be left out of it.
         let beginning = |stem: &String| {
             let first: String = stem.chars().take(SURE).collect();
@@ -56,10 +48,7 @@ impl Wanted {
     /// Whether a word of a text, folded, is this one.
     pub(super) fn is(&self, word: &str) -> bool {
         self.beginnings.iter().any(|it| word.starts_with(it.as_str()))
-            && STEMMERS.iter().any(|stemmer| {
-                let stem = stemmer.stem(word);
-                self.stems.iter().any(|wanted| *wanted == stem)
-            })
+            && self.stems.iter().any(|wanted| has_stem(word, wanted))
     }
 
     /// The same word, counting for a part of its weight where it stands.
@@ -71,26 +60,6 @@ impl Wanted {
     pub(super) fn is_like(&self, word: &str) -> bool {
         self.stems.iter().any(|stem| spelling::is_like(stem, word))
     }
-}
-
-/// What either language stems a folded word to.
-pub(super) fn stems(word: &str) -> [String; 2] {
-    [&STEMMERS[0], &STEMMERS[1]].map(|stemmer| stemmer.stem(word).into_owned())
-}
-
-/// A letter without case and accents, as near to what Postgres makes of it as what is looked for needs.
-pub(crate) fn folded(c: char) -> impl Iterator<Item = char> {
-    c.to_lowercase().filter(|c| !('\u{300}'..'\u{370}').contains(c)).map(|c| match c {
-        'á' | 'à' | 'â' | 'ä' | 'ã' | 'å' => 'a',
-        'é' | 'è' | 'ê' | 'ë' => 'e',
-        'í' | 'ì' | 'î' | 'ï' => 'i',
-        'ó' | 'ò' | 'ô' | 'ö' | 'õ' | 'ø' => 'o',
-        'ú' | 'ù' | 'û' | 'ü' => 'u',
-        'ñ' => 'n',
-        'ç' => 'c',
-        'ý' | 'ÿ' => 'y',
-        c => c,
-    })
 }
 
 /// The words of a text, folded.
@@ -105,16 +74,12 @@ impl Words {
         let mut words = Self { folded: String::with_capacity(text.len()), places: Vec::new() };
         let mut is_inside = false;
         for (at, c) in text.chars().enumerate() {
-            let is_ascii = c.is_ascii_alphanumeric();
-            if !is_ascii && !c.is_alphanumeric() && !('\u{300}'..'\u{370}').contains(&c) {
+            if !c.is_alphanumeric() && !is_unseen(c) {
                 is_inside = false;
                 continue;
             }
             let start = words.folded.len();
-            match is_ascii {
-                true => words.folded.push(c.to_ascii_lowercase()),
-                false => words.folded.extend(folded(c)),
-            }
+            fold_into(c, &mut words.folded);
             let end = words.folded.len();
             match words.places.last_mut().filter(|_| is_inside) {
                 Some((within, bytes)) => (within.end, bytes.end) = (at + 1, end),

@@ -153,8 +153,7 @@ pub(super) async fn find(
     let (folded, typed) = words(db, &common, &asked.text).await?;
     let words = meant(db, &common, &typed, &asked.corrections).await?;
     db.execute(PLAN_ANEW).await?;
-    let simple: Vec<&Word> = words.iter().filter(|word| !word.is_compound(&words)).collect();
-    let wanted: Vec<Wanted> = simple.iter().map(|word| word.wanted()).collect();
+    let wanted: Vec<Wanted> = words.iter().map(Word::wanted).collect();
     let mut hits = Vec::new();
     if !asked.quoted.is_empty() {
         hits = quoted::find(db, &words, asked, filter).await?;
@@ -178,7 +177,7 @@ pub(super) async fn find(
         }
         let names = names::find(db, &folded, asked, &typed, &titled, filter, behind).await?;
         let named = names.named.iter().chain(&titled);
-        let linked = linked(db, &hits, named, simple.into_iter().zip(&wanted)).await?;
+        let linked = linked(db, &hits, named, words.iter().zip(&wanted)).await?;
         Ok::<_, sqlx::Error>((names, linked))
     };
     let counting = async {

@@ -11,11 +11,12 @@ use super::Filter;
 use super::acronyms;
 use super::asked::Asked;
 use super::fuse::BY_CHANCE;
-use super::highlight::{Wanted, folded as folded_char};
+use super::highlight::Wanted;
 use super::lag::changed_since;
 use super::lexical::{Titled, Word, record_of, restrict_records};
 use super::passage;
 use super::spelling::{self, Said};
+use super::words::fold;
 
 /// The most names that are hits.
 const MOST: i64 = 50;
@@ -473,7 +474,7 @@ fn spans(whole: &str, said: &[&str], asked: &Asked) -> Vec<String> {
         spans.extend(said.windows(length).map(|span| span.join(" ")).filter(|it| it.len() > 3));
     }
     let quoted = asked.quoted.iter();
-    spans.extend(quoted.map(|phrase| phrase.chars().flat_map(folded_char).collect()));
+    spans.extend(quoted.map(|phrase| fold(phrase)));
     spans
 }
 

@@ -1,5 +1,7 @@
 //! Whether a name has all the words of a question, but for typing errors and signs.
 
+use super::words::cut;
+
 /// A word of a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Said<'a> {
@@ -11,7 +13,7 @@ pub(super) struct Said<'a> {
 
 /// The words of what is folded.
 pub(super) fn words(folded: &str) -> Vec<&str> {
-    folded.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect()
+    cut(folded).collect()
 }
 
 /// How many typing errors there are in a question that has nothing but words of this name; `None` if it has others. Of the

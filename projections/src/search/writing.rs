@@ -7,9 +7,10 @@ use sqlx::PgConnection;
 use super::passage::{DIGEST, digest, named};
 use super::stored::Stored;
 use super::text::{self, Found, Source};
-use super::{chunk, language};
+use super::{chunk, language, words};
 use crate::copy::CopyIn;
 use crate::projector::ProjectError;
+use crate::tsvector::TsVector;
 
 /// The most text of records in one statement, but for a single record that is larger.
 const STATEMENT_BYTES: usize = 4 << 20;
@@ -74,6 +75,7 @@ struct Passage {
     part: &'static str,
     ordinal: i32,
     text: String,
+    words: TsVector,
     digest: [u8; DIGEST],
     lang: Option<&'static str>,
     recording: Option<i64>,
@@ -93,7 +95,7 @@ impl Batch {
             }
             let sources = found.as_ref().map(|found| found.sources.as_slice()).unwrap_or_default();
             for passage in passages(record, sources) {
-                self.size += passage.text.len() + size_of::<Passage>();
+                self.size += passage.text.len() + passage.words.size() + size_of::<Passage>();
                 self.passages.push((is_new, passage));
             }
         }
@@ -150,6 +152,7 @@ fn passages(record: RecordRef, sources: &[Source]) -> Vec<Passage> {
                 part,
                 ordinal: i32::try_from(ordinal).unwrap_or(i32::MAX),
                 digest: digest(&text),
+                words: words::indexed(&text, own),
                 lang: own.map(language::Language::code),
                 recording: source.recording.map(|id| id.0),
                 starts_ms: turn.map(|(_, ms)| *ms),
@@ -238,8 +241,18 @@ async fn copy_passages(db: &mut PgConnection, rows: Vec<Passage>) -> Result<(), 
     if rows.is_empty() {
         return Ok(());
     }
-    let columns =
-        ["kind", "id", "part", "ordinal", "text", "digest", "lang", "recording", "starts_ms"];
+    let columns = [
+        "kind",
+        "id",
+        "part",
+        "ordinal",
+        "text",
+        "words",
+        "digest",
+        "lang",
+        "recording",
+        "starts_ms",
+    ];
     let mut copy = CopyIn::begin(db, "passage", &columns).await?;
     for row in rows {
         copy.text(row.record.kind().as_str())
@@ -247,6 +260,7 @@ async fn copy_passages(db: &mut PgConnection, rows: Vec<Passage>) -> Result<(), 
             .text(row.part)
             .small(row.ordinal)
             .text(&row.text)
+            .words(&row.words)
             .bytes(&row.digest)
             .maybe(row.lang, CopyIn::text)
             .maybe(row.recording, CopyIn::int)
@@ -263,15 +277,16 @@ async fn insert_passages(db: &mut PgConnection, rows: Vec<Passage>) -> Result<()
         return Ok(());
     }
     sqlx::query(
-        "insert into passage (kind, id, part, ordinal, text, digest, lang, recording, starts_ms)
-         select * from unnest($1::text[], $2::bigint[], $3::text[], $4::integer[], $5::text[], $6::bytea[],
-                              $7::text[], $8::bigint[], $9::bigint[])",
+        "insert into passage (kind, id, part, ordinal, text, words, digest, lang, recording, starts_ms)
+         select * from unnest($1::text[], $2::bigint[], $3::text[], $4::integer[], $5::text[], $6::tsvector[],
+                              $7::bytea[], $8::text[], $9::bigint[], $10::bigint[])",
     )
     .bind(rows.iter().map(|row| row.record.kind().as_str()).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.record.id()).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.part).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.ordinal).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.text.as_str()).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| &row.words).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.digest.as_slice()).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.lang).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.recording).collect::<Vec<_>>())

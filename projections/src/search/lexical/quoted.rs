@@ -5,6 +5,7 @@ use sqlx::PgConnection;
 use super::{Passage, Word, any_form, ranked};
 use crate::search::Filter;
 use crate::search::asked::Asked;
+use crate::search::words::{self, is_telling};
 
 /// Passages that have every quotation as it is; if there are none, those that have one of them.
 pub(super) async fn find(
@@ -32,28 +33,22 @@ async fn with_all(
     may_read_all: bool,
 ) -> Result<Vec<Passage>, sqlx::Error> {
     let together = quoted.join(" ");
-    let (folded, is_indexed): (Vec<String>, bool) = sqlx::query_as(
-        "select array(select crm_fold(phrase) from unnest($1::text[]) as quoted (phrase)), exists (
-             select unnest(positions) from unnest(to_tsvector('crm_english', $2))
-             intersect select unnest(positions) from unnest(to_tsvector('crm_spanish', $2)))",
-    )
-    .bind(quoted)
-    .bind(&together)
-    .fetch_one(&mut *db)
-    .await?;
+    let is_indexed = is_telling(&together);
     if !is_indexed && !may_read_all {
         return Ok(vec![]);
     }
     let mut query = String::new();
     // No index knows where stop words stand.
     if is_indexed {
-        let lexemes: Vec<(Vec<String>,)> = sqlx::query_as("select lexemes from crm_asked($1)")
-            .bind(together)
-            .fetch_all(&mut *db)
-            .await?;
-        let all = lexemes.iter().map(|(lexemes,)| format!("({})", any_form(lexemes)));
+        let lexemes = words::asked(&together);
+        let all = lexemes.iter().map(|lexemes| format!("({})", any_form(lexemes)));
         query = all.collect::<Vec<_>>().join(" & ");
     }
+    let folded: Vec<String> =
+        sqlx::query_scalar("select crm_fold(phrase) from unnest($1::text[]) with ordinality as quoted (phrase, at) order by at")
+            .bind(quoted)
+            .fetch_all(&mut *db)
+            .await?;
     let phrases: Vec<String> = folded.iter().map(|phrase| expression(phrase)).collect();
     Ok(ranked(db, words, &query, &phrases, filter).await?.passages)
 }

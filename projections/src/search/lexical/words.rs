@@ -1,13 +1,12 @@
 //! The words of a question: how they are stemmed, how common they are, and which nobody wrote.
 
-use std::collections::BTreeSet;
-
 use sqlx::PgConnection;
 
 use super::{CARDS, TEXTS};
 use crate::search::asked::Correction;
 use crate::search::commonness::Common;
 use crate::search::highlight::Wanted;
+use crate::search::words::{asked, is_telling};
 use crate::search::{names, spelling};
 
 /// How many passages rare words should give.
@@ -43,16 +42,12 @@ pub(super) async fn words(
     common: &Common,
     text: &str,
 ) -> Result<(String, Vec<Word>), sqlx::Error> {
-    let rows: Vec<(String, Option<Vec<String>>)> = sqlx::query_as(
-        "select crm_fold($1), lexemes from (values (true)) as one left join crm_asked($1) on true order by place",
-    )
-    .bind(text)
-    .fetch_all(&mut *db)
-    .await?;
-    let folded = rows.first().map(|(folded, _)| folded.clone()).unwrap_or_default();
+    // As names are folded in the table.
+    let folded: String =
+        sqlx::query_scalar("select crm_fold($1)").bind(text).fetch_one(&mut *db).await?;
     let said = names::said(&folded);
     let mut words: Vec<Word> = Vec::new();
-    for lexemes in rows.into_iter().filter_map(|(_, lexemes)| lexemes) {
+    for lexemes in asked(text) {
         if words.iter().any(|word| word.lexemes == lexemes) {
             continue;
         }
@@ -96,16 +91,8 @@ pub(super) async fn meant(
     for Correction { typed, word } in corrections {
         let is_it = |it: &&mut Word| !it.is_known && Wanted::new(&it.lexemes, 0.0).is(typed);
         let Some(at) = meant.iter_mut().find(is_it) else { continue };
-        let (english, spanish): (Vec<String>, Vec<String>) = sqlx::query_as(
-            "select tsvector_to_array(to_tsvector('crm_english', $1)), tsvector_to_array(to_tsvector('crm_spanish', $1))",
-        )
-        .bind(word)
-        .fetch_one(&mut *db)
-        .await?;
         // A stop word says nothing.
-        let is_stop = english.is_empty() || spanish.is_empty();
-        let lexemes: BTreeSet<String> = english.into_iter().chain(spanish).collect();
-        at.lexemes = if is_stop { vec![] } else { lexemes.into_iter().collect() };
+        at.lexemes = if is_telling(word) { asked(word).concat() } else { vec![] };
         at.is_known = at.lexemes.iter().any(|lexeme| common.has(lexeme));
         at.passages_with = at.lexemes.iter().map(|it| common.passages_with(it)).fold(0.0, f64::max);
         at.mistyped = Some(typed.clone());
@@ -182,18 +169,6 @@ pub(super) fn any_of(words: &[Word]) -> String {
 }
 
 impl Word {
-    /// Whether it is several words with hyphens between them, each of which is one of these by itself.
-    pub(super) fn is_compound(&self, words: &[Word]) -> bool {
-        let is_there = |part: &str| {
-            let mut others = words.iter().flat_map(|word| &word.lexemes);
-            others.any(|lexeme| !lexeme.contains('-') && lexeme.starts_with(part))
-        };
-        let parts = |lexeme: &String| {
-            lexeme.contains('-') && lexeme.split('-').all(|part| !part.is_empty() && is_there(part))
-        };
-        self.lexemes.iter().any(parts)
-    }
-
     /// The word as it is found in texts.
     pub(super) fn wanted(&self) -> Wanted {
         let share = if self.is_corrected { CORRECTED } else { 1.0 };

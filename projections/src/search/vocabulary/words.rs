@@ -9,10 +9,10 @@ use sqlx::{FromRow, PgConnection};
 
 use super::super::acronyms::{Acronym, Initials};
 use super::super::asked::{Asked, Correction};
-use super::super::highlight::{folded, stems};
 use super::super::lag::lag;
 use super::super::lexical::record_of;
 use super::super::spelling;
+use super::super::words::{fold, stems};
 use super::shape::Shape;
 use crate::database::{Database, DatabaseError};
 
@@ -222,7 +222,7 @@ impl Words {
 
     /// Whether a word that may be an acronym is one of texts, and nobody's initials.
     pub(super) fn is_mere_word(&self, written: &str) -> bool {
-        let word: String = written.chars().flat_map(folded).collect();
+        let word = fold(written);
         self.places.contains_key(&*word) && self.initials.named(written).is_none()
     }
 
@@ -272,7 +272,7 @@ async fn changed(db: &mut PgConnection, after: i64) -> Result<Vec<Said>, sqlx::E
 
 /// The words of a text that are kept, folded.
 fn words(text: &str) -> Vec<String> {
-    let folded: String = text.chars().flat_map(folded).collect();
+    let folded = fold(text);
     let is_kept = |word: &&str| {
         LETTERS.contains(&word.chars().count()) && word.chars().all(char::is_alphabetic)
     };
