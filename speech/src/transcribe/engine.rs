@@ -8,6 +8,8 @@
     reason = "callbacks and the list of devices are C; nothing else here is unsafe"
 )]
 
+mod sentences;
+
 use std::ffi::{c_int, c_void};
 
 use whisper_rs::{
@@ -15,6 +17,7 @@ use whisper_rs::{
     WhisperSegment, WhisperState, WhisperSysContext, WhisperSysState,
 };
 
+use self::sentences::Sentences;
 use super::{Control, DETECTION, Segment, TranscribeError};
 use crate::threads;
 
@@ -59,6 +62,7 @@ pub(super) fn has_card() -> bool {
 pub(super) struct Engine {
     context: WhisperContext,
     name: String,
+    sentences: Sentences,
 }
 
 impl Engine {
@@ -73,7 +77,8 @@ impl Engine {
         let context = WhisperContext::new_from_buffer_with_params(model, parameters).ok()?;
         let kind = context.model_type_readable_str_lossy().ok()?.into_owned();
         let name = if context.is_multilingual() { kind } else { format!("{kind}.en") };
-        Some(Self { context, name })
+        let sentences = Sentences::of(&context);
+        Some(Self { context, name, sentences })
     }
 
     /// The model's size, and `.en` if it knows only English.
@@ -123,14 +128,16 @@ impl Engine {
     ) -> Result<Vec<Segment>, TranscribeError> {
         let mut state = self.state()?;
         let mut parameters = parameters(language, prompt, threads, search);
-        let of_control: *const Control = control;
-        // SAFETY: both callbacks are given what they cast to, and it outlives the call of `full` below, which is the last to use
+        let (of_control, of_sentences) = (&raw const *control, &raw const self.sentences);
+        // SAFETY: each callback is given what it casts to, and it outlives the call of `full` below, which is the last to use
         // these parameters.
         unsafe {
             parameters.set_abort_callback(Some(is_cancelled));
             parameters.set_abort_callback_user_data(of_control.cast_mut().cast());
             parameters.set_progress_callback(Some(reach));
             parameters.set_progress_callback_user_data(of_control.cast_mut().cast());
+            parameters.set_filter_logits_callback(Some(sentences::time));
+            parameters.set_filter_logits_callback_user_data(of_sentences.cast_mut().cast());
         }
         match state.full(parameters, samples) {
             Ok(()) => Ok(state.as_iter().filter_map(|segment| self.segment(&segment)).collect()),

@@ -7,7 +7,10 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
+
+use memmap2::MmapMut;
 
 use super::file::block;
 
@@ -31,19 +34,55 @@ const TOLERANCE: f32 = 1e-3;
 ///
 /// # Errors
 /// When it cannot be read, or was changed since it was looked at.
-pub(super) fn reshape(path: &Path) -> io::Result<Vec<u8>> {
+pub(super) fn reshape(path: &Path) -> io::Result<Weights> {
     let file = File::open(path)?;
     let length = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
-    // Four rows more, of at most 1,280 numbers.
-    let model = Vec::with_capacity(length + (TILE as usize) * 1280 * 4);
-    let mut reshaping = Reshaping { file: BufReader::new(file), model };
+    let mut reshaping = Reshaping { file: BufReader::new(file), model: Weights::of(length)? };
     reshaping.run()?;
     Ok(reshaping.model)
 }
 
+/// A model in memory that goes back to the system as soon as whisper.cpp has its copy. An allocator would keep so much for
+/// later, beside all that a transcription takes.
+#[derive(Debug)]
+pub(super) struct Weights {
+    room: MmapMut,
+    length: usize,
+}
+
+impl Weights {
+    /// Room for a file of so many bytes, and for the positions that are added: fewer than [`TILE`], of at most 1,280 numbers.
+    fn of(file: usize) -> io::Result<Self> {
+        let room = MmapMut::map_anon(file + TILE as usize * 1280 * 4)?;
+        Ok(Self { room, length: 0 })
+    }
+
+    /// So many bytes more, all zero.
+    fn more(&mut self, bytes: usize) -> io::Result<&mut [u8]> {
+        let from = self.length;
+        let end = from.checked_add(bytes).filter(|end| *end <= self.room.len());
+        self.length = end.ok_or(io::ErrorKind::InvalidData)?;
+        Ok(&mut self.room[from..self.length])
+    }
+}
+
+impl Deref for Weights {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.room[..self.length]
+    }
+}
+
+impl DerefMut for Weights {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.room[..self.length]
+    }
+}
+
 struct Reshaping<R> {
     file: R,
-    model: Vec<u8>,
+    model: Weights,
 }
 
 impl<R: Read> Reshaping<R> {
@@ -75,34 +114,33 @@ impl<R: Read> Reshaping<R> {
         let (block, bytes) = block(kind).ok_or(io::ErrorKind::InvalidData)?;
         self.pass(numbers / block as usize * bytes as usize)?;
         if (kind, dimensions) == (SINGLE, 2) && &self.model[name_at..data_at] == POSITIONS {
-            self.lengthen(sizes_at, data_at);
+            self.lengthen(sizes_at, data_at)?;
         }
         Ok(())
     }
 
     /// Adds positions, if they are what the formula gives.
-    fn lengthen(&mut self, sizes_at: usize, data_at: usize) {
+    fn lengthen(&mut self, sizes_at: usize, data_at: usize) -> io::Result<()> {
         let (width, steps) = (self.number_at(sizes_at), self.number_at(sizes_at + 4));
         let known = self.model[data_at..].chunks_exact(4);
         let known = known.map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
         let computed = (0..steps).flat_map(|step| position(step, width));
         let is_known = known.zip(computed).all(|(a, b)| (a - b).abs() < TOLERANCE);
         if !is_known || self.number_at(STEPS_AT) != steps {
-            return;
+            return Ok(());
         }
         let more = steps.next_multiple_of(TILE);
-        for step in steps..more {
-            self.model.extend(position(step, width).flat_map(f32::to_le_bytes));
+        for number in (steps..more).flat_map(|step| position(step, width)) {
+            self.model.more(4)?.copy_from_slice(&number.to_le_bytes());
         }
         self.put(sizes_at + 4, more);
         self.put(STEPS_AT, more);
+        Ok(())
     }
 
     /// Takes over so many bytes.
     fn pass(&mut self, bytes: usize) -> io::Result<()> {
-        let from = self.model.len();
-        self.model.resize(from + bytes, 0);
-        self.file.read_exact(&mut self.model[from..])
+        self.file.read_exact(self.model.more(bytes)?)
     }
 
     fn pass_number(&mut self) -> io::Result<u32> {
@@ -111,13 +149,14 @@ impl<R: Read> Reshaping<R> {
     }
 
     fn pass_number_or_end(&mut self) -> io::Result<Option<u32>> {
-        let from = self.model.len();
-        let read = self.file.by_ref().take(4).read_to_end(&mut self.model)?;
-        match read {
-            0 => Ok(None),
-            4 => Ok(Some(self.number_at(from))),
-            _ => Err(io::ErrorKind::UnexpectedEof.into()),
+        let mut number = Vec::new();
+        self.file.by_ref().take(4).read_to_end(&mut number)?;
+        if number.is_empty() {
+            return Ok(None);
         }
+        let number: [u8; 4] = number.try_into().map_err(|_| io::ErrorKind::UnexpectedEof)?;
+        self.model.more(4)?.copy_from_slice(&number);
+        Ok(Some(u32::from_le_bytes(number)))
     }
 
     fn number_at(&self, at: usize) -> u32 {
@@ -173,9 +212,9 @@ mod tests {
     }
 
     fn reshaped(model: &[u8]) -> io::Result<Vec<u8>> {
-        let mut reshaping = Reshaping { file: model, model: Vec::new() };
+        let mut reshaping = Reshaping { file: model, model: Weights::of(model.len())? };
         reshaping.run()?;
-        Ok(reshaping.model)
+        Ok(reshaping.model.to_vec())
     }
 
     fn all() -> impl Iterator<Item = f32> {

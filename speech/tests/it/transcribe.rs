@@ -52,6 +52,18 @@ fn with_its_names_a_meeting_is_understood_better() {
     assert!(with < without, "{rates:?}");
 }
 
+#[test]
+fn a_prompt_costs_neither_times_nor_words() {
+    let sound = decoded(meeting());
+    let model = Model::open(&BASE.converted()).unwrap();
+    let text = transcribe(&model, &sound, &model.prompt(["Granite Capital", "Helen"], ""));
+    for segment in &text.segments {
+        assert!(segment.end_ms - segment.start_ms < 15_000, "{segment:?}");
+    }
+    // Half a minute in.
+    assert!(text.text().contains("charges a lower management fee"), "{}", text.text());
+}
+
 /// Transcribes chunk by chunk from the one with this number on, as a worker does.
 fn from_chunk(chunks: &[Chunk], number: usize, mut before: String) -> Vec<ChunkText> {
     chunks[number..]
