@@ -3,6 +3,7 @@
 //! What the file is called or said to be does not count, only how it begins. It is read and decoded as it is asked for, so that
 //! hours of sound take no more memory than seconds.
 
+mod mp4;
 mod resample;
 mod source;
 
@@ -10,7 +11,9 @@ use std::io::{self, Read, Seek};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use symphonia::core::codecs::audio::well_known::{CODEC_ID_AAC, CODEC_ID_OPUS};
+use symphonia::core::codecs::audio::well_known::{
+    CODEC_ID_AAC, CODEC_ID_AC3, CODEC_ID_EAC3, CODEC_ID_OPUS,
+};
 use symphonia::core::codecs::audio::{AudioCodecParameters, AudioDecoder, AudioDecoderOptions};
 use symphonia::core::codecs::registry::CodecRegistry;
 use symphonia::core::errors::Error;
@@ -38,14 +41,20 @@ static CODECS: LazyLock<CodecRegistry> = LazyLock::new(|| {
     codecs
 });
 
-/// Why a recording gives no sound. All but [`Read`](Self::Read) are for good: trying again changes nothing.
+/// Why a recording gives no sound, in words for who uploaded it; [`technical`](Self::technical) has those for the log. All but
+/// [`Read`](Self::Read) are for good: trying again changes nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
     /// It is not known what this is.
     #[error(
-        "this is no sound file that can be read: WebM, Ogg, MP4 (M4A), MP3, FLAC, WAV, AIFF and CAF can"
+        "this is no sound file that can be read, or too little of one: WebM, Ogg, MP4 (M4A), MP3, FLAC, WAV, AIFF and CAF can"
     )]
     NotSound,
+    /// Where its sound is stands at its end, which is not there.
+    #[error(
+        "the MP4 file was cut off or never finished: without its index, which most recorders write at its end, nothing of it can be read"
+    )]
+    NoIndex,
     /// A video without sound, for instance.
     #[error("the file has no sound track")]
     NoTrack,
@@ -54,8 +63,16 @@ pub enum DecodeError {
         "the sound is {0}, which cannot be decoded: convert the file to Opus, AAC-LC, MP3, FLAC or WAV and upload it again"
     )]
     Unsupported(String),
+    /// Likewise, and nobody knows the way. A file that is no sound at all may look like that.
+    #[error(
+        "the sound is of a kind that is not supported, or the file is damaged: Opus, Vorbis, AAC-LC, MP3, FLAC, ALAC and PCM can be decoded; convert the file to one of them and upload it again"
+    )]
+    Unknown {
+        /// What was found.
+        problem: String,
+    },
     /// Damaged beyond what may be skipped.
-    #[error("the file is damaged: {problem} after {seconds} s of sound")]
+    #[error("{}", damaged(*.seconds))]
     Damaged {
         /// What was found.
         problem: String,
@@ -68,6 +85,24 @@ pub enum DecodeError {
     /// The file itself could not be read: a disk or a network failed.
     #[error("the recording could not be read: {0}")]
     Read(#[source] io::Error),
+}
+
+impl DecodeError {
+    /// What demuxer or decoder say, where that is no word for people.
+    #[must_use]
+    pub fn technical(&self) -> Option<&str> {
+        match self {
+            Self::Unknown { problem } | Self::Damaged { problem, .. } => Some(problem),
+            _ => None,
+        }
+    }
+}
+
+fn damaged(seconds: u64) -> String {
+    match seconds {
+        0 => "the file is cut off or damaged: nothing of it could be read".to_owned(),
+        seconds => format!("the file is damaged: only {seconds} s of sound could be read"),
+    }
 }
 
 /// The sound of a recording, in blocks of some thousand samples at [`RATE`](crate::RATE), all channels mixed into one.
@@ -200,7 +235,7 @@ impl Audio {
             Err(Error::IoError(error)) if error.kind() != io::ErrorKind::UnexpectedEof => {
                 Err(DecodeError::Read(error))
             }
-            Err(Error::Unsupported(what)) => Err(unsupported(what)),
+            Err(Error::Unsupported(what)) => Err(unknown(what)),
             Err(error) => self.silence_for(&error),
         }
     }
@@ -346,7 +381,7 @@ fn mix(interleaved: &[f32], channels: usize, mono: &mut Vec<f32>) {
 fn decoder(track: &Track) -> Result<Box<dyn AudioDecoder>, DecodeError> {
     let parameters = track.codec_params.as_ref().and_then(|parameters| parameters.audio());
     let parameters =
-        parameters.ok_or_else(|| DecodeError::Unsupported("of an unknown kind".to_owned()))?;
+        parameters.ok_or_else(|| unknown("the track does not say how it is encoded"))?;
     CODECS
         .make_audio_decoder(parameters, &AudioDecoderOptions::default())
         .map_err(|error| not_decoded(parameters, &error))
@@ -363,6 +398,7 @@ fn length(base: TimeBase, duration: units::Duration) -> Option<Duration> {
 
 fn not_opened(error: &Error) -> DecodeError {
     match error {
+        Error::Unsupported(problem) if problem.contains("missing moov") => DecodeError::NoIndex,
         Error::DecodeError(problem) | Error::LimitError(problem) => {
             DecodeError::Damaged { problem: (*problem).to_owned(), seconds: 0 }
         }
@@ -370,13 +406,13 @@ fn not_opened(error: &Error) -> DecodeError {
             DecodeError::Damaged { problem: (*problem).to_owned(), seconds: 0 }
         }
         // The container is known then, and something about it is not.
-        Error::Unsupported(what) if !what.contains("probe") => unsupported(what),
+        Error::Unsupported(what) if !what.contains("probe") => unknown(what),
         _ => DecodeError::NotSound,
     }
 }
 
-fn unsupported(what: &str) -> DecodeError {
-    DecodeError::Unsupported(format!("of an unsupported kind ({what})"))
+fn unknown(problem: &str) -> DecodeError {
+    DecodeError::Unknown { problem: problem.to_owned() }
 }
 
 fn not_decoded(parameters: &AudioCodecParameters, error: &Error) -> DecodeError {
@@ -385,7 +421,8 @@ fn not_decoded(parameters: &AudioCodecParameters, error: &Error) -> DecodeError 
         CODEC_ID_AAC if is_high_efficiency(parameters.extra_data.as_deref()) => "HE-AAC".to_owned(),
         CODEC_ID_AAC if channels > 2 => format!("AAC with {channels} channels"),
         CODEC_ID_OPUS if channels > 2 => format!("Opus with {channels} channels"),
-        _ => return unsupported(&error.to_string()),
+        CODEC_ID_AC3 | CODEC_ID_EAC3 => "Dolby Digital".to_owned(),
+        _ => return unknown(&error.to_string()),
     };
     DecodeError::Unsupported(what)
 }

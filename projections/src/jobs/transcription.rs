@@ -99,9 +99,9 @@ impl Work {
         let total = total.map(|it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX));
         let start = finished.last().map_or(0, |chunk| chunk.end);
         runtime.block_on(self.lease.begin(&database.pool, milliseconds(start), total))?;
-        audio.skip_to(start).map_err(|error| decoding(&error))?;
+        audio.skip_to(start).map_err(|error| self.not_decoded(&error))?;
         for chunk in Cutter::new(audio, start, self.tools.chunk) {
-            let chunk = chunk.map_err(|error| decoding(&error))?;
+            let chunk = chunk.map_err(|error| self.not_decoded(&error))?;
             let number = i32::try_from(finished.len()).unwrap_or(i32::MAX);
             let heard = self.listen(runtime, &journal, &model, number, &chunk, &finished)?;
             runtime.block_on(journal.finish(number, chunk.end(), &heard))?;
@@ -113,7 +113,18 @@ impl Work {
 
     fn open(&self) -> Result<Audio, Trouble> {
         let file = self.sound.try_clone().map_err(|error| Trouble::passing(&error))?;
-        Audio::open(BufReader::new(file)).map_err(|error| decoding(&error))
+        Audio::open(BufReader::new(file)).map_err(|error| self.not_decoded(&error))
+    }
+
+    fn not_decoded(&self, error: &DecodeError) -> Trouble {
+        if let Some(problem) = error.technical() {
+            tracing::warn!(recording = self.lease.recording.0, %error, problem,
+                "a recording cannot be decoded");
+        }
+        match error {
+            DecodeError::Read(_) => Trouble::passing(error),
+            _ => Trouble::ForGood(error.to_string()),
+        }
     }
 
     /// What is said in a chunk. One that was given up says nothing, and why.
@@ -238,13 +249,6 @@ fn together(model: &str, chunks: Vec<Finished>) -> Transcript {
         }));
     }
     transcript
-}
-
-fn decoding(error: &DecodeError) -> Trouble {
-    match error {
-        DecodeError::Read(_) => Trouble::passing(error),
-        _ => Trouble::ForGood(error.to_string()),
-    }
 }
 
 #[cfg(test)]

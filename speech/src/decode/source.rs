@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use symphonia::core::errors::Error;
 use symphonia::core::io::MediaSource;
 
+use super::mp4;
+
 /// The error that reading has met: some demuxers end silently at it.
 #[derive(Clone, Default)]
 pub(super) struct Failure(Arc<Mutex<Option<io::Error>>>);
@@ -26,6 +28,7 @@ impl Failure {
 /// Something to read, shared by those who try to make sense of it one after another.
 pub(super) struct Source<S> {
     inner: Arc<Mutex<S>>,
+    /// That of the whole file, which may have been cut off.
     length: u64,
     is_seekable: bool,
     failure: Failure,
@@ -40,6 +43,7 @@ impl<S> Clone for Source<S> {
 impl<S: Read + Seek> Source<S> {
     pub(super) fn new(mut inner: S) -> io::Result<Self> {
         let length = inner.seek(SeekFrom::End(0))?;
+        let length = mp4::whole_length(&mut inner, length)?;
         inner.rewind()?;
         let inner = Arc::new(Mutex::new(inner));
         Ok(Self { inner, length, is_seekable: true, failure: Failure::default() })
@@ -78,6 +82,14 @@ impl<S: Read> Read for Source<S> {
 
 impl<S: Seek> Seek for Source<S> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let to = match to {
+            SeekFrom::End(by) => {
+                let place =
+                    self.length.checked_add_signed(by).ok_or(io::ErrorKind::InvalidInput)?;
+                SeekFrom::Start(place)
+            }
+            to => to,
+        };
         let sought = self.lock().seek(to);
         sought.map_err(|error| match error.kind() {
             // A damaged file points to places before its beginning; the disk is fine.

@@ -156,6 +156,25 @@ fn a_recording_that_was_cut_off_is_heard_to_where_it_ends() {
 }
 
 #[test]
+fn an_mp4_that_was_cut_off_is_heard_to_where_it_ends_if_its_index_is_there() {
+    let faststart = ["-c:a", "aac", "-movflags", "+faststart"];
+    let fragment = ["-c:a", "aac", "-movflags", "frag_keyframe+empty_moov"];
+    let fragments = [&fragment[..], &["-frag_duration", "1000000"]].concat();
+    for arguments in [&faststart[..], &fragment[..], &fragments[..]] {
+        let mp4 = encode(sentence(), arguments, "mp4");
+        let all = decoded(&mp4);
+        let half = decoded(&mp4[..mp4.len() / 2]);
+        assert!(half.len() > all.len() / 3, "{arguments:?}: {} of {}", half.len(), all.len());
+        assert_eq!(half[..half.len() - 2_000], all[..half.len() - 2_000], "{arguments:?}");
+        let within = mp4.windows(4).position(|kind| kind == b"moov").unwrap() + 100;
+        assert_refused(&mp4[..within], "cut off or never finished: without its index");
+    }
+    let at_the_end = encode(sentence(), &["-c:a", "aac"], "m4a");
+    let cut = &at_the_end[..at_the_end.len() / 2];
+    assert_refused(cut, "cut off or never finished: without its index");
+}
+
+#[test]
 fn a_scratch_is_silence_and_what_follows_keeps_its_time() {
     let mut mp3 = encode(sentence(), &["-c:a", "libmp3lame", "-b:a", "64k"], "mp3");
     let original = decoded(&mp3);
@@ -216,7 +235,14 @@ fn whatever_is_broken_ends_with_sound_or_with_an_error() {
 fn assert_refused(recording: &[u8], why: &str) {
     match sound(recording) {
         Ok((sound, _)) => panic!("{} samples", sound.len()),
-        Err(error) => assert!(error.to_string().contains(why), "{error}"),
+        Err(error) => {
+            let told = error.to_string();
+            assert!(told.contains(why), "{told}");
+            // What the demuxers say is for the log.
+            for jargon in ["isomp4", "moov", "mkv", "ebml", "core", "codec", "stream"] {
+                assert!(!told.contains(jargon), "{told}");
+            }
+        }
     }
 }
 
@@ -230,8 +256,12 @@ fn what_cannot_be_decoded_is_refused_in_plain_words() {
     video.args(["-f", "lavfi", "-i", "testsrc=duration=1", "-c:v", "mpeg4"]).arg(&path);
     clips::output(video);
     assert_refused(&std::fs::read(path).unwrap(), "no sound track");
-    let speex = encode(sentence(), &["-c:a", "ac3"], "mp4");
-    assert_refused(&speex, "cannot be decoded: convert the file to");
+    let dolby = encode(sentence(), &["-c:a", "ac3"], "mp4");
+    assert_refused(&dolby, "Dolby Digital, which cannot be decoded: convert the file to");
+    let layer_2 = encode(sentence(), &["-c:a", "mp2"], "mp2");
+    assert_refused(&layer_2, "Opus, Vorbis, AAC-LC, MP3, FLAC, ALAC and PCM can be decoded");
+    let webm = encode(sentence(), &OPUS, "webm");
+    assert_refused(&webm[..300], "nothing of it could be read");
     let empty = encode(sentence(), &["-t", "0"], "wav");
     assert_refused(&empty, "holds no sound");
 }
@@ -268,6 +298,7 @@ fn a_disk_that_fails_is_not_taken_for_the_end() {
     for (arguments, ending) in [
         (&OPUS, "webm"),
         (&OPUS, "ogg"),
+        (&["-c:a", "aac"], "m4a"),
         (&["-c:a", "libmp3lame"], "mp3"),
         (&["-c:a", "flac"], "flac"),
     ] {
