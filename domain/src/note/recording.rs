@@ -273,6 +273,7 @@ impl Recordings {
         let path = |id: &RecordingId, part: &str| format!("/recordings/{id}/{part}");
         let with_text = self.there.iter().find(|(_, recording)| recording.transcript.is_some());
         let summaries = self.there.values().filter_map(|recording| recording.summary.as_ref());
+        let summaries = summaries.filter(|summary| !summary.is_empty());
         let summaries: Vec<String> = summaries.map(Summary::to_text).collect();
         NoteDetails {
             audio_path: self.there.keys().next().map(|id| path(id, "audio")),

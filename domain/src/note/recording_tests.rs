@@ -265,6 +265,26 @@ fn summaries_of_several_recordings_stand_one_below_the_other() {
 }
 
 #[test]
+fn highlights_of_which_there_are_none_are_no_summary_of_the_note() {
+    let none = || json!({"author": "highlights", "text": ""});
+    let keep = |round| RecordingCommand::KeepSummary {
+        round,
+        summary: serde_json::from_value(none()).unwrap(),
+        items: vec![],
+        interest: None,
+    };
+    let kept =
+        |round: u32| json!({"Summarised": {"recording": FIRST, "round": round, "summary": none()}});
+    given(&with_transcript()).when(first(keep(1))).then_expect_events(events(&[kept(1)]));
+    // Nor do they leave the earlier one there.
+    let asked = json!({"SummaryAsked": {"recording": FIRST, "round": 2}});
+    let gone = json!({"DetailsAmended": {"changes": {"ai_summary": null}}});
+    given(&[with_suggestions(), vec![asked]].concat())
+        .when(first(keep(2)))
+        .then_expect_events(events(&[kept(2), gone]));
+}
+
+#[test]
 fn only_what_differs_from_what_was_heard_is_a_correction() {
     let corrected = |corrections: Value| {
         event(json!({"TranscriptCorrected": {"recording": FIRST, "corrections": corrections}}))

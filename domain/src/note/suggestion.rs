@@ -49,6 +49,11 @@ impl Summary {
     /// What stands above sentences that were picked, so that nobody takes them for a summary.
     pub const HIGHLIGHTS: &str = "Highlights (not AI-written)";
 
+    /// Whether it says nothing: of a few words, no sentence is worth quoting.
+    pub fn is_empty(&self) -> bool {
+        self.text.trim().is_empty() && self.key_points.is_empty()
+    }
+
     /// The summary as one text, a line for each point.
     pub fn to_text(&self) -> String {
         let mut text = match self.author {

@@ -50,6 +50,7 @@ fn summary_of(summary: &Summary) -> Markup {
                 },
                 Author::Highlights => h2 id="summary-title" { (Summary::HIGHLIGHTS) },
             }
+            @if summary.is_empty() { (empty("No sentence stands out.")) }
             @for paragraph in summary.text.lines().filter(|line| !line.trim().is_empty()) { p { (paragraph) } }
             @if !summary.key_points.is_empty() { ul.points { @for point in &summary.key_points { (point_of(point)) } } }
         }
