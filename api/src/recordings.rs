@@ -66,19 +66,28 @@ pub async fn hurry(app: &App, id: RecordingId) {
 }
 
 impl Standing {
-    /// Where it stands, in a word, and why it does not go on.
+    /// Where it stands, in a word, and why it does not go on, or what is to be known of what was made.
     pub fn state(&self) -> (&'static str, Option<String>) {
+        const CANCELLED: &str = "it was cancelled";
         let recording = &self.stored.recording;
+        let has_summary = recording.summary.is_some();
+        let made = if has_summary { "summarised" } else { "transcribed" };
         match &recording.stage {
-            Stage::SummaryCancelled if recording.summary.is_some() => {
-                ("summarised", Some(self.kept("it was cancelled")))
+            Stage::TranscriptionCancelled if recording.transcript.is_some() => {
+                (made, Some(self.kept("transcript", CANCELLED, "retry")))
             }
-            Stage::SummaryFailed { reason } if recording.summary.is_some() => {
-                ("summarised", Some(self.kept(reason)))
+            Stage::TranscriptionFailed { reason } if recording.transcript.is_some() => {
+                (made, Some(self.kept("transcript", reason, "retry")))
+            }
+            Stage::SummaryCancelled if has_summary => {
+                (made, Some(self.kept("summary", CANCELLED, "summarise")))
+            }
+            Stage::SummaryFailed { reason } if has_summary => {
+                (made, Some(self.kept("summary", reason, "summarise")))
             }
             Stage::AwaitsTranscript => self.waiting(),
             Stage::AwaitsSummary => ("transcribed", self.delay()),
-            Stage::Done => ("summarised", None),
+            Stage::Done => ("summarised", self.taken_for_english()),
             Stage::TranscriptionCancelled => ("cancelled", None),
             Stage::SummaryCancelled => {
                 ("transcribed", Some("the summary was cancelled".to_owned()))
@@ -90,12 +99,22 @@ impl Standing {
         }
     }
 
-    /// Why another summary was not made, where there is one already.
-    fn kept(&self, reason: &str) -> String {
+    /// Why another transcript or summary was not made, where there is one already.
+    fn kept(&self, what: &str, reason: &str, again: &str) -> String {
         let id = self.stored.id;
         format!(
-            "no newer summary was made, and the earlier one is kept: {reason}; POST /recordings/{id}/summarise tries again"
+            "no newer {what} was made, and the earlier one is kept: {reason}; POST /recordings/{id}/{again} tries again"
         )
+    }
+
+    /// A model that knows only English hears English whatever is spoken.
+    fn taken_for_english(&self) -> Option<String> {
+        let recording = &self.stored.recording;
+        let model = &recording.transcript.as_ref()?.model;
+        let is_english = model.split('-').any(|part| part.ends_with(".en"));
+        (is_english && recording.language.is_none()).then(|| {
+            format!("the speech model {model} knows only English, and took what was said for that")
+        })
     }
 
     fn waiting(&self) -> (&'static str, Option<String>) {
@@ -156,7 +175,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use domain::NoteId;
-    use domain::note::{AudioFile, Author, Recording, Summary};
+    use domain::note::{AudioFile, Author, Recording, Summary, Transcript};
 
     use super::*;
 
@@ -232,23 +251,59 @@ mod tests {
         check(Stage::Done, "summarised", None);
     }
 
+    fn heard(model: &str) -> Option<Transcript> {
+        Some(Transcript {
+            model: model.into(),
+            language: "en".into(),
+            duration_ms: 9_000,
+            segments: vec![],
+            gaps: vec![],
+            marks: vec![],
+        })
+    }
+
+    fn highlights() -> Option<Summary> {
+        let text = "They like the fund.".into();
+        Some(Summary { author: Author::Highlights, text, key_points: vec![] })
+    }
+
     #[test]
-    fn an_earlier_summary_is_told_of_when_a_newer_one_is_not_made() {
-        let check = |stage: Stage, reason: &str| {
+    fn what_was_made_earlier_is_told_of_when_nothing_newer_is_made() {
+        let check = |stage: Stage, summary: Option<Summary>, expected: (&str, &str, &str, &str)| {
+            let (state, what, reason, again) = expected;
             let mut it = standing(stage);
-            it.stored.recording.summary = Some(Summary {
-                author: Author::Highlights,
-                text: "They like the fund.".into(),
-                key_points: vec![],
-            });
-            let (state, why) = it.state();
-            let kept =
-                format!("no newer summary was made, and the earlier one is kept: {reason}; ");
-            assert_eq!(state, "summarised");
-            assert_eq!(why.unwrap(), format!("{kept}POST /recordings/5/summarise tries again"));
+            it.stored.recording.transcript = heard("whisper-base-ba8ad06f2b54");
+            it.stored.recording.summary = summary;
+            let (found, why) = it.state();
+            let kept = format!("no newer {what} was made, and the earlier one is kept: {reason}; ");
+            assert_eq!(found, state);
+            assert_eq!(why.unwrap(), format!("{kept}POST /recordings/5/{again} tries again"));
         };
-        check(Stage::SummaryFailed { reason: "no answer".into() }, "no answer");
-        check(Stage::SummaryCancelled, "it was cancelled");
+        let reason = || "no answer".to_owned();
+        let failed = || Stage::SummaryFailed { reason: reason() };
+        check(failed(), highlights(), ("summarised", "summary", "no answer", "summarise"));
+        let cancelled = ("summarised", "summary", "it was cancelled", "summarise");
+        check(Stage::SummaryCancelled, highlights(), cancelled);
+        let failed = || Stage::TranscriptionFailed { reason: reason() };
+        check(failed(), highlights(), ("summarised", "transcript", "no answer", "retry"));
+        check(failed(), None, ("transcribed", "transcript", "no answer", "retry"));
+        let cancelled = ("transcribed", "transcript", "it was cancelled", "retry");
+        check(Stage::TranscriptionCancelled, None, cancelled);
+    }
+
+    #[test]
+    fn a_model_that_knows_only_english_is_told_of_unless_somebody_named_the_language() {
+        let check = |model: &str, language: Option<&str>, is_told: bool| {
+            let mut it = standing(Stage::Done);
+            it.stored.recording.transcript = heard(model);
+            it.stored.recording.language = language.map(str::to_owned);
+            let (state, why) = it.state();
+            assert_eq!(state, "summarised");
+            assert_eq!(why.is_some_and(|why| why.contains("only English")), is_told, "{model}");
+        };
+        check("whisper-tiny.en-921e4cf8686f", None, true);
+        check("whisper-tiny.en-921e4cf8686f", Some("en"), false);
+        check("whisper-base-ba8ad06f2b54", None, false);
     }
 
     #[test]

@@ -286,6 +286,31 @@ async fn what_is_under_way_is_cancelled_and_tried_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn another_transcription_that_comes_to_nothing_leaves_what_was_made() {
+    let api = Api::new().await;
+    let (note, id) = summarised(&api).await;
+    let ask = |what: &str| format!("/recordings/{id}/{what}");
+    let kept = |it: &Value, reason: &str| {
+        assert_eq!((&it["state"], &it["language"]), (&json!("summarised"), &json!("en")));
+        let why = it["why"].as_str().unwrap();
+        assert!(why.contains("the earlier one is kept") && why.contains(reason), "{why}");
+    };
+    let it = api.post(&ask("transcribe?language=es"), json!({})).await.expect(200, "again");
+    assert_eq!(it["state"], json!("stored"));
+    let reason = "no Spanish".to_owned();
+    let failed = RecordingCommand::FailTranscription { round: 2, reason };
+    process(&api.backend.log, note, id, failed).await;
+    api.backend.settle().await.unwrap();
+    kept(&shown(&api, id).await, "no Spanish");
+    api.post(&ask("retry"), json!({})).await.expect(200, "retry");
+    kept(&api.post(&ask("cancel"), json!({})).await.expect(200, "cancel"), "it was cancelled");
+    assert_eq!(texts(&api, id).await, ["Pro future", "likes it."]);
+    // What is there can be summarised again.
+    let it = api.post(&ask("summarise"), json!({})).await.expect(200, "summarise");
+    assert_eq!(it["state"], json!("transcribed"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_removed_recording_and_those_of_a_deleted_note_are_gone() {
     let api = Api::new().await;
     let (note, id) = summarised(&api).await;
