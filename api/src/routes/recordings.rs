@@ -39,7 +39,7 @@ pub fn routes() -> Routes {
         )])
         .at("/recordings/{recording_id}", [
             get(
-                "Where a recording stands; with `Accept: text/event-stream` also whenever that changes",
+                "Where a recording stands; with `Accept: text/event-stream` also whenever that changes, as long as something is under way",
                 Content::Example(example()),
                 show,
             ),
@@ -70,7 +70,7 @@ pub fn routes() -> Routes {
         .at("/recordings/{recording_id}/retry", [doing("Tries again what failed or was cancelled", retry)])
         .at("/recordings/{recording_id}/cancel", [doing("Stops what is under way", cancel)])
         .at("/recordings/{recording_id}/action-items/{number}/accept", [
-            doing("Makes a todo of a suggested action item", accept_item).takes(Content::Example(accepted)),
+            doing("Makes a todo of a suggested action item, also of one that was dismissed", accept_item).takes(Content::Example(accepted)),
         ])
         .at("/recordings/{recording_id}/action-items/{number}/dismiss", [
             doing("Puts a suggested action item away", dismiss_item),
