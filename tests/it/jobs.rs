@@ -19,6 +19,7 @@ use axum::http::Method;
 use domain::note::{RecordingCommand, RecordingId};
 use projections::files::Files;
 use projections::jobs::{Reactor, SpeechModels, Tools, Workers};
+use projections::llm::LlmConfig;
 use projections::log::EventLog;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -30,6 +31,7 @@ use tokio::sync::Notify;
 use crate::check::assert_read_models_match_the_log;
 use crate::contract::{Api, ask, request};
 use crate::harness::{Database, cluster_folder};
+use crate::llm_server::{Dialect, KEY, ModelServer, Reply};
 use crate::recordings::{attach, keep, process};
 use crate::server::Home;
 
@@ -305,10 +307,12 @@ fn address(db: &Database) -> String {
 }
 
 /// A worker in a process of its own, `crm work` or `crm serve`, once it has said that it is ready.
-async fn worker(home: &Home, db: &Database, name: &str) -> Child {
+async fn worker(home: &Home, db: &Database, llm: &ModelServer, name: &str) -> Child {
     let mut command = home.crm(&[name]);
+    let LlmConfig { url, model, .. } = llm.config();
     command
         .env("DATABASE_URL", address(db))
+        .envs([("LLM_URL", url.as_str()), ("LLM_MODEL", &model), ("LLM_API_KEY", KEY)])
         .env("WHISPER_MODEL", tiny_en().await)
         .env("CRM_TRANSCRIPT_CHUNK_S", "10")
         .stdout(Stdio::piped());
@@ -356,9 +360,17 @@ async fn a_worker_or_server_killed_twenty_times_leaves_the_transcript_of_one_tha
     let lp = api.made("lps", json!({"name": "Profuturo"})).await;
     api.post(&format!("/notes/{note}/lps/{lp}"), json!({})).await.expect(200, "link");
     let key = spoken(&files, MEETING).await;
+    // Slow enough to be killed while it is asked.
+    let summary = json!({"summary": "They like the fund.", "key_points": [], "action_items": [],
+        "fundraise": null, "interest": null, "interest_quote": null});
+    let llm = ModelServer::start(Dialect::OpenAi, move |_, _| {
+        tokio::task::block_in_place(|| std::thread::sleep(Duration::from_millis(500)));
+        Reply::json(&summary)
+    })
+    .await;
 
     let undisturbed = attach(&api.backend.log, note, &key).await;
-    let mut child = worker(&home, &api.db, "work").await;
+    let mut child = worker(&home, &api.db, &llm, "work").await;
     until(&api, undisturbed, "summarised").await;
     child.kill().await.unwrap();
 
@@ -366,7 +378,7 @@ async fn a_worker_or_server_killed_twenty_times_leaves_the_transcript_of_one_tha
     const DONE: &str = "no job, summarised 2";
     let (mut kills, mut seen) = (0, BTreeSet::new());
     while kills < 20 {
-        let mut child = worker(&home, &api.db, ["work", "serve"][kills % 2]).await;
+        let mut child = worker(&home, &api.db, &llm, ["work", "serve"][kills % 2]).await;
         // Each is killed at another step, as soon as one is reached at which none was killed before.
         let moved = async {
             loop {
@@ -382,11 +394,14 @@ async fn a_worker_or_server_killed_twenty_times_leaves_the_transcript_of_one_tha
         child.kill().await.unwrap();
         kills += 1;
     }
-    let mut child = worker(&home, &api.db, "work").await;
+    let mut child = worker(&home, &api.db, &llm, "work").await;
     until(&api, id, "summarised").await;
     child.kill().await.unwrap();
 
     assert!(seen.len() >= 8, "too few steps were seen: {seen:?}");
+    let killed_at =
+        |stage: &str| seen.iter().any(|it| it.starts_with(stage) && it.ends_with("true"));
+    assert!(killed_at("transcribe") && killed_at("summarise"), "{seen:?}");
     assert_eq!(transcript(&api, id).await, transcript(&api, undisturbed).await);
     assert_eq!(recorded(&api.db.pool, ["Transcribed", "Summarised"]).await, [2, 2]);
     assert_eq!(recorded(&api.db.pool, ["TranscriptionFailed", "SummaryFailed"]).await, [0, 0]);
