@@ -48,7 +48,7 @@ impl Wanted {
     /// Whether a word of a text, folded, is this one.
     pub(super) fn is(&self, word: &str) -> bool {
         self.beginnings.iter().any(|it| word.starts_with(it.as_str()))
-            && self.stems.iter().any(|wanted| has_stem(word, wanted))
+            && has_stem(word, &self.stems)
     }
 
     /// The same word, counting for a part of its weight where it stands.

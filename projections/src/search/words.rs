@@ -103,9 +103,12 @@ pub(super) fn stems(word: &str) -> [String; 2] {
     [&*ENGLISH, &*SPANISH].map(|grammar| grammar.stemmer.stem(word).into_owned())
 }
 
-/// Whether either language stems a folded word to this.
-pub(super) fn has_stem(word: &str, stem: &str) -> bool {
-    [&*ENGLISH, &*SPANISH].iter().any(|grammar| grammar.stemmer.stem(word) == stem)
+/// Whether either language stems a folded word to one of these.
+pub(super) fn has_stem(word: &str, stems: &[String]) -> bool {
+    [&*ENGLISH, &*SPANISH].iter().any(|grammar| {
+        let stem = grammar.stemmer.stem(word);
+        stems.iter().any(|it| *it == stem)
+    })
 }
 
 /// What a text is found by: the stems of its words in its language, in both if it is not known, but for stop words.
