@@ -179,6 +179,7 @@ pub async fn bucket(settings: &Settings, name: &str) -> Bucket {
     let options = BucketOptions {
         region: settings.aws_region.clone(),
         keys: keys.map(|keys| (keys.id.expose().to_owned(), keys.secret.expose().to_owned())),
+        session: keys.and_then(|keys| Some(keys.session.as_ref()?.expose().to_owned())),
         endpoint: settings.aws_endpoint_url.clone(),
         ..BucketOptions::new(name)
     };

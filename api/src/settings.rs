@@ -64,13 +64,15 @@ pub struct SettingError {
     pub expected: String,
 }
 
-/// The two halves of an AWS access key.
+/// The two halves of an AWS access key, and what belongs to a temporary one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AwsKeys {
     /// `AWS_ACCESS_KEY_ID`.
     pub id: Secret,
     /// `AWS_SECRET_ACCESS_KEY`.
     pub secret: Secret,
+    /// `AWS_SESSION_TOKEN`.
+    pub session: Option<Secret>,
 }
 
 /// Which language model to ask, and how.

@@ -242,6 +242,25 @@ async fn what_a_bucket_answers_says_what_to_do() {
     assert!(matches!(absent, FileError::Denied(_)), "{absent}");
 }
 
+#[tokio::test]
+async fn temporary_keys_are_sent_with_their_token() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let options = BucketOptions {
+        keys: Some(("id".into(), "secret".into())),
+        session: Some("the-token".into()),
+        endpoint: Some(format!("http://{}", listener.local_addr().unwrap())),
+        patience: Duration::from_secs(5),
+        ..BucketOptions::new("temporary")
+    };
+    let files = Files::bucket(Bucket::open(&options).await);
+    tokio::spawn(async move { files.store().put("files/x", Bytes::from_static(b"x")).await });
+    let (mut socket, _) = listener.accept().await.unwrap();
+    let mut request = [0; 16 << 10];
+    let length = socket.read(&mut request).await.unwrap();
+    let head = String::from_utf8_lossy(&request[..length]).to_lowercase();
+    assert!(head.contains("x-amz-security-token: the-token"), "{head}");
+}
+
 /// A server that gives every request this status and code of S3's, or no answer at all.
 async fn answering(answer: Option<(u16, &'static str)>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

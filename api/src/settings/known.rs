@@ -53,6 +53,10 @@ pub const KNOWN: &[Setting] = &[
         "Access key for the bucket, together with AWS_SECRET_ACCESS_KEY; not set: as AWS's own tools find it.",
     ),
     secret("AWS_SECRET_ACCESS_KEY", "Secret key for the bucket, together with AWS_ACCESS_KEY_ID."),
+    secret(
+        "AWS_SESSION_TOKEN",
+        "What belongs to these two if they are temporary; crm needs a restart with new ones when they run out.",
+    ),
     setting(
         "AWS_ENDPOINT_URL",
         "",

@@ -168,9 +168,22 @@ impl Reader<'_> {
         let names = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
         let missing = match names.map(|name| self.text(name)) {
             [Some(id), Some(secret)] => {
-                return Some(AwsKeys { id: Secret::new(id), secret: Secret::new(secret) });
+                return Some(AwsKeys {
+                    id: Secret::new(id),
+                    secret: Secret::new(secret),
+                    session: self.text("AWS_SESSION_TOKEN").map(Secret::new),
+                });
             }
-            [None, None] => return None,
+            [None, None] => {
+                if self.text("AWS_SESSION_TOKEN").is_some() {
+                    self.errors.push(SettingError {
+                        name: "AWS_SESSION_TOKEN".to_owned(),
+                        problem: "is set, but AWS_ACCESS_KEY_ID is not".to_owned(),
+                        expected: "set the key that it belongs to, or take it away".to_owned(),
+                    });
+                }
+                return None;
+            }
             [None, Some(_)] => 0,
             [Some(_), None] => 1,
         };

@@ -71,7 +71,21 @@ fn values_are_taken_as_given() {
     );
     assert_eq!(settings.data_dir, Path::new("/home/ada/fundraising"));
     assert_eq!(settings.frontend_origins, ["http://localhost:5173", "https://crm.example.com"]);
-    assert_eq!(settings.aws_keys.expect("both halves are given").secret.expose(), "key");
+    let keys = settings.aws_keys.expect("both halves are given");
+    assert_eq!((keys.secret.expose(), keys.session), ("key", None));
+}
+
+#[test]
+fn a_session_token_belongs_to_keys() {
+    let token = ("AWS_SESSION_TOKEN", "token");
+    let settings =
+        settings(&[("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "key"), token]);
+    let shown = settings.describe().into_iter().find(|row| row.0 == token.0);
+    assert_eq!(shown, Some((token.0, "***".to_owned(), Source::Environment)));
+    let session = settings.aws_keys.and_then(|keys| keys.session);
+    assert_eq!(session.expect("it is given").expose(), "token");
+    let wrong = errors(&[token]).remove(0);
+    assert!(wrong.starts_with("AWS_SESSION_TOKEN is set, but AWS_ACCESS_KEY_ID is not"), "{wrong}");
 }
 
 #[test]

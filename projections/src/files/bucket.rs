@@ -48,6 +48,8 @@ pub struct BucketOptions {
     pub region: Option<String>,
     /// An access key and its secret; `None`: as AWS's tools find them.
     pub keys: Option<(String, String)>,
+    /// What goes with these keys if they hold for some hours only.
+    pub session: Option<String>,
     /// The server, if it is not Amazon's; buckets are then parts of its paths.
     pub endpoint: Option<String>,
     /// How long to wait for an answer; then it is asked again, twice.
@@ -58,7 +60,14 @@ impl BucketOptions {
     /// A bucket at Amazon, with what AWS's tools find.
     pub fn new(name: impl Into<String>) -> Self {
         let patience = Duration::from_secs(20);
-        Self { name: name.into(), region: None, keys: None, endpoint: None, patience }
+        Self {
+            name: name.into(),
+            region: None,
+            keys: None,
+            session: None,
+            endpoint: None,
+            patience,
+        }
     }
 }
 
@@ -92,8 +101,9 @@ impl Bucket {
             loader = loader.region(Region::new(region));
         }
         if let Some((id, secret)) = &options.keys {
-            loader =
-                loader.credentials_provider(Credentials::new(id, secret, None, None, "settings"));
+            let session = options.session.clone();
+            let keys = Credentials::new(id, secret, session, None, "settings");
+            loader = loader.credentials_provider(keys);
         }
         let shared = loader.load().await;
         // Others than Amazon need not know its checksums; what is sent is signed with its hash as it is.
