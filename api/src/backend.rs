@@ -1,12 +1,14 @@
 //! The parts of the product put together: database, log, projectors, readers, files.
 
+mod greeting;
+
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use projections::database::Database;
+use projections::database::{Database, Surroundings};
 use projections::files::{Bucket, BucketOptions, Files};
 use projections::jobs::{SpeechModels, Tools, Workers};
 use projections::log::{EventLog, Keys, MasterFile, MasterKey};
@@ -39,29 +41,27 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the database that the settings name, or starts our own, and brings its schema up to date.
+    /// Opens the database that the settings name, or starts our own, and brings its schema up to date. The command is whom
+    /// Postgres takes its connections to be of.
     ///
     /// # Errors
-    /// When there is no database, or its schema is newer than this program; the text says what to do.
-    pub async fn open(settings: &Settings) -> anyhow::Result<Self> {
+    /// When there is no database that crm can work on, or its schema is newer than this program; the text says what to do.
+    pub async fn open(settings: &Settings, command: &str) -> anyhow::Result<Self> {
         let (options, cluster) = match &settings.database_url {
             Some(url) => {
-                let options: PgConnectOptions =
-                    url.expose().parse().context("DATABASE_URL cannot be used")?;
-                greet(&options).await.with_context(|| {
-                    let (host, port) = (options.get_host(), options.get_port());
-                    format!("the Postgres of DATABASE_URL does not let crm in (host {host}, port {port})")
-                })?;
+                let options = name_client(greeting::options(url.expose())?, command);
+                greeting::greet(&options).await?;
                 (options, None)
             }
             None => {
                 let cluster =
                     Cluster::open_with(&settings.data_dir, settings.postgres_bin.clone()).await?;
-                (cluster.options("crm"), Some(Arc::new(cluster)))
+                let options = cluster.options("crm");
+                (name_client(options, command), Some(Arc::new(cluster)))
             }
         };
-        let keys = match prepare(&options, settings).await {
-            Ok(keys) => keys,
+        let (around, keys) = match prepare(&options, settings).await {
+            Ok(prepared) => prepared,
             Err(error) => {
                 if let Some(cluster) = cluster.and_then(Arc::into_inner)
                     && let Err(error) = cluster.close().await
@@ -72,7 +72,7 @@ impl Store {
             }
         };
         warn_of_open_keys(&settings.data_dir.join("keys"));
-        let mut database = connect(options, settings.db_connections, keys);
+        let mut database = connect(options, around, settings.db_connections, keys);
         if cluster.is_some() {
             database = database.on_own_server();
         }
@@ -128,13 +128,12 @@ fn is_open_to_others(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o077 != 0)
 }
 
-/// Tries a connection of its own, since a pool would only say that it waited in vain.
-async fn greet(options: &PgConnectOptions) -> anyhow::Result<()> {
-    const PATIENCE: Duration = Duration::from_secs(10);
-    let connection = tokio::time::timeout(PATIENCE, options.connect())
-        .await
-        .with_context(|| format!("no answer within {} s", PATIENCE.as_secs()))??;
-    Ok(connection.close().await?)
+/// Postgres shows the name with each connection. One that is given in DATABASE_URL or by PGAPPNAME stays.
+fn name_client(options: PgConnectOptions, command: &str) -> PgConnectOptions {
+    match options.get_application_name() {
+        Some(_) => options,
+        None => options.application_name(&format!("crm {command}")),
+    }
 }
 
 /// The key to seal the log with: the setting's, or else the one in the data folder, made now if need be.
@@ -187,23 +186,32 @@ pub async fn bucket(settings: &Settings, name: &str) -> Bucket {
 }
 
 /// A pool with the options that the product needs; nothing is connected yet.
-pub fn connect(options: PgConnectOptions, connections: u32, keys: Keys) -> Database {
+pub fn connect(
+    options: PgConnectOptions,
+    around: Surroundings,
+    connections: u32,
+    keys: Keys,
+) -> Database {
     // Statements are logged by those who run them, with what they mean.
-    Database::new(options.disable_statement_logging(), connections, keys)
+    Database::new(options.disable_statement_logging(), around, connections, keys)
 }
 
 /// Stands in `.env.example`, and protects nothing.
 const EXAMPLE_KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 
 /// Brings the schema up to date and finds the keys of what is sealed in the database.
-async fn prepare(options: &PgConnectOptions, settings: &Settings) -> anyhow::Result<Keys> {
-    migrate(options).await?;
+async fn prepare(
+    options: &PgConnectOptions,
+    settings: &Settings,
+) -> anyhow::Result<(Surroundings, Keys)> {
+    let around = migrate(options).await?;
     let given = settings.master_key.as_ref().and_then(|key| MasterKey::parse(key.expose()));
     anyhow::ensure!(
         settings.master_key.as_ref().is_none_or(|key| key.expose().trim() != EXAMPLE_KEY),
         "CRM_MASTER_KEY is that of .env.example, which everybody knows: make one with `openssl rand -base64 32`"
     );
-    keys_of(options, given, &settings.data_dir).await
+    let keys = keys_of(&around.options(options.clone()), given, &settings.data_dir).await?;
+    Ok((around, keys))
 }
 
 /// The keys of a database whose schema is up to date, under the master key that is given, or else the one in the data folder.
@@ -223,16 +231,22 @@ pub async fn keys_of(
     Ok(keys)
 }
 
-/// Brings the schema up to date. Several processes may try at once.
+/// Brings the schema up to date, and tells what else is in the database. Several processes may try at once.
 ///
 /// # Errors
 /// When the database cannot be reached or was made by a newer release.
-pub async fn migrate(options: &PgConnectOptions) -> anyhow::Result<()> {
+pub async fn migrate(options: &PgConnectOptions) -> anyhow::Result<Surroundings> {
     use sqlx::migrate::MigrateError::{VersionMismatch, VersionMissing};
     const WHY: &str =
         "the database cannot be prepared; is it there, and may crm create tables in it?";
-    let mut connection =
-        options.clone().disable_statement_logging().connect().await.context(WHY)?;
+    let options = Surroundings::default().options(options.clone()).disable_statement_logging();
+    let mut connection = options.connect().await.map_err(greeting::advised).context(WHY)?;
+    let around = Surroundings::of(&mut connection).await?;
+    // Extensions that are there already are used where they are; others come to where the migrations make everything.
+    sqlx::query("select set_config('search_path', $1, false)")
+        .bind(around.search_path(&[]))
+        .execute(&mut connection)
+        .await?;
     let migrated = projections::MIGRATIONS.run(&mut connection).await;
     connection.close().await?;
     match migrated {
@@ -240,7 +254,8 @@ pub async fn migrate(options: &PgConnectOptions) -> anyhow::Result<()> {
             "the database's schema (migration {version}) was not made by this release of crm; run the release that \
              made it, or a newer one"
         ),
-        result => result.context(WHY),
+        Ok(()) => Ok(around),
+        Err(error) => Err(greeting::of_migration(error)).context(WHY),
     }
 }
 

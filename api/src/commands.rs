@@ -77,15 +77,16 @@ impl Interruption {
     }
 }
 
-/// Opens the database; `None` when the process was asked to stop meanwhile.
+/// Opens the database for this command; `None` when the process was asked to stop meanwhile.
 ///
 /// # Errors
 /// As [`Store::open`].
 pub async fn open(
     settings: &Settings,
+    command: &str,
     interruption: &mut Interruption,
 ) -> anyhow::Result<Option<Store>> {
-    let mut opening = pin!(Store::open(settings));
+    let mut opening = pin!(Store::open(settings, command));
     tokio::select! {
         store = &mut opening => return store.map(Some),
         () = interruption.next() => say("crm is stopping"),

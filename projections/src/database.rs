@@ -1,5 +1,7 @@
 //! Whether the database can be reached, so that nobody waits for one that is gone.
 
+mod session;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,6 +10,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::Notify;
 
+pub use self::session::Surroundings;
 use crate::log::{Keys, States};
 
 /// A pool that knows whether its database answers.
@@ -19,6 +22,8 @@ pub struct Database {
     pub pool: PgPool,
     /// How each is made, but for where it looks for read models.
     options: Arc<PgConnectOptions>,
+    /// What else is in the database.
+    around: Arc<Surroundings>,
     /// What opens the sealed part of what is in it.
     keys: Keys,
     states: States,
@@ -98,10 +103,15 @@ impl Database {
     /// How often a database that is down is asked again.
     const RETRY: Duration = Duration::from_millis(200);
 
-    /// Opens a pool. No connection is made yet.
-    pub fn new(options: PgConnectOptions, connections: u32, keys: Keys) -> Self {
+    /// Opens a pool on a database with these surroundings. No connection is made yet.
+    pub fn new(
+        options: PgConnectOptions,
+        around: Surroundings,
+        connections: u32,
+        keys: Keys,
+    ) -> Self {
         let health = Arc::<Health>::default();
-        let options = with_keepalive(options);
+        let options = around.options(options);
         let (known, new) = (health.clone(), health.clone());
         let pool = PgPoolOptions::new()
             .max_connections(connections)
@@ -119,9 +129,9 @@ impl Database {
                 Box::pin(async move { health.direct(connection).await })
             })
             .connect_lazy_with(options.clone());
-        let options = Arc::new(options);
+        let (options, around) = (Arc::new(options), Arc::new(around));
         let states = States::default();
-        let database = Self { pool, options, keys, states, is_own_server: false, health };
+        let database = Self { pool, options, around, keys, states, is_own_server: false, health };
         tokio::spawn(database.clone().watch());
         database
     }
@@ -138,7 +148,7 @@ impl Database {
 
     /// How to connect such that tables are looked for in these schemas before all others.
     pub fn options_for(&self, schemas: &[String]) -> PgConnectOptions {
-        PgConnectOptions::clone(&self.options).options([("search_path", search_path(schemas))])
+        self.around.looking_in(PgConnectOptions::clone(&self.options), schemas)
     }
 
     /// What seals and opens the events of people and notes.
@@ -154,7 +164,7 @@ impl Database {
     /// From now on whatever the pool is asked for looks for tables in these schemas.
     pub fn look_in(&self, schemas: &[String]) {
         *self.health.search_path.lock().unwrap_or_else(PoisonError::into_inner) =
-            search_path(schemas);
+            self.around.search_path(schemas);
         self.pool.set_connect_options(self.options_for(schemas));
         self.health.renew();
     }
@@ -264,21 +274,6 @@ impl Database {
     }
 }
 
-fn search_path(schemas: &[String]) -> String {
-    schemas.iter().map(String::as_str).chain(["public"]).collect::<Vec<_>>().join(",")
-}
-
-/// The server gives a connection up, with its locks and whatever it was doing, soon after its other end has gone: when
-/// that was killed, or its machine was.
-fn with_keepalive(options: PgConnectOptions) -> PgConnectOptions {
-    options.options([
-        ("client_connection_check_interval", "1s"),
-        ("tcp_keepalives_idle", "10"),
-        ("tcp_keepalives_interval", "5"),
-        ("tcp_keepalives_count", "3"),
-    ])
-}
-
 /// Whether the error says that the database cannot do this now, but may be able to later: it is out of reach or short of
 /// something, or the statement lost a race that it may win next time.
 pub fn is_passing(error: &sqlx::Error) -> bool {
@@ -317,15 +312,18 @@ pub enum Shortage {
     Memory,
     /// It is read-only.
     Changes,
+    /// It lets crm in no more.
+    Entry,
     /// Some other limit is reached.
     Other,
 }
 
 impl Shortage {
-    const ALL: [Self; 5] =
-        [Self::Connections, Self::Disk, Self::Memory, Self::Changes, Self::Other];
+    const ALL: [Self; 6] =
+        [Self::Connections, Self::Disk, Self::Memory, Self::Changes, Self::Entry, Self::Other];
 
-    fn of(error: &sqlx::Error) -> Option<Self> {
+    /// What the error says that is lacking.
+    pub fn of(error: &sqlx::Error) -> Option<Self> {
         match error {
             sqlx::Error::PoolTimedOut => Some(Self::Connections),
             sqlx::Error::Database(error) => match error.code().as_deref()? {
@@ -333,6 +331,7 @@ impl Shortage {
                 "53200" => Some(Self::Memory),
                 "53300" => Some(Self::Connections),
                 "25006" => Some(Self::Changes),
+                "28000" | "28P01" => Some(Self::Entry),
                 code => code.starts_with("53").then_some(Self::Other),
             },
             _ => None,
@@ -348,10 +347,13 @@ impl Shortage {
     /// What is to be said of the database.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Connections => "all its connections are in use",
+            Self::Connections => {
+                "all its connections are in use (CRM_DB_CONNECTIONS and Postgres's max_connections decide how many there are)"
+            }
             Self::Disk => "its disk is full",
             Self::Memory => "its memory is full",
             Self::Changes => "it takes no changes at present",
+            Self::Entry => "it does not let crm in",
             Self::Other => "one of its limits is reached",
         }
     }

@@ -181,8 +181,12 @@ pub enum ProjectError {
 }
 
 impl ProjectError {
-    /// Whether the database cannot be reached or cannot write at present, which says nothing about the events.
+    /// Whether the database cannot be reached or cannot write at present, or is not what it should be, which says nothing
+    /// about the events.
     pub fn is_outage(&self) -> bool {
-        matches!(self, ProjectError::Database(error) if crate::database::is_passing(error))
+        let ProjectError::Database(error) = self else { return false };
+        // A table of the read model itself is not there, or not to be seen from this connection.
+        let lacks_table = error.as_database_error().and_then(|error| error.code());
+        crate::database::is_passing(error) || lacks_table.is_some_and(|code| code == "42P01")
     }
 }

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::database::Database;
+use crate::database::{Database, Shortage};
 use crate::dead_letter::DeadLetters;
 use crate::follow::{Checkpoints, FollowError, Follower, PAGE, Target};
 use crate::generation::{self, Checkpoint, Generation};
@@ -28,6 +28,12 @@ pub const RUNNER_LOCK: i32 = 0x0063_726d;
 
 /// How long to wait before looking again when nothing wakes the runner, and between attempts after a failure.
 const POLL: Duration = Duration::from_millis(250);
+
+/// The longest pause between two attempts that fail alike.
+const MOST_PATIENT: Duration = Duration::from_secs(5);
+
+/// How long the page in hand is waited for when the runner is stopped.
+const LAST_PAGE: Duration = Duration::from_secs(5);
 
 /// How often to try to take over projectors that another process runs.
 const TAKE_OVER: Duration = Duration::from_secs(2);
@@ -231,14 +237,27 @@ impl Shared {
         if !self.projectors.iter().any(|projector| lane.has(&**projector)) {
             return;
         }
+        let mut pause = POLL;
         while !self.stop.is_cancelled() {
-            if let Err(error) = self.run_connected(lane).await {
+            let began = Instant::now();
+            let ended = tokio::select! {
+                ended = self.run_connected(lane) => ended,
+                () = self.overdue() => return,
+            };
+            if let Err(error) = ended {
                 match &error {
                     FollowError::Database(error) if crate::database::is_outage(error) => {
                         tracing::debug!(%error, "projectors wait for the database");
                     }
                     FollowError::Overtaken(_) | FollowError::Lost => {
                         tracing::debug!(%error, "projectors start again")
+                    }
+                    FollowError::Database(it) if Shortage::of(it) == Some(Shortage::Entry) => {
+                        tracing::error!(
+                            %error,
+                            "Postgres does not let crm in any more; if its password was changed, set it in DATABASE_URL and \
+                             start crm again"
+                        );
                     }
                     _ => tracing::error!(%error, "projectors cannot go on; they try again"),
                 }
@@ -247,9 +266,27 @@ impl Shared {
                     continue;
                 }
                 self.report(lane, &error);
-                tokio::time::sleep(POLL).await;
+                tokio::select! {
+                    () = self.stop.cancelled() => {}
+                    () = tokio::time::sleep(pause) => {}
+                }
+                // What does not mend by itself, such as a wrong password, is not told several times a second.
+                let is_lasting = match &error {
+                    FollowError::Database(error) => !crate::database::is_outage(error),
+                    FollowError::Project { .. } => true,
+                    FollowError::Lost | FollowError::Overtaken(_) => false,
+                };
+                let is_alike = is_lasting && began.elapsed() < 2 * MOST_PATIENT;
+                pause = if is_alike { (pause * 2).min(MOST_PATIENT) } else { POLL };
             }
         }
+    }
+
+    /// Waits until the runner is stopped and the page in hand should be done: one in which every event has to be parked
+    /// takes long, and is begun again by the next start.
+    async fn overdue(&self) {
+        self.stop.cancelled().await;
+        tokio::time::sleep(LAST_PAGE).await;
     }
 
     fn report(&self, lane: Lane, error: &FollowError) {

@@ -10,7 +10,7 @@ use std::process::Stdio;
 use anyhow::{Context as _, bail, ensure};
 use api::backend::{self, Backend};
 use api::embedded::Cluster;
-use projections::database::Database;
+use projections::database::{Database, Surroundings};
 use sqlx::postgres::PgConnectOptions;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -43,7 +43,8 @@ impl Workbench {
         let options = cluster.options(DATABASE);
         backend::migrate(&options).await?;
         let keys = backend::keys_of(&options, None, folder.path()).await?;
-        let database = backend::connect(options.clone(), CONNECTIONS, keys);
+        let around = Surroundings::default();
+        let database = backend::connect(options.clone(), around, CONNECTIONS, keys);
         let data: String =
             sqlx::query_scalar("show data_directory").fetch_one(&database.pool).await?;
         let pid = std::fs::read_to_string(Path::new(&data).join("postmaster.pid"))?;
@@ -57,7 +58,8 @@ impl Workbench {
 
     /// Connections as the product makes them, to be closed after use.
     pub fn connect(&self) -> Database {
-        backend::connect(self.options.clone(), CONNECTIONS, self.database.keys().clone())
+        let keys = self.database.keys().clone();
+        backend::connect(self.options.clone(), Surroundings::default(), CONNECTIONS, keys)
     }
 
     /// The product in this process.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use api::backend::{self, Backend};
 use api::embedded::Cluster;
-use projections::database::Database as Connections;
+use projections::database::{Database as Connections, Surroundings};
 use projections::files::Files;
 use projections::log::{Keys, MasterKey};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -76,7 +76,7 @@ pub fn keys() -> Keys {
 
 /// Connections as the product makes them.
 pub fn connect(options: PgConnectOptions, connections: u32) -> Connections {
-    backend::connect(options, connections, keys())
+    backend::connect(options, Surroundings::default(), connections, keys())
 }
 
 /// Does what the guards of the log and of its seals refuse, as whoever owns the tables can.

@@ -343,7 +343,7 @@ async fn a_follower_of_servers_that_are_killed_sees_every_change_once_and_in_ord
     let _ = tell.send(last);
     let seen = following.await.unwrap();
     let cluster = api::embedded::Cluster::open(home.path()).await.unwrap();
-    let database = api::backend::connect(cluster.options("crm"), 2, crate::harness::keys());
+    let database = crate::harness::connect(cluster.options("crm"), 2);
     let all: Vec<i64> = sqlx::query_scalar("select position from events order by position")
         .fetch_all(&database.pool)
         .await

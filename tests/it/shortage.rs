@@ -11,6 +11,7 @@ use api::backend::Backend;
 use axum::body::Body;
 use axum::http::{Method, Request};
 use futures::StreamExt as _;
+use projections::database::Shortage;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 use uuid::Uuid;
@@ -74,7 +75,7 @@ async fn what_postgres_lacks_is_told_to_whoever_wants_to_write() {
     for (code, what) in [
         ("53100", "its disk is full"),
         ("53200", "its memory is full"),
-        ("53300", "all its connections are in use"),
+        ("53300", Shortage::Connections.as_str()),
         ("53400", "one of its limits is reached"),
         ("25006", "it takes no changes at present"),
     ] {
@@ -106,6 +107,16 @@ async fn a_read_only_database_is_read_and_takes_changes_again_when_it_may() {
     let router = api::server::router(app(&db, &backend, 64 << 20));
     let api = Api { router, backend, db: Database::new().await };
     assert_eq!(api.ids("/lps").await, [id]);
+    let readiness = api
+        .router
+        .clone()
+        .oneshot(request(Method::GET, "/readyz").body(Body::empty()).unwrap())
+        .await
+        .unwrap();
+    assert_eq!(readiness.status(), 503);
+    let told_of = axum::body::to_bytes(readiness.into_body(), usize::MAX).await.unwrap();
+    let told_of = String::from_utf8(told_of.to_vec()).unwrap();
+    assert!(told_of.contains("DATABASE_URL must name the writer"), "{told_of}");
     let takes_none = told("it takes no changes at present");
     assert_eq!(post(&api, "Bob").await, takes_none);
     let uri = format!("/lps/{id}");
@@ -166,7 +177,7 @@ async fn slow_clients_that_take_all_connections_hold_up_nobody_for_long() {
     let (shown, listed, written) =
         tokio::join!(send(&api, show), send(&api, people), post(&api, "Bob"));
     assert!(started.elapsed() < Duration::from_secs(8), "nobody is kept waiting");
-    assert_eq!(listed, told("all its connections are in use"));
+    assert_eq!(listed, told(Shortage::Connections.as_str()));
     // What writes, folds, lists and shows single records has connections of its own.
     assert_eq!((shown.0, written.0), (200, 200));
     let bob = written.1["id"].as_i64().unwrap();
@@ -321,4 +332,32 @@ async fn an_upload_that_finds_no_room_goes_on_where_it_stood_once_there_is_some(
     let audio = api.get(&format!("{recording}/audio")).await;
     assert_eq!((audio.status, audio.bytes.to_vec() == content), (200, true));
     assert_eq!(attached(&api).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_model_whose_table_is_gone_parks_nothing() {
+    let api = Api::new().await;
+    let id = api.made("lps", json!({"name": "Ada"})).await;
+    let rename = async |from: &str, to: &str| {
+        let statement = format!("alter table read_lp_1.{from} rename to {to}");
+        sqlx::query(&statement).execute(&api.db.pool).await.unwrap();
+    };
+    rename("lp", "elsewhere").await;
+    // It is recorded, though nobody can see it yet.
+    let revise = json_request(Method::PUT, &format!("/lps/{id}"), &json!({"name": "Eve"}));
+    api.router.clone().oneshot(revise).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let parked: i64 = sqlx::query_scalar("select count(*) from dead_letter")
+        .fetch_one(&api.db.pool)
+        .await
+        .unwrap();
+    assert_eq!(parked, 0);
+    rename("elsewhere", "lp").await;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while api.read(&format!("/lps/{id}")).await["name"] != json!("Eve") {
+        assert!(Instant::now() < deadline, "it is followed again");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    api.backend.stop().await;
+    assert_read_models_match_the_log(&api.db.pool).await;
 }

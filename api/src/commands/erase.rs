@@ -53,7 +53,7 @@ pub struct Args {
 /// When the rules forbid it, or something is left on the disk that another run has to wipe.
 pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<()> {
     let mut interruption = Interruption::expect()?;
-    let Some(store) = commands::open(settings, &mut interruption).await? else { return Ok(()) };
+    let Some(store) = commands::open(settings, "erase", &mut interruption).await? else { return Ok(()) };
     let result = erase(&store, args, interruption).await;
     let closed = store.close().await;
     result.and(closed)

@@ -34,7 +34,9 @@ enum What {
 /// When the database or the file storage fails, or an event cannot be read: then nothing is removed.
 pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<()> {
     let mut interruption = Interruption::expect()?;
-    let Some(store) = commands::open(settings, &mut interruption).await? else { return Ok(()) };
+    let Some(store) = commands::open(settings, "files", &mut interruption).await? else {
+        return Ok(());
+    };
     let What::Gc { dry_run, json } = args.what;
     let result = collect(&store, dry_run, json).await;
     let closed = store.close().await;

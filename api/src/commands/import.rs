@@ -37,7 +37,7 @@ pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<()> {
     // The file first: to be told that it is not there should not cost a start of the database.
     replay::check_file(&args.file)?;
     let mut interruption = Interruption::expect()?;
-    let Some(store) = commands::open(settings, &mut interruption).await? else {
+    let Some(store) = commands::open(settings, "import", &mut interruption).await? else {
         return called_off();
     };
     let result = import_and_settle(args, &store, &mut interruption).await;

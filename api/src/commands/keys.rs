@@ -38,7 +38,9 @@ enum What {
 /// When the database or a file fails; the present master key is still the right one then.
 pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<()> {
     let mut interruption = Interruption::expect()?;
-    let Some(store) = commands::open(settings, &mut interruption).await? else { return Ok(()) };
+    let Some(store) = commands::open(settings, "keys", &mut interruption).await? else {
+        return Ok(());
+    };
     let result = match args.what {
         What::Status { json } => status(&store, json).await,
         What::Rotate => rotate(settings, &store).await,

@@ -62,7 +62,9 @@ pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<()> {
     if let Action::Skip { reason, .. } = &args.action {
         ensure!(!reason.trim().is_empty(), "--reason must say why the event may be left out");
     }
-    let Some(store) = commands::open(settings, &mut interruption).await? else { return Ok(()) };
+    let Some(store) = commands::open(settings, "projections", &mut interruption).await? else {
+        return Ok(());
+    };
     let result = act(&store, &args.action).await;
     let closed = store.close().await;
     result.and(closed)

@@ -62,7 +62,9 @@ pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<()> {
         );
     }
     let mut interruption = Interruption::expect()?;
-    let Some(store) = commands::open(settings, &mut interruption).await? else { return Ok(()) };
+    let Some(store) = commands::open(settings, "rebuild", &mut interruption).await? else {
+        return Ok(());
+    };
     let result = match args {
         Args { cancel: true, .. } if with_vectors => vectors::cancel(&store).await,
         _ if with_vectors => vectors::rebuild(settings, &store, interruption, args.json).await,

@@ -61,7 +61,9 @@ pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<()> {
         return check::run(args).await;
     }
     let mut interruption = Interruption::expect()?;
-    let Some(store) = commands::open(settings, &mut interruption).await? else { return Ok(()) };
+    let Some(store) = commands::open(settings, "seal", &mut interruption).await? else {
+        return Ok(());
+    };
     let result = tokio::select! {
         result = act(settings, &store, &args.action) => result,
         () = interruption.next() => Err(anyhow::anyhow!("called off; what was written so far is right, but not all")),

@@ -50,7 +50,7 @@ pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<()> {
     // The address first: to be told that it is taken should not cost a start of the database.
     let listener = listen(&settings.api_host, settings.api_port).await?;
     let mut interruption = Interruption::expect()?;
-    let Some(store) = commands::open(settings, &mut interruption).await? else { return Ok(()) };
+    let Some(store) = commands::open(settings, "serve", &mut interruption).await? else { return Ok(()) };
     let result = serve_store(settings, args, listener, &store, interruption).await;
     let closed = store.close().await;
     result.and(closed)

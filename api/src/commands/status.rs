@@ -25,7 +25,9 @@ pub struct Args {
 /// When the database does not answer.
 pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<()> {
     let mut interruption = Interruption::expect()?;
-    let Some(store) = commands::open(settings, &mut interruption).await? else { return Ok(()) };
+    let Some(store) = commands::open(settings, "status", &mut interruption).await? else {
+        return Ok(());
+    };
     let status = ask(&store).await;
     let closed = store.close().await;
     let status = status?;

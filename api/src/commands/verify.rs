@@ -53,7 +53,9 @@ pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<()> {
         None => None,
     };
     let mut interruption = Interruption::expect()?;
-    let Some(store) = commands::open(settings, &mut interruption).await? else { return Ok(()) };
+    let Some(store) = commands::open(settings, "verify", &mut interruption).await? else {
+        return Ok(());
+    };
     let report = match witness(own, &args.key, kept) {
         Ok(witness) => {
             let (effort, stop) = (Effort::full(), CancellationToken::new());

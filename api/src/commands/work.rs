@@ -18,7 +18,7 @@ pub struct Args {
 /// When there is no database to work on; the text says what to do.
 pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<()> {
     let mut interruption = Interruption::expect()?;
-    let Some(store) = commands::open(settings, &mut interruption).await? else { return Ok(()) };
+    let Some(store) = commands::open(settings, "work", &mut interruption).await? else { return Ok(()) };
     let result = work(settings, args, &store, interruption).await;
     let closed = store.close().await;
     result.and(closed)

@@ -62,6 +62,12 @@ fn reasons_against(health: &Health) -> Vec<String> {
         return vec!["the database does not answer".to_owned()];
     }
     let mut reasons = Vec::new();
+    if health.read_only {
+        reasons.push(
+            "the database takes no changes (it is a replica or read-only): DATABASE_URL must name the writer"
+                .to_owned(),
+        );
+    }
     for projector in &health.projectors {
         let (name, lag) = (projector.name, projector.lag);
         if lag > TOLERATED_LAG {
@@ -86,12 +92,14 @@ mod tests {
             let failure = failure.map(str::to_owned);
             let lp = ProjectorHealth { name: "lp", position: 5, lag, failure, parked: 1 };
             let projectors = vec![lp];
-            let health = Health { database, head: 5 + lag, projectors };
+            let health = Health { database, read_only: false, head: 5 + lag, projectors };
             assert_eq!(reasons_against(&health), expected);
         };
         check(true, 10_000, None, &[]);
         check(true, 10_001, None, &["read model lp is 10001 events behind"]);
         check(true, 0, Some("x"), &["read model lp does not go on: x"]);
         check(false, 10_001, Some("x"), &["the database does not answer"]);
+        let read_only = Health { database: true, read_only: true, head: 5, projectors: vec![] };
+        assert!(reasons_against(&read_only)[0].contains("takes no changes"));
     }
 }

@@ -7,6 +7,8 @@ use super::Reader;
 pub struct Health {
     /// Whether the database answers.
     pub database: bool,
+    /// Whether the database takes no changes.
+    pub read_only: bool,
     /// The log's last position.
     pub head: i64,
     /// Where each projector is.
@@ -31,22 +33,25 @@ pub struct ProjectorHealth {
 impl Reader {
     /// Whether the read side is well. Asks the database for the log's end.
     pub async fn health(&self) -> Health {
-        let head: Result<Option<i64>, _> = match self.database.check() {
+        let answer: Result<(Option<i64>, bool), _> = match self.database.check() {
             Ok(()) => {
                 self.database
                     .ask(
-                        sqlx::query_scalar("select max(position) from events")
-                            .fetch_one(&self.database.pool),
+                        sqlx::query_as(
+                            "select max(position), current_setting('transaction_read_only')::boolean from events",
+                        )
+                        .fetch_one(&self.database.pool),
                     )
                     .await
             }
             Err(error) => Err(error),
         };
-        let database = head.is_ok();
+        let database = answer.is_ok();
+        let (head, read_only) = answer.unwrap_or_default();
         let failures = self.runner.failures();
         let checkpoints = self.runner.checkpoints().borrow().clone();
         let known = checkpoints.values().map(|checkpoint| checkpoint.position).max().unwrap_or(0);
-        let head = head.ok().flatten().unwrap_or(known);
+        let head = head.unwrap_or(known);
         let projectors = checkpoints
             .into_iter()
             .map(|(name, checkpoint)| ProjectorHealth {
@@ -57,6 +62,6 @@ impl Reader {
                 parked: self.runner.parked(name),
             })
             .collect();
-        Health { database, head, projectors }
+        Health { database, read_only, head, projectors }
     }
 }
