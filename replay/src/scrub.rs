@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use domain::{Kind, RecordRef};
-use projections::database::Database;
+use projections::database::{Database, Shortage};
 use projections::files::{FileError, Files, IMAGES, Store};
+use projections::follow::FollowError;
 use projections::generation;
 use projections::projector::Projector;
 use projections::uploads;
@@ -61,6 +62,8 @@ pub struct ScrubReport {
     pub rebuilt: Vec<String>,
     /// How many files were removed.
     pub files: u64,
+    /// Whether the write-ahead log holds nothing any more that is older.
+    pub moved_on: bool,
     /// What could not be wiped, and why; it is then up to whoever runs the database.
     pub left: Vec<String>,
 }
@@ -93,6 +96,20 @@ pub enum ScrubError {
     /// A file of the record is still there.
     #[error("a file of an erased record cannot be removed: {0}")]
     File(#[from] FileError),
+}
+
+impl ScrubError {
+    /// Whether all that was missing is a connection, of which Postgres has none to spare at present.
+    pub fn is_for_want_of_connections(&self) -> bool {
+        let error = match self {
+            ScrubError::Database(error)
+            | ScrubError::Rebuild(
+                RebuildError::Database(error) | RebuildError::Follow(FollowError::Database(error)),
+            ) => error,
+            _ => return false,
+        };
+        Shortage::of(error) == Some(Shortage::Connections)
+    }
 }
 
 /// What a scrub needs.
@@ -168,13 +185,17 @@ async fn wipe(
     let files = remove_files(database, &waiting, &options.files).await?;
     clean_tables(control, &records).await?;
     wait_for_readers(control, options).await?;
-    let mut left = rewrite_tables(control).await?;
-    if let Err(error) = move_log_on(control).await {
-        left.push(format!(
-            "the write-ahead log, which crm may not move on here ({error}): it holds what read models once held until \
-             Postgres has recycled it"
-        ));
-    }
+    let mut left: Vec<String> = rewrite_tables(control).await?.into_iter().collect();
+    let moved_on = match move_log_on(control).await {
+        Err(error) if is_no_right(&error) => {
+            left.push(format!(
+                "the write-ahead log, which crm may not move on here ({error}): it holds what read models once held until \
+                 Postgres has recycled it"
+            ));
+            false
+        }
+        moved => moved.map(|()| true)?,
+    };
     sqlx::query(
         "update stream_key set scrubbed_at = clock_timestamp()
          from unnest($1::text[], $2::text[]) as done (kind, id)
@@ -185,7 +206,7 @@ async fn wipe(
     .execute(control)
     .await?;
     let rebuilt = concerned.iter().map(|projector| projector.name().to_owned()).collect();
-    Ok(ScrubReport { records, rebuilt, files, left })
+    Ok(ScrubReport { records, rebuilt, files, moved_on, left })
 }
 
 /// Builds the read models anew and drops all that was before.
@@ -429,18 +450,33 @@ async fn wait_for_readers(
     }
 }
 
-/// Writes small tables anew without what was deleted from them, and forgets what the planner remembered of values.
-async fn rewrite_tables(control: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
+/// Writes small tables anew without what was deleted from them, and forgets what the planner remembered of values. Tells
+/// what of that crm has no right to.
+async fn rewrite_tables(control: &mut PgConnection) -> Result<Option<String>, sqlx::Error> {
+    const FILE: &str = "select pg_relation_filenode('pg_catalog.pg_statistic')::bigint";
     for table in SMALL_TABLES {
         sqlx::query(&format!("vacuum (full, analyze) {table}")).execute(&mut *control).await?;
     }
-    match sqlx::query("vacuum full pg_catalog.pg_statistic").execute(control).await {
-        Ok(_) => Ok(vec![]),
-        Err(error) if projections::database::is_outage(&error) => Err(error),
-        Err(error) => Ok(vec![format!(
-            "the planner's statistics, which crm may not rewrite here ({error}): they may quote names that read models had"
-        )]),
-    }
+    let before: Option<i64> = sqlx::query_scalar(FILE).fetch_one(&mut *control).await?;
+    let rewritten = sqlx::query("vacuum full pg_catalog.pg_statistic").execute(&mut *control).await;
+    let why = match rewritten {
+        Err(error) if is_no_right(&error) => error.to_string(),
+        Err(error) => return Err(error),
+        // Whose table it is not is only warned, and nothing is done.
+        Ok(_) if before == sqlx::query_scalar(FILE).fetch_one(control).await? => {
+            "they are another role's".to_owned()
+        }
+        Ok(_) => return Ok(None),
+    };
+    Ok(Some(format!(
+        "the planner's statistics, which crm may not rewrite here ({why}): they may quote names that read models had"
+    )))
+}
+
+/// Whether the role lacks a right, as roles of managed servers do.
+fn is_no_right(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| code == "42501")
 }
 
 /// Moves the write-ahead log on until every segment on the disk was begun after now. Segments that Postgres keeps to be

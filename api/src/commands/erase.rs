@@ -1,11 +1,14 @@
 //! `crm erase`: destroys the key of a person or a note, then wipes what is left of it off the disk.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context as _, bail};
 use chrono::DateTime;
 use clap::ValueEnum;
 use domain::note::{Note, NoteCommand};
 use domain::person::{Person, PersonCommand};
 use domain::{Kind, RecordRef};
+use projections::database::Database;
 use projections::history::{History, Refusal};
 use projections::log::{CommandError, CommandRequest, Receipt};
 use projections::read;
@@ -50,10 +53,13 @@ pub struct Args {
 /// Erases, scrubs, and reports.
 ///
 /// # Errors
-/// When the rules forbid it, or something is left on the disk that another run has to wipe.
+/// When the rules forbid it, or something is left on the disk that another run has to wipe. What crm has no right to wipe
+/// is told, and no error: it is for whoever runs the database.
 pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<()> {
     let mut interruption = Interruption::expect()?;
-    let Some(store) = commands::open(settings, "erase", &mut interruption).await? else { return Ok(()) };
+    let Some(store) = commands::open(settings, "erase", &mut interruption).await? else {
+        return Ok(());
+    };
     let result = erase(&store, args, interruption).await;
     let closed = store.close().await;
     result.and(closed)
@@ -99,23 +105,42 @@ async fn erase_with(
         effort: Effort::full(),
         stop,
     };
-    let scrubbed = match replay::scrub(&store.database, &options).await {
+    let scrubbed = match scrub_patiently(&store.database, options).await {
         Err(ScrubError::Running) => {
             let what = "it is erased; a running server is wiping what is left on the disk, `crm status` shows when it is done";
             say(&if args.json { json!({"erased": erased, "scrub": "running"}).to_string() } else { what.to_owned() });
             return Ok(());
         }
         scrubbed => scrubbed.context(
-            "the key is destroyed, but traces are still on the disk; run `crm erase --scrub` for them",
+            "the key is destroyed, but traces are still on the disk; a running server wipes them within some minutes by itself, or \
+             else run `crm erase --scrub`",
         )?,
     };
     match args.json {
         true => say(&json!({"erased": erased, "scrub": scrubbed}).to_string()),
         false => say(&describe(scrubbed.as_ref())),
     }
-    match scrubbed.is_some_and(|report| !report.left.is_empty()) {
-        true => bail!("some traces are left for whoever runs the database"),
-        false => Ok(()),
+    Ok(())
+}
+
+/// Scrubs; while Postgres has no connection to spare, tries again for a while, with as few as it can be done with.
+async fn scrub_patiently(
+    database: &Database,
+    mut options: ScrubOptions,
+) -> Result<Option<ScrubReport>, ScrubError> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        match replay::scrub(database, &options).await {
+            Err(error)
+                if error.is_for_want_of_connections()
+                    && Instant::now() < deadline
+                    && !options.stop.is_cancelled() =>
+            {
+                options.effort = Effort::polite();
+                tokio::time::sleep(Duration::from_secs(2)).await;
+            }
+            scrubbed => return scrubbed,
+        }
     }
 }
 
@@ -191,17 +216,17 @@ async fn keep(backend: &Backend, request: &CommandRequest, record: RecordRef, er
 }
 
 fn describe(report: Option<&ScrubReport>) -> String {
-    let Some(ScrubReport { records, rebuilt, files, left }) = report else {
+    let Some(ScrubReport { records, rebuilt, files, moved_on, left }) = report else {
         return "Nothing is left on the disk that has to be wiped.".to_owned();
     };
+    let moved_on = if *moved_on { ", the write-ahead log moved on" } else { "" };
     let mut text = format!(
-        "Wiped the traces of {} records off the disk: read models {} built anew, {files} files removed, the write-ahead \
-         log moved on.",
+        "Wiped the traces of {} records off the disk: read models {} built anew, {files} files removed{moved_on}.",
         records.len(),
         rebuilt.join(", ")
     );
     for left in left {
-        text.push_str("\nLeft behind: ");
+        text.push_str("\nLeft to whoever runs the database: ");
         text.push_str(left);
     }
     text
