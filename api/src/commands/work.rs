@@ -18,7 +18,9 @@ pub struct Args {
 /// When there is no database to work on; the text says what to do.
 pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<()> {
     let mut interruption = Interruption::expect()?;
-    let Some(store) = commands::open(settings, "work", &mut interruption).await? else { return Ok(()) };
+    let Some(store) = commands::open(settings, "work", &mut interruption).await? else {
+        return Ok(());
+    };
     let result = work(settings, args, &store, interruption).await;
     let closed = store.close().await;
     result.and(closed)
@@ -31,6 +33,10 @@ async fn work(
     mut interruption: Interruption,
 ) -> anyhow::Result<()> {
     let backend = Backend::start(store.database.clone(), store.files.clone()).await?;
+    if let Err(error) = check_files(settings, store).await {
+        backend.stop().await;
+        return Err(error);
+    }
     let result = match backend.work(settings, store.files.clone(), args.workers.into()) {
         Ok(workers) => {
             say(&format!("crm works on recordings, {} at a time", args.workers));
@@ -43,4 +49,32 @@ async fn work(
     };
     backend.stop().await;
     result
+}
+
+/// Whether this machine keeps files where the server does: one of the newest recordings must be there. A worker that has
+/// none of them would take jobs that it cannot do.
+async fn check_files(settings: &Settings, store: &Store) -> anyhow::Result<()> {
+    const NEWEST: &str =
+        "select record->'file'->>'key' from recording where not hidden order by id desc limit 20";
+    let keys: Vec<String> =
+        sqlx::query_scalar(NEWEST).fetch_all(&store.database.pool).await.unwrap_or_default();
+    for key in &keys {
+        match store.files.store().facts(key).await {
+            Ok(None) => {}
+            // Also where they cannot be read at present: they are waited for.
+            Ok(Some(_)) | Err(_) => return Ok(()),
+        }
+    }
+    let (place, what) = match &settings.s3_bucket {
+        Some(bucket) => (format!("the bucket {bucket}"), "S3_BUCKET and AWS_ENDPOINT_URL"),
+        None => (
+            format!("the folder {}", settings.data_dir.display()),
+            "S3_BUCKET, or a CRM_DATA_DIR that both machines share,",
+        ),
+    };
+    anyhow::ensure!(
+        keys.is_empty(),
+        "this worker keeps files in {place}, which has none of the newest recordings: set {what} as the server has it"
+    );
+    Ok(())
 }

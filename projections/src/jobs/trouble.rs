@@ -75,6 +75,10 @@ impl From<FileError> for Trouble {
             FileError::Unavailable(_) | FileError::Denied(_) | FileError::Full(_) => {
                 Trouble::away(&error)
             }
+            // It was there when the server took it. Where it is not, others of the installation may have it.
+            FileError::Missing(_) => Trouble::away(&format!(
+                "{error} where this worker keeps files: S3_BUCKET, or a CRM_DATA_DIR that is shared, must be as the server has it"
+            )),
             error => Trouble::passing(&error),
         }
     }
@@ -149,7 +153,8 @@ mod tests {
         assert_eq!(kind(FileError::Unavailable(said())), "waited for");
         assert_eq!(kind(FileError::Denied(said())), "waited for");
         assert_eq!(kind(FileError::Full(said())), "waited for");
-        assert_eq!(kind(FileError::Missing(said())), "counted");
+        assert_eq!(kind(FileError::Missing(said())), "waited for");
+        assert_eq!(kind(FileError::Failed(said())), "counted");
         assert_eq!(kind(DatabaseError::Unavailable(said())), "waited for");
         assert_eq!(kind(DatabaseError::Failed(sqlx::Error::PoolTimedOut)), "waited for");
         assert_eq!(kind(sqlx::Error::RowNotFound), "counted");

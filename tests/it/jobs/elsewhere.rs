@@ -61,3 +61,27 @@ async fn a_worker_on_another_machine_transcribes_what_a_server_took_into_a_bucke
     assert!(server.stop().await);
     assert_read_models_match_the_log(&db.pool).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_keeps_files_elsewhere_than_the_server_does_not_start() {
+    let db = Database::new().await;
+    let (here, elsewhere) = (Home::new(), Home::new());
+    let mut serving = here.crm(&["serve"]);
+    serving.env("DATABASE_URL", address(&db)).env("CRM_WORKERS", "0");
+    let server = Server::launch(serving).await;
+    let client = reqwest::Client::new();
+    let made = client.post(format!("{}/notes", server.url)).json(&json!({"name": "Call"}));
+    let note = made.send().await.unwrap().json::<Value>().await.unwrap()["id"].clone();
+    let file = tempfile::NamedTempFile::with_suffix(".wav").unwrap();
+    speech(file.path(), MEETING);
+    trouble::upload(&server.url, &note, std::fs::read(file.path()).unwrap()).await;
+
+    let mut working = elsewhere.crm(&["work"]);
+    let working = working.env("DATABASE_URL", address(&db)).output();
+    let output = tokio::time::timeout(Duration::from_secs(60), working).await.unwrap().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    let folder = elsewhere.path().display().to_string();
+    assert!(!output.status.success() && said.contains("set S3_BUCKET"), "{said}");
+    assert!(said.contains(&folder), "{said}");
+    assert!(server.stop().await);
+}
