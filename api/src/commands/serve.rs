@@ -50,7 +50,9 @@ pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<()> {
     // The address first: to be told that it is taken should not cost a start of the database.
     let listener = listen(&settings.api_host, settings.api_port).await?;
     let mut interruption = Interruption::expect()?;
-    let Some(store) = commands::open(settings, "serve", &mut interruption).await? else { return Ok(()) };
+    let Some(store) = commands::open(settings, "serve", &mut interruption).await? else {
+        return Ok(());
+    };
     let result = serve_store(settings, args, listener, &store, interruption).await;
     let closed = store.close().await;
     result.and(closed)
@@ -212,9 +214,13 @@ async fn import_demo(store: &Store, backend: &Backend) -> anyhow::Result<()> {
         return Ok(());
     }
     backend.settle().await?;
+    let instead = match store.database.is_own_server() {
+        true => "CRM_DATA_DIR=<another folder>",
+        false => "DATABASE_URL=<another database>",
+    };
     say(&format!(
         "The log was empty: imported the demonstration data, {} rows of a legacy database as {} events.\n\
-         To begin with your own data instead, stop crm and run `CRM_DATA_DIR=<another folder> crm import <file>`.",
+         To begin with your own data instead, stop crm and run `{instead} crm import <file>`.",
         report.rows, report.events
     ));
     Ok(())

@@ -5,11 +5,33 @@ use std::str::FromStr as _;
 
 use axum::http::Uri;
 use chrono::NaiveTime;
-use sqlx::postgres::PgConnectOptions;
+use reqwest::Url;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 pub(super) fn is_postgres_url(text: &str) -> bool {
     let scheme = text.starts_with("postgres://") || text.starts_with("postgresql://");
-    scheme && PgConnectOptions::from_str(text).is_ok()
+    // A user or password that is cut off at a sign of its own leaves its @ to what follows.
+    let is_cut = Url::parse(text).is_ok_and(|url| {
+        url.path().contains('@') || url.fragment().is_some_and(|fragment| fragment.contains('@'))
+    });
+    scheme && !is_cut && PgConnectOptions::from_str(text).is_ok()
+}
+
+/// What is wrong with a URL that is not a Postgres server's.
+pub(super) fn postgres_url_form(text: &str) -> &'static str {
+    let parsed = Url::parse(text).ok();
+    let mode = parsed.as_ref().and_then(|url| {
+        url.query_pairs().find(|(name, _)| ["sslmode", "ssl-mode"].contains(&name.as_ref()))
+    });
+    match mode {
+        Some((_, mode)) if PgSslMode::from_str(&mode).is_err() => {
+            "a URL whose sslmode is one of disable, allow, prefer, require, verify-ca and verify-full"
+        }
+        _ => {
+            "a URL like postgres://user:password@host:5432/database, in which @ / # ? % of a password are percent-encoded \
+             (%40 %2F %23 %3F %25)"
+        }
+    }
 }
 
 pub(super) fn is_web_url(text: &str) -> bool {

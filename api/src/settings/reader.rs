@@ -10,7 +10,7 @@ use projections::seal::SealKey;
 use tracing_subscriber::EnvFilter;
 
 use super::forms::{
-    is_bucket, is_host, is_origin, is_plain_url, is_postgres_url, is_web_url, origin_form,
+    is_bucket, is_host, is_origin, is_plain_url, is_postgres_url, origin_form, postgres_url_form,
     time_of_day,
 };
 use super::known::{KNOWN, Setting, known};
@@ -30,7 +30,7 @@ impl Reader<'_> {
         // Every value is read before the first `?`, so that one error does not hide another.
         let database_url = self.checked(
             "DATABASE_URL",
-            "a URL like postgres://user:password@host:5432/database",
+            postgres_url_form(self.text("DATABASE_URL").unwrap_or_default()),
             is_postgres_url,
         );
         let qdrant_url = self.checked(
@@ -48,8 +48,11 @@ impl Reader<'_> {
             "the name of a bucket: 3 to 63 lower-case letters, digits, dots and hyphens";
         let s3_bucket = self.checked("S3_BUCKET", bucket_form, is_bucket);
         let aws_keys = self.aws_keys();
-        let aws_endpoint_url =
-            self.checked("AWS_ENDPOINT_URL", "a URL like http://localhost:9000", is_web_url);
+        let aws_endpoint_url = self.checked(
+            "AWS_ENDPOINT_URL",
+            "a URL like http://localhost:9000, without a user or a query",
+            is_plain_url,
+        );
         let frontend_origins = self.origins();
         let api_host = self.checked("API_HOST", "an IP address or a host name", is_host);
         let api_port = self.number("API_PORT", 0, 65535);

@@ -114,7 +114,12 @@ fn each_wrong_value_is_refused_with_what_is_expected() {
     for value in ["256.0.0.1", "a b", "-a", "host:80", "a..b"] {
         check("API_HOST", value, "an IP address or a host name");
     }
-    check("AWS_ENDPOINT_URL", "minio", "http://localhost:9000");
+    for value in ["minio", "http://key@localhost:9000"] {
+        check("AWS_ENDPOINT_URL", value, "http://localhost:9000, without a user");
+    }
+    check("DATABASE_URL", "postgres://crm@db/crm?sslmode=verifyfull", "verify-ca and verify-full");
+    let cut = errors(&[("DATABASE_URL", "postgres://crm:1/x@db/crm")]).remove(0);
+    assert!(cut.contains("%2F") && !cut.contains("1/x"), "{cut}");
     check("CRM_BODY_LIMIT_MB", "0", "from 1 to 4096");
     check("CRM_DB_CONNECTIONS", "3", "from 4 to 100");
     check("CRM_LOG", "info,=", "a filter");
