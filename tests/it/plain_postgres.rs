@@ -137,6 +137,10 @@ async fn a_database_that_crm_cannot_work_on_is_refused_with_what_to_do() {
     sqlx::query(revoke).execute(&mut connection).await.unwrap();
     let said = refusal(&url.replace("//crm@", &format!("//{role}@"))).await;
     assert!(said.contains("grant create on schema public"), "{said}");
+    let hide = "create schema ext; create extension pg_trgm schema ext";
+    sqlx::raw_sql(hide).execute(&mut connection).await.unwrap();
+    let said = refusal(&url.replace("//crm@", &format!("//{role}@"))).await;
+    assert!(said.contains("grant usage on schema ext"), "{said}");
     sqlx::query(&format!("drop owned by {role}")).execute(&mut connection).await.unwrap();
     sqlx::query(&format!("drop role {role}")).execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();

@@ -3,7 +3,7 @@
 use std::error::Error as _;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use projections::database::{Shortage, Surroundings};
 use reqwest::Url;
 use sqlx::migrate::MigrateError;
@@ -68,9 +68,16 @@ async fn examine(first: &mut PgConnection, second: &mut PgConnection) -> anyhow:
                  has_database_privilege(current_database(), 'create'),
                  quote_ident(current_user), quote_ident(current_database())",
         )
-        .fetch_one(first)
+        .fetch_one(&mut *first)
         .await
         .map_err(advised)?;
+    let shut: Option<String> = sqlx::query_scalar(
+        "select quote_ident(nspname) from pg_extension join pg_namespace on pg_namespace.oid = extnamespace
+         where extname in ('pg_trgm', 'unaccent') and not has_schema_privilege(extnamespace, 'usage')",
+    )
+    .fetch_optional(first)
+    .await
+    .map_err(advised)?;
     ensure!(
         encoding == "UTF8",
         "the database of DATABASE_URL stores text as {encoding}, in which some of it could not be read again; crm needs one that \
@@ -82,6 +89,12 @@ async fn examine(first: &mut PgConnection, second: &mut PgConnection) -> anyhow:
         "crm may not create schemas in the database of DATABASE_URL, where it keeps read models: its owner has to \
          `grant create on database {database} to {user}`"
     );
+    if let Some(schema) = shut {
+        bail!(
+            "crm may not use the schema {schema}, which has the extensions pg_trgm or unaccent: its owner has to \
+             `grant usage on schema {schema} to {user}`"
+        );
+    }
     Ok(())
 }
 
