@@ -18,8 +18,8 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 
 pub use self::control::Control;
-use self::doubt::is_doubtful;
-use self::engine::{Engine, Search};
+use self::doubt::{are_times_lost, is_doubtful};
+use self::engine::{Engine, Search, Times};
 use self::file::Fault;
 use self::tidy::Heard;
 use crate::{RATE, chunks, voice};
@@ -266,8 +266,8 @@ impl Model {
         }
     }
 
-    /// The whole chunk; again from where the text is to be doubted; and its end again if Whisper stopped before: it may take a
-    /// long pause for the end.
+    /// The whole chunk, again from where the text is to be doubted; all of it once more where times were lost; and its end again if
+    /// Whisper stopped before: it may take a long pause for the end.
     fn listen(
         &self,
         samples: &[f32],
@@ -276,13 +276,14 @@ impl Model {
         options: &Options<'_>,
         control: &Control,
     ) -> Result<Vec<Segment>, TranscribeError> {
-        let run = |part: Range<usize>, prompt: &str, search: Search| {
+        let run = |part: Range<usize>, prompt: &str, search: Search, times: Times| {
             if control.is_cancelled() {
                 return Err(TranscribeError::Cancelled);
             }
             let offset = crate::milliseconds(part.start as u64);
             let (samples, threads) = (&samples[part], options.threads);
-            let heard = self.engine.run(samples, language, prompt, threads, search, control)?;
+            let how = (search, times);
+            let heard = self.engine.run(samples, language, prompt, threads, how, control)?;
             Ok(heard.into_iter().map(move |segment| Segment {
                 start_ms: segment.start_ms + offset,
                 end_ms: segment.end_ms + offset,
@@ -290,22 +291,39 @@ impl Model {
             }))
         };
         let end = samples.len();
-        let mut heard: Vec<Segment> = run(0..end, options.prompt, Search::Greedy)?.collect();
-        for (search, most) in AGAIN {
-            // Once Whisper has made something up, it goes on from there.
-            let Some(at) = heard.iter().position(|it| is_doubtful(it, silences)) else { break };
-            let from = sample_at(heard[at].start_ms).min(end);
-            // Whisper's times may be beyond the end.
-            if end - from < SCRAP {
-                break;
+        let listen = |times: Times| {
+            let mut heard: Vec<Segment> =
+                run(0..end, options.prompt, Search::Greedy, times)?.collect();
+            for (search, most) in AGAIN {
+                // Once Whisper has made something up, it goes on from there.
+                let Some(at) = heard.iter().position(|it| is_doubtful(it, silences)) else { break };
+                let from = sample_at(heard[at].start_ms).min(end);
+                // Whisper's times may be beyond the end.
+                if end - from < SCRAP {
+                    break;
+                }
+                heard.truncate(at);
+                let part = from..end.min(from.saturating_add(most));
+                heard.extend(run(part, options.prompt, search, times)?);
             }
-            heard.truncate(at);
-            heard.extend(run(from..end.min(from.saturating_add(most)), options.prompt, search)?);
+            Ok(heard)
+        };
+        // After a prompt Whisper may leave times out, and words with them; made to tell them, it may leave out other words.
+        let [first, second] = match options.prompt {
+            "" => [Times::Free, Times::OfSentences],
+            _ => [Times::OfSentences, Times::Free],
+        };
+        let mut heard = listen(first)?;
+        if are_times_lost(&heard) {
+            let again = listen(second)?;
+            if words(&again) > words(&heard) {
+                heard = again;
+            }
         }
         for _ in 0..SECOND_LOOKS {
             let Some(from) = missed(&heard, samples) else { break };
             let before = heard.len();
-            heard.extend(run(from..end, "", Search::Greedy)?);
+            heard.extend(run(from..end, "", Search::Greedy, Times::Free)?);
             if heard.len() == before {
                 break;
             }
@@ -343,6 +361,11 @@ fn pieces(voiced: &[Range<usize>], end: usize) -> Vec<Range<usize>> {
     pieces.retain(|piece| said(piece) >= SPEECH);
     pieces.truncate(PIECES);
     if pieces.is_empty() { most.into_iter().collect() } else { pieces }
+}
+
+/// How many words these have.
+fn words(segments: &[Segment]) -> usize {
+    segments.iter().map(|segment| segment.text.split_whitespace().count()).sum()
 }
 
 /// From where on something can be heard after the last segment that is no quieter than speech before it.

@@ -14,6 +14,28 @@ const SOME_WORDS: usize = 3;
 const LONG: f64 = 8.0;
 const WORDS_PER_SECOND: f64 = 0.5;
 
+/// Nobody tells the time of a segment this long, in milliseconds: it is the half minute that Whisper listens to at a time.
+const UNTIMED: u64 = 20_000;
+
+/// A segment of this length, in milliseconds, has lost words if it has them at less than half of the usual rate.
+const STRETCHED: u64 = 6_000;
+
+/// Whether a chunk has segments as long as Whisper listens at a time, or some in which much less is said than in most.
+pub(super) fn are_times_lost(segments: &[Segment]) -> bool {
+    let length = |segment: &Segment| segment.end_ms.saturating_sub(segment.start_ms);
+    #[allow(clippy::cast_precision_loss, reason = "milliseconds of a chunk, and its words")]
+    let rate = |segment: &Segment| {
+        segment.text.split_whitespace().count() as f64 / length(segment).max(1) as f64
+    };
+    let mut rates: Vec<f64> = segments.iter().map(rate).collect();
+    rates.sort_by(f64::total_cmp);
+    let usual = rates.get(rates.len() / 2).copied().unwrap_or_default();
+    let is_lost = |segment: &Segment| {
+        length(segment) >= UNTIMED || length(segment) >= STRETCHED && rate(segment) < usual / 2.0
+    };
+    segments.iter().any(is_lost)
+}
+
 /// Whether a segment should be listened to again. Silences are those of its chunk, in samples.
 pub(super) fn is_doubtful(segment: &Segment, silences: &[Range<usize>]) -> bool {
     let words = segment.text.split_whitespace().count();
@@ -43,6 +65,19 @@ mod tests {
         let (start_ms, end_ms) = (10_000, 10_000 + seconds * 1000);
         let segment = Segment { start_ms, end_ms, text: text.to_owned(), confidence };
         is_doubtful(&segment, silences)
+    }
+
+    #[test]
+    fn times_are_lost_where_segments_are_as_long_as_whisper_listens_or_say_far_less_than_others() {
+        let segment = |from: u64, to: u64, words: usize| {
+            let text = vec!["word"; words].join(" ");
+            Segment { start_ms: from * 1000, end_ms: to * 1000, text, confidence: 0.9 }
+        };
+        let usual = [segment(0, 4, 10), segment(4, 10, 15), segment(10, 14, 9)];
+        assert!(!are_times_lost(&usual) && !are_times_lost(&[]));
+        assert!(are_times_lost(&[segment(0, 30, 70), segment(30, 34, 10)]));
+        assert!(are_times_lost(&[usual.to_vec(), vec![segment(14, 28, 10)]].concat()));
+        assert!(!are_times_lost(&[usual.to_vec(), vec![segment(14, 18, 3)]].concat()));
     }
 
     #[test]

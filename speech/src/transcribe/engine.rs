@@ -24,6 +24,15 @@ use crate::threads;
 /// How many texts are followed at a time in a wide search.
 const BEAMS: i32 = 5;
 
+/// What decides on the times of a text.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Times {
+    /// Whisper alone.
+    Free,
+    /// Each sentence has one: see [`sentences`].
+    OfSentences,
+}
+
 /// How the likeliest text is searched.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Search {
@@ -123,7 +132,7 @@ impl Engine {
         language: &str,
         prompt: &str,
         threads: usize,
-        search: Search,
+        (search, times): (Search, Times),
         control: &Control,
     ) -> Result<Vec<Segment>, TranscribeError> {
         let mut state = self.state()?;
@@ -136,8 +145,10 @@ impl Engine {
             parameters.set_abort_callback_user_data(of_control.cast_mut().cast());
             parameters.set_progress_callback(Some(reach));
             parameters.set_progress_callback_user_data(of_control.cast_mut().cast());
-            parameters.set_filter_logits_callback(Some(sentences::time));
-            parameters.set_filter_logits_callback_user_data(of_sentences.cast_mut().cast());
+            if times == Times::OfSentences {
+                parameters.set_filter_logits_callback(Some(sentences::time));
+                parameters.set_filter_logits_callback_user_data(of_sentences.cast_mut().cast());
+            }
         }
         match state.full(parameters, samples) {
             Ok(()) => Ok(state.as_iter().filter_map(|segment| self.segment(&segment)).collect()),
