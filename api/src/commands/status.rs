@@ -68,6 +68,9 @@ fn describe(status: &Status) -> String {
     for set in &status.vectors {
         let _ = writeln!(text, "\n{}", describe_vectors(set));
     }
+    if status.vectors.is_empty() {
+        text.push_str(NO_VECTORS);
+    }
     for projection in &status.projections {
         if let Some(RebuildStatus { error: Some(error), .. }) = &projection.rebuild {
             let _ = writeln!(text, "\nThe last rebuild of {} failed: {error}", projection.name);
@@ -174,6 +177,12 @@ fn describe_checks(text: &mut String, checks: &Checks) {
         };
     }
 }
+
+/// Said where nothing can be searched by meaning.
+const NO_VECTORS: &str = "
+vectors: none. Search by meaning takes a model (`crm models get embed`, EMBED_MODEL or EMBED_URL) and a running server; `GET /search?mode=semantic` \
+     says what it lacks.
+";
 
 /// A set of vectors in one line.
 fn describe_vectors(set: &VectorStatus) -> String {
@@ -375,5 +384,7 @@ Last check of everything: DIFFERENCES, see `crm status --json` at 1970-01-01 00:
 Later check of everything at 1970-01-01 00:00 UTC: CAME TO NOTHING: the check was called off
 Later check of log, lp alone: all well at 1970-01-01 00:00 UTC, up to position 42.";
         assert_eq!(describe(&status), expected);
+        let status = Status { vectors: vec![], ..status };
+        assert!(describe(&status).contains(NO_VECTORS));
     }
 }
