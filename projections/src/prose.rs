@@ -1,11 +1,14 @@
 //! What people wrote or said, as words, sentences and numbers, in English and Spanish: enough to compare two texts and to
 //! see whether one says what the other does not.
 
+mod folding;
 mod links;
 mod numbers;
 mod sentences;
 mod stop_words;
 
+pub use folding::{cut, fold};
+pub(crate) use folding::{fold_into, is_unseen};
 pub use links::{Unfit, plain};
 pub use numbers::numbers;
 pub use sentences::{complete_sentences, sentences};
@@ -13,29 +16,7 @@ pub use stop_words::is_stop_word;
 
 /// The words of a text: letters and digits in lower case, without accents. Everything else separates.
 pub fn words(text: &str) -> Vec<String> {
-    text.split(|letter: char| !letter.is_alphanumeric())
-        .filter(|word| !word.is_empty())
-        .map(fold)
-        .collect()
-}
-
-/// A word in lower case and without the accents of Western European languages.
-pub fn fold(word: &str) -> String {
-    word.chars().flat_map(char::to_lowercase).map(without_accent).collect()
-}
-
-fn without_accent(letter: char) -> char {
-    match letter {
-        'à'..='å' => 'a',
-        'ç' => 'c',
-        'è'..='ë' => 'e',
-        'ì'..='ï' => 'i',
-        'ñ' => 'n',
-        'ò'..='ö' => 'o',
-        'ù'..='ü' => 'u',
-        'ý' | 'ÿ' => 'y',
-        other => other,
-    }
+    cut(&fold(text)).map(str::to_owned).collect()
 }
 
 /// What a folded word has in common with its other forms: its first letters, as many as are left when usual endings of

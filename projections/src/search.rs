@@ -45,7 +45,7 @@ mod turn;
 pub mod vector_status;
 pub mod vectors;
 mod vocabulary;
-pub(crate) mod words;
+mod words;
 mod writing;
 
 pub use answer::{Cursor, Hit, Mode, Page, Search, SearchError, Wanted};

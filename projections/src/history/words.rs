@@ -4,7 +4,7 @@
 //! hyphenated word is found by its parts. Postgres's own parser does the same less simply, and cost a rebuild
 //! seconds.
 
-use crate::search::words::{cut, fold};
+use crate::prose::{cut, fold};
 use crate::tsvector::TsVector;
 
 /// The words of a text.

@@ -3,9 +3,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::ops::RangeInclusive;
 
+use crate::prose::fold;
 use domain::{Kind, RecordRef};
-
-use super::words::fold;
 
 /// How many letters an acronym has, and at least in small letters, where it is the whole question.
 const LETTERS: RangeInclusive<usize> = 2..=6;

@@ -5,8 +5,8 @@ use domain::{Kind, RecordRef};
 use super::Language;
 use super::acronyms::Acronym;
 use super::names::WORDS_OF_NAME;
-use super::words::fold;
 use super::{language, spelling};
+use crate::prose::fold;
 
 /// The most characters of a question that are looked at.
 pub const MOST: usize = 1_000;

@@ -7,7 +7,8 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 use super::spelling;
-use super::words::{fold_into, has_stem, is_unseen};
+use super::words::has_stem;
+use crate::prose::{fold_into, is_unseen};
 
 /// How many letters of a stem all forms of a word begin with.
 const SURE: usize = 3;

@@ -16,7 +16,7 @@ use super::lag::changed_since;
 use super::lexical::{Titled, Word, record_of, restrict_records};
 use super::passage;
 use super::spelling::{self, Said};
-use super::words::fold;
+use crate::prose::fold;
 
 /// The most names that are hits.
 const MOST: i64 = 50;

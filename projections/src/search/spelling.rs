@@ -1,6 +1,6 @@
 //! Whether a name has all the words of a question, but for typing errors and signs.
 
-use super::words::cut;
+use crate::prose::cut;
 
 /// A word of a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,9 +12,10 @@ use super::super::asked::{Asked, Correction};
 use super::super::lag::lag;
 use super::super::lexical::record_of;
 use super::super::spelling;
-use super::super::words::{fold, stems};
+use super::super::words::stems;
 use super::shape::Shape;
 use crate::database::{Database, DatabaseError};
+use crate::prose::fold;
 
 /// How many letters a word has that is kept. Shorter ones are like too many others, longer ones are addresses and keys.
 const LETTERS: std::ops::RangeInclusive<usize> = 4..=24;
