@@ -316,7 +316,7 @@ impl Backend {
     /// Starts so many workers on recordings, and what tells them what is to be done.
     ///
     /// # Errors
-    /// When the language model that the settings name cannot be asked.
+    /// When the language model that the settings name cannot be asked, or the system has no thread to give.
     pub fn work(
         &self,
         settings: &Settings,
@@ -333,7 +333,7 @@ impl Backend {
             chunk: settings.transcript_chunk,
             threads: Tools::threads(workers),
         };
-        Ok(Workers::start(tools, workers, self.live.heads()))
+        Workers::start(tools, workers, self.live.heads()).context("cannot start the workers")
     }
 
     /// Where the projectors are.

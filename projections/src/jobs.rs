@@ -9,6 +9,7 @@
 //! for. So a worker that was thought dead and comes back can harm nothing.
 
 mod glossary;
+mod heart;
 mod journal;
 mod lease;
 mod models;

@@ -81,7 +81,7 @@ async fn with_tiny() -> SpeechModels {
 
 fn work(api: &Api, models: SpeechModels) -> Workers {
     let tools = tools(&api.backend.log, api.db.files(), models);
-    Workers::start(tools, 1, api.backend.live.heads())
+    Workers::start(tools, 1, api.backend.live.heads()).unwrap()
 }
 
 /// Waits until the recording is in this state, and gives it. A database that is too busy to answer is asked again.

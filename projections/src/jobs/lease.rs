@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use domain::note::RecordingId;
 use domain::{NoteId, RecordRef};
-use sqlx::{FromRow, PgPool};
+use sqlx::{FromRow, PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::place::Place;
@@ -165,7 +165,7 @@ impl Lease {
     /// Shows that the worker is alive, and how far it is in milliseconds of the recording. Tells whether the job is still its own.
     pub(super) async fn renew(
         &self,
-        pool: &PgPool,
+        db: &mut PgConnection,
         done_ms: Option<u64>,
     ) -> Result<bool, sqlx::Error> {
         let renewed = sqlx::query(
@@ -176,7 +176,7 @@ impl Lease {
         .bind(self.token)
         .bind(LEASE.as_secs_f64())
         .bind(done_ms.and_then(|done| i64::try_from(done).ok()))
-        .execute(pool)
+        .execute(db)
         .await?;
         Ok(renewed.rows_affected() > 0)
     }

@@ -46,7 +46,13 @@ impl Reactor {
                 Ok(true) => continue,
                 Ok(false) => None,
                 Err(error) => {
-                    tracing::warn!(%error, "jobs do not follow the log; crm tries again");
+                    // Whoever watches the database has said already that it is away.
+                    match self.database.is_down() {
+                        true => tracing::debug!(%error, "jobs wait for the database"),
+                        false => {
+                            tracing::warn!(%error, "jobs do not follow the log; crm tries again")
+                        }
+                    }
                     Some(LOOK)
                 }
             };

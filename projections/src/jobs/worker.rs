@@ -1,8 +1,9 @@
 //! Workers: each takes a job, works on it, and tells the note what came of it.
 
+use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use domain::note::{self, Note, NoteCommand, Recording, RecordingCommand};
 use domain::{Event, Kind, Refusal};
@@ -13,7 +14,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::lease::{self, HEARTBEAT, LEASE, Later, Lease, Stage};
+use super::heart::Heart;
+use super::lease::{self, Later, Lease, Stage};
 use super::place::Place;
 use super::trouble::Trouble;
 use super::{JOBS, Reactor, SpeechModels, status, summary, transcription};
@@ -70,33 +72,33 @@ pub struct Workers {
 
 impl Workers {
     /// Starts the reactor, and so many workers; `head` tells of the log's end.
-    pub fn start(tools: Tools, count: usize, head: watch::Receiver<i64>) -> Self {
+    ///
+    /// # Errors
+    /// When the system has no thread for the heartbeat of the workers.
+    pub fn start(tools: Tools, count: usize, head: watch::Receiver<i64>) -> io::Result<Self> {
+        let database = tools.log.database();
         let stop = CancellationToken::new();
         let news = Arc::new(Notify::new());
-        let reactor = Reactor::new(tools.log.database().clone(), head, news.clone());
+        let reactor = Reactor::new(database.clone(), head, news.clone());
         let mut tasks = vec![tokio::spawn(reactor.run(stop.clone()))];
-        let process = Uuid::new_v4();
-        let place = Place::here();
-        let inherited = Arc::<OnceCell<()>>::default();
-        for _ in 0..count {
-            let worker = Worker {
-                tools: tools.clone(),
-                place: place.clone(),
-                news: news.clone(),
-                inherited: inherited.clone(),
-            };
-            tasks.push(tokio::spawn(worker.run(stop.clone())));
-        }
         if count > 0 {
             if speech::transcribe::misses_card() {
                 tracing::warn!(
                     "crm was built for an NVIDIA card and finds none: it transcribes on the processor; is the driver installed?"
                 );
             }
-            let presence = show_presence(tools, place, process, stop.clone());
+            let worker = Worker {
+                place: Place::here(),
+                news,
+                inherited: Arc::default(),
+                heart: Arc::new(Heart::start(database.clone())?),
+                tools,
+            };
+            let presence = show_presence(worker.clone(), Uuid::new_v4(), stop.clone());
             tasks.push(tokio::spawn(presence));
+            tasks.extend((0..count).map(|_| tokio::spawn(worker.clone().run(stop.clone()))));
         }
-        Self { stop, tasks }
+        Ok(Self { stop, tasks })
     }
 
     /// Gives back what is under way and stops.
@@ -110,11 +112,11 @@ impl Workers {
 }
 
 /// Tells whoever asks why a recording waits that there is a worker, and what it can do.
-async fn show_presence(tools: Tools, place: Place, process: Uuid, stop: CancellationToken) {
-    let pool = &tools.log.database().pool;
-    let name = place.to_string();
+async fn show_presence(worker: Worker, process: Uuid, stop: CancellationToken) {
+    let pool = worker.pool();
+    let name = worker.place.to_string();
     while !stop.is_cancelled() {
-        let stages = tools.stages();
+        let stages = worker.tools.stages();
         let lacks = (!stages.contains(&Stage::Transcribe)).then_some(SpeechModels::ADVICE);
         if let Err(error) = status::present(pool, process, &name, &stages, lacks).await {
             tracing::debug!(%error, "the worker cannot show that it is there");
@@ -150,22 +152,28 @@ impl Leash {
     }
 
     /// Up to which millisecond of the recording was listened to, if to anything.
-    fn heard(&self) -> Option<u64> {
+    pub(super) fn heard(&self) -> Option<u64> {
         let chunk = self.chunk.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
         Some(chunk.start + (chunk.end - chunk.start) * u64::from(self.control.percent()) / 100)
     }
 
-    fn cut(&self) {
+    pub(super) fn cut(&self) {
         self.control.cancel();
         self.cut.cancel();
     }
+
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut.is_cancelled()
+    }
 }
 
+#[derive(Clone)]
 struct Worker {
     tools: Tools,
     place: Place,
     news: Arc<Notify>,
     inherited: Arc<OnceCell<()>>,
+    heart: Arc<Heart>,
 }
 
 impl Worker {
@@ -204,11 +212,10 @@ impl Worker {
 
     async fn work(&self, lease: Lease, stop: &CancellationToken) {
         let leash = Arc::<Leash>::default();
-        let beating =
-            tokio::spawn(beat(self.pool().clone(), lease.clone(), leash.clone(), stop.clone()));
+        let beating = self.heart.beat(lease.clone(), leash.clone(), stop.clone());
         let done = self.attempt(&lease, &leash).await;
         let outcome = self.conclude(&lease, done).await;
-        beating.abort();
+        drop(beating);
         let stage = lease.stage.as_str();
         metrics::counter!(JOBS, "stage" => stage, "outcome" => outcome).increment(1);
         let (recording, round) = (lease.recording.0, lease.round);
@@ -391,26 +398,5 @@ fn refused(lease: &Lease, request: &CommandRequest, refusal: &Refusal) -> Refuse
         causation_id: request.causation_id,
         client: None,
         user_agent: None,
-    }
-}
-
-/// Renews the lease until the job has ended, and cuts the work short when it is lost or the process stops.
-async fn beat(pool: PgPool, lease: Lease, leash: Arc<Leash>, stop: CancellationToken) {
-    let mut alive = Instant::now();
-    loop {
-        match lease.renew(&pool, leash.heard()).await {
-            Ok(true) => alive = Instant::now(),
-            Ok(false) => return leash.cut(),
-            // Somebody else may have it by now.
-            Err(_) if alive.elapsed() > LEASE => return leash.cut(),
-            Err(_) => {}
-        }
-        if stop.is_cancelled() {
-            leash.cut();
-        }
-        tokio::select! {
-            () = stop.cancelled(), if !leash.cut.is_cancelled() => {}
-            () = tokio::time::sleep(HEARTBEAT) => {}
-        }
     }
 }

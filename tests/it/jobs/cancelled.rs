@@ -1,6 +1,9 @@
-//! How soon a worker is free again when nobody wants its result any more.
+//! A worker at a long piece of work: it shows that it is alive, and is soon free when nobody wants its result any more.
 
 use std::time::Instant;
+
+use chrono::{DateTime, Utc};
+use sqlx::ConnectOptions as _;
 
 use super::*;
 
@@ -16,20 +19,54 @@ async fn beyond(api: &Api, id: RecordingId, progress: f64) -> f64 {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn who_cancels_a_long_transcription_frees_its_worker_within_a_second() {
-    let api = Api::new().await;
+/// A worker that gets a long recording, all of it in one chunk of many windows.
+async fn at_work(api: &Api) -> (Workers, RecordingId) {
     let files = api.db.files();
     let note = api.made("notes", json!({"name": "Call"})).await;
     let long = spoken(&files, &MEETING.repeat(6)).await;
-    let none = store(&files, b"This is no sound at all.".repeat(100)).await;
-    // All of it in one chunk, of many windows.
     let tools = Tools {
         chunk: Duration::from_secs(600),
         ..tools(&api.backend.log, files, with_tiny().await)
     };
-    let workers = Workers::start(tools, 1, api.backend.live.heads());
+    let workers = Workers::start(tools, 1, api.backend.live.heads()).unwrap();
     let id = attach(&api.backend.log, note, &long).await;
+    api.backend.settle().await.unwrap();
+    (workers, id)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_is_renewed_while_others_have_every_connection() {
+    let api = Api::new().await;
+    let (workers, id) = at_work(&api).await;
+    beyond(&api, id, 0.0).await;
+    let database = api.backend.log.database();
+    let mut held = vec![];
+    let soon = Duration::from_secs(1);
+    while let Ok(taken) = tokio::time::timeout(soon, database.pool.acquire()).await {
+        held.push(taken.unwrap());
+    }
+    assert!(database.pool_use().open == database.pool_use().most);
+    let mut own = api.db.pool.connect_options().connect().await.unwrap();
+    let looking = async {
+        let mut seen = BTreeSet::<DateTime<Utc>>::new();
+        while seen.len() < 4 {
+            let until = sqlx::query_scalar("select leased_until from job").fetch_one(&mut own);
+            seen.insert(until.await.unwrap());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    // Sooner than anybody would be told that there is no connection.
+    tokio::time::timeout(Duration::from_secs(5), looking).await.expect("signs of life");
+    drop(held);
+    workers.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_cancels_a_long_transcription_frees_its_worker_within_a_second() {
+    let api = Api::new().await;
+    let (workers, id) = at_work(&api).await;
+    let note = api.made("notes", json!({"name": "Another call"})).await;
+    let none = store(&api.db.files(), b"This is no sound at all.".repeat(100)).await;
     let next = attach(&api.backend.log, note, &none).await;
     api.backend.settle().await.unwrap();
     let first = beyond(&api, id, 0.0).await;

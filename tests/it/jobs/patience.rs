@@ -12,7 +12,7 @@ use crate::llm_server::{Dialect, ModelServer, Reply};
 fn summarising(api: &Api, llm: Llm) -> Workers {
     let none = SpeechModels::new(None, PathBuf::from("/nowhere"));
     let tools = Tools { llm: Some(llm), ..tools(&api.backend.log, api.db.files(), none) };
-    Workers::start(tools, 1, api.backend.live.heads())
+    Workers::start(tools, 1, api.backend.live.heads()).unwrap()
 }
 
 /// Nobody waits for the pause after an attempt in vain.
@@ -84,7 +84,8 @@ async fn a_transcription_that_always_fails_at_one_place_is_given_up_after_ten_at
         tools(&api.backend.log, api.db.files(), with_tiny().await),
         0,
         api.backend.live.heads(),
-    );
+    )
+    .unwrap();
     let id = attach(&api.backend.log, note, &key).await;
     api.backend.settle().await.unwrap();
     while jobs(pool).await.is_empty() {
