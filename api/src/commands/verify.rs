@@ -151,7 +151,13 @@ pub fn describe(report: &VerifyReport) -> String {
     for model in projections {
         describe_model(&mut text, model);
     }
-    for set in vectors {
+    if vectors.as_ref().is_some_and(Vec::is_empty) {
+        let _ = writeln!(
+            text,
+            "vectors: none yet, texts are only found by word; `crm status` says why"
+        );
+    }
+    for set in vectors.iter().flatten() {
         let outcome = match set.differences.len() {
             0 => "as the texts say".to_owned(),
             many => format!("{many} DIFFERENT"),
