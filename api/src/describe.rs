@@ -109,6 +109,7 @@ pub struct Endpoint {
     answers: Content,
     takes: Option<Content>,
     parameters: Vec<Parameter>,
+    is_strict: bool,
 }
 
 /// Answers GET.
@@ -131,6 +132,7 @@ pub fn read<H: Handler<T, App>, T: 'static>(
         false,
         "What it was at this position or time: a number, a date (its end, in UTC) or a date and time (UTC without an offset)",
     )
+    .strict()
 }
 
 /// Answers POST.
@@ -196,7 +198,15 @@ impl Endpoint {
         handler: H,
     ) -> Self {
         let handler = axum::routing::on(filter, handler);
-        Self { method, handler, summary, answers, takes: None, parameters: Vec::new() }
+        Self {
+            method,
+            handler,
+            summary,
+            answers,
+            takes: None,
+            parameters: Vec::new(),
+            is_strict: false,
+        }
     }
 
     /// The body that it takes.
@@ -215,6 +225,11 @@ impl Endpoint {
             .build();
         self.parameters.push(parameter);
         self
+    }
+
+    /// Says that a parameter of no meaning is refused by 400.
+    pub fn strict(self) -> Self {
+        Self { is_strict: true, ..self }
     }
 
     /// A header that steers it.
@@ -250,6 +265,9 @@ impl Endpoint {
             .parameters(Some(ids.chain(self.parameters.iter().cloned()).chain(steering)))
             .request_body(body)
             .response("200", json_response("It worked.", &self.answers));
+        if self.is_strict {
+            operation = operation.response("400", Ref::from_response_name("BadParameter"));
+        }
         if path.contains('{') {
             operation = operation.response("404", Ref::from_response_name("NotFound"));
         }

@@ -70,7 +70,11 @@ pub fn document() -> OpenApi {
         "msg": "Field required", "input": null}]}));
     let unavailable =
         Content::Example(json!({"detail": "The database is not available; please try again"}));
+    let bad_parameter = Content::Example(
+        json!({"detail": "The parameter \"limit\" is \"0\": expected is a number from 1 to 100"}),
+    );
     let components = components
+        .response("BadParameter", json_response("A parameter means nothing.", &bad_parameter))
         .response("NotFound", json_response("There is no such record.", &not_found))
         .response(
             "Unavailable",

@@ -66,7 +66,8 @@ fn of_record<A: Resource>() -> Endpoint {
 }
 
 fn described(endpoint: Endpoint, parameters: &[&str]) -> Endpoint {
-    parameters.iter().fold(endpoint, |endpoint, name| endpoint.query(name, false, meaning(name)))
+    let described = |endpoint: Endpoint, name: &&str| endpoint.query(name, false, meaning(name));
+    parameters.iter().fold(endpoint.strict(), described)
 }
 
 fn meaning(parameter: &str) -> &'static str {

@@ -55,7 +55,8 @@ pub fn routes() -> Routes {
                 Content::Example(transcript_example()),
                 read_transcript,
             )
-            .query("format", false, "json, vtt, srt or txt; goes before `Accept`"),
+            .query("format", false, "json, vtt, srt or txt; goes before `Accept`")
+            .strict(),
             patch(
                 "Corrects segments, gaps and marks no_words, each named by its times; null goes back to what the model heard",
                 Content::Example(transcript_example()),

@@ -62,7 +62,7 @@ fn page() -> Content {
 fn described(endpoint: Endpoint, parameters: &[&str]) -> Endpoint {
     parameters
         .iter()
-        .fold(endpoint, |endpoint, name| endpoint.query(name, *name == "q", meaning(name)))
+        .fold(endpoint.strict(), |endpoint, name| endpoint.query(name, *name == "q", meaning(name)))
 }
 
 fn meaning(parameter: &str) -> &'static str {

@@ -49,6 +49,7 @@ fn comparing<A: Resource>() -> Endpoint {
     )
     .query("from", true, "A position, or a time as for as_of")
     .query("to", false, "Likewise; without it, now")
+    .strict()
 }
 
 fn reverting<A: Resource>() -> Endpoint {
@@ -58,4 +59,5 @@ fn reverting<A: Resource>() -> Endpoint {
     post(summary, Content::Record(kind_of::<A>()), revert::<A>)
         .takes(Content::Example(json!({"to": 12, "seen": 1659, "force": false})))
         .query("dry_run", false, "true: tell what would change, and record nothing")
+        .strict()
 }
