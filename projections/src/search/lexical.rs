@@ -15,7 +15,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use domain::{Kind, RecordRef};
 use sqlx::postgres::PgRow;
-use sqlx::{Executor as _, FromRow, PgConnection, Postgres, QueryBuilder, Row as _};
+use sqlx::{FromRow, PgConnection, Postgres, QueryBuilder, Row as _};
 
 use super::asked::Asked;
 use super::commonness::Common;
@@ -135,9 +135,6 @@ pub(super) fn settings() -> String {
     )
 }
 
-/// Plans what comes now for the very words that are asked for: how common they are decides how they are best found.
-const PLAN_ANEW: &str = "set local plan_cache_mode = force_custom_plan";
-
 /// Finds by word and by name, within a transaction with these [`settings`]. Where the texts are behind the log, at this position, nobody
 /// is known by a name that may have changed since.
 pub(super) async fn find(
@@ -152,7 +149,6 @@ pub(super) async fn find(
     }
     let (folded, typed) = words(db, &common, &asked.text).await?;
     let words = meant(db, &common, &typed, &asked.corrections).await?;
-    db.execute(PLAN_ANEW).await?;
     let wanted: Vec<Wanted> = words.iter().map(Word::wanted).collect();
     let mut hits = Vec::new();
     if !asked.quoted.is_empty() {

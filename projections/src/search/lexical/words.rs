@@ -42,9 +42,14 @@ pub(super) async fn words(
     common: &Common,
     text: &str,
 ) -> Result<(String, Vec<Word>), sqlx::Error> {
-    // As names are folded in the table.
-    let folded: String =
-        sqlx::query_scalar("select crm_fold($1)").bind(text).fetch_one(&mut *db).await?;
+    // As names are folded in the table. What comes after is planned for the very words that are asked for: how common they are
+    // decides how they are best found.
+    let folded: String = sqlx::query_scalar(
+        "select crm_fold($1) from set_config('plan_cache_mode', 'force_custom_plan', true)",
+    )
+    .bind(text)
+    .fetch_one(&mut *db)
+    .await?;
     let said = names::said(&folded);
     let mut words: Vec<Word> = Vec::new();
     for lexemes in asked(text) {

@@ -31,6 +31,9 @@ const MOST: usize = 8;
 /// How many letters a word of a long question has that may be mistyped.
 const TELLING: usize = 8;
 
+/// How many letters at the end of a word tell one form of it from another.
+const ENDING: usize = 3;
+
 /// How many records are read at once: few, as texts may be long.
 const PAGE: i64 = 50;
 
@@ -246,11 +249,21 @@ impl Words {
                 return None;
             }
             let errors = spelling::distance(typed, &entry.word, most)?;
+            if errors > 1 && is_another_ending(typed, &entry.word) {
+                return None;
+            }
             Some(((errors, !begins, u32::MAX - entry.records, &*entry.word), entry))
         });
         let (_, entry) = near.min_by_key(|(rank, _)| *rank)?;
         Some(Correction { typed: typed.to_owned(), word: entry.word.to_string() })
     }
+}
+
+/// Whether two words differ only in their last letters, as forms of a word do: there nobody mistypes several.
+fn is_another_ending(one: &str, other: &str) -> bool {
+    let same = one.chars().zip(other.chars()).take_while(|(one, other)| one == other).count();
+    let rest = |word: &str| word.chars().count() - same;
+    rest(one) <= ENDING && rest(other) <= ENDING
 }
 
 /// How many errors there may be in a word of this length in a long question, whose words are more often such as nobody used.
@@ -324,6 +337,8 @@ mod tests {
         // Two errors in a long word, but not where it begins.
         check("rendiminetoo", Some("rendimiento"));
         check("xendimeinto", None);
+        // Another form of a word.
+        check("rendimiental", None);
         // Words of texts in any form, short ones, and those that are like none.
         for typed in ["hedging", "hedged", "managing", "fnd", "fnds", "leverage"] {
             check(typed, None);
