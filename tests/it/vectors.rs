@@ -1,6 +1,7 @@
 //! Search by meaning behind the texts: vectors follow them whatever happens, in both engines.
 
 mod encrypted;
+mod killed;
 mod models;
 mod subject;
 
@@ -15,9 +16,7 @@ use projections::search::vectors::{Upkeep, VectorOptions, Vectors};
 use serde_json::json;
 
 use crate::contract::Api;
-use crate::embeddings::Embeddings;
 use crate::qdrant::{Collection, Server as Qdrant};
-use crate::server::{Home, Server};
 use subject::{PATIENCE, Subject, found};
 
 /// Texts come, change and go; search by meaning follows.
@@ -472,82 +471,4 @@ async fn a_collection_of_other_dimensions_is_left_alone_and_told() {
     subject.finds("currency hedging", note).await;
     subject.assert_right().await;
     subject.stop().await;
-}
-
-/// Writes, edits and archives notes until the server is gone.
-async fn write_until_killed(url: String, round: usize) {
-    let client = reqwest::Client::new();
-    for number in 0.. {
-        let note = json!({"name": format!("Note {round}-{number}"),
-            "raw_notes": format!("Matters of chapter{number} round{round} were discussed.\n\n").repeat(1 + number % 40)});
-        let Ok(answer) = client.post(format!("{url}/notes")).json(&note).send().await else {
-            return;
-        };
-        let Ok(row) = answer.json::<serde_json::Value>().await else { return };
-        let path = format!("{url}/notes/{}", row["id"]);
-        let sent = match number % 4 {
-            0 => client.put(path).json(&json!({"raw_notes": "Shorter by now."})).send().await,
-            1 => client.delete(path).send().await,
-            _ => continue,
-        };
-        if sent.is_err() {
-            return;
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_killed_server_leaves_no_stale_missing_or_double_vector() {
-    let (home, embeddings, qdrant) =
-        (Home::new(), Embeddings::start().await, Qdrant::start().await);
-    let (embed_url, qdrant_url) = (embeddings.url(), qdrant.address().url);
-    let settings = [("EMBED_URL", embed_url.as_str()), ("QDRANT_URL", qdrant_url.as_str())];
-    for round in 0..6 {
-        let server = Server::start_with(&home, &[], &settings).await;
-        let writing = tokio::spawn(write_until_killed(server.url.clone(), round));
-        // Once it has embedded something more, so that it is killed at some step of that.
-        let written = qdrant.state().written;
-        let started = Instant::now();
-        while qdrant.state().written < written + 1 + 7 * round {
-            assert!(started.elapsed() < PATIENCE, "nothing is embedded in round {round}");
-            tokio::time::sleep(Duration::from_millis(3)).await;
-        }
-        server.kill().await;
-        writing.await.unwrap();
-    }
-    let server = Server::start_with(&home, &[], &settings).await;
-    let started = Instant::now();
-    loop {
-        let answer = reqwest::get(format!("{}/projections", server.url)).await.unwrap();
-        let all: serde_json::Value = answer.json().await.unwrap();
-        let set = &all["vectors"][0];
-        let is_level = set["position"] == all["head"] && set["untold"] == 0;
-        if is_level && set["state"] == "live" {
-            break;
-        }
-        assert!(started.elapsed() < PATIENCE, "{all:#}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    let mut command = home.crm(&["verify", "vectors", "--json"]);
-    let verified = command.envs(settings).output().await.unwrap();
-    let said = String::from_utf8_lossy(&verified.stdout);
-    assert!(verified.status.success(), "{said}{}", String::from_utf8_lossy(&verified.stderr));
-    let report: serde_json::Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
-    let points = report["vectors"][0]["points"].as_u64().unwrap();
-    let held: usize = qdrant.state().collections.values().map(|it| it.points.len()).sum();
-    assert!(points > 0 && held as u64 == points, "{held} {points}");
-    let rebuilt = home.crm(&["rebuild", "vectors"]).envs(settings).output().await.unwrap();
-    assert!(rebuilt.status.success(), "{}", String::from_utf8_lossy(&rebuilt.stderr));
-    let verified = home.crm(&["verify", "vectors"]).envs(settings).output().await.unwrap();
-    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
-    let started = Instant::now();
-    while qdrant.state().collections.len() > 1 {
-        assert!(started.elapsed() < PATIENCE, "the old collection is still there");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    // What the command says must also be able to be bad.
-    qdrant.state().collections.values_mut().next().unwrap().points.pop_first();
-    let verified = home.crm(&["verify", "vectors"]).envs(settings).output().await.unwrap();
-    assert_eq!(verified.status.code(), Some(1));
-    assert!(server.stop().await);
 }

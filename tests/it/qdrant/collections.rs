@@ -6,7 +6,7 @@ use ::qdrant_client::qdrant::vectors_config::Config;
 use ::qdrant_client::qdrant::*;
 use tonic::{Request, Response, Status};
 
-use super::{Collection, Service, State, unknown};
+use super::{Collection, Service, State, Step, unknown};
 
 fn done() -> Result<Response<CollectionOperationResponse>, Status> {
     Ok(Response::new(CollectionOperationResponse { result: true, time: 0.0 }))
@@ -24,6 +24,26 @@ fn change(state: &mut State, action: Action) -> Result<(), Status> {
         Action::RenameAlias(_) => return Err(Status::unimplemented("rename")),
     }
     Ok(())
+}
+
+fn create(state: &mut State, request: CreateCollection) -> Result<(), Status> {
+    let name = request.collection_name;
+    if state.collections.contains_key(&name) {
+        return Err(Status::already_exists(format!("Collection `{name}` already exists!")));
+    }
+    let Some(VectorsConfig { config: Some(Config::Params(vectors)) }) = request.vectors_config
+    else {
+        return Err(Status::invalid_argument("no vectors"));
+    };
+    let collection = Collection { dimensions: vectors.size, ..Collection::default() };
+    state.collections.insert(name, collection);
+    Ok(())
+}
+
+/// Tells whether it was there.
+fn delete(state: &mut State, name: &str) -> bool {
+    state.aliases.retain(|_, collection| collection != name);
+    state.collections.remove(name).is_some()
 }
 
 fn config(dimensions: u64) -> CollectionConfig {
@@ -64,17 +84,9 @@ impl Collections for Service {
         request: Request<CreateCollection>,
     ) -> Result<Response<CollectionOperationResponse>, Status> {
         let request = self.admit(request).await?;
-        let mut state = self.state();
-        let name = request.collection_name;
-        if state.collections.contains_key(&name) {
-            return Err(Status::already_exists(format!("Collection `{name}` already exists!")));
-        }
-        let Some(VectorsConfig { config: Some(Config::Params(vectors)) }) = request.vectors_config
-        else {
-            return Err(Status::invalid_argument("no vectors"));
-        };
-        let collection = Collection { dimensions: vectors.size, ..Collection::default() };
-        state.collections.insert(name, collection);
+        self.pass(Step::Create, false).await;
+        create(&mut self.state(), request)?;
+        self.pass(Step::Create, true).await;
         done()
     }
 
@@ -83,9 +95,9 @@ impl Collections for Service {
         request: Request<DeleteCollection>,
     ) -> Result<Response<CollectionOperationResponse>, Status> {
         let request = self.admit(request).await?;
-        let mut state = self.state();
-        let result = state.collections.remove(&request.collection_name).is_some();
-        state.aliases.retain(|_, collection| *collection != request.collection_name);
+        self.pass(Step::Delete, false).await;
+        let result = delete(&mut self.state(), &request.collection_name);
+        self.pass(Step::Delete, true).await;
         Ok(Response::new(CollectionOperationResponse { result, time: 0.0 }))
     }
 
@@ -94,9 +106,10 @@ impl Collections for Service {
         request: Request<ChangeAliases>,
     ) -> Result<Response<CollectionOperationResponse>, Status> {
         let request = self.admit(request).await?;
-        let mut state = self.state();
-        let actions = request.actions.into_iter().filter_map(|operation| operation.action);
-        actions.into_iter().try_for_each(|action| change(&mut state, action))?;
+        self.pass(Step::Publish, false).await;
+        let mut actions = request.actions.into_iter().filter_map(|operation| operation.action);
+        actions.try_for_each(|action| change(&mut self.state(), action))?;
+        self.pass(Step::Publish, true).await;
         done()
     }
 

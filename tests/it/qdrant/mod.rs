@@ -32,6 +32,30 @@ struct Shared {
     state: Mutex<State>,
     /// While true, no request is answered.
     stuck: watch::Sender<bool>,
+    /// Where requests of one step wait.
+    gate: watch::Sender<Option<Gate>>,
+    /// How many wait there.
+    waiting: watch::Sender<usize>,
+}
+
+/// A step on the way of a new collection that takes the place of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// It is made.
+    Create,
+    /// It gets points.
+    Write,
+    /// Questions go to it.
+    Publish,
+    /// The other one goes.
+    Delete,
+}
+
+/// Where requests of a step wait: before anything is done, or when it is done and not yet said to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gate {
+    pub step: Step,
+    pub is_done: bool,
 }
 
 /// What the server holds, and how it is to behave.
@@ -88,7 +112,12 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let state = Mutex::new(State::default());
-        let shared = Arc::new(Shared { state, stuck: watch::Sender::new(false) });
+        let shared = Arc::new(Shared {
+            state,
+            stuck: watch::Sender::new(false),
+            gate: watch::Sender::new(None),
+            waiting: watch::Sender::new(0),
+        });
         let running = Mutex::new(Some(serve(listener, shared.clone(), speaks_tls)));
         Self { address, speaks_tls, shared, running }
     }
@@ -111,6 +140,22 @@ impl Server {
     /// Stops answering, on connections that stay open, until told otherwise.
     pub fn hang(&self, hangs: bool) {
         self.shared.stuck.send_replace(hangs);
+    }
+
+    /// Has requests of a step wait.
+    pub fn close(&self, gate: Gate) {
+        self.shared.waiting.send_replace(0);
+        self.shared.gate.send_replace(Some(gate));
+    }
+
+    /// Waits until a request waits.
+    pub async fn until_waited_for(&self) {
+        let _ = self.shared.waiting.subscribe().wait_for(|waiting| *waiting > 0).await;
+    }
+
+    /// Lets all of them go on.
+    pub fn open(&self) {
+        self.shared.gate.send_replace(None);
     }
 
     /// Goes away.
@@ -178,6 +223,16 @@ impl Service {
         match expected.is_none() || expected.as_deref() == key {
             true => Ok(request.into_inner()),
             false => Err(Status::unauthenticated("Must provide an API key")),
+        }
+    }
+
+    /// Where a request waits if the gate is closed.
+    async fn pass(&self, step: Step, is_done: bool) {
+        let here = Some(Gate { step, is_done });
+        let mut gate = self.0.gate.subscribe();
+        if *gate.borrow() == here {
+            self.0.waiting.send_modify(|waiting| *waiting += 1);
+            let _ = gate.wait_for(|gate| *gate != here).await;
         }
     }
 

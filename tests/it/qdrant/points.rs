@@ -7,7 +7,7 @@ use ::qdrant_client::qdrant::*;
 use tonic::{Request, Response, Status};
 
 use super::matching::passes;
-use super::{Collection, Service, State, Stored, unknown};
+use super::{Collection, Service, State, Step, Stored, unknown};
 
 fn id_of(id: Option<&PointId>) -> Result<String, Status> {
     match id.and_then(|id| id.point_id_options.as_ref()) {
@@ -117,12 +117,13 @@ impl Points for Service {
         request: Request<UpdateBatchPoints>,
     ) -> Result<Response<UpdateBatchResponse>, Status> {
         let request = self.admit(request).await?;
-        let mut state = self.state();
+        self.pass(Step::Write, false).await;
         let mut result = Vec::new();
         for operation in request.operations.into_iter().filter_map(|it| it.operation) {
             let name = &request.collection_name;
-            result.push(state.write(|state| update(state, name, operation))?);
+            result.push(self.state().write(|state| update(state, name, operation))?);
         }
+        self.pass(Step::Write, true).await;
         Ok(Response::new(UpdateBatchResponse { result, ..Default::default() }))
     }
 
