@@ -1,5 +1,7 @@
 //! The product on a Postgres that it did not make itself.
 
+mod encrypted;
+
 use std::path::Path;
 
 use serde_json::{Value, json};

@@ -142,7 +142,7 @@ fn advice(error: &sqlx::Error) -> Option<&'static str> {
                 _ if of_pooler => Some(DIRECTLY),
                 (_, Some(Shortage::Changes)) => Some(READ_ONLY),
                 (_, Some(Shortage::Connections)) => Some(
-                    "a crm takes up to 22 connections: lower CRM_DB_CONNECTIONS, or raise max_connections of Postgres",
+                    "a crm takes up to 23 connections: lower CRM_DB_CONNECTIONS, or raise max_connections of Postgres",
                 ),
                 ("28P01", _) => Some(
                     "look at DATABASE_URL; in a password @ / # ? % are percent-encoded there (%40 %2F %23 %3F %25)",
@@ -158,32 +158,25 @@ fn advice(error: &sqlx::Error) -> Option<&'static str> {
                 _ => None,
             }
         }
-        sqlx::Error::Tls(source) => {
-            let said = source.to_string();
-            let is = |what: &str| said.contains(what);
-            if is("UnknownIssuer") {
-                Some(
-                    "name the authority's certificate: sslrootcert=/path/to/ca.pem in DATABASE_URL",
-                )
-            } else if is("NotValidForName") {
-                Some(
-                    "the certificate is another host's: name that host in DATABASE_URL, or set sslmode=verify-ca there",
-                )
-            } else if is("Invalid certificate") {
-                Some("sslrootcert in DATABASE_URL must name a file of certificates in PEM")
-            } else {
-                Some("sslmode and sslrootcert in DATABASE_URL say how crm encrypts its connections")
-            }
-        }
+        sqlx::Error::Tls(source) => Some(about_certificate(&source.to_string()).unwrap_or(
+            "sslmode and sslrootcert in DATABASE_URL say how crm encrypts its connections",
+        )),
         // What TLS found may come wrapped.
-        sqlx::Error::Io(io) if says_unknown_issuer(io) => {
-            Some("name the authority's certificate: sslrootcert=/path/to/ca.pem in DATABASE_URL")
-        }
+        sqlx::Error::Io(io) => about_certificate(&format!("{io} {:?}", io.source())),
         _ => None,
     }
 }
 
-fn says_unknown_issuer(error: &std::io::Error) -> bool {
-    error.to_string().contains("UnknownIssuer")
-        || error.source().is_some_and(|source| source.to_string().contains("UnknownIssuer"))
+fn about_certificate(said: &str) -> Option<&'static str> {
+    let is = |what: &str| said.contains(what);
+    if is("UnknownIssuer") {
+        Some("name the authority's certificate: sslrootcert=/path/to/ca.pem in DATABASE_URL")
+    } else if is("NotValidForName") || is("not valid for name") {
+        // sslmode=verify-ca does not help: sqlx compares the name all the same.
+        Some("the certificate is another host's: DATABASE_URL must name the host that it is for")
+    } else if is("Invalid certificate") {
+        Some("sslrootcert in DATABASE_URL must name a file of certificates in PEM")
+    } else {
+        None
+    }
 }
