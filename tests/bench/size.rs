@@ -66,7 +66,10 @@ pub async fn run() -> anyhow::Result<()> {
 
 /// Adds records with their events, in the order in which a team would make them: changes come long after.
 pub async fn fill(bench: &Workbench, from: i64, to: i64) -> anyhow::Result<()> {
-    let (first, last) = (from / EVENTS_EACH + 1, to / EVENTS_EACH);
+    // What was measured meanwhile has taken ids as well.
+    let taken = "select case when is_called then last_value else 0 end from lp_id";
+    let taken: i64 = sqlx::query_scalar(taken).fetch_one(&bench.database.pool).await?;
+    let (first, last) = (taken + 1, taken + (to - from) / EVENTS_EACH);
     for sequence in 1..=EVENTS_EACH {
         sqlx::query(&generate(sequence))
             .bind(first)
