@@ -1,7 +1,7 @@
 //! A chunk of sound to text with times, by Whisper.
 //!
-//! Each chunk is transcribed by a fresh state of the model, with nothing of the chunks before but the prompt: the same chunk
-//! with the same prompt gives the same text, in this process or the next.
+//! Each chunk is transcribed with nothing of the chunks before it: the same chunk with the same prompt gives the same text, in this
+//! process or the next.
 
 mod control;
 mod doubt;
@@ -10,6 +10,7 @@ mod file;
 mod prompt;
 mod shape;
 mod tidy;
+mod windows;
 
 use std::io::{self, Read};
 use std::ops::Range;
@@ -18,20 +19,11 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 
 pub use self::control::Control;
-use self::doubt::{are_times_lost, is_doubtful};
-use self::engine::{Engine, Search, Times};
+use self::engine::Engine;
 use self::file::Fault;
 use self::tidy::Heard;
+use self::windows::{Listener, Sound};
 use crate::{RATE, chunks, voice};
-
-/// Sound shorter than this at the end of a chunk, in samples, holds no word that was missed.
-const SCRAP: usize = 3 * RATE as usize / 2;
-/// How often the end of a chunk is listened to again when Whisper stopped before it.
-const SECOND_LOOKS: usize = 2;
-
-/// How an end that is doubted is searched again, and at most how many samples of it.
-const AGAIN: [(Search, usize); 2] =
-    [(Search::Wide, usize::MAX), (Search::Wide, 15 * RATE as usize)];
 
 /// Whisper decides on the language by 30 s of sound.
 const DETECTION: usize = 30 * RATE as usize;
@@ -187,13 +179,11 @@ impl Model {
         self.engine.is_multilingual()
     }
 
-    /// The prompt for a chunk: names that may be said in it, the most likely first, and the end of the text before it.
-    ///
-    /// Whisper writes names as the prompt has them, and takes up the text's spelling and punctuation. It reads no more than 223
-    /// tokens, so not all names may be in it.
+    /// The prompt for a chunk: names that may be said in it, the most likely first. Whisper writes names as the prompt has them. It
+    /// reads no more than 223 tokens, some of which are what was said just before, so not all names may be in it.
     #[must_use]
-    pub fn prompt<'n>(&self, names: impl IntoIterator<Item = &'n str>, before: &str) -> String {
-        prompt::compose(names, before, |text| self.engine.tokens(text))
+    pub fn prompt<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> String {
+        prompt::compose(names, |text| self.engine.tokens(text))
     }
 
     /// The language that is spoken at the beginning of this sound, and how sure that is, from 0 to 1.
@@ -234,7 +224,12 @@ impl Model {
         };
         let heard = match is_silent || samples.is_empty() {
             true => Vec::new(),
-            false => self.listen(samples, &silences, &language, options, control)?,
+            false => {
+                let sound = Sound { samples, silences: &silences, voiced: &voiced };
+                let names = self.engine.encode(options.prompt).unwrap_or_default();
+                let (engine, language, threads) = (&self.engine, &language, options.threads);
+                Listener { engine, sound, language, threads, control, names }.listen()?
+            }
         };
         let heard = Heard { segments: heard, silences: &silences, voiced: &voiced };
         let (segments, marks) = tidy::tidy(heard, samples.len());
@@ -264,71 +259,6 @@ impl Model {
             Some(surest) => Ok(surest),
             None => Ok((self.engine.detect(samples, threads)?.0, 0.0)),
         }
-    }
-
-    /// The whole chunk, again from where the text is to be doubted; all of it once more where times were lost; and its end again if
-    /// Whisper stopped before: it may take a long pause for the end.
-    fn listen(
-        &self,
-        samples: &[f32],
-        silences: &[Range<usize>],
-        language: &str,
-        options: &Options<'_>,
-        control: &Control,
-    ) -> Result<Vec<Segment>, TranscribeError> {
-        let run = |part: Range<usize>, prompt: &str, search: Search, times: Times| {
-            if control.is_cancelled() {
-                return Err(TranscribeError::Cancelled);
-            }
-            let offset = crate::milliseconds(part.start as u64);
-            let (samples, threads) = (&samples[part], options.threads);
-            let how = (search, times);
-            let heard = self.engine.run(samples, language, prompt, threads, how, control)?;
-            Ok(heard.into_iter().map(move |segment| Segment {
-                start_ms: segment.start_ms + offset,
-                end_ms: segment.end_ms + offset,
-                ..segment
-            }))
-        };
-        let end = samples.len();
-        let listen = |times: Times| {
-            let mut heard: Vec<Segment> =
-                run(0..end, options.prompt, Search::Greedy, times)?.collect();
-            for (search, most) in AGAIN {
-                // Once Whisper has made something up, it goes on from there.
-                let Some(at) = heard.iter().position(|it| is_doubtful(it, silences)) else { break };
-                let from = sample_at(heard[at].start_ms).min(end);
-                // Whisper's times may be beyond the end.
-                if end - from < SCRAP {
-                    break;
-                }
-                heard.truncate(at);
-                let part = from..end.min(from.saturating_add(most));
-                heard.extend(run(part, options.prompt, search, times)?);
-            }
-            Ok(heard)
-        };
-        // After a prompt Whisper may leave times out, and words with them; made to tell them, it may leave out other words.
-        let [first, second] = match options.prompt {
-            "" => [Times::Free, Times::OfSentences],
-            _ => [Times::OfSentences, Times::Free],
-        };
-        let mut heard = listen(first)?;
-        if are_times_lost(&heard) {
-            let again = listen(second)?;
-            if words(&again) > words(&heard) {
-                heard = again;
-            }
-        }
-        for _ in 0..SECOND_LOOKS {
-            let Some(from) = missed(&heard, samples) else { break };
-            let before = heard.len();
-            heard.extend(run(from..end, "", Search::Greedy, Times::Free)?);
-            if heard.len() == before {
-                break;
-            }
-        }
-        Ok(heard)
     }
 }
 
@@ -361,21 +291,6 @@ fn pieces(voiced: &[Range<usize>], end: usize) -> Vec<Range<usize>> {
     pieces.retain(|piece| said(piece) >= SPEECH);
     pieces.truncate(PIECES);
     if pieces.is_empty() { most.into_iter().collect() } else { pieces }
-}
-
-/// How many words these have.
-fn words(segments: &[Segment]) -> usize {
-    segments.iter().map(|segment| segment.text.split_whitespace().count()).sum()
-}
-
-/// From where on something can be heard after the last segment that is no quieter than speech before it.
-fn missed(heard: &[Segment], samples: &[f32]) -> Option<usize> {
-    let end = heard.last().map_or(0, |segment| sample_at(segment.end_ms)).min(samples.len());
-    let (before, after) = samples.split_at(end);
-    let is_worth_it = after.len() > SCRAP
-        && !before.is_empty()
-        && chunks::loudness(after) > 0.15 * chunks::loudness(before);
-    is_worth_it.then_some(end)
 }
 
 /// Which sample is at this time of a chunk, in milliseconds.

@@ -21,6 +21,20 @@ const DECODED: usize = 7200;
 
 const MEETING: &str = include_str!("meeting.txt");
 
+/// The names in it, as its note would have them.
+const NAMES: [&str; 7] = [
+    "Profuturo",
+    "Stratum",
+    "Rosa Delgado",
+    "Martin Aguirre",
+    "Afore Coppel",
+    "Ignacio Barrera",
+    "Brookhaven",
+];
+
+/// Who speaks it: from voice to voice as much varies by chance as by anything else.
+const VOICES: [&str; 6] = ["en-us", "en-us+f3", "en-us+m3", "en-gb", "en-gb+f4", "en-gb-scotland"];
+
 /// Processor seconds, and what was understood.
 struct Heard {
     seconds: f64,
@@ -35,23 +49,53 @@ fn measure() -> anyhow::Result<()> {
     let mut table = Table::new("speech: CPU seconds per second of sound");
     let folder = tempfile::tempdir()?;
     let spoken = folder.path().join("meeting.wav");
-    let made = run_program(
-        Command::new("espeak-ng")
-            .args(["-v", "en-us", "-s", "150", "-w"])
-            .arg(&spoken)
-            .arg(MEETING),
-    );
-    if let Err(error) = made {
+    if let Err(error) = speak(VOICES[0], &spoken) {
         table.note(format!("nothing was measured: {error:#}"));
         table.print();
         return Ok(());
     }
     decode(&mut table, folder.path(), &spoken)?;
     match model() {
-        Some(path) => transcribe(&mut table, folder.path(), &spoken, &path)?,
+        Some(path) => {
+            transcribe(&mut table, folder.path(), &spoken, &path)?;
+            understand(&mut table, folder.path(), &Model::open(&path)?)?;
+        }
         None => table.note("nothing was transcribed: Whisper base is not on this machine (`crm models get speech`)"),
     }
     table.print();
+    Ok(())
+}
+
+fn speak(voice: &str, path: &Path) -> anyhow::Result<String> {
+    let mut speaking = Command::new("espeak-ng");
+    run_program(speaking.args(["-v", voice, "-s", "150", "-w"]).arg(path).arg(MEETING))
+}
+
+/// How many words are wrong, whoever speaks, and what names as a prompt change about that.
+fn understand(table: &mut Table, folder: &Path, model: &Model) -> anyhow::Result<()> {
+    let path = folder.join("voice.wav");
+    let prompts = [("without names", String::new()), ("with its names", model.prompt(NAMES))];
+    let mut rates: [Vec<f64>; 2] = Default::default();
+    let mut longest = [0; 2];
+    for voice in VOICES {
+        speak(voice, &path)?;
+        let samples = sound(&std::fs::read(&path)?)?;
+        for (at, (_, prompt)) in prompts.iter().enumerate() {
+            let options = Options { language: Some("en"), prompt, threads: 2 };
+            let text = model.transcribe(&samples, &options, &Control::default())?;
+            rates[at].push(error_rate(MEETING, &text.text()) * 100.0);
+            let lengths = text.segments.iter().map(|segment| segment.end_ms - segment.start_ms);
+            longest[at] = longest[at].max(lengths.max().unwrap_or(0));
+        }
+    }
+    for (at, (name, _)) in prompts.iter().enumerate() {
+        #[allow(clippy::cast_precision_loss, reason = "six")]
+        let mean = rates[at].iter().sum::<f64>() / rates[at].len() as f64;
+        table.figure(&format!("word errors over six voices, {name}"), format!("{mean:.1} %"));
+        let of_each: Vec<String> = rates[at].iter().map(|rate| format!("{rate:.1}")).collect();
+        let longest = longest[at] as f64 / 1000.0;
+        table.note(format!("{name}: {} %; longest segment {longest:.1} s", of_each.join(", ")));
+    }
     Ok(())
 }
 

@@ -145,8 +145,7 @@ impl Work {
             };
             return Ok(Heard { gap: Some(why), ..Heard::nothing() });
         }
-        let tail = before.last().map(|chunk| chunk.heard.text()).unwrap_or_default();
-        let prompt = model.prompt(self.names.iter().map(String::as_str), &tail);
+        let prompt = model.prompt(self.names.iter().map(String::as_str));
         let language = self.language.as_deref().or_else(|| spoken(before));
         let options = Options { language, prompt: &prompt, threads: self.tools.threads };
         self.leash.listen_to(milliseconds(chunk.start)..milliseconds(chunk.end()));
@@ -196,11 +195,6 @@ impl Heard {
             certainty: percent(text.certainty),
             gap: None,
         }
-    }
-
-    fn text(&self) -> String {
-        let texts: Vec<&str> = self.segments.iter().map(|segment| segment.text.as_str()).collect();
-        texts.join(" ")
     }
 }
 

@@ -1,9 +1,12 @@
-//! Which segments are rather made up than heard. Whisper does so now and then with speech that it hears badly, and from there on it
-//! goes on making up, or leaves out what is said in half a minute.
+//! Which segments are rather made up than heard, or have lost words. Whisper does so now and then with speech that it hears badly,
+//! repeats what it has said, or leaves out what is said in half a minute.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
-use super::Segment;
+use super::windows::Sound;
+use super::{Segment, tidy};
+use crate::{RATE, voice};
 
 /// A text of some words is doubted if Whisper is less confident of it than this. What it makes up is mostly at 0.3 and less; what
 /// was said, if not always understood, at 0.45 and more.
@@ -20,24 +23,116 @@ const UNTIMED: u64 = 20_000;
 /// A segment of this length, in milliseconds, has lost words if it has them at less than half of the usual rate.
 const STRETCHED: u64 = 6_000;
 
-/// Whether a chunk has segments as long as Whisper listens at a time, or some in which much less is said than in most.
-pub(super) fn are_times_lost(segments: &[Segment]) -> bool {
-    let length = |segment: &Segment| segment.end_ms.saturating_sub(segment.start_ms);
-    #[allow(clippy::cast_precision_loss, reason = "milliseconds of a chunk, and its words")]
-    let rate = |segment: &Segment| {
-        segment.text.split_whitespace().count() as f64 / length(segment).max(1) as f64
-    };
+/// Words are missing where somebody seems to speak for so long, in samples, and nothing is understood.
+const UNHEARD: usize = 8 * RATE as usize;
+
+/// A segment is repeated if so many of its words or more, in percent, stand in phrases of [`PHRASE`] words that were said before in the
+/// same half minute.
+const REPEATED: usize = 50;
+const PHRASE: usize = 4;
+
+/// The first segment of a window that should be listened to again, or before which words are missing; their number if that is behind
+/// the last. The window is samples of the chunk, as all times are of the chunk. What was told to have been said before it may be
+/// repeated as well.
+pub(super) fn fault(
+    segments: &[Segment],
+    before: &[Segment],
+    window: &Range<usize>,
+    sound: &Sound<'_>,
+) -> Option<usize> {
+    let usual = usual_rate(segments);
+    let mut said = Said::before(before);
+    let mut until = window.start;
+    for (at, segment) in segments.iter().enumerate() {
+        let start = super::sample_at(segment.start_ms);
+        let is_unheard = voice::within(sound.voiced, &(until..start.max(until))) >= UNHEARD;
+        let is_repeated = said.repeats(&segment.text);
+        if is_unheard
+            || is_repeated
+            || is_doubtful(segment, sound.silences)
+            || are_words_lost(segment, usual)
+        {
+            return Some(at);
+        }
+        until = super::sample_at(segment.end_ms);
+    }
+    let is_unheard = segments.is_empty() && voice::within(sound.voiced, window) >= UNHEARD;
+    is_unheard.then_some(0)
+}
+
+/// By how much one text of a window is better than another: how many words it has that are no repetition, each as sure as Whisper is of
+/// it.
+pub(super) fn worth(segments: &[Segment], before: &[Segment]) -> f64 {
+    let mut said = Said::before(before);
+    let worth = segments.iter().map(|segment| {
+        let is_repeated = said.repeats(&segment.text);
+        if is_repeated { 0.0 } else { words(segment) * f64::from(segment.confidence) }
+    });
+    worth.sum()
+}
+
+/// What was said before in a window.
+#[derive(Default)]
+struct Said {
+    words: Vec<String>,
+    phrases: HashSet<Vec<String>>,
+}
+
+impl Said {
+    fn before(segments: &[Segment]) -> Self {
+        let mut said = Self::default();
+        segments.iter().for_each(|segment| _ = said.repeats(&segment.text));
+        said
+    }
+
+    /// Whether a text repeats itself or what was said before. It has been said then.
+    fn repeats(&mut self, text: &str) -> bool {
+        let before = self.words.len();
+        self.words.extend(text.split_whitespace().map(tidy::plain).filter(|word| !word.is_empty()));
+        let mut repeated = vec![false; self.words.len()];
+        // Those phrases as well that begin before this text.
+        let first = before.saturating_sub(PHRASE - 1);
+        for (at, phrase) in self.words.windows(PHRASE).enumerate().skip(first) {
+            if self.phrases.contains(phrase) {
+                repeated[at..at + PHRASE].fill(true);
+            } else {
+                self.phrases.insert(phrase.to_vec());
+            }
+        }
+        let repeated = repeated[before..].iter().filter(|is_repeated| **is_repeated).count();
+        repeated > 0 && repeated * 100 >= (self.words.len() - before) * REPEATED
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "some words")]
+fn words(segment: &Segment) -> f64 {
+    segment.text.split_whitespace().count() as f64
+}
+
+/// Words in a millisecond.
+#[allow(clippy::cast_precision_loss, reason = "milliseconds of a chunk")]
+fn rate(segment: &Segment) -> f64 {
+    words(segment) / length(segment).max(1) as f64
+}
+
+fn length(segment: &Segment) -> u64 {
+    segment.end_ms.saturating_sub(segment.start_ms)
+}
+
+/// The median of the segments' rates.
+fn usual_rate(segments: &[Segment]) -> f64 {
     let mut rates: Vec<f64> = segments.iter().map(rate).collect();
     rates.sort_by(f64::total_cmp);
-    let usual = rates.get(rates.len() / 2).copied().unwrap_or_default();
-    let is_lost = |segment: &Segment| {
-        length(segment) >= UNTIMED || length(segment) >= STRETCHED && rate(segment) < usual / 2.0
-    };
-    segments.iter().any(is_lost)
+    rates.get(rates.len() / 2).copied().unwrap_or_default()
+}
+
+/// Whether a segment is as long as Whisper listens at a time, or says much less than others in its time.
+fn are_words_lost(segment: &Segment, usual: f64) -> bool {
+    length(segment) >= UNTIMED || length(segment) >= STRETCHED && rate(segment) < usual / 2.0
 }
 
 /// Whether a segment should be listened to again. Silences are those of its chunk, in samples.
-pub(super) fn is_doubtful(segment: &Segment, silences: &[Range<usize>]) -> bool {
+fn is_doubtful(segment: &Segment, silences: &[Range<usize>]) -> bool {
     let words = segment.text.split_whitespace().count();
     if segment.confidence < UNSURE && words >= SOME_WORDS {
         return true;
@@ -67,17 +162,56 @@ mod tests {
         is_doubtful(&segment, silences)
     }
 
+    fn segment(from: u64, to: u64, text: &str) -> Segment {
+        let (start_ms, end_ms) = (from * 1000, to * 1000);
+        Segment { start_ms, end_ms, text: text.to_owned(), confidence: 0.9 }
+    }
+
+    /// Which of these segments, of a window of half a minute in which somebody speaks throughout, is the first to be listened to
+    /// again.
+    fn first(segments: &[Segment]) -> Option<usize> {
+        let window = 0..30 * RATE as usize;
+        let voiced = std::slice::from_ref(&window);
+        fault(segments, &[], &window, &Sound { samples: &[], silences: &[], voiced })
+    }
+
+    fn words(from: u64, to: u64, words: Range<usize>) -> Segment {
+        let text: Vec<String> = words.map(|number| format!("word{number}")).collect();
+        segment(from, to, &text.join(" "))
+    }
+
     #[test]
-    fn times_are_lost_where_segments_are_as_long_as_whisper_listens_or_say_far_less_than_others() {
-        let segment = |from: u64, to: u64, words: usize| {
-            let text = vec!["word"; words].join(" ");
-            Segment { start_ms: from * 1000, end_ms: to * 1000, text, confidence: 0.9 }
+    fn words_are_lost_where_segments_are_as_long_as_whisper_listens_or_say_far_less_than_others() {
+        let usual = [words(0, 4, 0..10), words(4, 10, 10..25), words(10, 14, 25..34)];
+        assert_eq!(first(&usual), None);
+        assert_eq!(first(&[words(0, 30, 0..70)]), Some(0));
+        assert_eq!(first(&[usual.to_vec(), vec![words(14, 28, 40..50)]].concat()), Some(3));
+        assert_eq!(first(&[usual.to_vec(), vec![words(14, 18, 40..43)]].concat()), None);
+    }
+
+    #[test]
+    fn words_are_missing_where_somebody_speaks_and_nothing_is_understood() {
+        assert_eq!(first(&[]), Some(0));
+        assert_eq!(first(&[words(9, 13, 0..10)]), Some(0));
+        assert_eq!(first(&[words(0, 4, 0..10), words(13, 17, 10..20)]), Some(1));
+        // What comes behind the last is listened to next.
+        assert_eq!(first(&[words(0, 4, 0..10)]), None);
+    }
+
+    #[test]
+    fn what_was_just_said_is_doubted() {
+        let said = "The first part of the facility will not proceed to the committee.";
+        let like = "The second part of the facility will not proceed to the committee.";
+        let check = |texts: &[&str], expected: Option<usize>| {
+            let segments: Vec<Segment> =
+                (0..).zip(texts).map(|(at, text)| segment(at * 4, at * 4 + 4, text)).collect();
+            assert_eq!(first(&segments), expected, "{texts:?}");
         };
-        let usual = [segment(0, 4, 10), segment(4, 10, 15), segment(10, 14, 9)];
-        assert!(!are_times_lost(&usual) && !are_times_lost(&[]));
-        assert!(are_times_lost(&[segment(0, 30, 70), segment(30, 34, 10)]));
-        assert!(are_times_lost(&[usual.to_vec(), vec![segment(14, 28, 10)]].concat()));
-        assert!(!are_times_lost(&[usual.to_vec(), vec![segment(14, 18, 3)]].concat()));
+        check(&[said, "They like the fund and will come back to us.", like], Some(2));
+        check(&[said, "What the committee decides we will hear."], None);
+        check(&["Yes, of course.", "It is, it is, it is, it is, it is good."], Some(1));
+        check(&["Yes, of course.", "Yes, of course.", "No, no, they said."], None);
+        check(&["It is in year three.", "Year three.", "Year three.", "Year three."], Some(2));
     }
 
     #[test]

@@ -10,19 +10,28 @@
 
 mod sentences;
 
-use std::ffi::{c_int, c_void};
+use std::cell::Cell;
+use std::ffi::c_void;
 
 use whisper_rs::{
     FullParams, SamplingStrategy, WhisperContext, WhisperContextParameters, WhisperError,
-    WhisperSegment, WhisperState, WhisperSysContext, WhisperSysState,
+    WhisperSegment, WhisperState, WhisperSysContext, WhisperSysState, WhisperTokenId,
 };
 
 use self::sentences::Sentences;
+use super::windows::Request;
 use super::{Control, DETECTION, Segment, TranscribeError};
 use crate::threads;
 
 /// How many texts are followed at a time in a wide search.
 const BEAMS: i32 = 5;
+
+/// A piece of a text, or a time, as Whisper numbers them.
+pub(super) type Token = WhisperTokenId;
+
+/// Whisper tells times in steps of so many milliseconds, from 0 to 30 s.
+const STEP_MS: u64 = 20;
+const LAST_TIME: Token = 1_500;
 
 /// What decides on the times of a text.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -107,8 +116,29 @@ impl Engine {
 
     /// How many tokens a text is.
     pub(super) fn tokens(&self, text: &str) -> usize {
+        self.encode(text).map_or(usize::MAX, |tokens| tokens.len())
+    }
+
+    /// A text as tokens; none if it is no text for Whisper.
+    pub(super) fn encode(&self, text: &str) -> Option<Vec<Token>> {
+        let text = text.replace('\0', "");
         // No token is shorter than a byte.
-        self.context.tokenize(text, text.len() + 1).map_or(usize::MAX, |tokens| tokens.len())
+        self.context.tokenize(&text, text.len() + 1).ok()
+    }
+
+    /// What was said in a window that begins at this time of the chunk, in milliseconds, with its times as Whisper tells them.
+    pub(super) fn with_times(&self, segments: &[Segment], begins_ms: u64) -> Vec<Token> {
+        let time = |ms: u64| {
+            let steps = ms.saturating_sub(begins_ms) / STEP_MS;
+            self.context.token_beg() + Token::try_from(steps).unwrap_or(Token::MAX).min(LAST_TIME)
+        };
+        let mut tokens = Vec::new();
+        for segment in segments {
+            tokens.push(time(segment.start_ms));
+            tokens.extend(self.encode(&format!(" {}", segment.text)).unwrap_or_default());
+            tokens.push(time(segment.end_ms));
+        }
+        tokens
     }
 
     pub(super) fn detect(
@@ -125,26 +155,26 @@ impl Engine {
         Ok((code.to_owned(), probability.copied().unwrap_or_default()))
     }
 
-    /// Transcribes sound in one go.
+    /// What Whisper understands of the beginning of this sound, at most half a minute.
     pub(super) fn run(
         &self,
         samples: &[f32],
-        language: &str,
-        prompt: &str,
-        threads: usize,
+        request: Request<'_>,
         (search, times): (Search, Times),
         control: &Control,
     ) -> Result<Vec<Segment>, TranscribeError> {
         let mut state = self.state()?;
-        let mut parameters = parameters(language, prompt, threads, search);
+        let mut parameters = parameters(request, search);
         let (of_control, of_sentences) = (&raw const *control, &raw const self.sentences);
+        let has_begun = Cell::new(false);
         // SAFETY: each callback is given what it casts to, and it outlives the call of `full` below, which is the last to use
         // these parameters.
         unsafe {
             parameters.set_abort_callback(Some(is_cancelled));
             parameters.set_abort_callback_user_data(of_control.cast_mut().cast());
-            parameters.set_progress_callback(Some(reach));
-            parameters.set_progress_callback_user_data(of_control.cast_mut().cast());
+            parameters.set_start_encoder_callback(Some(begin));
+            parameters
+                .set_start_encoder_callback_user_data((&raw const has_begun).cast_mut().cast());
             if times == Times::OfSentences {
                 parameters.set_filter_logits_callback(Some(sentences::time));
                 parameters.set_filter_logits_callback_user_data(of_sentences.cast_mut().cast());
@@ -186,12 +216,8 @@ impl Engine {
     }
 }
 
-fn parameters<'a>(
-    language: &'a str,
-    prompt: &str,
-    threads: usize,
-    search: Search,
-) -> FullParams<'a, 'static> {
+fn parameters(request: Request<'_>, search: Search) -> FullParams<'_, '_> {
+    let Request { language, prompt, threads } = request;
     let mut parameters = FullParams::new(match search {
         Search::Greedy => SamplingStrategy::Greedy { best_of: 1 },
         Search::Wide => SamplingStrategy::BeamSearch { beam_size: BEAMS, patience: -1.0 },
@@ -209,7 +235,7 @@ fn parameters<'a>(
     // No "(music)" and the like: Whisper writes them into silence.
     parameters.set_suppress_nst(true);
     if !prompt.is_empty() {
-        parameters.set_initial_prompt(&prompt.replace('\0', ""));
+        parameters.set_tokens(prompt);
     }
     parameters
 }
@@ -223,18 +249,17 @@ unsafe extern "C" fn is_cancelled(control: *mut c_void) -> bool {
     unsafe { &*control.cast::<Control>() }.is_cancelled()
 }
 
-/// Tells the control behind the pointer how much was listened to. Called before each window.
+/// Whether a window is to be listened to: the first alone, which is remembered behind the pointer. Called before each.
 ///
 /// # Safety
-/// The last pointer must be one to a `Control` that is alive.
-unsafe extern "C" fn reach(
+/// The last pointer must be one to a `Cell<bool>` that is alive.
+unsafe extern "C" fn begin(
     _: *mut WhisperSysContext,
     _: *mut WhisperSysState,
-    percent: c_int,
-    control: *mut c_void,
-) {
+    has_begun: *mut c_void,
+) -> bool {
     // SAFETY: the caller promises it.
-    unsafe { &*control.cast::<Control>() }.reach(u8::try_from(percent).unwrap_or(0));
+    !unsafe { &*has_begun.cast::<Cell<bool>>() }.replace(true)
 }
 
 fn failed(error: WhisperError) -> TranscribeError {

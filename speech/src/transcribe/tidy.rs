@@ -139,7 +139,7 @@ fn same(a: &str, b: &str) -> bool {
 }
 
 /// Without punctuation and case.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 

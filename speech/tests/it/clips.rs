@@ -28,6 +28,22 @@ pub const NAMES: [&str; 7] = [
     "Brookhaven",
 ];
 
+/// Dry notes with names that nobody knows, in which Whisper is prone to repeat itself.
+pub const COUNSEL: &str = "\
+Marketing figures corrected. Orchard Lane Ventures. Awkward call. Our compliance desk found that the one-pager shows \
+gross returns without net beside them with equal prominence, and mixes realised with unrealised in the headline. Under \
+the marketing rule that is an offence, for them and for us. The page has gone to 140 people. We agreed on a corrected \
+version with a covering note by tomorrow. The head of marketing, Trent Ibarra, argued that everyone does it. Everyone \
+does not. I will not present them anywhere until the new one is signed off. Contract comments from counsel. Granite \
+State Firefighters Fund. Nine pages back from their law firm. The hard points: no indemnity by a public body, state \
+law and state courts, disclosure under the right-to-know statute must be permitted, sovereign immunity is reserved, \
+and removal without cause by 75 percent after year two. The soft ones: annual meeting in person, notice of litigation \
+within ten days. Northgate has given all of the hard points before, to another state, apart from removal, where it \
+offers 80 percent after year three. Hank thinks the trustees will accept. Signing target 17 October. Waterfall and \
+clawback. EPSV Lauburu. Itziar brought in a retired fund lawyer as adviser, a delight to talk to. He found that the \
+giveback obligation of the sponsor is net of taxes and several, not joint, and that there is no escrow. In plain \
+words: should early winners be paid out and later deals fail, the investors may never recover the excess.";
+
 /// The meeting, spoken in American English: a wav file.
 pub fn meeting() -> &'static [u8] {
     static SPOKEN: OnceLock<Vec<u8>> = OnceLock::new();
