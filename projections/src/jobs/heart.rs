@@ -3,11 +3,11 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
 
 use tokio::runtime::{self, Handle};
 use tokio::sync::Mutex;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::lease::{HEARTBEAT, LEASE, Lease};
@@ -65,12 +65,13 @@ impl Beats {
     async fn run(self, leash: Arc<Leash>, stop: CancellationToken) {
         let mut alive = Instant::now();
         loop {
-            match self.renew(leash.heard()).await {
-                Ok(true) => alive = Instant::now(),
-                Ok(false) => return leash.cut(),
-                // Somebody else may have it by now.
-                Err(_) if alive.elapsed() > LEASE => return leash.cut(),
-                Err(_) => {}
+            // Then somebody else may have it.
+            let end = alive + LEASE;
+            match tokio::time::timeout_at(end, self.renew(leash.heard())).await {
+                Ok(Ok(true)) => alive = Instant::now(),
+                Ok(Ok(false)) | Err(_) => return leash.cut(),
+                Ok(Err(_)) if Instant::now() > end => return leash.cut(),
+                Ok(Err(_)) => {}
             }
             if stop.is_cancelled() {
                 leash.cut();
@@ -85,7 +86,14 @@ impl Beats {
     async fn renew(&self, done_ms: Option<u64>) -> Result<bool, DatabaseError> {
         let mut line = self.line.lock().await;
         let options = |database: &Database| (*database.pool.connect_options()).clone();
-        let mut open = line.take(&self.database, options).await?;
+        let Ok(mut open) = line.take(&self.database, options).await else {
+            // Postgres may be short of connections, while one of the pool's is free.
+            let asking = async {
+                let mut connection = self.database.pool.acquire().await?;
+                self.lease.renew(&mut connection, done_ms).await
+            };
+            return self.database.ask(asking).await;
+        };
         let renewed = self.database.ask(self.lease.renew(&mut open.connection, done_ms)).await?;
         line.keep(open);
         Ok(renewed)

@@ -77,23 +77,22 @@ impl Workers {
     /// When the system has no thread for the heartbeat of the workers.
     pub fn start(tools: Tools, count: usize, head: watch::Receiver<i64>) -> io::Result<Self> {
         let database = tools.log.database();
+        let heart = match count {
+            0 => None,
+            _ => Some(Arc::new(Heart::start(database.clone())?)),
+        };
         let stop = CancellationToken::new();
         let news = Arc::new(Notify::new());
         let reactor = Reactor::new(database.clone(), head, news.clone());
         let mut tasks = vec![tokio::spawn(reactor.run(stop.clone()))];
-        if count > 0 {
+        if let Some(heart) = heart {
             if speech::transcribe::misses_card() {
                 tracing::warn!(
                     "crm was built for an NVIDIA card and finds none: it transcribes on the processor; is the driver installed?"
                 );
             }
-            let worker = Worker {
-                place: Place::here(),
-                news,
-                inherited: Arc::default(),
-                heart: Arc::new(Heart::start(database.clone())?),
-                tools,
-            };
+            let worker =
+                Worker { place: Place::here(), news, inherited: Arc::default(), heart, tools };
             let presence = show_presence(worker.clone(), Uuid::new_v4(), stop.clone());
             tasks.push(tokio::spawn(presence));
             tasks.extend((0..count).map(|_| tokio::spawn(worker.clone().run(stop.clone()))));

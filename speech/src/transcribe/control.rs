@@ -32,7 +32,7 @@ impl Control {
         self.percent.load(Ordering::Relaxed)
     }
 
-    /// So much was listened to; a second look at the end does not take back what the first has said.
+    /// So much was listened to.
     pub(super) fn reach(&self, percent: u8) {
         self.percent.fetch_max(percent.min(100), Ordering::Relaxed);
     }

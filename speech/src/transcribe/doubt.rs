@@ -11,28 +11,33 @@ use crate::{RATE, voice};
 /// A text of some words is doubted if Whisper is less confident of it than this. What it makes up is mostly at 0.3 and less; what
 /// was said, if not always understood, at 0.45 and more.
 const UNSURE: f32 = 0.4;
-const SOME_WORDS: usize = 3;
+const SOME_WORDS: f64 = 3.0;
 
 /// A text is doubted if so many seconds of sound, or more, have fewer words than one in two seconds. People say two or three in one.
 const LONG: f64 = 8.0;
 const WORDS_PER_SECOND: f64 = 0.5;
 
-/// Nobody tells the time of a segment this long, in milliseconds: it is the half minute that Whisper listens to at a time.
-const UNTIMED: u64 = 20_000;
+/// Nobody tells the time of a segment with so many seconds of speech: it is the half minute that Whisper listens to at a time.
+const UNTIMED: f64 = 20.0;
 
-/// A segment of this length, in milliseconds, has lost words if it has them at less than half of the usual rate.
-const STRETCHED: u64 = 6_000;
+/// A segment with so many seconds of speech has lost words if it has them at less than half of the usual rate, which is that of this
+/// many segments or more.
+const STRETCHED: f64 = 6.0;
+const SOME_SEGMENTS: usize = 4;
+
+/// What a word counts for that is doubted, beside one that is not.
+const DOUBTED: f64 = 0.1;
 
 /// Words are missing where somebody seems to speak for so long, in samples, and nothing is understood.
 const UNHEARD: usize = 8 * RATE as usize;
 
 /// A segment is repeated if so many of its words or more, in percent, stand in phrases of [`PHRASE`] words that were said before in the
-/// same half minute.
+/// same half minute, or just before it.
 const REPEATED: usize = 50;
 const PHRASE: usize = 4;
 
-/// The first segment of a window that should be listened to again, or before which words are missing; their number if that is behind
-/// the last. The window is samples of the chunk, as all times are of the chunk. What was told to have been said before it may be
+/// The first segment of a window that should be listened to again, or before which words are missing; the first as well if there is none,
+/// but somebody seems to speak. The window is samples of the chunk, as all times are of the chunk. What was told to have been said before it may be
 /// repeated as well.
 pub(super) fn fault(
     segments: &[Segment],
@@ -40,7 +45,7 @@ pub(super) fn fault(
     window: &Range<usize>,
     sound: &Sound<'_>,
 ) -> Option<usize> {
-    let usual = usual_rate(segments);
+    let usual = usual_rate(segments, sound);
     let mut said = Said::before(before);
     let mut until = window.start;
     for (at, segment) in segments.iter().enumerate() {
@@ -50,7 +55,7 @@ pub(super) fn fault(
         if is_unheard
             || is_repeated
             || is_doubtful(segment, sound.silences)
-            || are_words_lost(segment, usual)
+            || are_words_lost(segment, usual, sound)
         {
             return Some(at);
         }
@@ -60,18 +65,22 @@ pub(super) fn fault(
     is_unheard.then_some(0)
 }
 
-/// By how much one text of a window is better than another: how many words it has that are no repetition, each as sure as Whisper is of
-/// it.
-pub(super) fn worth(segments: &[Segment], before: &[Segment]) -> f64 {
+/// By how much one text of a window is better than another: how many words it has that are neither repeated nor, but for a little,
+/// doubted, each as sure as Whisper is of it.
+pub(super) fn worth(segments: &[Segment], before: &[Segment], sound: &Sound<'_>) -> f64 {
     let mut said = Said::before(before);
     let worth = segments.iter().map(|segment| {
-        let is_repeated = said.repeats(&segment.text);
-        if is_repeated { 0.0 } else { words(segment) * f64::from(segment.confidence) }
+        let share = match (said.repeats(&segment.text), is_doubtful(segment, sound.silences)) {
+            (true, _) => 0.0,
+            (false, true) => DOUBTED,
+            (false, false) => 1.0,
+        };
+        share * words(segment) * f64::from(segment.confidence)
     });
     worth.sum()
 }
 
-/// What was said before in a window.
+/// What was said before a text, in its window and just before that.
 #[derive(Default)]
 struct Said {
     words: Vec<String>,
@@ -109,31 +118,34 @@ fn words(segment: &Segment) -> f64 {
     segment.text.split_whitespace().count() as f64
 }
 
-/// Words in a millisecond.
-#[allow(clippy::cast_precision_loss, reason = "milliseconds of a chunk")]
-fn rate(segment: &Segment) -> f64 {
-    words(segment) / length(segment).max(1) as f64
+/// Words in a second of speech.
+fn rate(segment: &Segment, sound: &Sound<'_>) -> f64 {
+    words(segment) / speech(segment, sound).max(0.1)
 }
 
-fn length(segment: &Segment) -> u64 {
-    segment.end_ms.saturating_sub(segment.start_ms)
+/// For how many seconds of a segment somebody seems to speak.
+#[allow(clippy::cast_precision_loss, reason = "samples of a chunk")]
+fn speech(segment: &Segment, sound: &Sound<'_>) -> f64 {
+    let span = super::sample_at(segment.start_ms)..super::sample_at(segment.end_ms);
+    voice::within(sound.voiced, &span) as f64 / f64::from(RATE)
 }
 
-/// The median of the segments' rates.
-fn usual_rate(segments: &[Segment]) -> f64 {
-    let mut rates: Vec<f64> = segments.iter().map(rate).collect();
+/// The median of the segments' rates; none of too few.
+fn usual_rate(segments: &[Segment], sound: &Sound<'_>) -> f64 {
+    let mut rates: Vec<f64> = segments.iter().map(|segment| rate(segment, sound)).collect();
     rates.sort_by(f64::total_cmp);
-    rates.get(rates.len() / 2).copied().unwrap_or_default()
+    if rates.len() < SOME_SEGMENTS { 0.0 } else { rates[rates.len() / 2] }
 }
 
 /// Whether a segment is as long as Whisper listens at a time, or says much less than others in its time.
-fn are_words_lost(segment: &Segment, usual: f64) -> bool {
-    length(segment) >= UNTIMED || length(segment) >= STRETCHED && rate(segment) < usual / 2.0
+fn are_words_lost(segment: &Segment, usual: f64, sound: &Sound<'_>) -> bool {
+    let speech = speech(segment, sound);
+    speech >= UNTIMED || speech >= STRETCHED && rate(segment, sound) < usual / 2.0
 }
 
 /// Whether a segment should be listened to again. Silences are those of its chunk, in samples.
 fn is_doubtful(segment: &Segment, silences: &[Range<usize>]) -> bool {
-    let words = segment.text.split_whitespace().count();
+    let words = words(segment);
     if segment.confidence < UNSURE && words >= SOME_WORDS {
         return true;
     }
@@ -146,8 +158,8 @@ fn is_doubtful(segment: &Segment, silences: &[Range<usize>]) -> bool {
         })
         .sum();
     let sound = segment.end_ms.saturating_sub(segment.start_ms).saturating_sub(silent);
-    #[allow(clippy::cast_precision_loss, reason = "milliseconds of a chunk, and its words")]
-    let (sound, words) = (sound as f64 / 1000.0, words as f64);
+    #[allow(clippy::cast_precision_loss, reason = "milliseconds of a chunk")]
+    let sound = sound as f64 / 1000.0;
     sound >= LONG && words < sound * WORDS_PER_SECOND
 }
 
@@ -186,6 +198,8 @@ mod tests {
         assert_eq!(first(&usual), None);
         assert_eq!(first(&[words(0, 30, 0..70)]), Some(0));
         assert_eq!(first(&[usual.to_vec(), vec![words(14, 28, 40..50)]].concat()), Some(3));
+        // Of few segments nobody knows which is unusual.
+        assert_eq!(first(&[words(0, 4, 0..20), words(4, 11, 20..26)]), None);
         assert_eq!(first(&[usual.to_vec(), vec![words(14, 18, 40..43)]].concat()), None);
     }
 
@@ -196,6 +210,23 @@ mod tests {
         assert_eq!(first(&[words(0, 4, 0..10), words(13, 17, 10..20)]), Some(1));
         // What comes behind the last is listened to next.
         assert_eq!(first(&[words(0, 4, 0..10)]), None);
+    }
+
+    #[test]
+    fn what_stood_before_a_window_is_doubted_in_it_and_of_two_texts_the_credible_one_is_worth_more()
+    {
+        let before = [segment(20, 30, "They will not proceed to the committee this year.")];
+        let window = 30 * RATE as usize..60 * RATE as usize;
+        let voiced = std::slice::from_ref(&window);
+        let sound = Sound { samples: &[], silences: &[], voiced };
+        let again = [segment(30, 38, "They will not proceed to the committee this year.")];
+        assert_eq!(fault(&again, &before, &window, &sound), Some(0));
+        assert_eq!(fault(&again, &[], &window, &sound), None);
+        assert_eq!(worth(&again, &before, &sound), 0.0);
+        let mut unsure = words(30, 58, 0..60);
+        unsure.confidence = 0.35;
+        let sure = words(30, 38, 0..20);
+        assert!(worth(&[sure], &[], &sound) > worth(&[unsure], &[], &sound));
     }
 
     #[test]

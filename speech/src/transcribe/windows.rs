@@ -3,7 +3,7 @@
 //! Whisper begins each window with its text so far before its eyes, which it needs to go on in the same manner. Left to itself it
 //! also goes on repeating, or making up, what it once did, for minutes. So the text of a window is looked at before the next one is
 //! begun: if something is doubted far into it, what comes before that stays, and the next window begins there; if it is doubted
-//! from the beginning, the window is listened to without any text before it, and wider. Whatever no way makes better is no text for
+//! from the beginning, the window is listened to without the text before it, and wider. Whatever no way makes better is no text for
 //! the next window to go on from.
 
 use std::ops::Range;
@@ -11,7 +11,7 @@ use std::ops::Range;
 use super::doubt::{fault, worth};
 use super::engine::{Engine, Search, Times, Token};
 use super::{Control, Segment, TranscribeError, sample_at};
-use crate::{RATE, milliseconds, voice};
+use crate::{RATE, chunks, milliseconds, voice};
 
 /// What Whisper listens to at a time, in samples.
 const WINDOW: usize = 30 * RATE as usize;
@@ -24,6 +24,12 @@ const SHORT: usize = 5 * RATE as usize;
 
 /// What begins so far into a window, in samples, may as well begin the next one.
 const FAR: usize = 4 * RATE as usize;
+
+/// What is so much fainter than the speech before it is a pause.
+const FAINTER: f32 = 0.15;
+
+/// After so many windows in a row that no way made better, the others are not tried any more until one is good.
+const PATIENCE: usize = 2;
 
 /// Where Whisper hears nothing of what is there, it listens again from so much later on.
 const STEP: usize = 10 * RATE as usize;
@@ -118,20 +124,26 @@ impl Listener<'_> {
         let mut heard: Vec<Segment> = Vec::new();
         let mut just_now = JustNow::default();
         let mut from = 0;
+        let mut in_vain = 0;
         loop {
             from = beyond_silence(from, self.sound.silences);
+            self.control.reach(u8::try_from(from * 100 / end.max(1)).unwrap_or(100));
             if end.saturating_sub(from) < SCRAP {
                 return Ok(heard);
             }
-            let window = from..end.min(from + WINDOW);
-            let Taken { segments, until, is_doubted } = self.window(&window, &just_now)?;
-            match is_doubted {
-                true => just_now = JustNow::default(),
-                false => self.remember(&mut just_now, &segments, window.start),
+            let window = from..until_silence(from, self.sound.silences).min(end).min(from + WINDOW);
+            // Music and the like no way makes better.
+            let ways = if in_vain < PATIENCE { 3 } else { 1 };
+            let Taken { segments, until, is_doubted } = self.window(&window, &just_now, ways)?;
+            if is_doubted {
+                in_vain += 1;
+                just_now = JustNow::default();
+            } else {
+                in_vain = 0;
+                self.remember(&mut just_now, &segments, window.start);
             }
             heard.extend(segments);
             from = until;
-            self.control.reach(u8::try_from(from * 100 / end).unwrap_or(100));
         }
     }
 
@@ -144,9 +156,20 @@ impl Listener<'_> {
         last.drain(..last.len().saturating_sub(LATELY));
     }
 
-    fn window(&self, window: &Range<usize>, just_now: &JustNow) -> Result<Taken, TranscribeError> {
+    /// What is said in a window, listened to in at most so many ways.
+    fn window(
+        &self,
+        window: &Range<usize>,
+        just_now: &JustNow,
+        ways: usize,
+    ) -> Result<Taken, TranscribeError> {
         let mut best: Option<(f64, Vec<Segment>)> = None;
-        for way in if self.names.is_empty() { UNNAMED } else { NAMED } {
+        let is_short = window.start > 0 && window.len() <= SHORT;
+        let all = if self.names.is_empty() || is_short { UNNAMED } else { NAMED };
+        for mut way in all.into_iter().take(ways) {
+            if is_short {
+                way.before = Before::Nothing;
+            }
             let mut segments = self.hear(window, way, just_now)?;
             let before = if way.before == Before::All { &just_now.segments[..] } else { &[] };
             let Some(at) = fault(&segments, before, window, &self.sound) else {
@@ -158,13 +181,14 @@ impl Listener<'_> {
                 segments.truncate(at);
                 return Ok(Taken { segments, until, is_doubted: false });
             }
-            let worth = worth(&segments, before);
+            let worth = worth(&segments, &just_now.segments, &self.sound);
             if best.as_ref().is_none_or(|(most, _)| worth > *most) {
                 best = Some((worth, segments));
             }
         }
         let segments = best.map(|(_, segments)| segments).unwrap_or_default();
         let until = goes_on(&segments, window, &self.sound);
+        let until = until.max(window.start + SHORT).min(window.end);
         Ok(Taken { segments, until, is_doubted: true })
     }
 
@@ -177,11 +201,10 @@ impl Listener<'_> {
         if self.control.is_cancelled() {
             return Err(TranscribeError::Cancelled);
         }
-        let is_short = window.len() <= SHORT;
         let prompt = match way.before {
-            Before::All if !is_short => [&self.names[..], &just_now.tokens].concat(),
-            Before::Names if !is_short => self.names.clone(),
-            _ => vec![],
+            Before::All => [&self.names[..], &just_now.tokens].concat(),
+            Before::Names => self.names.clone(),
+            Before::Nothing => vec![],
         };
         let request = Request { language: self.language, prompt: &prompt, threads: self.threads };
         let samples = &self.sound.samples[window.clone()];
@@ -201,15 +224,72 @@ fn beyond_silence(from: usize, silences: &[Range<usize>]) -> usize {
     silences.iter().find(|silence| silence.contains(&from)).map_or(from, |silence| silence.end)
 }
 
+/// Where the next long silence begins.
+fn until_silence(from: usize, silences: &[Range<usize>]) -> usize {
+    let starts = silences.iter().map(|silence| silence.start);
+    starts.filter(|start| *start > from).min().unwrap_or(usize::MAX)
+}
+
 /// From where on the next window listens: behind what was said, unless nothing follows in this one.
 fn goes_on(segments: &[Segment], window: &Range<usize>, sound: &Sound<'_>) -> usize {
-    let end = segments.last().map_or(0, |last| sample_at(last.end_ms)).min(window.end);
-    let is_quiet = |part: Range<usize>| voice::within(sound.voiced, &part) == 0;
-    if is_quiet(end.max(window.start)..window.end) {
-        window.end
-    } else if end < window.start + SCRAP / 2 {
-        window.end.min(window.start + STEP)
-    } else {
-        end
+    let Some(last) = segments.last() else {
+        let is_quiet = voice::within(sound.voiced, window) == 0;
+        return if is_quiet { window.end } else { window.end.min(window.start + STEP) };
+    };
+    let end = sample_at(last.end_ms).clamp(window.start + SCRAP / 2, window.end);
+    let rest = end..window.end;
+    // At the end of a chunk, or before a silence, the pause behind the last word invites to make something up.
+    let is_last = window.len() < WINDOW;
+    let loudness = |part: Range<usize>| chunks::loudness(&sound.samples[part]);
+    let is_quiet = voice::within(sound.voiced, &rest) == 0
+        || is_last && loudness(rest) <= FAINTER * loudness(window.start..end);
+    if is_quiet { window.end } else { end }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: usize = RATE as usize;
+
+    /// Where the next window begins after one of ten seconds from the fifth second on, in which this was said, in milliseconds, and
+    /// somebody speaks until this second.
+    fn next(said: &[(u64, u64)], speaks_until: usize) -> usize {
+        let mut samples = vec![0.0; 15 * SECOND];
+        samples[..speaks_until * SECOND].fill(0.1);
+        let segment = |&(start_ms, end_ms): &(u64, u64)| Segment {
+            start_ms,
+            end_ms,
+            text: "Yes.".to_owned(),
+            confidence: 0.9,
+        };
+        let segments: Vec<Segment> = said.iter().map(segment).collect();
+        let voiced = [0..speaks_until.next_multiple_of(2) * SECOND];
+        let sound = Sound { samples: &samples, silences: &[], voiced: &voiced };
+        goes_on(&segments, &(5 * SECOND..15 * SECOND), &sound) / (SECOND / 10)
+    }
+
+    #[test]
+    fn the_next_window_begins_where_the_last_word_ends_if_others_follow() {
+        assert_eq!(next(&[(5_000, 8_000), (8_000, 11_500)], 15), 115);
+        // Whisper's times may pass the end.
+        assert_eq!(next(&[(5_000, 19_000)], 15), 150);
+        // What is said at once is not the end.
+        assert_eq!(next(&[(5_000, 5_300)], 15), 57);
+        // Only a pause follows, in a stretch in which somebody spoke.
+        assert_eq!(next(&[(5_000, 13_000)], 13), 150);
+        assert_eq!(next(&[(5_000, 12_000)], 12), 150);
+        assert_eq!(next(&[], 5), 150);
+    }
+
+    #[test]
+    fn long_silences_are_not_listened_to() {
+        let silences = [20..40, 60..80];
+        assert_eq!(
+            [0, 20, 39, 40, 70].map(|from| beyond_silence(from, &silences)),
+            [0, 40, 40, 40, 80]
+        );
+        assert_eq!([0, 40].map(|from| until_silence(from, &silences)), [20, 60]);
+        assert_eq!(until_silence(80, &silences), usize::MAX);
     }
 }

