@@ -125,13 +125,8 @@ impl Listener<'_> {
         let mut just_now = JustNow::default();
         let mut from = 0;
         let mut in_vain = 0;
-        loop {
-            from = beyond_silence(from, self.sound.silences);
-            self.control.reach(u8::try_from(from * 100 / end.max(1)).unwrap_or(100));
-            if end.saturating_sub(from) < SCRAP {
-                return Ok(heard);
-            }
-            let window = from..until_silence(from, self.sound.silences).min(end).min(from + WINDOW);
+        while let Some(window) = next_window(from, end, self.sound.silences) {
+            self.control.reach(u8::try_from(window.start * 100 / end).unwrap_or(100));
             // Music and the like no way makes better.
             let ways = if in_vain < PATIENCE { 3 } else { 1 };
             let Taken { segments, until, is_doubted } = self.window(&window, &just_now, ways)?;
@@ -145,6 +140,8 @@ impl Listener<'_> {
             heard.extend(segments);
             from = until;
         }
+        self.control.reach(100);
+        Ok(heard)
     }
 
     fn remember(&self, just_now: &mut JustNow, segments: &[Segment], begins: usize) {
@@ -219,15 +216,22 @@ impl Listener<'_> {
     }
 }
 
-/// What is silent for long is not listened to.
-fn beyond_silence(from: usize, silences: &[Range<usize>]) -> usize {
-    silences.iter().find(|silence| silence.contains(&from)).map_or(from, |silence| silence.end)
-}
-
-/// Where the next long silence begins.
-fn until_silence(from: usize, silences: &[Range<usize>]) -> usize {
-    let starts = silences.iter().map(|silence| silence.start);
-    starts.filter(|start| *start > from).min().unwrap_or(usize::MAX)
+/// What is to be listened to next, from a sample of the chunk on: nothing that is silent for long, and no scrap before that or at the end.
+fn next_window(mut from: usize, end: usize, silences: &[Range<usize>]) -> Option<Range<usize>> {
+    loop {
+        if let Some(silence) = silences.iter().find(|silence| silence.contains(&from)) {
+            from = silence.end;
+        }
+        if from >= end {
+            return None;
+        }
+        let silent = silences.iter().map(|silence| silence.start).filter(|start| *start > from);
+        let window = from..end.min(from + WINDOW).min(silent.min().unwrap_or(end));
+        if window.len() >= SCRAP {
+            return Some(window);
+        }
+        from = window.end;
+    }
 }
 
 /// From where on the next window listens: behind what was said, unless nothing follows in this one.
@@ -283,13 +287,20 @@ mod tests {
     }
 
     #[test]
-    fn long_silences_are_not_listened_to() {
-        let silences = [20..40, 60..80];
-        assert_eq!(
-            [0, 20, 39, 40, 70].map(|from| beyond_silence(from, &silences)),
-            [0, 40, 40, 40, 80]
-        );
-        assert_eq!([0, 40].map(|from| until_silence(from, &silences)), [20, 60]);
-        assert_eq!(until_silence(80, &silences), usize::MAX);
+    fn neither_long_silences_nor_scraps_are_listened_to() {
+        let check = |from: usize, expected: Option<Range<usize>>| {
+            let silences = [20 * SECOND..40 * SECOND, 41 * SECOND..60 * SECOND];
+            let found = next_window(from * SECOND, 100 * SECOND, &silences);
+            let expected = expected.map(|it| it.start * SECOND..it.end * SECOND);
+            assert_eq!(found, expected, "{from}");
+        };
+        check(0, Some(0..20));
+        check(18, Some(18..20));
+        // A second between two silences is one.
+        check(19, Some(60..90));
+        check(30, Some(60..90));
+        check(80, Some(80..100));
+        check(99, None);
+        check(100, None);
     }
 }
