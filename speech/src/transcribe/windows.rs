@@ -268,8 +268,9 @@ mod tests {
             confidence: 0.9,
         };
         let segments: Vec<Segment> = said.iter().map(segment).collect();
-        let voiced = [0..speaks_until.next_multiple_of(2) * SECOND];
-        let sound = Sound { samples: &samples, silences: &[], voiced: &voiced };
+        let speaks = 0..speaks_until.next_multiple_of(2) * SECOND;
+        let voiced = std::slice::from_ref(&speaks);
+        let sound = Sound { samples: &samples, silences: &[], voiced };
         goes_on(&segments, &(5 * SECOND..15 * SECOND), &sound) / (SECOND / 10)
     }
 
