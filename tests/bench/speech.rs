@@ -21,7 +21,7 @@ const DECODED: usize = 7200;
 
 const MEETING: &str = include_str!("meeting.txt");
 
-/// The names in it, as its note would have them.
+/// The names in it, as its note would have them. The tests of `speech` have a text and names of their own, which no other crate sees.
 const NAMES: [&str; 7] = [
     "Profuturo",
     "Stratum",

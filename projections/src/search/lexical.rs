@@ -135,7 +135,7 @@ pub(super) fn settings() -> String {
     )
 }
 
-/// Finds by word and by name, within a transaction with these [`settings`]. Where the texts are behind the log, at this position, nobody
+/// Finds by word and by name, within a transaction with these [`settings`], the rest of which is planned anew for each question. Where the texts are behind the log, at this position, nobody
 /// is known by a name that may have changed since.
 pub(super) async fn find(
     db: &mut PgConnection,

@@ -42,8 +42,8 @@ pub(super) async fn words(
     common: &Common,
     text: &str,
 ) -> Result<(String, Vec<Word>), sqlx::Error> {
-    // As names are folded in the table. What comes after is planned for the very words that are asked for: how common they are
-    // decides how they are best found.
+    // As names are folded in the table. The setting goes along: whatever comes after is planned for the very words that are
+    // asked for, since how common they are decides how they are best found.
     let folded: String = sqlx::query_scalar(
         "select crm_fold($1) from set_config('plan_cache_mode', 'force_custom_plan', true)",
     )
