@@ -22,7 +22,7 @@ pub use self::control::Control;
 use self::engine::Engine;
 use self::file::Fault;
 use self::tidy::Heard;
-use self::windows::{Listener, Sound};
+use self::windows::{Listened, Listener, Sound};
 use crate::{RATE, chunks, voice};
 
 /// Whisper decides on the language by 30 s of sound.
@@ -222,8 +222,8 @@ impl Model {
             None if is_silent => ("en".to_owned(), 0.0),
             None => self.spoken(samples, &voiced, options.threads)?,
         };
-        let heard = match is_silent || samples.is_empty() {
-            true => Vec::new(),
+        let words = match is_silent || samples.is_empty() {
+            true => Listened::default(),
             false => {
                 let sound = Sound { samples, silences: &silences, voiced: &voiced };
                 let names = self.engine.encode(options.prompt).unwrap_or_default();
@@ -231,7 +231,7 @@ impl Model {
                 Listener { engine, sound, language, threads, control, names }.listen()?
             }
         };
-        let heard = Heard { segments: heard, silences: &silences, voiced: &voiced };
+        let heard = Heard { words, silences: &silences, voiced: &voiced };
         let (segments, marks) = tidy::tidy(heard, samples.len());
         Ok(ChunkText { language, certainty, segments, marks })
     }

@@ -5,13 +5,16 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 use super::windows::Sound;
-use super::{Segment, tidy};
+use super::{Mark, MarkKind, Segment, tidy};
 use crate::{RATE, voice};
 
 /// A text of some words is doubted if Whisper is less confident of it than this. What it makes up is mostly at 0.3 and less; what
 /// was said, if not always understood, at 0.45 and more.
 const UNSURE: f32 = 0.4;
 const SOME_WORDS: f64 = 3.0;
+
+/// A word by itself is doubted if Whisper is less confident of it than this: of music it makes a "you" at 0.04.
+const HARDLY: f32 = 0.1;
 
 /// A text is doubted if so many seconds of sound, or more, have fewer words than one in two seconds. People say two or three in one.
 const LONG: f64 = 8.0;
@@ -80,6 +83,24 @@ pub(super) fn worth(segments: &[Segment], before: &[Segment], sound: &Sound<'_>)
     worth.sum()
 }
 
+/// What may be believed of a window that no way makes better, and what else stood there.
+pub(super) fn credible(segments: Vec<Segment>, sound: &Sound<'_>) -> (Vec<Segment>, Vec<Mark>) {
+    let mut said = Said::default();
+    let mut left_out = Vec::new();
+    let credible = segments.into_iter().filter(|segment| {
+        let is_unsure = segment.confidence < UNSURE || is_doubtful(segment, sound.silences);
+        let kind = match (said.repeats(&segment.text), is_unsure) {
+            (_, true) => MarkKind::NoWords,
+            (true, false) => MarkKind::Repetition,
+            (false, false) => return true,
+        };
+        let Segment { start_ms, end_ms, .. } = *segment;
+        left_out.push(Mark { kind, start_ms, end_ms });
+        false
+    });
+    (credible.collect(), left_out)
+}
+
 /// What was said before a text, in its window and just before that.
 #[derive(Default)]
 struct Said {
@@ -146,7 +167,7 @@ fn are_words_lost(segment: &Segment, usual: f64, sound: &Sound<'_>) -> bool {
 /// Whether a segment should be listened to again. Silences are those of its chunk, in samples.
 fn is_doubtful(segment: &Segment, silences: &[Range<usize>]) -> bool {
     let words = words(segment);
-    if segment.confidence < UNSURE && words >= SOME_WORDS {
+    if segment.confidence < HARDLY || segment.confidence < UNSURE && words >= SOME_WORDS {
         return true;
     }
     let ms = |samples: usize| crate::milliseconds(samples as u64);
@@ -230,6 +251,27 @@ mod tests {
     }
 
     #[test]
+    fn of_what_no_way_makes_better_only_what_whisper_is_sure_of_and_did_not_say_before_is_believed()
+    {
+        let sure = words(0, 4, 0..10);
+        let mut unsure = words(4, 8, 10..20);
+        unsure.confidence = 0.34;
+        let mut hardly = segment(8, 9, "you");
+        hardly.confidence = 0.04;
+        let again = words(9, 13, 0..10);
+        let sound = Sound { samples: &[], silences: &[], voiced: &[] };
+        let (believed, left_out) = credible(vec![sure.clone(), unsure, hardly, again], &sound);
+        assert_eq!(believed, [sure]);
+        let mark = |kind, start_ms, end_ms| Mark { kind, start_ms, end_ms };
+        let expected = [
+            mark(MarkKind::NoWords, 4000, 8000),
+            mark(MarkKind::NoWords, 8000, 9000),
+            mark(MarkKind::Repetition, 9000, 13_000),
+        ];
+        assert_eq!(left_out, expected);
+    }
+
+    #[test]
     fn what_was_just_said_is_doubted() {
         let said = "The first part of the facility will not proceed to the committee.";
         let like = "The second part of the facility will not proceed to the committee.";
@@ -250,6 +292,7 @@ mod tests {
         assert!(check(5, "The company's own budget is a new mandate", 0.14, &[]));
         assert!(!check(5, "That a fork of health has already signed", 0.5, &[]));
         assert!(!check(1, "Yes.", 0.2, &[]));
+        assert!(check(2, "you", 0.04, &[]));
     }
 
     #[test]

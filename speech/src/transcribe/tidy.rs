@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::windows::Listened;
 use super::{Mark, MarkKind, Segment, sample_at};
 use crate::{milliseconds, voice};
 
@@ -22,25 +23,25 @@ const SPEECH: usize = 4;
 
 /// What Whisper heard in a chunk, and what is known of the chunk's sound, in samples.
 pub(super) struct Heard<'a> {
-    pub segments: Vec<Segment>,
+    pub words: Listened,
     pub silences: &'a [Range<usize>],
     pub voiced: &'a [Range<usize>],
 }
 
 /// Segments in order, within the chunk of so many samples, and the marks.
 pub(super) fn tidy(heard: Heard<'_>, samples: usize) -> (Vec<Segment>, Vec<Mark>) {
-    let Heard { segments: heard, silences, voiced } = heard;
+    let Heard { words: Listened { segments: heard, left_out }, silences, voiced } = heard;
     let length = milliseconds(samples as u64);
     let silences: Vec<Mark> = silences
         .iter()
         .map(|silence| mark(MarkKind::Silence, silence.start, silence.end))
         .collect();
-    let mut marks = Vec::new();
     let mut segments = ordered(heard, length);
     segments.retain(|segment| !silences.iter().any(|silence| is_within(segment, silence)));
     let made_up: Vec<Segment> =
         segments.extract_if(.., |segment| is_made_up(segment, voiced)).collect();
     segments.iter_mut().for_each(|segment| keep_out_of(&silences, segment));
+    let mut marks = Vec::new();
     let mut segments = without_repeated_segments(segments, &mut marks);
     for segment in &mut segments {
         if let Some(shorter) = without_loops(&segment.text) {
@@ -50,7 +51,15 @@ pub(super) fn tidy(heard: Heard<'_>, samples: usize) -> (Vec<Segment>, Vec<Mark>
         }
     }
     let wordless = wordless(&segments, &silences, length);
-    marks.extend(made_up.iter().filter_map(|segment| unheard(segment, &wordless)));
+    let made_up = made_up.iter().map(|&Segment { start_ms, end_ms, .. }| Mark {
+        kind: MarkKind::NoWords,
+        start_ms,
+        end_ms,
+    });
+    let is_told = |mark: &Mark| {
+        wordless.iter().any(|told| told.start_ms <= mark.start_ms && mark.end_ms <= told.end_ms)
+    };
+    marks.extend(left_out.into_iter().chain(made_up).filter(|mark| !is_told(mark)));
     marks.extend(wordless);
     marks.extend(silences);
     marks.sort_by_key(|mark| (mark.start_ms, mark.end_ms));
@@ -90,14 +99,6 @@ fn is_made_up(segment: &Segment, voiced: &[Range<usize>]) -> bool {
     let span = sample_at(segment.start_ms)..sample_at(segment.end_ms);
     let speech = voice::within(voiced, &span);
     speech == 0 || segment.confidence < MADE_UP && speech * SPEECH <= span.len()
-}
-
-/// The mark that stands in for what was made up, unless it is within a longer one.
-fn unheard(segment: &Segment, wordless: &[Mark]) -> Option<Mark> {
-    let Segment { start_ms, end_ms, .. } = *segment;
-    let is_told = |mark: &Mark| mark.start_ms <= start_ms && end_ms <= mark.end_ms;
-    let mark = Mark { kind: MarkKind::NoWords, start_ms, end_ms };
-    (!wordless.iter().any(is_told)).then_some(mark)
 }
 
 /// What begins or ends within a silence begins after or ends before it.
@@ -202,12 +203,16 @@ mod tests {
         texts.iter().map(segment).collect()
     }
 
+    fn listened(segments: Vec<Segment>) -> Listened {
+        Listened { segments, left_out: vec![] }
+    }
+
     fn told(texts: &[(u64, u64, &str)], silences: &[(usize, usize)], seconds: usize) -> String {
         let silences: Vec<_> =
             silences.iter().map(|(from, to)| from * SECOND..to * SECOND).collect();
         let whole = 0..seconds * SECOND;
         let voiced = std::slice::from_ref(&whole);
-        let heard = Heard { segments: heard(texts), silences: &silences, voiced };
+        let heard = Heard { words: listened(heard(texts)), silences: &silences, voiced };
         let (segments, marks) = tidy(heard, seconds * SECOND);
         let segments = segments.iter().map(|segment| {
             format!("{}-{} {}", segment.start_ms / 1000, segment.end_ms / 1000, segment.text)
@@ -277,7 +282,8 @@ mod tests {
         let check = |confidence: f32, voiced: &[Range<usize>], expected: &[Mark]| {
             let mut segments = heard(&[(0, 6, "Thank you."), (6, 11, "Hello.")]);
             segments[0].confidence = confidence;
-            let (segments, marks) = tidy(Heard { segments, silences: &[], voiced }, 11 * SECOND);
+            let words = listened(segments);
+            let (segments, marks) = tidy(Heard { words, silences: &[], voiced }, 11 * SECOND);
             assert_eq!(marks, expected);
             assert_eq!(segments.len(), 2 - expected.len());
         };
@@ -294,8 +300,20 @@ mod tests {
     fn a_long_stretch_of_noise_has_one_mark() {
         let mut segments = heard(&[(0, 4, "Thank you."), (4, 29, "You")]);
         segments.iter_mut().for_each(|segment| segment.confidence = 0.02);
-        let (segments, marks) = tidy(Heard { segments, silences: &[], voiced: &[] }, 45 * SECOND);
+        let words = listened(segments);
+        let (segments, marks) = tidy(Heard { words, silences: &[], voiced: &[] }, 45 * SECOND);
         assert_eq!(segments, []);
         assert_eq!(marks, [Mark { kind: MarkKind::NoWords, start_ms: 0, end_ms: 45_000 }]);
+    }
+
+    #[test]
+    fn what_was_left_out_is_marked_unless_a_longer_mark_has_it() {
+        let whole = 0..30 * SECOND;
+        let voiced = std::slice::from_ref(&whole);
+        let mark = |start_ms, end_ms| Mark { kind: MarkKind::NoWords, start_ms, end_ms };
+        let segments = heard(&[(0, 5, "Hello."), (8, 14, "Now.")]);
+        let words = Listened { segments, left_out: vec![mark(5_000, 8_000), mark(20_000, 24_000)] };
+        let (_, marks) = tidy(Heard { words, silences: &[], voiced }, 30 * SECOND);
+        assert_eq!(marks, [mark(5_000, 8_000), mark(14_000, 30_000)]);
     }
 }

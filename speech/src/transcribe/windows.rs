@@ -3,14 +3,14 @@
 //! Whisper begins each window with its text so far before its eyes, which it needs to go on in the same manner. Left to itself it
 //! also goes on repeating, or making up, what it once did, for minutes. So the text of a window is looked at before the next one is
 //! begun: if something is doubted far into it, what comes before that stays, and the next window begins there; if it is doubted
-//! from the beginning, the window is listened to without the text before it, and wider. Whatever no way makes better is no text for
-//! the next window to go on from.
+//! from the beginning, the window is listened to without the text before it, and wider. Of what no way makes better, the parts that
+//! remain doubted are left out, since they are rather music or noise than words, and the next window does not go on from it.
 
 use std::ops::Range;
 
-use super::doubt::{fault, worth};
+use super::doubt::{credible, fault, worth};
 use super::engine::{Engine, Search, Times, Token};
-use super::{Control, Segment, TranscribeError, sample_at};
+use super::{Control, Mark, Segment, TranscribeError, sample_at};
 use crate::{RATE, chunks, milliseconds, voice};
 
 /// What Whisper listens to at a time, in samples.
@@ -99,8 +99,15 @@ struct JustNow {
 struct Taken {
     segments: Vec<Segment>,
     until: usize,
-    /// Whether it is the best that there is, and no good.
-    is_doubted: bool,
+    /// What was left out, if this is the best that there is, and no good.
+    doubted: Option<Vec<Mark>>,
+}
+
+/// What was understood of a chunk, and what was left out.
+#[derive(Default)]
+pub(super) struct Listened {
+    pub segments: Vec<Segment>,
+    pub left_out: Vec<Mark>,
 }
 
 /// Listens to a chunk, from its beginning to its end.
@@ -119,9 +126,9 @@ impl Listener<'_> {
     ///
     /// # Errors
     /// When it is cancelled, and when Whisper fails.
-    pub(super) fn listen(&self) -> Result<Vec<Segment>, TranscribeError> {
+    pub(super) fn listen(&self) -> Result<Listened, TranscribeError> {
         let end = self.sound.samples.len();
-        let mut heard: Vec<Segment> = Vec::new();
+        let mut heard = Listened::default();
         let mut just_now = JustNow::default();
         let mut from = 0;
         let mut in_vain = 0;
@@ -129,15 +136,16 @@ impl Listener<'_> {
             self.control.reach(u8::try_from(window.start * 100 / end).unwrap_or(100));
             // Music and the like no way makes better.
             let ways = if in_vain < PATIENCE { 3 } else { 1 };
-            let Taken { segments, until, is_doubted } = self.window(&window, &just_now, ways)?;
-            if is_doubted {
+            let Taken { segments, until, doubted } = self.window(&window, &just_now, ways)?;
+            if let Some(left_out) = doubted {
                 in_vain += 1;
                 just_now = JustNow::default();
+                heard.left_out.extend(left_out);
             } else {
                 in_vain = 0;
                 self.remember(&mut just_now, &segments, window.start);
             }
-            heard.extend(segments);
+            heard.segments.extend(segments);
             from = until;
         }
         self.control.reach(100);
@@ -171,12 +179,12 @@ impl Listener<'_> {
             let before = if way.before == Before::All { &just_now.segments[..] } else { &[] };
             let Some(at) = fault(&segments, before, window, &self.sound) else {
                 let until = goes_on(&segments, window, &self.sound);
-                return Ok(Taken { segments, until, is_doubted: false });
+                return Ok(Taken { segments, until, doubted: None });
             };
             let until = segments[..at].last().map_or(window.start, |last| sample_at(last.end_ms));
             if until >= window.start + FAR && until < window.end {
                 segments.truncate(at);
-                return Ok(Taken { segments, until, is_doubted: false });
+                return Ok(Taken { segments, until, doubted: None });
             }
             let worth = worth(&segments, &just_now.segments, &self.sound);
             if best.as_ref().is_none_or(|(most, _)| worth > *most) {
@@ -186,7 +194,8 @@ impl Listener<'_> {
         let segments = best.map(|(_, segments)| segments).unwrap_or_default();
         let until = goes_on(&segments, window, &self.sound);
         let until = until.max(window.start + SHORT).min(window.end);
-        Ok(Taken { segments, until, is_doubted: true })
+        let (segments, left_out) = credible(segments, &self.sound);
+        Ok(Taken { segments, until, doubted: Some(left_out) })
     }
 
     fn hear(

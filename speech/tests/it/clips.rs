@@ -80,6 +80,20 @@ pub fn noise(seconds: usize, level: f32) -> Vec<f32> {
     noise
 }
 
+/// An organ that trembles, as a waiting line has it.
+pub fn music(seconds: usize) -> Vec<f32> {
+    let tones = [(220, 4.0), (330, 3.0), (440, 5.5)];
+    let mut command = ffmpeg();
+    for (hertz, _) in tones {
+        command.args(["-f", "lavfi", "-i", &format!("sine=f={hertz}:d={seconds}:r=16000")]);
+    }
+    let trembling =
+        (0..).zip(tones).map(|(at, (_, times))| format!("[{at}]tremolo=f={times}[t{at}];"));
+    let filter = trembling.collect::<String>() + "[t0][t1][t2]amix=inputs=3";
+    command.args(["-filter_complex", &filter, "-c:a", "pcm_s16le", "-f", "wav", "-"]);
+    decoded(&output(command))
+}
+
 /// Encodes a wav file by ffmpeg into a file with this ending.
 pub fn encode(wav: &[u8], arguments: &[&str], ending: &str) -> Vec<u8> {
     let from = file(wav, "wav");

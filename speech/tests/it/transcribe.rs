@@ -106,6 +106,25 @@ fn text_after_a_long_silence_is_found_at_its_time() {
 }
 
 #[test]
+fn music_is_marked_and_gets_no_words() {
+    let model = Model::open(&BASE.converted()).unwrap();
+    let mut sound = clips::music(60);
+    let begins_ms = speech::milliseconds(sound.len() as u64);
+    sound.extend(decoded(sentence()));
+    let text = transcribe(&model, &sound, "");
+    let made_up: usize = text
+        .segments
+        .iter()
+        .filter(|segment| segment.end_ms < begins_ms)
+        .map(|segment| segment.text.split_whitespace().count())
+        .sum();
+    assert!(made_up <= 2, "{text:?}");
+    let marked: u64 = text.marks.iter().map(|mark| mark.end_ms - mark.start_ms).sum();
+    assert!(marked > begins_ms * 9 / 10, "{text:?}");
+    assert!(text.text().contains("October"), "{text:?}");
+}
+
+#[test]
 fn spanish_is_recognised() {
     let model = Model::open(&BASE.converted()).unwrap();
     let said = "Buenos días. El comité de inversiones se reúne otra vez en octubre, \
