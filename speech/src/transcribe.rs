@@ -228,7 +228,8 @@ impl Model {
                 let sound = Sound { samples, silences: &silences, voiced: &voiced };
                 let names = self.engine.encode(options.prompt).unwrap_or_default();
                 let (engine, language, threads) = (&self.engine, &language, options.threads);
-                Listener { engine, sound, language, threads, control, names }.listen()?
+                Listener { engine, state: None, sound, language, threads, control, names }
+                    .listen()?
             }
         };
         let heard = Heard { words, silences: &silences, voiced: &voiced };

@@ -2,7 +2,7 @@
 //!
 //! - whisper-rs's own way of setting an abort callback passes a closure as what it is not, so callbacks are set by hand.
 //! - Its tokenizer trusts that its buffer suffices, so the buffer is as long as the text.
-//! - A state that was used before gives other text than a fresh one.
+//! - A state in which was searched widely gives other text than a fresh one ever after, since its cache stays larger.
 #![allow(
     unsafe_code,
     reason = "callbacks and the list of devices are C; nothing else here is unsafe"
@@ -25,6 +25,9 @@ use crate::threads;
 
 /// How many texts are followed at a time in a wide search.
 const BEAMS: i32 = 5;
+
+/// What whisper.cpp works in: some hundred megabytes, of which making one takes a twentieth of what a window does.
+pub(super) type State = WhisperState;
 
 /// A piece of a text, or a time, as Whisper numbers them.
 pub(super) type Token = WhisperTokenId;
@@ -158,12 +161,12 @@ impl Engine {
     /// What Whisper understands of the beginning of this sound, at most half a minute.
     pub(super) fn run(
         &self,
+        state: &mut State,
         samples: &[f32],
         request: Request<'_>,
         (search, times): (Search, Times),
         control: &Control,
     ) -> Result<Vec<Segment>, TranscribeError> {
-        let mut state = self.state()?;
         let mut parameters = parameters(request, search);
         let (of_control, of_sentences) = (&raw const *control, &raw const self.sentences);
         let has_begun = Cell::new(false);
@@ -187,7 +190,7 @@ impl Engine {
         }
     }
 
-    fn state(&self) -> Result<WhisperState, TranscribeError> {
+    pub(super) fn state(&self) -> Result<State, TranscribeError> {
         self.context.create_state().map_err(failed)
     }
 

@@ -9,7 +9,7 @@
 use std::ops::Range;
 
 use super::doubt::{credible, fault, worth};
-use super::engine::{Engine, Search, Times, Token};
+use super::engine::{Engine, Search, State, Times, Token};
 use super::{Control, Mark, Segment, TranscribeError, sample_at};
 use crate::{RATE, chunks, milliseconds, voice};
 
@@ -113,6 +113,8 @@ pub(super) struct Listened {
 /// Listens to a chunk, from its beginning to its end.
 pub(super) struct Listener<'a> {
     pub engine: &'a Engine,
+    /// That of the windows before, if it is as good as a fresh one.
+    pub state: Option<State>,
     pub sound: Sound<'a>,
     pub language: &'a str,
     pub threads: usize,
@@ -126,7 +128,7 @@ impl Listener<'_> {
     ///
     /// # Errors
     /// When it is cancelled, and when Whisper fails.
-    pub(super) fn listen(&self) -> Result<Listened, TranscribeError> {
+    pub(super) fn listen(mut self) -> Result<Listened, TranscribeError> {
         let end = self.sound.samples.len();
         let mut heard = Listened::default();
         let mut just_now = JustNow::default();
@@ -163,7 +165,7 @@ impl Listener<'_> {
 
     /// What is said in a window, listened to in at most so many ways.
     fn window(
-        &self,
+        &mut self,
         window: &Range<usize>,
         just_now: &JustNow,
         ways: usize,
@@ -199,7 +201,7 @@ impl Listener<'_> {
     }
 
     fn hear(
-        &self,
+        &mut self,
         window: &Range<usize>,
         way: Way,
         just_now: &JustNow,
@@ -214,8 +216,13 @@ impl Listener<'_> {
         };
         let request = Request { language: self.language, prompt: &prompt, threads: self.threads };
         let samples = &self.sound.samples[window.clone()];
+        let (search, times) = (way.search, way.times);
+        // Only one at a time: it is large.
+        let kept = self.state.take().filter(|_| search == Search::Greedy);
+        let mut state = kept.map_or_else(|| self.engine.state(), Ok)?;
         let mut segments =
-            self.engine.run(samples, request, (way.search, way.times), self.control)?;
+            self.engine.run(&mut state, samples, request, (search, times), self.control)?;
+        self.state = (search == Search::Greedy).then_some(state);
         let offset = milliseconds(window.start as u64);
         for segment in &mut segments {
             segment.start_ms += offset;
