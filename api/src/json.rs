@@ -268,24 +268,16 @@ impl Parser<'_> {
             b't' => '\t',
             b'u' => {
                 let invalid = Fault::At(at + 1, "Invalid \\uXXXX escape");
-                let Some(high) = self.hex4(self.at) else { return Err(invalid) };
+                let Some(first) = self.hex4(self.at) else { return Err(invalid) };
                 self.at += 4;
-                let is_pair = (0xd800..0xdc00).contains(&high)
-                    && self.text.as_bytes()[self.at..].starts_with(b"\\u");
-                let low = is_pair.then(|| self.hex4(self.at + 2)).flatten();
-                let units = match low {
-                    Some(low) => {
-                        self.at += 6;
-                        vec![high, low]
-                    }
-                    None => vec![high],
-                };
-                // Half a character is none: no text can hold it.
-                let mut decoded = char::decode_utf16(units);
-                return match (decoded.next(), decoded.next()) {
-                    (Some(Ok(char)), None) => Ok(char),
-                    _ => Err(invalid),
-                };
+                let follows = self.text.as_bytes()[self.at..].starts_with(b"\\u");
+                let second = follows.then(|| self.hex4(self.at + 2)).flatten();
+                let units = [Some(first), second].into_iter().flatten();
+                let decoded = char::decode_utf16(units).next();
+                // A browser that cuts a text between the halves of a sign sends half of it, which no text can hold.
+                let char = decoded.and_then(Result::ok).unwrap_or(char::REPLACEMENT_CHARACTER);
+                self.at += if char.len_utf16() == 2 { 6 } else { 0 };
+                char
             }
             _ => return Err(Fault::At(at, "Invalid \\escape")),
         })
@@ -325,7 +317,7 @@ mod tests {
         check(r#"{"a":"x"#, 5, "Unterminated string starting at");
         check("{\"a\":\"x\ny\"}", 7, "Invalid control character at");
         check(r#"{"a":"\x"}"#, 6, "Invalid \\escape");
-        check(r#"{"a":"\ud800"}"#, 7, "Invalid \\uXXXX escape");
+        check(r#"{"a":"\ud8g0"}"#, 7, "Invalid \\uXXXX escape");
         check("{} x", 3, "Extra data");
         check("[1 2]", 3, "Expecting ',' delimiter");
         check("01", 1, "Extra data");
@@ -347,6 +339,15 @@ mod tests {
             r#""a\"\\\/\b\f\n\r\t\u00f1\ud83d\ude00ñ""#,
             Json::Text("a\"\\/\u{8}\u{c}\n\r\tñ😀ñ".into()),
         );
+        // Halves of signs, of which a browser may send one.
+        for (halves, expected) in [
+            (r#""a\ud83d""#, "a\u{fffd}"),
+            (r#""\ud83d😀""#, "\u{fffd}😀"),
+            (r#""\ud83d\ud83d\ude00""#, "\u{fffd}😀"),
+            (r#""\ude00\ud83d\n""#, "\u{fffd}\u{fffd}\n"),
+        ] {
+            check(halves, Json::Text(expected.into()));
+        }
         check(
             "[1, [ ], {}]",
             Json::List(vec![number("1"), Json::List(vec![]), Json::Object(vec![])]),

@@ -166,18 +166,21 @@ pub(super) fn shown(id: i64, events: &[Recorded]) -> Result<Option<Shown>, Proje
     funds.funds.shown(id)
 }
 
+/// The fund that an announcement names, as the index `events_roadshow_of_fund` has it. Postgres's operators for JSON refuse texts with
+/// U+0000, which legacy files have.
+const FUND_NAMED: &str = r#"substring(payload::text from '"fund_id": *(-?[0-9]+)')"#;
+
 /// The roadshows that were ever for a fund, also those that are for another by now.
 pub(super) async fn roadshows_of(
     db: &mut PgConnection,
     fund: &str,
     up_to: i64,
 ) -> Result<Vec<String>, sqlx::Error> {
-    sqlx::query_scalar(
+    sqlx::query_scalar(&format!(
         "select distinct aggregate_id from events
          where aggregate_type = 'roadshow' and event_type in ('Registered', 'FundAssigned')
-             and coalesce(payload -> 'Registered', payload -> 'FundAssigned') ->> 'fund_id' = $1
-             and position <= $2",
-    )
+             and {FUND_NAMED} = $1 and position <= $2"
+    ))
     .bind(fund)
     .bind(up_to)
     .fetch_all(db)
@@ -190,12 +193,11 @@ async fn funds_of(
     roadshow: &str,
     up_to: i64,
 ) -> Result<Vec<String>, sqlx::Error> {
-    sqlx::query_scalar(
-        "select distinct fund from events,
-             lateral (select coalesce(payload -> 'Registered', payload -> 'FundAssigned') ->> 'fund_id' as fund) as named
+    sqlx::query_scalar(&format!(
+        "select distinct fund from events, lateral (select {FUND_NAMED} as fund) as named
          where aggregate_type = 'roadshow' and event_type in ('Registered', 'FundAssigned')
-             and aggregate_id = $1 and position <= $2 and fund is not null",
-    )
+             and aggregate_id = $1 and position <= $2 and fund is not null"
+    ))
     .bind(roadshow)
     .bind(up_to)
     .fetch_all(db)

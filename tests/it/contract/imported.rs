@@ -343,6 +343,13 @@ async fn every_imported_record_can_be_saved_again_as_it_is() {
     for flags in ["--generation 3 --hybrid", "--generation 1", "--generation 4 --hybrid --dirty"] {
         let (api, _) = imported(&dirty_file(folder.path(), flags)).await;
         save_everything(&api, flags.trim_start_matches('-')).await;
+        let amended: i64 = sqlx::query_scalar(
+            "select count(*) from events where aggregate_type = 'roadshow' and event_type = 'DetailsAmended'",
+        )
+        .fetch_one(&api.db.pool)
+        .await
+        .unwrap();
+        assert_eq!(amended, 0, "{flags}: what was saved as it is has not changed");
     }
 }
 

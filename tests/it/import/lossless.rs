@@ -145,6 +145,32 @@ async fn rows_that_no_schema_foresaw_are_kept_too() {
     assert_eq!(run(&db, &file).await.unwrap().events, 0);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_with_the_character_nul_is_kept_wherever_it_stands() {
+    let db = Database::new().await;
+    let file = legacy(db.dir.path(), "");
+    let sqlite = rusqlite::Connection::open(&file).unwrap();
+    let changes: Vec<String> = sqlite
+        .prepare(
+            "select format('update \"%s\" set \"%s\" = \"%s\" || char(0) where rowid %% 3 = 0;', tables.name, columns.name, columns.name)
+             from sqlite_master as tables, pragma_table_info(tables.name) as columns
+             where tables.type = 'table' and columns.type like 'VARCHAR%'",
+        )
+        .unwrap()
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    assert!(changes.len() > 50, "{changes:?}");
+    execute(&file, &changes.concat());
+    run(&db, &file).await.unwrap();
+    assert_lossless(&db, &file, "NUL").await;
+    let backend = db.backend().await;
+    backend.settle().await.unwrap();
+    assert_read_models_match_the_log(&db.pool).await;
+    backend.stop().await;
+}
+
 #[tokio::test]
 async fn the_demonstration_file_is_imported() {
     let db = Database::new().await;
