@@ -62,14 +62,22 @@ pub struct Limits {
 }
 
 impl App {
-    /// Waits until readers see everything that this process has written. Whatever a write is judged by must not be older
-    /// than the writes that were answered before it.
+    /// Waits until readers see, in these read models, everything that this process has written. Tells whether they do: not
+    /// while a read model is behind, and not while this release is yet to build it. What a write is judged by must not be
+    /// older than the writes that were answered before it; the log knows then.
+    pub async fn is_level(&self, read_models: &[&'static str]) -> bool {
+        let head = *self.log.head().borrow();
+        self.reader.are_level(read_models, head, PATIENCE).await
+    }
+
+    /// Likewise, for what the log cannot tell. A read model that this release is yet to build is taken as it stands: it may be
+    /// long until there is anything newer, and no write should fail for it.
     ///
     /// # Errors
-    /// [`Problem::Unavailable`] when that takes too long: better to try again than to be told that a record is not there.
-    pub async fn level(&self) -> Result<(), Problem> {
-        let head = *self.log.head().borrow();
-        match self.reader.reached(head, PATIENCE).await {
+    /// [`Problem::Unavailable`] when it takes too long: better to try again than to be told that something is not there.
+    pub async fn level(&self, read_models: &[&'static str]) -> Result<(), Problem> {
+        let own = read_models.iter().copied().filter(|name| self.reader.is_followed(name));
+        match self.is_level(&own.collect::<Vec<_>>()).await {
             true => Ok(()),
             false => Err(Problem::Unavailable("the read models are behind".to_owned())),
         }

@@ -15,7 +15,7 @@ use crate::body::Ids;
 use crate::caller::Caller;
 use crate::problem::{Fault, Problem, title};
 use crate::resource::record_of;
-use crate::writes::{Resource, check_exist, condition, execute, kind_of, writable};
+use crate::writes::{Resource, check_exist, condition, execute, kind_of, missing, writable};
 
 /// An aggregate that owns links which a path can name one by one.
 pub trait Linking: Resource {
@@ -130,8 +130,7 @@ pub async fn wanted(
     if caller.earlier().is_some() {
         return Ok(wanted);
     }
-    app.level().await?;
-    let missing: HashSet<RecordRef> = app.reader.missing(&wanted.to).await?.into_iter().collect();
+    let missing: HashSet<RecordRef> = missing(app, &wanted.to).await?.into_iter().collect();
     let faults: Vec<Fault> = wanted
         .to
         .iter()

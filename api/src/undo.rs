@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::{HeaderValue, Uri};
 use axum::response::{IntoResponse, Response};
 use domain::telling::{Part, Sentence};
-use domain::{FactChange, RecordRef, Subject, differences};
+use domain::{FactChange, Kind, RecordRef, Subject, differences};
 use projections::history::Names;
 use projections::log::{CommandError, CommandRequest};
 use projections::read::Time;
@@ -22,7 +22,7 @@ use crate::history;
 use crate::json::Json as Sent;
 use crate::problem::{Fault, Problem, title};
 use crate::resource::record_of;
-use crate::writes::{Resource, Written, condition};
+use crate::writes::{self, Resource, Written, condition};
 
 /// How often a plan is made anew when others change the record at the same time.
 const ATTEMPTS: usize = 20;
@@ -112,8 +112,10 @@ pub async fn revert<A: Resource>(
     if let Some(earlier) = caller.earlier() {
         return done(&app, Written::of::<A>(&app, earlier).await).await;
     }
+    let tables: Vec<&'static str> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
     for _ in 0..ATTEMPTS {
-        app.level().await?;
+        // What a plan speaks of has the names that it was given last.
+        app.level(&tables).await?;
         let life = app.reader.life(record).await?;
         let plan = plan(record, &life, goal).map_err(|error| problem(error, record))?;
         check_version(&app, &caller, record, &plan).await?;
@@ -260,7 +262,7 @@ async fn check_notion_id(app: &App, record: RecordRef, plan: &Plan) -> Result<()
 /// When the read models do not answer.
 pub async fn missing(app: &App, plan: &Plan) -> Result<Vec<RecordRef>, Problem> {
     let brought: Vec<RecordRef> = plan.events.iter().flat_map(domain::Event::references).collect();
-    Ok(app.reader.missing(&brought).await?)
+    writes::missing(app, &brought).await
 }
 
 /// A plan in words.

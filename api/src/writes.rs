@@ -1,11 +1,14 @@
 //! From a command to the answer that shows what it did.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use axum::Json;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use domain::{Field, Kind, Record, RecordRef, Subject};
+use domain::{Contact, Field, Kind, LpId, Record, RecordRef, Subject};
 use projections::log::{CommandError, CommandRequest, Executable, Receipt};
-use projections::read::{ReadError, StoredRecord};
+use projections::read::{ReadError, StoredRecord, Then};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -166,12 +169,11 @@ pub async fn without_known_nulls<A: Resource>(
     };
     if caller.earlier().is_some() {
         members.retain(|member| !clears(member));
-    } else if members.iter().any(clears) {
-        app.level().await?;
-        if let Some(row) = app.reader.record(kind_of::<A>().record(id)).await? {
-            let row = row.value()?;
-            members.retain(|member| !(clears(member) && row[member.0.as_str()].is_null()));
-        }
+    } else if members.iter().any(clears)
+        && let Some(row) = standing(app, kind_of::<A>().record(id)).await?
+    {
+        let row = row.value()?;
+        members.retain(|member| !(clears(member) && row[member.0.as_str()].is_null()));
     }
     Ok(members)
 }
@@ -186,18 +188,49 @@ pub async fn current(
     caller: &Caller,
     record: RecordRef,
 ) -> Result<(Option<StoredRecord>, Option<i64>), Problem> {
-    app.level().await?;
-    let stored = app.reader.record(record).await?;
     if caller.earlier().is_some() {
-        return Ok((stored, None));
+        return Ok((standing(app, record).await?, None));
     }
-    let Some(stored) = stored else { return Err(absent(app, record).await) };
+    let stored = present(app, record).await?;
     let Some(tags) = &caller.if_match else { return Ok((Some(stored), None)) };
     if !names_tag(tags, &stored.tag, Comparison::Strong) {
         return Err(Problem::Outdated);
     }
     let version = stored.version;
     Ok((Some(stored), Some(version)))
+}
+
+/// A record as it stands after all writes that were answered before: its row, or what its events make while its table is
+/// behind them.
+///
+/// # Errors
+/// [`Problem::NotFound`] or [`Problem::Erased`], or when the database does not answer.
+async fn present(app: &App, record: RecordRef) -> Result<StoredRecord, Problem> {
+    if !app.is_level(&[record.kind().as_str()]).await {
+        return match app.reader.record_now(record).await? {
+            Then::There(stored) => Ok(stored),
+            Then::Erased(_) => Err(Problem::Erased(record.kind())),
+            Then::NotYet(_) | Then::Deleted(_) | Then::Never => {
+                Err(Problem::NotFound(record.kind()))
+            }
+        };
+    }
+    match app.reader.record(record).await? {
+        Some(stored) => Ok(stored),
+        None => Err(absent(app, record).await),
+    }
+}
+
+/// As [`current`], without a condition; `None` if there is no such record in use.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn standing(app: &App, record: RecordRef) -> Result<Option<StoredRecord>, Problem> {
+    match present(app, record).await {
+        Ok(stored) => Ok(Some(stored)),
+        Err(Problem::NotFound(_) | Problem::Erased(_)) => Ok(None),
+        Err(problem) => Err(problem),
+    }
 }
 
 /// Why a record that readers do not see cannot be written.
@@ -265,8 +298,12 @@ impl Written {
         Ok((StatusCode::OK, self.row_headers(), row.to_string()).into_response())
     }
 
-    /// The row as readers see it now, if they do.
+    /// The row as readers see it now, or will once their table is no longer behind.
     pub async fn seen(&self, app: &App) -> Option<StoredRecord> {
+        let table = [self.record.kind().as_str()];
+        if self.is_behind && !app.reader.are_level(&table, self.position, Duration::ZERO).await {
+            return seen(app.reader.record_now(self.record).await.map(Then::there));
+        }
         seen(app.reader.record(self.record).await)
     }
 
@@ -330,12 +367,44 @@ pub async fn check_exist(app: &App, caller: &Caller, records: &[RecordRef]) -> R
     if caller.earlier().is_some() {
         return Ok(());
     }
-    app.level().await?;
-    let missing = app.reader.missing(records).await?;
+    let missing = missing(app, records).await?;
     match records.iter().find(|record| missing.contains(record)) {
         Some(record) => Err(Problem::NotFound(record.kind())),
         None => Ok(()),
     }
+}
+
+/// Which of these records are not in use, after all writes that were answered before.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn missing(app: &App, records: &[RecordRef]) -> Result<Vec<RecordRef>, Problem> {
+    let tables: BTreeSet<&'static str> = records.iter().map(|it| it.kind().as_str()).collect();
+    let missing = match app.is_level(&Vec::from_iter(tables)).await {
+        true => app.reader.missing(records).await?,
+        false => app.reader.missing_in_log(records).await?,
+    };
+    Ok(missing)
+}
+
+/// Checks that readers see a record.
+///
+/// # Errors
+/// [`Problem::NotFound`].
+pub async fn check_shown(app: &App, record: RecordRef) -> Result<(), Problem> {
+    match app.reader.missing(&[record]).await?.is_empty() {
+        true => Ok(()),
+        false => Err(Problem::NotFound(record.kind())),
+    }
+}
+
+/// The last contact with an LP about a fund or roadshow, as the notes have it.
+///
+/// # Errors
+/// When the read models are behind or do not answer.
+pub async fn contact(app: &App, owner: RecordRef, lp: LpId) -> Result<Option<Contact>, Problem> {
+    app.level(&["link", "note"]).await?;
+    Ok(app.reader.newest_common_note(owner, lp).await?)
 }
 
 /// An answer about a write that there was nothing to do for.

@@ -68,6 +68,7 @@ pub struct Runner {
     dead_letters: Arc<DeadLetters>,
     /// Those that answers to writes wait for.
     awaited: Arc<BTreeSet<&'static str>>,
+    followed: watch::Receiver<BTreeSet<&'static str>>,
     stop: CancellationToken,
     task: Arc<tokio::sync::Mutex<Option<JoinHandle<()>>>>,
 }
@@ -91,6 +92,7 @@ impl Runner {
         let dead_letters = Arc::<DeadLetters>::default();
         let (survivor, survived) = watch::channel(database.outages());
         let (announcer, announced) = watch::channel(0);
+        let (following, followed) = watch::channel(BTreeSet::new());
         let stop = CancellationToken::new();
         let process = Uuid::new_v4().simple().to_string();
         let shared = Arc::new(Shared {
@@ -100,6 +102,7 @@ impl Runner {
             failures,
             survivor,
             announcer,
+            following,
             served: Mutex::default(),
             learning: tokio::sync::Mutex::default(),
             wakes: Lane::ALL.map(|_| Notify::new()),
@@ -124,6 +127,7 @@ impl Runner {
             announced,
             dead_letters,
             awaited,
+            followed,
             stop,
             task: Arc::new(tokio::sync::Mutex::new(Some(task))),
         })
@@ -178,6 +182,28 @@ impl Runner {
         self.wait(patience, is_level).await
     }
 
+    /// Whether the generation that this release serves is one that its own code fills. One of another release moves only
+    /// as long as a server of that release runs.
+    pub fn is_followed(&self, projector: &str) -> bool {
+        self.followed.borrow().contains(projector)
+    }
+
+    /// Waits until these projectors have passed the position. Tells whether they did within the time given, and at once if
+    /// this release does not follow all of them.
+    pub async fn are_level(
+        &self,
+        projectors: &[&'static str],
+        position: i64,
+        patience: Duration,
+    ) -> bool {
+        let has_passed = |all: &Checkpoints, name: &str| {
+            all.get(name).is_some_and(|checkpoint| checkpoint.position >= position)
+        };
+        let are_followed = projectors.iter().all(|name| self.is_followed(name));
+        let patience = if are_followed { patience } else { Duration::ZERO };
+        self.wait(patience, |all| projectors.iter().all(|name| has_passed(all, name))).await
+    }
+
     /// As [`Runner::reached`], for all projectors there are.
     pub async fn settled(&self, position: i64, patience: Duration) -> bool {
         let is_level =
@@ -208,6 +234,8 @@ struct Shared {
     failures: watch::Sender<BTreeMap<&'static str, String>>,
     survivor: watch::Sender<u64>,
     announcer: watch::Sender<u64>,
+    /// The projectors whose own generation this release serves.
+    following: watch::Sender<BTreeSet<&'static str>>,
     /// The generations that readers see.
     served: Mutex<Served>,
     /// Held while looking which these are, so that nothing older is believed after something newer.
@@ -507,7 +535,7 @@ impl Shared {
             .collect();
         let schemas: Vec<String> =
             served.iter().map(|(_, generation)| generation.schema()).collect();
-        let targets = served
+        let targets: Vec<Target> = served
             .iter()
             .filter(|(projector, generation)| generation.version == projector.version())
             .map(|(projector, generation)| Target {
@@ -516,6 +544,7 @@ impl Shared {
                 state: generation.state,
             })
             .collect();
+        self.following.send_replace(targets.iter().map(Target::name).collect());
         {
             let mut known = self.served.lock().unwrap_or_else(PoisonError::into_inner);
             let is_news = known.schemas != schemas;

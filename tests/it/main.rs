@@ -49,6 +49,7 @@ mod search;
 mod server;
 mod shortage;
 mod startup;
+mod upgraded;
 mod uploads;
 mod vectors;
 mod verify;

@@ -234,7 +234,7 @@ async fn a_rollback_that_takes_long_goes_on_when_the_request_has_been_answered()
 }
 
 /// A projector of a later release: it folds as before, into a table with another column.
-struct Later(Arc<dyn Projector>, &'static str);
+pub struct Later(pub Arc<dyn Projector>, pub &'static str);
 
 impl Projector for Later {
     fn name(&self) -> &'static str {
@@ -251,6 +251,9 @@ impl Projector for Later {
     }
     fn follows(&self) -> &'static [Kind] {
         self.0.follows()
+    }
+    fn is_awaited(&self) -> bool {
+        self.0.is_awaited()
     }
     fn begin(&self) -> Box<dyn Fold> {
         self.0.begin()

@@ -25,6 +25,7 @@ use super::layout::{Here, moment, page};
 use super::record::{called, head};
 use super::story::{Story, record_of};
 use super::values::{Whole, change_list, changed, path};
+use crate::answers::PATIENCE;
 use crate::app::App;
 use crate::as_of::position;
 use crate::body::Parameters;
@@ -102,8 +103,9 @@ pub async fn confirm(
         };
         match revert(&app, own, planned.plan.target, &request).await {
             Ok(receipt) => {
-                app.level().await?;
                 let position = receipt.position.unwrap_or_default();
+                // It is done, whether readers see it in time or not.
+                app.reader.reached(position, PATIENCE).await;
                 let to = format!("{}?done=undone#p{position}", path(own));
                 let to =
                     HeaderValue::from_str(&to).map_err(|error| Problem::Internal(error.into()))?;

@@ -122,8 +122,7 @@ async fn record_interest(
     let command = FundCommand::RecordInterest {
         lp: LpId(lp),
         interest: Interest::from(interest.as_str()),
-        // Readers are level since the check above.
-        contact: app.reader.newest_common_note(FundId(fund).into(), LpId(lp)).await?,
+        contact: writes::contact(&app, FundId(fund).into(), LpId(lp)).await?,
         legacy: None,
     };
     let written = execute::<Fund>(&app, &caller, fund, "RecordInterest", command, version).await?;

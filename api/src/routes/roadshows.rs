@@ -16,7 +16,9 @@ use crate::describe::{Content, Routes, delete, post, put, read};
 use crate::form::{Form, Occasion};
 use crate::problem::Problem;
 use crate::resource::{archive, list, notes, record_of, show};
-use crate::writes::{self, attribute, check_exist, condition, current, execute};
+use crate::writes::{
+    self, attribute, check_exist, check_shown, condition, current, execute, standing,
+};
 
 /// The routes of roadshows.
 pub fn routes() -> Routes {
@@ -127,7 +129,7 @@ async fn fund_date(
         None => attribute(row, "fund_id")?,
     };
     let Some(fund) = fund else { return Ok(None) };
-    match app.reader.record(fund.into()).await? {
+    match standing(app, fund.into()).await? {
         Some(fund) => attribute(Some(&fund), "roadshow_date"),
         None => Ok(None),
     }
@@ -137,13 +139,12 @@ async fn fund_date(
 async fn lp_status(
     State(app): State<App>,
     Ids([id]): Ids<1>,
-    caller: Caller,
     asked: Asked,
 ) -> Result<Response, Problem> {
     let roadshow = record_of::<Roadshow>(id);
     match asked.position(&app).await? {
         Some(position) => _ = record_then(&app, roadshow, position).await?,
-        None => check_exist(&app, &caller, &[roadshow]).await?,
+        None => check_shown(&app, roadshow).await?,
     }
     asked.answer(&app, Query::LpStatus(RoadshowId(id))).await
 }
@@ -161,8 +162,7 @@ async fn record_status(
     let command = RoadshowCommand::RecordStatus {
         lp: LpId(lp),
         status: LpStatus::from(status.as_str()),
-        // Readers are level since the check above.
-        contact: app.reader.newest_common_note(RoadshowId(roadshow).into(), LpId(lp)).await?,
+        contact: writes::contact(&app, RoadshowId(roadshow).into(), LpId(lp)).await?,
         legacy: None,
     };
     let written =

@@ -38,6 +38,16 @@ pub enum Then {
     Never,
 }
 
+impl Then {
+    /// What readers got, if the record was in use.
+    pub fn there(self) -> Option<StoredRecord> {
+        match self {
+            Then::There(stored) => Some(stored),
+            Then::NotYet(_) | Then::Deleted(_) | Then::Erased(_) | Then::Never => None,
+        }
+    }
+}
+
 impl Reader {
     /// The last position of the log, 0 if it is empty.
     ///
@@ -80,6 +90,32 @@ impl Reader {
     /// # Errors
     /// See [`ReadError`].
     pub async fn record_then(&self, record: RecordRef, position: i64) -> Result<Then, ReadError> {
+        // Apart from the tags of today's rows, which another release may have written.
+        let (log, code) = (self.log_id().simple(), env!("CARGO_PKG_VERSION"));
+        self.folded(record, position, |Shown { version, position, .. }| {
+            format!("{log}-then-{code}-{version:x}-{position:x}")
+        })
+        .await
+    }
+
+    /// One record as its events have it now, under the tag of the row that they make: for when its table is behind them.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn record_now(&self, record: RecordRef) -> Result<Then, ReadError> {
+        self.check()?;
+        self.folded(record, i64::MAX, |Shown { version, position, .. }| {
+            self.tag_of(record.kind(), *version, *position)
+        })
+        .await
+    }
+
+    async fn folded(
+        &self,
+        record: RecordRef,
+        position: i64,
+        tag: impl FnOnce(&Shown) -> String,
+    ) -> Result<Then, ReadError> {
         let asking = async {
             let mut db = self.pool().acquire().await?;
             let log = LogReader::new(self.database().keys().clone());
@@ -97,11 +133,9 @@ impl Reader {
         let shown = shown.map_err(|error| ReadError::Internal(error.into()))?;
         match (absence, shown) {
             (Some(absence), _) => Ok(absence),
-            (None, Some(Shown { version, position, text, .. })) => {
-                // Apart from the tags of today's rows, which another release may have written.
-                let (log, code) = (self.log_id().simple(), env!("CARGO_PKG_VERSION"));
-                let tag = format!("{log}-then-{code}-{version:x}-{position:x}");
-                let json = self.with_files(record.kind(), text).await?.into();
+            (None, Some(shown)) => {
+                let (version, tag) = (shown.version, tag(&shown));
+                let json = self.with_files(record.kind(), shown.text).await?.into();
                 Ok(Then::There(StoredRecord { version, tag, json }))
             }
             (None, None) => Ok(Then::Never),

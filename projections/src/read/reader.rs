@@ -338,6 +338,22 @@ impl Reader {
         self.runner.reached(position, patience).await
     }
 
+    /// Waits until these read models have passed the position. Tells whether they did in time, and at once if one of them is
+    /// yet to be built by this release.
+    pub async fn are_level(
+        &self,
+        read_models: &[&'static str],
+        position: i64,
+        patience: Duration,
+    ) -> bool {
+        self.runner.are_level(read_models, position, patience).await
+    }
+
+    /// Whether this release's own code fills what it serves of a read model.
+    pub fn is_followed(&self, read_model: &str) -> bool {
+        self.runner.is_followed(read_model)
+    }
+
     /// The position that all read models have passed that answers wait for.
     pub fn position(&self) -> i64 {
         self.runner.position()

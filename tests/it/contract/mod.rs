@@ -72,6 +72,11 @@ impl Api {
     /// Starts one on what is in this database.
     pub async fn on(db: Database) -> Self {
         let backend = db.backend().await;
+        Self::with(db, backend)
+    }
+
+    /// The one with these parts behind it.
+    pub fn with(db: Database, backend: Backend) -> Self {
         let router = api::server::router(app(&db, &backend, 64 << 20));
         Self { router, backend, db }
     }

@@ -17,7 +17,7 @@ use crate::coerce::null_character;
 use crate::json::Json as Sent;
 use crate::problem::{Fault, Problem};
 use crate::resource::record_of;
-use crate::writes::{check_exist, condition, execute, send};
+use crate::writes::{check_exist, condition, contact, execute, send};
 
 /// How often another id is drawn for a todo because an import was faster to use it.
 const ATTEMPTS: usize = 5;
@@ -137,13 +137,14 @@ pub(super) async fn accept_interest(
         Body::Nothing => vec![],
         body => body.into_members(Shape::Model)?,
     };
+    app.level(&["link"]).await?;
     let linked = app.reader.linked_to(stored.note.into()).await?;
     let fund = FundId(one_of(&members, "fund_id", &linked, Kind::Fund)?);
     let lp = LpId(one_of(&members, "lp_id", &linked, Kind::Lp)?);
     let interest = stage(&members, suggested.suggestion.interest.as_deref())?;
     check_exist(&app, &caller, &[record_of::<Fund>(fund.0), record_of::<Lp>(lp.0)]).await?;
     condition(&app, &caller, stored.note.into()).await?;
-    let contact = app.reader.newest_common_note(fund.into(), lp).await?;
+    let contact = contact(&app, fund.into(), lp).await?;
     let record = FundCommand::RecordInterest {
         lp,
         interest: Interest::from(interest.as_str()),

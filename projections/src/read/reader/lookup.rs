@@ -50,11 +50,36 @@ impl Reader {
             })
             .await?;
         let Some((version, position, text)) = row else { return Ok(None) };
-        // Another generation may show the same version of a record differently.
-        let revision = self.checkpoint(kind).revision;
-        let tag = format!("{}-{revision:x}-{version:x}-{position:x}", self.log.simple());
+        let tag = self.tag_of(kind, version, position);
         let json = self.with_files(kind, text).await?.into();
         Ok(Some(StoredRecord { version, tag, json }))
+    }
+
+    /// Names what a record was after its event of this version, its row last changed at this position.
+    pub(in crate::read) fn tag_of(&self, kind: Kind, version: i64, position: i64) -> String {
+        // Another generation may show the same version of a record differently.
+        let revision = self.checkpoint(kind).revision;
+        format!("{}-{revision:x}-{version:x}-{position:x}", self.log.simple())
+    }
+
+    /// As [`Reader::missing`], by the log: for when tables are behind it. The names of events are never sealed.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn missing_in_log(&self, records: &[RecordRef]) -> Result<Vec<RecordRef>, ReadError> {
+        self.check()?;
+        let asking = sqlx::query_scalar(
+            "select coalesce((select event_type not in ('Archived', 'Erased') from events
+                              where aggregate_type = kind and aggregate_id = id
+                                  and (sequence = 1 or event_type in ('Archived', 'Restored', 'Erased'))
+                              order by sequence desc limit 1), false)
+             from unnest($1::text[], $2::text[]) with ordinality as wanted (kind, id, place) order by place",
+        )
+        .bind(records.iter().map(|record| record.kind().as_str()).collect::<Vec<_>>())
+        .bind(records.iter().map(|record| record.id().to_string()).collect::<Vec<_>>());
+        let there: Vec<bool> = self.database.ask(asking.fetch_all(&self.database.pool)).await?;
+        let missing = records.iter().zip(there).filter(|(_, is_there)| !is_there);
+        Ok(missing.map(|(record, _)| *record).collect())
     }
 
     /// Which of these records do not exist or are archived.
