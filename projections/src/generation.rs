@@ -134,6 +134,12 @@ pub fn served<'g>(all: &'g [Generation], projector: &dyn Projector) -> Option<&'
     }
 }
 
+/// Whether what this release reads is of another version of a projector's code: then its own is yet to be built. Each release
+/// reads its own generation, so that an earlier one and a later one may both build theirs.
+pub fn lacks_own(all: &[Generation], projector: &dyn Projector) -> bool {
+    served(all, projector).is_some_and(|generation| generation.version != projector.version())
+}
+
 /// A generation whose schema somebody has dropped.
 const GONE: &str = "to_regnamespace('read_' || projector || '_' || number) is null";
 

@@ -150,11 +150,38 @@ impl Rebuild {
         holder: &str,
         stop: CancellationToken,
     ) -> Result<Self, RebuildError> {
-        let mut control = database.options_for(&[]).connect().await?;
-        generation::ensure(&mut control, &projectors).await?;
-        for projector in &projectors {
-            hold(&mut control, projector.name()).await?;
+        let control = hold_all(database, &projectors).await?;
+        Self::enrolled(database, projectors, control, holder, stop).await
+    }
+
+    /// Likewise, of a projector of which no generation is of this release's version. `None` if there is one by now: somebody
+    /// was faster.
+    ///
+    /// # Errors
+    /// As [`Rebuild::admit`].
+    pub async fn admit_renewal(
+        database: &Database,
+        projector: Arc<dyn Projector>,
+        holder: &str,
+        stop: CancellationToken,
+    ) -> Result<Option<Self>, RebuildError> {
+        let mut control = hold_all(database, std::slice::from_ref(&projector)).await?;
+        // Only under the lock does the answer hold.
+        let all = generation::all(&mut control).await?;
+        if !generation::lacks_own(&all, &*projector) {
+            release(control).await;
+            return Ok(None);
         }
+        Self::enrolled(database, vec![projector], control, holder, stop).await.map(Some)
+    }
+
+    async fn enrolled(
+        database: &Database,
+        projectors: Vec<Arc<dyn Projector>>,
+        mut control: PgConnection,
+        holder: &str,
+        stop: CancellationToken,
+    ) -> Result<Self, RebuildError> {
         for projector in &projectors {
             sqlx::query(
                 "insert into rebuild (projector, number, holder, phase, total)
@@ -244,6 +271,19 @@ async fn release(mut control: PgConnection) {
     // If it cannot be told, it will notice.
     let _ = sqlx::query("select pg_advisory_unlock_all()").execute(&mut control).await;
     let _ = control.close().await;
+}
+
+/// Takes the locks of these projectors, which are those of the connection.
+async fn hold_all(
+    database: &Database,
+    projectors: &[Arc<dyn Projector>],
+) -> Result<PgConnection, RebuildError> {
+    let mut control = database.options_for(&[]).connect().await?;
+    generation::ensure(&mut control, projectors).await?;
+    for projector in projectors {
+        hold(&mut control, projector.name()).await?;
+    }
+    Ok(control)
 }
 
 /// Takes the lock of a projector, or says who has it.

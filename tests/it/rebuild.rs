@@ -260,12 +260,34 @@ impl Projector for Later {
     }
 }
 
-fn later_release() -> Vec<Arc<dyn Projector>> {
-    let later = |projector: Arc<dyn Projector>| match projector.name() {
-        "lp" => Arc::new(Later(projector, "text default 'later'")) as Arc<dyn Projector>,
-        _ => projector,
+/// A release in which the code of these read models is another.
+fn release_with(changed: &[&str], column: &'static str) -> Vec<Arc<dyn Projector>> {
+    let later = |projector: Arc<dyn Projector>| match changed.contains(&projector.name()) {
+        true => Arc::new(Later(projector, column)) as Arc<dyn Projector>,
+        false => projector,
     };
     read::projectors().into_iter().map(later).collect()
+}
+
+fn later_release() -> Vec<Arc<dyn Projector>> {
+    release_with(&["lp"], "text default 'later'")
+}
+
+/// A server of a release with these projectors.
+async fn server_of(db: &Database, release: Vec<Arc<dyn Projector>>) -> Backend {
+    let connections = crate::harness::connect((*db.pool.connect_options()).clone(), 8);
+    Backend::start_with(connections, db.files(), release).await.unwrap()
+}
+
+/// Both releases write, and both read all of it, each from its own generation.
+async fn assert_both_write_and_read(earlier: &Backend, later: &Backend) {
+    for (backend, name) in [(earlier, "by the earlier"), (later, "by the later")] {
+        let position = register(backend, name).await;
+        for reader in [earlier, later] {
+            assert!(reader.reader.reached(position, Duration::from_secs(10)).await);
+            assert!(list(reader, Kind::Lp).await.iter().any(|row| row["name"] == name));
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -275,21 +297,13 @@ async fn a_read_model_whose_code_has_changed_is_built_anew_while_an_earlier_rele
     let earlier = db.backend().await;
     earlier.settle().await.unwrap();
     let before = list(&earlier, Kind::Lp).await;
-    let connections = crate::harness::connect((*db.pool.connect_options()).clone(), 8);
-    let later = Backend::start_with(connections, db.files(), later_release()).await.unwrap();
+    let later = server_of(&db, later_release()).await;
     // The old tables serve the new release until its own are there.
     assert_eq!(list(&later, Kind::Lp).await, before);
     let mut checkpoints = later.runner().checkpoints().clone();
     checkpoints.wait_for(|all| all["lp"].revision > 0).await.unwrap();
     assert_eq!(generations(&db, "lp").await, (Some(2), Some(1)));
-    // Both releases write, and both read all of it, each from its own generation.
-    for (backend, name) in [(&earlier, "by the earlier"), (&later, "by the later")] {
-        let position = register(backend, name).await;
-        for reader in [&earlier, &later] {
-            assert!(reader.reader.reached(position, Duration::from_secs(10)).await);
-            assert!(list(reader, Kind::Lp).await.iter().any(|row| row["name"] == name));
-        }
-    }
+    assert_both_write_and_read(&earlier, &later).await;
     let both: (i64, i64) = sqlx::query_as(
         "select (select count(*) from read_lp_1.lp), (select count(*) from read_lp_2.lp where added = 'later')",
     )
@@ -297,6 +311,26 @@ async fn a_read_model_whose_code_has_changed_is_built_anew_while_an_earlier_rele
     .await
     .unwrap();
     assert_eq!(both.0, both.1);
+    earlier.stop().await;
+    later.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_earlier_release_that_finds_only_a_later_ones_read_model_builds_its_own_beside_it() {
+    let db = Database::new().await;
+    let later = server_of(&db, later_release()).await;
+    register(&later, "before").await;
+    later.settle().await.unwrap();
+    assert_eq!(generations(&db, "lp").await, (Some(1), None));
+    let earlier = db.backend().await;
+    let mut checkpoints = earlier.runner().checkpoints().clone();
+    checkpoints.wait_for(|all| all["lp"].revision > 0).await.unwrap();
+    assert_both_write_and_read(&earlier, &later).await;
+    // Neither takes the other's away.
+    later.rebuilds.renewed().await;
+    earlier.rebuilds.renewed().await;
+    assert_eq!(generations(&db, "lp").await, (Some(2), Some(1)));
+    assert_eq!(list(&earlier, Kind::Lp).await.len(), 3);
     earlier.stop().await;
     later.stop().await;
 }
@@ -488,13 +522,7 @@ async fn a_read_model_that_cannot_be_built_anew_is_tried_less_and_less_often() {
     earlier.settle().await.unwrap();
     earlier.stop().await;
     sqlx::raw_sql(ATTEMPTS).execute(&db.pool).await.unwrap();
-    let impossible = |projector: Arc<dyn Projector>| match projector.name() {
-        "lp" => Arc::new(Later(projector, "no_such_type")) as Arc<dyn Projector>,
-        _ => projector,
-    };
-    let release = read::projectors().into_iter().map(impossible).collect();
-    let connections = crate::harness::connect((*db.pool.connect_options()).clone(), 8);
-    let backend = Backend::start_with(connections, db.files(), release).await.unwrap();
+    let backend = server_of(&db, release_with(&["lp"], "no_such_type")).await;
     let deadline = Instant::now() + Duration::from_secs(60);
     let pauses: Vec<f64> = loop {
         let pauses: Vec<f64> = sqlx::query_scalar(
@@ -525,8 +553,7 @@ async fn a_renewal_that_was_called_off_waits_until_somebody_asks_for_it() {
     sqlx::raw_sql(crate::killed::HOLDS).execute(&db.pool).await.unwrap();
     let mut holding = db.pool.begin().await.unwrap();
     sqlx::query("select pg_advisory_xact_lock(1)").execute(&mut *holding).await.unwrap();
-    let connections = crate::harness::connect((*db.pool.connect_options()).clone(), 8);
-    let backend = Backend::start_with(connections, db.files(), later_release()).await.unwrap();
+    let backend = server_of(&db, later_release()).await;
     let mut connection = db.pool.acquire().await.unwrap();
     let deadline = Instant::now() + Duration::from_secs(60);
     while !replay::cancel(&mut connection, "lp").await.unwrap() {
@@ -542,15 +569,70 @@ async fn a_renewal_that_was_called_off_waits_until_somebody_asks_for_it() {
     holding.rollback().await.unwrap();
     let given_up = tokio::time::timeout(Duration::from_secs(60), backend.rebuilds.renewed()).await;
     given_up.expect("nothing is left to be done by itself");
-    let attempts = async || {
-        let count = sqlx::query_scalar::<_, i64>("select count(*) from public.attempt");
-        count.fetch_one(&db.pool).await.unwrap()
-    };
-    assert_eq!(attempts().await, 1);
+    assert_eq!(attempts(&db).await, 1);
     assert_eq!(generations(&db, "lp").await, (Some(1), None));
     backend.rebuilds.begin("lp").await.unwrap();
     let mut checkpoints = backend.runner().checkpoints().clone();
     checkpoints.wait_for(|all| all["lp"].revision > 0).await.unwrap();
-    assert_eq!(attempts().await, 2);
+    assert_eq!(attempts(&db).await, 2);
     backend.stop().await;
+}
+
+/// Has whoever makes a generation of the LPs live wait for this lock.
+const HOLD_LP: &str = "
+    create function hold_lp() returns trigger language plpgsql as
+        'begin perform pg_advisory_xact_lock_shared(2); return new; end';
+    create trigger hold_lp before update on generation for each row
+        when (old.state = 'building' and new.state = 'live' and new.projector = 'lp') execute function hold_lp()";
+
+/// A server that has found the LPs and the notes outdated, and whose rebuild of the LPs waits for the lock that comes with it.
+async fn renewing(db: &Database) -> (Backend, sqlx::Transaction<'static, sqlx::Postgres>) {
+    import_demo(db).await;
+    let earlier = db.backend().await;
+    earlier.settle().await.unwrap();
+    earlier.stop().await;
+    sqlx::raw_sql(ATTEMPTS).execute(&db.pool).await.unwrap();
+    sqlx::raw_sql(HOLD_LP).execute(&db.pool).await.unwrap();
+    let mut holding = db.pool.begin().await.unwrap();
+    sqlx::query("select pg_advisory_xact_lock(2)").execute(&mut *holding).await.unwrap();
+    let backend = server_of(db, release_with(&["lp", "note"], "text")).await;
+    let waits = "select exists (select from pg_locks where locktype = 'advisory' and objid = 2 and not granted
+             and database = (select oid from pg_database where datname = current_database()))";
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&db.pool).await.unwrap() {
+        assert!(Instant::now() < deadline, "the rebuild comes to its swap");
+    }
+    (backend, holding)
+}
+
+async fn attempts(db: &Database) -> i64 {
+    let count = sqlx::query_scalar("select count(*) from public.attempt");
+    count.fetch_one(&db.pool).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_servers_of_a_new_release_one_builds_each_read_model_and_the_old_one_is_kept() {
+    let db = Database::new().await;
+    let (backend, holding) = renewing(&db).await;
+    // The other server builds the notes while this one has yet to come to them.
+    let mut others = release_with(&["note"], "text");
+    others.retain(|projector| projector.name() == "note");
+    let stop = CancellationToken::new();
+    let other = Rebuild::admit(&db.connections, others, "the other", stop).await.unwrap();
+    other.run(|_| ()).await.unwrap();
+    holding.rollback().await.unwrap();
+    backend.rebuilds.renewed().await;
+    assert_eq!(attempts(&db).await, 2);
+    assert_eq!(generations(&db, "lp").await, (Some(2), Some(1)));
+    assert_eq!(generations(&db, "note").await, (Some(2), Some(1)));
+    backend.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_told_to_stop_begins_no_other_rebuild() {
+    let db = Database::new().await;
+    let (backend, holding) = renewing(&db).await;
+    backend.stop().await;
+    assert_eq!(attempts(&db).await, 1);
+    holding.rollback().await.unwrap();
 }

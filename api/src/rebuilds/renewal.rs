@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use projections::generation;
 use projections::projector::Projector;
-use replay::RebuildError;
+use replay::{Effort, Rebuild, RebuildError};
 
 use super::Rebuilds;
 
@@ -51,6 +51,9 @@ impl Rebuilds {
                 Ok(outdated) if outdated.is_empty() => break,
                 Ok(outdated) => {
                     for projector in outdated {
+                        if self.stop.is_cancelled() {
+                            return;
+                        }
                         let patience = waiting.entry(projector.name()).or_default();
                         if patience.is_over() && !self.renew_one(projector).await {
                             patience.failed();
@@ -77,15 +80,20 @@ impl Rebuilds {
     /// Tells whether there is no reason to wait before the next try.
     async fn renew_one(&self, projector: Arc<dyn Projector>) -> bool {
         let (name, version) = (projector.name(), projector.version());
-        tracing::info!(
-            projector = name,
-            version,
-            "its code has changed: building the read model anew"
-        );
         let holder =
             format!("a server with version {version} of it, process {}", std::process::id());
-        let renewed = match self.admit(projector, &holder).await {
-            Ok(rebuild) => rebuild.run(self.teller()).await,
+        let stop = self.stop.child_token();
+        let renewed = match Rebuild::admit_renewal(&self.database, projector, &holder, stop).await {
+            Ok(Some(rebuild)) => {
+                tracing::info!(
+                    projector = name,
+                    version,
+                    "its code has changed: building the read model anew"
+                );
+                rebuild.with_effort(Effort::polite()).run(self.teller()).await
+            }
+            // Another server of the same release has built it since this one looked.
+            Ok(None) => return true,
             Err(error) => Err(error),
         };
         match renewed {
@@ -104,7 +112,7 @@ impl Rebuilds {
         true
     }
 
-    /// Those whose live generation is of an earlier version, but for those of which somebody has called a rebuild off
+    /// Those of which no generation is of this release's version, but for those of which somebody has called a rebuild off
     /// since this began: they wait for a rebuild that is asked for, or the next start.
     async fn outdated(
         &self,
@@ -120,8 +128,7 @@ impl Rebuilds {
         let called_off = replay::called_off(&mut connection, since).await?;
         let all = generation::all(&mut connection).await?;
         let is_outdated = |projector: &&Arc<dyn Projector>| {
-            generation::served(&all, &***projector)
-                .is_some_and(|generation| generation.version < projector.version())
+            generation::lacks_own(&all, &***projector)
                 && !called_off.iter().any(|name| name == projector.name())
         };
         Ok(self.projectors.iter().filter(is_outdated).cloned().collect())
