@@ -180,6 +180,10 @@ async fn check(
     if !options.projectors.is_empty() {
         phase("read models");
         projections = models::check(database, control, options).await?;
+        for model in projections.iter().filter(|model| !model.was_compared()) {
+            ended.scope.retain(|name| *name != model.name);
+            ended.is_full = false;
+        }
     }
     let mut vectors = None;
     if let Some(engine) = &options.engine {

@@ -261,7 +261,7 @@ impl Projector for Later {
 }
 
 /// A release in which the code of these read models is another.
-fn release_with(changed: &[&str], column: &'static str) -> Vec<Arc<dyn Projector>> {
+pub fn release_with(changed: &[&str], column: &'static str) -> Vec<Arc<dyn Projector>> {
     let later = |projector: Arc<dyn Projector>| match changed.contains(&projector.name()) {
         true => Arc::new(Later(projector, column)) as Arc<dyn Projector>,
         false => projector,
@@ -274,7 +274,7 @@ fn later_release() -> Vec<Arc<dyn Projector>> {
 }
 
 /// A server of a release with these projectors.
-async fn server_of(db: &Database, release: Vec<Arc<dyn Projector>>) -> Backend {
+pub async fn server_of(db: &Database, release: Vec<Arc<dyn Projector>>) -> Backend {
     let connections = crate::harness::connect((*db.pool.connect_options()).clone(), 8);
     Backend::start_with(connections, db.files(), release).await.unwrap()
 }
@@ -586,7 +586,7 @@ const HOLD_LP: &str = "
         when (old.state = 'building' and new.state = 'live' and new.projector = 'lp') execute function hold_lp()";
 
 /// A server that has found the LPs and the notes outdated, and whose rebuild of the LPs waits for the lock that comes with it.
-async fn renewing(db: &Database) -> (Backend, sqlx::Transaction<'static, sqlx::Postgres>) {
+pub async fn renewing(db: &Database) -> (Backend, sqlx::Transaction<'static, sqlx::Postgres>) {
     import_demo(db).await;
     let earlier = db.backend().await;
     earlier.settle().await.unwrap();

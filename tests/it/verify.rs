@@ -5,16 +5,18 @@ use std::time::{Duration, Instant};
 
 use api::rebuilds::Daily;
 use chrono::{Local, TimeDelta};
+use projections::projector::Projector;
 use projections::read;
 use projections::search::engine::memory::Memory;
 use projections::status;
 use projections::verification::{self, Checks, Ended};
-use replay::{Effort, VerifyOptions, VerifyReport, Witness};
+use replay::{Effort, ModelReport, VerifyOptions, VerifyReport, Witness};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::harness::{Database, demo_file, tamper};
 use crate::import::legacy;
+use crate::rebuild::{release_with, renewing, server_of};
 
 /// A whole check, as a process of its own would do it.
 pub async fn verify(db: &Database) -> VerifyReport {
@@ -281,6 +283,58 @@ async fn a_check_that_was_missed_is_made_up_for_soon_after_the_start() {
     while checks(&db).await.verification.unwrap().scope.len() == 1 {
         assert!(Instant::now() < deadline, "it is made up for");
     }
+    backend.stop().await;
+}
+
+/// A full check by a release with these read models.
+async fn verify_all(db: &Database, projectors: Vec<Arc<dyn Projector>>) -> VerifyReport {
+    let options = VerifyOptions {
+        projectors,
+        engine: Some(Arc::new(Memory::default())),
+        witness: Witness::default(),
+        effort: Effort::full(),
+        stop: CancellationToken::new(),
+    };
+    replay::verify(&db.connections, options, |_| ()).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_model_that_a_new_release_is_yet_to_build_is_no_fault_but_not_checked_either() {
+    let db = imported().await;
+    let release = || release_with(&["lp"], "text");
+    let report = verify_all(&db, release()).await;
+    assert!(report.passed, "{report:?}");
+    let lp = report.projections.iter().find(|model| model.name == "lp").unwrap();
+    assert_eq!((lp.rows, lp.notices[0].check), (0, "version"));
+    let told = api::commands::verify::describe(&report);
+    assert!(told.contains("lp: 0 rows at position") && told.contains("not compared"), "{told}");
+    let known = checks(&db).await;
+    assert!(known.verification.is_none(), "it was not a full check");
+    assert!(!known.later_checks[0].scope.contains(&"lp".to_owned()));
+    // Once it is built each release checks its own.
+    let later = server_of(&db, release()).await;
+    later.rebuilds.renewed().await;
+    for projectors in [release(), read::projectors()] {
+        let report = verify_all(&db, projectors).await;
+        assert!(report.passed && report.projections.iter().all(ModelReport::was_compared));
+    }
+    assert_eq!(checks(&db).await.verdict(), Some(true));
+    later.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_that_is_made_up_for_waits_for_the_read_models_of_a_new_release() {
+    let db = Database::new().await;
+    let (backend, holding) = renewing(&db).await;
+    let daily = daily(TimeDelta::hours(12), Duration::ZERO);
+    backend.rebuilds.spawn(backend.rebuilds.clone().verify_daily(daily));
+    holding.rollback().await.unwrap();
+    fully_checked(&db).await;
+    let known = checks(&db).await;
+    assert_eq!((known.verdict(), known.later_checks.len()), (Some(true), 0));
+    let all: i64 =
+        sqlx::query_scalar("select count(*) from verification").fetch_one(&db.pool).await.unwrap();
+    assert_eq!(all, 1);
     backend.stop().await;
 }
 

@@ -215,11 +215,13 @@ fn findings(text: &mut String, listed: &[Finding], all: u64) {
 fn describe_model(text: &mut String, model: &ModelReport) {
     let ModelReport { name, rows, different, position, .. } = model;
     let outcome = match different {
+        _ if !model.was_compared() => "not compared".to_owned(),
         0 => "as the log says".to_owned(),
         _ => format!("{different} DIFFERENT"),
     };
     let _ = writeln!(text, "{name}: {rows} rows at position {position}: {outcome}");
     findings(text, &model.findings, model.findings.len() as u64);
+    findings(text, &model.notices, model.notices.len() as u64);
     for difference in model.differences.iter().take(SHOWN) {
         let _ = writeln!(text, "  {} {}:", difference.table, difference.key.join(" "));
         for column in &difference.columns {

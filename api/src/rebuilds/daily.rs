@@ -39,14 +39,27 @@ pub struct Daily {
 impl Rebuilds {
     /// Checks everything every day, until the server stops.
     pub async fn verify_daily(self, daily: Daily) {
-        let mut wait = first(until(daily.at, Local::now().time()), self.age().await, daily.soon);
+        let next = until(daily.at, Local::now().time());
+        let soon = first(next, self.age().await, daily.soon);
+        let made_up = async {
+            sleep_until(Utc::now() + soon).await;
+            if soon < next {
+                // What is being built anew cannot be compared yet.
+                self.renewed().await;
+            }
+        };
+        tokio::select! {
+            () = self.stop.cancelled() => return,
+            () = made_up => {}
+            () = sleep_until(Utc::now() + next) => {}
+        }
         loop {
+            self.verify(&daily).await;
+            let wait = until(daily.at, Local::now().time());
             tokio::select! {
                 () = self.stop.cancelled() => return,
                 () = sleep_until(Utc::now() + wait) => {}
             }
-            self.verify(&daily).await;
-            wait = until(daily.at, Local::now().time());
         }
     }
 

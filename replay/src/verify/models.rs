@@ -1,4 +1,4 @@
-//! The read models: every row of the live tables against one folded from the log just now.
+//! The read models: every row of the tables that this release serves against one folded from the log just now.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashSet};
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::TryStreamExt as _;
 use futures::stream::BoxStream;
 use projections::database::Database;
-use projections::generation::{self, Generation, State};
+use projections::generation::{self, Generation};
 use projections::projector::{Projector, Table};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -21,7 +21,7 @@ use crate::load::{Filling, Gauge, LoadError, load};
 pub struct ModelReport {
     /// The projector's name.
     pub name: String,
-    /// The live generation, which was looked at.
+    /// The generation that this release serves, which was looked at.
     pub generation: i32,
     /// The position at which it was compared.
     pub position: i64,
@@ -33,12 +33,19 @@ pub struct ModelReport {
     pub differences: Vec<Difference>,
     /// What else is wrong, such as a parked stream or a Notion id that nobody claims.
     pub findings: Vec<Finding>,
+    /// What is worth knowing: that it cannot be compared yet.
+    pub notices: Vec<Finding>,
 }
 
 impl ModelReport {
     /// Whether it is what the log says.
     pub fn passed(&self) -> bool {
         self.different == 0 && self.findings.is_empty()
+    }
+
+    /// Whether its rows were compared: not while this release is yet to build it.
+    pub fn was_compared(&self) -> bool {
+        self.notices.is_empty()
     }
 }
 
@@ -64,7 +71,7 @@ pub struct ColumnDifference {
     pub log: Option<Value>,
 }
 
-/// What is compared: the live generation as the snapshot has it, and where its likeness is built.
+/// What is compared: the generation that is served as the snapshot has it, and where its likeness is built.
 struct Case {
     projector: Arc<dyn Projector>,
     live: Generation,
@@ -121,10 +128,8 @@ async fn check_once(
     let mut cases = Vec::new();
     for projector in &options.projectors {
         let name = projector.name();
-        let live = all
-            .iter()
-            .find(|generation| generation.projector == name && generation.state == State::Live);
-        let Some(live) = live else { continue };
+        // Beside a server of another release both have a generation of their own.
+        let Some(live) = generation::served(&all, &**projector) else { continue };
         let mut report = ModelReport {
             name: name.to_owned(),
             generation: live.number,
@@ -133,10 +138,12 @@ async fn check_once(
             different: 0,
             differences: vec![],
             findings: parked(&mut snapshot, live).await?,
+            notices: vec![],
         };
         if live.version != projector.version() {
-            let what = "the live generation was built by another version of its projector; it cannot be compared";
-            report.findings.push(Finding::new("version", None, what));
+            let what = "not comparable yet: another release has built it, and this one is yet to build its own, as `crm serve` \
+                        does in the background";
+            report.notices.push(Finding::new("version", None, what));
         } else {
             report.findings.extend(claims::check(&mut snapshot, live).await?);
             let scratch = scratch(&**projector);
