@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use sqlx::PgConnection;
 
-use crate::follow::Target;
+use crate::follow::{Decision, Target};
 use crate::log::{Page, Recorded, Stream};
 
 /// A stream that is parked for a projector, and why.
@@ -86,6 +86,29 @@ impl DeadLetters {
         Ok(all_parked)
     }
 
+    /// What a stream is parked at in a generation, if it is.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn standing(
+        &self,
+        db: &mut PgConnection,
+        target: &Target,
+        stream: &Stream,
+    ) -> Result<Option<Parked>, sqlx::Error> {
+        let row: Option<(i64, String)> = sqlx::query_as(
+            "select position, error from dead_letter
+             where projector = $1 and generation = $2 and aggregate_type = $3 and aggregate_id = $4",
+        )
+        .bind(target.name())
+        .bind(target.number)
+        .bind(&stream.kind)
+        .bind(&stream.id)
+        .fetch_optional(db)
+        .await?;
+        Ok(row.map(|(position, error)| Parked { stream: stream.clone(), position, error }))
+    }
+
     /// Parks a stream. If it is parked already, it stays parked from where it was; an event that is skipped parks nothing.
     ///
     /// # Errors
@@ -156,8 +179,7 @@ impl DeadLetters {
         db: &mut PgConnection,
         target: &Target,
         parked: &Parked,
-        reason: &str,
-        actor: &str,
+        Decision { reason, actor }: &Decision<'_>,
     ) -> Result<(), sqlx::Error> {
         sqlx::query(
             "insert into skipped_event (projector, position, aggregate_type, aggregate_id, error, reason, actor)

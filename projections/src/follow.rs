@@ -60,6 +60,23 @@ pub struct Follower {
     checkpoints: watch::Sender<Checkpoints>,
 }
 
+/// A person's decision to leave an event out.
+pub struct Decision<'a> {
+    /// Why it may be left out.
+    pub reason: &'a str,
+    /// Who decided so.
+    pub actor: &'a str,
+}
+
+/// What became of a parked stream.
+#[derive(Clone, Debug)]
+pub enum Treated {
+    /// It was tried again, and is parked at this now, if it still is.
+    Tried(Option<Parked>),
+    /// Nothing was done: somebody else has taken it back, perhaps up to this.
+    Elsewhere(Option<Parked>),
+}
+
 /// Why a generation does not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum FollowError {
@@ -329,16 +346,19 @@ impl Follower {
         Ok(())
     }
 
-    /// Tries a parked stream again, as far as it goes. Tells what it is parked at now, if it still is.
+    /// Tries a parked stream again, as far as it goes; with a decision, without the event that it is parked at, for good.
+    /// What is parked was read earlier, and only under the lock of the checkpoint it counts: others may have taken the stream
+    /// back meanwhile, and nothing may be folded twice.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn retry(
+    pub async fn treat(
         &self,
         connection: &mut PgConnection,
         target: &Target,
         parked: &Parked,
-    ) -> Result<Option<Parked>, FollowError> {
+        skip: Option<&Decision<'_>>,
+    ) -> Result<Treated, FollowError> {
         let name = target.name();
         let mut tx = connection.begin().await?;
         let stored = lock_checkpoints(&mut tx, std::slice::from_ref(target)).await?;
@@ -347,10 +367,33 @@ impl Follower {
             tx.rollback().await?;
             return Err(FollowError::Overtaken(name));
         };
-        let (from, to) = (parked.position, checkpoint.position);
+        let now = self.dead_letters.standing(&mut tx, target, &parked.stream).await?;
+        if now.as_ref().map(|now| now.position) != Some(parked.position) {
+            tx.rollback().await?;
+            return Ok(Treated::Elsewhere(now));
+        }
+        if let Some(decision) = skip {
+            self.dead_letters.skip(&mut tx, target, parked, decision).await?;
+        }
+        let stuck = self.try_again(&mut tx, target, parked, checkpoint.position).await?;
+        tx.commit().await?;
+        Ok(Treated::Tried(stuck))
+    }
+
+    /// Takes a parked stream back as far as it goes, if that is any further. Tells what it is parked at then.
+    async fn try_again(
+        &self,
+        tx: &mut PgConnection,
+        target: &Target,
+        parked: &Parked,
+        to: i64,
+    ) -> Result<Option<Parked>, FollowError> {
+        let name = target.name();
+        let mut tx = tx.begin().await?;
         let stuck = match target.projector.is_partitioned() {
             true => {
-                let page = self.log.read_stream(&mut tx, &parked.stream, from, to).await?;
+                let page =
+                    self.log.read_stream(&mut tx, &parked.stream, parked.position, to).await?;
                 let page = self.dead_letters.without_skipped(name, page);
                 self.fold_until_stuck(&mut tx, target, &page).await?
             }

@@ -478,7 +478,7 @@ impl Shared {
         let parked = letters.load(connection, &got).await?;
         if !parked.is_empty() {
             for (target, parked) in parked {
-                self.follower.retry(connection, &target, &parked).await?;
+                self.follower.treat(connection, &target, &parked, None).await?;
             }
             letters.load(connection, &got).await?;
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use projections::database::Database;
 use projections::dead_letter::{DeadLetters, Parked};
-use projections::follow::{FollowError, Follower, Target};
+use projections::follow::{Decision, FollowError, Follower, Target, Treated};
 use projections::generation;
 use projections::log::Stream;
 use projections::projector::Projector;
@@ -37,6 +37,16 @@ pub enum ParkedError {
         /// The stream.
         stream: Stream,
     },
+    /// Somebody else has taken the stream back meanwhile, wholly or up to another event.
+    #[error(
+        "nothing was skipped: {stream} is no longer parked at position {position}; `crm projections parked` lists what is"
+    )]
+    Moved {
+        /// The stream.
+        stream: Stream,
+        /// The event that it was parked at.
+        position: i64,
+    },
     /// This release does not know what the live generation is made of.
     #[error(
         "the live generation of {0} was built by another version of its projector; use the release that built it"
@@ -56,7 +66,9 @@ pub async fn retry(
     let mut hospital = Hospital::open(database, projector).await?;
     let mut outcomes = Vec::new();
     for parked in hospital.parked(stream).await? {
-        outcomes.push(hospital.retry(&parked).await?);
+        let (Treated::Tried(stuck) | Treated::Elsewhere(stuck)) =
+            hospital.treat(&parked, None).await?;
+        outcomes.push(Outcome { stream: parked.stream, stuck });
     }
     Ok(outcomes)
 }
@@ -75,13 +87,18 @@ pub async fn skip(
 ) -> Result<Outcome, ParkedError> {
     let mut hospital = Hospital::open(database, projector).await?;
     let parked = hospital.parked(Some(stream)).await?.remove(0);
-    let Hospital { follower, connection, target } = &mut hospital;
-    follower.dead_letters().skip(connection, target, &parked, reason, actor).await?;
-    tracing::warn!(
-        projector = target.name(), stream = %parked.stream, position = parked.position, reason, actor,
-        "an event is skipped by order"
-    );
-    hospital.retry(&parked).await
+    match hospital.treat(&parked, Some(&Decision { reason, actor })).await? {
+        Treated::Tried(stuck) => {
+            tracing::warn!(
+                projector = projector.name(), %stream, position = parked.position, reason, actor,
+                "an event is skipped by order"
+            );
+            Ok(Outcome { stream: parked.stream, stuck })
+        }
+        Treated::Elsewhere(_) => {
+            Err(ParkedError::Moved { stream: parked.stream, position: parked.position })
+        }
+    }
 }
 
 /// A read model's live generation under treatment.
@@ -125,8 +142,11 @@ impl Hospital {
         Ok(parked)
     }
 
-    async fn retry(&mut self, parked: &Parked) -> Result<Outcome, ParkedError> {
-        let stuck = self.follower.retry(&mut self.connection, &self.target, parked).await?;
-        Ok(Outcome { stream: parked.stream.clone(), stuck })
+    async fn treat(
+        &mut self,
+        parked: &Parked,
+        skip: Option<&Decision<'_>>,
+    ) -> Result<Treated, FollowError> {
+        self.follower.treat(&mut self.connection, &self.target, parked, skip).await
     }
 }

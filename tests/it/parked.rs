@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use domain::fund::{Fund, FundCommand};
+use domain::lp::{Lp, LpChanges, LpCommand};
 use domain::roadshow::{Roadshow, RoadshowCommand};
 use domain::{FundId, Moment, Verbatim};
-use projections::log::{EventLog, Receipt};
+use projections::log::{EventLog, Receipt, Stream};
+use projections::projector::Projector;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
@@ -13,7 +15,8 @@ use serde_json::{Value, json};
 use crate::check::assert_read_models_match_the_log;
 use crate::harness::{Database, tamper};
 use crate::log::request;
-use crate::verify::verify;
+use crate::rebuild::rebuild;
+use crate::verify::{verify, waiting};
 
 /// One command, on one of three funds or roadshows.
 #[derive(Clone, Debug)]
@@ -186,4 +189,106 @@ async fn a_stream_is_taken_back_up_to_the_next_event_that_cannot_be_read() {
     assert_eq!(roadshow_date(&db, 2).await, json!("2025-03-05T00:00:00"));
     let report = verify(&db).await;
     assert!(report.projections.iter().any(|model| model.name == "fund" && model.passed()));
+}
+
+/// Three LPs, each renamed twice, of which nobody could follow the first renaming when it was folded, and everybody can now.
+async fn mended(db: &Database) {
+    let backend = db.backend().await;
+    for name in ["a", "b", "c"] {
+        crate::rebuild::register(&backend, name).await;
+    }
+    for (id, name) in [(1, "d"), (2, "e"), (3, "f"), (1, "g"), (2, "h"), (3, "i")] {
+        let command = LpCommand::Revise { name: Some(name.into()), changes: LpChanges::default() };
+        backend.log.execute::<Lp>(id, command, &request("Revise")).await.unwrap();
+    }
+    backend.stop().await;
+    let spoil =
+        "update events set payload = json_build_object('Unheard', payload) where sequence = 2";
+    tamper(&db.pool, spoil).await;
+    rebuild(db, &[]).await.unwrap();
+    let parked: i64 =
+        sqlx::query_scalar("select count(*) from dead_letter where projector = 'audit'")
+            .fetch_one(&db.pool)
+            .await
+            .unwrap();
+    assert_eq!(parked, 3);
+    let mend = "update events set payload = payload -> 'Unheard' where sequence = 2";
+    tamper(&db.pool, mend).await;
+}
+
+fn of(name: &str) -> Arc<dyn Projector> {
+    replay::find(projections::read::projectors(), &[name.to_owned()]).unwrap().remove(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_parked_streams_are_taken_back_beside_a_server_that_does_so_too() {
+    let db = Database::new().await;
+    mended(&db).await;
+    let backend = db.backend().await;
+    for projector in projections::read::projectors() {
+        for outcome in replay::retry(&db.connections, &projector, None).await.unwrap() {
+            assert!(outcome.stuck.is_none(), "{}: {outcome:?}", projector.name());
+        }
+    }
+    backend.settle().await.unwrap();
+    backend.stop().await;
+    assert_read_models_match_the_log(&db.pool).await;
+    let report = verify(&db).await;
+    assert!(report.passed, "{report:?}");
+}
+
+/// Has two people read what is parked for the histories before either may change it; the first asked is the first to do so.
+async fn at_once<A: Send + 'static, B: Send + 'static>(
+    db: &Database,
+    first: impl Future<Output = A> + Send + 'static,
+    second: impl Future<Output = B> + Send + 'static,
+) -> (A, B) {
+    let mut holding = db.pool.begin().await.unwrap();
+    sqlx::query("select from generation where projector = 'audit' for update")
+        .execute(&mut *holding)
+        .await
+        .unwrap();
+    let first = tokio::spawn(first);
+    while waiting(db).await < 1 {}
+    let second = tokio::spawn(second);
+    while waiting(db).await < 2 {}
+    holding.rollback().await.unwrap();
+    (first.await.unwrap(), second.await.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_who_try_the_same_parked_streams_again_the_second_finds_them_taken_back() {
+    let db = Database::new().await;
+    mended(&db).await;
+    let retry = || {
+        let database = db.connections.clone();
+        async move { replay::retry(&database, &of("audit"), None).await.unwrap() }
+    };
+    let (one, other) = at_once(&db, retry(), retry()).await;
+    for outcomes in [one, other] {
+        assert_eq!(outcomes.len(), 3);
+        assert!(outcomes.iter().all(|outcome| outcome.stuck.is_none()), "{outcomes:?}");
+    }
+    let report = verify(&db).await;
+    assert!(report.projections.iter().any(|model| model.name == "audit" && model.passed()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_was_taken_back_meanwhile_is_not_skipped() {
+    let db = Database::new().await;
+    mended(&db).await;
+    let stream = || Stream { kind: "lp".into(), id: "2".into() };
+    let database = db.connections.clone();
+    let retry =
+        async move { replay::retry(&database, &of("audit"), Some(&stream())).await.unwrap() };
+    let database = db.connections.clone();
+    let skip =
+        async move { replay::skip(&database, &of("audit"), &stream(), "unheard of", "me").await };
+    let (retried, skipped) = at_once(&db, retry, skip).await;
+    assert!(retried[0].stuck.is_none(), "{retried:?}");
+    let refused = skipped.unwrap_err().to_string();
+    assert!(refused.starts_with("nothing was skipped: lp 2 is no longer parked at"), "{refused}");
+    let skipped: i64 =
+        sqlx::query_scalar("select count(*) from skipped_event").fetch_one(&db.pool).await.unwrap();
+    assert_eq!(skipped, 0);
 }

@@ -364,7 +364,7 @@ pub async fn waits_for_a_lock(db: &Database) {
 }
 
 /// How many sessions of this database wait for a lock.
-async fn waiting(db: &Database) -> i64 {
+pub async fn waiting(db: &Database) -> i64 {
     sqlx::query_scalar(
         "select count(*) from pg_stat_activity
          where datname = current_database() and wait_event_type = 'Lock'",
