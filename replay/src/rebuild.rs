@@ -244,10 +244,11 @@ impl Rebuild {
             Err(RebuildError::Cancelled) => ("cancelled", None),
             Err(error) => ("failed", Some(error.to_string())),
         };
+        // One that was swapped has been closed with it.
         let closed = sqlx::query(
             "update rebuild set phase = $2, error = $3, finished_at = clock_timestamp(),
                  done = case when $2 = 'done' then total else done end
-             where projector = any($1)",
+             where projector = any($1) and finished_at is null",
         )
         .bind(&names)
         .bind(phase)

@@ -578,6 +578,39 @@ async fn a_renewal_that_was_called_off_waits_until_somebody_asks_for_it() {
     backend.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_is_done_with_its_swap_whatever_becomes_of_it_while_it_clears_up() {
+    let db = Database::new().await;
+    import_demo(&db).await;
+    rebuild(&db, &["lp"]).await.unwrap();
+    // The generation before the one before cannot be dropped while somebody reads it.
+    let mut reading = db.pool.begin().await.unwrap();
+    sqlx::query("lock table read_lp_1.lp in access share mode")
+        .execute(&mut *reading)
+        .await
+        .unwrap();
+    let lp = replay::find(read::projectors(), &["lp".to_owned()]).unwrap();
+    let stop = CancellationToken::new();
+    let rebuilding = Rebuild::admit(&db.connections, lp, "a test", stop).await.unwrap();
+    let rebuilding = tokio::spawn(rebuilding.run(|_| ()));
+    let waits = "select exists (select from pg_locks where not granted and relation = 'read_lp_1.lp'::regclass)";
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&mut *reading).await.unwrap() {
+        assert!(Instant::now() < deadline, "it clears up");
+    }
+    // Killed now, it would never say anything again.
+    let said: (String, bool, bool) = sqlx::query_as(
+        "select phase, finished_at is not null, done = total from rebuild where projector = 'lp'",
+    )
+    .fetch_one(&mut *reading)
+    .await
+    .unwrap();
+    assert_eq!(said, ("done".to_owned(), true, true));
+    reading.rollback().await.unwrap();
+    rebuilding.await.unwrap().unwrap();
+    assert_eq!(generations(&db, "lp").await, (Some(3), Some(2)));
+}
+
 /// Has whoever makes a generation of the LPs live wait for this lock.
 const HOLD_LP: &str = "
     create function hold_lp() returns trigger language plpgsql as

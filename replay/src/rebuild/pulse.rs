@@ -93,6 +93,7 @@ impl Pulse {
         };
         let read = self.gauge.read.load(Ordering::Acquire);
         let is_indexing = self.gauge.is_indexing.load(Ordering::Acquire);
+        // A swap holds these rows at its end and must not meet somebody who waits for some and holds others.
         let cancelled: Vec<bool> = sqlx::query_scalar(
             "update rebuild set heard_at = clock_timestamp(),
                  done = case when $3 then total else $2 end,
@@ -101,7 +102,9 @@ impl Pulse {
                                   where generation.projector = rebuild.projector
                                       and generation.number = rebuild.number and position > 0)
                      then 'tailing' else 'indexing' end
-             where projector = any($1) and finished_at is null returning cancelled",
+             where projector in (select projector from rebuild where projector = any($1) and finished_at is null
+                                 for update skip locked)
+             returning cancelled",
         )
         .bind(&self.names)
         .bind(read)

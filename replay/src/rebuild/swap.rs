@@ -132,7 +132,22 @@ async fn swap(
         .execute(&mut *tx)
         .await?;
     }
+    close(&mut tx, targets).await?;
     follower.announce(&mut tx).await?;
     tx.commit().await?;
+    Ok(())
+}
+
+/// Whoever is killed from here on has rebuilt, and only leaves what was before to be cleared away. To roll back is no
+/// rebuild.
+async fn close(tx: &mut PgConnection, targets: &[Target]) -> Result<(), sqlx::Error> {
+    let built = targets.iter().filter(|target| target.state == State::Building);
+    sqlx::query(
+        "update rebuild set phase = 'done', done = total, finished_at = clock_timestamp()
+         where projector = any($1)",
+    )
+    .bind(built.map(Target::name).collect::<Vec<_>>())
+    .execute(tx)
+    .await?;
     Ok(())
 }
