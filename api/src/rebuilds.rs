@@ -66,7 +66,7 @@ impl Rebuilds {
         let (name, teller) = (name.to_owned(), self.teller());
         self.tasks.spawn(async move {
             match rebuild.run(teller).await {
-                Ok(()) => tracing::info!(projector = name, "rebuilt"),
+                Ok(parked) => tracing::info!(projector = name, parked = parked.len(), "rebuilt"),
                 Err(error) => {
                     tracing::warn!(projector = name, %error, "the rebuild came to nothing")
                 }

@@ -132,6 +132,8 @@ pub struct RebuildStatus {
     pub done: i64,
     /// Events there are to read.
     pub total: i64,
+    /// How many streams the generation cannot follow.
+    pub parked: i64,
     /// Events read per second so far.
     pub rate: f64,
     /// How much longer reading will take, in seconds.
@@ -264,6 +266,8 @@ pub async fn parked(db: &mut PgConnection) -> Result<Vec<ParkedStatus>, sqlx::Er
 pub async fn rebuilds(db: &mut PgConnection) -> Result<Vec<RebuildStatus>, sqlx::Error> {
     sqlx::query_as(
         "select projector, number as generation, holder, done, total, started_at, finished_at, error,
+             (select count(*) from dead_letter
+              where dead_letter.projector = rated.projector and dead_letter.generation = number) as parked,
              case when finished_at is null and heard_at < clock_timestamp() - make_interval(secs => $1)
                  then 'interrupted' else phase end as phase,
              rate, case when phase = 'loading' and rate > 0 then (total - done) / rate end as eta_seconds

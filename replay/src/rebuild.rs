@@ -18,7 +18,7 @@ use projections::dead_letter::DeadLetters;
 use projections::follow::{FollowError, Target};
 use projections::generation::{self, State};
 use projections::projector::Projector;
-use projections::status::{RebuildStatus, SILENCE};
+use projections::status::{ParkedStatus, RebuildStatus, SILENCE};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -204,14 +204,15 @@ impl Rebuild {
         Self { effort, ..self }
     }
 
-    /// Builds the new generations and swaps them in. `watch` is told how far it is, several times a second.
+    /// Builds the new generations and swaps them in. `watch` is told how far it is, several times a second. Tells which
+    /// streams they cannot follow.
     ///
     /// # Errors
     /// See [`RebuildError`].
     pub async fn run(
         self,
         watch: impl FnMut(&[RebuildStatus]) + Send + 'static,
-    ) -> Result<(), RebuildError> {
+    ) -> Result<Vec<ParkedStatus>, RebuildError> {
         let Self { database, projectors, mut control, stop, effort } = self;
         let names: Vec<&'static str> =
             projectors.iter().map(|projector| projector.name()).collect();
@@ -262,8 +263,26 @@ impl Rebuild {
         if let Err(error) = closed {
             tracing::warn!(%error, "the end of a rebuild was not recorded");
         }
+        let parked = match built {
+            Ok(()) => Ok(parked(&mut control, &names).await),
+            Err(error) => Err(error),
+        };
         release(control).await;
-        built
+        parked
+    }
+}
+
+/// What the new generations cannot follow.
+async fn parked(control: &mut PgConnection, names: &[&str]) -> Vec<ParkedStatus> {
+    match projections::status::parked(control).await {
+        Ok(mut all) => {
+            all.retain(|parked| names.contains(&parked.projector.as_str()));
+            all
+        }
+        Err(error) => {
+            tracing::warn!(%error, "cannot tell what is parked; `crm projections parked` lists it");
+            vec![]
+        }
     }
 }
 

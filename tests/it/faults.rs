@@ -16,6 +16,7 @@ use futures::FutureExt as _;
 use projections::database::Database as Connections;
 use projections::log::{CommandError, CommandRequest, Executable, Receipt};
 use projections::read::Query;
+use projections::status::ParkedStatus;
 use replay::{
     Effort, ImportError, ImportOptions, RebuildError, Report, VerifyError, VerifyOptions, Witness,
     import,
@@ -330,7 +331,7 @@ async fn rebuild_with(db: &Database, names: &[&str], plan: Option<Plan>) -> Prox
         let stop = CancellationToken::new();
         replay::Rebuild::admit(&connections, projectors, "a test", stop).await?.run(|_| ()).await
     };
-    let rebuilt: Result<(), RebuildError> = rebuilding.await;
+    let rebuilt: Result<Vec<ParkedStatus>, RebuildError> = rebuilding.await;
     assert!(rebuilt.is_ok() || proxy.has_struck(), "nothing is in its way: {rebuilt:?}");
     connections.pool.close().await;
     until_free(db).await;

@@ -39,7 +39,7 @@ pub async fn rebuild(db: &Database, names: &[&str]) -> Result<(), RebuildError> 
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let projectors = replay::find(read::projectors(), &names)?;
     let stop = CancellationToken::new();
-    Rebuild::admit(&db.connections, projectors, "a test", stop).await?.run(|_| ()).await
+    Rebuild::admit(&db.connections, projectors, "a test", stop).await?.run(|_| ()).await.map(drop)
 }
 
 /// The live and the previous generation of a projector.
@@ -395,13 +395,17 @@ async fn a_rebuild_parks_the_one_stream_that_cannot_be_folded_and_takes_in_all_o
     import_demo(&db).await;
     let lp = replay::find(read::projectors(), &["lp".to_owned()]).unwrap().remove(0);
     let squeamish: Arc<dyn Projector> = Arc::new(Squeamish(lp.clone()));
-    Rebuild::admit(&db.connections, vec![squeamish], "a test", CancellationToken::new())
+    let told = Rebuild::admit(&db.connections, vec![squeamish], "a test", CancellationToken::new())
         .await
         .unwrap()
         .run(|_| ())
         .await
         .unwrap();
+    // It says so by itself, and so does whoever is asked how it went.
+    assert_eq!((told.len(), &*told[0].projector, &*told[0].aggregate_id), (1, "lp", "13"));
     let mut connection = db.pool.acquire().await.unwrap();
+    let rebuilds = projections::status::rebuilds(&mut connection).await.unwrap();
+    assert_eq!((rebuilds[0].projector.as_str(), rebuilds[0].parked), ("lp", 1));
     let parked = projections::status::parked(&mut connection).await.unwrap();
     assert_eq!(parked.len(), 1);
     assert_eq!((parked[0].aggregate_type.as_str(), parked[0].aggregate_id.as_str()), ("lp", "13"));

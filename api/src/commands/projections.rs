@@ -5,7 +5,9 @@ use std::sync::Arc;
 use anyhow::{Context as _, ensure};
 use projections::log::Stream;
 use projections::projector::Projector;
+use projections::status::ParkedStatus;
 use replay::Outcome;
+use serde_json::Value;
 
 use crate::backend::Store;
 use crate::commands::{self, Interruption, say};
@@ -117,33 +119,36 @@ async fn list(store: &Store, json: bool) -> anyhow::Result<()> {
     let mut connection = store.database.pool.acquire().await?;
     let parked = projections::status::parked(&mut connection).await?;
     if json {
-        say(&serde_json::to_string(
-            &parked
-                .iter()
-                .map(|parked| {
-                    serde_json::json!({"projection": parked.projector, "aggregate_type": parked.aggregate_type,
-                        "aggregate_id": parked.aggregate_id, "position": parked.position, "error": parked.error,
-                        "parked_at": parked.parked_at})
-                })
-                .collect::<Vec<_>>(),
-        )?);
+        say(&serde_json::to_string(&parked.iter().map(to_json).collect::<Vec<_>>())?);
         return Ok(());
     }
     if parked.is_empty() {
         say("nothing is parked: every read model follows every stream");
     }
-    for parked in parked {
-        say(&format!(
-            "{}: {} {} from position {} on, since {}: {}",
-            parked.projector,
-            parked.aggregate_type,
-            parked.aggregate_id,
-            parked.position,
-            parked.parked_at.format("%Y-%m-%d %H:%M UTC"),
-            parked.error
-        ));
+    for parked in &parked {
+        say(&describe(parked));
     }
     Ok(())
+}
+
+/// A parked stream for programs.
+pub fn to_json(parked: &ParkedStatus) -> Value {
+    serde_json::json!({"projection": parked.projector, "aggregate_type": parked.aggregate_type,
+        "aggregate_id": parked.aggregate_id, "position": parked.position, "error": parked.error,
+        "parked_at": parked.parked_at})
+}
+
+/// A parked stream for people.
+pub fn describe(parked: &ParkedStatus) -> String {
+    format!(
+        "{}: {} {} from position {} on, since {}: {}",
+        parked.projector,
+        parked.aggregate_type,
+        parked.aggregate_id,
+        parked.position,
+        parked.parked_at.format("%Y-%m-%d %H:%M UTC"),
+        parked.error
+    )
 }
 
 async fn list_skipped(store: &Store, json: bool) -> anyhow::Result<()> {

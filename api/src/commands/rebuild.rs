@@ -8,12 +8,13 @@ use std::time::Duration;
 use anyhow::bail;
 use indicatif::{HumanDuration, HumanFloatCount, ProgressBar, ProgressStyle};
 use projections::projector::Projector;
+use projections::read;
 use projections::status::RebuildStatus;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::Store;
-use crate::commands::{self, Interruption, say};
+use crate::commands::{self, Interruption, projections as parked, say};
 use crate::settings::Settings;
 
 /// Options of `crm rebuild`. The server may go on running.
@@ -54,7 +55,7 @@ pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<()> {
     let with_vectors = args.names.iter().any(|name| name == VECTORS);
     let projectors = match with_vectors {
         true => vec![],
-        false => replay::find(projections::read::projectors(), &args.names)?,
+        false => replay::find(read::projectors(), &args.names)?,
     };
     if with_vectors && (args.names.len() > 1 || args.rollback || args.drop_old) {
         bail!(
@@ -113,11 +114,20 @@ async fn rebuild(
         }
     };
     bar.finish_and_clear();
-    outcome??;
+    let streams = outcome??;
     let seconds = started.elapsed().as_secs_f64();
-    match json {
-        true => say(&json!({"phase": "done", "rebuilt": names, "seconds": seconds}).to_string()),
-        false => say(&format!("Rebuilt in {seconds:.1} s: {}", names.join(", "))),
+    if json {
+        let parked: Vec<Value> = streams.iter().map(parked::to_json).collect();
+        say(&json!({"phase": "done", "rebuilt": names, "seconds": seconds, "parked": parked})
+            .to_string());
+        return Ok(());
+    }
+    say(&format!("Rebuilt in {seconds:.1} s: {}", names.join(", ")));
+    if !streams.is_empty() {
+        say("But it cannot follow these streams, which `crm projections retry` tries again:");
+    }
+    for stream in &streams {
+        say(&format!("  {}", parked::describe(stream)));
     }
     Ok(())
 }

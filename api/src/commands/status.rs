@@ -274,6 +274,7 @@ mod tests {
                 phase: "failed".into(),
                 done: 7,
                 total: 42,
+                parked: 0,
                 rate: 1.0,
                 eta_seconds: None,
                 started_at: DateTime::UNIX_EPOCH,

@@ -97,7 +97,12 @@ impl Rebuilds {
             Err(error) => Err(error),
         };
         match renewed {
-            Ok(()) => tracing::info!(projector = name, version, "the new read model is live"),
+            Ok(parked) => tracing::info!(
+                projector = name,
+                version,
+                parked = parked.len(),
+                "the new read model is live"
+            ),
             Err(RebuildError::Cancelled) => tracing::info!(
                 projector = name,
                 "called off: `crm rebuild {name}` or the next start builds it"
