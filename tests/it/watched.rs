@@ -116,8 +116,23 @@ async fn the_command_line_works_beside_a_running_server() {
     assert_eq!(status["verification"], Value::Null);
     let report = json(&home, &["verify", "--json"]).await;
     assert_eq!(report["passed"], json!(true));
-    let rebuilt = json(&home, &["rebuild", "lp", "todo", "--json"]).await;
-    assert_eq!((&rebuilt["phase"], &rebuilt["rebuilt"]), (&json!("done"), &json!(["lp", "todo"])));
+    let (said, code) = crm(&home, &["rebuild", "lp", "todo", "--json"]).await;
+    let lines: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let (last, before) = lines.split_last().unwrap();
+    assert_eq!((code, &last["outcome"], &last["phase"]), (0, &json!("done"), &json!("done")));
+    assert_eq!((&last["rebuilt"], &last["parked"]), (&json!(["lp", "todo"]), &json!([])));
+    assert!(before.iter().all(|line| line["phase"] != "done" && line["outcome"].is_null()));
+    for (args, outcome, says) in [
+        (&["rebuild", "--json", "nothing"][..], "refused", "there is no read model \"nothing\""),
+        (&["rebuild", "--json", "--rollback", "note"], "refused", "note has no previous"),
+        (&["rebuild", "--json", "--cancel", "lp"], "failed", "no such rebuild is running"),
+    ] {
+        let output = home.crm(args).output().await.unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        let last: Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+        assert_eq!((output.status.code(), &last["outcome"]), (Some(1), &json!(outcome)), "{said}");
+        assert!(last["error"].as_str().unwrap().starts_with(says), "{said}");
+    }
     let back = json(&home, &["rebuild", "--rollback", "lp", "--json"]).await;
     assert_eq!(back, json!({"projection": "lp", "live": 1}));
     let status = json(&home, &["status", "--json"]).await;

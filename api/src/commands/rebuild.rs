@@ -10,6 +10,7 @@ use indicatif::{HumanDuration, HumanFloatCount, ProgressBar, ProgressStyle};
 use projections::projector::Projector;
 use projections::read;
 use projections::status::RebuildStatus;
+use replay::RebuildError;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -37,7 +38,7 @@ pub struct Args {
     /// Instead: call off a rebuild that is running, here or in a server
     #[arg(long)]
     pub cancel: bool,
-    /// Print progress and outcome as JSON lines
+    /// Print progress as JSON lines; the last one has the outcome, and why it is none
     #[arg(long)]
     pub json: bool,
 }
@@ -51,6 +52,32 @@ pub const VECTORS: &str = "vectors";
 /// When a rebuild fails, is called off, or another one of the same read model runs; the live read models are untouched
 /// then.
 pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<()> {
+    let result = carry_out(settings, args).await;
+    if let Err(error) = &result
+        && args.json
+    {
+        say(&json!({"outcome": outcome_of(error), "error": format!("{error:#}")}).to_string());
+    }
+    result
+}
+
+/// What to call it when nothing was rebuilt.
+fn outcome_of(error: &anyhow::Error) -> &'static str {
+    match error.downcast_ref() {
+        Some(RebuildError::Cancelled) => "cancelled",
+        Some(
+            RebuildError::Unknown { .. }
+            | RebuildError::Held { .. }
+            | RebuildError::Taken(_)
+            | RebuildError::NoPrevious(_)
+            | RebuildError::OtherVersion { .. }
+            | RebuildError::InUse { .. },
+        ) => "refused",
+        _ => "failed",
+    }
+}
+
+async fn carry_out(settings: &Settings, args: &Args) -> anyhow::Result<()> {
     // The names first: to be told that there is none such should not cost a start of the database.
     let with_vectors = args.names.iter().any(|name| name == VECTORS);
     let projectors = match with_vectors {
@@ -94,7 +121,8 @@ async fn rebuild(
     let bar = progress_bar(json);
     let shown = bar.clone();
     let watch = move |all: &[RebuildStatus]| {
-        let Some(first) = all.first() else { return };
+        // How it ends, the last line tells.
+        let Some(first) = all.first().filter(|first| !first.is_over()) else { return };
         if json {
             say(&json!({"phase": first.phase, "done": first.done, "total": first.total, "rate": first.rate.round(),
                 "eta_seconds": first.eta_seconds}).to_string());
@@ -118,7 +146,7 @@ async fn rebuild(
     let seconds = started.elapsed().as_secs_f64();
     if json {
         let parked: Vec<Value> = streams.iter().map(parked::to_json).collect();
-        say(&json!({"phase": "done", "rebuilt": names, "seconds": seconds, "parked": parked})
+        say(&json!({"outcome": "done", "phase": "done", "rebuilt": names, "seconds": seconds, "parked": parked})
             .to_string());
         return Ok(());
     }

@@ -81,7 +81,7 @@ async fn build(
     let seconds = started.elapsed().as_secs_f64();
     match json {
         true => {
-            say(&json!({"phase": "done", "rebuilt": ["vectors"], "seconds": seconds}).to_string());
+            say(&json!({"outcome": "done", "phase": "done", "rebuilt": ["vectors"], "seconds": seconds}).to_string());
         }
         false => say(&format!("Rebuilt in {seconds:.1} s: vectors")),
     }
