@@ -9,7 +9,7 @@ use std::time::Duration;
 use projections::database::{Database, DatabaseError};
 use projections::follow::Checkpoints;
 use projections::projector::Projector;
-use projections::status::{RebuildStatus, Status};
+use projections::status::{ProjectionStatus, RebuildStatus, Status};
 use replay::{Effort, Rebuild, RebuildError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -130,6 +130,19 @@ impl Rebuilds {
         let asking = async {
             let mut connection = self.database.pool.acquire().await?;
             projections::status::status(&mut connection).await
+        };
+        self.database.ask(asking).await
+    }
+
+    /// How one read model stands; `None` if there is none such.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn status_of(&self, name: &str) -> Result<Option<ProjectionStatus>, DatabaseError> {
+        self.database.check()?;
+        let asking = async {
+            let mut connection = self.database.pool.acquire().await?;
+            projections::status::one(&mut connection, name).await
         };
         self.database.ask(asking).await
     }

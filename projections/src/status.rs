@@ -169,9 +169,43 @@ type Live = (String, i32, i32, i64, f64, Option<i32>, f64);
 /// # Errors
 /// When the database fails.
 pub async fn status(db: &mut PgConnection) -> Result<Status, sqlx::Error> {
-    let head: i64 = sqlx::query_scalar("select coalesce(max(position), 0) from events")
-        .fetch_one(&mut *db)
-        .await?;
+    let head = head(db).await?;
+    let projections = projections(db, head, None).await?;
+    let checks = verification::checks(&mut *db).await?;
+    let keys = keys::count(&mut *db).await?;
+    let mut reactors = Vec::new();
+    for reactor in jobs::reactors(&mut *db, head).await? {
+        let lag_seconds = unseen_for(&mut *db, reactor.position).await?;
+        reactors.push(Following { reactor, lag_seconds });
+    }
+    let webhooks = webhooks::standing(&mut *db, head).await?;
+    let seal = store::status(db).await?;
+    let vectors = vector_status::status(db).await?;
+    Ok(Status { head, projections, reactors, webhooks, keys, checks, seal, vectors })
+}
+
+/// Asks how one read model stands, and nothing else: for those who ask all the time.
+///
+/// # Errors
+/// When the database fails.
+pub async fn one(
+    db: &mut PgConnection,
+    name: &str,
+) -> Result<Option<ProjectionStatus>, sqlx::Error> {
+    let head = head(db).await?;
+    Ok(projections(db, head, Some(name)).await?.pop())
+}
+
+async fn head(db: &mut PgConnection) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar("select coalesce(max(position), 0) from events").fetch_one(db).await
+}
+
+/// How all read models stand, or only one.
+async fn projections(
+    db: &mut PgConnection,
+    head: i64,
+    only: Option<&str>,
+) -> Result<Vec<ProjectionStatus>, sqlx::Error> {
     let live: Vec<Live> = sqlx::query_as(
         "select projector, number, version, position,
              rate * exp(greatest(-50, extract(epoch from moved_at - now())::double precision / 60)),
@@ -180,13 +214,14 @@ pub async fn status(db: &mut PgConnection) -> Result<Status, sqlx::Error> {
              coalesce(extract(epoch from clock_timestamp() - (
                  select recorded_at from events where events.position > generation.position
                  order by position limit 1))::double precision, 0)
-         from generation where state = 'live' order by projector",
+         from generation where state = 'live' and ($1::text is null or projector = $1) order by projector",
     )
+    .bind(only)
     .fetch_all(&mut *db)
     .await?;
-    let parked = parked(db).await?;
-    let skipped = skipped(db).await?;
-    let rebuilds = rebuilds(db).await?;
+    let parked = parked_of(db, only).await?;
+    let skipped = skipped_of(db, only).await?;
+    let rebuilds = rebuilds_of(db, only).await?;
     let mut projections = Vec::with_capacity(live.len());
     for (name, generation, version, position, rate, previous, lag_seconds) in live {
         let skipped_events: Vec<_> =
@@ -207,17 +242,7 @@ pub async fn status(db: &mut PgConnection) -> Result<Status, sqlx::Error> {
             skipped_events,
         });
     }
-    let checks = verification::checks(&mut *db).await?;
-    let keys = keys::count(&mut *db).await?;
-    let mut reactors = Vec::new();
-    for reactor in jobs::reactors(&mut *db, head).await? {
-        let lag_seconds = unseen_for(&mut *db, reactor.position).await?;
-        reactors.push(Following { reactor, lag_seconds });
-    }
-    let webhooks = webhooks::standing(&mut *db, head).await?;
-    let seal = store::status(db).await?;
-    let vectors = vector_status::status(db).await?;
-    Ok(Status { head, projections, reactors, webhooks, keys, checks, seal, vectors })
+    Ok(projections)
 }
 
 /// For how long the first event after a position has been in the log, in seconds; 0 if there is none.
@@ -237,10 +262,18 @@ async fn unseen_for(db: &mut PgConnection, position: i64) -> Result<f64, sqlx::E
 /// # Errors
 /// When the database fails.
 pub async fn skipped(db: &mut PgConnection) -> Result<Vec<SkippedStatus>, sqlx::Error> {
+    skipped_of(db, None).await
+}
+
+async fn skipped_of(
+    db: &mut PgConnection,
+    only: Option<&str>,
+) -> Result<Vec<SkippedStatus>, sqlx::Error> {
     sqlx::query_as(
         "select projector, aggregate_type, aggregate_id, position, error, reason, actor, skipped_at
-         from skipped_event order by projector, position",
+         from skipped_event where $1::text is null or projector = $1 order by projector, position",
     )
+    .bind(only)
     .fetch_all(db)
     .await
 }
@@ -250,11 +283,20 @@ pub async fn skipped(db: &mut PgConnection) -> Result<Vec<SkippedStatus>, sqlx::
 /// # Errors
 /// When the database fails.
 pub async fn parked(db: &mut PgConnection) -> Result<Vec<ParkedStatus>, sqlx::Error> {
+    parked_of(db, None).await
+}
+
+async fn parked_of(
+    db: &mut PgConnection,
+    only: Option<&str>,
+) -> Result<Vec<ParkedStatus>, sqlx::Error> {
     sqlx::query_as(
         "select projector, aggregate_type, aggregate_id, dead_letter.position, error, parked_at
          from dead_letter join generation using (projector)
-         where number = generation and state = 'live' order by projector, dead_letter.position",
+         where number = generation and state = 'live' and ($1::text is null or projector = $1)
+         order by projector, dead_letter.position",
     )
+    .bind(only)
     .fetch_all(db)
     .await
 }
@@ -264,6 +306,13 @@ pub async fn parked(db: &mut PgConnection) -> Result<Vec<ParkedStatus>, sqlx::Er
 /// # Errors
 /// When the database fails.
 pub async fn rebuilds(db: &mut PgConnection) -> Result<Vec<RebuildStatus>, sqlx::Error> {
+    rebuilds_of(db, None).await
+}
+
+async fn rebuilds_of(
+    db: &mut PgConnection,
+    only: Option<&str>,
+) -> Result<Vec<RebuildStatus>, sqlx::Error> {
     sqlx::query_as(
         "select projector, number as generation, holder, done, total, started_at, finished_at, error,
              (select count(*) from dead_letter
@@ -273,9 +322,10 @@ pub async fn rebuilds(db: &mut PgConnection) -> Result<Vec<RebuildStatus>, sqlx:
              rate, case when phase = 'loading' and rate > 0 then (total - done) / rate end as eta_seconds
          from (select *, done / greatest(0.001, extract(epoch from
                    coalesce(finished_at, clock_timestamp()) - started_at)::double precision) as rate
-               from rebuild) as rated",
+               from rebuild where $2::text is null or projector = $2) as rated",
     )
     .bind(SILENCE)
+    .bind(only)
     .fetch_all(db)
     .await
 }

@@ -71,9 +71,7 @@ async fn ask(app: &App) -> Result<Status, Problem> {
 }
 
 async fn ask_one(app: &App, name: &str) -> Result<ProjectionStatus, Problem> {
-    let status = ask(app).await?;
-    let found = status.projections.into_iter().find(|projection| projection.name == name);
-    found.ok_or(Problem::NoSuchProjection)
+    app.rebuilds.status_of(name).await?.ok_or(Problem::NoSuchProjection)
 }
 
 async fn list(State(app): State<App>) -> Result<Json<Status>, Problem> {
