@@ -96,6 +96,10 @@ async fn a_rebuild_that_a_server_is_asked_for_can_be_watched() {
     ] {
         assert!(metrics.contains(sample), "{sample}");
     }
+    // Where the answer to a rebuild of the vectors leads.
+    let vectors = get(&server, "/projections/vectors").await;
+    assert_eq!(vectors["name"], json!("vectors"));
+    assert!(vectors["vectors"].is_array(), "{vectors}");
     // What is not there, or not under way, is said so.
     assert_eq!(post(&server, "/projections/nothing/rebuild").await.status(), 404);
     let cancel = Client::new().delete(format!("{}/projections/note/rebuild", server.url));

@@ -10,9 +10,10 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::Stream;
 use projections::search::sets;
-use projections::status::{ProjectionStatus, Status};
+use projections::search::vector_status::{self, VectorStatus};
+use projections::status::Status;
 use replay::RebuildError;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::app::App;
@@ -44,7 +45,7 @@ pub fn routes() -> Routes {
         .at(
             "/projections/{name}",
             [get(
-                "How one stands; with `Accept: text/event-stream` also whenever that changes",
+                "How one stands, or `vectors`; with `Accept: text/event-stream` also whenever that changes",
                 Content::Example(one),
                 show,
             )],
@@ -70,8 +71,25 @@ async fn ask(app: &App) -> Result<Status, Problem> {
     Ok(app.rebuilds.status().await?)
 }
 
-async fn ask_one(app: &App, name: &str) -> Result<ProjectionStatus, Problem> {
-    app.rebuilds.status_of(name).await?.ok_or(Problem::NoSuchProjection)
+async fn ask_one(app: &App, name: &str) -> Result<Value, Problem> {
+    let told = match name {
+        VECTORS => Ok(json!({"name": VECTORS, "vectors": vectors(app).await?})),
+        name => {
+            let found = app.rebuilds.status_of(name).await?;
+            serde_json::to_value(found.ok_or(Problem::NoSuchProjection)?)
+        }
+    };
+    told.map_err(|error| Problem::Internal(error.into()))
+}
+
+/// The sets of vectors, which are no read model but rebuilt like one.
+async fn vectors(app: &App) -> Result<Vec<VectorStatus>, Problem> {
+    let database = &app.rebuilds.database;
+    let asking = async {
+        let mut connection = database.pool.acquire().await?;
+        vector_status::status(&mut connection).await
+    };
+    Ok(database.ask(asking).await?)
 }
 
 async fn list(State(app): State<App>) -> Result<Json<Status>, Problem> {
@@ -88,9 +106,9 @@ async fn show(
     let now = ask_one(&app, &name).await?;
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     match accept.is_some_and(|accept| accept.contains("text/event-stream")) {
-        true => {
-            Ok(Sse::new(watch(app, now, news)).keep_alive(KeepAlive::default()).into_response())
-        }
+        true => Ok(Sse::new(watch(app, name, now, news))
+            .keep_alive(KeepAlive::default())
+            .into_response()),
         false => Ok(Json(now).into_response()),
     }
 }
@@ -98,14 +116,15 @@ async fn show(
 /// Tells how a projection stands, now and whenever that is different, until the client goes away.
 fn watch(
     app: App,
-    first: ProjectionStatus,
+    name: String,
+    first: Value,
     mut news: News,
 ) -> impl Stream<Item = Result<Event, Infallible>> {
     let (sender, events) = tokio::sync::mpsc::channel(4);
     tokio::spawn(async move {
-        let (name, mut now, mut told) = (first.name.clone(), first, String::new());
+        let (mut now, mut told) = (first, String::new());
         loop {
-            let text = serde_json::to_string(&now).unwrap_or_default();
+            let text = now.to_string();
             if text != told {
                 let event = Event::default().event("projection").data(&text);
                 if sender.send(Ok(event)).await.is_err() {
