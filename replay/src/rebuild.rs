@@ -95,6 +95,17 @@ pub enum RebuildError {
         /// The version that this release has.
         version: i32,
     },
+    /// Somebody reads what is to be dropped.
+    #[error(
+        "generation {number} of {name} is being read, perhaps by a check (`crm verify`, or the daily one) or a request that \
+         takes long; try again when that is over"
+    )]
+    Read {
+        /// The projector.
+        name: &'static str,
+        /// The generation.
+        number: i32,
+    },
     /// Another release is still using what is to be dropped.
     #[error(
         "generation {number} of {name} is still followed by a running crm of another release; stop that first"

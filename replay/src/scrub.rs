@@ -234,9 +234,10 @@ async fn rebuild_all(
         // Readers turn to the new generation as soon as they hear of it.
         while let Err(error) = drop_old(database, projector).await {
             let is_passing = match &error {
-                RebuildError::InUse { .. } | RebuildError::Held { .. } | RebuildError::Taken(_) => {
-                    true
-                }
+                RebuildError::InUse { .. }
+                | RebuildError::Read { .. }
+                | RebuildError::Held { .. }
+                | RebuildError::Taken(_) => true,
                 RebuildError::Database(error) => projections::database::is_passing(error),
                 _ => false,
             };

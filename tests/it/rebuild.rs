@@ -417,6 +417,38 @@ async fn a_rebuild_parks_the_one_stream_that_cannot_be_folded_and_takes_in_all_o
     assert_read_models_match_the_log(&db.pool).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_generation_that_somebody_reads_or_follows_is_dropped_once_that_is_over() {
+    let db = Database::new().await;
+    import_demo(&db).await;
+    rebuild(&db, &["lp"]).await.unwrap();
+    let lp = replay::find(read::projectors(), &["lp".to_owned()]).unwrap().remove(0);
+    let mut reading = db.pool.begin().await.unwrap();
+    sqlx::query("lock table read_lp_1.lp in access share mode")
+        .execute(&mut *reading)
+        .await
+        .unwrap();
+    let refused = replay::drop_old(&db.connections, &lp).await.unwrap_err();
+    let text = refused.to_string();
+    assert!(text.starts_with("generation 1 of lp is being read, perhaps by a check"), "{text}");
+    assert!(text.ends_with("try again when that is over"), "{text}");
+    reading.rollback().await.unwrap();
+    let mut following = db.pool.begin().await.unwrap();
+    sqlx::query("select pg_advisory_xact_lock($1, hashtext('read_lp_1'))")
+        .bind(projections::runner::RUNNER_LOCK)
+        .execute(&mut *following)
+        .await
+        .unwrap();
+    let refused = replay::drop_old(&db.connections, &lp).await.unwrap_err();
+    assert!(matches!(refused, RebuildError::InUse { name: "lp", number: 1 }), "{refused}");
+    let dropping = tokio::spawn({
+        let (database, lp) = (db.connections.clone(), lp.clone());
+        async move { replay::drop_old(&database, &lp).await }
+    });
+    following.rollback().await.unwrap();
+    assert_eq!(dropping.await.unwrap().unwrap(), [1]);
+}
+
 async fn append_unheard(db: &Database, id: i64, sequence: i64) {
     sqlx::query(
         "insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,

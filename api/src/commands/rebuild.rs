@@ -71,7 +71,8 @@ fn outcome_of(error: &anyhow::Error) -> &'static str {
             | RebuildError::Taken(_)
             | RebuildError::NoPrevious(_)
             | RebuildError::OtherVersion { .. }
-            | RebuildError::InUse { .. },
+            | RebuildError::InUse { .. }
+            | RebuildError::Read { .. },
         ) => "refused",
         _ => "failed",
     }

@@ -214,6 +214,7 @@ fn problem(error: RebuildError) -> Problem {
         | RebuildError::NoPrevious(_)
         | RebuildError::OtherVersion { .. }
         | RebuildError::InUse { .. }
+        | RebuildError::Read { .. }
         | RebuildError::Cancelled => Problem::Conflict(error.to_string().into()),
         RebuildError::Database(error) if projections::database::is_passing(&error) => {
             Problem::Unavailable(error.to_string())

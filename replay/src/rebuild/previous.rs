@@ -1,6 +1,7 @@
 //! The generations before the live one: made live again, or dropped.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use projections::database::Database;
 use projections::follow::Target;
@@ -10,7 +11,7 @@ use projections::runner::RUNNER_LOCK;
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use tokio_util::sync::CancellationToken;
 
-use super::swap::follow_and_swap;
+use super::swap::{follow_and_swap, is_timeout};
 use super::{RebuildError, hold, release};
 
 /// Makes the previous generation of a read model the live one again, after it has caught up with the log.
@@ -64,8 +65,14 @@ pub async fn drop_old(
     let dropping = async {
         let previous = kept(&mut control, name).await?;
         for old in &previous {
-            if !drop_unused(&mut control, old).await? {
-                return Err(RebuildError::InUse { name, number: old.number });
+            let number = old.number;
+            match drop_patiently(&mut control, old).await {
+                Ok(true) => {}
+                Ok(false) => return Err(RebuildError::InUse { name, number }),
+                Err(error) if is_timeout(&error) => {
+                    return Err(RebuildError::Read { name, number });
+                }
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(previous.into_iter().map(|generation| generation.number).collect())
@@ -73,6 +80,18 @@ pub async fn drop_old(
     let dropped = dropping.await;
     release(control).await;
     dropped
+}
+
+/// As [`drop_unused`], but waits a little: a server takes a moment to turn away from a generation that is no longer live.
+async fn drop_patiently(control: &mut PgConnection, old: &Generation) -> Result<bool, sqlx::Error> {
+    const PAUSE: Duration = Duration::from_millis(100);
+    for _ in 0..30 {
+        if drop_unused(control, old).await? {
+            return Ok(true);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    Ok(false)
 }
 
 /// What is kept of the earlier generations of a read model, oldest first.

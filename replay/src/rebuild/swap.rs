@@ -46,16 +46,16 @@ pub(super) async fn follow_and_swap(
 }
 
 fn failed(error: FollowError) -> RebuildError {
-    const LOCK_TIMEOUT: Option<&str> = Some("55P03");
-    let code = |error: &sqlx::Error| {
-        error.as_database_error().and_then(|error| error.code().map(|code| code.into_owned()))
-    };
     match error {
-        FollowError::Database(error) if code(&error).as_deref() == LOCK_TIMEOUT => {
-            RebuildError::Busy(error)
-        }
+        FollowError::Database(error) if is_timeout(&error) => RebuildError::Busy(error),
         error => error.into(),
     }
+}
+
+/// Whether a lock was waited for in vain.
+pub(super) fn is_timeout(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| code == "55P03")
 }
 
 async fn follow(
