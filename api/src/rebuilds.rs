@@ -61,8 +61,7 @@ impl Rebuilds {
     /// # Errors
     /// When there is no such read model, or it is being rebuilt already.
     pub async fn begin(&self, name: &str) -> Result<(), RebuildError> {
-        let holder = format!("a server, process {}", std::process::id());
-        let rebuild = self.admit(self.find(name)?, &holder).await?;
+        let rebuild = self.admit(self.find(name)?, "a server").await?;
         let (name, teller) = (name.to_owned(), self.teller());
         self.tasks.spawn(async move {
             match rebuild.run(teller).await {

@@ -151,7 +151,8 @@ pub struct Rebuild {
 }
 
 impl Rebuild {
-    /// Takes the locks of these projectors. `holder` names who does, for whoever would like to as well.
+    /// Takes the locks of these projectors. `holder` says what does, for whoever would like to as well: they are told the
+    /// process and the host with it.
     ///
     /// # Errors
     /// [`RebuildError::Held`], or when the database fails.
@@ -193,6 +194,11 @@ impl Rebuild {
         holder: &str,
         stop: CancellationToken,
     ) -> Result<Self, RebuildError> {
+        let holder = match std::fs::read_to_string("/proc/sys/kernel/hostname") {
+            Ok(host) => format!("{holder}, process {} on {}", std::process::id(), host.trim()),
+            // Not every system tells.
+            Err(_) => format!("{holder}, process {}", std::process::id()),
+        };
         for projector in &projectors {
             sqlx::query(
                 "insert into rebuild (projector, number, holder, phase, total)
@@ -202,7 +208,7 @@ impl Rebuild {
                      finished_at = null, error = null, cancelled = false",
             )
             .bind(projector.name())
-            .bind(holder)
+            .bind(&holder)
             .execute(&mut control)
             .await?;
         }
@@ -328,7 +334,7 @@ async fn hold(control: &mut PgConnection, name: &'static str) -> Result<(), Rebu
         return Ok(());
     }
     let holder: Option<(String, String)> = sqlx::query_as(
-        "select holder, to_char(started_at, 'YYYY-MM-DD HH24:MI:SS') from rebuild
+        "select holder, to_char(started_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS \"UTC\"') from rebuild
          where projector = $1 and finished_at is null
              and heard_at > clock_timestamp() - make_interval(secs => $2)",
     )

@@ -215,11 +215,11 @@ async fn rebuild_all(
     projectors: &[Arc<dyn Projector>],
     options: &ScrubOptions,
 ) -> Result<(), ScrubError> {
-    let holder = format!("a scrub after an erasure, process {}", std::process::id());
+    let holder = "a scrub after an erasure";
     let deadline = Instant::now() + PATIENCE;
     let rebuild = loop {
         let stop = options.stop.child_token();
-        match Rebuild::admit(database, projectors.to_vec(), &holder, stop).await {
+        match Rebuild::admit(database, projectors.to_vec(), holder, stop).await {
             Err(RebuildError::Held { .. } | RebuildError::Taken(_))
                 if Instant::now() < deadline =>
             {

@@ -166,7 +166,10 @@ async fn of_two_rebuilds_of_one_read_model_the_second_is_told_who_runs_the_first
     let refused =
         Rebuild::admit(&db.connections, one("note"), "the second", CancellationToken::new()).await;
     let text = refused.err().unwrap().to_string();
-    assert!(text.starts_with("note is being rebuilt by the first since 20"), "{text}");
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    let who = format!("the first, process {} on {}", std::process::id(), host.trim());
+    assert!(text.starts_with(&format!("note is being rebuilt by {who} since 20")), "{text}");
+    assert!(text.contains(" UTC; wait for it"), "{text}");
     // Another read model is no business of theirs.
     rebuild(&db, &["todo"]).await.unwrap();
     let mut connection = db.pool.acquire().await.unwrap();

@@ -116,9 +116,8 @@ async fn rebuild(
 ) -> anyhow::Result<()> {
     let names: Vec<&str> = projectors.iter().map(|projector| projector.name()).collect();
     let stop = CancellationToken::new();
-    let holder = format!("`crm rebuild`, process {}", std::process::id());
-    let rebuild =
-        replay::Rebuild::admit(&store.database, projectors, &holder, stop.clone()).await?;
+    let holder = "`crm rebuild`";
+    let rebuild = replay::Rebuild::admit(&store.database, projectors, holder, stop.clone()).await?;
     let bar = progress_bar(json);
     let shown = bar.clone();
     let watch = move |all: &[RebuildStatus]| {

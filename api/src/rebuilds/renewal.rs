@@ -80,8 +80,7 @@ impl Rebuilds {
     /// Tells whether there is no reason to wait before the next try.
     async fn renew_one(&self, projector: Arc<dyn Projector>) -> bool {
         let (name, version) = (projector.name(), projector.version());
-        let holder =
-            format!("a server with version {version} of it, process {}", std::process::id());
+        let holder = format!("a server with version {version} of it");
         let stop = self.stop.child_token();
         let renewed = match Rebuild::admit_renewal(&self.database, projector, &holder, stop).await {
             Ok(Some(rebuild)) => {

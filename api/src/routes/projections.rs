@@ -27,7 +27,7 @@ const ROLLBACK: Duration = Duration::from_secs(5);
 
 /// The routes of read models.
 pub fn routes() -> Routes {
-    let rebuild = json!({"generation": 2, "holder": "a server, process 7", "phase": "done", "done": 42, "total": 42,
+    let rebuild = json!({"generation": 2, "holder": "a server, process 7 on crm-1", "phase": "done", "done": 42, "total": 42,
         "parked": 0, "rate": 90000.0, "eta_seconds": null, "started_at": "2025-01-31T15:04:05Z",
         "finished_at": "2025-01-31T15:04:06Z", "error": null});
     let one = json!({"name": "lp", "version": 1, "generation": 2, "previous": 1, "position": 42, "lag": 0,
