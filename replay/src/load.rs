@@ -9,7 +9,7 @@ mod worker;
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use domain::Kind;
 use projections::background;
@@ -53,7 +53,9 @@ pub struct Gauge {
     /// The last position that was read.
     pub read: AtomicI64,
     /// Whether all is read, and keys and indexes are made.
-    pub is_indexing: std::sync::atomic::AtomicBool,
+    pub is_indexing: AtomicBool,
+    /// Whether it is read anew, event by event: how far that is, the generations say.
+    pub is_careful: AtomicBool,
 }
 
 /// Why the tables were not filled.

@@ -359,9 +359,8 @@ async fn build(
     begun: &mut Vec<Target>,
 ) -> Result<(), RebuildError> {
     begin_all(control, projectors, begun).await?;
-    let head: i64 = sqlx::query_scalar("select coalesce(max(position), 0) from events")
-        .fetch_one(&mut *control)
-        .await?;
+    let names: Vec<&str> = begun.iter().map(Target::name).collect();
+    let head = aim(control, &names).await?;
     let mut fillings = Vec::new();
     for target in &*begun {
         let (projector, schema) = (target.projector.clone(), target.schema());
@@ -378,7 +377,7 @@ async fn build(
         for target in &*begun {
             generation::finish_tables(control, &*target.projector, &target.schema()).await?;
         }
-        gauge.is_indexing.store(true, Ordering::Release);
+        gauge.is_careful.store(true, Ordering::Release);
         filled = Ok(vec![]);
     }
     match filled {
@@ -413,7 +412,6 @@ async fn build(
     for target in &*begun {
         retired.extend(kept(control, target.name()).await?);
     }
-    let names: Vec<&str> = begun.iter().map(Target::name).collect();
     let cancelled: Option<bool> =
         sqlx::query_scalar("select bool_or(cancelled) from rebuild where projector = any($1)")
             .bind(names)
@@ -453,6 +451,20 @@ async fn begin_all(
             .await?;
     }
     Ok(())
+}
+
+/// Up to where the log is to be loaded: that is all there is to read, however much was appended since the rebuild was
+/// admitted.
+async fn aim(control: &mut PgConnection, names: &[&str]) -> Result<i64, sqlx::Error> {
+    let head: i64 = sqlx::query_scalar("select coalesce(max(position), 0) from events")
+        .fetch_one(&mut *control)
+        .await?;
+    sqlx::query("update rebuild set total = $2 where projector = any($1)")
+        .bind(names)
+        .bind(head)
+        .execute(control)
+        .await?;
+    Ok(head)
 }
 
 async fn skipped(control: &mut PgConnection, name: &str) -> Result<HashSet<i64>, sqlx::Error> {

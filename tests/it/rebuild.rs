@@ -1,6 +1,6 @@
 //! Rebuilds: beside the live read models, resumable, swapped at once, and the same rows in the end.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use api::backend::Backend;
@@ -11,9 +11,11 @@ use projections::generation::{self, State};
 use projections::log::{CommandError, Recorded};
 use projections::projector::{Fold, ProjectError, Projector, Table, Tables};
 use projections::read::{self, Query};
+use projections::status::RebuildStatus;
 use replay::{Effort, Rebuild, RebuildError};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::check::assert_read_models_match_the_log;
@@ -418,6 +420,101 @@ async fn a_rebuild_parks_the_one_stream_that_cannot_be_folded_and_takes_in_all_o
     drop(connection);
     rebuild(&db, &[]).await.unwrap();
     assert_read_models_match_the_log(&db.pool).await;
+}
+
+/// Cannot fold an LP when it loads the log, and when it goes through it event by event waits until it may go on.
+struct Held(Arc<dyn Projector>, watch::Sender<bool>, watch::Receiver<bool>);
+
+struct HeldFold(Box<dyn Fold>, watch::Sender<bool>, watch::Receiver<bool>);
+
+impl Projector for Held {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+    fn version(&self) -> i32 {
+        self.0.version()
+    }
+    fn tables(&self) -> Vec<Table> {
+        self.0.tables()
+    }
+    fn follows(&self) -> &'static [Kind] {
+        self.0.follows()
+    }
+    fn begin(&self) -> Box<dyn Fold> {
+        Box::new(HeldFold(self.0.begin(), self.1.clone(), self.2.clone()))
+    }
+}
+
+impl Fold for HeldFold {
+    fn fold<'a>(
+        &'a mut self,
+        page: &'a [Recorded],
+        db: &'a mut PgConnection,
+        tables: Tables,
+    ) -> BoxFuture<'a, Result<(), ProjectError>> {
+        Box::pin(async move {
+            if tables != Tables::Filled {
+                let source = serde_json::from_str::<Value>("").unwrap_err();
+                return Err(ProjectError::Row { table: "lp", source });
+            }
+            self.1.send_replace(true);
+            self.2.wait_for(|may| *may).await.unwrap();
+            self.0.fold(page, db, tables).await
+        })
+    }
+    fn write<'a>(
+        &'a mut self,
+        db: &'a mut PgConnection,
+        tables: Tables,
+    ) -> BoxFuture<'a, Result<(), ProjectError>> {
+        self.0.write(db, tables)
+    }
+    fn changed(&self) -> Option<i64> {
+        self.0.changed()
+    }
+    fn size(&self) -> usize {
+        self.0.size()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn progress_begins_anew_when_the_log_has_to_be_read_event_by_event_and_never_passes_its_end()
+{
+    let db = Database::new().await;
+    import_demo(&db).await;
+    let backend = db.backend().await;
+    let ((came, mut has_come), (let_go, may_go)) = (watch::channel(false), watch::channel(false));
+    let lp = replay::find(read::projectors(), &["lp".to_owned()]).unwrap().remove(0);
+    let held: Arc<dyn Projector> = Arc::new(Held(lp, came, may_go));
+    let stop = CancellationToken::new();
+    let rebuild = Rebuild::admit(&db.connections, vec![held], "a test", stop).await.unwrap();
+    // What is appended between the lock and the load is read as well.
+    for name in ["a", "b", "c"] {
+        register(&backend, name).await;
+    }
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let seeing = seen.clone();
+    let watched = move |all: &[RebuildStatus]| seeing.lock().unwrap().extend_from_slice(all);
+    let rebuilding = tokio::spawn(rebuild.run(watched));
+    has_come.wait_for(|has| *has).await.unwrap();
+    let mut connection = db.pool.acquire().await.unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let now = projections::status::rebuilds(&mut connection).await.unwrap().remove(0);
+        if (now.phase.as_str(), now.done) == ("loading", 0) && now.total > 0 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "nothing is folded yet: {now:?}");
+    }
+    let_go.send_replace(true);
+    rebuilding.await.unwrap().unwrap();
+    let head = backend.reader.head().await.unwrap();
+    let seen = seen.lock().unwrap();
+    assert!(seen.iter().all(|now| now.done <= now.total));
+    assert!(seen.iter().all(|now| now.eta_seconds.is_none_or(|left| left >= 0.0)));
+    let last = seen.last().unwrap();
+    assert_eq!((last.phase.as_str(), last.done, last.total), ("done", head, head));
+    backend.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -93,22 +93,23 @@ impl Pulse {
         };
         let read = self.gauge.read.load(Ordering::Acquire);
         let is_indexing = self.gauge.is_indexing.load(Ordering::Acquire);
+        let is_careful = self.gauge.is_careful.load(Ordering::Acquire);
         // A swap holds these rows at its end and must not meet somebody who waits for some and holds others.
         let cancelled: Vec<bool> = sqlx::query_scalar(
             "update rebuild set heard_at = clock_timestamp(),
-                 done = case when $3 then total else $2 end,
-                 phase = case when not $3 then 'loading'
-                     when exists (select 1 from generation
-                                  where generation.projector = rebuild.projector
-                                      and generation.number = rebuild.number and position > 0)
-                     then 'tailing' else 'indexing' end
-             where projector in (select projector from rebuild where projector = any($1) and finished_at is null
-                                 for update skip locked)
-             returning cancelled",
+                 done = case when $4 then least(reached, total) when $3 then total else least($2, total) end,
+                 phase = case when $4 and reached < total then 'loading'
+                     when not ($3 or $4) then 'loading' when reached > 0 then 'tailing' else 'indexing' end
+             from (select projector as name, coalesce((select position from generation
+                       where generation.projector = rebuild.projector
+                           and generation.number = rebuild.number), 0) as reached
+                   from rebuild where projector = any($1) and finished_at is null for update skip locked) as running
+             where projector = name returning cancelled",
         )
         .bind(&self.names)
         .bind(read)
         .bind(is_indexing)
+        .bind(is_careful)
         .fetch_all(&mut *db)
         .await?;
         if cancelled.contains(&true) {
