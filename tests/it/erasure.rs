@@ -6,11 +6,13 @@ use std::path::Path;
 
 use domain::Kind;
 use domain::person::{Person, PersonChanges, PersonCommand};
+use projections::generation;
 use projections::log::{LogReader, PageLimit};
+use projections::projector::Tables;
 use projections::read;
 use replay::{Effort, ScrubOptions, ScrubReport};
 use serde_json::{Value, json};
-use sqlx::PgPool;
+use sqlx::{ConnectOptions as _, PgPool};
 use tokio_util::sync::CancellationToken;
 
 use crate::check::assert_read_models_match_the_log;
@@ -138,6 +140,40 @@ async fn nothing_of_an_erased_person_or_note_is_left_in_the_database() {
     api.post(&format!("/people/{id}/erase"), reason()).await.expect(200, "twice is as good");
     api.put(&format!("/people/{id}/hold"), reason()).await.expect(410, "held too late");
     api.delete(&format!("/people/{id}")).await.expect(410, "removed too late");
+    api.backend.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_of_the_histories_has_nothing_to_look_for_where_records_were_erased() {
+    let api = Api::new().await;
+    let id = api.made("people", person()).await;
+    api.post(&format!("/people/{id}/erase"), json!({"reason": "case 17"})).await.expect(200, "it");
+    let audit = replay::find(read::projectors(), &["audit".to_owned()]).unwrap().remove(0);
+    let mut db = api.db.connections.options_for(&["loaded".to_owned()]).connect().await.unwrap();
+    generation::create_tables(&mut db, &*audit, "loaded").await.unwrap();
+    sqlx::raw_sql(
+        "create function loaded.refuse() returns trigger language plpgsql as
+             'begin raise exception ''all of the table is looked through''; end';
+         create trigger refuse before update on loaded.audit for each statement execute function loaded.refuse()",
+    )
+    .execute(&mut db)
+    .await
+    .unwrap();
+    let limit = PageLimit { events: 1_000 };
+    let page = LogReader::new(keys()).read_page(&mut db, 0, limit).await.unwrap().events;
+    let (first, rest) = page.split_at(1);
+    let mut fold = audit.begin();
+    for (part, tables) in [(first, Tables::Empty), (rest, Tables::Own)] {
+        fold.fold(part, &mut db, tables).await.unwrap();
+        fold.write(&mut db, tables).await.unwrap();
+    }
+    let said: (i64, i64) = sqlx::query_as(
+        "select count(*), count(*) filter (where words <> '' and event <> 'Erased') from loaded.audit",
+    )
+    .fetch_one(&mut db)
+    .await
+    .unwrap();
+    assert_eq!(said, (2, 0));
     api.backend.stop().await;
 }
 

@@ -99,8 +99,6 @@ struct Rows {
     erased: Vec<(Stream, i64, i64)>,
     changed: Option<i64>,
     size: usize,
-    /// Whether the table has rows already.
-    has_written: bool,
 }
 
 struct Row {
@@ -166,11 +164,12 @@ impl Fold for Rows {
         Box::pin(async move {
             let (rows, erased) = (std::mem::take(&mut self.rows), std::mem::take(&mut self.erased));
             self.size = 0;
-            // What is still to be written of them was blanked in memory.
-            if (tables != Tables::Empty || self.has_written) && !erased.is_empty() {
+            // What is still to be written of them was blanked in memory. A load ends at a position that it knew before it began
+            // to read, so that the keys of all that it sees erased were gone by then: it has never read what they said, and
+            // nothing of it is to be looked for in a table without an index.
+            if tables == Tables::Filled && !erased.is_empty() {
                 blank(db, &erased).await?;
             }
-            self.has_written = true;
             let (mut batch, mut bytes) = (Vec::new(), 0);
             for row in rows {
                 bytes += row.size();
