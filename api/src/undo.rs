@@ -4,8 +4,10 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderValue, Uri};
 use axum::response::{IntoResponse, Response};
+use domain::note::NoteEvent;
+use domain::person::PersonEvent;
 use domain::telling::{Part, Sentence};
-use domain::{FactChange, Kind, RecordRef, Subject, differences};
+use domain::{Event, FactChange, Kind, RecordRef, Subject, differences};
 use projections::history::Names;
 use projections::log::{CommandError, CommandRequest};
 use projections::read::Time;
@@ -270,6 +272,7 @@ struct Told {
     record: Value,
     changes: Vec<Value>,
     sentences: Vec<String>,
+    stays: Vec<Value>,
     conflicts: Vec<Value>,
     /// Whether it would link to what is gone.
     is_lacking: bool,
@@ -279,7 +282,8 @@ impl Told {
     async fn of(app: &App, record: RecordRef, plan: &Plan) -> Result<Self, Problem> {
         let later = plan.later.iter().map(|later| &later.change);
         let sentences = plan.steps.iter().map(|step| &step.sentence);
-        let spoken_of = spoken_of(record, plan.changes.iter().chain(later), sentences);
+        let spoken_of =
+            spoken_of(record, plan.changes.iter().chain(&plan.stays).chain(later), sentences);
         let names = Names::of(app.log.database(), spoken_of).await?;
         let missing = missing(app, plan).await?;
         let mut conflicts: Vec<Value> = plan
@@ -306,6 +310,7 @@ impl Told {
                 .iter()
                 .map(|step| step.sentence.to_text(|of, begins| names.told(of, begins)))
                 .collect(),
+            stays: told(&plan.stays, &names),
             conflicts,
             is_lacking,
         })
@@ -318,6 +323,7 @@ impl Told {
             "version": plan.version,
             "changes": self.changes,
             "sentences": self.sentences,
+            "stays": self.stays,
             "conflicts": self.conflicts,
         });
         ([(POSITION, HeaderValue::from(app.reader.position()))], Json(body)).into_response()
@@ -348,9 +354,78 @@ pub fn problem(error: UndoError, record: RecordRef) -> Problem {
             let said = format!("This is no event of {} {}", title(record.kind()), record.id());
             Problem::invalid(Fault::field("event", "not_found", said))
         }
+        UndoError::Final(event) => {
+            let said = match way(record, &event) {
+                Some(way) => format!("This kind of change cannot be undone; {way}"),
+                // Nothing else of a record is kept up by itself.
+                None => {
+                    "This cannot be undone: the note says there what its recordings have it say"
+                        .to_owned()
+                }
+            };
+            Problem::Conflict(said.into())
+        }
         UndoError::Refused(refusal) => Problem::of_command(refusal.into(), record),
         error @ (UndoError::Unreadable { .. } | UndoError::Impossible(_)) => {
             Problem::Conflict(error.to_string().into())
         }
     }
+}
+
+/// What can be done instead of undoing an event.
+fn way(record: RecordRef, event: &Event) -> Option<String> {
+    let hold = || {
+        let records = if record.kind() == Kind::Person { "people" } else { "notes" };
+        format!("/{records}/{}/hold, with a reason", record.id())
+    };
+    let event = match event {
+        Event::Person(PersonEvent::Held { .. }) | Event::Note(NoteEvent::Held { .. }) => {
+            return Some(format!("a hold ends by DELETE {}", hold()));
+        }
+        Event::Person(PersonEvent::HoldLifted { .. })
+        | Event::Note(NoteEvent::HoldLifted { .. }) => {
+            return Some(format!("a hold begins anew by PUT {}", hold()));
+        }
+        Event::Note(event) => event,
+        _ => return None,
+    };
+    let at = format!("/recordings/{}", event.recording()?);
+    Some(match event {
+        NoteEvent::RecordingAttached { .. } => {
+            format!("a recording is removed for good by DELETE {at}")
+        }
+        NoteEvent::RecordingRemoved { .. } => {
+            "the recording was removed for good, and can only be uploaded again".to_owned()
+        }
+        NoteEvent::TranscriptionAsked { .. } | NoteEvent::SummaryAsked { .. } => {
+            format!("what is under way is stopped by POST {at}/cancel")
+        }
+        NoteEvent::Transcribed { .. } => {
+            format!("it is transcribed again by POST {at}/transcribe")
+        }
+        NoteEvent::Summarised { .. } => format!("it is summarised again by POST {at}/summarise"),
+        NoteEvent::TranscriptionFailed { .. }
+        | NoteEvent::TranscriptionCancelled { .. }
+        | NoteEvent::SummaryFailed { .. }
+        | NoteEvent::SummaryCancelled { .. } => format!("it is tried again by POST {at}/retry"),
+        NoteEvent::ActionItemsSuggested { .. } => {
+            format!("what is suggested is put away by POST {at}/action-items/NUMBER/dismiss")
+        }
+        NoteEvent::ActionItemAccepted { todo, .. } => {
+            format!("the todo that it became is deleted by DELETE /todos/{}", todo.id.0)
+        }
+        NoteEvent::ActionItemDismissed { item, .. } => {
+            format!("it becomes a todo all the same by POST {at}/action-items/{item}/accept")
+        }
+        NoteEvent::InterestSuggested { .. } => {
+            format!("what is suggested is put away by POST {at}/interest/dismiss")
+        }
+        NoteEvent::InterestAccepted { as_recorded, .. } => {
+            format!("the interest is a change of fund {}, and undone there", as_recorded.fund.0)
+        }
+        NoteEvent::InterestDismissed { .. } => {
+            format!("it is recorded all the same by POST {at}/interest/accept")
+        }
+        _ => return None,
+    })
 }

@@ -133,6 +133,25 @@ impl Event {
         )
     }
 
+    /// Whether no undoing takes back what it did: a hold begins and ends by its own commands, what a machine heard or wrote it
+    /// did hear and write, and what was removed or erased for good is gone. See the `toward` of each record.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Event::Person(
+                PersonEvent::Held { .. }
+                | PersonEvent::HoldLifted { .. }
+                | PersonEvent::Erased { .. },
+            )
+            | Event::Note(
+                NoteEvent::Held { .. } | NoteEvent::HoldLifted { .. } | NoteEvent::Erased { .. },
+            )
+            | Event::Erased(_) => true,
+            Event::Note(NoteEvent::TranscriptCorrected { .. }) => false,
+            Event::Note(event) => event.recording().is_some(),
+            _ => false,
+        }
+    }
+
     /// The other records that it brings its own record into a relation with.
     pub fn references(&self) -> Vec<RecordRef> {
         match self {

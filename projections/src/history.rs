@@ -63,6 +63,8 @@ pub struct HistoryEntry {
     pub sentence: Sentence,
     /// Every fact that is not what it was.
     pub changes: Vec<FactChange>,
+    /// Whether no undoing takes back what it did.
+    pub is_final: bool,
     /// Why it cannot be told, if so: it was erased, or today's code cannot read it.
     pub note: Option<String>,
 }

@@ -6,6 +6,7 @@ use domain::{
     ARCHIVED, Event, FactChange, FactName, Facts, ImpossibleFacts, RecordRef, Refusal, Step,
     Subject, differences,
 };
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::log::Entry;
@@ -50,6 +51,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// What differs afterwards.
     pub changes: Vec<FactChange>,
+    /// What differs from the goal all the same, since no undoing takes it back: a hold, what a machine heard.
+    pub stays: Vec<FactChange>,
     /// What stands against it.
     pub later: Vec<LaterChange>,
     /// The event that is undone, or the last that is not.
@@ -70,6 +73,9 @@ pub enum UndoError {
     /// The event is none of the record's.
     #[error("this is no event of the record")]
     NoSuchEvent,
+    /// What this event did stands, and no undoing takes it back.
+    #[error("this kind of change cannot be undone")]
+    Final(Box<Event>),
     /// What would be left is no record.
     #[error(transparent)]
     Impossible(#[from] ImpossibleFacts),
@@ -101,39 +107,44 @@ pub fn plan(record: RecordRef, life: &[Entry], goal: Goal) -> Result<Plan, UndoE
     if present.is_erased() {
         return Err(Refusal::Erased.into());
     }
-    let (target, later, cause) = match goal {
-        // Whatever came after the position goes, whoever did it.
-        Goal::To(_) => {
-            let later = later_changes(record, &life[at..], &before, |_| true)?;
-            (before, later, at.checked_sub(1))
-        }
-        _ if at == 0 => {
-            let rest = &life[at + 1..];
-            let later = later_changes(record, rest, &after, |name| name.field != ARCHIVED)?;
-            (Subject::new(record.kind()), later, Some(at))
-        }
+    let now = present.facts();
+    let (target, undone) = match goal {
+        Goal::To(_) => (before.clone(), differences(&before.facts(), &now)),
+        // Whoever never was says nothing, and what he said stays in the archive.
+        _ if at == 0 => (Subject::new(record.kind()), vec![]),
         _ => {
             let undone = differences(&before.facts(), &after.facts());
-            let (facts, contested) = taken_back(present.facts(), &undone);
-            let later = match contested.is_empty() {
-                true => vec![],
-                false => {
-                    let rest = &life[at + 1..];
-                    later_changes(record, rest, &after, |name| contested.contains(name))?
-                }
-            };
-            (Subject::from_facts(record.kind(), facts)?, later, Some(at))
+            (Subject::from_facts(record.kind(), taken_back(now.clone(), &undone))?, undone)
         }
     };
     let events = present.revert(&target)?;
-    // What takes nothing back has nothing against it.
-    let later = if events.is_empty() { vec![] } else { later };
     let mut then = present.clone();
     let steps = events.iter().map(|event| then.step(record, event)).collect();
-    let changes = differences(&present.facts(), &then.facts());
+    let changes = differences(&now, &then.facts());
+    let stays = if target.is_there() { standing(&then.facts(), &undone) } else { vec![] };
+    if !matches!(goal, Goal::To(_)) && events.is_empty() && !stays.is_empty() {
+        return Err(UndoError::Final(Box::new(event(&life[at])?.clone())));
+    }
+    let later = match goal {
+        // What takes nothing back has nothing against it.
+        _ if events.is_empty() => vec![],
+        // Whatever came after the position goes, whoever did it.
+        Goal::To(_) => later_changes(record, &life[at..], &before, |_| true)?,
+        _ if at == 0 => {
+            later_changes(record, &life[at + 1..], &after, |name| name.field != ARCHIVED)?
+        }
+        _ => {
+            let contested = contested(&now, &undone);
+            later_changes(record, &life[at + 1..], &after, |name| contested.contains(name))?
+        }
+    };
+    let cause = match goal {
+        Goal::To(_) => at.checked_sub(1),
+        Goal::Event(_) | Goal::Named(_) => Some(at),
+    };
     let cause = cause.map(|at| life[at].envelope.event_id);
     let version = last.sequence;
-    Ok(Plan { version, present, target, events, steps, changes, later, cause })
+    Ok(Plan { version, present, target, events, steps, changes, stays, later, cause })
 }
 
 /// A record as it stood at a position.
@@ -172,21 +183,33 @@ fn stages(record: RecordRef, life: &[Entry], at: usize) -> Result<Stages, UndoEr
     Ok(Stages { before, after, present })
 }
 
-/// Facts without some changes, and the names of those that have become something else since.
-fn taken_back(mut facts: Facts, undone: &[FactChange]) -> (Facts, Vec<FactName>) {
-    let mut contested = Vec::new();
+/// Facts without some changes.
+fn taken_back(mut facts: Facts, undone: &[FactChange]) -> Facts {
     for change in undone {
-        let name = change.name();
-        let now = facts.get(&name).cloned().unwrap_or_default();
-        if now != change.to && now != change.from {
-            contested.push(name.clone());
-        }
         match change.from.is_null() {
-            true => facts.remove(&name),
-            false => facts.insert(name, change.from.clone()),
+            true => facts.remove(&change.name()),
+            false => facts.insert(change.name(), change.from.clone()),
         };
     }
-    (facts, contested)
+    facts
+}
+
+fn said(facts: &Facts, name: &FactName) -> Value {
+    facts.get(name).cloned().unwrap_or_default()
+}
+
+/// Those of the changes that these facts still show.
+fn standing(facts: &Facts, undone: &[FactChange]) -> Vec<FactChange> {
+    undone.iter().filter(|change| said(facts, &change.name()) == change.to).cloned().collect()
+}
+
+/// What has become something else since.
+fn contested(now: &Facts, undone: &[FactChange]) -> Vec<FactName> {
+    let moved = undone.iter().filter(|change| {
+        let is = said(now, &change.name());
+        is != change.to && is != change.from
+    });
+    moved.map(FactChange::name).collect()
 }
 
 /// Every change by these entries, which follow on a state, that is about such facts.

@@ -448,7 +448,7 @@ async fn assets_may_be_kept_for_good_and_pages_run_nothing_inline() {
 }
 
 /// What a browser gets for an address of this server: the status and the page.
-async fn page(api: &Api, uri: &str) -> (u16, String) {
+pub async fn page(api: &Api, uri: &str) -> (u16, String) {
     let request = Request::get(uri).header("host", "localhost").header("accept", "text/html");
     let answer = api.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
     let status = answer.status().as_u16();

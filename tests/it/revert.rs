@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::contract::Answer;
 use crate::contract::{Api, json_request};
+use crate::recordings::{attach, keep, process};
 
 async fn undo(api: &Api, path: &str, body: Value) -> Answer {
     api.post(&format!("/{path}/revert"), body).await
@@ -379,5 +380,70 @@ async fn what_cannot_be_meant_is_refused() {
         ["in_the_future at query.from"]
     );
     api.get("/lps/999/compare?from=0").await.expect(404, "never was");
+    api.backend.stop().await;
+}
+
+#[tokio::test]
+async fn what_no_undoing_takes_back_is_refused_with_what_to_do_instead() {
+    let api = Api::new().await;
+    let person = api.made("people", json!({"name": "Ana"})).await;
+    let path = format!("people/{person}");
+    let hold = json!({"reason": "case 3"});
+    let held = api.put(&format!("/{path}/hold"), hold.clone()).await;
+    held.expect(200, "hold");
+    let held = last(&api).await.0;
+    let goal = json!({"event": held});
+    let refused = undo(&api, &path, goal.clone()).await.expect(409, "held");
+    let said = refused["detail"].as_str().unwrap();
+    assert!(said.contains(&format!("DELETE /people/{person}/hold")), "{said}");
+    let uri = format!("/{path}/revert?dry_run=true");
+    assert_eq!(api.post(&uri, goal.clone()).await.expect(409, "foretold")["detail"], said);
+    // Going back leaves it, and says so.
+    let told = rehearse(&api, &path, json!({"to": held - 1})).await;
+    assert_eq!((&told["changes"], &told["stays"][0]["field"]), (&json!([]), &json!("hold")));
+    assert_eq!(last(&api).await.0, held, "nothing is recorded");
+    let (_, page) = crate::pages::page(&api, &format!("/audit/person/{person}")).await;
+    let id = event_id(&api, held).await;
+    assert!(!page.contains(&format!("undo?event={id}")), "no button for it");
+    assert!(page.contains("undo?event="), "but for being added");
+    let uri = format!("/audit/person/{person}/undo?to={}", held - 1);
+    let (_, preview) = crate::pages::page(&api, &uri).await;
+    assert!(preview.contains("no undoing takes back"), "{preview}");
+    let lifting = json_request(Method::DELETE, &format!("/{path}/hold"), &hold);
+    api.send(lifting).await.expect(200, "lift");
+    // It stands no longer, so there is nothing left to undo.
+    undo(&api, &path, goal).await.expect(200, "lifted");
+    let lifted = json!({"event": last(&api).await.0});
+    let refused = undo(&api, &path, lifted).await.expect(409, "lifted");
+    assert!(refused["detail"].as_str().unwrap().contains("PUT /people/"), "{refused}");
+    api.backend.stop().await;
+}
+
+#[tokio::test]
+async fn what_happened_to_a_recording_is_not_undone() {
+    let api = Api::new().await;
+    let note = api.made("notes", json!({"name": "Meeting"})).await;
+    let path = format!("notes/{note}");
+    let id = attach(&api.backend.log, note, "recordings/none").await;
+    process(&api.backend.log, note, id, keep(1, &["We like it."])).await;
+    api.delete(&format!("/recordings/{id}")).await.expect(200, "removed");
+    let events: Vec<(i64, String)> = sqlx::query_as(
+        "select position, event_type from events where aggregate_type = 'note' order by position",
+    )
+    .fetch_all(&api.db.pool)
+    .await
+    .unwrap();
+    let before = last(&api).await.0;
+    let mut refused = Vec::new();
+    for (position, event) in &events[1..] {
+        let answer = undo(&api, &path, json!({"event": position})).await;
+        if answer.status == 409 {
+            refused.push((event.as_str(), answer.body["detail"].as_str().unwrap().to_owned()));
+        }
+    }
+    assert_eq!(last(&api).await.0, before, "nothing is recorded");
+    assert_eq!(refused[0].0, "RecordingRemoved", "what came before stands no longer: {refused:?}");
+    assert!(refused[0].1.contains("removed for good"), "{refused:?}");
+    assert!(refused[1].1.contains("what its recordings have it say"), "{refused:?}");
     api.backend.stop().await;
 }

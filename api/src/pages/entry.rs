@@ -150,7 +150,7 @@ pub fn acts(names: &Names, entry: &HistoryEntry) -> Markup {
         a.button href={"/audit/causation/" (entry.command_id)} { "Cause and effect" span.hidden { " of change " (entry.position) } }
         @if let Some(record) = entry.record {
             a.button href={(path(record)) "?as_of=" (entry.position)} { "The record as it was then" (about(record)) }
-            @if entry.note.is_none() {
+            @if entry.note.is_none() && !entry.is_final {
                 a.button href={(path(record)) "/undo?event=" (entry.event_id)} { "Undo this…" (about(record)) }
             }
         }

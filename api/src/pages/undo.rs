@@ -170,7 +170,10 @@ async fn shown(app: &App, planned: &Planned, warning: Option<&str>) -> Result<Re
             @if let Some(warning) = warning { div.notice role="alert" { p { (warning) "." } } }
             (standing_against(&names, planned))
             @if plan.events.is_empty() {
-                p.empty { "Nothing would change: the record already says so." }
+                p.empty {
+                    @if plan.stays.is_empty() { "Nothing would change: the record already says so." }
+                    @else { "Nothing would change: no undoing takes back what has happened since." }
+                }
                 p { a.button href=(path(own)) { "Back to the history" } }
             } @else {
                 div.box {

@@ -25,7 +25,8 @@ pub(super) fn stream(
             Ok(Event::Erased(_)) if is_chosen => told.push(erased(record, entry)),
             Ok(event) if is_chosen => {
                 let step = subject.step(record, event);
-                let mut one = bare(Some(record), entry);
+                let is_final = event.is_final();
+                let mut one = HistoryEntry { is_final, ..bare(Some(record), entry) };
                 (one.sentence, one.changes) = (step.sentence, step.changes);
                 one.note = unreadable.map(|position| {
                     format!(
@@ -159,6 +160,7 @@ fn bare(record: Option<RecordRef>, entry: Entry) -> HistoryEntry {
         causation_id: who.causation_id,
         sentence: Sentence::default(),
         changes: Vec::new(),
+        is_final: false,
         note: None,
     }
 }
