@@ -356,7 +356,8 @@ impl NoteRecord {
 
     /// What makes this record the other.
     fn toward(&self, to: &Self) -> Vec<NoteEvent> {
-        let mut events = self.revise(self.details.toward(&to.details));
+        let then = self.recordings.details_toward(&self.details, to);
+        let mut events = self.revise(self.details.toward(&then));
         let (from, linked) = (self.links.without(&to.links), to.links.without(&self.links));
         if !from.is_empty() {
             events.push(NoteEvent::Unlinked { from });

@@ -12,7 +12,7 @@ use super::suggestion::{
     AcceptedInterest, AcceptedTodo, ActionItem, Decision, InterestSuggestion, NumberedItem, Summary,
 };
 use super::transcript::{Correction, Corrections, Line, Transcript};
-use super::{NoteChanges, NoteDetails, NoteEvent};
+use super::{NoteChanges, NoteDetails, NoteEvent, NoteRecord};
 use crate::facts::Beside;
 use crate::facts::FactName;
 use crate::{Change, Facts};
@@ -300,6 +300,49 @@ impl Recordings {
             ai_summary: follow(&details.ai_summary, &now.ai_summary, then.ai_summary),
             ..NoteChanges::default()
         }
+    }
+
+    /// What the note's own attributes become when it is taken back to what it was. Recordings are not: an attribute that said
+    /// what they had it say, or names one that is gone, says what those that are there now have it say, and one that says so
+    /// now is not emptied, since it would stay empty whatever becomes of them.
+    pub(super) fn details_toward(&self, now: &NoteDetails, to: &NoteRecord) -> NoteDetails {
+        let (said, said_then, then) = (self.said(), to.recordings.said(), &to.details);
+        let toward = |now: &Option<String>, then: &Option<String>, said_then, said| {
+            let follows = match then {
+                Some(then) => self.lost(then),
+                None => *now == said,
+            };
+            let follows = follows || *then == said_then;
+            if follows && now != then { said } else { then.clone() }
+        };
+        NoteDetails {
+            audio_path: toward(
+                &now.audio_path,
+                &then.audio_path,
+                said_then.audio_path,
+                said.audio_path,
+            ),
+            transcription_path: toward(
+                &now.transcription_path,
+                &then.transcription_path,
+                said_then.transcription_path,
+                said.transcription_path,
+            ),
+            ai_summary: toward(
+                &now.ai_summary,
+                &then.ai_summary,
+                said_then.ai_summary,
+                said.ai_summary,
+            ),
+            ..then.clone()
+        }
+    }
+
+    /// Whether this is the path of a recording that was removed.
+    fn lost(&self, path: &str) -> bool {
+        let id = path.strip_prefix("/recordings/").and_then(|rest| rest.split_once('/'));
+        let id = id.and_then(|(id, _)| id.parse().ok());
+        id.is_some_and(|id| self.was_removed(RecordingId(id)))
     }
 
     /// What makes the corrections those of the others, wherever both have a recording. Nothing else of recordings is ever

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::todo::TodoEvent;
-use crate::{Event, FundId, LpId, NoteId, Subject, TodoId};
+use crate::{Event, FactName, FundId, LpId, NoteId, Subject, TodoId};
 
 const FIRST: RecordingId = RecordingId(5);
 const SECOND: RecordingId = RecordingId(6);
@@ -457,6 +457,83 @@ fn undoing_takes_back_corrections_and_nothing_else_of_a_recording() {
     let removed = json!({"RecordingRemoved": {"recording": FIRST}});
     check(&[second, vec![removed]].concat(), &first, &[]);
     check(&with_suggestions(), &[paths(Some(5), Some(5)), with_suggestions()[7].clone()], &[]);
+}
+
+/// A note to which this has happened.
+fn note(history: &[Value]) -> Note {
+    let mut note = Note::default();
+    let all = std::iter::once(registered()).chain(history.iter().cloned()).map(event);
+    all.for_each(|event| cqrs_es::Aggregate::apply(&mut note, event));
+    note
+}
+
+fn details(changes: Value) -> Value {
+    json!({"DetailsAmended": {"changes": changes}})
+}
+
+#[test]
+fn going_back_names_no_recording_that_is_gone_and_forgets_none_that_is_there() {
+    let check = |now: &[Value], then: &[Value], expected: &[Value]| {
+        let to = Box::new(note(then));
+        given(now).when(NoteCommand::Revert { to }).then_expect_events(events(expected));
+    };
+    let removed = [
+        with_suggestions(),
+        vec![
+            json!({"RecordingRemoved": {"recording": FIRST}}),
+            details(json!({"audio_path": null, "transcription_path": null, "ai_summary": null})),
+        ],
+    ]
+    .concat();
+    check(&removed, &with_suggestions(), &[]);
+    check(&with_suggestions(), &[], &[]);
+    let own = [with_attached(), vec![details(json!({"audio_path": "tape 7"}))]].concat();
+    // What a person wrote goes and comes back, and what followed then follows what is there now.
+    check(&own, &with_attached(), &[paths(Some(5), None)]);
+    check(&own, &[], &[paths(Some(5), None)]);
+    check(&with_attached(), &own, &[details(json!({"audio_path": "tape 7"}))]);
+    let gone = [own, vec![json!({"RecordingRemoved": {"recording": FIRST}})]].concat();
+    check(&gone, &with_attached(), &[details(json!({"audio_path": null}))]);
+    let legacy = [details(json!({"audio_path": "tape 7", "ai_summary": "They like it."}))];
+    check(&[], &legacy, &legacy);
+    let cleared = details(json!({"audio_path": null, "ai_summary": null}));
+    check(&legacy, &[], &[cleared]);
+}
+
+#[test]
+fn taking_one_change_back_leaves_what_follows_the_recordings() {
+    let (now, set) = (note(&with_attached()), FactName { field: "audio_path".into(), about: None });
+    let mut facts = now.facts();
+    facts.remove(&set);
+    let to = Box::new(Note::from_facts(facts).unwrap());
+    given(&with_attached()).when(NoteCommand::Revert { to }).then_expect_events(vec![]);
+    let removed = [
+        with_attached(),
+        vec![
+            json!({"RecordingRemoved": {"recording": FIRST}}),
+            details(json!({"audio_path": null})),
+        ],
+    ]
+    .concat();
+    let mut facts = note(&removed).facts();
+    facts.insert(set, json!("/recordings/5/audio"));
+    let to = Box::new(Note::from_facts(facts).unwrap());
+    given(&removed).when(NoteCommand::Revert { to }).then_expect_events(vec![]);
+}
+
+#[test]
+fn after_going_back_the_note_goes_on_following_its_recordings() {
+    let to = Box::new(note(&[]));
+    let back = given(&with_attached()).when(NoteCommand::Revert { to }).inspect_result().unwrap();
+    let history: Vec<NoteEvent> =
+        std::iter::once(event(registered())).chain(events(&with_attached())).chain(back).collect();
+    TestFramework::<Note>::with(())
+        .given(history)
+        .when(first(RecordingCommand::Remove))
+        .then_expect_events(events(&[
+            json!({"RecordingRemoved": {"recording": FIRST}}),
+            details(json!({"audio_path": null})),
+        ]));
 }
 
 #[test]
