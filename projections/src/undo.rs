@@ -134,7 +134,7 @@ pub fn plan(record: RecordRef, life: &[Entry], goal: Goal) -> Result<Plan, UndoE
             later_changes(record, &life[at + 1..], &after, |name| name.field != ARCHIVED)?
         }
         _ => {
-            let contested = contested(&now, &undone);
+            let contested = contested(&now, &undone, &changes);
             later_changes(record, &life[at + 1..], &after, |name| contested.contains(name))?
         }
     };
@@ -203,13 +203,16 @@ fn standing(facts: &Facts, undone: &[FactChange]) -> Vec<FactChange> {
     undone.iter().filter(|change| said(facts, &change.name()) == change.to).cloned().collect()
 }
 
-/// What has become something else since.
-fn contested(now: &Facts, undone: &[FactChange]) -> Vec<FactName> {
+/// What goes although the event that is undone did not put it there: what has become something else since, and what can
+/// only be said as long as the rest is, such as the last contact with an LP that is in no funnel any more.
+fn contested(now: &Facts, undone: &[FactChange], changes: &[FactChange]) -> Vec<FactName> {
     let moved = undone.iter().filter(|change| {
         let is = said(now, &change.name());
         is != change.to && is != change.from
     });
-    moved.map(FactChange::name).collect()
+    let beside =
+        changes.iter().filter(|change| !undone.iter().any(|it| it.name() == change.name()));
+    moved.chain(beside).map(FactChange::name).collect()
 }
 
 /// Every change by these entries, which follow on a state, that is about such facts.

@@ -447,3 +447,27 @@ async fn what_happened_to_a_recording_is_not_undone() {
     assert!(refused[1].1.contains("what its recordings have it say"), "{refused:?}");
     api.backend.stop().await;
 }
+
+#[tokio::test]
+async fn a_contact_that_goes_with_an_interest_is_listed_before_that_is_undone() {
+    let api = Api::new().await;
+    let lp = api.made("lps", json!({"name": "Profuturo"})).await;
+    let fund = api.made("funds", json!({"fund_name": "Alpine IV"})).await;
+    let (path, below) = (format!("funds/{fund}"), format!("/lps/{lp}/interest?interest=meeting"));
+    let first = put(&api, &format!("{path}{below}"), json!({})).await;
+    let note = api.made("notes", json!({"name": "Meeting", "date": "2025-01-31"})).await;
+    for other in [format!("lps/{lp}"), format!("funds/{fund}")] {
+        api.post(&format!("/notes/{note}/{other}"), json!({})).await.expect(200, &other);
+    }
+    let contact = put(&api, &format!("{path}{below}"), json!({})).await;
+    assert!(contact > first);
+    let told = rehearse(&api, &path, json!({"event": first})).await;
+    let conflicts = told["conflicts"].as_array().unwrap();
+    let listed: Vec<&str> = conflicts.iter().map(|it| it["field"].as_str().unwrap()).collect();
+    assert_eq!(listed, ["last_contact_date", "latest_note_id"]);
+    assert!(conflicts.iter().all(|it| it["position"] == contact), "{told}");
+    undo(&api, &path, json!({"event": first})).await.expect(409, "contested");
+    let forced = json!({"event": first, "force": true});
+    undo(&api, &path, forced).await.expect(200, "forced");
+    api.backend.stop().await;
+}
