@@ -129,14 +129,16 @@ pub async fn revert<A: Resource>(
         if !is_forced && (told.is_lacking || is_news(&caller, goal, seen, &plan)) {
             return Err(told.contested(goal));
         }
-        let Plan { version, target, cause, .. } = plan;
-        let target = A::of(target).ok_or(Problem::NotFound(record.kind()))?;
+        let Plan { version, present, target, cause, .. } = plan;
+        let (Some(present), Some(target)) = (A::of(present), A::of(target)) else {
+            return Err(Problem::NotFound(record.kind()));
+        };
         let request = CommandRequest {
             if_match: Some(version),
             causation_id: cause,
             ..caller.request("Revert")
         };
-        match app.log.execute::<A>(id, A::revert(target), &request).await {
+        match app.log.execute::<A>(id, present.revert(target), &request).await {
             Ok(receipt) => return done(&app, Written::of::<A>(&app, receipt).await).await,
             // What was planned was planned for another state.
             Err(CommandError::VersionMismatch { .. }) if caller.if_match.is_none() => {}

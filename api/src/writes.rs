@@ -28,8 +28,8 @@ pub trait Resource: Executable<Command: Clone + Send> {
     /// The command that removes it from use.
     fn archive() -> Self::Command;
 
-    /// The command that makes it what it was.
-    fn revert(to: Self) -> Self::Command;
+    /// The command that makes it, as readers see it here, what it was.
+    fn revert(&self, to: Self) -> Self::Command;
 
     /// The record, if it is of this kind.
     fn of(subject: Subject) -> Option<Self>;
@@ -42,8 +42,8 @@ macro_rules! resources {
             fn archive() -> Self::Command {
                 domain::$module::$Command::Archive
             }
-            fn revert(to: Self) -> Self::Command {
-                domain::$module::$Command::Revert { to: Box::new(to) }
+            fn revert(&self, to: Self) -> Self::Command {
+                self.reversion(to)
             }
             fn of(subject: Subject) -> Option<Self> {
                 match subject {

@@ -7,7 +7,7 @@ use strum::{AsRefStr, VariantNames};
 
 use crate::facts::standing;
 use crate::lifecycle::aggregate;
-use crate::{Contact, Lifecycle, LpId, Moment, Refusal, Remembered, Verbatim};
+use crate::{Change, Contact, Lifecycle, LpId, Moment, Refusal, Remembered, Verbatim};
 
 vocabulary! {
     /// Where a fund stands in its own life.
@@ -136,6 +136,8 @@ pub enum FundCommand {
     Revert {
         /// What it was.
         to: Box<Fund>,
+        /// The roadshow date that readers see: a roadshow's arrival may have been copied over the fund's own.
+        shown_roadshow_date: Option<Moment>,
     },
 }
 
@@ -210,8 +212,10 @@ impl Fund {
             KeepLegacy { values } => Ok(vec![FundEvent::LegacyKept { values }]),
             Archive => self.active().map(|_| vec![FundEvent::Archived]),
             Restore => self.check_archived().map(|()| vec![FundEvent::Restored]),
-            Revert { to } => {
-                self.revert(&to, FundRecord::toward, FundEvent::Archived, FundEvent::Restored)
+            Revert { to, shown_roadshow_date } => {
+                let toward =
+                    |now: &FundRecord, to: &FundRecord| now.toward(to, shown_roadshow_date);
+                self.revert(&to, toward, FundEvent::Archived, FundEvent::Restored)
             }
         }
     }
@@ -225,6 +229,13 @@ impl Fund {
             }
             FundEvent::Archived => self.archive(),
             FundEvent::Restored => self.restore(),
+            // What a roadshow announces is told as this as well, also of a fund that is out of use.
+            FundEvent::RoadshowDateSet { roadshow_date } => match self {
+                Fund::Active(record) | Fund::Archived(record) => {
+                    record.details.roadshow_date = roadshow_date;
+                }
+                Fund::Unregistered | Fund::Erased => {}
+            },
             change => {
                 if let Some(record) = self.changed() {
                     record.change(change);
@@ -281,11 +292,11 @@ impl FundRecord {
         vec![FundEvent::InterestRecorded { lp, interest, contact, legacy }]
     }
 
-    /// What makes this record the other.
-    fn toward(&self, to: &Self) -> Vec<FundEvent> {
-        let changes = self.details.toward(&to.details);
-        let mut events =
-            self.revise(Some(to.fund_name.clone()), changes, self.details.roadshow_date);
+    /// What makes this record, which shows this date, the other.
+    fn toward(&self, to: &Self, shown_roadshow_date: Option<Moment>) -> Vec<FundEvent> {
+        let mut changes = self.details.toward(&to.details);
+        changes.roadshow_date = Change::from(to.details.roadshow_date);
+        let mut events = self.revise(Some(to.fund_name.clone()), changes, shown_roadshow_date);
         let cleared = self.interests.keys().filter(|lp| !to.interests.contains_key(lp));
         events.extend(cleared.map(|lp| FundEvent::InterestCleared { lp: *lp }));
         for (lp, Standing { interest, remembered }) in &to.interests {
@@ -303,9 +314,6 @@ impl FundRecord {
             FundEvent::Renamed { fund_name } => self.fund_name = fund_name,
             FundEvent::StatusMoved { status } => self.details.status = status,
             FundEvent::GpAssigned { gp_notion_id } => self.details.gp_notion_id = gp_notion_id,
-            FundEvent::RoadshowDateSet { roadshow_date } => {
-                self.details.roadshow_date = roadshow_date;
-            }
             FundEvent::DetailsAmended { changes } => self.details.amend(changes),
             FundEvent::InterestRecorded { lp, interest, contact, legacy } => {
                 let old = self.interests.remove(&lp);
@@ -317,7 +325,10 @@ impl FundRecord {
                 self.interests.remove(&lp);
             }
             FundEvent::LegacyKept { values } => self.legacy = values,
-            FundEvent::Registered { .. } | FundEvent::Archived | FundEvent::Restored => {}
+            FundEvent::Registered { .. }
+            | FundEvent::RoadshowDateSet { .. }
+            | FundEvent::Archived
+            | FundEvent::Restored => {}
         }
     }
 }

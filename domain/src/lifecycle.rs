@@ -186,6 +186,13 @@ macro_rules! aggregate {
             }
         }
 
+        impl $Aggregate {
+            /// The command that makes the record, as readers see it here, what it was.
+            pub fn reversion(&self, to: Self) -> $Command {
+                crate::lifecycle::aggregate!(@reversion $Kind $Command self to)
+            }
+        }
+
         impl cqrs_es::DomainEvent for $Event {
             fn event_type(&self) -> String {
                 self.as_ref().to_owned()
@@ -220,6 +227,15 @@ macro_rules! aggregate {
                 self.legacy.learn("legacy", facts);
             }
         }
+    };
+    (@reversion Fund $Command:ident $now:ident $to:ident) => {
+        $Command::Revert {
+            to: Box::new($to),
+            shown_roadshow_date: $now.record().and_then(|now| now.details.roadshow_date),
+        }
+    };
+    (@reversion $Kind:ident $Command:ident $now:ident $to:ident) => {
+        $Command::Revert { to: Box::new($to) }
     };
     (@notion_id Todo $record:ident) => { None };
     (@notion_id Roadshow $record:ident) => { None };

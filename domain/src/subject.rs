@@ -4,16 +4,16 @@ use std::borrow::Cow;
 
 use cqrs_es::Aggregate;
 
-use crate::distributor::{Distributor, DistributorCommand, DistributorRecord};
+use crate::distributor::{Distributor, DistributorRecord};
 use crate::facts::{FactChange, Facts, ImpossibleFacts, differences};
-use crate::fund::{Fund, FundCommand, FundRecord};
-use crate::gp::{Gp, GpCommand, GpRecord};
-use crate::lp::{Lp, LpCommand, LpRecord};
-use crate::note::{Note, NoteCommand, NoteRecord};
-use crate::person::{Person, PersonCommand, PersonRecord};
-use crate::roadshow::{Roadshow, RoadshowCommand, RoadshowRecord};
+use crate::fund::{Fund, FundRecord};
+use crate::gp::{Gp, GpRecord};
+use crate::lp::{Lp, LpRecord};
+use crate::note::{Note, NoteRecord};
+use crate::person::{Person, PersonRecord};
+use crate::roadshow::{Roadshow, RoadshowRecord};
 use crate::telling::{Sentence, Told};
-use crate::todo::{Todo, TodoCommand, TodoRecord};
+use crate::todo::{Todo, TodoRecord};
 use crate::{Event, Kind, Lifecycle, RecordRef, Refusal};
 
 /// A record of any kind as it stands.
@@ -40,7 +40,7 @@ pub struct Step {
 }
 
 macro_rules! subject {
-    ($($Kind:ident = $Record:ident / $Command:ident),* $(,)?) => {
+    ($($Kind:ident = $Record:ident),* $(,)?) => {
         impl Subject {
             /// A record of this kind to which nothing has happened yet.
             pub fn new(kind: Kind) -> Self {
@@ -87,7 +87,7 @@ macro_rules! subject {
             pub fn revert(&self, to: &Self) -> Result<Vec<Event>, Refusal> {
                 match (self, to) {
                     $((Subject::$Kind(now), Subject::$Kind(then)) => {
-                        let events = now.decide($Command::Revert { to: Box::new(then.clone()) })?;
+                        let events = now.decide(now.reversion(then.clone()))?;
                         Ok(events.into_iter().map(Event::$Kind).collect())
                     })*
                     _ => Err(Refusal::NotRegistered),
@@ -138,12 +138,12 @@ macro_rules! subject {
 }
 
 subject! {
-    Lp = LpRecord / LpCommand,
-    Gp = GpRecord / GpCommand,
-    Distributor = DistributorRecord / DistributorCommand,
-    Person = PersonRecord / PersonCommand,
-    Fund = FundRecord / FundCommand,
-    Note = NoteRecord / NoteCommand,
-    Todo = TodoRecord / TodoCommand,
-    Roadshow = RoadshowRecord / RoadshowCommand,
+    Lp = LpRecord,
+    Gp = GpRecord,
+    Distributor = DistributorRecord,
+    Person = PersonRecord,
+    Fund = FundRecord,
+    Note = NoteRecord,
+    Todo = TodoRecord,
+    Roadshow = RoadshowRecord,
 }

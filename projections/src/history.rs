@@ -1,6 +1,6 @@
 //! What has happened, told: entries of the log in a user's words, with who, when, from where, and what changed.
 //!
-//! The history of one record needs no read model: its stream is folded from the beginning, and what each event did is told
+//! The history of one record needs no read model: its life is folded from the beginning, and what each event did is told
 //! for those that are shown. Across records the read model `audit` finds the positions; what is shown of them is folded
 //! from the streams again.
 
@@ -20,7 +20,8 @@ use domain::{FactChange, Kind, RecordRef};
 use uuid::Uuid;
 
 use crate::database::{Database, DatabaseError};
-use crate::log::{Entry, LogReader, Stream};
+use crate::log::{Entry, LogReader};
+use crate::read::life;
 
 pub use causation::{Causation, Caused};
 pub use names::Names;
@@ -161,7 +162,7 @@ impl History {
         let before = cursor.map(|cursor| cursor.saturating_sub(1));
         let reading = async {
             let mut connection = self.database.pool.acquire().await?;
-            self.log.entries_of_stream(&mut connection, &stream_of(record), before).await
+            life::of(&mut connection, &self.log, record, before).await
         };
         let entries = self.database.ask(reading).await?;
         let passing = entries.iter().rev().filter(|entry| selection.passes(entry));
@@ -205,11 +206,6 @@ impl History {
         let chosen: BTreeSet<i64> = positions.iter().copied().collect();
         self.database.ask(tell::positions(&self.log, &self.database.pool, &chosen)).await
     }
-}
-
-/// The stream of a record.
-fn stream_of(record: RecordRef) -> Stream {
-    Stream { kind: record.kind().as_str().to_owned(), id: record.id().to_string() }
 }
 
 /// Of one more than wanted: the cursor of the page after them, if there is one.

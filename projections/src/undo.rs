@@ -10,6 +10,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::log::Entry;
+use crate::read::life::is_own;
 
 /// What is to be undone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +97,9 @@ struct Stages {
 /// # Errors
 /// See [`UndoError`].
 pub fn plan(record: RecordRef, life: &[Entry], goal: Goal) -> Result<Plan, UndoError> {
-    let Some(last) = life.last() else { return Err(Refusal::NotRegistered.into()) };
+    let Some(last) = life.iter().rfind(|entry| is_own(record, entry)) else {
+        return Err(Refusal::NotRegistered.into());
+    };
     let at = match goal {
         // How many of the events stay as they are.
         Goal::To(position) => life.partition_point(|entry| entry.position <= position),

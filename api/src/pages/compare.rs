@@ -77,7 +77,7 @@ fn described(story: &Story, position: i64) -> String {
     match story.entry_at(position) {
         Some(entry) => format!(
             "Change {}, {}",
-            entry.sequence,
+            story.count_at(position),
             entry.envelope.recorded_at.format("%-d %b %Y, %H:%M UTC")
         ),
         None => "Before it existed".to_owned(),
@@ -95,7 +95,7 @@ fn choice(story: &Story, name: &str, called: &str, chosen: i64) -> Markup {
         .iter()
         .rev()
         .skip(OFFERED)
-        .filter(|entry| entry.position == at || entry.sequence == 1);
+        .filter(|entry| entry.position == at || story.count_at(entry.position) == 1);
     html! {
         div {
             label for=(name) { (called) }

@@ -151,7 +151,7 @@ fn as_of(story: &Story, names: &Names, position: i64, then: &Subject, now: &Subj
         section aria-labelledby="then" {
             div.bar {
                 h2 id="then" {
-                    @if let Some(entry) = at { "As it was after change " (entry.sequence) ", " (moment(entry.envelope.recorded_at)) }
+                    @if let Some(entry) = at { "As it was after change " (story.count_at(position)) ", " (moment(entry.envelope.recorded_at)) }
                     @else { "It did not exist yet" }
                 }
                 div.actions {

@@ -1,13 +1,13 @@
 //! One record from its first event on: what it was at any point.
 
 use domain::{Kind, RecordRef, Subject};
-use projections::log::{Entry, LogReader, Stream};
+use projections::log::Entry;
 
 use crate::app::App;
 use crate::body::parse_id;
 use crate::problem::Problem;
 
-/// The stream of one record.
+/// The life of one record.
 pub struct Story {
     /// Whose it is.
     pub own: RecordRef,
@@ -31,16 +31,8 @@ impl Story {
     /// # Errors
     /// [`Problem::NotFound`] for a record to which nothing ever happened.
     pub async fn read(app: &App, own: RecordRef) -> Result<Self, Problem> {
-        let database = app.log.database();
-        database.check()?;
-        let stream = Stream { kind: own.kind().as_str().to_owned(), id: own.id().to_string() };
-        let asking = async {
-            let mut connection = database.pool.acquire().await?;
-            LogReader::new(database.keys().clone())
-                .entries_of_stream(&mut connection, &stream, None)
-                .await
-        };
-        let entries = database.ask(asking).await?;
+        app.log.database().check()?;
+        let entries = app.reader.life(own).await?;
         match entries.is_empty() {
             true => Err(Problem::NotFound(own.kind())),
             false => Ok(Self { own, entries }),
@@ -63,7 +55,7 @@ impl Story {
         self.at(i64::MAX)
     }
 
-    /// How many of its events lie at or before a position.
+    /// How many of its entries lie at or before a position.
     pub fn count_at(&self, position: i64) -> usize {
         self.entries.partition_point(|entry| entry.position <= position)
     }

@@ -4,15 +4,15 @@
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use domain::distributor::{Distributor, DistributorCommand};
-use domain::fund::{Fund, FundCommand};
-use domain::gp::{Gp, GpCommand};
-use domain::lp::{Lp, LpCommand};
-use domain::note::{Note, NoteCommand};
-use domain::person::{Person, PersonCommand};
-use domain::roadshow::{Roadshow, RoadshowCommand};
-use domain::todo::{Todo, TodoCommand};
-use domain::{FactChange, RecordRef, Subject};
+use domain::distributor::Distributor;
+use domain::fund::Fund;
+use domain::gp::Gp;
+use domain::lp::Lp;
+use domain::note::Note;
+use domain::person::Person;
+use domain::roadshow::Roadshow;
+use domain::todo::Todo;
+use domain::{FactChange, RecordRef, Refusal, Subject};
 use maud::{Markup, html};
 use projections::history::Names;
 use projections::log::{CommandError, CommandRequest, Receipt};
@@ -101,7 +101,8 @@ pub async fn confirm(
             causation_id: planned.plan.cause,
             ..caller.request("Revert")
         };
-        match revert(&app, own, planned.plan.target, &request).await {
+        let Plan { present, target, .. } = planned.plan;
+        match revert(&app, own, present, target, &request).await {
             Ok(receipt) => {
                 let position = receipt.position.unwrap_or_default();
                 // It is done, whether readers see it in time or not.
@@ -192,11 +193,11 @@ fn wished(Planned { story, wish, .. }: &Planned) -> Markup {
     match *wish {
         Wish::One(at) => {
             let entry = &story.entries[at];
-            html! { "Undo change " (entry.sequence) " (" (entry.event_type) "), " (moment(entry.envelope.recorded_at)) }
+            html! { "Undo change " (at + 1) " (" (entry.event_type) "), " (moment(entry.envelope.recorded_at)) }
         }
         Wish::To(position) => match story.entry_at(position) {
             Some(entry) => html! {
-                "Make it again what it was after change " (entry.sequence) ", " (moment(entry.envelope.recorded_at))
+                "Make it again what it was after change " (story.count_at(position)) ", " (moment(entry.envelope.recorded_at))
             },
             None => html! { "Remove the record, as before it existed" },
         },
@@ -249,25 +250,22 @@ fn buttons(planned: &Planned) -> Markup {
 }
 
 macro_rules! reverts {
-    ($($Kind:ident / $Command:ident),* $(,)?) => {
-        async fn revert(app: &App, own: RecordRef, then: Subject, request: &CommandRequest) -> Result<Receipt, CommandError> {
-            match then {
-                $(Subject::$Kind(then) => {
-                    let command = $Command::Revert { to: Box::new(then) };
-                    app.log.execute::<$Kind>(own.id(), command, request).await
+    ($($Kind:ident),* $(,)?) => {
+        async fn revert(
+            app: &App,
+            own: RecordRef,
+            now: Subject,
+            then: Subject,
+            request: &CommandRequest,
+        ) -> Result<Receipt, CommandError> {
+            match (now, then) {
+                $((Subject::$Kind(now), Subject::$Kind(then)) => {
+                    app.log.execute::<$Kind>(own.id(), now.reversion(then), request).await
                 })*
+                _ => Err(CommandError::Refused(Refusal::NotRegistered)),
             }
         }
     };
 }
 
-reverts! {
-    Lp / LpCommand,
-    Gp / GpCommand,
-    Distributor / DistributorCommand,
-    Person / PersonCommand,
-    Fund / FundCommand,
-    Note / NoteCommand,
-    Todo / TodoCommand,
-    Roadshow / RoadshowCommand,
-}
+reverts!(Lp, Gp, Distributor, Person, Fund, Note, Todo, Roadshow);

@@ -68,6 +68,26 @@ fn revision(shown: &str) -> FundCommand {
 }
 
 #[test]
+fn going_back_counts_from_the_roadshow_date_that_readers_see() {
+    let set = |day: &str| FundEvent::RoadshowDateSet { roadshow_date: Some(moment(day)) };
+    let date = |day: &str| {
+        let mut then = Fund::default();
+        cqrs_es::Aggregate::apply(&mut then, registered());
+        cqrs_es::Aggregate::apply(&mut then, set(day));
+        then
+    };
+    let check = |shown: &str, then: &str, expected: Vec<FundEvent>| {
+        let command = date(shown).reversion(date(then));
+        given(vec![registered()]).when(command).then_expect_events(expected);
+    };
+    // The fund's own date is the first of March.
+    check("2025-05-01", "2025-03-01", vec![set("2025-03-01")]);
+    check("2025-05-01", "2025-04-01", vec![set("2025-04-01")]);
+    check("2025-05-01", "2025-05-01", vec![]);
+    check("2025-03-01", "2025-03-01", vec![]);
+}
+
+#[test]
 fn a_fund_is_registered_once_without_what_is_empty() {
     let details = json!({"status": "premarketing", "roadshow_date": "2025-03-01",
         "gp_notion_id": "gp-1", "target_mn": 500.0, "launch": null});

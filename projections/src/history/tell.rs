@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use domain::import::{self, ImportEvent};
 use domain::telling::{Part, Sentence};
-use domain::{Event, Kind, RecordRef, Subject};
+use domain::{Event, FundId, Kind, RecordRef, Subject};
 use sqlx::PgPool;
 
 use super::HistoryEntry;
 use crate::log::{Entry, LogReader, Stream};
+use crate::read::life;
 
 /// Tells the chosen ones of a record's entries, oldest first. `entries` begins with the record's first.
 pub(super) fn stream(
@@ -26,8 +27,13 @@ pub(super) fn stream(
             Ok(event) if is_chosen => {
                 let step = subject.step(record, event);
                 let is_final = event.is_final();
-                let mut one = HistoryEntry { is_final, ..bare(Some(record), entry) };
+                // What a roadshow did to its fund is still an entry of the roadshow.
+                let of = record_of(&entry.stream.kind, &entry.stream.id);
+                let mut one = HistoryEntry { is_final, ..bare(of, entry) };
                 (one.sentence, one.changes) = (step.sentence, step.changes);
+                if let Some(other) = of.filter(|of| *of != record) {
+                    one.sentence.0.extend([", the arrival of ".into(), other.into()]);
+                }
                 one.note = unreadable.map(|position| {
                     format!(
                         "The entry at position {position} cannot be read, so what changed here may be told incompletely"
@@ -77,21 +83,50 @@ pub(super) async fn positions(
         told.extend(entries.into_iter().map(imported));
     }
     if !streams.is_empty() {
-        let mut entries =
-            log.entries_of_streams(&mut connection, &streams).await?.into_iter().peekable();
-        while let Some(first) = entries.next() {
-            let mut of_stream = vec![first];
-            while let Some(entry) = entries.next_if(|next| next.stream == of_stream[0].stream) {
-                of_stream.push(entry);
-            }
-            let Stream { kind, id } = &of_stream[0].stream;
-            if let Some(record) = record_of(kind, id) {
-                told.extend(stream(record, of_stream, chosen));
-            }
+        let entries = log.entries_of_streams(&mut connection, &streams).await?;
+        let all = by_record(entries);
+        let dated: Vec<FundId> =
+            all.iter().filter_map(|(of, entries)| dated(*of, entries, chosen)).collect();
+        let mut arrivals = match (dated.is_empty(), chosen.last()) {
+            (false, Some(last)) => life::arrivals(&mut connection, log, &dated, *last).await?,
+            _ => BTreeMap::new(),
+        };
+        for (record, entries) in all {
+            // What a roadshow did is told as of the roadshow here.
+            let own = entries.iter().map(|entry| entry.position);
+            let chosen = own.filter(|position| chosen.contains(position)).collect();
+            let entries = match record {
+                RecordRef::Fund(fund) => {
+                    life::together(entries, arrivals.remove(&fund).unwrap_or_default())
+                }
+                _ => entries,
+            };
+            told.extend(stream(record, entries, &chosen));
         }
     }
     told.sort_by_key(|entry| std::cmp::Reverse(entry.position));
     Ok(told)
+}
+
+/// Entries that stand stream by stream, each with its record.
+fn by_record(entries: Vec<Entry>) -> Vec<(RecordRef, Vec<Entry>)> {
+    let mut all: Vec<(RecordRef, Vec<Entry>)> = Vec::new();
+    for entry in entries {
+        let Some(record) = record_of(&entry.stream.kind, &entry.stream.id) else { continue };
+        match all.last_mut() {
+            Some((last, entries)) if *last == record => entries.push(entry),
+            _ => all.push((record, vec![entry])),
+        }
+    }
+    all
+}
+
+/// The fund, if one of its entries that are chosen is about the date that roadshows announce as well.
+fn dated(record: RecordRef, entries: &[Entry], chosen: &BTreeSet<i64>) -> Option<FundId> {
+    let RecordRef::Fund(fund) = record else { return None };
+    let mut chosen = entries.iter().skip(1).filter(|entry| chosen.contains(&entry.position));
+    let about_date = |event: &Event| event.touched().contains(&"roadshow_date");
+    chosen.any(|entry| entry.event.as_ref().is_ok_and(about_date)).then_some(fund)
 }
 
 fn record_of(kind: &str, id: &str) -> Option<RecordRef> {

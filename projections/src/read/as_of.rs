@@ -7,10 +7,10 @@ use chrono::{DateTime, Utc};
 use domain::{Kind, Lifecycle, RecordRef};
 use sqlx::PgConnection;
 
-use super::fund;
 use super::reader::{ReadError, Reader, StoredRecord};
 use super::records::{Rows, Shown};
 use super::tables::Tabled;
+use super::{fund, life};
 use crate::log::{Entry, LogReader, Recorded, Stream};
 use crate::projector::ProjectError;
 
@@ -142,7 +142,7 @@ impl Reader {
         }
     }
 
-    /// Everything that has happened to a record, oldest first, as far as it can be read.
+    /// Everything that has happened to a record, oldest first, as far as it can be read; to a fund also what roadshows announced.
     ///
     /// # Errors
     /// See [`ReadError`].
@@ -150,7 +150,7 @@ impl Reader {
         let asking = async {
             let mut db = self.pool().acquire().await?;
             let log = LogReader::new(self.database().keys().clone());
-            log.entries_of_stream(&mut db, &stream(record.kind(), record.id()), None).await
+            life::of(&mut db, &log, record, None).await
         };
         Ok(self.database().ask(asking).await?)
     }
@@ -197,7 +197,7 @@ async fn events_until(
 ) -> Result<Vec<Recorded>, sqlx::Error> {
     let mut streams = vec![stream(record.kind(), record.id())];
     if let RecordRef::Fund(fund) = record {
-        let roadshows = fund::roadshows_of(db, &fund.0.to_string(), position).await?;
+        let roadshows = fund::roadshows_of(db, &[fund.0.to_string()], position).await?;
         streams.extend(roadshows.into_iter().map(|id| Stream { kind: "roadshow".into(), id }));
     }
     let mut events = Vec::new();

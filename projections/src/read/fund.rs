@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use domain::fund::FundRecord;
 use domain::roadshow::RoadshowEvent;
-use domain::{Event, Kind, Moment};
+use domain::{Event, FundId, Kind, Moment};
 use futures::future::BoxFuture;
 use sqlx::PgConnection;
 
 use super::records::{Rows, Shown, earlier_ids};
 use super::tables::table_of;
 use crate::copy::CopyIn;
-use crate::log::{Recorded, Stream};
+use crate::log::{Entry, Recorded, Stream};
 use crate::projector::{Fold, ProjectError, Projector, Table, Tables};
 
 /// Keeps the tables `fund` and `fund_roadshow`.
@@ -67,10 +67,7 @@ impl Projector for FundProjector {
                 Some(Kind::Roadshow) => funds_of(db, &stream.id, to).await?,
                 _ => vec![stream.id.clone()],
             };
-            let mut roadshows = BTreeSet::new();
-            for fund in &funds {
-                roadshows.extend(roadshows_of(db, fund, to).await?);
-            }
+            let roadshows = roadshows_of(db, &funds, to).await?;
             let of = |kind: Kind, id| Stream { kind: kind.as_str().to_owned(), id };
             let funds = funds.into_iter().map(|id| of(Kind::Fund, id));
             let roadshows = roadshows.into_iter().map(|id| of(Kind::Roadshow, id));
@@ -170,18 +167,38 @@ pub(super) fn shown(id: i64, events: &[Recorded]) -> Result<Option<Shown>, Proje
 /// U+0000, which legacy files have.
 const FUND_NAMED: &str = r#"substring(payload::text from '"fund_id": *(-?[0-9]+)')"#;
 
-/// The roadshows that were ever for a fund, also those that are for another by now.
+/// What these entries of roadshows, oldest first within each stream, announce as the date of which fund: as much of them as can
+/// be read.
+pub(super) fn announced(entries: Vec<Entry>) -> Vec<(FundId, Moment, Entry)> {
+    let (mut trips, mut broken) = (BTreeMap::new(), BTreeSet::new());
+    let mut all = Vec::new();
+    for entry in entries {
+        let Ok(id) = entry.stream.id.parse() else { continue };
+        let Ok(Event::Roadshow(event)) = &entry.event else {
+            broken.insert(id);
+            continue;
+        };
+        let trip = follow(&mut trips, id, event);
+        let trip = trip.filter(|_| event.announces_arrival() && !broken.contains(&id));
+        if let Some(Trip { fund_id, arrival: Some(arrival) }) = trip {
+            all.push((FundId(fund_id), arrival, entry));
+        }
+    }
+    all
+}
+
+/// The roadshows that were ever for one of these funds, also those that are for another by now.
 pub(super) async fn roadshows_of(
     db: &mut PgConnection,
-    fund: &str,
+    funds: &[String],
     up_to: i64,
 ) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar(&format!(
         "select distinct aggregate_id from events
          where aggregate_type = 'roadshow' and event_type in ('Registered', 'FundAssigned')
-             and {FUND_NAMED} = $1 and position <= $2"
+             and {FUND_NAMED} = any($1) and position <= $2"
     ))
-    .bind(fund)
+    .bind(funds)
     .bind(up_to)
     .fetch_all(db)
     .await

@@ -260,8 +260,9 @@ impl Model {
         if REVERTED.contains(&kind) {
             return self.take_back(api, kind, id, was).await;
         }
-        // Much else has happened to it since it got its name, but it went by one event.
-        self.ask_back(api, kind, id, gone - 1).await.expect(200, "restore");
+        // Much else has happened to it since it got its name, and may have to a fund since it went, but it went by one event.
+        let path = format!("/{}/{id}/revert", KINDS[kind].0);
+        api.post(&path, json!({"event": gone})).await.expect(200, "restore");
         *self.name(kind, id) = was.name;
     }
 
