@@ -13,7 +13,7 @@ use replay::SceneError;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::answers::{POSITION, answer, respond};
+use crate::answers::{PATIENCE, POSITION, answer, respond};
 use crate::app::App;
 use crate::body::{Parameters, parse_id};
 use crate::problem::{Fault, Problem, title};
@@ -77,18 +77,20 @@ impl Asked {
         Ok(response)
     }
 
-    /// Today's answer, if nothing was recorded since that position. It may move on while it is asked.
+    /// Today's answer, if the read models stand at that position: what they have not taken in yet is waited for, and they may
+    /// move on while they are asked.
     async fn present(
         &self,
         app: &App,
         query: &Query,
         position: i64,
     ) -> Result<Option<Response>, Problem> {
-        if app.reader.position() > position {
+        let is_level = app.reader.reached(position, PATIENCE).await;
+        if !is_level || app.reader.position() != position {
             return Ok(None);
         }
         let response = answer(app, &self.headers, query.clone()).await?;
-        Ok((app.reader.position() <= position).then_some(response))
+        Ok((app.reader.position() == position).then_some(response))
     }
 }
 

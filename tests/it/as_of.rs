@@ -303,3 +303,28 @@ async fn few_scenes_are_kept_and_none_is_left_behind() {
     until_scenes(&api.db, <[String]>::is_empty).await;
     next.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_read_models_have_not_taken_in_yet_is_read_from_the_log() {
+    let api = Api::new().await;
+    api.made("lps", json!({"name": "Profuturo"})).await;
+    let mut holding = api.db.pool.begin().await.unwrap();
+    sqlx::query("select from generation where projector = 'lp' for update")
+        .execute(&mut *holding)
+        .await
+        .unwrap();
+    let body = json!({"name": "Afore XXI"}).to_string();
+    let behind = crate::search::sent(&api, axum::http::Method::POST, "/lps", &body).await;
+    assert_eq!(behind.as_deref(), Some("behind"));
+    let position = head(&api).await;
+    let names = async |as_of: &str| {
+        let list = api.read(&format!("/lps{as_of}")).await;
+        let names = list.as_array().unwrap().iter().map(|row| row["name"].clone());
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(names(&format!("?as_of={position}")).await, ["Profuturo", "Afore XXI"]);
+    holding.rollback().await.unwrap();
+    api.backend.settle().await.unwrap();
+    assert_eq!(names(&format!("?as_of={position}")).await, names("").await);
+    api.backend.stop().await;
+}

@@ -448,7 +448,7 @@ async fn notes_are_found_by_meaning_among_any_number_of_short_cards() {
 }
 
 /// As a client that does not mind when readers see it.
-async fn sent(api: &Api, method: Method, uri: &str, body: &str) -> Option<String> {
+pub async fn sent(api: &Api, method: Method, uri: &str, body: &str) -> Option<String> {
     let request = request(method, uri).header("content-type", "application/json");
     let request = request.body(Body::from(body.to_owned())).unwrap();
     let answer = api.router.clone().oneshot(request).await.unwrap();
