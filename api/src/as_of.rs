@@ -228,6 +228,9 @@ async fn scene(app: &App, query: &Query, position: i64) -> Result<Answer, Proble
     });
     let found = asked.await.map_err(|error| match error {
         SceneError::Unavailable(reason) => Problem::Unavailable(reason),
+        SceneError::Busy => {
+            Problem::Busy("Too many earlier states are being looked up; please try again")
+        }
         SceneError::Stopped => Problem::Unavailable("the server is stopping".to_owned()),
         error @ SceneError::Failed { .. } => Problem::Internal(error.into()),
     })?;

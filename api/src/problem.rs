@@ -169,6 +169,8 @@ pub enum Problem {
     TimedOut,
     /// The database cannot be reached.
     Unavailable(String),
+    /// Too many ask for the same work; the text says which.
+    Busy(&'static str),
     /// The file storage does not take or give a file.
     Files(FileError),
     /// An upload does not go on.
@@ -269,9 +271,10 @@ impl Problem {
             Problem::Forbidden(_) => StatusCode::FORBIDDEN,
             Problem::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Problem::TimedOut => StatusCode::GATEWAY_TIMEOUT,
-            Problem::Unavailable(_) | Problem::NotSetUp(_) | Problem::NoMeaning(_) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Problem::Unavailable(_)
+            | Problem::Busy(_)
+            | Problem::NotSetUp(_)
+            | Problem::NoMeaning(_) => StatusCode::SERVICE_UNAVAILABLE,
             Problem::Files(error) => match error {
                 FileError::Full(_) => StatusCode::INSUFFICIENT_STORAGE,
                 FileError::Denied(_) => StatusCode::BAD_GATEWAY,
@@ -333,7 +336,7 @@ impl Problem {
             }
             Problem::Files(error) => return files_body(error),
             Problem::Upload(error) => error.to_string().into(),
-            Problem::NotSetUp(what) => (*what).into(),
+            Problem::NotSetUp(what) | Problem::Busy(what) => (*what).into(),
             Problem::LanguageModel(error) => error.to_string().into(),
             Problem::NoMeaning(missing) => {
                 format!("There is no search by meaning at the moment: {missing}").into()

@@ -14,7 +14,7 @@ use projections::database::{Database, DatabaseError};
 use projections::generation;
 use projections::projector::Projector;
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -26,6 +26,12 @@ const SCENE_LOCK: i32 = 0x6372_7363;
 
 /// The most scenes kept at a time.
 const KEPT: usize = 3;
+
+/// The most scenes built at a time: each reads the log from its beginning, on connections of its own.
+const BUILT_AT_ONCE: usize = 2;
+
+/// The most scenes being built or waiting for their turn. Whoever asks for one more is told to try again.
+const WAITING: usize = 10;
 
 /// How long a scene is kept that nobody asks.
 const IDLE: Duration = Duration::from_secs(600);
@@ -47,6 +53,9 @@ pub enum SceneError {
         /// What went wrong.
         error: String,
     },
+    /// So many are being built that this one would have to wait for long.
+    #[error("too many earlier states are being looked up")]
+    Busy,
     /// The server is stopping.
     #[error("the server is stopping")]
     Stopped,
@@ -60,6 +69,8 @@ struct Shared {
     database: Database,
     projectors: Vec<Arc<dyn Projector>>,
     kept: Mutex<Vec<Kept>>,
+    /// Whoever has one builds a scene.
+    turns: Semaphore,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -92,8 +103,8 @@ impl Scenes {
     pub fn start(database: Database, mut projectors: Vec<Arc<dyn Projector>>) -> Self {
         projectors.retain(|projector| projector.has_past());
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let scenes =
-            Self(Arc::new(Shared { database, projectors, kept: Mutex::default(), tasks, stop }));
+        let (kept, turns) = (Mutex::default(), Semaphore::new(BUILT_AT_ONCE));
+        let scenes = Self(Arc::new(Shared { database, projectors, kept, turns, tasks, stop }));
         scenes.0.tasks.spawn(scenes.0.clone().tend());
         scenes
     }
@@ -152,6 +163,7 @@ impl Scenes {
     /// Drops all scenes and ends.
     pub async fn stop(&self) {
         self.0.stop.cancel();
+        self.0.turns.close();
         self.forget_all().await;
         self.0.tasks.close();
         self.0.tasks.wait().await;
@@ -165,37 +177,53 @@ impl Shared {
 
     /// The scene of a position, which is built unless somebody has begun to.
     async fn scene(self: &Arc<Self>, position: i64) -> Result<Arc<Scene>, SceneError> {
-        let (mut built, surplus) = self.find_or_begin(position);
-        if let Some(surplus) = surplus {
-            let shared = self.clone();
-            self.tasks.spawn(async move { shared.drop_scene(surplus).await });
-        }
+        let mut built = self.find_or_begin(position)?;
         let built = built.wait_for(Option::is_some).await.map_err(|_| SceneError::Stopped)?;
         built.clone().unwrap_or(Err(SceneError::Stopped))
     }
 
-    fn find_or_begin(self: &Arc<Self>, position: i64) -> (Building, Option<Kept>) {
+    fn find_or_begin(self: &Arc<Self>, position: i64) -> Result<Building, SceneError> {
         let mut kept = self.kept();
         if let Some(known) = kept.iter_mut().find(|kept| kept.position == position) {
             known.asked = Instant::now();
-            return (known.built.clone(), None);
+            return Ok(known.built.clone());
         }
-        let is_surplus = kept.len() >= KEPT;
-        let oldest = kept.iter().enumerate().min_by_key(|(_, kept)| kept.asked).map(|(at, _)| at);
-        let surplus = oldest.filter(|_| is_surplus).map(|at| kept.remove(at));
+        if kept.iter().filter(|kept| !kept.is_built()).count() >= WAITING {
+            return Err(SceneError::Busy);
+        }
         let (tell, built) = watch::channel(None);
         kept.push(Kept { position, asked: Instant::now(), built: built.clone() });
         drop(kept);
         let shared = self.clone();
         self.tasks.spawn(async move {
-            let scene = shared.build(position).await;
+            let scene = match shared.turns.acquire().await {
+                Ok(_turn) => shared.build(position).await,
+                Err(_) => Err(SceneError::Stopped),
+            };
             if let Err(error) = &scene {
                 tracing::warn!(position, %error, "a scene was not built");
                 shared.kept().retain(|kept| kept.position != position);
             }
             tell.send_replace(Some(scene));
+            for surplus in shared.surplus(position) {
+                shared.drop_scene(surplus).await;
+            }
         });
-        (built, surplus)
+        Ok(built)
+    }
+
+    /// Takes out what is too much now that there is a scene of this position: those that nobody has asked for longest. What is
+    /// still being built is waited for by somebody, and so is this one.
+    fn surplus(&self, position: i64) -> Vec<Kept> {
+        let mut kept = self.kept();
+        let mut surplus = Vec::new();
+        while kept.iter().filter(|kept| kept.is_built()).count() > KEPT {
+            let others = kept.iter().enumerate();
+            let others = others.filter(|(_, kept)| kept.is_built() && kept.position != position);
+            let Some((oldest, _)) = others.min_by_key(|(_, kept)| kept.asked) else { break };
+            surplus.push(kept.remove(oldest));
+        }
+        surplus
     }
 
     async fn build(&self, position: i64) -> Result<Arc<Scene>, SceneError> {
@@ -325,6 +353,12 @@ impl Shared {
                 self.clear(gone, &scene.schema).await;
             }
         }
+    }
+}
+
+impl Kept {
+    fn is_built(&self) -> bool {
+        self.built.borrow().is_some()
     }
 }
 

@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use axum::body::Body;
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use proptest::strategy::{Strategy as _, ValueTree as _};
 use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 use sqlx::ConnectOptions as _;
 
-use crate::contract::Api;
+use crate::contract::{Api, ask, request};
 use crate::harness::Database;
 use crate::model::{FUNDS, KINDS, Model, ROADSHOWS, Step, steps};
 
@@ -326,5 +329,38 @@ async fn what_the_read_models_have_not_taken_in_yet_is_read_from_the_log() {
     holding.rollback().await.unwrap();
     api.backend.settle().await.unwrap();
     assert_eq!(names(&format!("?as_of={position}")).await, names("").await);
+    api.backend.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn few_scenes_are_built_at_a_time_and_when_many_wait_one_more_is_told_to_try_again() {
+    let api = Api::new().await;
+    let lp = api.made("lps", json!({"name": "1"})).await;
+    for name in 2..=14 {
+        api.put(&format!("/lps/{lp}"), json!({"name": name.to_string()})).await.expect(200, "");
+    }
+    // What every scene needs is held, so that none gets on.
+    let mut holding = api.db.pool.begin().await.unwrap();
+    let lock = sqlx::query("lock table skipped_event in access exclusive mode");
+    lock.execute(&mut *holding).await.unwrap();
+    let of = |position: i64| {
+        let (api, uri) = (&api, format!("/lps?as_of={position}"));
+        let asking = request(axum::http::Method::GET, &uri).body(Body::empty()).unwrap();
+        async move { (position, ask(&api.router, asking).await) }
+    };
+    let mut asked: FuturesUnordered<_> = (1..=12).map(of).collect();
+    for _ in 0..2 {
+        let (_, answer) = asked.next().await.unwrap();
+        assert_eq!(answer.header("retry-after"), Some("1"));
+        let told = answer.expect(503, "one too many");
+        assert!(told["detail"].as_str().unwrap().ends_with("please try again"), "{told}");
+    }
+    until_scenes(&api.db, |scenes| scenes.len() == 2).await;
+    holding.rollback().await.unwrap();
+    while let Some((position, answer)) = asked.next().await {
+        assert_eq!(answer.expect(200, "in its turn")[0]["name"], position.to_string());
+    }
+    drop(asked);
+    until_scenes(&api.db, |scenes| scenes.len() == 3).await;
     api.backend.stop().await;
 }
