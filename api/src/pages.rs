@@ -32,6 +32,8 @@ use crate::body::Parameters;
 use crate::describe::{Content, PAGES, Routes, get, post};
 use crate::problem::Problem;
 
+pub use filters::escaped;
+
 /// Nothing from elsewhere, nothing inline, nobody's frame.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; media-src 'self'; \
     form-action 'self'; base-uri 'none'; frame-ancestors 'none'";

@@ -363,6 +363,26 @@ async fn what_was_refused_is_kept_without_what_was_sent() {
     let next = history["next"].as_i64().unwrap();
     let earlier = api.read(&format!("{uri}/history?refused=true&limit=1&cursor={next}")).await;
     assert_eq!(earlier["refusals"].as_array().unwrap().len(), 2, "{earlier}");
+    for filter in ["event=Renamed", "field=name", "source=api", "q=y"] {
+        let asked = api.get(&format!("{uri}/history?refused=true&{filter}")).await;
+        let told = asked.expect(400, filter);
+        assert!(told["detail"].as_str().unwrap().contains("/audit/refusals"), "{told}");
+    }
+    // None is lost where there are more than a page holds.
+    sqlx::query(
+        "insert into refusal (actor, method, path, kind, record_id, status, why, correlation_id)
+         select 'anonymous', 'PUT', $1, 'lp', $2, 409, 'no ' || nth, gen_random_uuid()
+         from generate_series(1, 510) nth",
+    )
+    .bind(&uri)
+    .bind(lp)
+    .execute(&api.db.pool)
+    .await
+    .unwrap();
+    let all = api.read(&format!("{uri}/history?refused=true&actor=anonymous")).await;
+    assert_eq!(all["refusals"].as_array().unwrap().len(), 500);
+    let rest = api.read(all["refusals_next"].as_str().unwrap()).await;
+    assert_eq!((rest["refusals"].as_array().unwrap().len(), &rest["next"]), (12, &Value::Null));
     let tree = api.read(&format!("/audit/causation/{id}")).await;
     assert_eq!(tree["commands"], json!([]));
     assert_eq!(tree["refusals"][0]["correlation_id"], id);

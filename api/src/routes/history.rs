@@ -24,7 +24,8 @@ use crate::body::Ids;
 use crate::describe::{Content, Endpoint, Routes, get};
 use crate::history::export::Export;
 use crate::history::wanted::{ACROSS, Format, MOST, OF_RECORD, Paging, REFUSALS, Wanted};
-use crate::history::{causation, entries_of, entry, refusal};
+use crate::history::{causation, entries_of, entry, refusal, time};
+use crate::pages::escaped;
 use crate::problem::Problem;
 use crate::resource::record_of;
 use crate::writes::Resource;
@@ -87,7 +88,9 @@ fn meaning(parameter: &str) -> &'static str {
         "source" => "Only from this source, such as api",
         "correlation" => "Only of this conversation, by the X-Request-Id of its request",
         "q" => "Only what says all of these words",
-        "refused" => "true: also what was refused, in `refusals`",
+        "refused" => {
+            "true: also what was refused, in `refusals`; if that is more than 500, `refusals_next` has the address of the rest. Not with event, field, source or q"
+        }
         "status" => "Only what was answered with this status",
         "limit" => "How many at most, 1 to 500; usually 50",
         "cursor" => "Goes on after an earlier page: its `next`",
@@ -125,6 +128,11 @@ async fn one<A: Resource>(
         let what = "The parameter \"refused\" is for pages of JSON; see /audit/refusals";
         return Err(Problem::Parameter(what.to_owned()));
     }
+    if let Some(name) = of_events_alone(&selection).filter(|_| with_refusals) {
+        return Err(Problem::Parameter(format!(
+            "The parameter \"refused\" does not go with {name:?}, which only changes have; see /audit/refusals"
+        )));
+    }
     let needs_search = selection.related || selection.text.is_some();
     let is_behind = needs_search && !is_searchable(&app).await?;
     let history = app.reader.history();
@@ -137,8 +145,9 @@ async fn one<A: Resource>(
             let page = history.of_record(record, &selection, cursor, limit).await?;
             let mut body = told(&app, &page).await?;
             if with_refusals {
-                body["refusals"] =
+                let (refusals, next) =
                     refused_meanwhile(&app, record, &selection, cursor, &page).await?;
+                (body["refusals"], body["refusals_next"]) = (refusals, next.into());
             }
             paged(&uri, body, page.next)
         }
@@ -214,14 +223,27 @@ async fn told(app: &App, page: &Page) -> Result<Value, Problem> {
     Ok(body)
 }
 
-/// What was refused about a record in the time that a page covers, so that all pages together show each once.
+/// A filter that is set and that refusals cannot pass, since they have nothing like it.
+fn of_events_alone(selection: &Selection) -> Option<&'static str> {
+    [
+        ("event", &selection.event),
+        ("field", &selection.field),
+        ("source", &selection.source),
+        ("q", &selection.text),
+    ]
+    .into_iter()
+    .find_map(|(name, wanted)| wanted.as_ref().map(|_| name))
+}
+
+/// What was refused about a record in the time that a page covers, so that all pages together show each once; and the address
+/// of the rest, if it is more than a page holds.
 async fn refused_meanwhile(
     app: &App,
     record: RecordRef,
     selection: &Selection,
     cursor: Option<i64>,
     page: &Page,
-) -> Result<Value, Problem> {
+) -> Result<(Value, Option<String>), Problem> {
     let history = app.reader.history();
     let end: Option<DateTime<Utc>> = match cursor {
         Some(cursor) => history.recorded_at(cursor).await?,
@@ -237,7 +259,27 @@ async fn refused_meanwhile(
         ..RefusalFilter::default()
     };
     let found = history.refusals(&filter, None, MOST).await?;
-    Ok(found.refusals.iter().map(refusal).collect())
+    let rest = found.next.map(|next| refusals_at(record, &filter, next));
+    Ok((found.refusals.iter().map(refusal).collect(), rest))
+}
+
+/// Where refusals of a record go on.
+fn refusals_at(record: RecordRef, filter: &RefusalFilter, cursor: i64) -> String {
+    let mut address = format!("/audit/refusals?record={}/{}", record.kind(), record.id());
+    let more = [
+        ("actor", filter.actor.as_deref().map(escaped)),
+        ("from", filter.from.map(time)),
+        ("to", filter.to.map(time)),
+        ("correlation", filter.correlation.map(|id| id.to_string())),
+        ("limit", Some(MOST.to_string())),
+        ("cursor", Some(cursor.to_string())),
+    ];
+    for (name, value) in more {
+        if let Some(value) = value {
+            address.push_str(&format!("&{name}={value}"));
+        }
+    }
+    address
 }
 
 /// A page that says in its headers as well where the next one is.
