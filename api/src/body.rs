@@ -292,6 +292,11 @@ impl Parameters {
             .filter(|text| !text.is_empty())
     }
 
+    /// Whether this name is there, but without any value.
+    pub fn is_blank(&self, name: &str) -> bool {
+        self.get(name).is_some() && self.list(name).next().is_none()
+    }
+
     /// Refuses parameters of any other name: whoever misspells a filter must not get everything.
     ///
     /// # Errors

@@ -83,7 +83,8 @@ pub struct Selection {
     pub related: bool,
     /// Of this name, such as `Renamed`.
     pub event: Option<String>,
-    /// That may have changed this field.
+    /// That may have changed this field; that did, where events tell only that they may have changed one of several, as of source
+    /// values and of what is known of a recording.
     pub field: Option<String>,
     /// Recorded then or later.
     pub from: Option<DateTime<Utc>>,
@@ -166,11 +167,13 @@ impl History {
         };
         let entries = self.database.ask(reading).await?;
         let passing = entries.iter().rev().filter(|entry| selection.passes(entry));
-        let mut chosen: Vec<i64> = passing.map(|entry| entry.position).take(limit + 1).collect();
-        let next = take_next(&mut chosen, limit);
-        let chosen = chosen.into_iter().collect();
+        // Which of them changed just this one is only known once they are told.
+        let most = if selection.part().is_some() { usize::MAX } else { limit + 1 };
+        let chosen = passing.map(|entry| entry.position).take(most).collect();
         let mut entries = tell::stream(record, entries, &chosen);
+        entries.retain(|entry| selection.is_told(entry));
         entries.reverse();
+        let next = take_next(&mut entries, limit, |entry| entry.position);
         Ok(Page { entries, next, missing: vec![] })
     }
 
@@ -185,11 +188,42 @@ impl History {
         cursor: Option<i64>,
         limit: usize,
     ) -> Result<Page, DatabaseError> {
+        if selection.part().is_some() {
+            return self.sifted(selection, cursor, limit).await;
+        }
         let (mut found, missing) =
             self.database.ask(self.find(selection, cursor, limit + 1)).await?;
-        let next = take_next(&mut found, limit);
+        let next = take_next(&mut found, limit, |position| *position);
         let entries = self.tell(&found).await?;
         Ok(Page { entries, next, missing })
+    }
+
+    /// Likewise, of what can be found the entries that turn out to have changed the field. Where those are rare, a page may
+    /// have fewer than it could, or none, and others follow all the same.
+    async fn sifted(
+        &self,
+        selection: &Selection,
+        mut cursor: Option<i64>,
+        limit: usize,
+    ) -> Result<Page, DatabaseError> {
+        /// So many are looked through for one page, in so many steps.
+        const STEP: usize = 500;
+        const STEPS: usize = 4;
+        let mut page = Page::default();
+        for _ in 0..STEPS {
+            let asking = self.find(selection, cursor, STEP + 1);
+            let (mut found, missing) = self.database.ask(asking).await?;
+            cursor = take_next(&mut found, STEP, |position| *position);
+            let told = self.tell(&found).await?;
+            page.entries.extend(told.into_iter().filter(|entry| selection.is_told(entry)));
+            page.missing = missing;
+            if page.entries.len() > limit || cursor.is_none() {
+                break;
+            }
+        }
+        let more = take_next(&mut page.entries, limit, |entry| entry.position);
+        page.next = more.or(cursor);
+        Ok(page)
     }
 
     /// When an entry was recorded; `None` if there is none at this position.
@@ -209,10 +243,10 @@ impl History {
 }
 
 /// Of one more than wanted: the cursor of the page after them, if there is one.
-fn take_next(chosen: &mut Vec<i64>, limit: usize) -> Option<i64> {
+fn take_next<T>(chosen: &mut Vec<T>, limit: usize, position: impl Fn(&T) -> i64) -> Option<i64> {
     let has_more = chosen.len() > limit;
     chosen.truncate(limit);
-    chosen.last().copied().filter(|_| has_more)
+    chosen.last().map(position).filter(|_| has_more)
 }
 
 impl Selection {
@@ -229,6 +263,16 @@ impl Selection {
             && self.from.is_none_or(|from| who.recorded_at >= from)
             && self.to.is_none_or(|to| who.recorded_at < to)
             && self.field.as_deref().is_none_or(|field| touches(entry, field))
+    }
+
+    /// The field, if events that may have changed it go by the name of several.
+    fn part(&self) -> Option<&str> {
+        self.field.as_deref().filter(|field| touched_name(field) != *field)
+    }
+
+    /// Whether what is told of an entry passes: that it may have changed such a field does not say that it did.
+    fn is_told(&self, entry: &HistoryEntry) -> bool {
+        self.part().is_none_or(|part| entry.changes.iter().any(|change| change.field == part))
     }
 }
 

@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use domain::Event;
+use domain::note::RecordingCommand;
 use domain::telling::known;
 use projections::log::{Entry, LogReader, PageLimit, Selection};
 use serde_json::{Value, json};
 
 use crate::contract::Api;
 use crate::harness::{keys, looking_at_read_models};
+use crate::recordings::{attach, keep, process};
 
 /// Numbers that look random and are the same in every run.
 struct Dice(u64);
@@ -401,5 +403,55 @@ async fn what_is_searched_is_the_same_after_a_rebuild() {
     assert_eq!(dump().await, live);
     let report = crate::verify::verify(&api.db).await;
     assert!(report.passed, "{report:?}");
+    api.backend.stop().await;
+}
+
+#[tokio::test]
+async fn a_part_of_what_is_known_finds_only_what_changed_just_that() {
+    let api = Api::new().await;
+    let note = api.made("notes", json!({"name": "Meeting"})).await;
+    let [first, second] =
+        [attach(&api.backend.log, note, "a").await, attach(&api.backend.log, note, "b").await];
+    process(&api.backend.log, note, second, keep(1, &["We like it."])).await;
+    process(&api.backend.log, note, first, RecordingCommand::Cancel).await;
+    api.backend.settle().await.unwrap();
+    let found = async |uri: String| -> Vec<String> {
+        let page = api.read(&uri).await;
+        assert_eq!(page["next"], Value::Null, "{uri}");
+        let entries = page["entries"].as_array().unwrap().iter();
+        entries.map(|entry| entry["event"].as_str().unwrap().to_owned()).collect()
+    };
+    for history in ["/audit".to_owned(), format!("/notes/{note}/history")] {
+        for (field, expected) in [
+            (
+                format!("recordings.{first}.state"),
+                vec!["TranscriptionCancelled", "RecordingAttached"],
+            ),
+            (format!("recordings.{second}.state"), vec!["Transcribed", "RecordingAttached"]),
+            (format!("recordings.{second}.name"), vec!["RecordingAttached"]),
+            ("legacy.name".to_owned(), vec![]),
+        ] {
+            let uri = format!("{history}?limit=2&field={field}");
+            assert_eq!(found(uri).await, expected, "{history} {field}");
+        }
+        let page = api.read(&format!("{history}?limit=1&field=recordings.{first}.state")).await;
+        let next = page["next"].as_i64().unwrap();
+        let uri = format!("{history}?limit=1&field=recordings.{first}.state&cursor={next}");
+        assert_eq!(found(uri).await, ["RecordingAttached"]);
+    }
+    api.backend.stop().await;
+}
+
+#[tokio::test]
+async fn a_filter_of_the_live_feed_that_names_nothing_is_no_wish_for_everything() {
+    let api = Api::new().await;
+    for (query, fault) in [
+        ("kind=", "filter at query.kind"),
+        ("kind=,", "filter at query.kind"),
+        ("record=", "filter at query.record"),
+        ("record=&kind=lp", "filter at query.record"),
+    ] {
+        assert_eq!(api.get(&format!("/events?{query}")).await.faults(), [fault], "{query}");
+    }
     api.backend.stop().await;
 }

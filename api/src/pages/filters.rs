@@ -84,6 +84,12 @@ impl Filters {
     }
 
     fn understand(&mut self, name: &str, value: &str) -> Result<(), String> {
+        let is_of_one = self.path != "/audit";
+        if is_of_one && ["kind", "record"].contains(&name) {
+            return Err(
+                "These are the changes of one record; see all changes for those of others".into()
+            );
+        }
         let wanted = &mut self.selection;
         let text = || Some(value.to_owned());
         match name {
@@ -329,6 +335,15 @@ mod tests {
         assert!(filters.faults.is_empty() && filters.selection.related);
         assert_eq!(filters.limit, 500);
         assert_eq!(filters.page(Some(9)), "/audit?record=lp/7&related=true&limit=500&cursor=9");
+    }
+
+    #[test]
+    fn the_changes_of_one_record_are_not_those_of_another_kind_or_record() {
+        for query in ["kind=gp", "record=gp/3"] {
+            let uri = format!("/audit/lp/7?{query}").parse().unwrap();
+            let filters = Filters::of("/audit/lp/7".to_owned(), &Parameters::of(&uri));
+            assert_eq!((filters.faults.len(), filters.set.len()), (1, 0), "{query}");
+        }
     }
 
     #[test]

@@ -88,6 +88,7 @@ pub async fn results(
             div id="timeline" {
                 @if entries.is_empty() {
                     @if filters.set.is_empty() { (empty("Nothing has been recorded yet. Whatever is added or changed will appear here.")) }
+                    @else if more { (empty("No change matches these filters so far. Older ones may.")) }
                     @else { (empty("No change matches these filters. Remove one of them to see more.")) }
                 }
                 (days(&names, &entries))

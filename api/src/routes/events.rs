@@ -86,6 +86,13 @@ fn wanted(parameters: &Parameters) -> Result<Selection, Problem> {
     let invalid = |name: &'static str, error: selection::FilterError| {
         Problem::invalid(Fault::new("filter", ["query".into(), name.into()], error.to_string()))
     };
+    for name in ["kind", "record"] {
+        if parameters.is_blank(name) {
+            let said = "Name at least one, or leave the parameter out to get every event";
+            let fault = Fault::new("filter", ["query".into(), name.into()], said);
+            return Err(Problem::invalid(fault.with_input("")));
+        }
+    }
     let kinds = parameters.list("kind").map(selection::kind);
     let records = parameters.list("record").map(selection::record);
     Ok(Selection {
