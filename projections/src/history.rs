@@ -5,6 +5,7 @@
 //! from the streams again.
 
 mod causation;
+mod named;
 mod names;
 mod refusals;
 mod search;
@@ -94,7 +95,7 @@ pub struct Selection {
     pub source: Option<String>,
     /// Of this conversation.
     pub correlation: Option<Uuid>,
-    /// With all of these words in what they say; across records only.
+    /// With all of these words in what they say or in the names of those that they are about; across records only.
     pub text: Option<String>,
 }
 

@@ -1,6 +1,7 @@
 //! What happened across all records is found by every filter, page by page, and sent whole as CSV and NDJSON.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use chrono::{DateTime, Utc};
 use domain::Event;
@@ -100,12 +101,36 @@ fn said(value: &Value, words: &mut BTreeSet<String>) {
     }
 }
 
+/// What those that sentences call by a name alone are called in the end.
+type Called = Rc<BTreeMap<(String, String), String>>;
+
+fn called(entries: &[Entry]) -> Called {
+    let mut names = BTreeMap::new();
+    for entry in entries.iter().filter(|entry| entry.stream.kind != "note") {
+        let content = event(entry).content().unwrap();
+        let name = content.get("name").or_else(|| content.get("fund_name"));
+        if let (Some(name), "Registered" | "Renamed") = (name, entry.event_type.as_str()) {
+            let stream = (entry.stream.kind.clone(), entry.stream.id.clone());
+            names.insert(stream, name.as_str().unwrap().to_owned());
+        }
+    }
+    Rc::new(names)
+}
+
+/// Whether it happened to, or is about, what has this word in its name.
+fn speaks_of(entry: &Entry, word: &str, names: &Called) -> bool {
+    let about = event(entry).references().into_iter();
+    let about = about.map(|record| (record.kind().to_string(), record.id().to_string()));
+    let mut all = about.chain([(entry.stream.kind.clone(), entry.stream.id.clone())]);
+    all.any(|of| names.get(&of).is_some_and(|name| name.split(' ').any(|part| part == word)))
+}
+
 fn encoded(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(chrono::SecondsFormat::Micros, true)
 }
 
 /// A filter that at least this entry passes, or nearly.
-fn filter(which: usize, like: &Entry, dice: &mut Dice) -> Filter {
+fn filter(which: usize, like: &Entry, dice: &mut Dice, names: &Called) -> Filter {
     let (kind, id) = (like.stream.kind.clone(), like.stream.id.clone());
     let time = like.envelope.recorded_at;
     match which {
@@ -159,11 +184,11 @@ fn filter(which: usize, like: &Entry, dice: &mut Dice) -> Filter {
             )
         }
         _ => {
-            let word = *dice.one_of(&WORDS);
+            let (word, names) = (*dice.one_of(&WORDS), names.clone());
             let passes = move |entry: &Entry| {
                 let mut words = BTreeSet::new();
                 said(&event(entry).content().unwrap(), &mut words);
-                words.contains(word)
+                words.contains(word) || speaks_of(entry, word, &names)
             };
             (format!("q={}", word.to_uppercase()), Box::new(passes))
         }
@@ -184,7 +209,7 @@ async fn every_combination_of_filters_finds_what_passes_all_of_them() {
     random_log(&api, &mut dice).await;
     let entries = log(&api).await;
     assert!(entries.len() > 100, "{}", entries.len());
-    let mut found = 0;
+    let (mut found, names) = (0, called(&entries));
     for round in 0..250 {
         // Each alone, then up to three at once; `record` and `related` speak of the same.
         let like = &entries[dice.below(entries.len())];
@@ -196,7 +221,7 @@ async fn every_combination_of_filters_finds_what_passes_all_of_them() {
             continue;
         }
         let filters: Vec<Filter> =
-            wanted.into_iter().map(|which| filter(which, like, &mut dice)).collect();
+            wanted.into_iter().map(|which| filter(which, like, &mut dice, &names)).collect();
         let query: Vec<&str> = filters.iter().map(|(query, _)| query.as_str()).collect();
         let query = query.join("&");
         let passing =
@@ -453,5 +478,38 @@ async fn a_filter_of_the_live_feed_that_names_nothing_is_no_wish_for_everything(
     ] {
         assert_eq!(api.get(&format!("/events?{query}")).await.faults(), [fault], "{query}");
     }
+    api.backend.stop().await;
+}
+
+#[tokio::test]
+async fn what_the_timeline_says_is_found_by_its_words_names_included() {
+    let api = Api::new().await;
+    let fund = api.made("funds", json!({"fund_name": "Fondo Núñez III"})).await;
+    let lp = api.made("lps", json!({"name": "Afore XXI", "location": "Lima"})).await;
+    let other = api.made("lps", json!({"name": "Aforesaid"})).await;
+    for (lp, stage) in [(lp, "meeting"), (other, "meeting"), (lp, "commitment")] {
+        let uri = format!("/funds/{fund}/lps/{lp}/interest?interest={stage}");
+        api.put(&uri, json!({})).await.expect(200, stage);
+    }
+    api.put(&format!("/lps/{lp}"), json!({"priority": "A"})).await.expect(200, "priority");
+    let found = async |query: &str| -> Vec<String> {
+        let page = api.read(&format!("/audit?q={query}")).await;
+        let entries = page["entries"].as_array().unwrap().iter();
+        entries.map(|entry| entry["sentence"].as_str().unwrap().to_owned()).collect()
+    };
+    let moved = "Interest of Afore XXI moved from meeting to commitment for Fondo Núñez III";
+    let first = "Interest of Afore XXI was recorded as meeting for Fondo Núñez III";
+    let priority = "Priority of Afore XXI was set to A";
+    assert_eq!(found("afore").await, [priority, moved, first, "Afore XXI was added"]);
+    assert_eq!(found("nunez+afore").await, [moved, first]);
+    assert_eq!(found("n%C3%BA%C3%B1ez+afore+meeting").await, [first]);
+    assert_eq!(found("afore+lima").await, ["Afore XXI was added"]);
+    // By what it is called now, and by what was said then.
+    api.put(&format!("/lps/{lp}"), json!({"name": "Siglo"})).await.expect(200, "renamed");
+    assert_eq!(found("siglo+commitment").await.len(), 1);
+    assert_eq!(found("afore").await, ["Siglo was added"]);
+    let history = api.read(&format!("/lps/{lp}/history?related=true&q=siglo")).await;
+    assert_eq!(history["entries"].as_array().unwrap().len(), 5, "{history}");
+    assert_eq!(found("%E2%80%93").await, [""; 0], "no words");
     api.backend.stop().await;
 }

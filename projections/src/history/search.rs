@@ -4,7 +4,8 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
 
-use super::{History, Selection, touched_name, words};
+use super::named::{self, Word};
+use super::{History, Selection, touched_name};
 use crate::read::audit::{self, named};
 
 /// How many rows are looked through one by one, newest first, before an index without order is asked.
@@ -34,6 +35,11 @@ impl History {
             None => i64::MAX,
         };
         let to = cursor.map_or(to, |cursor| to.min(cursor));
+        let words = match &selection.text {
+            Some(text) => Some(named::words_of(&mut connection, text).await?),
+            None => None,
+        };
+        let asked = Asked { selection, words };
         // What fields and words have most often stands in the newest rows already. If it does not, it is rare enough, or old,
         // to be gathered by an index that has no order. Postgres alone would choose by how often a value occurs, as if it
         // occurred evenly, and look through the whole table for what only old events have.
@@ -42,13 +48,13 @@ impl History {
             false => None,
         };
         let Some(floor) = floor else {
-            let found = statement(selection, from, to, limit, Order::AsRead);
+            let found = asked.statement(from, to, limit, Order::AsRead);
             return Ok((found.fetch(&mut connection).await?, missing));
         };
-        let newest = statement(selection, floor, to, limit, Order::AsRead);
+        let newest = asked.statement(floor, to, limit, Order::AsRead);
         let mut found = newest.fetch(&mut connection).await?;
         if found.len() < limit {
-            let older = statement(selection, from, floor, limit - found.len(), Order::OnceGathered);
+            let older = asked.statement(from, floor, limit - found.len(), Order::OnceGathered);
             found.extend(older.fetch(&mut connection).await?);
         }
         Ok((found, missing))
@@ -114,57 +120,60 @@ impl Statement<'_> {
     }
 }
 
-fn statement(
-    selection: &Selection,
-    from: i64,
-    to: i64,
-    limit: usize,
-    order: Order,
-) -> Statement<'_> {
-    let mut query = QueryBuilder::new("select position from audit where position < ");
-    query.push_bind(to);
-    if from > 0 {
-        query.push(" and position >= ").push_bind(from);
-    }
-    let equalities = selection.equalities();
-    // A column that is read in order is not called equal too: Postgres would take it for constant, and any index for as good.
-    let (leading, others) = match (order, equalities.split_first()) {
-        (Order::AsRead, Some((leading, others))) => (Some(leading), others),
-        _ => (None, &equalities[..]),
-    };
-    for (column, value) in others {
-        query.push(format!(" and {column} = "));
-        value.push(&mut query);
-    }
-    if let Some(record) = selection.record {
-        query.push(" and ((kind = ").push_bind(record.kind().as_str());
-        query.push(" and id = ").push_bind(record.id()).push(")");
-        if selection.related {
-            query.push(" or about @> ").push_bind(vec![named(record)]);
+/// What is asked for, with the words that were looked up in names.
+struct Asked<'s> {
+    selection: &'s Selection,
+    words: Option<Vec<Word>>,
+}
+
+impl Asked<'_> {
+    fn statement(&self, from: i64, to: i64, limit: usize, order: Order) -> Statement<'_> {
+        let selection = self.selection;
+        let mut query = QueryBuilder::new("select position from audit where position < ");
+        query.push_bind(to);
+        if from > 0 {
+            query.push(" and position >= ").push_bind(from);
         }
-        query.push(")");
-    }
-    if let Some(field) = &selection.field {
-        query.push(" and fields @> ").push_bind(vec![touched_name(field).to_owned()]);
-    }
-    if let Some(text) = &selection.text {
-        query.push(" and words @@ ").push_bind(words::all_of(text)).push("::tsquery");
-    }
-    match (order, leading) {
-        (Order::AsRead, Some((column, value))) => {
-            for (comparison, position) in [("<", to), (">=", from)] {
-                query.push(format!(" and ({column}, position) {comparison} ("));
-                value.push(&mut query);
-                query.push(", ").push_bind(position).push(")");
+        let equalities = selection.equalities();
+        // A column that is read in order is not called equal too: Postgres would take it for constant, and any index for as good.
+        let (leading, others) = match (order, equalities.split_first()) {
+            (Order::AsRead, Some((leading, others))) => (Some(leading), others),
+            _ => (None, &equalities[..]),
+        };
+        for (column, value) in others {
+            query.push(format!(" and {column} = "));
+            value.push(&mut query);
+        }
+        if let Some(record) = selection.record {
+            query.push(" and ((kind = ").push_bind(record.kind().as_str());
+            query.push(" and id = ").push_bind(record.id()).push(")");
+            if selection.related {
+                query.push(" or about @> ").push_bind(vec![named(record)]);
             }
-            query.push(format!(" order by {column} desc, position desc limit "));
+            query.push(")");
         }
-        (Order::AsRead, None) => _ = query.push(" order by position desc limit "),
-        // No index is in the order of a sum.
-        (Order::OnceGathered, _) => _ = query.push(" order by position + 0 desc limit "),
+        if let Some(field) = &selection.field {
+            query.push(" and fields @> ").push_bind(vec![touched_name(field).to_owned()]);
+        }
+        if let Some(words) = &self.words {
+            named::push(&mut query, words);
+        }
+        match (order, leading) {
+            (Order::AsRead, Some((column, value))) => {
+                for (comparison, position) in [("<", to), (">=", from)] {
+                    query.push(format!(" and ({column}, position) {comparison} ("));
+                    value.push(&mut query);
+                    query.push(", ").push_bind(position).push(")");
+                }
+                query.push(format!(" order by {column} desc, position desc limit "));
+            }
+            (Order::AsRead, None) => _ = query.push(" order by position desc limit "),
+            // No index is in the order of a sum.
+            (Order::OnceGathered, _) => _ = query.push(" order by position + 0 desc limit "),
+        }
+        query.push_bind(i64::try_from(limit).unwrap_or(i64::MAX));
+        Statement(query)
     }
-    query.push_bind(i64::try_from(limit).unwrap_or(i64::MAX));
-    Statement(query)
 }
 
 /// Where the newest rows of a range begin, if it has more than those.

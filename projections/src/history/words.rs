@@ -12,10 +12,21 @@ pub(crate) fn of(text: &str) -> TsVector {
     TsVector::of(cut(&fold(text)))
 }
 
-/// What finds the texts that have all words of this one, as a `tsquery`: of a text without words nothing.
-pub(crate) fn all_of(text: &str) -> String {
+/// The words of a question, each once.
+pub(crate) fn each_of(text: &str) -> Vec<String> {
     let folded = fold(text);
-    let quoted: Vec<String> = cut(&folded).map(|word| format!("'{word}'")).collect();
+    let mut words: Vec<String> = Vec::new();
+    for word in cut(&folded) {
+        if !words.iter().any(|known| known == word) {
+            words.push(word.to_owned());
+        }
+    }
+    words
+}
+
+/// What finds the texts that have all of these words, as a `tsquery`: without words nothing.
+pub(crate) fn query(words: &[&str]) -> String {
+    let quoted: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
     quoted.join(" & ")
 }
 
@@ -42,7 +53,10 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_is_cut_as_what_was_said() {
-        assert_eq!(all_of("O'Brien & Núñez"), "'o' & 'brien' & 'nunez'");
-        assert_eq!(all_of("!'\\ \0"), "");
+        let words = each_of("O'Brien & Núñez, o");
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        assert_eq!(query(&words), "'o' & 'brien' & 'nunez'");
+        assert_eq!(each_of("!'\\ \0"), [""; 0]);
+        assert_eq!(query(&[]), "");
     }
 }
