@@ -38,6 +38,9 @@ impl Erasures {
                         records = report.records.len(),
                         "erased records are scrubbed off the disk"
                     );
+                    for todo in report.todos {
+                        tracing::warn!(%todo, "a todo came of what was said in an erased note, and is kept in plain");
+                    }
                     for left in report.left {
                         tracing::warn!("an erasure leaves traces behind: {left}");
                     }

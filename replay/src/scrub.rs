@@ -62,6 +62,8 @@ pub struct ScrubReport {
     pub rebuilt: Vec<String>,
     /// How many files were removed.
     pub files: u64,
+    /// Todos that action items of erased notes became, and those that followed from them: they are kept, in plain.
+    pub todos: Vec<RecordRef>,
     /// Whether the write-ahead log holds nothing any more that is older.
     pub moved_on: bool,
     /// What could not be wiped, and why; it is then up to whoever runs the database.
@@ -183,6 +185,7 @@ async fn wipe(
     rebuild_all(database, &concerned, options).await?;
     drop_likenesses(control, &concerned).await?;
     let files = remove_files(database, &waiting, &options.files).await?;
+    let todos = todos_of(control, &records).await?;
     clean_tables(control, &records).await?;
     wait_for_readers(control, options).await?;
     let mut left: Vec<String> = rewrite_tables(control).await?.into_iter().collect();
@@ -206,7 +209,7 @@ async fn wipe(
     .execute(control)
     .await?;
     let rebuilt = concerned.iter().map(|projector| projector.name().to_owned()).collect();
-    Ok(ScrubReport { records, rebuilt, files, moved_on, left })
+    Ok(ScrubReport { records, rebuilt, files, todos, moved_on, left })
 }
 
 /// Builds the read models anew and drops all that was before.
@@ -352,6 +355,38 @@ async fn is_shared(database: &Database, note: i64, name: &str) -> Result<bool, s
     .bind(name)
     .fetch_one(&mut *connection)
     .await
+}
+
+/// The todos that action items of these notes became, and those that followed from them. Their titles are words of the
+/// meeting perhaps, and earlier releases copied what was said into them: somebody has to look.
+async fn todos_of(
+    control: &mut PgConnection,
+    records: &[RecordRef],
+) -> Result<Vec<RecordRef>, sqlx::Error> {
+    let notes = records.iter().filter(|record| record.kind() == Kind::Note);
+    let notes: Vec<String> = notes.map(|record| record.id().to_string()).collect();
+    if notes.is_empty() {
+        return Ok(vec![]);
+    }
+    let mut ids: Vec<i64> = sqlx::query_scalar(
+        "with recursive made (id) as (
+             select todo.aggregate_id from events as note join events as todo on todo.causation_id = note.event_id
+             where note.aggregate_type = 'note' and note.aggregate_id = any ($1)
+                 and note.event_type = 'ActionItemAccepted'
+                 and todo.aggregate_type = 'todo' and todo.event_type = 'Registered'
+             union
+             select next.aggregate_id
+             from made join events as done on done.aggregate_type = 'todo' and done.aggregate_id = made.id
+                 join events as next on next.causation_id = done.event_id
+             where done.event_type = 'Completed'
+                 and next.aggregate_type = 'todo' and next.event_type = 'Registered')
+         select id::bigint from made",
+    )
+    .bind(notes)
+    .fetch_all(control)
+    .await?;
+    ids.sort_unstable();
+    Ok(ids.into_iter().map(|id| Kind::Todo.record(id)).collect())
 }
 
 /// Takes out of small tables what may say something of the records.

@@ -20,6 +20,7 @@ use crate::contract::Api;
 use crate::harness::{Database, keys, tamper};
 use crate::import::run;
 use crate::log::request;
+use crate::recordings::{attach, keep, process, summary};
 use crate::server::{Home, Server};
 use crate::verify::verify;
 
@@ -174,6 +175,33 @@ async fn a_load_of_the_histories_has_nothing_to_look_for_where_records_were_eras
     .await
     .unwrap();
     assert_eq!(said, (2, 0));
+    api.backend.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_erasure_names_the_todos_that_came_of_what_was_said_in_the_note() {
+    let api = Api::new().await;
+    let note = api.made("notes", note()).await;
+    let heard = attach(&api.backend.log, note, "recordings/none").await;
+    process(&api.backend.log, note, heard, keep(1, &["They whispered zyxwv."])).await;
+    process(&api.backend.log, note, heard, summary(1)).await;
+    api.backend.settle().await.unwrap();
+    let accept = format!("/recordings/{heard}/action-items/1/accept");
+    api.post(&accept, json!({"due_date": "2025-02-07"})).await.expect(200, "accepted");
+    let todos = api.ids("/todos").await;
+    let todo = format!("/todos/{}", todos[0]);
+    let shown = api.read(&todo).await;
+    assert_eq!(shown["description"], json!(format!("Said in /recordings/{heard}, at 0:01")));
+    // What follows from it says the same.
+    let daily = json!({"recurrence_pattern": "{\"type\": \"daily\"}"});
+    api.put(&todo, daily).await.expect(200, "it recurs");
+    api.put(&todo, json!({"status": "completed"})).await.expect(200, "done");
+    api.made("todos", json!({"title": "Another", "note_id": note})).await;
+    let erase = format!("/notes/{note}/erase");
+    api.post(&erase, json!({"reason": "case 17"})).await.expect(200, "erased");
+    let report = scrub(&api.db).await.unwrap();
+    assert_eq!(report.todos, [1, 2].map(|id| Kind::Todo.record(id)));
+    assert_eq!(todos, [1]);
     api.backend.stop().await;
 }
 

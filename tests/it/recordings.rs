@@ -80,7 +80,8 @@ fn item(text: &str) -> ActionItem {
     }
 }
 
-fn summary(round: u32) -> RecordingCommand {
+/// A summary with two action items, what both are read from, and an interest.
+pub fn summary(round: u32) -> RecordingCommand {
     RecordingCommand::KeepSummary {
         round,
         summary: Summary {

@@ -216,7 +216,7 @@ async fn keep(backend: &Backend, request: &CommandRequest, record: RecordRef, er
 }
 
 fn describe(report: Option<&ScrubReport>) -> String {
-    let Some(ScrubReport { records, rebuilt, files, moved_on, left }) = report else {
+    let Some(ScrubReport { records, rebuilt, files, todos, moved_on, left }) = report else {
         return "Nothing is left on the disk that has to be wiped.".to_owned();
     };
     let moved_on = if *moved_on { ", the write-ahead log moved on" } else { "" };
@@ -225,6 +225,14 @@ fn describe(report: Option<&ScrubReport>) -> String {
         records.len(),
         rebuilt.join(", ")
     );
+    if !todos.is_empty() {
+        let todos: Vec<String> = todos.iter().map(ToString::to_string).collect();
+        text.push_str(
+            "\nLeft to you: these came of what was said in an erased note, and are kept in plain with what their titles and \
+             descriptions say: ",
+        );
+        text.push_str(&todos.join(", "));
+    }
     for left in left {
         text.push_str("\nLeft to whoever runs the database: ");
         text.push_str(left);

@@ -99,33 +99,29 @@ impl Note {
     pub fn follow_up(&self, id: NoteId, events: &[NoteEvent]) -> Option<(TodoId, Vec<TodoEvent>)> {
         let (recording, number, todo) = events.iter().find_map(|event| match event {
             NoteEvent::ActionItemAccepted { recording, item, todo } => {
-                Some((recording, item, todo))
+                Some((*recording, item, todo))
             }
             _ => None,
         })?;
-        let suggested = self.record()?.recordings.get(*recording)?.items.get(number)?;
-        Some((
-            todo.id,
-            vec![suggested.item.as_todo(id, todo), TodoEvent::Linked { to: vec![id.into()] }],
-        ))
+        let suggested = self.record()?.recordings.get(recording)?.items.get(number)?;
+        let begun = suggested.item.as_todo((id, recording), todo);
+        Some((todo.id, vec![begun, TodoEvent::Linked { to: vec![id.into()] }]))
     }
 }
 
 impl ActionItem {
-    fn as_todo(&self, note: NoteId, todo: &AcceptedTodo) -> TodoEvent {
-        let line =
-            |what: &str, text: &Option<String>| text.as_ref().map(|text| format!("{what}: {text}"));
-        let lines = [
-            line("Owner", &self.owner),
-            line("Due", &self.due),
-            self.quote.as_ref().map(|quote| format!("“{quote}”")),
-        ];
-        let description: Vec<String> = lines.into_iter().flatten().collect();
+    /// Says where it was said and not what: todos are stored in plain, and what was said must go with the note when that
+    /// is erased.
+    fn as_todo(&self, (note, recording): (NoteId, RecordingId), todo: &AcceptedTodo) -> TodoEvent {
+        let time = self.start_ms.map(|start| {
+            let seconds = start / 1000;
+            format!(", at {}:{:02}", seconds / 60, seconds % 60)
+        });
         let changes = TodoChanges {
-            description: match description.is_empty() {
-                true => Change::Keep,
-                false => Change::Set(description.join("\n")),
-            },
+            description: Change::Set(format!(
+                "Said in /recordings/{recording}{}",
+                time.unwrap_or_default()
+            )),
             created_at: Change::Set(todo.at),
             due_date: todo.due_date.map_or(Change::Keep, Change::Set),
             note_id: Change::Set(note),

@@ -126,6 +126,11 @@ async fn nothing_of_an_erased_meeting_is_left_on_the_disk() {
     process(&log, id, heard, keep(1, &said)).await;
     let summarised = "select count(*) > 0 from events where event_type = 'Summarised'";
     until(pool, "what was heard is summarised", summarised).await;
+    let accept = format!("/recordings/{heard}/action-items/1/accept");
+    posted(&server, &accept, &json!({"title": "Send the papers"})).await;
+    // It is done with: what is left of it is in the log.
+    let done = reqwest::Client::new().delete(format!("{}/todos/1", server.url)).send().await;
+    assert_eq!(done.unwrap().status(), 200);
     let journal = journal(&database, id).await;
     let level = "select exists (select from vector_set where error is null
                      and position >= (select max(position) from events))";
@@ -137,6 +142,7 @@ async fn nothing_of_an_erased_meeting_is_left_on_the_disk() {
 
     let before = dumped(pool).await;
     assert!(SECRETS.iter().all(|secret| before.contains(secret)), "the test sees what is there");
+    assert!(before.contains("Send the papers"), "the todo is there");
     assert!(before.contains(said[0]) && before.contains("zyxwv.wav") && before.contains(&journal));
     assert!(!found(home.path(), &vectors).is_empty(), "vectors are looked for as they are stored");
     let recordings = home.path().join("recordings");
@@ -158,6 +164,7 @@ async fn nothing_of_an_erased_meeting_is_left_on_the_disk() {
     // The rows of jobs may have gone after the tables were wiped: what they held was sealed.
     let after = dumped(pool).await;
     assert_nowhere(after.as_bytes(), "the database");
+    assert!(after.contains("Send the papers"), "the todo is kept, without what was said");
     assert!(!after.contains(&journal));
     for table in ["embedding", "vector_point", "upload", "transcript_chunk", "transcription"] {
         let question = format!("select count(*) from {table}");
