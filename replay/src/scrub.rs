@@ -348,13 +348,20 @@ async fn is_shared(database: &Database, note: i64, name: &str) -> Result<bool, s
         .map(|it| it.schema())
         .collect();
     let Some(schema) = live.first() else { return Ok(true) };
-    sqlx::query_scalar(&format!(
-        "select exists (select 1 from {schema}.note where id <> $1 and strpos(record->>'image_paths', $2) > 0)"
+    let others: Vec<String> = sqlx::query_scalar(&format!(
+        "select record->>'image_paths' from {schema}.note where id <> $1 and strpos(record->>'image_paths', $2) > 0"
     ))
     .bind(note)
     .bind(name)
-    .fetch_one(&mut *connection)
-    .await
+    .fetch_all(&mut *connection)
+    .await?;
+    Ok(others.iter().any(|paths| names(paths, name)))
+}
+
+/// Whether one of these paths, between commas, leads to a file of this name.
+fn names(paths: &str, name: &str) -> bool {
+    let mut files = paths.split(',').map(|path| Path::new(path.trim()).file_name());
+    files.any(|file| file.is_some_and(|file| file == name))
 }
 
 /// The todos that action items of these notes became, and those that followed from them. Their titles are words of the
@@ -550,6 +557,17 @@ async fn leave_segment(control: &mut PgConnection) -> Result<String, sqlx::Error
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_is_named_by_the_whole_name_between_commas() {
+        let check = |paths: &str, expected: bool| assert_eq!(names(paths, "1.png"), expected);
+        check("1.png", true);
+        check("2.png, 1.png", true);
+        check("folder/1.png,2.png", true);
+        check("11.png", false);
+        check("1.png.jpg,a1.png", false);
+        check("", false);
+    }
 
     #[test]
     fn a_report_without_values_still_says_where_something_was_wrong() {

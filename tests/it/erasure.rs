@@ -205,6 +205,28 @@ async fn an_erasure_names_the_todos_that_came_of_what_was_said_in_the_note() {
     api.backend.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_erased_note_takes_every_image_with_it_that_it_ever_named_alone() {
+    let api = Api::new().await;
+    let images = api.db.dir.path().join("images");
+    std::fs::create_dir_all(&images).unwrap();
+    for name in ["1.png", "11.png", "before.png", "shared.png"] {
+        std::fs::write(images.join(name), name).unwrap();
+    }
+    let with = |paths: &str| json!({"name": "Call", "image_paths": paths});
+    let erased = api.made("notes", with("before.png, shared.png")).await;
+    api.made("notes", with("11.png,folder/shared.png")).await;
+    let path = format!("/notes/{erased}");
+    api.put(&path, json!({"image_paths": "1.png,shared.png"})).await.expect(200, "revised");
+    api.post(&format!("{path}/erase"), json!({"reason": "case 17"})).await.expect(200, "erased");
+    assert_eq!(scrub(&api.db).await.unwrap().files, 2);
+    let left = std::fs::read_dir(&images).unwrap().map(|it| it.unwrap().file_name());
+    let mut left: Vec<_> = left.map(|name| name.into_string().unwrap()).collect();
+    left.sort();
+    assert_eq!(left, ["11.png", "shared.png"]);
+    api.backend.stop().await;
+}
+
 /// The stored bytes of a table.
 async fn stored_bytes(pool: &PgPool, table: &str) -> Vec<u8> {
     sqlx::query("checkpoint").execute(pool).await.unwrap();

@@ -3,7 +3,9 @@
 use cqrs_es::Aggregate;
 use domain::note::{Note, NoteEvent};
 use domain::todo::{Todo, TodoEvent};
-use domain::{Kind, Lifecycle, NoteId, Refusal, TodoId};
+use domain::{Change, Kind, Lifecycle, NoteId, Refusal, TodoId};
+
+use crate::files::RECORDINGS;
 
 /// An aggregate whose commands the log executes.
 pub trait Executable: Aggregate<Error = Refusal, Services = ()> + Clone + 'static
@@ -22,8 +24,8 @@ where
         None
     }
 
-    /// The names of the files that belong to the record, which an erasure has to remove as well.
-    fn files(&self) -> Vec<String> {
+    /// The names of the files that an event gives to the record, which an erasure has to remove as well.
+    fn files_of(_event: &Self::Event) -> Vec<String> {
         Vec::new()
     }
 }
@@ -72,9 +74,17 @@ impl Executable for Note {
         Note::follow_up(self, NoteId(id), events)
     }
 
-    fn files(&self) -> Vec<String> {
-        let paths = self.record().and_then(|note| note.details.image_paths.as_deref());
-        let paths = paths.unwrap_or_default().split(',').map(str::trim);
-        paths.filter(|path| !path.is_empty()).map(str::to_owned).collect()
+    fn files_of(event: &NoteEvent) -> Vec<String> {
+        match event {
+            NoteEvent::Registered { details: changes, .. }
+            | NoteEvent::DetailsAmended { changes } => {
+                let Change::Set(paths) = &changes.image_paths else { return vec![] };
+                // What a person calls an image is no recording, whatever it is called.
+                let is_image = |path: &&str| !path.is_empty() && !path.starts_with(RECORDINGS);
+                paths.split(',').map(str::trim).filter(is_image).map(str::to_owned).collect()
+            }
+            NoteEvent::RecordingAttached { file, .. } => vec![file.key.clone()],
+            _ => vec![],
+        }
     }
 }

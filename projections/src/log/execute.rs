@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use cqrs_es::event_sink::EventSink;
 use cqrs_es::persist::{EventStoreAggregateContext, PersistedEventStore, SerializedEvent};
 use cqrs_es::{
-    Aggregate, AggregateContext as _, AggregateError, DomainEvent as _, EventStore as _,
+    Aggregate, AggregateContext as _, AggregateError, DomainEvent as _, EventEnvelope,
+    EventStore as _,
 };
 use domain::note::RecordingId;
 use domain::todo::{Todo, TodoEvent};
@@ -223,11 +224,7 @@ impl EventLog {
         A::Command: Clone + Send,
     {
         let (remembered, era) = self.database.states().take::<A>(A::KIND, id);
-        let (stored, appender) = (self.stored.clone(), self.appender.clone());
-        let repository =
-            CommandRepository::new(self.database.clone(), stored, appender, request.clone());
-        let store = PersistedEventStore::<_, A>::new_event_store(repository.clone())
-            .with_upcasters(domain::upcasters());
+        let (store, repository) = self.store::<A>(request);
         let stream = id.to_string();
         let mut context = match fresh {
             true => new_context(&stream),
@@ -247,7 +244,7 @@ impl EventLog {
             if repository.has_plain_content() {
                 return Err(Refusal::Unsealed.into());
             }
-            repository.leave(before.files());
+            repository.leave(self.files_of::<A>(&stream, request).await?);
         }
 
         let notion_id = context.aggregate().notion_id();
@@ -301,6 +298,52 @@ impl EventLog {
         }
     }
 
+    fn store<A: Executable>(
+        &self,
+        request: &CommandRequest,
+    ) -> (PersistedEventStore<CommandRepository, A>, CommandRepository)
+    where
+        A::Command: Clone + Send,
+    {
+        let (stored, appender) = (self.stored.clone(), self.appender.clone());
+        let repository =
+            CommandRepository::new(self.database.clone(), stored, appender, request.clone());
+        let store = PersistedEventStore::new_event_store(repository.clone())
+            .with_upcasters(domain::upcasters());
+        (store, repository)
+    }
+
+    /// The files that any event of a record ever gave to it; the record itself knows only those that it names now.
+    async fn files_of<A: Executable>(
+        &self,
+        stream: &str,
+        request: &CommandRequest,
+    ) -> Result<Vec<String>, CommandError>
+    where
+        A::Command: Clone + Send,
+    {
+        let events = self.events(&self.store::<A>(request).0, stream).await?;
+        let mut files: Vec<String> =
+            events.iter().flat_map(|event| A::files_of(&event.payload)).collect();
+        files.sort();
+        files.dedup();
+        Ok(files)
+    }
+
+    async fn events<A: Executable>(
+        &self,
+        store: &PersistedEventStore<CommandRepository, A>,
+        stream: &str,
+    ) -> Result<Vec<EventEnvelope<A>>, CommandError>
+    where
+        A::Command: Clone + Send,
+    {
+        tokio::time::timeout(Database::PATIENCE, store.load_events(stream))
+            .await
+            .map_err(|_| CommandError::from(self.database.silent()))?
+            .map_err(|error| self.explain(error, None))
+    }
+
     /// The record as its stream has it by now, from where it was remembered on.
     async fn load<A: Executable>(
         &self,
@@ -315,10 +358,7 @@ impl EventLog {
         if let Some(remembered) = &remembered {
             repository.resume(remembered);
         }
-        let events = tokio::time::timeout(Database::PATIENCE, store.load_events(stream))
-            .await
-            .map_err(|_| CommandError::from(self.database.silent()))?
-            .map_err(|error| self.explain(error, None))?;
+        let events = self.events(store, stream).await?;
         let mut context = new_context(stream);
         if let Some(remembered) = remembered.filter(|_| repository.has_resumed()) {
             context.aggregate = remembered.aggregate;
