@@ -15,10 +15,10 @@ use projections::log::{EventLog, Keys, MasterFile, MasterKey};
 use projections::projector::Projector;
 use projections::read::{self, Reader};
 use projections::runner::Runner;
-use projections::seal::{KeyError, SealKey};
+use projections::seal::{Kept, KeyError, SealKey, Trust};
 use projections::tail::Tail;
 use projections::webhooks;
-use replay::Scenes;
+use replay::{Scenes, Witness};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
 use tokio_util::sync::CancellationToken;
@@ -157,6 +157,21 @@ pub fn known_seal_key(settings: &Settings) -> Result<Option<[u8; 32]>, KeyError>
         None => SealKey::find(&settings.data_dir.join("keys"))?,
     };
     Ok(key.map(|key| key.public()))
+}
+
+/// What is known of who seals the log beside that key, out of reach of whoever has the database.
+pub fn seal_trust(settings: &Settings) -> Trust {
+    let keys = settings.seal_known_keys.iter().map(|key| key.key).collect();
+    Trust { keys, kept: Some(Kept::in_folder(&settings.data_dir.join("keys"))) }
+}
+
+/// The same for a check, with the key.
+///
+/// # Errors
+/// As [`known_seal_key`].
+pub fn seal_witness(settings: &Settings) -> Result<Witness, KeyError> {
+    let Trust { keys, kept } = seal_trust(settings);
+    Ok(Witness { own: known_seal_key(settings)?, others: keys, checkpoints: vec![], kept })
 }
 
 /// The files beside the log where no bucket is set.

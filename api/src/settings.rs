@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use chrono::NaiveTime;
 use projections::llm::{Llm, LlmConfig};
+use projections::seal::PublicKey;
 
 use file::{read_env_file, text_only};
 use reader::Reader;
@@ -153,6 +154,8 @@ pub struct Settings {
     pub request_timeout: Duration,
     /// Key that the log is sealed with, in base64; `None`: one that is kept in the data folder.
     pub seal_key: Option<Secret>,
+    /// Public keys of others that seal the log, and of those that sealed it before.
+    pub seal_known_keys: Vec<PublicKey>,
     /// When the log and the read models are checked every day, by the machine's clock; `None`: never.
     pub verify_at: Option<NaiveTime>,
     /// For how many days refusals are kept; `None`: for good.

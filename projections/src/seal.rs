@@ -1,7 +1,8 @@
 //! Tamper evidence: the log is closed, batch by batch, into a hash chain whose ends are signed.
 //!
 //! [`digest`] says what is hashed, [`note`] what is signed and how it is written down, [`key`] with what. The
-//! [`Sealer`] does it, a second or so behind the log, one process at a time; [`store`] is where it leaves seals.
+//! [`Sealer`] does it, a second or so behind the log, one process at a time; [`store`] is where it leaves seals, and
+//! [`Kept`] what it remembers of them where the database cannot change it.
 //! [`Chain`] follows them again, for those who have the log and for those who have only what was exported.
 //!
 //! What is hashed are stored bytes, whatever they mean: a payload that is sealed under a key which is then destroyed
@@ -9,6 +10,7 @@
 
 mod chain;
 pub mod digest;
+mod kept;
 pub mod key;
 pub mod note;
 mod rows;
@@ -20,10 +22,11 @@ use uuid::Uuid;
 
 pub use chain::{Break, Chain, Link};
 pub use digest::Digest;
+pub use kept::{Kept, KeptError};
 pub use key::{KeyError, PublicKey, SealKey};
-pub use note::{Checkpoint, NoteError};
+pub use note::{Checkpoint, Note, NoteError};
 pub use rows::{Row, Rows};
-pub use sealer::{SealError, Sealer};
+pub use sealer::{SealError, Sealer, Trust};
 
 /// A batch of the log, closed.
 #[derive(Clone, Debug, PartialEq, Eq)]

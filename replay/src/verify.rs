@@ -15,6 +15,7 @@ use projections::database::Database;
 use projections::generation;
 use projections::projector::Projector;
 use projections::read;
+use projections::seal::KeptError;
 use projections::search::check::{self as vector_check, VectorReport};
 use projections::search::engine::Engine;
 use projections::verification::{self, Ended};
@@ -77,6 +78,9 @@ pub enum VerifyError {
     /// One check at a time.
     #[error("another check is running; wait for it, `crm status` shows its result")]
     Running,
+    /// What this installation remembers of its seals cannot be read.
+    #[error(transparent)]
+    Kept(#[from] KeptError),
     /// It was told to stop.
     #[error("the check was called off")]
     Stopped,

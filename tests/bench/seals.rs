@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use projections::log::EventLog;
-use projections::seal::{SealKey, Sealer};
+use projections::seal::{SealKey, Sealer, Trust};
 
 use crate::commands::{Way, rate_of};
 use crate::table::{Table, Target, median};
@@ -55,7 +55,7 @@ async fn measure(bench: &Workbench, clients: u32, is_sealed: bool) -> anyhow::Re
     let sealer = match is_sealed {
         true => {
             let key = SealKey::open(&bench.folder.path().join("keys"))?;
-            Some(Sealer::start(database.clone(), key))
+            Some(Sealer::start(database.clone(), key, Trust::default()))
         }
         false => None,
     };

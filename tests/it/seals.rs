@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use projections::seal::note::Note;
-use projections::seal::{Checkpoint, Link, PublicKey, SealKey, Sealer, store};
+use projections::seal::{Checkpoint, Kept, Link, PublicKey, SealKey, Sealer, Trust, store};
 use replay::{Effort, SealReport, VerifyOptions, Witness};
 use serde_json::Value;
 use sqlx::PgPool;
@@ -29,7 +29,11 @@ pub async fn seal(db: &Database) {
 }
 
 async fn seal_with(db: &Database, text: &str) {
-    Sealer::start(db.connections.clone(), key(text)).stop().await;
+    seal_trusting(db, text, Trust::default()).await;
+}
+
+async fn seal_trusting(db: &Database, text: &str, trust: Trust) {
+    Sealer::start(db.connections.clone(), key(text), trust).stop().await;
 }
 
 /// Registers some LPs and seals what that recorded.
@@ -262,6 +266,14 @@ async fn a_chain_that_a_stranger_made_anew_is_not_believed() {
     seal_with(&db, OTHER_KEY).await;
     let report = check(&db).await;
     assert_eq!(report.findings[0].check, "seal_key", "{report:?}");
+    // Nobody continues it, and it would be found if somebody had.
+    write_and_seal(&db, 1).await;
+    assert_eq!(check(&db).await.unsealed, 1);
+    let trust = Trust { keys: vec![key(OTHER_KEY).public()], kept: None };
+    seal_trusting(&db, KEY, trust).await;
+    let report = check(&db).await;
+    assert_eq!((report.errors, report.unsealed, report.keys.len()), (1, 0, 2), "{report:?}");
+    assert_eq!(report.findings[0].check, "seal_key");
     // Even one with the right key cannot make it fit what was kept elsewhere.
     tamper(&db.pool, "delete from seal; delete from seal_key").await;
     seal_with(&db, KEY).await;
@@ -282,11 +294,51 @@ async fn kept(db: &Database) -> Checkpoint {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_of_keys_is_a_seal_of_its_own_and_worth_a_notice() {
     let db = sealed().await;
-    seal_with(&db, OTHER_KEY).await;
+    let trust = Trust { keys: vec![key(KEY).public()], kept: None };
+    seal_trusting(&db, OTHER_KEY, trust.clone()).await;
     let witness = Witness { own: Some(key(OTHER_KEY).public()), ..Witness::default() };
-    let report = check_as(&db, witness).await;
+    let report = check_as(&db, Witness { others: trust.keys, ..witness.clone() }).await;
     assert_eq!((report.errors, report.seals, report.keys.len()), (0, 4, 2), "{report:?}");
     assert_eq!(report.notices[0].check, "seal_key");
+    // Whose the key before was must be known.
+    let report = check_as(&db, witness).await;
+    assert_eq!((report.errors, report.findings[0].check), (1, "seal_key"), "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_installation_that_remembers_its_last_seal_continues_only_a_chain_through_it() {
+    let db = sealed().await;
+    let kept = Some(Kept::in_folder(&db.dir.path().join("keys")));
+    let trust = || Trust { keys: vec![], kept: kept.clone() };
+    let witness =
+        |text| Witness { own: Some(key(text).public()), kept: kept.clone(), ..Witness::default() };
+    seal_trusting(&db, KEY, trust()).await;
+    // It may take another key: what it remembers tells whose the one before was.
+    seal_trusting(&db, OTHER_KEY, trust()).await;
+    let report = check_as(&db, witness(OTHER_KEY)).await;
+    assert_eq!((report.errors, report.seals, report.keys.len()), (0, 4, 2), "{report:?}");
+
+    // Even with the right key, a chain that was made anew is another.
+    tamper(
+        &db.pool,
+        "update events set actor = 'nobody' where position = 5; delete from seal; delete from seal_key",
+    )
+    .await;
+    seal_with(&db, OTHER_KEY).await;
+    assert_eq!(check_as(&db, Witness { kept: None, ..witness(OTHER_KEY) }).await.errors, 0);
+    let report = check_as(&db, witness(OTHER_KEY)).await;
+    assert_eq!(report.findings[0].check, "checkpoint", "{report:?}");
+    let backend = db.backend().await;
+    register(&backend, "not sealed").await;
+    backend.stop().await;
+    seal_trusting(&db, OTHER_KEY, trust()).await;
+    let report = check_as(&db, witness(OTHER_KEY)).await;
+    assert_eq!((report.unsealed, report.errors), (1, 1), "nothing is sealed: {report:?}");
+    // What was remembered is still there, to show what was done.
+    let mut connection = db.pool.acquire().await.unwrap();
+    let log = store::log_id(&mut connection).await.unwrap();
+    let note = kept.as_ref().unwrap().read(log).unwrap().unwrap();
+    assert_eq!(note.unchecked().number, 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -310,7 +362,8 @@ async fn the_log_and_its_seals_refuse_to_be_changed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_that_seal_make_one_chain_while_others_write() {
     let db = Database::new().await;
-    let sealers = [KEY, KEY].map(|text| Sealer::start(db.connections.clone(), key(text)));
+    let sealers =
+        [KEY, KEY].map(|text| Sealer::start(db.connections.clone(), key(text), Trust::default()));
     let backend = db.backend().await;
     let mut last = 0;
     for _ in 0..200 {
@@ -362,6 +415,15 @@ pub async fn post(server: &Server) {
         .json(&serde_json::json!({"name": Uuid::new_v4().to_string()}))
         .send();
     assert_eq!(posted.await.unwrap().status(), 200);
+}
+
+/// Takes away what the installation remembers of its seals.
+fn forget_last_seal(home: &Home) {
+    let keys = std::fs::read_dir(home.path().join("keys")).unwrap().map(|file| file.unwrap());
+    let is_memory = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with("sealed-");
+    let memory: Vec<_> = keys.filter(|file| is_memory(&file.file_name())).collect();
+    assert_eq!(memory.len(), 1);
+    std::fs::remove_file(memory[0].path()).unwrap();
 }
 
 /// What an export says beside the signed checkpoint is what is signed, or it is not believed.
@@ -435,6 +497,13 @@ async fn an_exported_checkpoint_tells_a_log_that_went_on_from_one_that_was_rewri
         .await;
     database.pool.close().await;
     cluster.close().await.unwrap();
+    let server = Server::start(&home, &[]).await;
+    post(&server).await;
+    assert!(server.stop().await);
+    // The machine remembers its last seal, and seals nothing that does not lead through it.
+    let (well, said) = crm(&home, &["verify", "--log"]).await;
+    assert!(!well && said.contains("this log has no such seal"), "{said}");
+    forget_last_seal(&home);
     let server = Server::start(&home, &[]).await;
     post(&server).await;
     assert!(server.stop().await);

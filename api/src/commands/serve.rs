@@ -12,7 +12,6 @@ use projections::seal::Sealer;
 use projections::search::Search;
 use projections::search::vectors::Vectors;
 use projections::uploads::Intake;
-use replay::Witness;
 use replay::garbage::{self, Garbage, GarbageError};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -96,7 +95,7 @@ async fn serve_store(
     measures::start();
     let key = backend::seal_key(settings)?;
     let backend = Backend::start(store.database.clone(), store.files.clone()).await?;
-    let sealer = Sealer::start(store.database.clone(), key);
+    let sealer = Sealer::start(store.database.clone(), key, backend::seal_trust(settings));
     let meant = vectors::options(settings);
     let vectors = Vectors::start(store.database.clone(), meant, backend.live.heads());
     let search = Search::new(store.database.clone(), vectors.meaning().clone());
@@ -170,7 +169,7 @@ async fn serve(
     let scrubbing = app.erasures.clone().scrub(backend.rebuilds.clone(), store.files.clone());
     backend.rebuilds.spawn(scrubbing);
     if let Some(at) = settings.verify_at {
-        let witness = Witness { own: backend::known_seal_key(settings)?, ..Witness::default() };
+        let witness = backend::seal_witness(settings)?;
         let engine = vectors::engine(settings, &store.database).await?;
         let daily = Daily { at, soon: SOON, witness, engine };
         backend.rebuilds.spawn(backend.rebuilds.clone().verify_daily(daily));

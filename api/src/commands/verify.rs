@@ -47,7 +47,7 @@ pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<()> {
         true => (vec![], false),
         false => wanted(&args.names)?,
     };
-    let own = backend::known_seal_key(settings)?;
+    let known = backend::seal_witness(settings)?;
     let kept = match &args.checkpoint {
         Some(path) => Some(seal::last_note(&seal::read(path)?)?),
         None => None,
@@ -56,7 +56,7 @@ pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<()> {
     let Some(store) = commands::open(settings, "verify", &mut interruption).await? else {
         return Ok(());
     };
-    let report = match witness(own, &args.key, kept) {
+    let report = match witness(known, &settings.seal_known_keys, &args.key, kept) {
         Ok(witness) => {
             let (effort, stop) = (Effort::full(), CancellationToken::new());
             let options = VerifyOptions { projectors, engine: None, witness, effort, stop };
@@ -89,18 +89,18 @@ fn wanted(names: &[String]) -> anyhow::Result<(Vec<Arc<dyn Projector>>, bool)> {
     Ok((projectors, with_vectors))
 }
 
-/// What is known beside the database. The keys given must have signed the checkpoint given.
+/// What is known beside the database. Some key that is known must have signed the checkpoint given.
 fn witness(
-    own: Option<[u8; 32]>,
+    mut witness: Witness,
+    known: &[PublicKey],
     named: &[PublicKey],
     kept: Option<Note>,
 ) -> anyhow::Result<Witness> {
-    let mut witness =
-        Witness { own, others: named.iter().map(|key| key.key).collect(), ..Witness::default() };
+    witness.others.extend(named.iter().map(|key| key.key));
     if let Some(note) = kept {
         let origin = &note.unchecked().origin;
-        let own = own.map(|key| PublicKey { origin: origin.clone(), key });
-        let keys: Vec<PublicKey> = own.into_iter().chain(named.iter().cloned()).collect();
+        let own = witness.own.map(|key| PublicKey { origin: origin.clone(), key });
+        let keys: Vec<PublicKey> = own.into_iter().chain([known, named].concat()).collect();
         witness.checkpoints.push(note.open(&keys)?.0.clone());
     }
     Ok(witness)

@@ -106,6 +106,11 @@ pub const KNOWN: &[Setting] = &[
         "Key that the log is sealed with, 32 random bytes in base64; not set: one in CRM_DATA_DIR/keys, made at the first start.",
     ),
     setting(
+        "CRM_SEAL_KNOWN_KEYS",
+        "",
+        "Public keys of other servers that seal the log, or that sealed it before, as crm seal status prints them; comma separated.",
+    ),
+    setting(
         "CRM_VERIFY_AT",
         "03:00",
         "When crm serve checks the log and the read models every day, as HH:MM; off: never.",

@@ -6,7 +6,7 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use projections::log::MasterKey;
-use projections::seal::SealKey;
+use projections::seal::{PublicKey, SealKey};
 use tracing_subscriber::EnvFilter;
 
 use super::forms::{
@@ -68,6 +68,11 @@ impl Reader<'_> {
             "32 random bytes in base64, as `openssl rand -base64 32` prints them",
             |text| text.parse::<SealKey>().is_ok(),
         );
+        let seal_known_keys = self.checked(
+            "CRM_SEAL_KNOWN_KEYS",
+            "public keys as `crm seal status` prints them, comma separated",
+            |text| public_keys(text).is_some(),
+        );
         let verify_at = self.checked("CRM_VERIFY_AT", "a time like 03:00, or off", |text| {
             text == "off" || time_of_day(text).is_some()
         });
@@ -113,6 +118,9 @@ impl Reader<'_> {
             upload_limit: u64::from(upload_limit?) * MIB as u64,
             request_timeout: Duration::from_secs(u64::from(request_timeout?)),
             seal_key: seal_key.map(Secret::new),
+            seal_known_keys: seal_known_keys
+                .and_then(|text| public_keys(&text))
+                .unwrap_or_default(),
             verify_at: time_of_day(&verify_at?),
             refusals_days: Some(refusals_days?).filter(|days| *days > 0),
             master_key: master_key.map(Secret::new),
@@ -286,4 +294,9 @@ impl Reader<'_> {
         };
         KNOWN.iter().filter_map(given).collect()
     }
+}
+
+/// The public keys in a list.
+fn public_keys(text: &str) -> Option<Vec<PublicKey>> {
+    text.split(',').map(|key| key.parse().ok()).collect()
 }

@@ -126,6 +126,7 @@ fn each_wrong_value_is_refused_with_what_is_expected() {
     check("CRM_REQUEST_TIMEOUT_S", "30s", "from 1 to 3600");
     let wrong = errors(&[("CRM_SEAL_KEY", "hush")]).remove(0);
     assert!(wrong.starts_with("CRM_SEAL_KEY is `***`: expected is 32 random bytes"), "{wrong}");
+    check("CRM_SEAL_KNOWN_KEYS", "crm/log+1+x", "public keys as `crm seal status` prints them");
     check("CRM_WEBHOOK_PRIVATE", "yes", "on or off");
     check("CRM_SEAL_RECORDINGS", "no", "on or off");
     check("CRM_VERIFY_AT", "25:00", "a time like 03:00, or off");

@@ -1,5 +1,6 @@
 //! The task that seals: one across all processes, a second or so behind the log.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -10,9 +11,10 @@ use uuid::Uuid;
 
 use super::chain::Chain;
 use super::digest::{self, Header};
+use super::note::Note;
 use super::rows::Rows;
 use super::store::{self, Contents};
-use super::{Seal, SealKey};
+use super::{Kept, KeptError, PublicKey, Seal, SealKey};
 use crate::database::{self, Database};
 
 /// The advisory lock of whoever seals.
@@ -39,6 +41,42 @@ pub enum SealError {
          tells what is wrong"
     )]
     Disturbed(i64),
+    /// Nobody knows who has sealed the log last.
+    #[error(
+        "seal {number}, the last one, is not signed by a key that this installation knows; it names {key}. Nothing is sealed \
+         until somebody has looked: if that is a key of yours, put it into CRM_SEAL_KNOWN_KEYS and start again; if not, compare \
+         the log with a backup"
+    )]
+    Stranger {
+        /// The last seal.
+        number: i64,
+        /// The key that it names.
+        key: PublicKey,
+    },
+    /// The chain is not the one that this installation made.
+    #[error(
+        "the seals are not those that were made here: they do not lead through the checkpoint of seal {number} in {}. Nothing is \
+         sealed until somebody has looked: if you have put back a backup, move that file away and keep it; if not, compare the \
+         log with a backup", .file.display()
+    )]
+    Rewritten {
+        /// The seal that was the last one here.
+        number: i64,
+        /// Where its checkpoint is kept.
+        file: PathBuf,
+    },
+    /// What is kept of the chain cannot be read.
+    #[error(transparent)]
+    Kept(#[from] KeptError),
+}
+
+/// What this installation knows of who seals the log, beside its own key.
+#[derive(Clone, Debug, Default)]
+pub struct Trust {
+    /// The keys of others, and those that it had before.
+    pub keys: Vec<[u8; 32]>,
+    /// Where it keeps the newest checkpoint; without it, any chain is continued whose end somebody known has signed.
+    pub kept: Option<Kept>,
 }
 
 /// The running sealer.
@@ -49,9 +87,9 @@ pub struct Sealer {
 
 impl Sealer {
     /// Starts sealing what is and will be in the log, as soon as no other process does.
-    pub fn start(database: Database, key: SealKey) -> Self {
+    pub fn start(database: Database, key: SealKey, trust: Trust) -> Self {
         let stop = CancellationToken::new();
-        let work = Work { database, key, stop: stop.clone() };
+        let work = Work { database, key, trust, stop: stop.clone() };
         Self { stop, task: tokio::spawn(work.run()) }
     }
 
@@ -66,6 +104,7 @@ impl Sealer {
 struct Work {
     database: Database,
     key: SealKey,
+    trust: Trust,
     stop: CancellationToken,
 }
 
@@ -75,17 +114,25 @@ struct Turn {
     log: Uuid,
     key: i32,
     chain: Chain,
+    /// Whether it has been said that the newest checkpoint cannot be kept.
+    is_unkept: bool,
 }
 
 impl Work {
     async fn run(self) {
+        let mut said = String::new();
         loop {
             match self.run_connected().await {
                 Ok(()) => {}
                 Err(SealError::Database(error)) if database::is_passing(&error) => {
                     tracing::debug!(%error, "the sealer waits for the database");
                 }
-                Err(error) => tracing::error!(%error, "the log is not sealed at present"),
+                // What waits for a person is said once.
+                Err(error) if error.to_string() == said => {}
+                Err(error) => {
+                    tracing::error!(%error, "the log is not sealed at present");
+                    said = error.to_string();
+                }
             }
             if self.stop.is_cancelled() {
                 return;
@@ -138,18 +185,69 @@ impl Work {
     async fn begin(&self, mut connection: PgConnection) -> Result<Turn, SealError> {
         let log = store::log_id(&mut connection).await?;
         let last = store::last(&mut connection).await?;
+        self.admit(&mut connection, log, last.as_ref()).await?;
         let key = store::introduce(&mut connection, &self.key.public()).await?;
         let chain = match &last {
             Some(last) => Chain::at(&last.checkpoint(log)),
             None => Chain::of(log),
         };
-        let mut turn = Turn { connection, log, key, chain };
-        if last.is_some_and(|last| last.key != self.key.public()) {
-            tracing::warn!("the log is sealed with another key from now on");
-            let position = turn.chain.position;
-            self.add(&mut turn, position, &Contents::default()).await?;
+        let mut turn = Turn { connection, log, key, chain, is_unkept: false };
+        match last {
+            Some(last) if last.key != self.key.public() => {
+                tracing::warn!("the log is sealed with another key from now on");
+                let position = turn.chain.position;
+                self.add(&mut turn, position, &Contents::default()).await?;
+            }
+            // Others may have sealed since, and earlier releases kept nothing.
+            Some(last) => self.keep(&mut turn, &last).await,
+            None => {}
         }
         Ok(turn)
+    }
+
+    /// Whether the chain is one that this installation may continue: it leads through what was sealed here last, and
+    /// somebody known has signed its end, and so all before it.
+    async fn admit(
+        &self,
+        connection: &mut PgConnection,
+        log: Uuid,
+        last: Option<&Seal>,
+    ) -> Result<(), SealError> {
+        let mut known = vec![self.key.public()];
+        known.extend(&self.trust.keys);
+        if let Some(kept) = &self.trust.kept
+            && let Some(note) = kept.read(log)?
+        {
+            let number = note.unchecked().number;
+            let there = store::behind(connection, number - 1, 1).await?;
+            match there.first() {
+                // The key of then, if it is another: the signature is the one that was made here.
+                Some(seal) if note_of(log, seal) == note => known.push(seal.key),
+                _ => return Err(SealError::Rewritten { number, file: kept.file(log) }),
+            }
+        }
+        match last {
+            Some(last) if !known.contains(&last.key) || !last.is_signed(log) => {
+                let key = PublicKey::of(log, last.key);
+                Err(SealError::Stranger { number: last.number, key })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Remembers the end of the chain where the database cannot change it. That this fails is no reason not to seal.
+    async fn keep(&self, turn: &mut Turn, last: &Seal) {
+        let Some(kept) = self.trust.kept.clone() else { return };
+        let (log, note) = (turn.log, note_of(turn.log, last));
+        let keeping = tokio::task::spawn_blocking(move || kept.replace(log, &note)).await;
+        match keeping.map_err(std::io::Error::other).flatten() {
+            Ok(()) => turn.is_unkept = false,
+            Err(error) if !turn.is_unkept => {
+                tracing::warn!(%error, "the newest checkpoint cannot be kept beside the key: make the folder `keys` writable");
+                turn.is_unkept = true;
+            }
+            Err(_) => {}
+        }
     }
 
     /// Seals the next events, if there are any; tells how many.
@@ -202,8 +300,13 @@ impl Work {
             return Err(SealError::Disturbed(seal.number));
         }
         turn.chain = Chain::at(&checkpoint);
+        self.keep(turn, &seal).await;
         Ok(())
     }
+}
+
+fn note_of(log: Uuid, seal: &Seal) -> Note {
+    Note::of(seal, &PublicKey::of(log, seal.key), seal.checkpoint(log))
 }
 
 /// Now, as precisely as Postgres keeps it.

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use projections::database::Database;
 use projections::seal::store::{self, Contents};
-use projections::seal::{Chain, Checkpoint, PublicKey, Row, Rows, Seal};
+use projections::seal::{Chain, Checkpoint, Kept, PublicKey, Row, Rows, Seal};
 use serde::Serialize;
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use uuid::Uuid;
@@ -19,6 +19,8 @@ pub struct Witness {
     pub others: Vec<[u8; 32]>,
     /// Checkpoints that were kept elsewhere; their signatures have been looked at.
     pub checkpoints: Vec<Checkpoint>,
+    /// Where this installation keeps the newest checkpoint that it has signed itself.
+    pub kept: Option<Kept>,
 }
 
 /// What was found in the seals.
@@ -69,9 +71,12 @@ pub(super) async fn check(
     let mut seals = database.options_for(&[]).connect().await?;
     let mut events = database.options_for(&[]).connect().await?;
     let log = store::log_id(&mut seals).await?;
+    // Before the seals: whatever is kept was stored before.
+    let kept = witness.kept.as_ref().map(|kept| kept.read(log)).transpose()?.flatten();
+    let kept = kept.map(|note| note.unchecked().clone());
     // Before the events: whatever a seal covers was there before it.
     let last = store::last(&mut seals).await?;
-    let mut check = Check::new(log, witness);
+    let mut check = Check::new(log, witness, kept);
     if let Some(last) = &last {
         let reach: i64 = sqlx::query_scalar("select max(position) from seal where number <= $1")
             .bind(last.number)
@@ -124,17 +129,34 @@ struct Check<'w> {
     keys: Vec<[u8; 32]>,
     /// Checkpoints that no seal has been found for so far.
     missing: Vec<&'w Checkpoint>,
+    /// What this installation signed last, until its seal is found.
+    kept: Option<Checkpoint>,
+    /// Up to this seal, the chain is one that was seen elsewhere, whoever has signed the seals before.
+    vouched: i64,
+    /// Seals in a row by a key that nobody has named.
+    strange: Vec<Run>,
     report: SealReport,
 }
 
+/// Seals in a row by one key.
+struct Run {
+    key: [u8; 32],
+    first: i64,
+    last: i64,
+    at: i64,
+}
+
 impl<'w> Check<'w> {
-    fn new(log: Uuid, witness: &'w Witness) -> Self {
+    fn new(log: Uuid, witness: &'w Witness, kept: Option<Checkpoint>) -> Self {
         Self {
             log,
             chain: Chain::of(log),
             witness,
             keys: vec![],
             missing: witness.checkpoints.iter().collect(),
+            kept,
+            vouched: 0,
+            strange: vec![],
             report: SealReport::default(),
         }
     }
@@ -180,7 +202,16 @@ impl<'w> Check<'w> {
         if !seal.is_signed(self.log) {
             wrong(format!("seal {}: its signature is not that of the key it names", seal.number));
         }
-        if self.keys.last() != Some(&seal.key) {
+        self.see_key(seal, at);
+        self.compare(&checkpoint, at);
+        self.report.seals += 1;
+        self.report.position = self.report.position.max(seal.position);
+        self.report.sealed_at = Some(seal.sealed_at);
+    }
+
+    fn see_key(&mut self, seal: &Seal, at: i64) {
+        let is_change = self.keys.last() != Some(&seal.key);
+        if is_change {
             self.keys.push(seal.key);
             if self.keys.len() > 1 {
                 let key = PublicKey::of(self.log, seal.key);
@@ -188,16 +219,42 @@ impl<'w> Check<'w> {
                 self.report.notices.push(Finding::new("seal_key", at, what));
             }
         }
-        for known in self.witness.checkpoints.iter().filter(|known| known.number == seal.number) {
-            if *known != checkpoint {
-                let what = format!("seal {} is not the one of the given checkpoint", seal.number);
-                self.report.error(Finding::new("checkpoint", at, what));
+        let Witness { own, others, .. } = self.witness;
+        if own.is_none_or(|own| own == seal.key) || others.contains(&seal.key) {
+            return;
+        }
+        match self.strange.last_mut().filter(|_| !is_change) {
+            Some(run) => run.last = seal.number,
+            None => {
+                let (key, number) = (seal.key, seal.number);
+                self.strange.push(Run { key, first: number, last: number, at });
             }
         }
-        self.missing.retain(|known| known.number != seal.number);
-        self.report.seals += 1;
-        self.report.position = self.report.position.max(seal.position);
-        self.report.sealed_at = Some(seal.sealed_at);
+    }
+
+    /// Holds a seal to the checkpoints that were kept of it.
+    fn compare(&mut self, checkpoint: &Checkpoint, at: i64) {
+        let number = checkpoint.number;
+        for known in self.witness.checkpoints.iter().filter(|known| known.number == number) {
+            if known == checkpoint {
+                self.vouched = number;
+                continue;
+            }
+            let what = format!("seal {number} is not the one of the given checkpoint");
+            self.report.error(Finding::new("checkpoint", at, what));
+        }
+        self.missing.retain(|known| known.number != number);
+        if let Some(kept) = self.kept.take_if(|kept| kept.number == number) {
+            match kept == *checkpoint {
+                true => self.vouched = number,
+                false => {
+                    let what = format!(
+                        "seal {number} is not the one that this installation has made: the chain was made anew"
+                    );
+                    self.report.error(Finding::new("checkpoint", at, what));
+                }
+            }
+        }
     }
 
     /// Compares the events of a batch with what was sealed. Both are in order, so one pass names each that differs.
@@ -247,23 +304,24 @@ impl<'w> Check<'w> {
     fn judge_keys(&mut self) {
         let text = |key: &[u8; 32]| PublicKey::of(self.log, *key).to_string();
         self.report.keys = self.keys.iter().map(text).collect();
-        let Some(last) = self.keys.last() else { return };
+        for Run { key, first, last, at } in std::mem::take(&mut self.strange) {
+            // A checkpoint that was seen elsewhere stands for all before it, as for what a key of before has signed.
+            let first = first.max(self.vouched + 1);
+            if first > last {
+                continue;
+            }
+            let what = format!(
+                "seals {first} to {last} are signed with {}, which is not the key of this installation: either somebody else has \
+                 sealed this log anew, or it is a key of another server or of before; then name it with --key or in \
+                 CRM_SEAL_KNOWN_KEYS",
+                text(&key)
+            );
+            self.report.error(Finding::new("seal_key", at, what));
+        }
         let Witness { own, others, .. } = self.witness;
-        match own {
-            Some(own) if own == last => {}
-            _ if others.contains(last) => {}
-            Some(_) => {
-                let what = format!(
-                    "the last seals are signed with {}, which is not the key of this installation; if another server \
-                     seals this log, name its key with --key, and better give all of them one CRM_SEAL_KEY",
-                    text(last)
-                );
-                self.report.error(Finding::new("seal_key", None, what));
-            }
-            None => {
-                let what = "this installation has no key: who signed the seals is taken from the database itself";
-                self.report.notices.push(Finding::new("seal_key", None, what));
-            }
+        if own.is_none() && self.keys.last().is_some_and(|last| !others.contains(last)) {
+            let what = "this installation has no key: who signed the seals is taken from the database itself";
+            self.report.notices.push(Finding::new("seal_key", None, what));
         }
     }
 
@@ -277,6 +335,14 @@ impl<'w> Check<'w> {
                 ),
                 false => format!("the given checkpoint is of another log, {}", known.origin),
             };
+            self.report.error(Finding::new("checkpoint", None, what));
+        }
+        if let Some(kept) = self.kept.take() {
+            let what = format!(
+                "this installation has made a seal {} at position {}, and this log has no such seal: it was cut off, or put back \
+                 from a backup",
+                kept.number, kept.position
+            );
             self.report.error(Finding::new("checkpoint", None, what));
         }
     }
