@@ -71,6 +71,72 @@ async fn a_server_forgets_refusals_by_itself() {
     assert!(server.stop().await);
 }
 
+/// Keeps whoever asks for an idempotency key waiting, until it is dropped.
+struct Holdup {
+    database: projections::database::Database,
+    cluster: api::embedded::Cluster,
+    lock: sqlx::Transaction<'static, sqlx::Postgres>,
+}
+
+impl Holdup {
+    async fn begin(home: &Home) -> Self {
+        let cluster = api::embedded::Cluster::open(home.path()).await.unwrap();
+        let database = connect(cluster.options("crm"), 2);
+        let mut lock = database.pool.begin().await.unwrap();
+        sqlx::query("lock table idempotency_key in access exclusive mode")
+            .execute(&mut *lock)
+            .await
+            .unwrap();
+        Self { database, cluster, lock }
+    }
+
+    /// Waits until a request waits.
+    async fn works(&self) {
+        let waits = "select exists (select from pg_stat_activity
+                         where wait_event_type = 'Lock' and query like '%from idempotency_key where key%')";
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&self.database.pool).await.unwrap() {
+            assert!(Instant::now() < deadline, "the request comes so far");
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn end(self) {
+        self.lock.commit().await.unwrap();
+        self.database.pool.close().await;
+        self.cluster.close().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_took_too_long_is_kept_with_the_way_to_what_was_carried_out() {
+    let home = Home::new();
+    let server = Server::start_with(&home, &[], &[("CRM_REQUEST_TIMEOUT_S", "1")]).await;
+    let holdup = Holdup::begin(&home).await;
+    let posting = reqwest::Client::new().post(format!("{}/lps", server.url));
+    let posting = posting.header("idempotency-key", "k1").json(&json!({"name": "Afore"}));
+    let answer = posting.send().await.unwrap();
+    assert_eq!(answer.status(), 504);
+    let request = answer.headers()["x-request-id"].to_str().unwrap().to_owned();
+    holdup.works().await;
+    holdup.end().await;
+    let history = format!("{}/audit?correlation={request}", server.url);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let found: Value = reqwest::get(&history).await.unwrap().json().await.unwrap();
+        if found["entries"].as_array().is_some_and(|entries| entries.len() == 1) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "it was carried out: {found}");
+        tokio::task::yield_now().await;
+    }
+    let page = reqwest::Client::new().get(format!("{}/audit/refusals", server.url));
+    let page = page.header("accept", "text/html").send().await.unwrap().text().await.unwrap();
+    assert!(page.contains(&format!("href=\"/audit?correlation={request}\"")), "{page}");
+    assert!(!page.contains("Nothing was changed"), "{page}");
+    assert!(server.stop().await);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_names_the_command_and_the_note_of_a_recording() {
     let api = Api::new().await;

@@ -23,7 +23,7 @@ pub async fn show(app: &App, headers: &HeaderMap, uri: &Uri) -> Response {
             div.lead {
                 div {
                     h1 { "Refused attempts" }
-                    p.quiet { "What somebody tried and the rules or the server did not let happen, newest first. Nothing was changed by any of it." }
+                    p.quiet { "What somebody tried and the rules did not allow, or the server failed to do, newest first." }
                 }
             }
             (chips(&parameters))
@@ -70,6 +70,19 @@ fn chips(parameters: &Parameters) -> Markup {
     }
 }
 
+/// Whether the server gave up on it: it may have been carried out nevertheless, or have been since.
+fn has_failed(refusal: &Refusal) -> bool {
+    refusal.status >= 500
+}
+
+fn carried_out(refusal: &Refusal) -> Markup {
+    html! {
+        "It failed. Whether it was carried out, "
+        a href={"/audit?correlation=" (refusal.correlation_id)} { "the history of this request" }
+        " says."
+    }
+}
+
 /// Some refusals as a table.
 pub fn list(refusals: &[Refusal]) -> Markup {
     html! {
@@ -87,7 +100,10 @@ pub fn list(refusals: &[Refusal]) -> Markup {
                                 code { (refusal.method) " " (refusal.path) }
                                 @if let Some(record) = refusal.record() { " " a href=(values::path(record)) { "its history" span.hidden { " (" (record) ")" } } }
                             }
-                            td data-head="Why not" { (refusal.why) span.quiet { " (" (refusal.status) ")" } }
+                            td data-head="Why not" {
+                                (refusal.why) span.quiet { " (" (refusal.status) ")" }
+                                @if has_failed(refusal) { p { (carried_out(refusal)) } }
+                            }
                         }
                     }
                 }
