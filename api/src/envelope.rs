@@ -56,16 +56,7 @@ pub async fn envelope(State(app): State<App>, mut request: Request, next: Next) 
     let origins = app.origins.clone();
     let attempt = Attempt::begin(&app, &mut request, correlation);
     let work = async move {
-        match AssertUnwindSafe(admitted(app, request, next)).catch_unwind().await {
-            Ok(response) => response,
-            Err(caught) => {
-                let text = panic::text(&*caught);
-                Problem::Internal(anyhow::anyhow!("a handler panicked: {text}")).into_response()
-            }
-        }
-    };
-    let work = async move {
-        let response = work.await;
+        let response = unpanicked(admitted(app, request, next)).await;
         match attempt {
             Some(attempt) => attempt.answered(response).await,
             None => response,
@@ -86,6 +77,17 @@ pub async fn envelope(State(app): State<App>, mut request: Request, next: Next) 
     response
 }
 
+/// The answer, or that there was a panic.
+async fn unpanicked(work: impl Future<Output = Response>) -> Response {
+    match AssertUnwindSafe(work).catch_unwind().await {
+        Ok(response) => response,
+        Err(caught) => {
+            let text = panic::text(&*caught);
+            Problem::Internal(anyhow::anyhow!("a handler panicked: {text}")).into_response()
+        }
+    }
+}
+
 async fn admitted(app: App, request: Request, next: Next) -> Response {
     if let Some(answer) = app.origins.preflight(&request) {
         return answer;
@@ -101,7 +103,7 @@ async fn admitted(app: App, request: Request, next: Next) -> Response {
     };
     match handled {
         Ok(Ok(response)) if response.status() == StatusCode::METHOD_NOT_ALLOWED => {
-            method_not_allowed(&response, answers_head)
+            method_not_allowed(response, answers_head)
         }
         Ok(Ok(response)) => response,
         Ok(Err(problem)) => problem.into_response(),
@@ -152,18 +154,31 @@ fn wanted_position(request: &Request) -> Result<Option<i64>, Problem> {
 }
 
 /// Carries out a write. Once its body is here it runs to its end, even if the client hangs up or loses patience: what
-/// it records is then answered under its idempotency key.
+/// it records is then answered under its idempotency key, and that it was refused is kept.
 async fn write(app: App, request: Request, next: Next) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let body = buffered(body, app.limits.body).await?;
+    let attempt = parts.extensions.get::<Attempt>().cloned();
+    let answers_head = answers_head(parts.uri.path());
     let request = Request::from_parts(parts, Body::from(body.clone()));
-    let work = once::carry_out(app, request, body, next);
+    let work = async move {
+        match once::carry_out(app, request, body, next).await {
+            Ok(response) if response.status() == StatusCode::METHOD_NOT_ALLOWED => {
+                method_not_allowed(response, answers_head)
+            }
+            Ok(response) => response,
+            Err(problem) => problem.into_response(),
+        }
+    };
+    let work = async move {
+        let response = unpanicked(work).await;
+        match attempt {
+            Some(attempt) => attempt.answered(response).await,
+            None => response,
+        }
+    };
     let work = correlated(current_correlation(), work).instrument(Span::current());
-    match tokio::spawn(work).await {
-        Ok(outcome) => outcome,
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        Err(error) => Err(Problem::Internal(error.into())),
-    }
+    tokio::spawn(work).await.map_err(|error| Problem::Internal(error.into()))
 }
 
 /// The whole body. What exceeds the limit is read on for a while and thrown away: a client that is still sending when
@@ -187,7 +202,7 @@ async fn buffered(mut body: Body, limit: usize) -> Result<Bytes, Problem> {
 }
 
 /// The router's 405 with a body, and without the HEAD that the router adds to every GET.
-fn method_not_allowed(response: &Response, answers_head: bool) -> Response {
+fn method_not_allowed(response: Response, answers_head: bool) -> Response {
     let allow = response.headers().get(header::ALLOW).and_then(|allow| allow.to_str().ok());
     let methods: Vec<&str> = allow
         .unwrap_or_default()
@@ -196,7 +211,11 @@ fn method_not_allowed(response: &Response, answers_head: bool) -> Response {
         .filter(|method| answers_head || *method != "HEAD")
         .collect();
     let body = axum::Json(json!({"detail": "Method Not Allowed"}));
-    (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, methods.join(", "))], body).into_response()
+    let allow = [(header::ALLOW, methods.join(", "))];
+    let mut answer = (StatusCode::METHOD_NOT_ALLOWED, allow, body).into_response();
+    // Whether it is kept already.
+    *answer.extensions_mut() = response.into_parts().0.extensions;
+    answer
 }
 
 #[cfg(test)]
@@ -214,7 +233,7 @@ mod tests {
     fn the_405_names_the_methods_of_the_path_without_head() {
         let check = |answers_head: bool, expected: &str| {
             let plain = ([(header::ALLOW, "GET,HEAD,POST")], "").into_response();
-            let answer = method_not_allowed(&plain, answers_head);
+            let answer = method_not_allowed(plain, answers_head);
             assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED);
             assert_eq!(answer.headers()[header::ALLOW], expected);
         };

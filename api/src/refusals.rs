@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::Method;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use domain::note::RecordingId;
 use domain::{Kind, RecordRef};
 use http_body_util::{BodyExt as _, Limited};
@@ -16,20 +16,27 @@ use projections::database::Database;
 use projections::history::{History, Refusal};
 use projections::read::Reader;
 use serde_json::Value;
+use tracing::{Instrument as _, Span};
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::body::parse_id;
 use crate::caller::{Attempted, Caller};
+use crate::problem::Problem;
 use crate::routes::ask;
 
 /// How long an answer waits until it is kept that it is a refusal.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// Marks an answer that is kept as a refusal already, if it is to be.
+#[derive(Clone)]
+struct Kept;
+
 /// No answer that refuses is longer, in bytes.
 const LONGEST: usize = 1 << 20;
 
-/// A request to change something, on its way.
+/// A request to change something, on its way. Clones are the same attempt.
+#[derive(Clone)]
 pub struct Attempt {
     reader: Reader,
     database: Database,
@@ -55,15 +62,29 @@ impl Attempt {
         let caller = Caller::of(request.headers(), request.extensions());
         let (database, path) = (app.log.database().clone(), request.uri().path().to_owned());
         let reader = app.reader.clone();
-        Some(Self { reader, database, caller, attempted, method, path, correlation })
+        let attempt = Self { reader, database, caller, attempted, method, path, correlation };
+        request.extensions_mut().insert(attempt.clone());
+        Some(attempt)
     }
 
-    /// Keeps the answer's reason if it is a refusal.
+    /// Keeps the answer's reason if it is a refusal. Whoever hangs up now is not asked: it is kept nevertheless.
     pub async fn answered(self, response: Response) -> Response {
         let status = response.status();
-        if !status.is_client_error() && !status.is_server_error() {
+        let is_refusal = status.is_client_error() || status.is_server_error();
+        if !is_refusal || response.extensions().get::<Kept>().is_some() {
             return response;
         }
+        let keeping = self.keep(response).instrument(Span::current());
+        match tokio::spawn(keeping).await {
+            Ok(mut response) => {
+                response.extensions_mut().insert(Kept);
+                response
+            }
+            Err(error) => Problem::Internal(error.into()).into_response(),
+        }
+    }
+
+    async fn keep(self, response: Response) -> Response {
         let (parts, body) = response.into_parts();
         let body = match Limited::new(body, LONGEST).collect().await {
             Ok(body) => body.to_bytes(),

@@ -6,6 +6,7 @@ use axum::http::Method;
 use projections::history::History;
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::contract::{Api, json_request};
 use crate::harness::{Database, connect};
@@ -134,6 +135,38 @@ async fn what_took_too_long_is_kept_with_the_way_to_what_was_carried_out() {
     let page = page.header("accept", "text/html").send().await.unwrap().text().await.unwrap();
     assert!(page.contains(&format!("href=\"/audit?correlation={request}\"")), "{page}");
     assert!(!page.contains("Nothing was changed"), "{page}");
+    assert!(server.stop().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_hangs_up_before_the_refusal_is_kept_as_well() {
+    let home = Home::new();
+    let server = Server::start(&home, &[]).await;
+    let holdup = Holdup::begin(&home).await;
+    let address = server.url.strip_prefix("http://").unwrap();
+    let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request = format!(
+        "PUT /lps/7 HTTP/1.1\r\nhost: {address}\r\nidempotency-key: k1\r\ncontent-type: application/json\r\n\
+         content-length: 12\r\n\r\n{{\"name\":\"x\"}}"
+    );
+    socket.write_all(request.as_bytes()).await.unwrap();
+    holdup.works().await;
+    socket.shutdown().await.unwrap();
+    let mut answer = Vec::new();
+    socket.read_to_end(&mut answer).await.unwrap();
+    assert!(answer.is_empty(), "the server has seen it: {}", String::from_utf8_lossy(&answer));
+    holdup.end().await;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let kept = loop {
+        let page = reqwest::get(format!("{}/audit/refusals", server.url)).await.unwrap();
+        let page: Value = page.json().await.unwrap();
+        if let Some(kept) = page["refusals"].as_array().unwrap().first() {
+            break kept.clone();
+        }
+        assert!(Instant::now() < deadline, "it is kept");
+        tokio::task::yield_now().await;
+    };
+    assert_eq!((&kept["status"], &kept["path"]), (&json!(404), &json!("/lps/7")), "{kept}");
     assert!(server.stop().await);
 }
 
