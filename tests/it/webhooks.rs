@@ -276,6 +276,22 @@ async fn what_fails_is_tried_again_and_holds_back_what_comes_after_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_receiver_takes_counts_even_if_its_answer_never_ends() {
+    let sending = Sending::start(Reach::Private, &[]).await;
+    let endless = || {
+        let nothing_more = futures::stream::pending::<Result<Bytes, std::convert::Infallible>>();
+        Response::new(axum::body::Body::from_stream(nothing_more))
+    };
+    let (receiver, url) = Receiver::start(vec![endless(), endless()]).await;
+    let hook = sending.add(json!({"url": url})).await;
+    register(&sending.api.backend.log, 1..=3).await;
+    let hook = sending.until(&hook["id"], |hook| hook["position"] == json!(3)).await;
+    assert_eq!((&hook["state"], &hook["attempts"]), (&json!("enabled"), &json!(0)), "{hook}");
+    assert_eq!(receiver.positions(), [1, 2, 3]);
+    sending.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_is_gone_or_fails_too_long_is_told_nothing_more_until_somebody_enables_it() {
     let sending = Sending::start(Reach::Private, &[1]).await;
     let (receiver, url) = Receiver::start(answers(&[410, 503, 500, 200])).await;

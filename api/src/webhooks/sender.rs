@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use axum::http::{HeaderMap, Request, StatusCode, header};
+use axum::http::{HeaderMap, Request, Response, StatusCode, header};
 use bytes::Bytes;
 use chrono::Utc;
 use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -18,8 +19,11 @@ use super::signature;
 use crate::live::cloud_event::MEDIA_TYPE;
 use crate::traces::with_causes;
 
-/// How long a receiver may take.
+/// How long a receiver may take until its answer begins.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long it may take to end its answer; else its connection is not used again.
+const REST: Duration = Duration::from_secs(1);
 
 /// How long a connection is kept for the next event.
 const KEPT: Duration = Duration::from_secs(30);
@@ -103,6 +107,11 @@ impl Sender {
             Ok(answered) => answered,
             Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
         };
+        let duration = started.elapsed();
+        let answered = match answered {
+            Ok(answer) => Ok(head_of(answer).await),
+            Err(error) => Err(error),
+        };
         let (status, pause, error) = match answered {
             Ok((status, headers)) => (Some(status), pause(&headers), complaint(status)),
             Err(error) => (None, None, Some(error)),
@@ -115,7 +124,7 @@ impl Sender {
             attempt: hook.attempts.saturating_add(1),
             status: status.and_then(|status| i16::try_from(status.as_u16()).ok()),
             error,
-            duration_ms: i32::try_from(started.elapsed().as_millis()).unwrap_or(i32::MAX),
+            duration_ms: i32::try_from(duration.as_millis()).unwrap_or(i32::MAX),
         };
         let outcome = if delivery.error.is_none() { "delivered" } else { "failed" };
         metrics::counter!(super::ATTEMPTS, "outcome" => outcome).increment(1);
@@ -127,7 +136,7 @@ impl Sender {
         hook: &Webhook,
         secrets: &[Secret],
         parcel: &Parcel,
-    ) -> Result<(StatusCode, HeaderMap), String> {
+    ) -> Result<Response<Incoming>, String> {
         let uri = self.reach.admit(&hook.url).map_err(|error| error.to_string())?;
         let (id, timestamp) = (parcel.event_id.to_string(), Utc::now().timestamp());
         let signature = signature::sign(secrets, &id, timestamp, parcel.body.as_bytes());
@@ -139,12 +148,16 @@ impl Sender {
             .header("webhook-signature", signature)
             .body(Full::from(parcel.body.clone()))
             .map_err(|error| error.to_string())?;
-        let answer = self.client.request(request).await.map_err(|error| with_causes(&error))?;
-        let (parts, body) = answer.into_parts();
-        // What it says is of no interest, nor is whether it says it to the end.
-        let _ = Limited::new(body, READ).collect().await;
-        Ok((parts.status, parts.headers))
+        self.client.request(request).await.map_err(|error| with_causes(&error))
     }
+}
+
+/// What an answer says first, which is all that counts. The rest of it is read for the sake of the connection.
+async fn head_of(answer: Response<Incoming>) -> (StatusCode, HeaderMap) {
+    let (parts, body) = answer.into_parts();
+    // What it says is of no interest, nor is whether it says it to the end.
+    let _ = tokio::time::timeout(REST, Limited::new(body, READ).collect()).await;
+    (parts.status, parts.headers)
 }
 
 fn complaint(status: StatusCode) -> Option<String> {
