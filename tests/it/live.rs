@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use api::app::App;
+use api::live::Look;
+use api::live::cloud_event::CloudEvent;
 use domain::Verbatim;
 use domain::lp::{Lp, LpChanges, LpCommand};
 use futures::StreamExt as _;
-use projections::log::EventLog;
+use projections::log::{EventLog, Selection};
 use reqwest::{Client, Response};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -97,6 +99,34 @@ impl Listener {
         }
         positions
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_erased_before_a_slow_follower_comes_to_it_is_not_told_any_more() {
+    let api = contract::Api::new().await;
+    for name in ["Ana", "Quetzalli", "Eva"] {
+        api.made("people", json!({"name": name})).await;
+    }
+    let mut feed = api.backend.live.feed(Selection::default(), 0);
+    let mut next = async || loop {
+        match feed.look().await.unwrap() {
+            Look::Entry(entry) => {
+                let event = CloudEvent::new(&api.backend.live.source, &entry);
+                return Some(event.to_json().unwrap());
+            }
+            Look::Further => {}
+            Look::Level => return None,
+        }
+    };
+    assert!(next().await.unwrap().contains("Ana"));
+    // The others are read, and wait to be taken.
+    api.post("/people/2/erase", json!({"reason": "case 17"})).await.expect(200, "erased");
+    let erased = next().await.unwrap();
+    assert!(erased.contains("\"subject\":\"person/2\"") && !erased.contains("Quetzalli"), "{erased}");
+    assert!(next().await.unwrap().contains("Eva"), "nothing is left out");
+    assert!(next().await.unwrap().contains("crm.person.Erased"));
+    assert_eq!(next().await, None);
+    api.backend.stop().await;
 }
 
 /// An app that listens on a port of its own until it is told to stop.

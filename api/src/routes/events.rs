@@ -73,7 +73,6 @@ async fn follow(
     let after = asked.map_or(head, |(_, position)| position);
     let telling = Telling {
         feed: app.live.feed(wanted, after),
-        entries: Vec::new().into_iter(),
         source: app.live.source.clone(),
         heartbeat: app.live.heartbeat,
         silent_until: None,
@@ -123,7 +122,6 @@ fn begin(
 /// What one client has been told.
 struct Telling {
     feed: Feed,
-    entries: std::vec::IntoIter<Entry>,
     source: Arc<str>,
     heartbeat: Duration,
     /// When it is time to show that the stream is alive; `None` before the first word.
@@ -149,17 +147,10 @@ impl Telling {
             if self.dismissed.is_cancelled() {
                 return None;
             }
-            if let Some(entry) = self.entries.next() {
-                return self.event(&entry);
-            }
-            if Instant::now() >= due {
-                return Some(self.remark("heartbeat"));
-            }
             let pause = match self.feed.look().await {
-                Ok(Look::Further(entries)) => {
-                    self.entries = entries.into_iter();
-                    continue;
-                }
+                Ok(Look::Entry(entry)) => return self.event(&entry),
+                Ok(Look::Further) if Instant::now() < due => continue,
+                Ok(Look::Further) => return Some(self.remark("heartbeat")),
                 Ok(Look::Level) => None,
                 // The database is away: the stream goes on where it was when that is over.
                 Err(DatabaseError::Unavailable(_)) => Some(AGAIN),
@@ -176,7 +167,7 @@ impl Telling {
             };
             tokio::select! {
                 () = self.dismissed.cancelled() => return None,
-                () = tokio::time::sleep_until(due) => {}
+                () = tokio::time::sleep_until(due) => return Some(self.remark("heartbeat")),
                 () = more => {}
             }
         }

@@ -138,14 +138,16 @@ impl Webhooks {
         let look_again = tokio::time::sleep(LOOK);
         tokio::pin!(changed, look_again);
         loop {
-            if let Look::Further(entries) = feed.look().await? {
-                for entry in &entries {
-                    match self.tell(&hook, entry, stop).await? {
-                        Some(told) if told.attempts == 0 && told.is_enabled() => hook = told,
-                        _ => return GO_ON,
+            match feed.look().await? {
+                Look::Entry(entry) => match self.tell(&hook, &entry, stop).await? {
+                    Some(told) if told.attempts == 0 && told.is_enabled() => {
+                        hook = told;
+                        continue;
                     }
-                }
-                continue;
+                    _ => return GO_ON,
+                },
+                Look::Further => continue,
+                Look::Level => {}
             }
             tokio::select! {
                 () = feed.grown() => {}

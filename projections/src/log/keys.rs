@@ -4,6 +4,7 @@
 //! that neither is ever without the other. Here keys are kept unwrapped, a bounded number of them, until they are dropped.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use domain::Kind;
@@ -31,6 +32,8 @@ struct Shared {
     /// Where the master key comes from; `None` if it was given by a setting.
     file: Option<MasterFile>,
     cache: Mutex<Cache>,
+    /// How often a key was forgotten.
+    era: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -103,7 +106,7 @@ impl Keys {
 
     fn over(master: MasterKey, file: Option<MasterFile>) -> Self {
         let masters = RwLock::new(vec![Arc::new(master)]);
-        Self(Arc::new(Shared { masters, file, cache: Mutex::default() }))
+        Self(Arc::new(Shared { masters, file, cache: Mutex::default(), era: AtomicU64::new(0) }))
     }
 
     /// The keys of a database that is up to date, under the master key that a setting gives or that the file holds. A
@@ -247,21 +250,31 @@ impl Keys {
     pub(super) fn remember(&self, kind: Kind, id: &str, key: Arc<StreamKey>) {
         let mut cache = self.0.cache.lock().unwrap_or_else(PoisonError::into_inner);
         if cache.size >= KEPT {
+            self.0.era.fetch_add(1, Ordering::SeqCst);
             *cache = Cache::default();
         }
         let old = cache.keys.entry(kind).or_default().insert(id.to_owned(), key);
         cache.size += usize::from(old.is_none());
     }
 
-    /// Forgets the key of a stream that was erased.
+    /// Tells whether something may have been erased: another number than before says that. Whoever keeps what was opened
+    /// asks before the reading and before the use.
+    pub fn era(&self) -> u64 {
+        self.0.era.load(Ordering::SeqCst)
+    }
+
+    /// Forgets the key of a stream that was erased. Only what was there makes a new era: whoever reads the erasure again
+    /// learns nothing by it.
     pub(crate) fn forget(&self, kind: Kind, id: &str) {
         let mut cache = self.0.cache.lock().unwrap_or_else(PoisonError::into_inner);
         let gone = cache.keys.get_mut(&kind).and_then(|keys| keys.remove(id));
         cache.size -= usize::from(gone.is_some());
+        self.0.era.fetch_add(u64::from(gone.is_some()), Ordering::SeqCst);
     }
 
     /// Forgets all keys: erasures may have gone unheard.
     pub(crate) fn forget_all(&self) {
+        self.0.era.fetch_add(1, Ordering::SeqCst);
         *self.0.cache.lock().unwrap_or_else(PoisonError::into_inner) = Cache::default();
     }
 
