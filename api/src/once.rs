@@ -41,7 +41,9 @@ pub async fn carry_out(
     let _turn = app.turns.take(format!("idempotency key {key}")).await;
     let earlier = match app.log.recorded_answer(&key).await.map_err(problem)? {
         None => None,
-        Some(known) if known.request_hash[..] != request_hash => return Err(Problem::key_reused()),
+        Some(known) if known.request_hash.as_ref().is_some_and(|it| it[..] != request_hash) => {
+            return Err(Problem::key_reused());
+        }
         Some(KeyRecord { answer: Some((status, body)), position, .. }) => {
             return Ok(replayed(&app, status, body, position));
         }

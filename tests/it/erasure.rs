@@ -4,6 +4,7 @@ mod meeting;
 
 use std::path::Path;
 
+use axum::http::Method;
 use domain::Kind;
 use domain::person::{Person, PersonChanges, PersonCommand};
 use projections::generation;
@@ -16,7 +17,7 @@ use sqlx::{ConnectOptions as _, PgPool};
 use tokio_util::sync::CancellationToken;
 
 use crate::check::assert_read_models_match_the_log;
-use crate::contract::Api;
+use crate::contract::{Api, json_request};
 use crate::harness::{Database, keys, tamper};
 use crate::import::run;
 use crate::log::request;
@@ -87,6 +88,8 @@ async fn nothing_of_an_erased_person_or_note_is_left_in_the_database() {
         .body(axum::body::Body::from(person().to_string()))
         .unwrap();
     let id = api.send(keyed).await.expect(200, "a person")["id"].as_i64().unwrap();
+    let hashes = "select count(*) from idempotency_key where request_hash <> ''";
+    assert_eq!(sqlx::query_scalar::<_, i64>(hashes).fetch_one(&db.pool).await.unwrap(), 1);
     let noted = api.made("notes", note()).await;
     for path in [format!("/people/{id}/lps/{lp}"), format!("/notes/{noted}/participants/{id}")] {
         api.post(&path, json!({})).await.expect(200, &path);
@@ -115,6 +118,12 @@ async fn nothing_of_an_erased_person_or_note_is_left_in_the_database() {
     api.get(&format!("/people/{id}")).await.expect(404, "at once");
     let ids = api.ids("/people").await;
     assert_eq!(ids, [other]);
+    // Whoever has a list of names finds none of them by its hash, and the key is still used up.
+    assert_eq!(sqlx::query_scalar::<_, i64>(hashes).fetch_one(&db.pool).await.unwrap(), 0);
+    let mut again = json_request(Method::POST, "/people", &person());
+    again.headers_mut().insert("idempotency-key", "k1".parse().unwrap());
+    api.send(again).await.expect(410, "sent again");
+    assert_eq!(api.ids("/people").await, [other]);
     let report = scrub(db).await.unwrap();
     assert_eq!(report.records, [Kind::Person.record(id), Kind::Note.record(noted)]);
     assert!(report.left.is_empty(), "{:?}", report.left);
@@ -293,7 +302,7 @@ async fn a_legal_hold_keeps_a_record_from_being_erased() {
     api.post(&erase, reason("asked")).await.expect(409, "held and archived");
     let unsaid = api.delete(&hold).await;
     assert_eq!(unsaid.faults(), ["missing at body.reason"]);
-    let lift = crate::contract::json_request(axum::http::Method::DELETE, &hold, &reason("settled"));
+    let lift = json_request(Method::DELETE, &hold, &reason("settled"));
     api.send(lift).await.expect(200, "lifted");
     api.put(&hold, reason("case 4")).await.expect(200, "held again");
     api.delete(&format!("{hold}?reason=settled")).await.expect(200, "lifted without a body");

@@ -122,7 +122,10 @@ async fn what_is_erased_before_a_slow_follower_comes_to_it_is_not_told_any_more(
     // The others are read, and wait to be taken.
     api.post("/people/2/erase", json!({"reason": "case 17"})).await.expect(200, "erased");
     let erased = next().await.unwrap();
-    assert!(erased.contains("\"subject\":\"person/2\"") && !erased.contains("Quetzalli"), "{erased}");
+    assert!(
+        erased.contains("\"subject\":\"person/2\"") && !erased.contains("Quetzalli"),
+        "{erased}"
+    );
     assert!(next().await.unwrap().contains("Eva"), "nothing is left out");
     assert!(next().await.unwrap().contains("crm.person.Erased"));
     assert_eq!(next().await, None);

@@ -404,8 +404,10 @@ impl EventLog {
             return Err(CommandError::Conflict);
         };
         let record = self.recorded_answer(key).await?.ok_or(CommandError::Conflict)?;
-        if record.request_hash != hash {
-            return Err(CommandError::KeyReused);
+        match record.request_hash {
+            None => return Err(Refusal::Erased.into()),
+            Some(known) if known != hash => return Err(CommandError::KeyReused),
+            Some(_) => {}
         }
         let id = record.aggregate_id.parse().map_err(anyhow::Error::from)?;
         Ok(Receipt { id, position: record.position, version: record.version })

@@ -5,8 +5,8 @@ use super::{CommandError, EventLog};
 /// What is known of an idempotency key.
 #[derive(Clone, Debug)]
 pub struct KeyRecord {
-    /// SHA-256 of the request that used it.
-    pub request_hash: Vec<u8>,
+    /// SHA-256 of the request that used it; `None` once the record was erased.
+    pub request_hash: Option<Vec<u8>>,
     /// Status and body of the answer; `None` if the server died before it was recorded.
     pub answer: Option<(u16, Vec<u8>)>,
     /// The last position of the command; `None` if it recorded nothing.
@@ -31,7 +31,7 @@ impl EventLog {
         .bind(key)
         .fetch_optional(&self.database.pool)).await?;
         Ok(row.map(|(request_hash, status, answer, position, aggregate_id, version)| KeyRecord {
-            request_hash,
+            request_hash: Some(request_hash).filter(|hash| !hash.is_empty()),
             answer: status.zip(answer).map(|(status, body)| (status.unsigned_abs(), body)),
             position,
             aggregate_id,
