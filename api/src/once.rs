@@ -10,12 +10,12 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use domain::Kind;
+use domain::{Kind, RecordRef};
 use http_body_util::BodyExt;
 use projections::log::{CommandError, KeyRecord, Receipt};
 use sha2::{Digest, Sha256};
 
-use crate::answers::POSITION;
+use crate::answers::{PATIENCE, POSITION, READ_MODEL, record_etag};
 use crate::app::App;
 use crate::caller::{IDEMPOTENCY_KEY, IdempotencyKey};
 use crate::problem::{Fault, Problem};
@@ -44,8 +44,16 @@ pub async fn carry_out(
         Some(known) if known.request_hash.as_ref().is_some_and(|it| it[..] != request_hash) => {
             return Err(Problem::key_reused());
         }
-        Some(KeyRecord { answer: Some((status, body)), position, .. }) => {
-            return Ok(replayed(&app, status, body, position));
+        Some(KeyRecord {
+            answer: Some((status, body)),
+            position,
+            aggregate_type,
+            aggregate_id,
+            ..
+        }) => {
+            let record = Kind::parse(&aggregate_type)
+                .and_then(|kind| Some(kind.record(aggregate_id.parse().ok()?)));
+            return Ok(replayed(&app, status, body, position, record).await);
         }
         Some(KeyRecord { aggregate_id, position, version, .. }) => {
             let id = aggregate_id.parse().map_err(anyhow::Error::from)?;
@@ -103,15 +111,35 @@ fn hash(request: &Request, body: &[u8]) -> [u8; 32] {
     hasher.finalize().into()
 }
 
-fn replayed(app: &App, status: u16, body: Vec<u8>, position: Option<i64>) -> Response {
+/// The stored answer, once readers see what it tells of or have been waited for in vain, as the first time.
+async fn replayed(
+    app: &App,
+    status: u16,
+    body: Vec<u8>,
+    position: Option<i64>,
+    record: Option<RecordRef>,
+) -> Response {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
+    let mut headers = HeaderMap::new();
+    if let Some(position) = position
+        && !app.reader.reached(position, PATIENCE).await
+    {
+        headers.insert(READ_MODEL, HeaderValue::from_static("behind"));
+    }
+    if let Some(tag) = tag_of(app, record, &body).await {
+        headers.insert(header::ETAG, tag);
+    }
     let position = position.unwrap_or_else(|| app.reader.position());
-    let headers = [
-        (REPLAYED, HeaderValue::from_static("true")),
-        (POSITION, HeaderValue::from(position)),
-        (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
-    ];
+    headers.insert(REPLAYED, HeaderValue::from_static("true"));
+    headers.insert(POSITION, HeaderValue::from(position));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     (status, headers, body).into_response()
+}
+
+/// The tag of the row that an answer shows, if the record still is what it shows. Else the client has to read it again.
+async fn tag_of(app: &App, record: Option<RecordRef>, shown: &[u8]) -> Option<HeaderValue> {
+    let stored = app.reader.record(record?).await.ok().flatten()?;
+    if stored.json == shown { record_etag(&stored.tag) } else { None }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use axum::http::Method;
 use serde_json::{Value, json};
+use tower::ServiceExt as _;
 
 use crate::contract::{Answer, Api, json_request};
 
@@ -36,6 +37,39 @@ async fn twice(
 async fn forget_answers(api: &Api) {
     let forget = "update idempotency_key set status = null, answer = null";
     sqlx::query(forget).execute(&api.db.pool).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_request_waits_for_readers_and_is_tagged_as_the_first_time() {
+    let api = Api::new().await;
+    let post = async |key: &str| {
+        let mut request = json_request(Method::POST, "/lps", &json!({"name": "Ada"}));
+        request.headers_mut().insert("idempotency-key", key.parse().unwrap());
+        let answer = api.router.clone().oneshot(request).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        answer.into_parts().0.headers
+    };
+    let first = post("tagged").await;
+    assert!(first.contains_key("etag"));
+    let again = post("tagged").await;
+    assert_eq!((again.get("etag"), again.get("x-read-model")), (first.get("etag"), None));
+    let lp = api.ids("/lps").await[0];
+    api.put(&format!("/lps/{lp}"), json!({"name": "Eve"})).await.expect(200, "changed since");
+    assert_eq!(post("tagged").await.get("etag"), None, "what it shows is not the record any more");
+
+    let mut holding = api.db.pool.begin().await.unwrap();
+    sqlx::query("select from generation where projector = 'lp' for update")
+        .execute(&mut *holding)
+        .await
+        .unwrap();
+    assert_eq!(post("late").await["x-read-model"], "behind");
+    let again = post("late").await;
+    assert_eq!(again["idempotency-replayed"], "true");
+    assert_eq!(again["x-read-model"], "behind");
+    holding.rollback().await.unwrap();
+    api.backend.settle().await.unwrap();
+    assert_eq!(post("late").await.get("x-read-model"), None);
+    api.backend.stop().await;
 }
 
 async fn check(api: &Api, method: Method, uri: &str, body: Value) {

@@ -11,7 +11,9 @@ pub struct KeyRecord {
     pub answer: Option<(u16, Vec<u8>)>,
     /// The last position of the command; `None` if it recorded nothing.
     pub position: Option<i64>,
-    /// The id of the record that the command was for.
+    /// The type of the record that the command was for.
+    pub aggregate_type: String,
+    /// The id of that record.
     pub aggregate_id: String,
     /// The record's version after the command.
     pub version: i64,
@@ -23,19 +25,18 @@ impl EventLog {
     /// # Errors
     /// [`CommandError::Unavailable`] when the database cannot be reached.
     pub async fn recorded_answer(&self, key: &str) -> Result<Option<KeyRecord>, CommandError> {
-        type Row = (Vec<u8>, Option<i16>, Option<Vec<u8>>, Option<i64>, String, i64);
+        type Row = (Vec<u8>, Option<i16>, Option<Vec<u8>>, Option<i64>, String, String, i64);
         self.database.check()?;
         let row: Option<Row> = self.database.ask(sqlx::query_as(
-            "select request_hash, status, answer, position, aggregate_id, version from idempotency_key where key = $1",
+            "select request_hash, status, answer, position, aggregate_type, aggregate_id, version
+             from idempotency_key where key = $1",
         )
         .bind(key)
         .fetch_optional(&self.database.pool)).await?;
-        Ok(row.map(|(request_hash, status, answer, position, aggregate_id, version)| KeyRecord {
-            request_hash: Some(request_hash).filter(|hash| !hash.is_empty()),
-            answer: status.zip(answer).map(|(status, body)| (status.unsigned_abs(), body)),
-            position,
-            aggregate_id,
-            version,
+        Ok(row.map(|(hash, status, answer, position, aggregate_type, aggregate_id, version)| {
+            let answer = status.zip(answer).map(|(status, body)| (status.unsigned_abs(), body));
+            let request_hash = Some(hash).filter(|hash| !hash.is_empty());
+            KeyRecord { request_hash, answer, position, aggregate_type, aggregate_id, version }
         }))
     }
 
