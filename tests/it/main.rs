@@ -20,6 +20,7 @@ mod history;
 mod import;
 mod jobs;
 mod killed;
+mod large_lists;
 mod live;
 mod llm;
 mod llm_server;

@@ -86,6 +86,14 @@ struct Kept {
 /// The largest list kept in memory, in bytes; 12,000 notes of the usual length. Larger ones are streamed.
 const SHELF_LIMIT: u64 = 64 << 20;
 
+/// The field whose value may be the name of a stored file.
+const WITH_FILE: &str = "flight_images";
+
+/// Whether records of a kind name stored files that their readers get the content of.
+pub(super) fn names_files(kind: Kind) -> bool {
+    kind == Kind::Roadshow
+}
+
 /// The most answers kept beside the lists, and the most bytes of them; then all are forgotten.
 const KEPT: usize = 2_000;
 const KEPT_BYTES: usize = 32 << 20;
@@ -270,27 +278,34 @@ impl Reader {
     pub async fn large_list(&self, query: &Query) -> Result<Option<(String, Pieces)>, ReadError> {
         let (Query::List(kind), Some(tag)) = (query, self.tag(query)) else { return Ok(None) };
         let mut shelved = self.shelves[kind].lock().await;
-        // On disk it may be compressed; once its text was found too long, that is remembered.
+        // Stored it may be compressed; once its text was found too long, that is remembered.
         let size = match shelved.answer.as_ref().map(Answer::len) {
             Some(size) => size as u64,
             None if shelved.too_large => u64::MAX,
-            None => self.table_size(*kind).await?,
+            None => self.stored_size(*kind).await?,
         };
         if size <= self.shelf_limit {
             return Ok(None);
         }
         *shelved = Shelved { too_large: true, ..Shelved::default() };
-        Ok(Some((tag, self.pieces(*kind))))
+        // Others who ask for the same need not wait for this one's first piece.
+        drop(shelved);
+        Ok(Some((tag, self.pieces(*kind).await?)))
     }
 
-    async fn table_size(&self, kind: Kind) -> Result<u64, ReadError> {
+    /// How much the list of a kind takes where it is stored: its table, and the files that its records name.
+    async fn stored_size(&self, kind: Kind) -> Result<u64, ReadError> {
+        let files = match names_files(kind) {
+            true => format!(
+                "(select coalesce(sum((record -> '{WITH_FILE}' ->> 'size')::bigint), 0)::bigint
+                  from {kind} where not archived)"
+            ),
+            false => "0".to_owned(),
+        };
+        let statement = format!("select pg_table_size($1::regclass) + {files}");
         let size: i64 = self
             .database
-            .ask(
-                sqlx::query_scalar("select pg_table_size($1::regclass)")
-                    .bind(kind.as_str())
-                    .fetch_one(&self.database.pool),
-            )
+            .ask(sqlx::query_scalar(&statement).bind(kind.as_str()).fetch_one(&self.database.pool))
             .await?;
         Ok(size.unsigned_abs())
     }
@@ -309,18 +324,17 @@ impl Reader {
         &self.database
     }
 
-    /// Puts the content of stored files where the record names them. Only roadshows have such a field.
+    /// Puts the content of stored files where the record names them.
     ///
     /// # Errors
     /// When they cannot be read now. What is lost for good is shown as `null`, since no later try would find it.
     pub(super) async fn with_files(&self, kind: Kind, record: String) -> Result<String, FileError> {
-        const FIELD: &str = "flight_images";
-        if kind != Kind::Roadshow || !record.contains("\"sha256\"") {
+        if !names_files(kind) || !record.contains("\"sha256\"") {
             return Ok(record);
         }
         let Ok(mut value) = serde_json::from_str::<Value>(&record) else { return Ok(record) };
-        let Some(sha256) = value[FIELD]["sha256"].as_str() else { return Ok(record) };
-        value[FIELD] = match self.files.get(sha256).await {
+        let Some(sha256) = value[WITH_FILE]["sha256"].as_str() else { return Ok(record) };
+        value[WITH_FILE] = match self.files.get(sha256).await {
             Ok(content) => Value::String(String::from_utf8_lossy(&content).into_owned()),
             Err(
                 error @ (FileError::Missing(_) | FileError::Damaged { .. } | FileError::NoKey(_)),
