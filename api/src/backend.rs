@@ -28,6 +28,9 @@ use crate::live::Live;
 use crate::rebuilds::Rebuilds;
 use crate::settings::{LlmSettings, Settings};
 
+/// How long connections that somebody still asks on are waited for when the database is closed.
+const LAST_ANSWERS: Duration = Duration::from_secs(5);
+
 /// The database that a command works on, and the Postgres of our own behind it if there is one.
 pub struct Store {
     /// The connections.
@@ -98,8 +101,19 @@ impl Store {
     /// # Errors
     /// When our own Postgres does not stop; nothing is lost then.
     pub async fn close(self) -> anyhow::Result<()> {
+        self.close_within(LAST_ANSWERS).await
+    }
+
+    /// Likewise, for whoever does not want to wait as long for those who still ask something.
+    ///
+    /// # Errors
+    /// As [`Store::close`].
+    pub async fn close_within(self, patience: Duration) -> anyhow::Result<()> {
         self.stop.cancel();
-        self.database.pool.close().await;
+        // Whoever still has a connection then loses it when Postgres stops, or with this process.
+        if tokio::time::timeout(patience, self.database.pool.close()).await.is_err() {
+            tracing::warn!("some questions to the database took too long and were cut off");
+        }
         if let Some(mut cluster) = self.cluster {
             // The supervisor lets go of its share as soon as it sees that it was told to stop.
             loop {

@@ -17,6 +17,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 use utoipa_swagger_ui::SwaggerUi;
 
@@ -63,10 +65,29 @@ pub async fn serve(
 ) -> std::io::Result<()> {
     app.origins = app.origins.local_only(listener.local_addr()?.ip().is_loopback());
     let connections = accept(listener, router(app), HEAD_PATIENCE, shutdown).await;
-    if tokio::time::timeout(GRACE, connections.shutdown()).await.is_err() {
-        tracing::warn!("some requests took too long and were cut off");
-    }
+    connections.finish(GRACE).await;
     Ok(())
+}
+
+/// The connections of clients.
+#[derive(Default)]
+struct Connections {
+    watched: GracefulShutdown,
+    tasks: TaskTracker,
+    /// Ends them, whatever they are doing.
+    cut: CancellationToken,
+}
+
+impl Connections {
+    /// Finishes what was accepted and cuts off what takes longer. When this is over, no client is served any more.
+    async fn finish(self, grace: Duration) {
+        if tokio::time::timeout(grace, self.watched.shutdown()).await.is_err() {
+            tracing::warn!("some requests took too long and were cut off");
+            self.cut.cancel();
+        }
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
 }
 
 /// Serves whoever connects, until `shutdown`; a connection on which no request begins for as long as `patience` is closed.
@@ -76,8 +97,8 @@ async fn accept(
     router: Router,
     patience: Duration,
     shutdown: impl Future<Output = ()>,
-) -> GracefulShutdown {
-    let connections = GracefulShutdown::new();
+) -> Connections {
+    let connections = Connections::default();
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(patience);
     let mut shutdown = pin!(shutdown);
@@ -93,9 +114,10 @@ async fn accept(
             router.clone().oneshot(request)
         });
         let connection = http.serve_connection(TokioIo::new(stream), service);
-        let serving = connections.watch(connection);
-        tokio::spawn(async move {
-            if let Err(error) = serving.await {
+        let serving = connections.watched.watch(connection);
+        let cut = connections.cut.clone();
+        connections.tasks.spawn(async move {
+            if let Some(Err(error)) = cut.run_until_cancelled(serving).await {
                 tracing::trace!(%error, %peer, "a connection has ended");
             }
         });
@@ -141,9 +163,13 @@ fn absolute(request: &Request, path: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::future::ready;
+
     use axum::body::Body;
+    use futures::{StreamExt as _, stream};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpStream;
+    use tokio::sync::mpsc::error::TryRecvError;
 
     use super::*;
 
@@ -174,7 +200,35 @@ mod tests {
             assert!(!answer(begun).await.starts_with("HTTP/1.1 2"), "{begun:?}");
         }
         stop.send(()).unwrap();
-        serving.await.unwrap().shutdown().await;
+        serving.await.unwrap().finish(Duration::from_secs(20)).await;
+    }
+
+    #[tokio::test]
+    async fn a_request_that_does_not_end_in_time_is_cut_off_when_the_server_stops() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (held, mut released) = tokio::sync::mpsc::channel::<()>(1);
+        let endless = move || {
+            let held = held.clone();
+            // The first piece comes, and then no other, for as long as somebody waits for it.
+            let first = stream::once(ready(Ok::<_, std::io::Error>("piece")));
+            let pieces = first.chain(stream::pending()).inspect(move |_| _ = &held);
+            ready(Body::from_stream(pieces))
+        };
+        let router = Router::new().route("/", get(endless));
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let serving = tokio::spawn(accept(listener, router, HEAD_PATIENCE, async {
+            stopped.await.unwrap();
+        }));
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let mut begun = [0; 15];
+        stream.read_exact(&mut begun).await.unwrap();
+        assert_eq!(&begun, b"HTTP/1.1 200 OK");
+        stop.send(()).unwrap();
+        serving.await.unwrap().finish(Duration::from_millis(50)).await;
+        // The handler went with the listener, and what it has answered with the connection.
+        assert_eq!(released.try_recv(), Err(TryRecvError::Disconnected));
     }
 
     #[test]

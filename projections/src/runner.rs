@@ -217,6 +217,11 @@ impl Runner {
         matches!(tokio::time::timeout(patience, level).await, Ok(Ok(_)))
     }
 
+    /// Resolves when the runner is told to stop.
+    pub async fn stopped(&self) {
+        self.stop.cancelled().await;
+    }
+
     /// Stops after the page in hand.
     pub async fn stop(&self) {
         self.stop.cancel();

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 use crate::contract::{Api, app, ask, request};
-use crate::harness::Database;
+use crate::harness::{Database, demo_file};
 
 /// How long the images of each roadshow are: a piece of a list each, and little in the database.
 const IMAGES: usize = 300_000;
@@ -96,4 +96,23 @@ async fn a_list_whose_first_file_cannot_be_had_is_refused_and_not_cut_off() {
         ask(&router, request(Method::GET, "/roadshows").body(Body::empty()).unwrap()).await;
     let told = answer.expect(503, "without its files");
     assert!(told["detail"].as_str().unwrap().contains("file storage"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_nobody_takes_holds_up_no_stop() {
+    let db = Database::new().await;
+    let options = replay::ImportOptions::new(demo_file());
+    replay::import(&db.connections, &db.files(), &options, |_| ()).await.unwrap();
+    let api = frugal(Api::on(db).await, 0);
+    api.backend.settle().await.unwrap();
+    let slow = slow_reader(&api, "/notes").await;
+    let Api { backend, db, .. } = api;
+    backend.stop().await;
+    // Sooner than the list is given up for being taken too slowly.
+    let closed = tokio::time::timeout(Duration::from_secs(15), db.connections.pool.close()).await;
+    assert!(closed.is_ok(), "the list still has its connection");
+    assert!(
+        slow.try_collect::<Vec<_>>().await.is_err(),
+        "what is missing is not taken for the end"
+    );
 }

@@ -126,9 +126,14 @@ impl Server {
         self.child.kill().await.unwrap();
     }
 
+    /// Asks it to stop.
+    pub fn ask_to_stop(&self) {
+        signal(i32::try_from(self.process()).unwrap(), "TERM");
+    }
+
     /// Asks it to stop and waits for it; true if it ended well.
     pub async fn stop(mut self) -> bool {
-        signal(i32::try_from(self.child.id().unwrap()).unwrap(), "TERM");
+        self.ask_to_stop();
         self.child.wait().await.unwrap().success()
     }
 }

@@ -1,11 +1,14 @@
 //! A start that does not get far leaves nothing behind, and what it began can be gone on with.
 
 use std::process::{Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use api::embedded::Cluster;
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
 use sqlx::{ConnectOptions as _, Connection as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::server::{Home, Server};
 
@@ -44,6 +47,39 @@ async fn a_server_that_is_stopped_while_it_starts_leaves_no_postgres_running() {
     let output = interrupted(&home, &["serve", "--demo"], Duration::from_secs(4)).await;
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(said.contains("crm is ready") && !said.contains("imported"), "{said}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_asked_twice_to_stop_waits_for_nobody() {
+    let home = Home::new();
+    let server = Server::start(&home, &[]).await;
+    let lps = format!("{}/lps", server.url);
+    let posted = reqwest::Client::new().post(&lps).json(&json!({"name": "Ada"})).send().await;
+    assert_eq!(posted.unwrap().status(), 200);
+    // A request whose body does not come. Once the server asks for it, the request counts as accepted.
+    let address = server.url.strip_prefix("http://").unwrap().to_owned();
+    let mut unfinished = TcpStream::connect(&address).await.unwrap();
+    let head = format!(
+        "POST /lps HTTP/1.1\r\nhost: {address}\r\nexpect: 100-continue\r\ncontent-length: 9\r\n\r\n"
+    );
+    unfinished.write_all(head.as_bytes()).await.unwrap();
+    let mut asked = [0; 12];
+    unfinished.read_exact(&mut asked).await.unwrap();
+    assert_eq!(&asked, b"HTTP/1.1 100");
+
+    server.ask_to_stop();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while TcpStream::connect(&address).await.is_ok() {
+        assert!(Instant::now() < deadline, "it stops listening");
+    }
+    let asked_again = Instant::now();
+    assert!(!server.stop().await, "to be cut off is no good end");
+    assert!(asked_again.elapsed() < Duration::from_secs(8), "requests would be given ten seconds");
+    assert_eq!(home.postmaster(), None, "its Postgres has stopped with it");
+    let server = Server::start(&home, &[]).await;
+    let lps = reqwest::get(format!("{}/lps", server.url)).await.unwrap();
+    assert_eq!(lps.json::<Value>().await.unwrap()[0]["name"], json!("Ada"));
+    assert!(server.stop().await);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! `crm serve`: the API, until interrupted.
 
 use std::io::ErrorKind;
+use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -41,7 +42,7 @@ pub struct Args {
 /// The demonstration data: a legacy database of a made-up team.
 const DEMO: &[u8] = include_bytes!("../../../tests/fixtures/demo.db");
 
-/// Serves until SIGINT or SIGTERM, then finishes what it accepted.
+/// Serves until SIGINT or SIGTERM, then finishes what it accepted; the next such signal cuts that off.
 ///
 /// # Errors
 /// When the address is taken, or there is no database to work on; the text says what to do.
@@ -49,12 +50,48 @@ pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<()> {
     // The address first: to be told that it is taken should not cost a start of the database.
     let listener = listen(&settings.api_host, settings.api_port).await?;
     let mut interruption = Interruption::expect()?;
+    let mut impatience = pin!(twice(Interruption::expect()?));
     let Some(store) = commands::open(settings, "serve", &mut interruption).await? else {
         return Ok(());
     };
-    let result = serve_store(settings, args, listener, &store, interruption).await;
-    let closed = store.close().await;
-    result.and(closed)
+    let served = tokio::select! {
+        served = serve_store(settings, args, listener, &store, interruption) => Ok(served),
+        again = &mut impatience => Err(again),
+    };
+    match served {
+        Ok(served) => tokio::select! {
+            closed = store.close() => served.and(closed),
+            _ = impatience => give_up(),
+        },
+        Err(mut again) => {
+            say(
+                "crm was asked twice to stop and cuts off what is under way; what was answered is recorded",
+            );
+            // A Postgres of our own is stopped all the same, unless even that takes too long for somebody.
+            tokio::select! {
+                closed = store.close_within(Duration::ZERO) => {
+                    if let Err(error) = closed {
+                        tracing::warn!(%error, "Postgres was not stopped");
+                    }
+                }
+                () = again.next() => {}
+            }
+            give_up()
+        }
+    }
+}
+
+/// Resolves when the process is asked a second time to stop; then listens for a third.
+async fn twice(mut interruption: Interruption) -> Interruption {
+    interruption.next().await;
+    interruption.next().await;
+    interruption
+}
+
+/// Ends the process, which is as safe as killing it: a Postgres of our own that still runs is taken over by the next crm.
+/// Whoever merely returned would wait for the threads that work on recordings.
+fn give_up() -> ! {
+    std::process::exit(1)
 }
 
 /// Listens at an address.

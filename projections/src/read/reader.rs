@@ -324,6 +324,11 @@ impl Reader {
         &self.database
     }
 
+    /// Resolves when the read side is stopped.
+    pub(super) async fn stopped(&self) {
+        self.runner.stopped().await;
+    }
+
     /// Puts the content of stored files where the record names them.
     ///
     /// # Errors

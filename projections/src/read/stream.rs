@@ -34,6 +34,8 @@ enum Cut {
     Gone,
     #[error("the client is too slow")]
     Slow,
+    #[error("the server is stopping")]
+    Stopped,
 }
 
 type Sender = mpsc::Sender<Result<Bytes, Cut>>;
@@ -57,8 +59,14 @@ impl Reader {
         let (sender, mut pieces) = mpsc::channel(2);
         let reader = self.clone();
         tokio::spawn(async move {
-            let sent = tokio::time::timeout(LONGEST, reader.send(kind, &sender)).await;
-            if let Err(cut) = sent.unwrap_or(Err(Cut::Slow)) {
+            let sent = tokio::select! {
+                sent = tokio::time::timeout(LONGEST, reader.send(kind, &sender)) => {
+                    sent.unwrap_or(Err(Cut::Slow))
+                }
+                // The pool waits for the connection, and the server for the pool.
+                () = reader.stopped() => Err(Cut::Stopped),
+            };
+            if let Err(cut) = sent {
                 tracing::warn!(%kind, error = %cut, "a list was cut off");
                 // Whoever asked may have gone away, which is why it was cut off.
                 let _ = sender.send(Err(cut)).await;
