@@ -57,7 +57,7 @@ pub struct App {
 pub struct Limits {
     /// Largest body, in bytes.
     pub body: usize,
-    /// Longest time until the answer begins.
+    /// Longest time until the answer begins, once the body is there; and the longest pause of the body.
     pub time: Duration,
 }
 

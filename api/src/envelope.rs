@@ -1,7 +1,7 @@
 //! What happens to every request before its handler sees it, and to every answer after.
 
 use std::panic::AssertUnwindSafe;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -16,7 +16,7 @@ use serde_json::json;
 use tracing::{Instrument, Span};
 
 use crate::answers::{PATIENCE, READ_MODEL};
-use crate::app::App;
+use crate::app::{App, Limits};
 use crate::body::{Parameters, parse_id};
 use crate::caller::{CORRELATION_ID, REQUEST_ID, correlated, correlation_of, current_correlation};
 use crate::measures::{Answering, Route};
@@ -98,32 +98,36 @@ async fn admitted(app: App, request: Request, next: Next) -> Response {
     let answers_head = answers_head(request.uri().path());
     let handled = match is_streamed(request.method(), request.uri().path()) {
         // It takes as long as what it carries; a sender that falls silent is noticed by whoever listens.
-        true => Ok(Ok(next.run(request).await)),
-        false => tokio::time::timeout(app.limits.time, handled(app.clone(), request, next)).await,
+        true => Ok(next.run(request).await),
+        false => handled(app, request, next).await,
     };
     match handled {
-        Ok(Ok(response)) if response.status() == StatusCode::METHOD_NOT_ALLOWED => {
+        Ok(response) if response.status() == StatusCode::METHOD_NOT_ALLOWED => {
             method_not_allowed(response, answers_head)
         }
-        Ok(Ok(response)) => response,
-        Ok(Err(problem)) => problem.into_response(),
-        Err(_) => Problem::TimedOut.into_response(),
+        Ok(response) => response,
+        Err(problem) => problem.into_response(),
     }
 }
 
 async fn handled(app: App, mut request: Request, next: Next) -> Result<Response, Problem> {
-    match *request.method() {
+    let limits = app.limits;
+    let work = match *request.method() {
         Method::HEAD if !answers_head(request.uri().path()) => {
             // To the router HEAD is a GET. A method that no route has gets the 405 with the path's own list.
             *request.method_mut() = Method::TRACE;
-            Ok(next.run(request).await)
+            next.run(request).map(Ok).boxed()
         }
-        Method::POST if request.uri().path() == ask::PATH => read(app, request, next).await,
+        Method::POST if request.uri().path() == ask::PATH => read(app, request, next).boxed(),
         Method::POST | Method::PUT | Method::PATCH | Method::DELETE => {
-            write(app, request, next).await
+            // How long the body takes is a matter of the client's line; the time for the work begins after it.
+            let (parts, body) = request.into_parts();
+            let body = buffered(body, limits).await?;
+            write(app, Request::from_parts(parts, Body::from(body.clone())), body, next).boxed()
         }
-        _ => read(app, request, next).await,
-    }
+        _ => read(app, request, next).boxed(),
+    };
+    tokio::time::timeout(limits.time, work).await.unwrap_or(Err(Problem::TimedOut))
 }
 
 /// Waits until the read models have what the client wants to see.
@@ -153,14 +157,11 @@ fn wanted_position(request: &Request) -> Result<Option<i64>, Problem> {
     }
 }
 
-/// Carries out a write. Once its body is here it runs to its end, even if the client hangs up or loses patience: what
-/// it records is then answered under its idempotency key, and that it was refused is kept.
-async fn write(app: App, request: Request, next: Next) -> Result<Response, Problem> {
-    let (parts, body) = request.into_parts();
-    let body = buffered(body, app.limits.body).await?;
-    let attempt = parts.extensions.get::<Attempt>().cloned();
-    let answers_head = answers_head(parts.uri.path());
-    let request = Request::from_parts(parts, Body::from(body.clone()));
+/// Carries out a write, whose body is here: it runs to its end, even if the client hangs up or loses patience. What it
+/// records is then answered under its idempotency key, and that it was refused is kept.
+async fn write(app: App, request: Request, body: Bytes, next: Next) -> Result<Response, Problem> {
+    let attempt = request.extensions().get::<Attempt>().cloned();
+    let answers_head = answers_head(request.uri().path());
     let work = async move {
         match once::carry_out(app, request, body, next).await {
             Ok(response) if response.status() == StatusCode::METHOD_NOT_ALLOWED => {
@@ -181,12 +182,22 @@ async fn write(app: App, request: Request, next: Next) -> Result<Response, Probl
     tokio::spawn(work).await.map_err(|error| Problem::Internal(error.into()))
 }
 
-/// The whole body. What exceeds the limit is read on for a while and thrown away: a client that is still sending when
+/// How many bytes of a body must come in a second on the whole, 256 kbit: it takes longer, but not for ever, what is sent
+/// over a slow line, and whoever only drips keeps no connection.
+const SLOWEST: u64 = 32 << 10;
+
+/// The whole body. It may pause for as long as a request may take, and take that long more than its bytes take at the
+/// slowest. What exceeds the limit is read on for a while and thrown away: a client that is still sending when
 /// the connection closes would never see the answer that tells it why.
-async fn buffered(mut body: Body, limit: usize) -> Result<Bytes, Problem> {
+async fn buffered(mut body: Body, limits: Limits) -> Result<Bytes, Problem> {
     const PATIENCE_FACTOR: usize = 4;
+    let (limit, began) = (limits.body, Instant::now());
     let (mut content, mut size) = (BytesMut::new(), 0);
-    while let Some(frame) = body.frame().await {
+    loop {
+        let due = limits.time + Duration::from_millis(size as u64 * 1000 / SLOWEST);
+        let pause = due.saturating_sub(began.elapsed()).min(limits.time);
+        let next = tokio::time::timeout(pause, body.frame()).await;
+        let Some(frame) = next.map_err(|_| Problem::TimedOut)? else { break };
         let frame = frame.map_err(|_| Problem::Unreadable)?;
         let Some(data) = frame.data_ref() else { continue };
         size += data.len();
@@ -220,13 +231,39 @@ fn method_not_allowed(response: Response, answers_head: bool) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use futures::stream;
+
     use super::*;
 
     #[tokio::test]
     async fn a_body_is_taken_up_to_the_limit_and_not_beyond() {
         let body = |size: usize| Body::from(vec![b'x'; size]);
-        assert_eq!(buffered(body(10), 10).await.unwrap().len(), 10);
-        assert!(matches!(buffered(body(11), 10).await, Err(Problem::TooLarge(10))));
+        let limits = Limits { body: 10, time: Duration::from_secs(20) };
+        assert_eq!(buffered(body(10), limits).await.unwrap().len(), 10);
+        assert!(matches!(buffered(body(11), limits).await, Err(Problem::TooLarge(10))));
+    }
+
+    /// A body of so many pieces of this size, that come at a slow but steady pace.
+    fn paced(pieces: usize, size: usize) -> Body {
+        let pace = tokio::time::interval(Duration::from_millis(20));
+        let pieces = stream::unfold((pieces, pace), move |(left, mut pace)| async move {
+            pace.tick().await;
+            let piece = Ok::<_, std::io::Error>(vec![b'x'; size]);
+            (left > 0).then(|| (piece, (left.saturating_sub(1), pace)))
+        });
+        Body::from_stream(pieces)
+    }
+
+    #[tokio::test]
+    async fn a_body_may_take_longer_than_a_request_as_long_as_it_comes() {
+        let limits = Limits { body: 64 << 20, time: Duration::from_millis(500) };
+        let began = Instant::now();
+        let body = buffered(paced(50, 32 << 10), limits).await.unwrap();
+        assert_eq!(body.len(), 50 * (32 << 10));
+        assert!(began.elapsed() > limits.time, "it came slowly");
+        // One that drips is no better than one that does not come.
+        let dripping = buffered(paced(usize::MAX, 1), limits).await;
+        assert!(matches!(dripping, Err(Problem::TimedOut)));
     }
 
     #[test]
