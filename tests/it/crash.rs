@@ -7,11 +7,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use api::embedded::Cluster;
+use axum::body::Body;
+use axum::http::{Method, Request};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::task::JoinSet;
+use tower::ServiceExt as _;
 
 use crate::check::assert_read_models_match_the_log;
+use crate::contract::{Api, json_request, request};
+use crate::harness::Database;
 use crate::import::{assert_log_tells, legacy};
 use crate::ordering::Follower;
 use crate::server::{Home, Server};
@@ -144,6 +149,43 @@ async fn a_killed_postgres_comes_back_by_itself_and_meanwhile_everybody_is_told(
     assert!(rows.iter().any(|row| row["id"] == after["id"]));
     assert!(server.stop().await);
     assert_everything_is_right(&home).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_write_after_postgres_is_back_is_carried_out() {
+    let home = Home::new();
+    let cluster = Cluster::open(home.path()).await.unwrap();
+    let api = Api::on(Database::on(&cluster, "restarted", 8).await).await;
+    api.made("lps", json!({"name": "Before"})).await;
+    let status = async |request: Request<Body>| {
+        api.router.clone().oneshot(request).await.unwrap().status().as_u16()
+    };
+    let becomes = async |expected: u16| {
+        let deadline = std::time::Instant::now() + Duration::from_secs(60);
+        let ready = || request(Method::GET, "/readyz").body(Body::empty()).unwrap();
+        while status(ready()).await != expected {
+            assert!(std::time::Instant::now() < deadline, "/readyz becomes {expected}");
+        }
+    };
+    home.kill_postgres();
+    becomes(503).await;
+    cluster.revive().await.unwrap();
+    becomes(200).await;
+    let after = json_request(Method::POST, "/lps", &json!({"name": "After"}));
+    assert_eq!(status(after).await, 200);
+    let head = api.backend.reader.head().await.unwrap();
+    assert!(api.backend.reader.reached(head, Duration::from_secs(30)).await);
+    // Readers are answered again a moment after that.
+    while api.backend.reader.check().is_err() {
+        tokio::task::yield_now().await;
+    }
+    let names: Vec<Value> =
+        api.read("/lps").await.as_array().unwrap().iter().map(|lp| lp["name"].clone()).collect();
+    assert_eq!(names, ["Before", "After"]);
+    assert_eq!(api.db.connections.outages(), 1);
+    api.backend.stop().await;
+    api.db.pool.close().await;
+    cluster.close().await.unwrap();
 }
 
 /// Who is killed.

@@ -124,7 +124,8 @@ impl Appender {
         let options = options.options([("plan_cache_mode", "force_generic_plan")]);
         let (news, announced) = mpsc::channel(1);
         tokio::spawn(announce(options.clone(), announced));
-        let writer = Writer { database, options, connection: None, news, crowd: Crowd::default() };
+        let (connection, crowd) = (None, Crowd::default());
+        let writer = Writer { database, options, connection, era: 0, news, crowd };
         tokio::spawn(writer.run(waiting, appended));
         Self { queue }
     }
@@ -154,6 +155,8 @@ struct Writer {
     database: Database,
     options: PgConnectOptions,
     connection: Option<PgConnection>,
+    /// Of which era the connection is: in the next one it is of no use, as those of the pool are not.
+    era: u64,
     /// Tells the task that announces appends to other processes.
     news: mpsc::Sender<()>,
     crowd: Crowd,
@@ -257,7 +260,10 @@ impl Writer {
     }
 
     async fn connect(&mut self) -> Result<&mut PgConnection, sqlx::Error> {
-        let connection = match self.connection.take() {
+        // One from before an outage is dead. To learn that from a command would fail it, and count as one outage more.
+        let era = self.database.era();
+        let known = std::mem::replace(&mut self.era, era);
+        let connection = match self.connection.take().filter(|_| known == era) {
             Some(connection) => connection,
             None => tokio::time::timeout(PATIENCE, self.options.connect())
                 .await
