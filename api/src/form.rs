@@ -22,6 +22,7 @@ pub enum Occasion {
 /// What a client sent for a record, in the types of its attributes.
 #[derive(Clone, Debug)]
 pub struct Form {
+    occasion: Occasion,
     sent: Map<String, Value>,
     /// Those that stand in the record itself, not among its details.
     own: &'static [Field],
@@ -43,7 +44,7 @@ impl Form {
             }
         }
         if faults.is_empty() {
-            Ok(Self { sent, own: R::OWN })
+            Ok(Self { occasion, sent, own: R::OWN })
         } else {
             Err(Problem::Invalid(faults))
         }
@@ -84,6 +85,11 @@ impl Form {
         let mut details = self.sent.clone();
         details.retain(|name, _| self.own.iter().all(|field| field.name != name));
         typed(Value::Object(details))
+    }
+
+    /// Whether the record is made or changed.
+    pub fn occasion(&self) -> Occasion {
+        self.occasion
     }
 
     /// Everything that was sent.

@@ -1,8 +1,8 @@
 //! `Idempotency-Key`: a write that is sent again is not carried out again.
 //!
 //! The key goes into the log in the same transaction as the events of its command; the answer is stored right after. A
-//! repeated request gets that answer. If the server died in between, the request is answered anew from what is recorded
-//! with its key, and neither its conditions nor the rules are asked again: they were met, and may no longer be.
+//! repeated request gets that answer. If the server died in between, or could not say all, the request is answered anew
+//! from what is recorded with its key, and neither its conditions nor the rules are asked again: they were met, and may no longer be.
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -19,6 +19,7 @@ use crate::answers::{PATIENCE, POSITION, READ_MODEL, record_etag};
 use crate::app::App;
 use crate::caller::{IDEMPOTENCY_KEY, IdempotencyKey};
 use crate::problem::{Fault, Problem};
+use crate::writes::Provisional;
 
 /// Tells a stored answer from a fresh one.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -63,7 +64,7 @@ pub async fn carry_out(
     let idempotency = IdempotencyKey { key: key.clone(), request_hash, earlier };
     request.extensions_mut().insert(idempotency);
     let response = next.run(request).await;
-    if !response.status().is_success() {
+    if !response.status().is_success() || response.extensions().get::<Provisional>().is_some() {
         return Ok(response);
     }
     let (parts, body) = response.into_parts();

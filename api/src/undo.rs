@@ -24,7 +24,7 @@ use crate::history;
 use crate::json::Json as Sent;
 use crate::problem::{Fault, Problem, title};
 use crate::resource::record_of;
-use crate::writes::{self, Resource, Written, condition};
+use crate::writes::{self, Outcome, Resource, Written, condition};
 
 /// How often a plan is made anew when others change the record at the same time.
 const ATTEMPTS: usize = 20;
@@ -112,7 +112,7 @@ pub async fn revert<A: Resource>(
     let Wish { goal, seen, is_forced } = wish(&app, body).await?;
     let record = record_of::<A>(id);
     if let Some(earlier) = caller.earlier() {
-        return done(&app, Written::of::<A>(&app, earlier).await).await;
+        return Ok(done(&app, Written::of::<A>(&app, earlier).await).await);
     }
     let tables: Vec<&'static str> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
     for _ in 0..ATTEMPTS {
@@ -139,7 +139,9 @@ pub async fn revert<A: Resource>(
             ..caller.request("Revert")
         };
         match app.log.execute::<A>(id, present.revert(target), &request).await {
-            Ok(receipt) => return done(&app, Written::of::<A>(&app, receipt).await).await,
+            Ok(receipt) => {
+                return Ok(done(&app, Written::of::<A>(&app, receipt).await).await);
+            }
             // What was planned was planned for another state.
             Err(CommandError::VersionMismatch { .. }) if caller.if_match.is_none() => {}
             Err(error) => return Err(Problem::of_command(error, record)),
@@ -160,10 +162,15 @@ fn is_news(caller: &Caller, goal: Goal, seen: Option<i64>, plan: &Plan) -> bool 
 }
 
 /// The row, or that there is none any more.
-async fn done(app: &App, written: Written) -> Result<Response, Problem> {
-    match written.seen(app).await {
-        Some(row) => Ok(written.stored_row(row)),
-        None => Ok(written.answer(json!({"status": "deleted"}))),
+async fn done(app: &App, written: Written) -> Response {
+    match written.outcome(app).await {
+        Outcome::Seen(row) => written.seen_row(row),
+        Outcome::Recorded(row) => written.recorded_row(row),
+        Outcome::Gone => written.answer(json!({"status": "deleted"})),
+        Outcome::Unknown => {
+            let id = written.record.id();
+            written.provisional(json!({"id": id}))
+        }
     }
 }
 

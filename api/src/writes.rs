@@ -10,13 +10,13 @@ use domain::{Contact, Field, Kind, LpId, Record, RecordRef, Subject};
 use projections::log::{CommandError, CommandRequest, Executable, Receipt};
 use projections::read::{ReadError, StoredRecord, Then};
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::answers::{Comparison, PATIENCE, POSITION, READ_MODEL, names_tag, record_etag};
 use crate::app::App;
 use crate::body::Members;
 use crate::caller::Caller;
-use crate::form::Form;
+use crate::form::{Form, Occasion};
 use crate::json;
 use crate::problem::Problem;
 
@@ -285,35 +285,90 @@ impl Written {
         }
     }
 
-    /// The row as readers see it now.
+    /// The row that the write has led to. Whatever keeps it from being shown, it is recorded, so the client must not send
+    /// it again: there is always an answer.
     ///
     /// # Errors
-    /// When the read model does not answer.
+    /// Never; it is what handlers give.
     pub async fn row<A: Resource>(self, app: &App, form: &Form) -> Result<Response, Problem> {
-        // It is recorded, so the client must not send it again, whatever keeps readers from seeing it now.
-        if let Some(stored) = self.seen(app).await {
-            return Ok(self.stored_row(stored));
-        }
-        let row = bare_row(self.record.id(), <A::Record as Record>::fields(), form.sent());
-        Ok((StatusCode::OK, self.row_headers(), row.to_string()).into_response())
+        Ok(match self.outcome(app).await {
+            Outcome::Seen(stored) => self.seen_row(stored),
+            Outcome::Recorded(stored) => self.recorded_row(stored),
+            Outcome::Gone | Outcome::Unknown => {
+                let row = sent_row(self.record.id(), <A::Record as Record>::fields(), form);
+                self.provisional(row)
+            }
+        })
     }
 
-    /// The row as readers see it now, or will once their table is no longer behind.
-    pub async fn seen(&self, app: &App) -> Option<StoredRecord> {
+    /// What has become of the record.
+    pub async fn outcome(&self, app: &App) -> Outcome {
         let table = [self.record.kind().as_str()];
-        if self.is_behind && !app.reader.are_level(&table, self.position, Duration::ZERO).await {
-            return seen(app.reader.record_now(self.record).await.map(Then::there));
+        let is_shown = !self.is_behind
+            || app.reader.are_level(&table, self.position, Duration::ZERO).await;
+        let seen = match is_shown {
+            true => app.reader.record(self.record).await,
+            // Readers do not see it yet. They will, under this tag.
+            false => app.reader.record_now(self.record).await.map(Then::there),
+        };
+        match seen {
+            Ok(Some(stored)) => return Outcome::Seen(stored),
+            // Somebody else has removed the record since.
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, "readers do not see what is recorded"),
         }
-        seen(app.reader.record(self.record).await)
+        // Nothing recorded means that the record was then as it is now.
+        let until = if self.changed { self.position } else { i64::MAX };
+        match app.reader.record_then(self.record, until).await {
+            Ok(Then::There(stored)) => Outcome::Recorded(stored),
+            Ok(_) => Outcome::Gone,
+            Err(error) => {
+                tracing::warn!(%error, "what is recorded cannot be shown now");
+                Outcome::Unknown
+            }
+        }
     }
 
-    /// Answers with a row that was seen.
-    pub fn stored_row(self, stored: StoredRecord) -> Response {
+    /// Answers with a row that readers see.
+    pub fn seen_row(self, stored: StoredRecord) -> Response {
         let mut headers = self.row_headers();
         if let Some(etag) = record_etag(&stored.tag) {
             headers.insert(header::ETAG, etag);
         }
         (StatusCode::OK, headers, stored.json).into_response()
+    }
+
+    /// Answers with a row of which readers do not see the like, so that it has no tag that they would know.
+    pub fn recorded_row(self, stored: StoredRecord) -> Response {
+        (StatusCode::OK, self.row_headers(), stored.json).into_response()
+    }
+
+    /// Answers with what is known of a record that cannot be shown: what is left out is unknown.
+    pub fn provisional(self, known: Value) -> Response {
+        let headers = Self { is_behind: true, ..self }.row_headers();
+        let mut response = (StatusCode::OK, headers, known.to_string()).into_response();
+        response.extensions_mut().insert(Provisional);
+        response
+    }
+
+    /// Answers with how an LP stands to the record: as readers see it, or else as it was sent.
+    pub fn standing(
+        self,
+        seen: Result<Option<Value>, ReadError>,
+        sent: Value,
+        contact: Option<Contact>,
+    ) -> Response {
+        match (seen, contact) {
+            (Ok(Some(standing)), _) if !self.is_behind => self.answer(standing),
+            (_, Some(Contact { date, note })) => {
+                let mut standing = sent;
+                standing["last_contact_date"] = json!(date.map(|date| date.to_string()));
+                standing["latest_note_id"] = json!(note.map(|note| note.0));
+                self.answer(standing)
+            }
+            // The contact that was known stays, whichever it is.
+            (_, None) => self.provisional(sent),
+        }
     }
 
     fn row_headers(&self) -> HeaderMap {
@@ -338,23 +393,36 @@ impl Written {
     }
 }
 
-/// What readers see of something that is recorded, if they can see it now.
-pub fn seen<T>(read: Result<Option<T>, ReadError>) -> Option<T> {
-    read.unwrap_or_else(|error| {
-        tracing::warn!(%error, "what is recorded cannot be shown now");
-        None
-    })
+/// What has become of a record that was written.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// Readers see it.
+    Seen(StoredRecord),
+    /// Readers do not see it, or not so; the log has it.
+    Recorded(StoredRecord),
+    /// It is not in use.
+    Gone,
+    /// Neither can be asked now.
+    Unknown,
 }
 
-/// A row with nothing in it but what was sent.
-fn bare_row(
-    id: i64,
-    fields: impl Iterator<Item = &'static Field>,
-    sent: &Map<String, Value>,
-) -> Value {
+/// Marks an answer that does not say all, so that no repetition of its request is answered with it.
+#[derive(Clone, Copy, Debug)]
+pub struct Provisional;
+
+/// What is known of a row without looking: of a new one everything, of an older one what was sent. Whatever stands in a
+/// file is left out.
+fn sent_row(id: i64, fields: impl Iterator<Item = &'static Field>, form: &Form) -> Value {
     let mut row = Map::from_iter([("id".to_owned(), id.into())]);
     for field in fields {
-        row.insert(field.name.to_owned(), sent.get(field.name).cloned().unwrap_or_default());
+        match form.sent().get(field.name) {
+            Some(Value::Object(_)) => {}
+            Some(sent) => _ = row.insert(field.name.to_owned(), sent.clone()),
+            None if form.occasion() == Occasion::Register => {
+                row.insert(field.name.to_owned(), Value::Null);
+            }
+            None => {}
+        }
     }
     Value::Object(row)
 }

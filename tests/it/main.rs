@@ -51,6 +51,7 @@ mod server;
 mod shortage;
 mod startup;
 mod upgraded;
+mod unseen;
 mod uploads;
 mod vectors;
 mod verify;

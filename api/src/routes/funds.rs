@@ -119,16 +119,15 @@ async fn record_interest(
     let interest = parameters.required("interest")?;
     check_exist(&app, &caller, &[record_of::<Fund>(fund), record_of::<Lp>(lp)]).await?;
     let version = condition(&app, &caller, record_of::<Fund>(fund)).await?;
+    let contact = writes::contact(&app, FundId(fund).into(), LpId(lp)).await?;
     let command = FundCommand::RecordInterest {
         lp: LpId(lp),
         interest: Interest::from(interest.as_str()),
-        contact: writes::contact(&app, FundId(fund).into(), LpId(lp)).await?,
+        contact,
         legacy: None,
     };
     let written = execute::<Fund>(&app, &caller, fund, "RecordInterest", command, version).await?;
-    let standing = writes::seen(app.reader.interest(FundId(fund), LpId(lp)).await);
-    Ok(written.answer(standing.unwrap_or_else(|| {
-        json!({"fund_id": fund, "lp_id": lp, "interest": interest,
-            "last_contact_date": null, "latest_note_id": null})
-    })))
+    let seen = app.reader.interest(FundId(fund), LpId(lp)).await;
+    let sent = json!({"fund_id": fund, "lp_id": lp, "interest": interest});
+    Ok(written.standing(seen, sent, contact))
 }

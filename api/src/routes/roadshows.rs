@@ -159,17 +159,16 @@ async fn record_status(
     let status = parameters.required("status")?;
     check_exist(&app, &caller, &[record_of::<Roadshow>(roadshow), record_of::<Lp>(lp)]).await?;
     let version = condition(&app, &caller, record_of::<Roadshow>(roadshow)).await?;
+    let contact = writes::contact(&app, RoadshowId(roadshow).into(), LpId(lp)).await?;
     let command = RoadshowCommand::RecordStatus {
         lp: LpId(lp),
         status: LpStatus::from(status.as_str()),
-        contact: writes::contact(&app, RoadshowId(roadshow).into(), LpId(lp)).await?,
+        contact,
         legacy: None,
     };
     let written =
         execute::<Roadshow>(&app, &caller, roadshow, "RecordStatus", command, version).await?;
-    let standing = writes::seen(app.reader.lp_status(RoadshowId(roadshow), LpId(lp)).await);
-    Ok(written.answer(standing.unwrap_or_else(|| {
-        json!({"roadshow_id": roadshow, "lp_id": lp, "status": status,
-            "last_contact_date": null, "latest_note_id": null})
-    })))
+    let seen = app.reader.lp_status(RoadshowId(roadshow), LpId(lp)).await;
+    let sent = json!({"roadshow_id": roadshow, "lp_id": lp, "status": status});
+    Ok(written.standing(seen, sent, contact))
 }
