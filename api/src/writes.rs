@@ -304,8 +304,8 @@ impl Written {
     /// What has become of the record.
     pub async fn outcome(&self, app: &App) -> Outcome {
         let table = [self.record.kind().as_str()];
-        let is_shown = !self.is_behind
-            || app.reader.are_level(&table, self.position, Duration::ZERO).await;
+        let is_shown =
+            !self.is_behind || app.reader.are_level(&table, self.position, Duration::ZERO).await;
         let seen = match is_shown {
             true => app.reader.record(self.record).await,
             // Readers do not see it yet. They will, under this tag.

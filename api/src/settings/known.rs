@@ -100,7 +100,11 @@ pub const KNOWN: &[Setting] = &[
     ),
     setting("CRM_BODY_LIMIT_MB", "64", "Largest request body, in MiB (1 to 4096)."),
     setting("CRM_UPLOAD_LIMIT_MB", "4096", "Largest recording, in MiB (1 to 40960)."),
-    setting("CRM_REQUEST_TIMEOUT_S", "30", "Longest time for one request once its body is there, and for a pause of the body, in seconds (1 to 3600)."),
+    setting(
+        "CRM_REQUEST_TIMEOUT_S",
+        "30",
+        "Longest time for one request once its body is there, and for a pause of the body, in seconds (1 to 3600).",
+    ),
     secret(
         "CRM_SEAL_KEY",
         "Key that the log is sealed with, 32 random bytes in base64; not set: one in CRM_DATA_DIR/keys, made at the first start.",
