@@ -509,7 +509,7 @@ async fn progress_begins_anew_when_the_log_has_to_be_read_event_by_event_and_nev
     let_go.send_replace(true);
     rebuilding.await.unwrap().unwrap();
     let head = backend.reader.head().await.unwrap();
-    let seen = seen.lock().unwrap();
+    let seen = std::mem::take(&mut *seen.lock().unwrap());
     assert!(seen.iter().all(|now| now.done <= now.total));
     assert!(seen.iter().all(|now| now.eta_seconds.is_none_or(|left| left >= 0.0)));
     let last = seen.last().unwrap();
