@@ -11,6 +11,10 @@ use crate::read::audit::{self, named};
 /// How many rows are looked through one by one, newest first, before an index without order is asked.
 const NEWEST: i64 = 2_000;
 
+/// Likewise before all that pass two filters are gathered, each of which has an index in order: reading on in the order of one
+/// finds them soon, unless they rarely meet.
+const NEWEST_OF_BOTH: i64 = 10_000;
+
 impl History {
     /// The newest positions before the cursor that pass, at most so many, newest first; and the streams that are not
     /// searched.
@@ -43,9 +47,9 @@ impl History {
         // What fields and words have most often stands in the newest rows already. If it does not, it is rare enough, or old,
         // to be gathered by an index that has no order. Postgres alone would choose by how often a value occurs, as if it
         // occurred evenly, and look through the whole table for what only old events have.
-        let floor = match selection.is_unordered() {
-            true => floor(&mut connection, from, to).await?,
-            false => None,
+        let floor = match selection.looked_through() {
+            Some(rows) => floor(&mut connection, from, to, rows).await?,
+            None => None,
         };
         let Some(floor) = floor else {
             let found = asked.statement(from, to, limit, Order::AsRead);
@@ -79,9 +83,13 @@ impl Selection {
         columns.into_iter().filter_map(|(column, value)| Some((column, value?))).collect()
     }
 
-    /// Whether it asks for something whose index does not know the order of positions.
-    fn is_unordered(&self) -> bool {
-        self.field.is_some() || self.text.is_some() || self.related
+    /// How many rows are looked through before all that pass are gathered, if that may be needed: for what has an index that does
+    /// not know the order of positions, and for several that do, of which only one can be read in order.
+    fn looked_through(&self) -> Option<i64> {
+        if self.field.is_some() || self.text.is_some() || self.related {
+            return Some(NEWEST);
+        }
+        (self.equalities().len() > 1).then_some(NEWEST_OF_BOTH)
     }
 }
 
@@ -181,13 +189,14 @@ async fn floor(
     connection: &mut PgConnection,
     from: i64,
     to: i64,
+    rows: i64,
 ) -> Result<Option<i64>, sqlx::Error> {
     sqlx::query_scalar(
         "select position from audit where position >= $1 and position < $2 order by position desc offset $3 limit 1",
     )
     .bind(from)
     .bind(to)
-    .bind(NEWEST)
+    .bind(rows)
     .fetch_optional(connection)
     .await
 }
