@@ -396,7 +396,7 @@ impl Written {
 /// What has become of a record that was written.
 #[derive(Clone, Debug)]
 pub enum Outcome {
-    /// Readers see it.
+    /// Readers see it, or will, under this tag.
     Seen(StoredRecord),
     /// Readers do not see it, or not so; the log has it.
     Recorded(StoredRecord),
