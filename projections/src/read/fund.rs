@@ -163,10 +163,6 @@ pub(super) fn shown(id: i64, events: &[Recorded]) -> Result<Option<Shown>, Proje
     funds.funds.shown(id)
 }
 
-/// The fund that an announcement names, as the index `events_roadshow_of_fund` has it. Postgres's operators for JSON refuse texts with
-/// U+0000, which legacy files have.
-const FUND_NAMED: &str = r#"substring(payload::text from '"fund_id": *(-?[0-9]+)')"#;
-
 /// What these entries of roadshows, oldest first within each stream, announce as the date of which fund: as much of them as can
 /// be read.
 pub(super) fn announced(entries: Vec<Entry>) -> Vec<(FundId, Moment, Entry)> {
@@ -186,6 +182,10 @@ pub(super) fn announced(entries: Vec<Entry>) -> Vec<(FundId, Moment, Entry)> {
     }
     all
 }
+
+/// The fund that an announcement names, as the index `events_roadshow_of_fund` has it. Postgres's operators for JSON refuse texts with
+/// U+0000, which legacy files have.
+const FUND_NAMED: &str = r#"substring(payload::text from '"fund_id": *(-?[0-9]+)')"#;
 
 /// The roadshows that were ever for one of these funds, also those that are for another by now.
 pub(super) async fn roadshows_of(
