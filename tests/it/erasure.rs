@@ -227,6 +227,10 @@ async fn an_erased_note_takes_every_image_with_it_that_it_ever_named_alone() {
     api.made("notes", with("11.png,folder/shared.png")).await;
     let path = format!("/notes/{erased}");
     api.put(&path, json!({"image_paths": "1.png,shared.png"})).await.expect(200, "revised");
+    // So long a stream is remembered rather than loaded again.
+    for number in 0..20 {
+        api.put(&path, json!({"name": format!("Call {number}")})).await.expect(200, "renamed");
+    }
     api.post(&format!("{path}/erase"), json!({"reason": "case 17"})).await.expect(200, "erased");
     assert_eq!(scrub(&api.db).await.unwrap().files, 2);
     let left = std::fs::read_dir(&images).unwrap().map(|it| it.unwrap().file_name());

@@ -1,5 +1,6 @@
 //! cqrs-es's view of the log for one command: postgres-es loads, the appender persists.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
@@ -76,12 +77,35 @@ impl CommandRepository {
     }
 
     /// What the next command can go on with, once this one has led to this; `None` if the last event is not known by id.
-    pub(super) fn remembered<A>(&self, aggregate: A, sequence: usize) -> Option<Remembered<A>> {
+    pub(super) fn remembered<A>(
+        &self,
+        aggregate: A,
+        files: BTreeSet<String>,
+        sequence: usize,
+    ) -> Option<Remembered<A>> {
         self.with(|state| {
             let (key, has_plain_content) = (state.stream_key.clone(), state.has_plain_content);
             let unchanged = state.since.filter(|(since, _)| *since == sequence);
             let event_id = state.last.or(unchanged.map(|(_, event_id)| event_id))?;
-            Some(Remembered { aggregate, sequence, event_id, key, has_plain_content })
+            Some(Remembered { aggregate, sequence, event_id, files, key, has_plain_content })
+        })
+    }
+
+    /// Learns which event the loaded stream ends with, and tells whether it is known now.
+    pub(super) async fn is_anchored<A: Aggregate>(&self, id: &str, sequence: usize) -> bool {
+        if self.with(|state| state.since.is_some_and(|(since, _)| since == sequence)) {
+            return true;
+        }
+        let asking = sqlx::query_scalar(
+            "select event_id from events where aggregate_type = $1 and aggregate_id = $2 and sequence = $3",
+        )
+        .bind(A::TYPE)
+        .bind(id)
+        .bind(i64::try_from(sequence).unwrap_or(i64::MAX))
+        .fetch_one(&self.0.database.pool);
+        self.0.database.ask(asking).await.is_ok_and(|last| {
+            self.with(|state| state.since = Some((sequence, last)));
+            true
         })
     }
 

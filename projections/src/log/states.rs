@@ -4,6 +4,7 @@
 //! kept is never wrong, only behind.
 
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,6 +29,8 @@ pub(super) struct Remembered<A> {
     pub(super) sequence: usize,
     /// Its id: a log that was set back, by a backup or a failover, may have another one there by now.
     pub(super) event_id: Uuid,
+    /// The files that its events gave to it, whether or not it still names them.
+    pub(super) files: BTreeSet<String>,
     /// What its events are sealed under, if any is.
     pub(super) key: Option<Arc<StreamKey>>,
     /// Whether content of it is stored in plain, by an earlier release.
@@ -112,6 +115,7 @@ mod tests {
             aggregate: "a record",
             sequence,
             event_id,
+            files: BTreeSet::new(),
             key: None,
             has_plain_content: false,
         }
