@@ -42,13 +42,18 @@ const PORT: u16 = 5432;
 const USER: &str = "crm";
 /// The database that every cluster has.
 const DATABASE: &str = "crm";
-/// A start may include the recovery from a crash.
+/// How long a server that starts may be silent. One that says that it is starting, as it does while it recovers from a crash,
+/// is waited for.
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// A stop writes everything out that is still in memory only.
 const STOP_LIMIT: Duration = Duration::from_secs(120);
 /// Another process may be creating, starting or stopping the cluster: longer than each of them.
 const LOCK_LIMIT: Duration = Duration::from_secs(180);
 const POLL: Duration = Duration::from_millis(30);
+/// Each question that comes too early is a line in the server's log.
+const SLOW_POLL: Duration = Duration::from_millis(300);
+/// After how long, and then how often, whoever waits is told what for.
+const NEWS: Duration = Duration::from_secs(10);
 
 /// Why the embedded Postgres cannot be used. Every sentence says what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -223,7 +228,8 @@ impl Cluster {
     /// Finds the binaries, creates the cluster if there is none, starts it or attaches to the running one, makes sure
     /// database `crm` exists. The binaries are those in `CRM_POSTGRES_BIN`, if the environment has it.
     ///
-    /// Waits up to 60 s for a start and, should another process be busy with the cluster, up to 180 s for that.
+    /// Waits for a start as long as the server says that it is starting, but 60 s at most for it to say so, and, should
+    /// another process be busy with the cluster, up to 180 s for that.
     ///
     /// # Errors
     /// See [`EmbeddedError`].
@@ -313,7 +319,7 @@ impl Cluster {
                 _ => Err(sqlx::Error::Database(error).into()),
             },
             Ok(Err(error)) => Err(error.into()),
-            Err(_) => Ok(Answer::NotYet),
+            Err(_) => Ok(Answer::Silent),
         }
     }
 
@@ -327,18 +333,20 @@ impl Cluster {
         if version.is_none() {
             self.place.initialise(&binaries).await?;
         }
-        self.start(&binaries).await
+        self.start(&binaries, START_LIMIT).await
     }
 
     /// Starts the server and waits until it takes connections.
-    async fn start(&self, binaries: &Path) -> Result<()> {
-        let deadline = Instant::now() + START_LIMIT;
+    async fn start(&self, binaries: &Path, limit: Duration) -> Result<()> {
+        let begun = Instant::now();
+        let (mut deadline, mut news) = (begun + limit, begun + NEWS);
         let log_start = self.place.rotate_log()?;
         let mut started: Option<Child> = None;
         loop {
             match self.probe().await? {
                 Answer::Up => return Ok(()),
-                Answer::NotYet => {}
+                Answer::NotYet => deadline = Instant::now() + limit,
+                Answer::Silent => {}
                 Answer::Down => match started.as_mut().map(Child::try_wait) {
                     // A crm that was killed since then may have started it a moment ago: then it only needs time.
                     None if self.place.postmaster().is_some() => {}
@@ -355,10 +363,18 @@ impl Cluster {
                 },
             }
             if Instant::now() > deadline {
-                let what = format!("has not answered for {} seconds", START_LIMIT.as_secs());
+                let what = format!("has not answered for {} seconds", limit.as_secs());
                 return Err(self.start_failed(what, self.place.log_tail(log_start)));
             }
-            sleep(POLL).await;
+            if Instant::now() > news {
+                news = Instant::now() + NEWS;
+                let (seconds, log) = (begun.elapsed().as_secs(), self.place.log_file());
+                tracing::info!(
+                    "Postgres has been starting for {seconds} s, as it does after a crash; what it is at stands in {}",
+                    log.display()
+                );
+            }
+            sleep(if begun.elapsed() < SLOW_POLL * 10 { POLL } else { SLOW_POLL }).await;
         }
     }
 
@@ -387,6 +403,7 @@ impl Cluster {
 enum Answer {
     Up,
     NotYet,
+    Silent,
     Down,
 }
 

@@ -105,6 +105,24 @@ async fn a_killed_server_is_revived_with_its_data_and_a_living_one_left_alone() 
 }
 
 #[tokio::test]
+async fn a_server_that_says_it_is_starting_is_waited_for_however_long_that_takes() {
+    let folder = Folder::new();
+    let cluster = Cluster::open(&folder.0).await.expect("it opens");
+    tell(&cluster, "CREATE TABLE kept AS SELECT 'a word' AS word").await;
+    kill_process(folder.postmaster().expect("it runs"), Signal::KILL).expect("it can be killed");
+    // Recovery from an archive asks for it once and again before anybody may connect.
+    let archive = "\nrestore_command = 'sleep 1; false'\n";
+    append_durably(&folder.0.join("postgres/postgresql.conf"), archive).expect("it is written");
+    fs::write(folder.0.join("postgres/recovery.signal"), "").expect("it is written");
+    let binaries = folder.place().find_binaries(None, None).await.expect("they are there");
+    let begun = Instant::now();
+    cluster.start(&binaries, Duration::from_millis(200)).await.expect("it starts");
+    assert!(begun.elapsed() > Duration::from_millis(200), "it took no longer than the limit");
+    assert_eq!(ask(&cluster, "SELECT word FROM kept").await, "a word");
+    cluster.close().await.expect("it closes");
+}
+
+#[tokio::test]
 async fn a_process_that_was_killed_leaves_a_server_that_the_next_one_attaches_to_and_stops() {
     let folder = Folder::new();
     // A drop does what a kill does: the locks go, the server stays.
