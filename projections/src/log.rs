@@ -140,7 +140,7 @@ pub async fn bulk_append(
     copy.finish().await?;
     claims::accept(tx, &claims.iter().collect::<Vec<_>>()).await?;
     sqlx::query_scalar(
-        "select coalesce(max(position), 0) from events, (select pg_notify($1, '')) as announced",
+        "select coalesce((select max(position) from events), 0) from (select pg_notify($1, '')) as announced",
     )
     .bind(APPENDED)
     .fetch_one(&mut **tx)
