@@ -6,8 +6,8 @@ use uuid::Uuid;
 
 use crate::tsvector::TsVector;
 
-/// How much is sent in one piece, in bytes: little enough that Postgres works on one while the next is made.
-const PIECE: usize = 1 << 17;
+/// How much is sent in one piece, in bytes.
+const PIECE: usize = 1 << 20;
 
 /// What COPY's binary format begins with: its signature, no flags, and no extension.
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";

@@ -342,8 +342,10 @@ async fn add_tables(
     )
     .fetch_one(&mut *db)
     .await?;
-    for Table { name, columns, long, .. } in projector.tables() {
-        let statement = format!("create {how} table {schema}.{name} ({columns})");
+    for Table { name, columns, long, is_whole, .. } in projector.tables() {
+        // The most that Postgres takes.
+        let storage = if is_whole { " with (toast_tuple_target = 8160)" } else { "" };
+        let statement = format!("create {how} table {schema}.{name} ({columns}){storage}");
         sqlx::query(&statement).execute(&mut *db).await?;
         // As for the log: see the migration.
         for column in long.iter().filter(|_| has_lz4) {

@@ -155,6 +155,9 @@ pub struct Table {
     pub columns: String,
     /// Those of its columns that hold long texts.
     pub long: &'static [&'static str],
+    /// Whether these stay in the row, uncompressed, as long as that fits a page: faster where hundreds of rows are read for
+    /// their long texts, slower where they are read for the rest.
+    pub is_whole: bool,
     /// The columns of its primary key, which compare byte by byte or as numbers.
     pub key: &'static [&'static str],
     /// What each of its other indexes is on: everything after `on <table>`.

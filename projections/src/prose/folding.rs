@@ -4,6 +4,9 @@ use unicode_normalization::char::{decompose_compatible, is_combining_mark};
 
 /// A text in lower case and without accents.
 pub fn fold(text: &str) -> String {
+    if text.is_ascii() {
+        return text.to_ascii_lowercase();
+    }
     let mut folded = String::with_capacity(text.len());
     for c in text.chars() {
         fold_into(c, &mut folded);

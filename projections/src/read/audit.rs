@@ -65,6 +65,7 @@ impl Projector for AuditProjector {
                       fields text[] not null, about text[] not null, words tsvector not null"
                     .to_owned(),
             long: &["words"],
+            is_whole: false,
             key: &["position"],
             indexes: indexes.map(str::to_owned).to_vec(),
         }]

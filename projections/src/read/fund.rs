@@ -40,6 +40,7 @@ impl Projector for FundProjector {
             columns: "roadshow_id bigint not null, fund_id bigint not null, arrival text"
                 .to_owned(),
             long: &[],
+            is_whole: false,
             key: &["roadshow_id"],
             indexes: vec![],
         };

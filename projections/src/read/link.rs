@@ -32,6 +32,7 @@ impl Projector for LinkProjector {
                       from_kind text not null collate \"C\", to_kind text not null collate \"C\""
                 .to_owned(),
             long: &[],
+            is_whole: false,
             key: &["from_id", "from_kind", "to_kind", "to_id"],
             indexes: vec!["(to_id, to_kind, from_kind, from_id)".to_owned()],
         }]

@@ -30,6 +30,7 @@ impl Projector for RecordingProjector {
                       hidden boolean not null, record json not null"
                 .to_owned(),
             long: &["record"],
+            is_whole: false,
             key: &["id"],
             indexes: vec!["(note_id)".to_owned()],
         }]

@@ -96,7 +96,14 @@ impl Projector for Standings {
             "{owner_id} bigint not null, lp_id bigint not null,
              {word} text not null, contact_date text, contact_note bigint"
         );
-        vec![Table { name: table, columns, long: &[], key: self.key, indexes: vec![] }]
+        vec![Table {
+            name: table,
+            columns,
+            long: &[],
+            is_whole: false,
+            key: self.key,
+            indexes: vec![],
+        }]
     }
 
     fn follows(&self) -> &'static [Kind] {

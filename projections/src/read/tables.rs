@@ -44,7 +44,14 @@ where
     // Lists are kept in memory and brought up to date by what changed since.
     let indexes = std::iter::once(&"(position)").chain(R::INDEXES);
     let indexes = indexes.map(|index| (*index).to_owned()).collect();
-    Table { name: R::KIND.as_str(), columns, long: &["record"], key: &["id"], indexes }
+    Table {
+        name: R::KIND.as_str(),
+        columns,
+        long: &["record"],
+        is_whole: false,
+        key: &["id"],
+        indexes,
+    }
 }
 
 /// Lower case as SQLite's `lower()` knows it: ASCII only, so that `é` and `É` stay different.

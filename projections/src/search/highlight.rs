@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::spelling;
 use super::words::has_stem;
-use crate::prose::{fold_into, is_unseen};
+use crate::prose::{cut, fold, fold_into, is_unseen};
 
 /// How many letters of a stem all forms of a word begin with.
 const SURE: usize = 3;
@@ -96,6 +96,57 @@ impl Words {
     }
 }
 
+/// Words that are looked for in many texts.
+pub(super) struct Sought<'a> {
+    wanted: &'a [Wanted],
+    /// Which first two bytes a word has that may be one of them, so that most words cost one look: a bit for each two.
+    beginnings: Vec<u64>,
+}
+
+impl<'a> Sought<'a> {
+    pub(super) fn of(wanted: &'a [Wanted]) -> Self {
+        let mut beginnings = vec![0; (1 << 16) / 64];
+        for beginning in wanted.iter().flat_map(|wanted| &wanted.beginnings) {
+            let seconds = match *beginning.as_bytes() {
+                [] => continue,
+                [_] => 0..=u8::MAX,
+                [_, second, ..] => second..=second,
+            };
+            for second in seconds {
+                let at = usize::from(beginning.as_bytes()[0]) << 8 | usize::from(second);
+                beginnings[at / 64] |= 1 << (at % 64);
+            }
+        }
+        Self { wanted, beginnings }
+    }
+
+    /// Whether a word, folded, begins as any of them does.
+    fn may_be(&self, word: &str) -> bool {
+        let (first, second) = match *word.as_bytes() {
+            [] => return false,
+            [first] => (first, 0),
+            [first, second, ..] => (first, second),
+        };
+        let at = usize::from(first) << 8 | usize::from(second);
+        self.beginnings[at / 64] >> (at % 64) & 1 == 1
+    }
+
+    /// How often a text has each.
+    pub(super) fn tally(&self, text: &str) -> Tally<'a> {
+        let (mut times, mut length) = (vec![0; self.wanted.len()], 0);
+        let folded = fold(text);
+        for word in cut(&folded) {
+            length += 1;
+            if self.may_be(word) {
+                for (times, wanted) in times.iter_mut().zip(self.wanted) {
+                    *times += usize::from(wanted.is(word));
+                }
+            }
+        }
+        Tally { wanted: self.wanted, times, length }
+    }
+}
+
 /// How often a text has each word that is looked for.
 pub(super) struct Tally<'a> {
     wanted: &'a [Wanted],
@@ -105,13 +156,6 @@ pub(super) struct Tally<'a> {
 }
 
 impl<'a> Tally<'a> {
-    pub(super) fn of(text: &str, wanted: &'a [Wanted]) -> Self {
-        let words = Words::of(text);
-        let times = |wanted: &Wanted| words.iter().filter(|word| wanted.is(word)).count();
-        let times = wanted.iter().map(times).collect();
-        Self { wanted, times, length: words.places.len() }
-    }
-
     /// Takes these words, by their places among those that are looked for, as if the text had each of them once at least.
     pub(super) fn say(&mut self, places: &HashSet<usize>) {
         for at in places {
@@ -266,14 +310,14 @@ mod tests {
         wanted[0].weight = 0.5;
         wanted[1].weight = 4.5;
         let check = |text: &str, share: f64| {
-            assert!((Tally::of(text, &wanted).coverage() - share).abs() < 1e-9, "{text}");
+            assert!((Sought::of(&wanted).tally(text).coverage() - share).abs() < 1e-9, "{text}");
         };
         check("A fund, and more funds.", 0.1);
         check("Quetzal", 0.9);
         check("Quetzal's fund", 1.0);
         check("Neither.", 0.0);
-        assert_eq!(Tally::of("A fund", &[]).coverage(), 0.0);
-        let mut linked = Tally::of("A fund", &wanted);
+        assert_eq!(Sought::of(&[]).tally("A fund").coverage(), 0.0);
+        let mut linked = Sought::of(&wanted).tally("A fund");
         let before = linked.relevance();
         linked.say(&HashSet::from([1]));
         assert!((linked.coverage() - 1.0).abs() < 1e-9 && linked.relevance() > before);
@@ -282,7 +326,7 @@ mod tests {
     #[test]
     fn a_text_that_speaks_of_it_more_is_more_relevant() {
         let wanted = wanted(&[&["hedg"], &["fee"]]);
-        let relevance = |text: &str| Tally::of(text, &wanted).relevance();
+        let relevance = |text: &str| Sought::of(&wanted).tally(text).relevance();
         let once = format!("hedging {}", "word ".repeat(100));
         let often = format!("hedging hedging hedged {}", "word ".repeat(98));
         let both = format!("hedging fees {}", "word ".repeat(99));

@@ -19,7 +19,7 @@ use sqlx::{FromRow, PgConnection, Postgres, QueryBuilder, Row as _};
 
 use super::asked::Asked;
 use super::commonness::Common;
-use super::highlight::{Tally, Wanted};
+use super::highlight::{Sought, Tally, Wanted};
 use super::lag::changed_since;
 use super::names::{self, NameHit};
 use super::passage::named;
@@ -177,7 +177,8 @@ pub(super) async fn find(
         Ok::<_, sqlx::Error>((names, linked))
     };
     let counting = async {
-        hits.iter().map(|(passage, _)| Tally::of(&passage.text, &wanted)).collect::<Vec<_>>()
+        let sought = Sought::of(&wanted);
+        hits.iter().map(|(passage, _)| sought.tally(&passage.text)).collect::<Vec<_>>()
     };
     let (named, tallies) = tokio::join!(naming, counting);
     let (names, linked) = named?;
@@ -232,9 +233,8 @@ async fn ranked(
     statement.push(") / (0.7::float8 + 0.003::float8 * length(words)) as score from (");
     for (before, group) in ["", " union all "].into_iter().zip(groups(filter)) {
         let Group { condition, ranked } = group;
-        // Unpacked once, and not for every word that is looked for in them.
         statement.push(format!(
-            "{before}(select ctid as at, kind, id, part, ordinal, strip(words) as words from passage where {condition}"
+            "{before}(select ctid as at, kind, id, part, ordinal, words from passage where {condition}"
         ));
         if !query.is_empty() {
             statement.push(" and words @@ ").push_bind(query.to_owned()).push("::text::tsquery");

@@ -19,8 +19,8 @@ use crate::projector::{Fold, ProjectError, Projector, Table, Tables};
 /// The name of the read model.
 pub const NAME: &str = "passage";
 
-/// To be raised whenever other texts, or other pieces of them, come of the same events.
-pub const VERSION: i32 = 4;
+/// To be raised whenever other texts, or other pieces of them, come of the same events, or they are stored otherwise.
+pub const VERSION: i32 = 5;
 
 /// How many bytes of the SHA-256 of a passage name its text.
 pub const DIGEST: usize = 16;
@@ -54,6 +54,7 @@ impl Projector for PassageProjector {
                 name: "findable",
                 columns: findable.to_owned(),
                 long: &["facts", "heard"],
+                is_whole: false,
                 key: &["kind", "id"],
                 indexes: index(&[
                     "(position)",
@@ -66,6 +67,7 @@ impl Projector for PassageProjector {
                 name: "passage",
                 columns: passage.to_owned(),
                 long: &["text", "words"],
+                is_whole: true,
                 key: &["kind", "id", "part", "ordinal"],
                 // Cards apart from what else is said: the best of both are looked for, however many there are of one.
                 indexes: index(&[
