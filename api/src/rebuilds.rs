@@ -101,9 +101,9 @@ impl Rebuilds {
         let stop = self.stop.child_token();
         let work = self.tasks.spawn(async move {
             let name = projector.name();
-            match replay::roll_back(&database, &projector, &stop).await {
-                Ok(number) => {
-                    tracing::info!(projector = name, number, "rolled back");
+            match replay::roll_back(&database, std::slice::from_ref(&projector), &stop).await {
+                Ok(numbers) => {
+                    tracing::info!(projector = name, ?numbers, "rolled back");
                     Ok(())
                 }
                 Err(error) => {

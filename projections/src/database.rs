@@ -233,6 +233,10 @@ impl Database {
                 self.condemn();
             }
             DatabaseError::Unavailable(format!("{} ({error})", shortage.as_str()))
+        } else if lacks_table(&error) {
+            // A server turns to the tables that are live within a moment; until then it may look for those before.
+            tracing::warn!(%error, "a table is not there, as when a read model was just replaced and the old one dropped");
+            DatabaseError::Unavailable(format!("a read model was just replaced ({error})"))
         } else {
             DatabaseError::Failed(error)
         }
@@ -283,6 +287,11 @@ pub fn is_passing(error: &sqlx::Error) -> bool {
         // Serialization failure, deadlock, lock timeout, cancelled.
         .is_some_and(|code| ["40001", "40P01", "55P03", "57014"].contains(&code.as_ref()));
     is_outage(error) || Shortage::of(error).is_some() || lost_a_race
+}
+
+/// Whether a table of a statement is not there, or not to be seen from this connection.
+pub(crate) fn lacks_table(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "42P01")
 }
 
 /// Whether the error says that the database cannot be reached at present.

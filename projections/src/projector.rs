@@ -188,8 +188,6 @@ impl ProjectError {
     /// about the events.
     pub fn is_outage(&self) -> bool {
         let ProjectError::Database(error) = self else { return false };
-        // A table of the read model itself is not there, or not to be seen from this connection.
-        let lacks_table = error.as_database_error().and_then(|error| error.code());
-        crate::database::is_passing(error) || lacks_table.is_some_and(|code| code == "42P01")
+        crate::database::is_passing(error) || crate::database::lacks_table(error)
     }
 }

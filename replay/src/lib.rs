@@ -34,7 +34,9 @@ pub use error::ImportError;
 pub use import::{ImportOptions, import};
 pub use load::Effort;
 pub use parked::{Outcome, ParkedError, retry, skip};
-pub use rebuild::{Rebuild, RebuildError, called_off, cancel, drop_old, find, roll_back};
+pub use rebuild::{
+    Rebuild, RebuildError, called_off, cancel, drop_old, find, retain_with_previous, roll_back,
+};
 pub use reconstruct::{SourceRow, SourceRows, reconstruct};
 pub use report::{Notice, Progress, Report};
 pub use scrub::{ScrubError, ScrubOptions, ScrubReport, scrub};

@@ -28,7 +28,7 @@ use self::pulse::Pulse;
 use self::swap::follow_and_swap;
 use crate::load::{Effort, Filling, Gauge, LoadError, load};
 
-pub use self::previous::{drop_old, roll_back};
+pub use self::previous::{drop_old, retain_with_previous, roll_back};
 pub use self::pulse::{called_off, cancel};
 
 /// The first key of the advisory lock that a rebuild holds; the second is the hash of the projector's name.

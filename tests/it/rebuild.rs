@@ -134,7 +134,7 @@ async fn a_rollback_brings_the_previous_generation_back_with_what_was_written_si
     import_demo(&db).await;
     let backend = db.backend().await;
     backend.settle().await.unwrap();
-    let lp = replay::find(read::projectors(), &["lp".to_owned()]).unwrap().remove(0);
+    let lp = replay::find(read::projectors(), &["lp".to_owned()]).unwrap();
     let refused =
         replay::roll_back(&db.connections, &lp, &CancellationToken::new()).await.unwrap_err();
     assert!(matches!(refused, RebuildError::NoPrevious("lp")), "{refused}");
@@ -143,7 +143,7 @@ async fn a_rollback_brings_the_previous_generation_back_with_what_was_written_si
     assert!(backend.reader.reached(position, Duration::from_secs(10)).await);
     assert_eq!(
         replay::roll_back(&db.connections, &lp, &CancellationToken::new()).await.unwrap(),
-        1
+        [1]
     );
     assert_eq!(generations(&db, "lp").await, (Some(1), Some(2)));
     let position = register(&backend, "after").await;
@@ -152,8 +152,38 @@ async fn a_rollback_brings_the_previous_generation_back_with_what_was_written_si
         list(&backend, Kind::Lp).await.into_iter().map(|row| row["name"].clone()).collect();
     assert!(names.contains(&json!("since")) && names.contains(&json!("after")));
     assert_read_models_match_the_log(&db.pool).await;
-    assert_eq!(replay::drop_old(&db.connections, &lp).await.unwrap(), [2]);
+    assert_eq!(replay::drop_old(&db.connections, &lp[0]).await.unwrap(), [2]);
     assert_eq!(generations(&db, "lp").await, (Some(1), None));
+    backend.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_of_several_read_models_goes_back_with_all_of_them_or_with_none() {
+    let db = Database::new().await;
+    import_demo(&db).await;
+    let backend = db.backend().await;
+    backend.settle().await.unwrap();
+    let find = |names: &[&str]| {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        replay::find(read::projectors(), &names).unwrap()
+    };
+    let stop = CancellationToken::new();
+    rebuild(&db, &["lp", "note"]).await.unwrap();
+    let refused = replay::roll_back(&db.connections, &find(&["lp", "note", "todo"]), &stop).await;
+    assert!(matches!(refused, Err(RebuildError::NoPrevious("todo"))), "{refused:?}");
+    assert_eq!(generations(&db, "lp").await, (Some(2), Some(1)));
+    let mut all = find(&[]);
+    replay::retain_with_previous(&db.connections, &mut all).await.unwrap();
+    let mut names: Vec<&str> = all.iter().map(|projector| projector.name()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["lp", "note"]);
+    assert_eq!(replay::roll_back(&db.connections, &all, &stop).await.unwrap(), [1, 1]);
+    for name in names {
+        assert_eq!(generations(&db, name).await, (Some(1), Some(2)));
+    }
+    let position = register(&backend, "after").await;
+    assert!(backend.reader.reached(position, Duration::from_secs(10)).await);
+    assert_read_models_match_the_log(&db.pool).await;
     backend.stop().await;
 }
 
@@ -190,7 +220,7 @@ async fn a_rollback_that_somebody_is_in_the_way_of_says_so() {
     let backend = db.backend().await;
     backend.settle().await.unwrap();
     rebuild(&db, &["lp"]).await.unwrap();
-    let lp = replay::find(read::projectors(), &["lp".to_owned()]).unwrap().remove(0);
+    let lp = replay::find(read::projectors(), &["lp".to_owned()]).unwrap();
     let mut forgotten = db.pool.begin().await.unwrap();
     sqlx::query("select from generation where projector = 'lp' for update")
         .execute(&mut *forgotten)

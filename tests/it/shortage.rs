@@ -64,6 +64,25 @@ async fn behind_proxy(plan: Option<Plan>) -> (Proxy, Api) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_reads_a_read_model_that_was_just_replaced_is_told_to_try_again() {
+    let api = Api::new().await;
+    let ada = api.made("lps", json!({"name": "Ada"})).await;
+    let show = || Request::get(format!("/lps/{ada}")).body(Body::empty()).unwrap();
+    let rename = async |from: &str, to: &str| {
+        let statement = format!("alter table read_lp_1.{from} rename to {to}");
+        sqlx::query(&statement).execute(&api.db.pool).await.unwrap();
+    };
+    rename("lp", "gone").await;
+    let (status, told) = send(&api, show()).await;
+    assert_eq!(status, 503, "{told}");
+    assert_eq!(told["detail"], "The database is not available; please try again");
+    rename("gone", "lp").await;
+    let (status, row) = send(&api, show()).await;
+    assert_eq!((status, &row["name"]), (200, &json!("Ada")));
+    api.backend.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_postgres_lacks_is_told_to_whoever_wants_to_write() {
     let (proxy, api) = behind_proxy(None).await;
     api.made("lps", json!({"name": "Ada"})).await;

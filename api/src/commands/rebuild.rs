@@ -98,7 +98,8 @@ async fn carry_out(settings: &Settings, args: &Args) -> anyhow::Result<()> {
         Args { cancel: true, .. } if with_vectors => vectors::cancel(&store).await,
         _ if with_vectors => vectors::rebuild(settings, &store, interruption, args.json).await,
         Args { rollback: true, .. } => {
-            roll_back(&store, &projectors, interruption, args.json).await
+            let is_all = args.names.is_empty();
+            roll_back(&store, projectors, is_all, interruption, args.json).await
         }
         Args { drop_old: true, .. } => drop_old(&store, &projectors, args.json).await,
         Args { cancel: true, .. } => cancel(&store, &projectors, args.json).await,
@@ -181,21 +182,30 @@ fn pace(rate: f64, eta_seconds: Option<f64>) -> String {
     }
 }
 
+/// All read models that are asked for at once; of all there are, those that have something to go back to.
 async fn roll_back(
     store: &Store,
-    projectors: &[Arc<dyn Projector>],
+    mut projectors: Vec<Arc<dyn Projector>>,
+    is_all: bool,
     mut interruption: Interruption,
     json: bool,
 ) -> anyhow::Result<()> {
+    if is_all {
+        replay::retain_with_previous(&store.database, &mut projectors).await?;
+        if projectors.is_empty() {
+            bail!(
+                "no read model has a previous generation: there is one after a rebuild, until it is dropped"
+            );
+        }
+    }
     let stop = CancellationToken::new();
     let asked = stop.clone();
     tokio::spawn(async move {
         interruption.next().await;
         asked.cancel();
     });
-    for projector in projectors {
-        let name = projector.name();
-        let number = replay::roll_back(&store.database, projector, &stop).await?;
+    let numbers = replay::roll_back(&store.database, &projectors, &stop).await?;
+    for (name, number) in projectors.iter().map(|projector| projector.name()).zip(numbers) {
         match json {
             true => say(&json!({"projection": name, "live": number}).to_string()),
             false => say(&format!("{name}: generation {number} is live again")),

@@ -14,30 +14,36 @@ use tokio_util::sync::CancellationToken;
 use super::swap::{follow_and_swap, is_timeout};
 use super::{RebuildError, hold, release};
 
-/// Makes the previous generation of a read model the live one again, after it has caught up with the log.
+/// Makes the previous generations of these read models the live ones again, after they have caught up with the log: all of
+/// them at once, or none. Tells which these are, in the order of the read models.
 ///
 /// # Errors
 /// See [`RebuildError`].
 pub async fn roll_back(
     database: &Database,
-    projector: &Arc<dyn Projector>,
+    projectors: &[Arc<dyn Projector>],
     stop: &CancellationToken,
-) -> Result<i32, RebuildError> {
-    let name = projector.name();
+) -> Result<Vec<i32>, RebuildError> {
     let mut control = database.options_for(&[]).connect().await?;
-    hold(&mut control, name).await?;
-    let rolled_back = held_back(database, projector, &mut control, stop).await;
+    let rolling = async {
+        let mut targets = Vec::with_capacity(projectors.len());
+        for projector in projectors {
+            hold(&mut control, projector.name()).await?;
+            targets.push(newest(&mut control, projector).await?);
+        }
+        follow_and_swap(database, &targets, stop).await?;
+        Ok(targets.iter().map(|target| target.number).collect())
+    };
+    let rolled_back = rolling.await;
     release(control).await;
     rolled_back
 }
 
-/// As [`roll_back`], by whoever holds the lock.
-async fn held_back(
-    database: &Database,
-    projector: &Arc<dyn Projector>,
+/// What a read model can go back to.
+async fn newest(
     control: &mut PgConnection,
-    stop: &CancellationToken,
-) -> Result<i32, RebuildError> {
+    projector: &Arc<dyn Projector>,
+) -> Result<Target, RebuildError> {
     let name = projector.name();
     let previous = kept(control, name).await?;
     let newest = previous.last().ok_or(RebuildError::NoPrevious(name))?;
@@ -45,10 +51,24 @@ async fn held_back(
         let (previous, version) = (newest.version, projector.version());
         return Err(RebuildError::OtherVersion { name, previous, version });
     }
-    let (number, state) = (newest.number, State::Previous);
-    let target = Target { projector: projector.clone(), number, state };
-    follow_and_swap(database, &[target], stop).await?;
-    Ok(number)
+    Ok(Target { projector: projector.clone(), number: newest.number, state: State::Previous })
+}
+
+/// Leaves out the read models that have no previous generation.
+///
+/// # Errors
+/// When the database fails.
+pub async fn retain_with_previous(
+    database: &Database,
+    projectors: &mut Vec<Arc<dyn Projector>>,
+) -> Result<(), sqlx::Error> {
+    let all = generation::all(&mut *database.pool.acquire().await?).await?;
+    let has_one = |name: &str| {
+        all.iter()
+            .any(|generation| generation.projector == name && generation.state == State::Previous)
+    };
+    projectors.retain(|projector| has_one(projector.name()));
+    Ok(())
 }
 
 /// Drops what is kept of earlier generations. Tells which.
