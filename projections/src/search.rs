@@ -42,6 +42,7 @@ mod spelling;
 mod stored;
 pub(crate) mod text;
 mod turn;
+mod unembedded;
 pub mod vector_status;
 pub mod vectors;
 mod vocabulary;

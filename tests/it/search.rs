@@ -2,6 +2,7 @@
 
 mod names;
 mod typing;
+mod unembedded;
 
 use std::time::{Duration, Instant};
 

@@ -4,7 +4,7 @@
 //! Only texts that stand in the tables at that moment are shown or counted: what an engine still holds of others is left
 //! out, by the digests of the texts.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -15,7 +15,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::asked::{Asked, Correction};
 use super::commonness::Commonness;
-use super::engine::Near;
 use super::fuse::{Fused, Ranked, Reason, by_share, fuse};
 use super::highlight;
 use super::lag::{changed_since, lag};
@@ -24,6 +23,7 @@ use super::meaning::{Nearest, Unready};
 use super::names::NameHit;
 use super::showing::{shown, standing};
 use super::text::is_brief;
+use super::unembedded::unembedded;
 use super::vocabulary::Vocabulary;
 use super::{Filter, Meaning};
 use crate::database::{Database, DatabaseError};
@@ -194,13 +194,16 @@ impl Search {
             }
         };
         let (near, mode, missing) = match near {
-            Ok(Some(Nearest { near, lacks })) => (near, wanted.mode, lacks),
-            Ok(None) => (vec![], wanted.mode, None),
+            Ok(Some(mut near)) => {
+                let lacks = near.lacks.take();
+                (near, wanted.mode, lacks)
+            }
+            Ok(None) => (Nearest::default(), wanted.mode, None),
             Err(Unready::Database(error)) => return Err(error.into()),
             Err(unready) if wanted.mode == Mode::Semantic => {
                 return Err(SearchError::Missing(unready.to_string()));
             }
-            Err(unready) => (vec![], Mode::Lexical, Some(unready.to_string())),
+            Err(unready) => (Nearest::default(), Mode::Lexical, Some(unready.to_string())),
         };
         let (search, asked) = (self.clone(), wanted.clone());
         let page = self
@@ -217,7 +220,7 @@ impl Search {
         &self,
         connection: &mut PgConnection,
         wanted: &Wanted,
-        near: Vec<Near>,
+        nearest: Nearest,
         mode: Mode,
     ) -> Result<Page, sqlx::Error> {
         let settings = lexical::settings();
@@ -232,13 +235,20 @@ impl Search {
                 lexical::find(&mut tx, common, asked, filter, lag).await?
             }
         };
-        let mut meant = standing(&mut tx, near, filter).await?;
+        let unspoken = match nearest.answerer.filter(|_| mode == Mode::Hybrid) {
+            Some(answerer) => {
+                let records = lexical.words.iter().map(|hit| hit.passage.record);
+                unembedded(&mut tx, answerer, records).await?
+            }
+            None => HashSet::new(),
+        };
+        let mut meant = standing(&mut tx, nearest.near, filter).await?;
         // Sets from before do not know which cards are brief.
         let is_telling = |passage: &Passage| !is_brief(passage.part, &passage.text);
         meant.retain(|passage| !filter.kinds.is_empty() || is_telling(passage));
         meant.truncate(NEAREST);
         let is_cut = lexical.is_cut;
-        let mut found = Found::of(asked, lexical, meant, mode);
+        let mut found = Found::of(asked, lexical, &unspoken, meant, mode);
         if let Some(position) = lag {
             let records = found.hits.iter().map(|hit| hit.item);
             let changed = changed_since(&mut tx, position, records).await?;
@@ -267,7 +277,14 @@ struct Chosen {
 }
 
 impl Found {
-    fn of(asked: &Asked, lexical: Lexical, meant: Vec<Passage>, mode: Mode) -> Self {
+    /// Of the `unspoken` their words say all that can be said: meaning does not know them yet.
+    fn of(
+        asked: &Asked,
+        lexical: Lexical,
+        unspoken: &HashSet<RecordRef>,
+        meant: Vec<Passage>,
+        mode: Mode,
+    ) -> Self {
         let is_foreign = |passage: &Passage| {
             let both = asked.language.zip(passage.language);
             mode == Mode::Hybrid && both.is_some_and(|(question, text)| question != text)
@@ -275,7 +292,10 @@ impl Found {
         let mut passages = HashMap::new();
         let words = lexical.words.iter().map(|hit| Ranked {
             item: hit.passage.record,
-            weight: if mode == Mode::Hybrid { by_share(hit.coverage) } else { 1.0 },
+            weight: match mode {
+                Mode::Hybrid if !unspoken.contains(&hit.passage.record) => by_share(hit.coverage),
+                _ => 1.0,
+            },
             is_exact: hit.is_quoted,
         });
         let words: Vec<Ranked<RecordRef>> = words.collect();

@@ -10,6 +10,7 @@ use super::asked::Asked;
 use super::encoder::{EncodeError, Encoder};
 use super::engine::{Engine, EngineError, Near};
 use super::extent::Extent;
+use super::unembedded::Answerer;
 use super::{Filter, points, sets};
 use crate::database::{Database, DatabaseError};
 
@@ -56,6 +57,8 @@ pub struct Nearest {
     pub near: Vec<Near>,
     /// What was not looked through, if that is worth saying: texts that are still to be embedded.
     pub lacks: Option<String>,
+    /// Who found them; nobody if there was nothing to ask.
+    pub answerer: Option<Answerer>,
 }
 
 /// Answers questions by meaning. Clones share it.
@@ -83,6 +86,10 @@ pub(super) struct Means {
 }
 
 impl Means {
+    fn answerer(&self) -> Answerer {
+        Answerer { model: self.model, engine: self.engine.name() }
+    }
+
     /// Whether a whole set answers.
     pub(super) async fn answers(&self) -> bool {
         let mut vector = vec![0.0; self.encoder.dimensions()];
@@ -169,7 +176,7 @@ impl Meaning {
                 near => {
                     let near = near?;
                     let lacks = self.extent(means.model).await?.lacks();
-                    return Ok(Nearest { near, lacks });
+                    return Ok(Nearest { near, lacks, answerer: Some(means.answerer()) });
                 }
             }
         }
@@ -232,7 +239,7 @@ impl Meaning {
                     near.retain(|near| !records.contains(&near.place.record));
                     near.truncate(limit);
                     let lacks = self.extent(means.model).await?.lacks();
-                    return Ok(Nearest { near, lacks });
+                    return Ok(Nearest { near, lacks, answerer: Some(means.answerer()) });
                 }
             }
         }
@@ -247,7 +254,8 @@ impl Meaning {
             points::have_texts(&mut db, records).await
         };
         let has_texts = database.ask(asking).await?;
-        Ok(Nearest { near: vec![], lacks: has_texts.then(|| UNEMBEDDED.to_owned()) })
+        let lacks = has_texts.then(|| UNEMBEDDED.to_owned());
+        Ok(Nearest { lacks, ..Nearest::default() })
     }
 
     async fn vector(&self, means: &Means, question: &str) -> Result<Arc<[f32]>, EncodeError> {

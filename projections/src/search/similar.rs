@@ -40,7 +40,7 @@ impl Search {
     /// # Errors
     /// [`SearchError::Missing`] when it cannot be searched by meaning.
     pub async fn like_note(&self, note: RecordRef, limit: usize) -> Result<Similar, SearchError> {
-        let Nearest { near, lacks } = self.near_notes(&[note]).await?;
+        let Nearest { near, lacks, .. } = self.near_notes(&[note]).await?;
         let looking = async {
             let mut tx = self.snapshot().await?;
             let passages = standing(&mut tx, near, &Filter::default()).await?;
@@ -64,7 +64,7 @@ impl Search {
         if notes.is_empty() {
             return Ok(Similar::default());
         }
-        let Nearest { near, lacks } = self.near_notes(&notes).await?;
+        let Nearest { near, lacks, .. } = self.near_notes(&notes).await?;
         let looking = async {
             let mut tx = self.snapshot().await?;
             let passages = standing(&mut tx, near, &Filter::default()).await?;
