@@ -37,6 +37,7 @@ mod points;
 pub mod sets;
 pub mod shift;
 mod showing;
+mod silence;
 mod similar;
 mod spelling;
 mod stored;

@@ -3,6 +3,7 @@
 mod encrypted;
 mod killed;
 mod models;
+mod silent;
 mod subject;
 
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -33,6 +33,13 @@ pub enum EncodeError {
     Failed(String),
 }
 
+impl EncodeError {
+    /// Whether there was no answer, or not in time; to refuse is an answer.
+    pub(super) fn is_silence(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+}
+
 /// Turns text into vectors of length 1; those of texts that mean much the same point much the same way.
 pub trait Encoder: Send + Sync {
     /// Tells whatever vectors depend on. Those of different names must not be compared.

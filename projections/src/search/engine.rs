@@ -160,6 +160,13 @@ pub enum EngineError {
     Rejected(String),
 }
 
+impl EngineError {
+    /// Whether it did not answer, or not in time; to refuse is an answer.
+    pub(super) fn is_silence(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+}
+
 /// Holds sets of points and finds the nearest. Every write may be repeated.
 pub trait Engine: Send + Sync {
     /// What it is called in messages and tables.

@@ -5,11 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use domain::RecordRef;
+use futures::FutureExt as _;
 
 use super::asked::Asked;
 use super::encoder::{EncodeError, Encoder};
 use super::engine::{Engine, EngineError, Near};
 use super::extent::Extent;
+use super::silence::Silence;
 use super::unembedded::Answerer;
 use super::{Filter, points, sets};
 use crate::database::{Database, DatabaseError};
@@ -26,6 +28,9 @@ const LOADING: &str = "the embedding model is being loaded";
 
 /// Why nothing is similar to what was just written.
 const UNEMBEDDED: &str = "its own texts are not embedded yet, they will be in a moment";
+
+/// What a model that does not answer is asked again and again.
+const ANYTHING: &str = "currency hedging";
 
 /// The most pieces that are passed over because they are the records' own.
 const OWN: usize = 2_000;
@@ -83,6 +88,28 @@ pub(super) struct Means {
     pub(super) encoder: Arc<dyn Encoder>,
     pub(super) engine: Arc<dyn Engine>,
     pub(super) model: i32,
+    pub(super) silences: Silences,
+}
+
+/// Whether what answers questions does not, at present.
+#[derive(Clone)]
+pub(super) struct Silences {
+    encoder: Arc<Silence<EncodeError>>,
+    engine: Arc<Silence<EngineError>>,
+}
+
+impl Default for Silences {
+    fn default() -> Self {
+        let encoder = Silence::new(EncodeError::is_silence);
+        Self { encoder, engine: Silence::new(EngineError::is_silence) }
+    }
+}
+
+impl Silences {
+    /// Of another encoder with the same engine.
+    pub(super) fn of_engine(&self) -> Self {
+        Self { engine: self.engine.clone(), ..Self::default() }
+    }
 }
 
 impl Means {
@@ -92,9 +119,42 @@ impl Means {
 
     /// Whether a whole set answers.
     pub(super) async fn answers(&self) -> bool {
+        self.answer().await.is_ok()
+    }
+
+    /// What the engine says when it is asked for anything.
+    async fn answer(&self) -> Result<(), EngineError> {
         let mut vector = vec![0.0; self.encoder.dimensions()];
         vector.iter_mut().take(1).for_each(|number| *number = 1.0);
-        self.engine.nearest(self.model, &vector, &Filter::default(), 1).await.is_ok()
+        self.engine.nearest(self.model, &vector, &Filter::default(), 1).await.map(drop)
+    }
+
+    /// The pieces of text that are nearest to a vector, if the engine answers at present.
+    async fn nearest(
+        &self,
+        vector: &[f32],
+        filter: &Filter,
+        limit: usize,
+    ) -> Result<Vec<Near>, EngineError> {
+        // Else it would keep itself alive.
+        let (encoder, engine, model) = (self.encoder.clone(), self.engine.clone(), self.model);
+        let probe = move || {
+            let silences = Silences::default();
+            let means = Means { encoder: encoder.clone(), engine: engine.clone(), model, silences };
+            async move { means.answer().await }.boxed()
+        };
+        let asking = self.engine.nearest(self.model, vector, filter, limit);
+        self.silences.engine.ask(asking, probe).await
+    }
+
+    /// The vector of a question, if the model answers at present.
+    async fn question(&self, question: &str) -> Result<Vec<f32>, EncodeError> {
+        let encoder = self.encoder.clone();
+        let probe = move || {
+            let encoder = encoder.clone();
+            async move { encoder.question(ANYTHING).await.map(drop) }.boxed()
+        };
+        self.silences.encoder.ask(self.encoder.question(question), probe).await
     }
 }
 
@@ -171,7 +231,7 @@ impl Meaning {
             };
             let question = asked.meant(is_better);
             let vector = self.vector(&means, &question).await?;
-            match means.engine.nearest(means.model, &vector, filter, limit).await {
+            match means.nearest(&vector, filter, limit).await {
                 Err(EngineError::Missing(_)) => {}
                 near => {
                     let near = near?;
@@ -232,7 +292,7 @@ impl Meaning {
             let Some(vectors) = database.ask(asking).await? else { continue };
             let Some(vector) = mean(&vectors) else { return self.nothing(records).await };
             let own = vectors.len().min(OWN);
-            match means.engine.nearest(means.model, &vector, filter, limit + own).await {
+            match means.nearest(&vector, filter, limit + own).await {
                 Err(EngineError::Missing(_)) => {}
                 near => {
                     let mut near = near?;
@@ -263,7 +323,7 @@ impl Meaning {
         if let Some(vector) = self.remembered(&asked) {
             return Ok(vector);
         }
-        let vector: Arc<[f32]> = means.encoder.question(question).await?.into();
+        let vector: Arc<[f32]> = means.question(question).await?.into();
         let mut questions = self.0.questions.lock().unwrap_or_else(PoisonError::into_inner);
         if questions.len() >= QUESTIONS {
             questions.retain(|_, (at, _)| at.elapsed() < REMEMBERED / 2);

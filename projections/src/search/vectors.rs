@@ -14,7 +14,7 @@ use super::engine::qdrant::{Address, Qdrant};
 use super::engine::{Engine, EngineError};
 use super::feeder::Feeder;
 pub use super::feeder::Upkeep;
-use super::meaning::{Meaning, Means};
+use super::meaning::{Meaning, Means, Silences};
 use super::{sets, turn};
 use crate::database::{Database, DatabaseError};
 
@@ -158,7 +158,7 @@ impl Starting {
         };
         let (log, model) = self.database.ask(asking).await?;
         let engine = engine(self.options.qdrant.as_ref(), log)?;
-        let means = Means { encoder, engine, model };
+        let means = Means { encoder, engine, model, silences: Silences::default() };
         self.meaning.can(means.clone());
         self.keep_up(&means, true, &self.stop);
         Ok(means)
@@ -166,7 +166,7 @@ impl Starting {
 
     /// Has a model's texts embedded and the engine told of them until it is stopped.
     fn keep_up(&self, means: &Means, begins: bool, stop: &CancellationToken) {
-        let Means { encoder, engine, model } = means.clone();
+        let Means { encoder, engine, model, .. } = means.clone();
         let written = watch::Sender::new(0);
         let outside = (!engine.is_of_this_process()).then(|| engine.name());
         let feeder = Feeder {
@@ -223,7 +223,8 @@ impl Starting {
             let source = source.of_model(&whole.name, whole.dimensions);
             let Ok(encoder) = source.open().await else { continue };
             if encoder.name() == whole.name {
-                return Some(Means { encoder, engine: means.engine.clone(), model: whole.id });
+                let (engine, silences) = (means.engine.clone(), means.silences.of_engine());
+                return Some(Means { encoder, engine, model: whole.id, silences });
             }
         }
         None

@@ -20,7 +20,7 @@ const HEAVY: &str = "cumbersome";
 
 impl Subject {
     /// As a server that was started with this model.
-    async fn restart_with(&mut self, source: Source) {
+    pub(super) async fn restart_with(&mut self, source: Source) {
         self.stop().await;
         let options = VectorOptions { source, ..self.options() };
         let heads = self.api.backend.live.heads();
@@ -31,7 +31,7 @@ impl Subject {
         self.vectors = Some(vectors);
     }
 
-    async fn search(&self, rest: &str) -> Value {
+    pub(super) async fn search(&self, rest: &str) -> Value {
         self.api.read(&format!("/search?q=currency+hedging&kinds=note{rest}")).await
     }
 

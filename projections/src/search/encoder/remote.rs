@@ -10,8 +10,11 @@ use serde_json::json;
 
 use super::{EncodeError, Encoder, normalise};
 
-/// How long a server may take for one question.
-const QUESTION: Duration = Duration::from_secs(5);
+/// How long a server may take for one question: a search waits for it.
+const QUESTION: Duration = Duration::from_secs(1);
+
+/// How long it may take to be reached at all.
+const CONNECTION: Duration = Duration::from_secs(5);
 
 /// How long it may take for a batch of passages: some do them one after the other, on a CPU.
 const PASSAGES: Duration = Duration::from_secs(120);
@@ -91,7 +94,7 @@ impl Remote {
     pub async fn open(server: Server) -> Result<Self, EncodeError> {
         let wrong = |error: String| EncodeError::Wrong(error);
         let client = Client::builder()
-            .connect_timeout(QUESTION)
+            .connect_timeout(CONNECTION)
             .build()
             .map_err(|e| wrong(e.to_string()))?;
         let address = address(&server.url).map_err(|error| wrong(error.to_string()))?;

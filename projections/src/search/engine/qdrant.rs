@@ -24,7 +24,10 @@ use super::{Engine, EngineError, Held, Near, Point, Set};
 use crate::search::Filter;
 use crate::search::passage::named;
 
-/// How long a question may take, at most twice: the client tries again on a new connection.
+/// How long a search waits for what is nearest.
+const NEAREST: Duration = Duration::from_secs(1);
+
+/// How long another question may take, at most twice: the client tries again on a new connection.
 const QUESTION: Duration = Duration::from_secs(2);
 
 /// How long the server may take to finish a write, in seconds, and how long we wait to hear of it.
@@ -204,8 +207,10 @@ impl Qdrant {
             .filter(payload::conditions(filter))
             .limit(limit as u64)
             .with_payload(true)
-            .timeout(QUESTION.as_secs());
-        let found = self.questions.query(request).await.map_err(|error| told(error, &alias))?;
+            .timeout(NEAREST.as_secs());
+        let asking = tokio::time::timeout(NEAREST, self.questions.query(request));
+        let late = |_| EngineError::Unavailable(format!("nothing came within {NEAREST:?}"));
+        let found = asking.await.map_err(late)?.map_err(|error| told(error, &alias))?;
         Ok(found.result.iter().filter_map(payload::near_of).collect())
     }
 

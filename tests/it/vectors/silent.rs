@@ -1,0 +1,83 @@
+//! Servers that take a question and never answer it: one search finds out, and nobody waits after it.
+
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::http::Method;
+use serde_json::{Value, json};
+
+use super::subject::Subject;
+use crate::contract::{ask, request};
+
+/// How long a search may take that waits for nobody.
+const AT_ONCE: Duration = Duration::from_millis(500);
+
+impl Subject {
+    /// What a question finds that was not asked before.
+    async fn asked_anew(&self, number: usize) -> Value {
+        self.api.read(&format!("/search?q=currency+hedging+matter{number}")).await
+    }
+}
+
+/// How long the quickest of some takes: others have the machine too.
+async fn quickest(mut asking: impl AsyncFnMut(usize)) -> Duration {
+    let mut times = Vec::new();
+    for number in 0..5 {
+        let started = Instant::now();
+        asking(number).await;
+        times.push(started.elapsed());
+    }
+    times.into_iter().min().unwrap()
+}
+
+async fn assert_goes_by_word_at_once(subject: &Subject, note: i64, said: &str) {
+    let first = Instant::now();
+    let time = quickest(async |number| {
+        let page = subject.asked_anew(number).await;
+        assert_eq!((&page["mode"], &page["hits"][0]["id"]), (&json!("lexical"), &json!(note)));
+        assert!(page["missing"].as_str().unwrap().contains(said), "{page}");
+    })
+    .await;
+    assert!(time < AT_ONCE, "{time:?}; with the first {:?}", first.elapsed());
+}
+
+async fn until_it_goes_by_meaning(subject: &Subject) {
+    subject
+        .until("it goes by meaning again", async |it| it.asked_anew(99).await["mode"] == "hybrid")
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_qdrant_that_hangs_is_waited_for_once_and_answers_again_when_it_can() {
+    let mut subject = Subject::in_qdrant().await;
+    subject.restart_with(subject.embeddings.source("words")).await;
+    let note = subject.note("Call", "They asked about currency hedging.").await;
+    subject.finds("currency hedging", note).await;
+    subject.settle().await;
+    subject.qdrant.as_ref().unwrap().hang(true);
+    assert_goes_by_word_at_once(&subject, note, "vector engine does not answer").await;
+    let uri = format!("/notes/{note}/similar");
+    let time = quickest(async |_| {
+        let request = request(Method::GET, &uri).body(Body::empty()).unwrap();
+        ask(&subject.api.router, request).await.expect(503, &uri);
+    });
+    let time = time.await;
+    assert!(time < AT_ONCE, "{time:?}");
+    subject.qdrant.as_ref().unwrap().hang(false);
+    until_it_goes_by_meaning(&subject).await;
+    subject.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_embeddings_server_that_hangs_is_waited_for_once_and_answers_again_when_it_can() {
+    let mut subject = Subject::in_memory().await;
+    subject.restart_with(subject.embeddings.source("words")).await;
+    let note = subject.note("Call", "They asked about currency hedging.").await;
+    subject.finds("currency hedging", note).await;
+    subject.settle().await;
+    subject.embeddings.state().pause = Duration::from_secs(3600);
+    assert_goes_by_word_at_once(&subject, note, "EMBED_URL does not answer").await;
+    subject.embeddings.state().pause = Duration::ZERO;
+    until_it_goes_by_meaning(&subject).await;
+    subject.stop().await;
+}
