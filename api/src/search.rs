@@ -99,24 +99,34 @@ impl Question {
     }
 }
 
-/// A cursor as clients keep it: the question, whether the hit is exact, its score bit for bit, and the hit.
+/// A cursor as clients keep it: the question, whether the hit is exact and how it was searched, its score bit for bit, and the hit.
 fn write_cursor(question: Question, cursor: Cursor) -> String {
-    let Cursor { is_exact, score, record } = cursor;
+    let Cursor { is_exact, score, record, mode } = cursor;
+    let mode = mode.map_or("", |mode| &mode.as_str()[..1]);
     let (kind, id) = (record.kind(), record.id());
-    format!("{:x}.{}.{:x}.{kind}.{id}", question.0, u8::from(is_exact), score.to_bits())
+    format!("{:x}.{}{mode}.{:x}.{kind}.{id}", question.0, u8::from(is_exact), score.to_bits())
 }
 
 fn read_cursor(text: &str, expected: Question) -> Option<Cursor> {
     let mut parts = text.splitn(5, '.');
     let question = u32::from_str_radix(parts.next()?, 16).ok()?;
-    let is_exact = match parts.next()? {
+    let (is_exact, mode) = parts.next()?.split_at_checked(1)?;
+    let is_exact = match is_exact {
         "0" => false,
         "1" => true,
         _ => return None,
     };
+    let mode = match mode {
+        // As releases before this one wrote it.
+        "" => None,
+        "h" => Some(Mode::Hybrid),
+        "s" => Some(Mode::Semantic),
+        "l" => Some(Mode::Lexical),
+        _ => return None,
+    };
     let score = f64::from_bits(u64::from_str_radix(parts.next()?, 16).ok()?);
     let record = Kind::parse(parts.next()?)?.record(parts.next()?.parse().ok()?);
-    (question == expected.0).then_some(Cursor { is_exact, score, record })
+    (question == expected.0).then_some(Cursor { is_exact, score, record, mode })
 }
 
 /// A page as it is sent.
@@ -240,10 +250,20 @@ mod tests {
     fn a_cursor_is_read_as_it_was_written_by_the_same_question_alone() {
         let (wanted, question) = of("q=a").unwrap();
         assert_eq!(wanted.after, None);
-        let cursor =
-            Cursor { is_exact: true, score: 1.0 / 61.0 + 0.1, record: Kind::Note.record(-7) };
-        let text = write_cursor(question, cursor);
-        assert_eq!(of(&format!("q=a&cursor={text}&limit=5")).unwrap().0.after, Some(cursor));
+        let (score, record) = (1.0 / 61.0 + 0.1, Kind::Note.record(-7));
+        let modes = [Mode::Hybrid, Mode::Semantic, Mode::Lexical].map(Some);
+        // One without a mode is of an earlier release.
+        for mode in modes.into_iter().chain([None]) {
+            let cursor = Cursor { is_exact: true, score, record, mode };
+            let text = write_cursor(question, cursor);
+            assert_eq!(of(&format!("q=a&cursor={text}&limit=5")).unwrap().0.after, Some(cursor));
+        }
+        let text = write_cursor(question, Cursor { is_exact: true, score, record, mode: None });
+        assert!(text.contains(".1."), "{text}");
+        for odd in [".1x.", "..", ".é."] {
+            let text = text.replace(".1.", odd);
+            assert!(of(&format!("q=a&cursor={text}")).is_err(), "{text}");
+        }
         for other in ["q=b", "q=a&lp=7", "q=a&mode=lexical"] {
             assert!(of(&format!("{other}&cursor={text}")).is_err(), "{other}");
         }

@@ -35,6 +35,13 @@ const NEAREST: usize = 100;
 /// What a place among the nearest counts for where the question is a name, which texts are near to by chance.
 const NEAR_A_NAME: f64 = 0.25;
 
+/// What is missing of a page that goes on after one without meaning.
+const GOES_ON_BY_WORD: &str = "the page before was found by word alone, and so is this one: begin anew without `cursor` to search by meaning as well";
+
+/// What to do where a page cannot go on.
+const CANNOT_GO_ON: &str = "The page before was found by meaning as well, and the next one would repeat hits of it: ask again in a \
+                            moment, or begin anew without `cursor`";
+
 /// From this likeness on a name says that its record is meant, and not something like it.
 const MEANT: f64 = 0.5;
 
@@ -90,6 +97,8 @@ pub struct Cursor {
     pub score: f64,
     /// Which it is.
     pub record: RecordRef,
+    /// How its page was searched, which says how the next one is; cursors of earlier releases do not tell.
+    pub mode: Option<Mode>,
 }
 
 /// A record that was found.
@@ -137,7 +146,7 @@ pub struct Page {
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum SearchError {
-    /// It cannot be searched by meaning, which alone was wanted; the text says what is missing.
+    /// It cannot be searched by meaning, which alone was wanted, or by which the page before was found; the text says what is missing.
     #[error("{0}")]
     Missing(String),
     /// The database did not answer.
@@ -173,15 +182,19 @@ impl Search {
         &self.meaning
     }
 
-    /// A page of hits. A hybrid search without a model, whose texts are not embedded, or whose engine does not answer, is one by
-    /// word, and says so.
+    /// A page of hits, searched as the one before was, if there was one. A hybrid search without a model, whose texts are not
+    /// embedded, or whose engine does not answer, is one by word, and says so; but not where the page before was found by
+    /// meaning as well.
     ///
     /// # Errors
     /// See [`SearchError`].
     pub async fn find(&self, wanted: &Wanted) -> Result<Page, SearchError> {
         let asked = self.vocabulary.understood(&self.database, &wanted.asked).await?;
         let wanted = &Wanted { asked, ..wanted.clone() };
+        let before = wanted.after.and_then(|after| after.mode);
+        let goes_on_by_word = wanted.mode == Mode::Hybrid && before == Some(Mode::Lexical);
         let near = match wanted.mode {
+            _ if goes_on_by_word => Err(Unready::Missing(GOES_ON_BY_WORD.to_owned())),
             Mode::Lexical => Ok(None),
             _ if wanted.asked.is_empty() => Ok(None),
             _ if !wanted.asked.means_something() => {
@@ -202,6 +215,9 @@ impl Search {
             Err(Unready::Database(error)) => return Err(error.into()),
             Err(unready) if wanted.mode == Mode::Semantic => {
                 return Err(SearchError::Missing(unready.to_string()));
+            }
+            Err(unready) if before == Some(Mode::Hybrid) => {
+                return Err(SearchError::Missing(format!("{unready}. {CANNOT_GO_ON}")));
             }
             Err(unready) => (Nearest::default(), Mode::Lexical, Some(unready.to_string())),
         };
@@ -254,7 +270,7 @@ impl Search {
             let changed = changed_since(&mut tx, position, records).await?;
             found.hits.retain(|hit| !changed.contains(&hit.item));
         }
-        let page = found.page(wanted);
+        let page = found.page(wanted, mode);
         let hits = shown(&mut tx, &mut found, page.hits, asked).await?;
         tx.rollback().await?;
         let (facets, is_behind) = (found.facets(), lag.is_some());
@@ -334,7 +350,7 @@ impl Found {
         facets
     }
 
-    fn page(&self, wanted: &Wanted) -> Chosen {
+    fn page(&self, wanted: &Wanted, mode: Mode) -> Chosen {
         let is_later = |hit: &&Fused<RecordRef>| {
             wanted.after.is_none_or(|after| {
                 let exact = after.is_exact.cmp(&hit.is_exact);
@@ -347,8 +363,12 @@ impl Found {
         let is_more = hits.len() > wanted.limit;
         hits.truncate(wanted.limit);
         let last = hits.last().filter(|_| is_more);
-        let next =
-            last.map(|hit| Cursor { is_exact: hit.is_exact, score: hit.score, record: hit.item });
+        let next = last.map(|hit| Cursor {
+            is_exact: hit.is_exact,
+            score: hit.score,
+            record: hit.item,
+            mode: Some(mode),
+        });
         Chosen { hits, next }
     }
 }

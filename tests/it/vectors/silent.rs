@@ -81,3 +81,49 @@ async fn an_embeddings_server_that_hangs_is_waited_for_once_and_answers_again_wh
     until_it_goes_by_meaning(&subject).await;
     subject.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_goes_on_as_the_one_before_was_searched_or_not_at_all() {
+    let mut subject = Subject::in_qdrant().await;
+    subject.restart_with(subject.embeddings.source("words")).await;
+    for n in 0..12 {
+        subject.note(&format!("Call {n}"), &format!("The currency hedging of chapter{n}.")).await;
+    }
+    subject.settle().await;
+    let ids = |page: &Value| -> Vec<i64> {
+        page["hits"].as_array().unwrap().iter().map(|hit| hit["id"].as_i64().unwrap()).collect()
+    };
+    let after = |page: &Value| format!("&limit=5&cursor={}", page["next"].as_str().unwrap());
+    let is_hybrid = async |it: &Subject| it.search("&limit=5").await["mode"] == "hybrid";
+    subject.until("it goes by meaning", is_hybrid).await;
+    let by_meaning = subject.search("&limit=5").await;
+    let qdrant = subject.qdrant.as_ref().unwrap();
+    qdrant.hang(true);
+
+    let uri = format!("/search?q=currency+hedging&kinds=note{}", after(&by_meaning));
+    let refused =
+        ask(&subject.api.router, request(Method::GET, &uri).body(Body::empty()).unwrap()).await;
+    assert_eq!(refused.headers["retry-after"], "1");
+    let said = refused.expect(503, &uri)["detail"].as_str().unwrap().to_owned();
+    assert!(said.contains("does not answer") && said.contains("without `cursor`"), "{said}");
+
+    // Pages by word stay so when meaning answers again.
+    let mut by_word = subject.search("&limit=5").await;
+    assert_eq!(by_word["mode"], "lexical");
+    qdrant.hang(false);
+    subject.until("it goes by meaning again", is_hybrid).await;
+    let mut all = ids(&by_word);
+    while by_word["next"].is_string() {
+        by_word = subject.search(&after(&by_word)).await;
+        assert_eq!(by_word["mode"], "lexical");
+        assert!(by_word["missing"].as_str().unwrap().contains("by word alone"), "{by_word}");
+        all.extend(ids(&by_word));
+    }
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), 12);
+    let next = subject.search(&after(&by_meaning)).await;
+    assert_eq!((&next["mode"], ids(&next).len()), (&json!("hybrid"), 5));
+    assert!(ids(&next).iter().all(|id| !ids(&by_meaning).contains(id)));
+    subject.stop().await;
+}
