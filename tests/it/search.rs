@@ -1,6 +1,7 @@
 //! What can be found, in which order and why, and what never is.
 
 mod names;
+mod parked;
 mod typing;
 mod unembedded;
 

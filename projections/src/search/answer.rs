@@ -17,7 +17,7 @@ use super::asked::{Asked, Correction};
 use super::commonness::Commonness;
 use super::fuse::{Fused, Ranked, Reason, by_share, fuse};
 use super::highlight;
-use super::lag::{changed_since, lag};
+use super::lag::{Followed, changed_since, followed};
 use super::lexical::{self, Lexical, Passage};
 use super::meaning::{Nearest, Unready};
 use super::names::NameHit;
@@ -243,7 +243,7 @@ impl Search {
         let begin = format!("begin isolation level repeatable read read only; {settings}");
         let mut tx = connection.begin_with(begin).await?;
         let Wanted { asked, filter, .. } = wanted;
-        let lag = lag(&mut tx).await?;
+        let Followed { behind: lag, parked } = followed(&mut tx).await?;
         let lexical = match mode {
             Mode::Semantic => Lexical::default(),
             Mode::Hybrid | Mode::Lexical => {
@@ -265,6 +265,7 @@ impl Search {
         meant.truncate(NEAREST);
         let is_cut = lexical.is_cut;
         let mut found = Found::of(asked, lexical, &unspoken, meant, mode);
+        found.hits.retain(|hit| !parked.contains(&hit.item));
         if let Some(position) = lag {
             let records = found.hits.iter().map(|hit| hit.item);
             let changed = changed_since(&mut tx, position, records).await?;

@@ -1,4 +1,5 @@
-//! What a search must not show while the texts are behind the log: a record may have been changed, deleted or erased since.
+//! What a search must not show: while the texts are behind the log a record may have been changed, deleted or erased since, and
+//! of a stream that nobody can follow any more the texts are old for good.
 
 use std::collections::HashSet;
 
@@ -6,18 +7,38 @@ use domain::RecordRef;
 use sqlx::PgConnection;
 
 use super::lexical::record_of;
+use super::passage::record_named;
+
+/// How far the texts that a connection finds follow the log.
+#[derive(Debug, Default)]
+pub(super) struct Followed {
+    /// Up to which position, if the log goes on behind that.
+    pub(super) behind: Option<i64>,
+    /// The records whose streams are parked: their texts stay as they were, while the position moves on.
+    pub(super) parked: HashSet<RecordRef>,
+}
+
+/// How far the texts that a connection finds follow the log; nothing of both is known if it finds none.
+pub(super) async fn followed(db: &mut PgConnection) -> Result<Followed, sqlx::Error> {
+    let row: Option<(Option<i64>, Vec<String>)> = sqlx::query_as(
+        "select case when position < (select max(position) from events) then position end,
+             array(select aggregate_type || ':' || aggregate_id from dead_letter d
+                 where d.projector = generation.projector and d.generation = generation.number)
+         from generation
+         where format('read_%s_%s', projector, number) = (
+             select n.nspname from pg_class c join pg_namespace n on n.oid = c.relnamespace
+             where c.oid = to_regclass('findable'))",
+    )
+    .fetch_optional(db)
+    .await?;
+    let (behind, parked) = row.unwrap_or_default();
+    let parked = parked.iter().filter_map(|name| record_named(name)).collect();
+    Ok(Followed { behind, parked })
+}
 
 /// How far the texts that a connection finds are, if the log goes on behind that.
 pub(super) async fn lag(db: &mut PgConnection) -> Result<Option<i64>, sqlx::Error> {
-    sqlx::query_scalar(
-        "select position from generation
-         where format('read_%s_%s', projector, number) = (
-             select n.nspname from pg_class c join pg_namespace n on n.oid = c.relnamespace
-             where c.oid = to_regclass('findable'))
-         and position < (select max(position) from events)",
-    )
-    .fetch_optional(db)
-    .await
+    Ok(followed(db).await?.behind)
 }
 
 /// Those of the records that have events behind a position.

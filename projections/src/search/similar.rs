@@ -8,7 +8,7 @@ use sqlx::{PgConnection, Postgres, Transaction};
 use super::Filter;
 use super::answer::{Hit, Search, SearchError};
 use super::fuse::Reason;
-use super::lag::{changed_since, lag};
+use super::lag::{Followed, changed_since, followed};
 use super::lexical::{Passage, record_of};
 use super::meaning::{Nearest, Unready};
 use super::passage::{named, record_named};
@@ -156,7 +156,10 @@ async fn shown(
     mut found: Vec<(RecordRef, f64, Passage)>,
     limit: usize,
 ) -> Result<Similar, sqlx::Error> {
-    let lag = lag(db).await?;
+    let Followed { behind: lag, parked } = followed(db).await?;
+    found.retain(|(record, _, passage)| {
+        !parked.contains(record) && !parked.contains(&passage.record)
+    });
     if let Some(position) = lag {
         let shown = found.iter().flat_map(|(record, _, passage)| [*record, passage.record]);
         let changed = changed_since(db, position, shown).await?;
