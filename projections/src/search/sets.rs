@@ -262,6 +262,31 @@ pub async fn outlive_others(db: &mut PgConnection, model: i32) -> Result<(), sql
     Ok(())
 }
 
+/// The live sets that an engine outside is to hold: those of the model that was last heard of. What was told of a set that nobody fills
+/// any more may be only a part, or of another engine. While models take turns, only a set that the engine was told all of is to be held.
+///
+/// # Errors
+/// When the database fails.
+pub(super) async fn to_be_held(
+    db: &mut PgConnection,
+    engine: &str,
+) -> Result<Vec<i32>, sqlx::Error> {
+    // Whoever fills a set says so each minute.
+    sqlx::query_scalar(
+        "with heard as (
+             select model, max(heard_at) as at from vector_set where state <> 'retired' group by model),
+         fed as (
+             select model from heard where at > (select max(at) from heard) - interval '2 minutes')
+         select s.id from vector_set s join fed using (model)
+         where s.state = 'live' and ((select count(*) from fed) = 1 or exists (
+             select from vector_engine e where e.set_id = s.id and e.engine = $1 and not exists (
+                 select from vector_record r where r.set_id = s.id and r.revision > e.revision)))",
+    )
+    .bind(engine)
+    .fetch_all(db)
+    .await
+}
+
 /// A model whose texts are all embedded.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
 pub(super) struct Whole {

@@ -6,6 +6,7 @@ use axum::body::Body;
 use axum::http::Method;
 use domain::Kind;
 use projections::search::Search;
+use projections::search::check;
 use projections::search::encoder::Source;
 use projections::search::vectors::{VectorOptions, Vectors};
 use serde_json::{Value, json};
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 use super::subject::{PATIENCE, Subject};
 use crate::contract::{app, ask, request};
 use crate::embeddings::Embeddings;
+use crate::qdrant::{Collection, Server as Qdrant};
 use crate::server::{Home, Server};
 
 /// A word that a server can be told to fail at: the texts that have it are not embedded until it is told otherwise.
@@ -193,6 +195,38 @@ async fn while_qdrant_is_gone_or_hangs_a_search_says_so_and_goes_by_word() {
         .until("it goes by meaning again", async |it| it.search("").await["mode"] == "hybrid")
         .await;
     subject.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_wants_an_engine_to_hold_what_it_is_told_of_and_not_the_vectors_of_a_model_before()
+{
+    let mut subject = Subject::in_memory().await;
+    let note = subject.note("Call", "They asked about currency hedging.").await;
+    subject.finds("currency hedging", note).await;
+    subject.settle().await;
+    // Qdrant comes with a model, on a server where the one before cannot be had.
+    subject.stop().await;
+    subject.qdrant = Some(Qdrant::start().await);
+    let other = Embeddings::start().await;
+    other.state().model = Some("other-words".to_owned());
+    subject.restart_with(other.source("other-words")).await;
+    subject
+        .until("both models have a live set", async |it| {
+            it.states().await == states(&[("words", "live"), ("other-words", "live")])
+        })
+        .await;
+    subject.finds("currency hedging", note).await;
+    subject.stop().await;
+    let check = async |subject: &Subject| -> Vec<(String, bool)> {
+        let engine = subject.engine().await;
+        let reports = check::check(&subject.api.db.connections, &engine).await.unwrap();
+        reports.iter().map(|report| (report.engine.clone(), report.passed())).collect()
+    };
+    let reports = |of_new: bool| [("none".to_owned(), true), ("qdrant".to_owned(), of_new)];
+    assert_eq!(check(&subject).await, reports(true));
+    let lose = |collection: &mut Collection| collection.points.clear();
+    subject.qdrant.as_ref().unwrap().state().collections.values_mut().for_each(lose);
+    assert_eq!(check(&subject).await, reports(false));
 }
 
 #[tokio::test(flavor = "multi_thread")]
