@@ -1,12 +1,12 @@
 //! Search by meaning behind the texts: vectors follow them whatever happens, in both engines.
 
+mod edited;
 mod encrypted;
 mod killed;
 mod models;
 mod silent;
 mod subject;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
@@ -74,44 +74,6 @@ async fn vectors_in_memory_follow_the_texts() {
 #[tokio::test(flavor = "multi_thread")]
 async fn vectors_in_qdrant_follow_the_texts() {
     vectors_follow(Subject::in_qdrant().await).await;
-}
-
-/// A note is edited by several at once, more than 100 times a second where nothing else runs.
-async fn edited_all_the_time(mut subject: Subject) {
-    let note = subject.note("Busy", "version 0000").await;
-    const EDITS: usize = 300;
-    let next = AtomicUsize::new(1);
-    let edit = async || {
-        loop {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            if number >= EDITS {
-                break;
-            }
-            let text = json!({"raw_notes": format!("version {number:04}")});
-            subject.api.put(&format!("/notes/{note}"), text).await.expect(200, "an edit");
-        }
-    };
-    tokio::join!(edit(), edit(), edit(), edit());
-    let last = json!({"raw_notes": format!("version {EDITS:04}")});
-    subject.api.put(&format!("/notes/{note}"), last).await.expect(200, "the last edit");
-    subject.finds(&format!("version {EDITS:04}"), note).await;
-    subject.assert_right().await;
-    let points: i64 = sqlx::query_scalar("select count(*) from vector_point where part = 'text'")
-        .fetch_one(subject.pool())
-        .await
-        .unwrap();
-    assert_eq!(points, 1);
-    subject.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn of_a_note_that_is_edited_all_the_time_the_last_text_is_embedded() {
-    edited_all_the_time(Subject::in_memory().await).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn of_a_note_that_is_edited_all_the_time_qdrant_holds_the_last_text() {
-    edited_all_the_time(Subject::in_qdrant().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

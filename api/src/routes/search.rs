@@ -53,7 +53,7 @@ fn page() -> Content {
         json!({"hits": [{"kind": "note", "id": 7, "title": "2025_01_31_Call", "detail": "Video Call",
         "date": "2025-01-31T00:00:00Z", "passage": {"part": "text", "ordinal": 0,
             "text": "The pension fund asked about currency hedging.", "starts_ms": null,
-            "highlights": [[4, 16], [29, 45]]}, "score": 0.0931,
+            "highlights": [[29, 37], [38, 45]]}, "score": 0.0931,
         "parts": {"word": 0.0476, "name": 0.0, "meaning": 0.0455}, "why": ["word", "meaning"], "link": "/notes/7"}],
         "facets": {"note": 1}, "cut": false, "next": null, "mode": "hybrid", "missing": null, "corrected": {}}),
     )
