@@ -35,6 +35,8 @@ pub struct Source {
     pub title: String,
     /// The day that it is about.
     pub date: Option<String>,
+    /// The names of the organisations, people, funds and roadshows that the record is linked to.
+    pub about: Vec<String>,
     /// The passage.
     pub passage: Passage,
     /// Where the record is.
@@ -284,6 +286,7 @@ mod tests {
             id,
             title: "Call".to_owned(),
             date: None,
+            about: vec![],
             passage: Passage {
                 part: "text".to_owned(),
                 ordinal: 0,

@@ -10,6 +10,7 @@
 //! an [`engine`] of them, which finds the nearest; [`meaning`] asks it. [`vectors`] has all of it running, [`check`] compares
 //! it with the texts.
 
+mod about;
 mod acronyms;
 mod answer;
 pub mod asked;

@@ -77,6 +77,53 @@ async fn every_sentence_of_an_answer_has_its_source() {
 }
 
 #[tokio::test]
+async fn a_source_names_whom_it_is_about_though_its_text_does_not() {
+    let server = ModelServer::saying("Afore XXI Banorte asked about currency hedging. [1]").await;
+    let api = with_model(Some(server.llm())).await;
+    let lp = api.made("lps", json!({"name": "Afore XXI Banorte"})).await;
+    let person = api.made("people", json!({"name": "Siân Llewellyn-Pryce"})).await;
+    let fund = api.made("funds", json!({"fund_name": "Growth [2] IV"})).await;
+    let gone = api.made("lps", json!({"name": "Gone Bank"})).await;
+    let text = "They asked about currency hedging.";
+    let note = api.made("notes", json!({"name": "Call", "content_text": text})).await;
+    let links = json!({"lp_ids": [lp, gone], "participant_ids": [person], "fund_ids": [fund]});
+    let relationships = format!("/notes/{note}/relationships");
+    api.post(&relationships, links).await.expect(200, "links");
+    api.delete(&format!("/lps/{gone}")).await.expect(200, "delete");
+    let asking = "Which pension funds asked about currency hedging?";
+    let body = json!({"question": asking, "kinds": ["note"]});
+    let answer = asked(&api, body).await.expect(200, "ask");
+    let about = json!(["Afore XXI Banorte", "Siân Llewellyn-Pryce", "Growth [2] IV"]);
+    assert_eq!(answer["sources"][0]["about"], about, "{answer:#}");
+    let words = server.questions()[0].last_words().to_owned();
+    let heading = "[1] note “Call”, about Afore XXI Banorte; Siân Llewellyn-Pryce; Growth (2) IV\n";
+    assert!(words.contains(heading), "{words}");
+    assert_eq!(answer["answer"], "Afore XXI Banorte asked about currency hedging. [1]");
+}
+
+#[tokio::test]
+async fn of_many_links_some_of_each_kind_are_named() {
+    let server = ModelServer::saying("NOT_IN_SOURCES").await;
+    let api = with_model(Some(server.llm())).await;
+    let mut lps = Vec::new();
+    for n in 0..20 {
+        lps.push(api.made("lps", json!({"name": format!("Bank {n} {}", "x".repeat(100))})).await);
+    }
+    let fund = api.made("funds", json!({"fund_name": "Growth IV"})).await;
+    let text = "All of them asked about hedging.";
+    let note = api.made("notes", json!({"name": "Conference", "content_text": text})).await;
+    let relationships = format!("/notes/{note}/relationships");
+    let links = json!({"lp_ids": lps, "fund_ids": [fund]});
+    api.post(&relationships, links).await.expect(200, "links");
+    let answer = asked(&api, json!({"question": "hedging", "kinds": ["note"]})).await;
+    let answer = answer.expect(200, "ask");
+    let about = answer["sources"][0]["about"].as_array().unwrap();
+    let lengths: Vec<usize> =
+        about.iter().map(|name| name.as_str().unwrap().chars().count()).collect();
+    assert_eq!(lengths, [80, 9, 80, 80, 80, 80, 80, 80, 80, 80, 80, 80], "{about:?}");
+}
+
+#[tokio::test]
 async fn an_answer_can_be_followed_as_it_is_written() {
     let server =
         ModelServer::saying("They hedge the peso. [1] Nobody says so. They hedge. [1]").await;

@@ -337,6 +337,7 @@ async fn a_real_model_answers_in_the_protocol() {
         id: 1,
         title: "Call with Afore XXI".to_owned(),
         date: None,
+        about: vec![],
         passage,
         link: "/notes/1".to_owned(),
     };

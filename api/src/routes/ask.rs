@@ -1,6 +1,6 @@
 //! `/ask`: answers from what was found, each sentence with its sources.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
-use domain::Kind;
+use domain::{Kind, RecordRef};
 use futures::{Stream, StreamExt as _};
 use projections::ask::{
     self, End, LONGEST_QUESTION, MOST_SOURCES, Outcome, Passage, Sentence, Source, Told,
@@ -50,7 +50,7 @@ pub fn routes() -> Routes {
         "answer": "Afore XXI asked how the fund hedges the peso. [1]",
         "sentences": [{"text": "Afore XXI asked how the fund hedges the peso.", "sources": [1]}],
         "sources": [{"n": 1, "kind": "note", "id": 12, "title": "Call with Afore XXI", "date": "2025-01-31",
-            "passage": passage, "link": "/notes/12"}],
+            "about": ["Afore XXI"], "passage": passage, "link": "/notes/12"}],
         "left_out": 0, "complete": true, "model": "llama3.1", "mode": "hybrid", "missing": null});
     let question = json!({"question": "Which pension funds asked about currency hedging?", "kinds": ["note"], "lp": null,
         "gp": null, "fund": null, "person": null, "from": "2025-01-01", "to": null, "lang": null, "limit": 8});
@@ -156,7 +156,8 @@ async fn answer_it(
     let found = app.search.find(&wanted).await?;
     let is_behind = found.is_behind;
     let how = How { model: llm.model().to_owned(), mode: found.mode, missing: found.missing };
-    let told = ask::ask(llm, question.question.trim(), sources(found.hits));
+    let sources = sources(&app, found.hits).await?;
+    let told = ask::ask(llm, question.question.trim(), sources);
     let response = match wants_events(&headers) {
         true => {
             let until = app.rebuilds.dismissal().clone().cancelled_owned();
@@ -179,13 +180,16 @@ fn wants_events(headers: &HeaderMap) -> bool {
 }
 
 /// The passages of hits, each once: what was found by name may show a passage of another record.
-fn sources(hits: Vec<Hit>) -> Vec<Source> {
+async fn sources(app: &App, hits: Vec<Hit>) -> Result<Vec<Source>, Problem> {
+    let passages = hits.iter().filter_map(|hit| hit.passage.as_ref());
+    let records: BTreeSet<RecordRef> = passages.map(|passage| passage.record).collect();
+    let about = app.search.names_about(&records.into_iter().collect::<Vec<_>>()).await?;
     let mut seen = HashSet::new();
-    let sources = hits.into_iter().filter_map(source);
-    sources.filter(|it| seen.insert((it.link.clone(), it.passage.clone()))).collect()
+    let sources = hits.into_iter().filter_map(|hit| source(hit, &about));
+    Ok(sources.filter(|it| seen.insert((it.link.clone(), it.passage.clone()))).collect())
 }
 
-fn source(hit: Hit) -> Option<Source> {
+fn source(hit: Hit, about: &HashMap<RecordRef, Vec<String>>) -> Option<Source> {
     let passage = hit.passage?;
     let record = passage.record;
     let (title, date) = match record == hit.record {
@@ -198,6 +202,7 @@ fn source(hit: Hit) -> Option<Source> {
         id: record.id(),
         title,
         date: date.map(|date| date.format("%Y-%m-%d").to_string()),
+        about: about.get(&record).cloned().unwrap_or_default(),
         link: format!("/{}/{}", plural(record.kind()), record.id()),
         passage: Passage {
             part: passage.part.as_str().to_owned(),

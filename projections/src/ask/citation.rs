@@ -80,11 +80,9 @@ fn tidy(text: &str) -> String {
 
 fn texts<'a>(cites: &'a [&'a Source]) -> impl Iterator<Item = &'a str> {
     cites.iter().flat_map(|source| {
-        [
-            source.title.as_str(),
-            source.passage.text.as_str(),
-            source.date.as_deref().unwrap_or_default(),
-        ]
+        let heading = [source.title.as_str(), source.date.as_deref().unwrap_or_default()];
+        let about = source.about.iter().map(String::as_str);
+        heading.into_iter().chain([source.passage.text.as_str()]).chain(about)
     })
 }
 
@@ -117,6 +115,7 @@ mod tests {
             id: 7,
             title: title.to_owned(),
             date: Some("2025-01-31".to_owned()),
+            about: vec![],
             passage: Passage {
                 part: "text".to_owned(),
                 ordinal: 0,

@@ -14,6 +14,7 @@ pub(super) const DENIAL: &str = "NOT_IN_SOURCES";
 
 const RULES: &str = "You answer a question of a fundraising team from numbered sources, which are passages of their own notes \
 and records.\n\
+- The first line of a source says what it is, of which day, and about whom: who said or asked something is often named only there.\n\
 - Say only what the sources say. If they do not answer the question, write NOT_IN_SOURCES and nothing else.\n\
 - End every sentence with the numbers of the sources that it rests on, like this: They asked about fees. [2][5]\n\
 - A sentence without such a number is thrown away. Never cite a number that is not there.\n\
@@ -42,6 +43,11 @@ pub(super) fn chat(question: &str, sources: &[Source]) -> Chat {
 /// A source with its number, as the model reads it.
 pub(super) fn passage(source: &Source) -> String {
     let date = source.date.as_deref().map(|date| format!(", {date}")).unwrap_or_default();
-    let heading = harmless(&format!("{} “{}”{date}", source.kind, source.title)).replace('\n', " ");
+    let about = match source.about.is_empty() {
+        true => String::new(),
+        false => format!(", about {}", source.about.join("; ")),
+    };
+    let heading = format!("{} “{}”{date}{about}", source.kind, source.title);
+    let heading = harmless(&heading).replace('\n', " ");
     format!("[{}] {heading}\n{}\n\n", source.n, harmless(&source.passage.text))
 }
