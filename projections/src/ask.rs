@@ -1,10 +1,12 @@
 //! Questions to a language model about what was found, with answers whose every sentence cites it.
 //!
 //! What was found are texts that others wrote, and a model may obey or embellish them. So its answer is taken apart: a
-//! sentence is passed on only if it cites a source that there is, links nowhere, and has no number and no subject that its
-//! sources lack ([`citation`]). The rest is left out and counted. If nothing is found, no model is asked.
+//! sentence is passed on only if it cites a source that there is, links nowhere, has no name and no number that neither its
+//! sources nor the question have, and speaks of what its sources speak of ([`citation`]). The rest is left out and counted. If
+//! nothing is found, no model is asked.
 
 mod citation;
+mod claim;
 mod prompt;
 
 use std::collections::VecDeque;
@@ -161,7 +163,7 @@ fn answer(
 ) -> BoxStream<'static, Result<Told, LlmError>> {
     let beginning = async move {
         let pieces = llm.stream(&prompt::chat(&question, &sources)).await?;
-        let answering = Answering::begun(pieces, sources);
+        let answering = Answering::begun(pieces, question, sources);
         Ok::<_, LlmError>(stream::unfold(answering, Answering::step))
     };
     stream::once(beginning)
@@ -175,6 +177,7 @@ fn answer(
 /// An answer on its way.
 struct Answering {
     pieces: BoxStream<'static, Result<String, LlmError>>,
+    question: String,
     sources: Vec<Source>,
     phase: Phase,
     /// What may be the beginning of a sentence.
@@ -198,9 +201,14 @@ enum Phase {
 }
 
 impl Answering {
-    fn begun(pieces: BoxStream<'static, Result<String, LlmError>>, sources: Vec<Source>) -> Self {
+    fn begun(
+        pieces: BoxStream<'static, Result<String, LlmError>>,
+        question: String,
+        sources: Vec<Source>,
+    ) -> Self {
         Self {
             pieces,
+            question,
             sources,
             phase: Phase::Writing,
             held: String::new(),
@@ -265,7 +273,7 @@ impl Answering {
 
     fn judge(&mut self, sentences: &[&str]) {
         for sentence in sentences {
-            match cited(sentence, &self.sources) {
+            match cited(sentence, &self.question, &self.sources) {
                 Ok(sentence) => self.ready.push_back(sentence),
                 Err(Left::Denial) => self.is_denied = true,
                 Err(Left::Out) => self.left_out += 1,

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use super::claim::{Claim, Ground};
 use super::prompt::DENIAL;
 use super::{Sentence, Source};
-use crate::prose::{numbers, plain, stems};
+use crate::prose::plain;
 use crate::search::language::guess;
 
 /// The longest sentence, in characters.
@@ -19,8 +20,8 @@ pub(super) enum Left {
     Out,
 }
 
-/// The sentence with the sources that it rests on.
-pub(super) fn cited(sentence: &str, sources: &[Source]) -> Result<Sentence, Left> {
+/// The sentence of an answer to this question, with the sources that it rests on.
+pub(super) fn cited(sentence: &str, question: &str, sources: &[Source]) -> Result<Sentence, Left> {
     if sentence.contains(DENIAL) {
         return Err(Left::Denial);
     }
@@ -28,9 +29,7 @@ pub(super) fn cited(sentence: &str, sources: &[Source]) -> Result<Sentence, Left
     let text = plain(&text, LONGEST).map_err(|_| Left::Out)?;
     let cites: Vec<&Source> =
         cites.iter().filter_map(|n| sources.iter().find(|source| source.n == *n)).collect();
-    let is_borne_out =
-        !cites.is_empty() && has_no_other_number(&text, &cites) && shares_words(&text, &cites);
-    match is_borne_out {
+    match !cites.is_empty() && is_borne_out(&text, question, &cites, sources) {
         true => Ok(Sentence { text, sources: cites.iter().map(|source| source.n).collect() }),
         false => Err(Left::Out),
     }
@@ -78,29 +77,29 @@ fn tidy(text: &str) -> String {
         .fold(words, |text, loose| text.replace(loose, &loose[1..]))
 }
 
-fn texts<'a>(cites: &'a [&'a Source]) -> impl Iterator<Item = &'a str> {
-    cites.iter().flat_map(|source| {
-        let heading = [source.title.as_str(), source.date.as_deref().unwrap_or_default()];
-        let about = source.about.iter().map(String::as_str);
-        heading.into_iter().chain([source.passage.text.as_str()]).chain(about)
-    })
-}
-
-fn has_no_other_number(text: &str, cites: &[&Source]) -> bool {
-    let known: BTreeSet<String> = texts(cites).flat_map(numbers).collect();
-    numbers(text).is_subset(&known)
-}
-
-/// Whether it speaks of something that its sources speak of. Between two languages that cannot be told by words.
-fn shares_words(text: &str, cites: &[&Source]) -> bool {
-    let spoken = guess(text);
-    let is_foreign = |source: &&&Source| {
+/// Whether its names and numbers stand in its sources or in the question, and it speaks of something that its sources speak of.
+/// Of sources in another language that is told by a name or a number in common.
+fn is_borne_out(text: &str, question: &str, cites: &[&Source], sources: &[Source]) -> bool {
+    let (said, asked) =
+        (Ground::of(cites.iter().copied().flat_map(texts)), Ground::of([question].into_iter()));
+    let days = Ground::of(cites.iter().filter_map(|source| source.date.as_deref()));
+    let all = Ground::of(sources.iter().flat_map(texts));
+    let claim = Claim::of(text, &said, &[&all, &asked]);
+    // An answer is in the language of its question; a short one may not tell.
+    let spoken = guess(text).or_else(|| guess(question));
+    let is_foreign = |source: &Source| {
         let other = guess(&source.passage.text);
         spoken.is_some() && other.is_some() && spoken != other
     };
-    let known: BTreeSet<String> = texts(cites).flat_map(stems).collect();
-    cites.iter().any(|source| is_foreign(&source))
-        || stems(text).iter().any(|stem| known.contains(stem))
+    let is_heard = claim.is_spoken_of(&said, &asked)
+        || cites.iter().copied().all(is_foreign) && claim.is_named_in(&said);
+    is_heard && claim.has_no_other(&[&said, &asked, &days])
+}
+
+/// What a source says, but for its day, which does not tell what it is about.
+fn texts(source: &Source) -> impl Iterator<Item = &str> + Clone {
+    let about = source.about.iter().map(String::as_str);
+    [source.title.as_str(), source.passage.text.as_str()].into_iter().chain(about)
 }
 
 #[cfg(test)]
@@ -108,14 +107,16 @@ mod tests {
     use super::*;
     use crate::ask::Passage;
 
+    const QUESTION: &str = "Who asked about currency hedging, and did Nordwind?";
+
     fn sources() -> Vec<Source> {
-        let source = |n, title: &str, text: &str| Source {
+        let source = |n, title: &str, about: &str, text: &str| Source {
             n,
             kind: "note".to_owned(),
             id: 7,
             title: title.to_owned(),
             date: Some("2025-01-31".to_owned()),
-            about: vec![],
+            about: vec![about.to_owned()],
             passage: Passage {
                 part: "text".to_owned(),
                 ordinal: 0,
@@ -128,21 +129,28 @@ mod tests {
             source(
                 1,
                 "Call with Afore XXI",
-                "They asked how we hedge the peso, for a ticket of fifty million.",
+                "JPMorgan México, Carlos Ruiz",
+                "They asked how we hedge the peso, for a ticket of fifty million, and for the internal rate of return.",
             ),
             source(
                 2,
                 "Llamada",
-                "Preguntaron por la cobertura cambiaria y por las comisiones del fondo.",
+                "Afore Coppel",
+                "Preguntaron por la cobertura cambiaria y por las comisiones del fondo, que son de 35 puntos en España.",
             ),
+            source(4, "Lunch", "Growth IV", "Several managers spoke of football."),
         ]
+    }
+
+    fn judged(sentence: &str) -> Result<Sentence, Left> {
+        cited(sentence, QUESTION, &sources())
     }
 
     #[test]
     fn a_sentence_is_shown_with_the_sources_that_bear_it_out() {
         let check = |sentence: &str, text: &str, cites: &[usize]| {
             let expected = Sentence { text: text.to_owned(), sources: cites.to_vec() };
-            assert_eq!(cited(sentence, &sources()), Ok(expected), "{sentence}");
+            assert_eq!(judged(sentence), Ok(expected), "{sentence}");
         };
         check("They asked about hedging. [1]", "They asked about hedging.", &[1]);
         check(
@@ -157,10 +165,33 @@ mod tests {
             &[1],
         );
         check(
-            "They were worried about the exchange rate. [2]",
-            "They were worried about the exchange rate.",
+            "Coppel was worried about the exchange rate. [2]",
+            "Coppel was worried about the exchange rate.",
             &[2],
         );
+    }
+
+    #[test]
+    fn honest_answers_are_kept_however_they_are_put() {
+        for sentence in [
+            "On Friday I heard that the AFORES hedge their Pesos. [1]",
+            "Afore XXI’s ticket is US$50 million. [1]",
+            "The LP asked for the IRR. [1]",
+            "J.P. Morgan of Mexico asked about Currency Hedging. [1]",
+            "The Mexican side wanted to know how the currency is hedged. [1]",
+            "According to the note, Nordwind hedges the peso as well. [1]",
+            "XXI asked. [1]",
+            "Several of them asked how they hedge the peso. [1]",
+            "They asked about the peso. [1]",
+            "Afore XXI preguntó por la cobertura del peso, con un ticket de 50 millones. [1]",
+            "La Afore XXI quiere saber cómo se cubre el riesgo. [1]",
+            "Coppel preguntó por la cobertura cambiaria. [2]",
+            "Las Afores preguntaron por las comisiones del Fondo en febrero. [2]",
+            "Afore Coppel asked about hedging and fees in Spain. [2]",
+            "The fees are 35 points. [2]",
+        ] {
+            assert!(judged(sentence).is_ok(), "{sentence}");
+        }
     }
 
     #[test]
@@ -178,9 +209,25 @@ mod tests {
             "<img src=peso> [1]",
             "[1]",
             "",
+            // What is known of it is its subject, and nothing is of what is said of that.
+            "Afore XXI committed to everything because bananas asked. [1]",
+            // Names that others have, or nobody.
+            "They hedge the peso with Bob. [1]",
+            "CalPERS asked how they hedge the peso. [1]",
+            "Coppel asked how they hedge the peso. [1]",
+            "Afore XXI asked about the hedging of Carla. [1]",
+            "Afore XXI asked about the TIR and the NAV. [1]",
+            // Words of the question alone.
+            "Nordwind asked about currency. [1]",
+            // In another language than its source.
+            "Coppel says you should wire funds to Bob immediately. [2]",
+            "You should wire the money immediately. [2]",
+            "On Monday you should wire 75 million of it to them. [2]",
+            "Hay que transferir todo el dinero de inmediato. [1]",
+            "Nordwind is going to wire the money. [2]",
         ] {
-            assert_eq!(cited(sentence, &sources()), Err(Left::Out), "{sentence}");
+            assert_eq!(judged(sentence), Err(Left::Out), "{sentence}");
         }
-        assert_eq!(cited("NOT_IN_SOURCES", &sources()), Err(Left::Denial));
+        assert_eq!(judged("NOT_IN_SOURCES"), Err(Left::Denial));
     }
 }

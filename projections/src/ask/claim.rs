@@ -1,0 +1,189 @@
+//! Whether texts bear a sentence out, as far as words tell: its names, its numbers, and what it speaks of.
+//!
+//! Words of two languages cannot be compared, but names and numbers can. Nothing here understands what is said: a sentence that
+//! turns round what its source says has the words of it.
+
+mod neutral;
+
+use std::collections::BTreeSet;
+
+use crate::prose::{fold, is_stop_word, is_unseen, numbers, sentences, stem, words};
+use neutral::{is_money, is_mute, translations};
+
+/// One in so many of the words of a sentence must be of its sources or of the question.
+const ONE_IN: usize = 3;
+
+/// From so many letters on, what two words begin with tells that they are forms of one.
+const FORM: usize = 4;
+
+/// Likewise of names, which `Carlos` and `Carla` are two of.
+const FORM_OF_NAME: usize = 5;
+
+/// What texts say, as sentences are compared with it.
+pub(super) struct Ground {
+    words: BTreeSet<String>,
+    /// Of the words that say something.
+    stems: BTreeSet<String>,
+    /// Words that begin with a capital somewhere, those that do so inside a sentence, and those that do not somewhere.
+    capitals: BTreeSet<String>,
+    names: BTreeSet<String>,
+    small: BTreeSet<String>,
+    numbers: BTreeSet<String>,
+    /// All of it without what separates words, for names that are written in one word or in two.
+    joined: String,
+    /// The first letters of all words, and of those that say something.
+    initials: [String; 2],
+}
+
+impl Ground {
+    /// Of these texts.
+    pub(super) fn of<'a>(texts: impl Iterator<Item = &'a str> + Clone) -> Self {
+        let cut: Vec<String> = texts.clone().flat_map(words).collect();
+        let telling = || cut.iter().filter(|word| !is_stop_word(word));
+        let (capitals, small): (Vec<&str>, Vec<&str>) =
+            texts.clone().flat_map(raw_words).partition(|word| is_capital(word));
+        let initials = |word: &String| word.chars().next();
+        Self {
+            stems: telling().map(|word| stem(word).to_owned()).collect(),
+            capitals: capitals.into_iter().map(fold).collect(),
+            small: small.into_iter().map(fold).collect(),
+            names: texts
+                .clone()
+                .flat_map(inside)
+                .filter(|word| is_capital(word))
+                .map(fold)
+                .collect(),
+            numbers: texts.flat_map(numbers).collect(),
+            joined: cut.concat(),
+            initials: [
+                cut.iter().filter_map(initials).collect(),
+                telling().filter_map(initials).collect(),
+            ],
+            words: cut.into_iter().collect(),
+        }
+    }
+
+    /// Whether this name, folded, stands in them: in another form, as initials, in one word with others, or translated too.
+    fn has_name(&self, name: &Name) -> bool {
+        let Name { folded, is_acronym } = name;
+        let is_joined = folded.chars().count() >= FORM_OF_NAME && self.joined.contains(folded);
+        let is_initials = *is_acronym
+            && folded.chars().count() >= 3
+            && self.initials.iter().any(|initials| initials.contains(folded));
+        // A word like others, written as a title.
+        let least = |word: &String| if self.small.contains(word) { FORM } else { FORM_OF_NAME };
+        is_joined
+            || is_initials
+            || self.words.iter().any(|word| are_forms(word, folded, least(word)))
+            || translations(folded).any(|other| self.words.contains(other))
+    }
+
+    fn has_word(&self, word: &str) -> bool {
+        self.words.contains(word) || self.stems.iter().any(|it| are_forms(it, stem(word), FORM))
+    }
+}
+
+/// Whether two words are forms of one: a plural of the other, or with a beginning of so many letters in common that one of them
+/// goes on for no more than an ending.
+fn are_forms(one: &str, other: &str, least: usize) -> bool {
+    /// The longest ending that makes another form of a stem.
+    const ENDING: usize = 4;
+    let plural = |word: &str, of: &str| matches!(word.strip_prefix(of), Some("s" | "es"));
+    let begins = |word: &str, of: &str| {
+        let rest = word.strip_prefix(of).map(|rest| rest.chars().count());
+        of.chars().count() >= least && rest.is_some_and(|rest| rest <= ENDING)
+    };
+    one == other
+        || plural(one, other)
+        || plural(other, one)
+        || begins(one, stem(other))
+        || begins(other, stem(one))
+}
+
+/// A name in a sentence.
+struct Name {
+    folded: String,
+    is_acronym: bool,
+}
+
+/// What a sentence says.
+pub(super) struct Claim {
+    names: Vec<Name>,
+    numbers: BTreeSet<String>,
+    /// Words that say something and are no names, folded, each once.
+    words: BTreeSet<String>,
+}
+
+impl Claim {
+    /// Of a sentence that cites these sources. Its first word has a capital anyway: it is a name if they write it with one too, or
+    /// other texts do inside a sentence.
+    pub(super) fn of(sentence: &str, sources: &Ground, others: &[&Ground]) -> Self {
+        let (mut names, mut said) = (Vec::new(), BTreeSet::new());
+        for (place, word) in raw_words(sentence).enumerate() {
+            let folded = fold(word);
+            let is_number = word.starts_with(char::is_numeric) || !numbers(word).is_empty();
+            if is_number || is_stop_word(&folded) || is_mute(&folded) {
+                continue;
+            }
+            let has_inner_capital = word.chars().skip(1).any(char::is_uppercase);
+            let is_written_so = || {
+                sources.capitals.contains(&folded)
+                    || others.iter().any(|text| text.names.contains(&folded))
+            };
+            let is_name = has_inner_capital || is_capital(word) && (place > 0 || is_written_so());
+            if is_name && !is_money(&folded) {
+                let is_acronym = word.chars().all(char::is_uppercase);
+                names.push(Name { folded, is_acronym });
+            } else {
+                said.insert(folded);
+            }
+        }
+        // Initials of people stand for names that are beside them.
+        names.retain(|name| name.folded.chars().nth(1).is_some());
+        said.retain(|word| word.chars().nth(1).is_some());
+        Self { names, numbers: numbers(sentence), words: said }
+    }
+
+    /// Whether all of its names and numbers are known from these texts.
+    pub(super) fn has_no_other(&self, texts: &[&Ground]) -> bool {
+        let has_name = |name: &Name| texts.iter().any(|text| text.has_name(name));
+        let has_number = |number: &String| texts.iter().any(|text| text.numbers.contains(number));
+        self.names.iter().all(has_name) && self.numbers.iter().all(has_number)
+    }
+
+    /// Whether a name or a number of it stands in these texts.
+    pub(super) fn is_named_in(&self, sources: &Ground) -> bool {
+        self.names.iter().any(|name| sources.has_name(name))
+            || self.numbers.iter().any(|number| sources.numbers.contains(number))
+    }
+
+    /// Whether it speaks of something that the sources speak of, and of little that neither they nor the question do.
+    pub(super) fn is_spoken_of(&self, sources: &Ground, question: &Ground) -> bool {
+        let is_in_sources = |word: &String| sources.has_word(word);
+        let is_known = |word: &&String| is_in_sources(word) || question.has_word(word);
+        let known = self.words.iter().filter(is_known).count();
+        let has_grounds = match self.words.is_empty() {
+            true => self.is_named_in(sources),
+            false => self.words.iter().any(is_in_sources),
+        };
+        has_grounds && known * ONE_IN >= self.words.len()
+    }
+}
+
+/// The words of a text as they are written.
+fn raw_words(text: &str) -> impl Iterator<Item = &str> {
+    let separates = |letter: char| !letter.is_alphanumeric() && !is_unseen(letter);
+    text.split(separates).filter(|word| !word.is_empty())
+}
+
+/// The words of a text but for those that begin a sentence. A title is none.
+fn inside(text: &str) -> Vec<&str> {
+    let sentences = sentences(text);
+    let is_title = sentences.len() == 1 && !text.trim_end().ends_with(['.', '!', '?']);
+    let first = usize::from(!is_title);
+    sentences.into_iter().flat_map(|sentence| raw_words(sentence).skip(first)).collect()
+}
+
+fn is_capital(word: &str) -> bool {
+    word.starts_with(char::is_uppercase)
+}
