@@ -5,12 +5,16 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{Method, Request};
 use projections::llm::Llm;
+use projections::search::Search;
+use projections::search::vectors::{VectorOptions, Vectors};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 use crate::contract::{self, Answer, Api, json_request};
+use crate::embeddings::Embeddings;
 use crate::harness::Database;
 use crate::llm_server::{Dialect, ModelServer, Reply};
+use crate::search::until;
 
 /// The product with this model.
 async fn with_model(llm: Option<Llm>) -> Api {
@@ -227,6 +231,44 @@ async fn a_model_that_finds_no_answer_may_say_so() {
     let answer = asked(&api, question("What does hedging cost?")).await.expect(200, "ask");
     assert_eq!(answer["outcome"], "not_in_sources");
     assert!(!answer["sources"].as_array().unwrap().is_empty());
+}
+
+/// The product with this model and with search by meaning, which has nearest passages for whatever is asked.
+async fn with_meaning(server: &ModelServer) -> (Api, Embeddings, Vectors) {
+    let (mut api, embeddings) = (with_notes(server).await, Embeddings::start().await);
+    let options = VectorOptions::of(embeddings.source("words"));
+    let vectors = Vectors::start(api.db.connections.clone(), options, api.backend.live.heads());
+    let search = Search::new(api.db.connections.clone(), vectors.meaning().clone());
+    let mut app = contract::app(&api.db, &api.backend, 1 << 20);
+    (app.search, app.llm) = (search, Some(server.llm()));
+    api.router = api::server::router(app);
+    until("the notes are found by meaning", async || {
+        let page = api.read("/search?q=zebra").await;
+        page["mode"] == "hybrid" && page["hits"].as_array().is_some_and(|hits| hits.len() == 3)
+    })
+    .await;
+    (api, embeddings, vectors)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_what_is_only_nearest_nothing_is_made_up() {
+    for (said, outcome, left_out) in [
+        ("NOT_IN_SOURCES", "not_in_sources", 0),
+        (
+            "Zebras have stripes in the savannah. [1] The fund has seen stripes. [1][2]",
+            "not_supported",
+            2,
+        ),
+    ] {
+        let server = ModelServer::saying(said).await;
+        let (api, _embeddings, vectors) = with_meaning(&server).await;
+        let answer = asked(&api, question("zebra stripes in the savannah")).await.expect(200, said);
+        assert_eq!((&answer["mode"], &answer["outcome"]), (&json!("hybrid"), &json!(outcome)));
+        assert_eq!((&answer["sentences"], &answer["left_out"]), (&json!([]), &json!(left_out)));
+        assert!(answer["sources"].as_array().unwrap().len() >= 3, "{answer:#}");
+        assert_eq!(server.questions().len(), 1);
+        vectors.stop().await;
+    }
 }
 
 #[tokio::test]

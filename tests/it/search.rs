@@ -397,7 +397,7 @@ async fn with_meaning() -> (Api, Embeddings, Vectors) {
 }
 
 /// Asks until the answer is as it should be.
-async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
+pub async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
     let started = Instant::now();
     while !is_so().await {
         assert!(started.elapsed() < PATIENCE, "not in time: {what}");
