@@ -2,7 +2,7 @@
 //!
 //! An upload outlives connections, servers and its sender's patience: `received` bytes are stored for good, and it goes on
 //! from there. [`Intake`] takes in what is sent; when a file is whole, its note is told by a command, and only then does
-//! the log name it. What is never finished expires.
+//! the log name it. What is never finished expires; what has come wholly is no longer its sender's to give up.
 
 mod intake;
 
@@ -166,13 +166,13 @@ pub async fn begin(
         .await
 }
 
-/// The upload of this id, unless it has expired.
+/// The upload of this id, unless it has expired before it was whole.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn find(db: &mut PgConnection, id: Uuid) -> Result<Option<Upload>, sqlx::Error> {
     let statement = format!(
-        "select {COLUMNS} from upload where id = $1 and (attached_at is not null or expires_at > now())"
+        "select {COLUMNS} from upload where id = $1 and (sha256 is not null or expires_at > now())"
     );
     sqlx::query_as(&statement).bind(id).fetch_optional(db).await
 }
@@ -200,14 +200,14 @@ async fn grown(
 ) -> Result<bool, sqlx::Error> {
     let done = sqlx::query(
         "update upload set received = $3, growth = $4, expires_at = now() + make_interval(days => $5)
-         where id = $1 and received = $2 and sha256 is null",
+         where id = $1 and received = $2 and sha256 is null and expires_at > now()",
     );
     let received = growth.size.cast_signed();
     let done = done.bind(upload.id).bind(upload.received).bind(received).bind(Json(growth));
     Ok(done.bind(LIFETIME_DAYS).execute(db).await?.rows_affected() == 1)
 }
 
-/// Notes that it is whole, and what it is.
+/// Notes that it is whole, and what it is; none if it was given up meanwhile.
 ///
 /// # Errors
 /// When the database fails.
@@ -220,7 +220,7 @@ async fn whole(
     let statement = format!(
         "update upload set sha256 = $2, media_type = $3, growth = jsonb_build_object('size', received),
              recording_id = coalesce(recording_id, nextval('recording_id'))
-         where id = $1 returning {COLUMNS}"
+         where id = $1 and (sha256 is not null or expires_at > now()) returning {COLUMNS}"
     );
     sqlx::query_as(&statement).bind(id).bind(sha256).bind(media_type).fetch_optional(db).await
 }
@@ -235,6 +235,20 @@ pub async fn attached(db: &mut PgConnection, id: Uuid) -> Result<(), sqlx::Error
     Ok(())
 }
 
+/// Gives an upload up, unless all of it has come in time: from then on nothing more is taken in, and whatever is left of it
+/// may be removed. Tells whether it is given up.
+///
+/// # Errors
+/// When the database fails.
+pub async fn give_up(db: &mut PgConnection, id: Uuid) -> Result<bool, sqlx::Error> {
+    // So long ago that whoever lets it grow at this very moment, on another server, sees that it is over.
+    let done = sqlx::query(
+        "update upload set expires_at = to_timestamp(0)
+         where id = $1 and sha256 is null and (size is distinct from received or expires_at <= now())",
+    );
+    Ok(done.bind(id).execute(db).await?.rows_affected() == 1)
+}
+
 /// Forgets an upload. Its file must be gone already, or it would never be removed.
 ///
 /// # Errors
@@ -244,26 +258,48 @@ pub async fn forget(db: &mut PgConnection, id: Uuid) -> Result<(), sqlx::Error> 
     Ok(())
 }
 
-/// The uploads that have come wholly but are not attached: their server died, or the log could not be written.
+/// Forgets an upload that no note has taken. Its file stays, and is collected later if no event names it.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget_untaken(db: &mut PgConnection, id: Uuid) -> Result<(), sqlx::Error> {
+    let done = sqlx::query("delete from upload where id = $1 and attached_at is null");
+    done.bind(id).execute(db).await?;
+    Ok(())
+}
+
+/// The uploads that have come wholly but are not attached: their server died, or the log could not be written. Those whose
+/// hash is known are tried however long ago that was.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn unattached(db: &mut PgConnection) -> Result<Vec<Upload>, sqlx::Error> {
     let statement = format!(
         "select {COLUMNS} from upload
-         where attached_at is null and received = size and expires_at > now() order by created_at limit 100"
+         where attached_at is null and received = size and (sha256 is not null or expires_at > now())
+         order by created_at limit 100"
     );
     sqlx::query_as(&statement).fetch_all(db).await
 }
 
-/// The uploads that were never finished in time.
+/// The uploads that were never finished in time. No event names them: that comes after their hash.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn expired(db: &mut PgConnection) -> Result<Vec<Uuid>, sqlx::Error> {
-    sqlx::query_scalar("select id from upload where attached_at is null and expires_at <= now()")
+    sqlx::query_scalar("select id from upload where sha256 is null and expires_at <= now()")
         .fetch_all(db)
         .await
+}
+
+/// The uploads that have come wholly and that no note is known to have, long after: an event may name them nevertheless.
+///
+/// # Errors
+/// When the database fails.
+pub async fn untaken(db: &mut PgConnection) -> Result<Vec<Uuid>, sqlx::Error> {
+    let statement = "select id from upload
+        where sha256 is not null and attached_at is null and expires_at <= now()";
+    sqlx::query_scalar(statement).fetch_all(db).await
 }
 
 /// All uploads for these notes.
@@ -277,13 +313,13 @@ pub async fn of_notes(db: &mut PgConnection, notes: &[i64]) -> Result<Vec<Uuid>,
         .await
 }
 
-/// Which of these uploads may still go on.
+/// Which of these uploads may still go on, or become recordings.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn unfinished(db: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Uuid>, sqlx::Error> {
-    let statement =
-        "select id from upload where id = any($1) and attached_at is null and expires_at > now()";
+    let statement = "select id from upload
+        where id = any($1) and attached_at is null and (sha256 is not null or expires_at > now())";
     sqlx::query_scalar(statement).bind(ids).fetch_all(db).await
 }
 

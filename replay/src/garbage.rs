@@ -1,7 +1,8 @@
 //! Files that nothing names: uploads that were given up, recordings that were removed, documents whose command was refused.
 //!
 //! A file is stored before the event that names it, so young files are left alone, and so are uploads that may go on. What
-//! is named is read from the whole log; where an event cannot be read, nothing at all is removed.
+//! is named is read from the whole log; where an event cannot be read, nothing at all is removed but uploads that were never
+//! whole, which no event names.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -31,7 +32,7 @@ pub const GRACE: Duration = Duration::from_secs(24 * 3600);
 /// What was removed, or would be.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Garbage {
-    /// Uploads that were not finished in time.
+    /// Uploads that were not finished in time, or that no note has taken.
     pub uploads: u64,
     /// Recordings that no note has.
     pub recordings: u64,
@@ -82,18 +83,43 @@ pub async fn collect(
     let mut found = Garbage::default();
     for id in uploads::expired(&mut db).await? {
         found.uploads += 1;
-        if !dry_run {
+        if !dry_run && uploads::give_up(&mut db, id).await? {
             remove_upload(&mut db, files, id).await?;
         }
     }
     let before = Utc::now() - grace;
     let old = Old::list(&mut db, files, before).await?;
-    if !old.is_empty() {
+    let untaken = uploads::untaken(&mut db).await?;
+    if !old.is_empty() || !untaken.is_empty() {
         let named = Named::read(database, &mut db).await?;
         old.remove(&mut db, files, &named, before, dry_run, &mut found).await?;
+        found.uploads += settle(&mut db, &named, &untaken, dry_run).await?;
     }
     db.close().await?;
     Ok(found)
+}
+
+/// Notes of the uploads that came wholly which of them the log names, and forgets the others. Tells how many these are.
+///
+/// The file of one that is forgotten is left for a later collection, which reads the log anew: the event that names it may
+/// be on its way.
+async fn settle(
+    db: &mut PgConnection,
+    named: &Named,
+    untaken: &[Uuid],
+    dry_run: bool,
+) -> Result<u64, GarbageError> {
+    let mut forgotten = 0;
+    for id in untaken {
+        let is_named = named.keys.contains(&uploads::key(*id));
+        forgotten += u64::from(!is_named);
+        match is_named {
+            _ if dry_run => {}
+            true => uploads::attached(db, *id).await?,
+            false => uploads::forget_untaken(db, *id).await?,
+        }
+    }
+    Ok(forgotten)
 }
 
 async fn remove_upload(db: &mut PgConnection, files: &Files, id: Uuid) -> Result<(), GarbageError> {

@@ -1,5 +1,6 @@
 //! Recordings on their way: by tus or in one request, through lost connections, kills and stores that fail.
 
+mod given_up;
 mod killed;
 
 use std::time::{Duration, Instant};

@@ -201,7 +201,7 @@ async fn remove(
     let command = RecordingCommand::Remove;
     let (stored, written) = process(&app, &caller, id, "RemoveRecording", command).await?;
     if let Some(upload) = upload_of(&stored.recording.file.key)
-        && let Err(error) = app.intake.discard(upload).await
+        && let Err(error) = app.intake.remove_recording(upload).await
     {
         tracing::warn!(recording = id, %error, "the file of a removed recording is removed with the garbage");
     }

@@ -37,6 +37,11 @@ pub enum UploadError {
     /// It is longer than may be stored, in bytes.
     #[error("a recording may have {0} bytes")]
     TooLarge(u64),
+    /// All of it has come: it is not its sender's to give up any more.
+    #[error(
+        "all of it has come, and it becomes a recording of its note; HEAD tells when it is one, which can be deleted"
+    )]
+    Whole,
     /// More came than was announced.
     #[error("more came than the {0} bytes that were announced")]
     Excess(u64),
@@ -349,12 +354,26 @@ impl Intake {
         whole.ok_or(UploadError::Gone)
     }
 
-    /// Gives an upload up.
+    /// Gives an upload up that is not whole.
+    ///
+    /// # Errors
+    /// [`UploadError::Whole`] when all of it has come, [`UploadError::Gone`], or when storage or database fail; then what
+    /// is left of it goes with the garbage.
+    pub async fn discard(&self, id: Uuid) -> Result<(), UploadError> {
+        self.end_request(id);
+        let _turn = self.turns.take(id).await;
+        self.find(id).await?;
+        match self.ask(async |db| super::give_up(db, id).await).await? {
+            true => self.remove(id).await,
+            false => Err(UploadError::Whole),
+        }
+    }
+
+    /// Removes the file of a recording that its note no longer has.
     ///
     /// # Errors
     /// When storage or database fail; then it is still there.
-    pub async fn discard(&self, id: Uuid) -> Result<(), UploadError> {
-        self.end_request(id);
+    pub async fn remove_recording(&self, id: Uuid) -> Result<(), UploadError> {
         let _turn = self.turns.take(id).await;
         self.remove(id).await
     }
