@@ -189,6 +189,16 @@ pub async fn declare(db: &mut PgConnection, id: Uuid, size: u64) -> Result<bool,
     Ok(done.bind(id).bind(size).execute(db).await?.rows_affected() == 1)
 }
 
+/// Whether it still stands where it was when this was read, and may go on.
+///
+/// # Errors
+/// When the database fails.
+async fn stands(db: &mut PgConnection, upload: &Upload) -> Result<bool, sqlx::Error> {
+    let statement = "select exists (select from upload
+        where id = $1 and received = $2 and sha256 is null and expires_at > now())";
+    sqlx::query_scalar(statement).bind(upload.id).bind(upload.received).fetch_one(db).await
+}
+
 /// Notes that it has grown. Tells whether nobody else has let it grow meanwhile.
 ///
 /// # Errors

@@ -52,6 +52,7 @@ async fn a_folder_and_a_bucket_keep_files_alike() {
     bucket.store().put("files/first", Bytes::from_static(b"first")).await.unwrap();
     bucket.store().remove("files/first").await.unwrap();
     contract(&bucket).await;
+    early_pieces(&bucket).await;
 }
 
 async fn contract(files: &Files) {
@@ -69,6 +70,7 @@ async fn contract(files: &Files) {
         growth(files, sizes).await;
     }
     growth_after_a_death(files).await;
+    growth_beside_another(files).await;
 }
 
 async fn whole_files(files: &Files) {
@@ -186,6 +188,37 @@ async fn growth_after_a_death(files: &Files) {
     store.remove(key).await.unwrap();
     assert_eq!(listed(files, "recordings/").await, []);
     assert!(store.complete(key, &given_up).await.is_err(), "what was removed cannot be completed");
+}
+
+/// Two servers take in the same from the same place, and the one that has taken in more is gone on from.
+async fn growth_beside_another(files: &Files) {
+    let (store, key) = (files.store(), "recordings/0198c0de-0000-4000-8000-000000000003");
+    let content = noise(5_000, 7);
+    let chunk = |range: Range<usize>| Bytes::copy_from_slice(&content[range]);
+    let known = store.grow(key, &Growth::default(), chunk(0..1_000)).await.unwrap();
+    let longer = store.grow(key, &known, chunk(1_000..3_000)).await.unwrap();
+    store.grow(key, &known, chunk(1_000..1_500)).await.unwrap();
+    let all = store.grow(key, &longer, chunk(3_000..5_000)).await.unwrap();
+    store.complete(key, &all).await.unwrap();
+    assert_eq!(files.whole(key).await.unwrap(), content);
+    store.remove(key).await.unwrap();
+    assert_eq!(listed(files, "recordings/").await, []);
+}
+
+/// What an earlier release has stored of a growing file in a bucket, and what is no longer all there.
+async fn early_pieces(files: &Files) {
+    let (store, key) = (files.store(), "recordings/0198c0de-0000-4000-8000-000000000004");
+    let growth = serde_json::json!({"size": 7, "pieces": [{"start": 0, "end": 7}]});
+    let growth: Growth = serde_json::from_value(growth).unwrap();
+    let piece = format!("{key}.pieces/{:016}", 0);
+    store.put(&piece, Bytes::from_static(b"short")).await.unwrap();
+    let error = store.complete(key, &growth).await.unwrap_err();
+    assert!(matches!(error, FileError::Damaged { .. }), "{error}");
+    assert_eq!(store.facts(key).await.unwrap(), None, "nothing is made of it");
+    store.put(&piece, Bytes::from_static(b"as long and more")).await.unwrap();
+    store.complete(key, &growth).await.unwrap();
+    assert_eq!(files.whole(key).await.unwrap(), b"as long");
+    store.remove(key).await.unwrap();
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod given_up;
 mod killed;
+mod two_servers;
 
 use std::time::{Duration, Instant};
 

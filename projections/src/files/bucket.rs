@@ -131,12 +131,30 @@ impl Bucket {
     ) -> Result<Bytes, FileError> {
         let mut content = BytesMut::with_capacity(pending(growth) + chunk.len());
         for piece in &growth.pieces {
-            // What was put in its place since begins with it.
-            let read = self.read(&piece_key(key, piece), 0..piece.end - piece.start).await?;
-            content.extend_from_slice(&gather(read).await?);
+            content.extend_from_slice(&self.piece(key, piece).await?);
         }
         content.extend_from_slice(chunk);
         Ok(content.freeze())
+    }
+
+    /// A piece of a growing file.
+    async fn piece(&self, key: &str, piece: &Range<u64>) -> Result<Vec<u8>, FileError> {
+        let length = piece.end - piece.start;
+        let read = match self.read(&piece_key(key, piece), 0..length).await {
+            // What was put in its place since begins with it.
+            Err(FileError::Missing(_)) => self.read(&early_piece_key(key, piece), 0..length).await,
+            read => read,
+        };
+        let content = gather(read?).await?;
+        let found = content.len() as u64;
+        if found != length {
+            let what = format!(
+                "{found} bytes are left of the {length} that were stored at {}",
+                piece.start
+            );
+            return Err(FileError::Damaged { key: key.to_owned(), what });
+        }
+        Ok(content)
     }
 
     async fn begin(&self, key: &str) -> Result<String, FileError> {
@@ -370,7 +388,14 @@ fn pending(growth: &Growth) -> usize {
     growth.pieces.iter().map(|piece| (piece.end - piece.start) as usize).sum()
 }
 
+/// Names a piece by where it begins and ends, so that another server, which has taken in less of the same, does not put that
+/// in its place.
 fn piece_key(key: &str, piece: &Range<u64>) -> String {
+    format!("{}-{:016}", early_piece_key(key, piece), piece.end)
+}
+
+/// What releases called a piece that named it by where it begins alone: uploads of theirs go on.
+fn early_piece_key(key: &str, piece: &Range<u64>) -> String {
     format!("{key}{PIECES}{:016}", piece.start)
 }
 

@@ -279,6 +279,10 @@ impl Intake {
     }
 
     async fn store(&self, passage: &mut Passage, mut chunk: BytesMut) -> Result<(), UploadError> {
+        // Whoever goes on at another server may have been faster: a part of this would take the place of a longer one.
+        if !self.ask(async |db| super::stands(db, &passage.upload).await).await? {
+            return Err(self.overtaken(passage.upload.id).await);
+        }
         let hashes = passage.hash.iter_mut().chain(passage.checked.as_mut().map(|(hash, _)| hash));
         hashes.for_each(|hash| hash.update(&chunk));
         if let Some(cipher) = &passage.cipher {
@@ -302,12 +306,18 @@ impl Intake {
         cipher.map(Some).ok_or(UploadError::Gone)
     }
 
+    /// Why an upload no longer stands where it did: another server has received the same, or it was given up.
+    async fn overtaken(&self, id: Uuid) -> UploadError {
+        match self.find(id).await {
+            Ok(now) => UploadError::Elsewhere(now.received()),
+            Err(error) => error,
+        }
+    }
+
     async fn note_growth(&self, passage: &mut Passage) -> Result<(), UploadError> {
         let Passage { upload, growth, hash, .. } = passage;
         if !self.ask(async |db| super::grown(db, upload, growth).await).await? {
-            // Another server has received the same, or the upload was given up.
-            let now = self.find(upload.id).await?;
-            return Err(UploadError::Elsewhere(now.received()));
+            return Err(self.overtaken(upload.id).await);
         }
         upload.received = growth.size.cast_signed();
         upload.growth.0 = growth.clone();
@@ -337,6 +347,7 @@ impl Intake {
         let (key, store, cipher) =
             (upload.key(), self.files.store(), self.cipher_of(&upload).await?);
         store.complete(&key, &upload.growth.0).await?;
+        self.check_length(&upload).await?;
         let sha256 = match self.hash_of(&upload) {
             Some(hash) => hex::encode(hash.finalize()),
             None => self.files.sha256(&key, cipher.clone()).await?,
@@ -352,6 +363,19 @@ impl Intake {
         let whole = self.ask(async |db| super::whole(db, id, &sha256, kind).await).await?;
         self.running().hashes.remove(&id);
         whole.ok_or(UploadError::Gone)
+    }
+
+    /// The hash is that of what came: it does not tell whether all of that is stored.
+    async fn check_length(&self, upload: &Upload) -> Result<(), FileError> {
+        let (key, size) = (upload.key(), upload.received());
+        let stored = self.files.store().facts(&key).await?.map_or(0, |file| file.size);
+        match stored == size {
+            true => Ok(()),
+            false => {
+                let what = format!("{stored} bytes are stored of the {size} that came");
+                Err(FileError::Damaged { key, what })
+            }
+        }
     }
 
     /// Gives an upload up that is not whole.
