@@ -22,13 +22,31 @@ pub struct Standing {
     pub workers: Present,
 }
 
+/// The read model of recordings.
+pub const READ_MODEL: &str = "recording";
+
+/// The recording as its note has it, as readers see that.
+///
+/// # Errors
+/// [`Problem::NoRecording`] when there is none, or its note is deleted; [`Problem::Busy`] while nobody can tell: it may be
+/// one that the read model has not taken in yet.
+pub async fn stored(app: &App, id: RecordingId) -> Result<StoredRecording, Problem> {
+    const UNKNOWN: &str = "Recordings are being read anew from the log, and this one is not known yet; please try again";
+    if let Some(stored) = app.reader.recording(id).await? {
+        return Ok(stored);
+    }
+    if !app.is_level(&[READ_MODEL]).await {
+        return Err(Problem::Busy(UNKNOWN));
+    }
+    app.reader.recording(id).await?.ok_or_else(Problem::recording_not_found)
+}
+
 /// The recording, as readers see it.
 ///
 /// # Errors
-/// [`Problem::NoRecording`] when there is none, or its note is deleted.
+/// As [`stored`] has them, or when the database cannot be asked.
 pub async fn find(app: &App, id: RecordingId) -> Result<Standing, Problem> {
-    let stored = app.reader.recording(id).await?;
-    let stored = stored.ok_or_else(Problem::recording_not_found)?;
+    let stored = stored(app, id).await?;
     let mut found = standing(app, vec![stored]).await?;
     found.pop().ok_or_else(Problem::recording_not_found)
 }

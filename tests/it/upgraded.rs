@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use api::backend::Backend;
+use axum::body::Body;
 use axum::http::Method;
 use futures::future::join_all;
 use projections::projector::Projector;
@@ -10,7 +11,7 @@ use projections::read;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use crate::contract::{Answer, Api, json_request, kinds};
+use crate::contract::{Answer, Api, json_request, kinds, request};
 use crate::harness::Database;
 use crate::rebuild::Later;
 
@@ -98,6 +99,28 @@ async fn after_an_upgrade_records_of_every_kind_are_written_before_their_read_mo
     join_all(kinds().iter().map(|(path, _)| assert_conditions_count(&api, path))).await;
     let all = kinds();
     join_all(all.into_iter().map(|(path, body)| assert_a_new_one_lives(&api, path, body))).await;
+    api.backend.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_an_upgrade_a_new_recording_is_said_to_come_and_not_to_be_missing() {
+    let before = Api::on(Database::new().await).await;
+    before.made("notes", json!({"name": "Call"})).await;
+    let known = crate::recordings::attach(&before.backend.log, 1, "recordings/x").await.0;
+    let api = upgraded(before).await;
+    assert_eq!(api.get(&format!("/recordings/{known}")).await.status, 200);
+    let new = crate::recordings::attach(&api.backend.log, 1, "recordings/y").await.0;
+    let paths = ["", "/audio", "/transcript"].map(|path| format!("/recordings/{new}{path}"));
+    for uri in &paths {
+        let answer = ask(&api, Method::GET, uri, Value::Null, None).await;
+        assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")), "{uri}");
+        let detail = answer.body["detail"].as_str().unwrap();
+        assert!(detail.contains("not known yet"), "{uri}: {detail}");
+    }
+    let page = request(Method::GET, &paths[0]).header("accept", "text/html");
+    let page = page.body(Body::empty()).unwrap();
+    let page = api.router.clone().oneshot(page).await.unwrap();
+    assert_eq!(page.status(), 503);
     api.backend.stop().await;
 }
 

@@ -19,6 +19,7 @@ use crate::body::{Ids, Parameters};
 use crate::describe::{Content, Routes, UPLOADS, get, head};
 use crate::problem::Problem;
 use crate::ranges::{Wanted, wanted};
+use crate::recordings;
 
 /// How long a link to the bucket may be used. A player asks for more of the file as it plays.
 const LINK_LIFETIME: Duration = Duration::from_secs(6 * 3600);
@@ -48,8 +49,7 @@ async fn show(
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let found = app.reader.recording(RecordingId(recording)).await?;
-    let found = found.ok_or_else(Problem::recording_not_found)?;
+    let found = recordings::stored(&app, RecordingId(recording)).await?;
     let (note, Recording { file, name, .. }) = (found.note, found.recording);
     // What the bucket holds of one that is sealed is of use to nobody.
     if !file.sealed && parameters.get("presigned").is_some_and(|asked| asked != "false") {

@@ -22,7 +22,7 @@ use crate::caller::Caller;
 use crate::describe::{Content, Endpoint, Routes, delete, get, patch, post};
 use crate::problem::{Fault, Problem};
 use crate::recordings::transcript::{self, Format};
-use crate::recordings::{self, Standing};
+use crate::recordings::{self, READ_MODEL, Standing};
 use crate::resource::record_of;
 use crate::uploads;
 use crate::writes::{Written, check_shown, condition, execute};
@@ -146,8 +146,7 @@ async fn read_transcript(
 ) -> Result<Response, Problem> {
     parameters.expect(&["format", "min_position"])?;
     let format = Format::wanted(parameters.get("format"), &headers)?;
-    let stored = app.reader.recording(RecordingId(id)).await?;
-    transcript::answer(&stored.ok_or_else(Problem::recording_not_found)?, format)
+    transcript::answer(&recordings::stored(&app, RecordingId(id)).await?, format)
 }
 
 /// Carries out a command on a recording of a note, whose tag `If-Match` is about.
@@ -169,19 +168,9 @@ async fn process(
 /// The recording as it stands after all writes that were answered before; while this release is yet to build the read
 /// model, as that has it. Whether the recording allows what is asked of it, its note decides.
 async fn known(app: &App, id: i64) -> Result<StoredRecording, Problem> {
-    app.level(&[RECORDING]).await?;
-    match app.reader.recording(RecordingId(id)).await? {
-        Some(stored) => Ok(stored),
-        None if app.is_level(&[RECORDING]).await => Err(Problem::recording_not_found()),
-        None => {
-            let said = "recordings are being read anew from the log, and this one is not known yet";
-            Err(Problem::Unavailable(said.to_owned()))
-        }
-    }
+    app.level(&[READ_MODEL]).await?;
+    recordings::stored(app, RecordingId(id)).await
 }
-
-/// The read model of recordings.
-const RECORDING: &str = "recording";
 
 /// Answers a write with the recording as readers see it now.
 async fn shown(app: &App, (stored, written): (StoredRecording, Written)) -> Response {
