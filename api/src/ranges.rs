@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, header};
 /// What is wanted of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wanted {
-    /// All of it.
+    /// All of it, as if no part had been asked for.
     All,
     /// These bytes.
     Part(Range<u64>),

@@ -78,7 +78,13 @@ async fn part(
     if known.into_iter().any(|tags| names_tag(tags, &file.sha256, Comparison::Weak)) {
         return Ok(StatusCode::NOT_MODIFIED.into_response());
     }
-    let range = match wanted(headers, &file.sha256, file.size) {
+    // A range means something to GET alone.
+    let asked = match *method {
+        Method::HEAD => Wanted::All,
+        _ => wanted(headers, &file.sha256, file.size),
+    };
+    let is_part = matches!(asked, Wanted::Part(_));
+    let range = match asked {
         Wanted::All => 0..file.size,
         Wanted::Part(range) => range,
         Wanted::Nothing => {
@@ -105,7 +111,8 @@ async fn part(
     };
     let length = range.end - range.start;
     answer.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    if length != file.size {
+    // Also if the part is all of it: some players play only what is sent in parts.
+    if is_part {
         *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
         let range = format!("bytes {}-{}/{}", range.start, range.end - 1, file.size);
         if let Ok(range) = HeaderValue::from_str(&range) {

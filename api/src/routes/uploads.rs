@@ -89,15 +89,20 @@ async fn create(
         false => {
             let (announced, coming) = plain::recording(&headers, &parameters, body).await?;
             let upload = app.intake.begin(note, &announced).await?;
-            let arriving = in_a_task(arrive(app, caller, upload.clone(), coming));
+            let arriving = in_a_task(arrive(app.clone(), caller, upload.clone(), coming));
             let mut answer = joined(arriving).await.unwrap_or_else(IntoResponse::into_response);
-            if !answer.status().is_success() {
+            if !answer.status().is_success() && is_kept(&app, upload.id).await {
                 // What has come is there; whoever wants to may go on from it.
                 answer.headers_mut().extend(location(&upload));
             }
             Ok(answer)
         }
     }
+}
+
+/// Whether an upload is still there as far as anybody knows.
+async fn is_kept(app: &App, id: Uuid) -> bool {
+    !matches!(app.intake.settled(id).await, Err(UploadError::Gone))
 }
 
 /// Takes in a recording that comes in one request.
@@ -179,6 +184,11 @@ async fn append(
     }
     let (id, offset) = (id_of(upload)?, tus::offset(&headers)?);
     if let Some(size) = tus::number(&headers, tus::LENGTH)? {
+        // A length that comes with a wrong offset is as wrong as that, and would hold for good.
+        let upload = app.intake.settled(id).await?;
+        if upload.received() != offset || upload.sha256.is_some() {
+            return Err(UploadError::Elsewhere(upload.received()).into());
+        }
         close(&app, id, size).await?;
     }
     let checksum = tus::checksum(&headers)?;
