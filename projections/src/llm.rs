@@ -2,7 +2,7 @@
 //!
 //! Ollama's OpenAI-compatible paths ignore how long the context is to be and silently cut what is longer, so crm finds out
 //! once whether it talks to Ollama (`GET /api/version`) and then asks at `/api/chat`. Other servers differ in what they
-//! support: what one refuses by name (schemas, `max_tokens`, `temperature`) it is not asked for again.
+//! support: what one refuses by name (schemas, `max_tokens`, `temperature`, `think`) it is not asked for again.
 //!
 //! Nothing here retries or waits: whoever asks decides by [`LlmError::is_transient`] whether to ask again. The key is
 //! neither shown nor logged, and masked where a server quotes it.
@@ -107,7 +107,7 @@ pub struct Chat {
     pub messages: Vec<Message>,
     /// The form of the answer; `None`: text.
     pub schema: Option<Schema>,
-    /// How many tokens the answer may have.
+    /// How many tokens the answer may have, with what the model thinks before it.
     pub longest: u32,
 }
 
@@ -255,8 +255,7 @@ impl Inner {
                 return Ok((dialect, response));
             }
             let error = self.refused(response).await;
-            let is_learnt = dialect == Dialect::OpenAi && self.manners.learn(manner, &error);
-            if !is_learnt {
+            if !self.manners.learn(dialect, manner, &error) {
                 return Err(error);
             }
         }

@@ -239,6 +239,50 @@ async fn an_answer_that_was_cut_off_is_asked_for_shorter() {
 }
 
 #[tokio::test]
+async fn a_model_that_thinks_for_long_has_room_for_it_at_the_second_try() {
+    let server = ModelServer::start(Dialect::OpenAi, |_, question| {
+        // It spends 3,000 tokens before it writes a word.
+        match question.body["max_tokens"].as_u64().unwrap() {
+            ..4000 => Reply::Truncated(String::new()),
+            _ => Reply::json(&good()),
+        }
+    })
+    .await;
+    let roomy = LlmConfig { context: 16_384, ..server.config() };
+    assert!(summarise(Some(&Llm::new(&roomy).unwrap()), &meeting()).await.is_ok());
+    let limits = |server: &ModelServer| {
+        server.questions().iter().map(|it| it.body["max_tokens"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(limits(&server), [1500, 4096]);
+    // The first answer stands in the second question, so there is less room for another.
+    let wordy = ModelServer::saying("Sure!").await;
+    let roomy = LlmConfig { context: 16_384, ..wordy.config() };
+    assert!(summarise(Some(&Llm::new(&roomy).unwrap()), &meeting()).await.is_err());
+    assert_eq!(limits(&wordy), [1500, 2596]);
+    // Where the context is short, the limit is doubled at least, and a person is told what lengthens it.
+    let error = summarise(Some(&server.llm()), &meeting()).await.unwrap_err().to_string();
+    assert_eq!(limits(&server)[2..], [1500, 3000]);
+    assert!(error.contains("raise LLM_CONTEXT_TOKENS"), "{error}");
+}
+
+#[tokio::test]
+async fn ollama_is_asked_not_to_think_unless_it_refuses_that() {
+    let server =
+        ModelServer::start(Dialect::Ollama, |_, question| match question.body.get("think") {
+            Some(_) => Reply::Refused(400, r#""test-model" does not support thinking"#),
+            None => Reply::json(&good()),
+        })
+        .await;
+    let llm = server.llm();
+    for _ in 0..2 {
+        assert!(summarise(Some(&llm), &meeting()).await.is_ok());
+    }
+    let questions = server.questions();
+    let told: Vec<_> = questions.iter().map(|it| it.body.get("think").cloned()).collect();
+    assert_eq!(told, [Some(json!(false)), None, None]);
+}
+
+#[tokio::test]
 async fn a_model_that_obeys_the_transcript_gets_nothing_out() {
     let server = ModelServer::start(Dialect::OpenAi, |_, _| {
         Reply::json(&json!({

@@ -47,7 +47,8 @@ pub enum LlmError {
     Rubbish(String),
     /// The answer stops where it had no more room.
     #[error(
-        "the language model's answer does not fit: raise LLM_CONTEXT_TOKENS if the model can take more"
+        "the language model's answer, with what it thought before it, does not fit: raise LLM_CONTEXT_TOKENS if the model can \
+         take more, since an answer may have a quarter of them, or set LLM_MODEL to one that thinks less"
     )]
     Truncated,
 }

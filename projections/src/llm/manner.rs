@@ -1,12 +1,13 @@
-//! What a server that speaks OpenAI's protocol has been found not to support.
+//! What a server has been found not to support.
 //!
 //! Servers differ in small things: some know no schemas, some no JSON at all, newer models call the limit of an answer
 //! `max_completion_tokens` and take no temperature. Each says so by name in its refusal, so it is asked once too often, and
-//! from then on in its own manner.
+//! from then on in its own manner. Ollama is told that its models are not to think, which not every version and model takes.
 
 use std::sync::Mutex;
 
 use super::LlmError;
+use super::wire::Dialect;
 
 /// How the form of an answer is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,16 +38,23 @@ pub(super) struct Manner {
     pub(super) limit: Limit,
     /// Whether `temperature` may be set.
     pub(super) temperature: bool,
+    /// Whether `think` may be set; only Ollama knows it.
+    pub(super) think: bool,
 }
 
 impl Manner {
-    const BEST: Manner = Manner { form: Form::Schema, limit: Limit::Tokens, temperature: true };
+    const BEST: Manner =
+        Manner { form: Form::Schema, limit: Limit::Tokens, temperature: true, think: true };
 
     /// What is left to try after this was refused; `None` if the refusal is about something else.
-    fn without(self, refusal: &LlmError) -> Option<Manner> {
+    fn without(self, dialect: Dialect, refusal: &LlmError) -> Option<Manner> {
         let LlmError::Rejected { status: 400 | 422 | 501, said } = refusal else { return None };
         let said = said.to_lowercase();
         let names = |words: &[&str]| words.iter().any(|word| said.contains(word));
+        if dialect == Dialect::Ollama {
+            let is_learnt = names(&["think"]) && self.think;
+            return is_learnt.then_some(Manner { think: false, ..self });
+        }
         if names(&["max_tokens", "max_completion_tokens"])
             && names(&["support", "unknown", "unrecognized", "extra", "not permitted"])
         {
@@ -90,8 +98,8 @@ impl Manners {
     }
 
     /// Whether a refusal of a question in this manner taught another one. That ends: each manner asks for less.
-    pub(super) fn learn(&self, asked: Manner, refusal: &LlmError) -> bool {
-        let Some(better) = asked.without(refusal) else { return false };
+    pub(super) fn learn(&self, dialect: Dialect, asked: Manner, refusal: &LlmError) -> bool {
+        let Some(better) = asked.without(dialect, refusal) else { return false };
         *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = better;
         true
     }
@@ -105,7 +113,7 @@ mod tests {
     fn what_a_server_refuses_by_name_it_is_not_asked_for_again() {
         let refusal = |said: &str| LlmError::Rejected { status: 400, said: said.to_owned() };
         let check = |said: &str, expected: Option<Manner>| {
-            assert_eq!(Manner::BEST.without(&refusal(said)), expected, "{said}");
+            assert_eq!(Manner::BEST.without(Dialect::OpenAi, &refusal(said)), expected, "{said}");
         };
         check(
             "response_format json_schema is unavailable",
@@ -121,7 +129,18 @@ mod tests {
         );
         check("the model is overloaded", None);
         let key = LlmError::Rejected { status: 401, said: "schema".to_owned() };
-        assert_eq!(Manner::BEST.without(&key), None);
+        assert_eq!(Manner::BEST.without(Dialect::OpenAi, &key), None);
+    }
+
+    #[test]
+    fn ollama_is_told_not_to_think_until_it_refuses_that() {
+        let refusal = |said: &str| LlmError::Rejected { status: 400, said: said.to_owned() };
+        let thinking = refusal(r#""llama3.1" does not support thinking"#);
+        let unthinking = Manner { think: false, ..Manner::BEST };
+        assert_eq!(Manner::BEST.without(Dialect::Ollama, &thinking), Some(unthinking));
+        assert_eq!(unthinking.without(Dialect::Ollama, &thinking), None);
+        assert_eq!(Manner::BEST.without(Dialect::Ollama, &refusal("no temperature")), None);
+        assert_eq!(Manner::BEST.without(Dialect::OpenAi, &thinking), None);
     }
 
     #[test]
@@ -129,7 +148,9 @@ mod tests {
         for said in ["schema", "max_tokens is not supported", "temperature"] {
             let manners = Manners::default();
             let refusal = LlmError::Rejected { status: 400, said: said.to_owned() };
-            let times = (0..10).take_while(|_| manners.learn(manners.now(), &refusal)).count();
+            let times = (0..10)
+                .take_while(|_| manners.learn(Dialect::OpenAi, manners.now(), &refusal))
+                .count();
             assert!((1..=2).contains(&times), "{said}: {times}");
         }
     }

@@ -111,6 +111,9 @@ struct OllamaQuestion<'a> {
     stream: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     format: Option<&'a RawValue>,
+    // What a model thinks counts as part of its answer, whose length is limited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    think: Option<bool>,
     options: OllamaOptions,
 }
 
@@ -172,6 +175,7 @@ impl Dialect {
                     messages,
                     stream,
                     format: schema,
+                    think: manner.think.then_some(false),
                     options,
                 })
             }

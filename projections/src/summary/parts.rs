@@ -43,11 +43,11 @@ pub(super) async fn summarise(llm: &Llm, lines: &[Line]) -> Result<Summarised, S
     Ok(Summarised { summary: Summary { author, text, key_points }, items, interest })
 }
 
-/// How many tokens of a transcript one question has room for, when the first answer must fit a second time: a repair shows
-/// it to the model again.
+/// How many tokens of a transcript one question has room for, beside both answers: a repair shows the first to the model
+/// again.
 fn room(llm: &Llm) -> usize {
-    let answers = 2 * prompt::LONGEST as usize;
-    llm.context().saturating_sub(prompt::OVERHEAD + answers).max(LEAST)
+    let answers = usize::try_from(prompt::answers(llm.context())).unwrap_or(usize::MAX);
+    llm.context().saturating_sub(answers.saturating_add(prompt::OVERHEAD)).max(LEAST)
 }
 
 /// The lines, those that exceed the room cut at words.
@@ -179,7 +179,8 @@ async fn asked<T>(
             (Some(kept).filter(&is_usable), complaints, Some(answer))
         }
         Err(LlmError::Truncated) => {
-            (None, vec!["it was cut off since it is too long: be much shorter".to_owned()], None)
+            let complaint = "it was cut off since it is too long: think less, and be much shorter";
+            (None, vec![complaint.to_owned()], None)
         }
         Err(error) => return Err(error.into()),
     };
@@ -188,7 +189,7 @@ async fn asked<T>(
     {
         return Ok(first);
     }
-    let second = llm.answer(&prompt::repair(chat, answer, &complaints)).await;
+    let second = llm.answer(&prompt::repair(chat, llm.context(), answer, &complaints)).await;
     match (second.map(|answer| judge(&answer)), first) {
         (Ok((second, _)), _) if is_usable(&second) => Ok(second),
         (_, Some(first)) => Ok(first),

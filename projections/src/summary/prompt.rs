@@ -9,8 +9,14 @@ use crate::llm::{Chat, Fence, Message, Schema};
 /// Names what is asked here; it is kept with every summary.
 pub(super) const VERSION: &str = "summary-1";
 
-/// How many tokens an answer may have.
+/// How many tokens a first answer may have.
 pub(super) const LONGEST: u32 = 1500;
+
+/// How many tokens the answers to a question may have together, where the model takes so many. A second answer has what the
+/// first has left: all of it if that was cut off, as where a model spent its tokens thinking.
+pub(super) fn answers(context: usize) -> u32 {
+    u32::try_from(context / 4).unwrap_or(u32::MAX).max(2 * LONGEST)
+}
 
 /// What the questions below take beside the transcript, in tokens.
 pub(super) const OVERHEAD: usize = 900;
@@ -87,8 +93,14 @@ fn ask(system: String, what: &str, text: &str, schema: Schema) -> Chat {
     }
 }
 
-/// Asks again, saying what is wrong.
-pub(super) fn repair(mut chat: Chat, answer: Option<String>, complaints: &[String]) -> Chat {
+/// Asks again a model that takes so many tokens, saying what is wrong; without the answer if that was cut off.
+pub(super) fn repair(
+    mut chat: Chat,
+    context: usize,
+    answer: Option<String>,
+    complaints: &[String],
+) -> Chat {
+    chat.longest = answers(context) - answer.as_ref().map_or(0, |_| LONGEST);
     chat.messages.extend(answer.map(Message::assistant));
     let told =
         complaints.iter().take(12).map(|it| format!("- {it}")).collect::<Vec<_>>().join("\n");

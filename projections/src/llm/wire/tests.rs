@@ -5,7 +5,8 @@ use serde_json::json;
 use super::*;
 use crate::llm::Schema;
 
-const BEST: Manner = Manner { form: Form::Schema, limit: Limit::Tokens, temperature: true };
+const BEST: Manner =
+    Manner { form: Form::Schema, limit: Limit::Tokens, temperature: true, think: true };
 
 fn chat() -> Chat {
     let schema =
@@ -24,7 +25,8 @@ fn a_question_to_openai_has_the_schema_in_its_own_order() {
 
 #[test]
 fn a_question_asks_for_nothing_that_the_server_has_refused() {
-    let manner = Manner { form: Form::Words, limit: Limit::CompletionTokens, temperature: false };
+    let manner =
+        Manner { form: Form::Words, limit: Limit::CompletionTokens, temperature: false, ..BEST };
     let body = Dialect::OpenAi.question(&chat(), "m", 8192, true, manner).unwrap();
     assert_eq!(
         serde_json::from_str::<Value>(&body).unwrap(),
@@ -38,6 +40,17 @@ fn ollama_is_told_how_long_the_context_is() {
     let body: Value = serde_json::from_str(&body).unwrap();
     assert_eq!(body["options"], json!({"num_ctx": 8192, "num_predict": 100, "temperature": 0}));
     assert_eq!(body["format"]["type"], "object");
+}
+
+#[test]
+fn only_ollama_is_told_not_to_think_and_only_while_it_takes_that() {
+    let think = |dialect: Dialect, manner| {
+        let body = dialect.question(&chat(), "m", 8192, false, manner).unwrap();
+        serde_json::from_str::<Value>(&body).unwrap().get("think").cloned()
+    };
+    assert_eq!(think(Dialect::Ollama, BEST), Some(json!(false)));
+    assert_eq!(think(Dialect::Ollama, Manner { think: false, ..BEST }), None);
+    assert_eq!(think(Dialect::OpenAi, BEST), None);
 }
 
 #[test]
