@@ -274,6 +274,10 @@ impl Inner {
             let response = self.authorised(self.client.get(self.place.version())).send().await;
             let response = response.map_err(|error| unreachable(&error))?;
             let is_there = response.status().is_success();
+            if LlmError::is_busy(response.status().as_u16()) {
+                // A proxy says so while Ollama starts: who it is, it may say the next time.
+                return Err(self.refused(response).await);
+            }
             let body = self.whole(response).await.unwrap_or_default();
             Ok(if is_there && wire::is_ollama(&body) { Dialect::Ollama } else { Dialect::OpenAi })
         };

@@ -52,6 +52,20 @@ async fn each_server_is_asked_in_its_own_protocol() {
 }
 
 #[tokio::test]
+async fn a_proxy_that_answers_while_ollama_starts_is_not_taken_for_the_server() {
+    let server = ModelServer::start(Dialect::Ollama, |_, _| Reply::Text("Hello.".to_owned())).await;
+    server.still_starts(2);
+    let llm = server.llm();
+    for _ in 0..2 {
+        let error = llm.answer(&chat()).await.unwrap_err();
+        assert_eq!((error.class(), error.is_transient()), ("busy", true), "{error}");
+    }
+    assert_eq!(llm.answer(&chat()).await.as_deref(), Ok("Hello."));
+    let paths: Vec<_> = server.questions().into_iter().map(|it| it.path).collect();
+    assert_eq!(paths, ["/api/chat"]);
+}
+
+#[tokio::test]
 async fn whatever_goes_wrong_has_a_class_and_says_what_to_do() {
     let check = async |reply: Reply, class: &str, transient: bool, advice: &str| {
         for dialect in [Dialect::OpenAi, Dialect::Ollama] {

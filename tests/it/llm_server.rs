@@ -1,6 +1,8 @@
 //! A server that speaks like a language model's, and answers as a test tells it.
 
 use std::convert::Infallible;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -79,6 +81,8 @@ pub struct ModelServer {
     dialect: Dialect,
     questions: Arc<Mutex<Vec<Question>>>,
     replying: Arc<Replying>,
+    /// How many more questions for its version a proxy before it answers, since it still starts.
+    starting: Arc<AtomicUsize>,
 }
 
 impl ModelServer {
@@ -89,7 +93,8 @@ impl ModelServer {
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let server = Self { url, dialect, questions: Arc::default(), replying: Arc::new(replying) };
+        let (questions, starting) = (Arc::default(), Arc::default());
+        let server = Self { url, dialect, questions, replying: Arc::new(replying), starting };
         let router = Router::new().fallback(take).with_state(server.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         server
@@ -99,6 +104,11 @@ impl ModelServer {
     pub async fn saying(text: &str) -> Self {
         let text = text.to_owned();
         Self::start(Dialect::OpenAi, move |_, _| Reply::Text(text.clone())).await
+    }
+
+    /// So many questions for its version are answered by a proxy, in vain.
+    pub fn still_starts(&self, times: usize) {
+        self.starting.store(times, Relaxed);
     }
 
     /// What it was asked.
@@ -209,6 +219,12 @@ async fn take(
         Dialect::OpenAi => ("/v1/chat/completions", None),
         Dialect::Ollama => ("/api/chat", Some("/api/version")),
     };
+    if method == Method::GET && uri.path() == "/api/version" {
+        let one_less = |times: usize| times.checked_sub(1);
+        if server.starting.fetch_update(Relaxed, Relaxed, one_less).is_ok() {
+            return StatusCode::BAD_GATEWAY.into_response();
+        }
+    }
     if method == Method::GET && Some(uri.path()) == version {
         return json!({"version": "0.6.2"}).to_string().into_response();
     }

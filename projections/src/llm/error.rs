@@ -53,6 +53,9 @@ pub enum LlmError {
     Truncated,
 }
 
+/// The status of a server that does not do what is asked.
+const NOT_IMPLEMENTED: u16 = 501;
+
 fn advice(status: u16) -> &'static str {
     match status {
         401 | 403 => "LLM_API_KEY",
@@ -65,10 +68,16 @@ fn advice(status: u16) -> &'static str {
 
 impl LlmError {
     pub(super) fn of_status(status: u16, said: String, pause: Option<Duration>) -> Self {
-        match status {
-            408 | 425 | 429 | 500..=599 => LlmError::Busy { status, pause },
-            _ => LlmError::Rejected { status, said },
+        match Self::is_busy(status) || status == NOT_IMPLEMENTED {
+            true => LlmError::Busy { status, pause },
+            false => LlmError::Rejected { status, said },
         }
+    }
+
+    /// Whether a status says that the same may be answered another time: all that the server takes on itself, but that it
+    /// does not do such a thing at all.
+    pub(super) fn is_busy(status: u16) -> bool {
+        matches!(status, 408 | 425 | 429 | 500..=599) && status != NOT_IMPLEMENTED
     }
 
     /// A server that has other models says so by the status that a wrong path has, and names the one that it lacks.
