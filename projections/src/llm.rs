@@ -311,7 +311,19 @@ impl Inner {
 
     /// The error without the key, which some servers quote, and not longer than a line.
     fn masked(&self, error: LlmError) -> LlmError {
-        let LlmError::Rejected { status, mut said } = error else { return error };
+        match error {
+            LlmError::Rejected { status, said } => {
+                LlmError::Rejected { status, said: self.shown(said) }
+            }
+            LlmError::Busy { status, said, pause } => {
+                LlmError::Busy { status, said: self.shown(said), pause }
+            }
+            error => error,
+        }
+    }
+
+    /// What a server says, as it may be shown.
+    fn shown(&self, mut said: String) -> String {
         let key = self
             .authorization
             .as_ref()
@@ -319,7 +331,7 @@ impl Inner {
         if let Some(key) = key.filter(|key| !key.is_empty()) {
             said = said.replace(key, "***");
         }
-        LlmError::Rejected { status, said: said.chars().take(LONGEST_REASON).collect() }
+        said.chars().take(LONGEST_REASON).collect()
     }
 }
 

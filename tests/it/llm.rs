@@ -89,7 +89,8 @@ async fn whatever_goes_wrong_has_a_class_and_says_what_to_do() {
     };
     let text = || "Half a".to_owned();
     check(Reply::Silent(text()), "slow", true, "LLM_TIMEOUT_S").await;
-    check(Reply::Refused(503, "loading"), "busy", true, "try again later").await;
+    check(Reply::Refused(503, "loading"), "busy", true, "(status 503: loading): try again later")
+        .await;
     check(Reply::Refused(429, "too many"), "busy", true, "try again later").await;
     check(Reply::Refused(404, "no such model"), "rejected", false, "no such model").await;
     check(Reply::Refused(404, "model 'test-model' not found"), "no_model", false, "LLM_MODEL")
@@ -136,6 +137,18 @@ async fn a_wrong_key_is_refused_and_shown_nowhere() {
         "{shown}"
     );
     assert!(Llm::new(&LlmConfig { key: Some("a\nb".to_owned()), ..server.config() }).is_err());
+}
+
+#[tokio::test]
+async fn what_a_failing_server_says_is_passed_on_without_the_key_and_not_at_any_length() {
+    // `KEY`, as careless servers quote it, and then far too many words.
+    let said: &'static str = Box::leak(
+        format!("model requires more system memory ({KEY}) {}", "x".repeat(3000)).into_boxed_str(),
+    );
+    let server = ModelServer::start(Dialect::Ollama, move |_, _| Reply::Refused(500, said)).await;
+    let told = server.llm().answer(&chat()).await.unwrap_err().to_string();
+    assert!(told.contains("(status 500: model requires more system memory (***)"), "{told}");
+    assert!(!told.contains(KEY) && told.len() < 400, "{told}");
 }
 
 #[tokio::test]

@@ -175,10 +175,14 @@ mod tests {
         let check = |error: LlmError, expected| {
             assert_eq!(kind(SummaryError::from(error.clone())), expected, "{error}");
         };
-        let rejected = |status| LlmError::Rejected { status, said: "no".to_owned() };
+        let said = || "no".to_owned();
+        let rejected = |status| LlmError::Rejected { status, said: said() };
         check(LlmError::Down("no connection".to_owned()), "waited for");
-        check(LlmError::Busy { status: 503, pause: None }, "waited for");
-        check(LlmError::Busy { status: 429, pause: Some(Duration::from_secs(90)) }, "left alone");
+        check(LlmError::Busy { status: 503, said: said(), pause: None }, "waited for");
+        check(
+            LlmError::Busy { status: 429, said: said(), pause: Some(Duration::from_secs(90)) },
+            "left alone",
+        );
         check(rejected(401), "waited for");
         check(rejected(400), "for good");
         check(rejected(404), "waited for");

@@ -11,10 +11,14 @@ pub enum LlmError {
     )]
     Down(String),
     /// The server is there and has no time, or fails by itself.
-    #[error("the language model's server cannot answer now (status {status}): try again later")]
+    #[error(
+        "the language model's server cannot answer now (status {status}: {said}): try again later, or see to what it says"
+    )]
     Busy {
         /// HTTP status.
         status: u16,
+        /// The server's reason, shortened.
+        said: String,
         /// How long it asks to be left alone.
         pause: Option<Duration>,
     },
@@ -69,7 +73,7 @@ fn advice(status: u16) -> &'static str {
 impl LlmError {
     pub(super) fn of_status(status: u16, said: String, pause: Option<Duration>) -> Self {
         match Self::is_busy(status) || status == NOT_IMPLEMENTED {
-            true => LlmError::Busy { status, pause },
+            true => LlmError::Busy { status, said, pause },
             false => LlmError::Rejected { status, said },
         }
     }

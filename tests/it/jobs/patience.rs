@@ -164,6 +164,8 @@ async fn a_language_model_that_is_down_for_a_night_costs_no_summary() {
     let later =
         "select count(*) from job where ready_at > now() + interval '5 seconds' and failures = 0";
     assert_eq!(number(pool, later).await, 1);
+    let it = waited_for(&api, id, |it| it["why"] != Value::Null, async || ()).await;
+    assert!(it["why"].as_str().unwrap().contains("(status 503: loading)"), "{it}");
     let it = until_so(&api, id, |it| it["state"] == json!("summarised")).await;
     assert_eq!(it["summary"]["text"], json!("They like the fund."));
     workers.stop().await;
