@@ -220,7 +220,7 @@ impl Model {
             }
             None if !self.is_multilingual() => ("en".to_owned(), 1.0),
             None if is_silent => ("en".to_owned(), 0.0),
-            None => self.spoken(samples, &voiced, options.threads)?,
+            None => self.spoken(samples, &voiced, options.threads, control)?,
         };
         let words = match is_silent || samples.is_empty() {
             true => Listened::default(),
@@ -244,9 +244,13 @@ impl Model {
         samples: &[f32],
         voiced: &[Range<usize>],
         threads: usize,
+        control: &Control,
     ) -> Result<(String, f32), TranscribeError> {
         let mut surest: Option<(String, f32)> = None;
         for piece in pieces(voiced, samples.len()) {
+            if control.is_cancelled() {
+                return Err(TranscribeError::Cancelled);
+            }
             let found = self.engine.detect(&samples[piece], threads)?;
             let is_sure = found.1 >= SURE;
             if surest.as_ref().is_none_or(|(_, certainty)| found.1 > *certainty) {

@@ -1,7 +1,7 @@
 //! From the sound of a recording to its transcript, chunk by chunk, each in the journal before the next is begun.
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::sync::Arc;
 
 use domain::note::{
@@ -34,8 +34,17 @@ pub(super) async fn run(
 ) -> Result<RecordingCommand, Trouble> {
     // Without one, a large file is not copied in vain.
     tools.models.path(recording.model.as_deref())?;
-    let sound = sound(tools, lease.note, &recording.file).await?;
-    let names = glossary::of(&tools.log.database().pool, lease.note).await?;
+    let preparing = async {
+        let sound = sound(tools, lease.note, &recording.file).await?;
+        let names = glossary::of(&tools.log.database().pool, lease.note).await?;
+        let model = model(tools, recording.model.clone()).await?;
+        Ok::<_, Trouble>((sound, names, model))
+    };
+    // The store may take hours, or be silent.
+    let (sound, names, model) = tokio::select! {
+        prepared = preparing => prepared?,
+        () = leash.until_cut() => return Err(Trouble::Interrupted),
+    };
     let work = Work {
         tools: tools.clone(),
         lease: lease.clone(),
@@ -45,7 +54,7 @@ pub(super) async fn run(
         language: recording
             .language
             .map(|said| speech::language::code(&said).map_or(said, str::to_owned)),
-        model: recording.model,
+        model,
         sound,
     };
     // Hours of work: not on a thread that others wait for. Its heartbeat goes on beside it.
@@ -53,6 +62,13 @@ pub(super) async fn run(
     let working = tokio::task::spawn_blocking(move || work.run(&runtime));
     let transcript = working.await.map_err(|panic| Trouble::passing(&panic))??;
     Ok(RecordingCommand::KeepTranscript { round: lease.round, transcript })
+}
+
+/// The model that is asked for. Whoever does not wait for it leaves it in memory for the next recording.
+async fn model(tools: &Tools, name: Option<String>) -> Result<Arc<Model>, Trouble> {
+    let models = tools.models.clone();
+    let loading = tokio::task::spawn_blocking(move || models.load(name.as_deref()));
+    Ok(loading.await.map_err(|panic| Trouble::passing(&panic))??)
 }
 
 /// A copy of the recording, deciphered.
@@ -73,13 +89,34 @@ struct Work {
     leash: Arc<Leash>,
     names: Vec<String>,
     language: Option<String>,
-    model: Option<String>,
+    model: Arc<Model>,
     sound: File,
+}
+
+/// The copy of a recording, which cannot be read any more once the leash is cut: so decoding ends wherever it is.
+struct Leashed {
+    file: File,
+    leash: Arc<Leash>,
+}
+
+impl Read for Leashed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.leash.is_cut() {
+            true => Err(io::Error::other("nobody wants it any more")),
+            false => self.file.read(buffer),
+        }
+    }
+}
+
+impl Seek for Leashed {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
+    }
 }
 
 impl Work {
     fn run(mut self, runtime: &Handle) -> Result<Transcript, Trouble> {
-        let model = self.tools.models.load(self.model.as_deref())?;
+        let model = self.model.clone();
         let database = self.tools.log.database().clone();
         let lease = self.lease.clone();
         let journal = Journal::of(&database, &lease);
@@ -96,27 +133,39 @@ impl Work {
                 measured
             }
         };
+        self.go_on()?;
         let total = total.map(|it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX));
         let start = finished.last().map_or(0, |chunk| chunk.end);
         runtime.block_on(self.lease.begin(&database.pool, milliseconds(start), total))?;
         audio.skip_to(start).map_err(|error| self.not_decoded(&error))?;
         for chunk in Cutter::new(audio, start, self.tools.chunk) {
             let chunk = chunk.map_err(|error| self.not_decoded(&error))?;
+            self.go_on()?;
             let number = i32::try_from(finished.len()).unwrap_or(i32::MAX);
             let heard = self.listen(runtime, &journal, &model, number, &chunk, &finished)?;
             runtime.block_on(journal.finish(number, chunk.end(), &heard))?;
             runtime.block_on(self.lease.advance(&database.pool, milliseconds(chunk.end())))?;
             finished.push(Finished { start: chunk.start, end: chunk.end(), heard });
         }
+        self.go_on()?;
         Ok(together(model.id(), finished))
+    }
+
+    /// Whether anybody still wants it. Else what was decoded last may end too soon.
+    fn go_on(&self) -> Result<(), Trouble> {
+        if self.leash.is_cut() { Err(Trouble::Interrupted) } else { Ok(()) }
     }
 
     fn open(&self) -> Result<Audio, Trouble> {
         let file = self.sound.try_clone().map_err(|error| Trouble::passing(&error))?;
-        Audio::open(BufReader::new(file)).map_err(|error| self.not_decoded(&error))
+        let sound = Leashed { file, leash: self.leash.clone() };
+        Audio::open(BufReader::new(sound)).map_err(|error| self.not_decoded(&error))
     }
 
     fn not_decoded(&self, error: &DecodeError) -> Trouble {
+        if self.leash.is_cut() {
+            return Trouble::Interrupted;
+        }
         if let Some(problem) = error.technical() {
             tracing::warn!(recording = self.lease.recording.0, %error, problem,
                 "a recording cannot be decoded");

@@ -164,6 +164,10 @@ impl Leash {
     pub(super) fn is_cut(&self) -> bool {
         self.cut.is_cancelled()
     }
+
+    pub(super) async fn until_cut(&self) {
+        self.cut.cancelled().await;
+    }
 }
 
 #[derive(Clone)]
@@ -229,7 +233,7 @@ impl Worker {
                 // Whoever is asked need not be heard out when nobody wants the answer any more.
                 tokio::select! {
                     command = summary::run(&self.tools, lease, recording) => command?,
-                    () = leash.cut.cancelled() => return Err(Trouble::Interrupted),
+                    () = leash.until_cut() => return Err(Trouble::Interrupted),
                 }
             }
         };

@@ -1,11 +1,16 @@
 //! A worker at a long piece of work: it shows that it is alive, and is soon free when nobody wants its result any more.
 
+use std::sync::Mutex;
 use std::time::Instant;
 
+use axum::Router;
+use axum::http::Uri;
 use chrono::{DateTime, Utc};
+use projections::files::{Bucket, BucketOptions};
 use sqlx::ConnectOptions as _;
 
 use super::*;
+use crate::s3::KEYS;
 
 /// Waits until the progress of a recording is beyond this, and gives it.
 async fn beyond(api: &Api, id: RecordingId, progress: f64) -> f64 {
@@ -85,4 +90,51 @@ async fn who_cancels_a_long_transcription_frees_its_worker_within_a_second() {
     assert!(took < Duration::from_secs(1) + window, "{took:?}, and a window {window:?}");
     workers.stop().await;
     assert_eq!(recorded(&api.db.pool, ["Transcribed", "TranscriptionCancelled"]).await, [0, 1]);
+}
+
+/// A bucket that begins to send each file and never goes on, and the paths of what it was asked for.
+async fn silent_bucket() -> (Files, Arc<Mutex<Vec<String>>>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let asked = Arc::<Mutex<Vec<String>>>::default();
+    let seen = asked.clone();
+    let router = Router::new().fallback(move |uri: Uri| {
+        seen.lock().unwrap().push(uri.path().to_owned());
+        let first = futures::stream::iter([Ok::<_, std::io::Error>("RIFF")]);
+        let body = futures::StreamExt::chain(first, futures::stream::pending());
+        std::future::ready(Body::from_stream(body))
+    });
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let options = BucketOptions {
+        keys: Some((KEYS.0.to_owned(), KEYS.1.to_owned())),
+        endpoint: Some(endpoint),
+        patience: Duration::from_secs(600),
+        ..BucketOptions::new("silent")
+    };
+    (Files::bucket(Bucket::open(&options).await), asked)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_cancels_while_the_store_sends_the_sound_frees_the_worker_and_so_does_who_stops() {
+    let api = Api::new().await;
+    let (files, asked) = silent_bucket().await;
+    let tools = tools(&api.backend.log, files, with_tiny().await);
+    let workers = Workers::start(tools, 1, api.backend.live.heads()).unwrap();
+    let note = api.made("notes", json!({"name": "Call"})).await;
+    let first = attach(&api.backend.log, note, "recordings/first").await;
+    attach(&api.backend.log, note, "recordings/second").await;
+    let fetched = async |name: &str| {
+        let is_asked = || asked.lock().unwrap().iter().any(|path| path.ends_with(name));
+        let waiting = async {
+            while !is_asked() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), waiting).await.expect(name);
+    };
+    fetched("/first").await;
+    api.backend.settle().await.unwrap();
+    api.post(&format!("/recordings/{first}/cancel"), json!({})).await.expect(200, "cancel");
+    fetched("/second").await;
+    tokio::time::timeout(Duration::from_secs(30), workers.stop()).await.expect("they stop");
 }
