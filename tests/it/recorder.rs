@@ -150,6 +150,33 @@ async fn a_window_that_closes_costs_only_the_last_seconds() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_server_has_is_saved_from_any_notes_page_though_the_browser_has_lost_it() {
+    let meeting = Meeting::new().await;
+    let browser = &meeting.browser;
+    meeting.open().await;
+    browser.press("#start").await;
+    meeting.until_sent().await;
+    // The window closes, and the machine crashes before what the browser kept is on the disk.
+    browser.open(&format!("{}/audit", meeting.served.url)).await;
+    let lose = "const done = arguments[0]; const open = indexedDB.open('crm-recorder', 1);
+        open.onsuccess = () => { const all = open.result.transaction('parts', 'readwrite').objectStore('parts').clear();
+            all.onsuccess = () => { open.result.close(); done(true); }; }";
+    assert_eq!(browser.client.execute_async(lose, vec![]).await.unwrap(), json!(true));
+    let other = meeting.api.made("notes", json!({"name": "Another call"})).await;
+    browser.open(&format!("{}/notes/{other}/record", meeting.served.url)).await;
+    let recording = meeting.until_saved().await;
+    assert_eq!(meeting.api.get(&format!("{recording}/audio")).await.status, 200);
+    let notes: Vec<String> = sqlx::query_scalar(
+        "select aggregate_id from events where event_type = 'RecordingAttached'",
+    )
+    .fetch_all(&meeting.api.db.pool)
+    .await
+    .unwrap();
+    assert_eq!(notes, [meeting.note.to_string()], "it is the note's that it was recorded for");
+    meeting.browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_is_uploaded_with_a_script_and_without() {
     let meeting = Meeting::new().await;
     meeting.open().await;

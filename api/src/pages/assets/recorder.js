@@ -44,7 +44,8 @@
     }
 
     store(name, mode) {
-      return this.db.transaction(name, mode).objectStore(name);
+      // What is kept is on the disk, or the server would have more of it after a crash of the machine.
+      return this.db.transaction(name, mode, { durability: "strict" }).objectStore(name);
     }
 
     put(name, value) {
@@ -85,18 +86,19 @@
       this.wake = null;
     }
 
+    // Nothing is sent before it is kept here.
     async add(bytes) {
       const part = { recording: this.facts.id, number: this.parts.length, bytes };
+      await keep("parts", part);
       this.parts.push(part);
       this.size += bytes.byteLength;
       this.tell();
-      await keep("parts", part);
     }
 
     async end() {
       this.facts.ended = true;
-      this.tell();
       await keep("recordings", this.facts);
+      this.tell();
     }
 
     tell() {
@@ -150,7 +152,7 @@
   const size = (bytes) => (bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`);
   let unsent = 0;
 
-  async function upload(source, terms, remember, forget) {
+  async function upload(source, note, terms, remember, forget) {
     unsent += 1;
     const all = () => (source.size ?? source.file.size);
     const tell = ({ sent, place, waiting, reason }) => {
@@ -168,9 +170,16 @@
       at("recorder-done").querySelector("a").href = address;
       say("Saved.");
     } catch (error) {
-      say(`This cannot be saved: ${error.message}.`);
-      offer(source, terms.name);
+      source.refusal = error.message;
+      // What this browser keeps is not lost with the page.
+      if (vault && source.facts) unsent -= 1;
+      refuse(source, terms.name);
     }
+  }
+
+  function refuse(source, name) {
+    say(`This cannot be saved: ${source.refusal}.`);
+    offer(source, name);
   }
 
   // One page at a time sends a recording: the one that records it, or else the first that finds it.
@@ -186,13 +195,15 @@
       return keep("recordings", facts);
     };
     const forget = () => vault?.remove(facts.id);
-    return upload(recorded, { name: facts.name, language: facts.language, place: facts.place }, remember, forget);
+    const terms = { name: facts.name, language: facts.language, place: facts.place };
+    return upload(recorded, facts.note, terms, remember, forget);
   }
 
   // What cannot be uploaded can still be kept as a file.
   function offer(source, name) {
     const blob = source.file ?? new Blob(source.parts.map((part) => part.bytes));
     const link = at("recorder-file");
+    URL.revokeObjectURL(link.href);
     link.href = URL.createObjectURL(blob);
     link.download = name;
     link.hidden = false;
@@ -284,6 +295,8 @@
       await this.context.close();
       await this.lock?.release();
       await this.recorded.end();
+      // The file that was offered when it was refused ends there.
+      if (this.recorded.refusal) refuse(this.recorded, this.recorded.facts.name);
     }
   }
 
@@ -344,20 +357,20 @@
     at("microphone").value = chosen;
   }
 
-  // Recordings that a closed window has left behind are sent now.
+  // Recordings that a closed window has left behind, of whichever note, are sent now.
   async function resume() {
-    for (const facts of await vault.all()) {
-      if (facts.note === note) alone(facts.id, () => resumeOne(facts));
-    }
+    for (const facts of await vault.all()) alone(facts.id, () => resumeOne(facts));
   }
 
   async function resumeOne(facts) {
     const parts = await vault.parts(facts.id);
-    if (!parts.length) return vault.remove(facts.id);
+    // Where the browser has lost them, the server may have some.
+    if (!parts.length && !facts.place) return vault.remove(facts.id);
     say(`A recording of ${new Date(facts.began).toLocaleString()} was not saved to its end; crm does that now.`);
     const recorded = new Recorded(facts, parts);
     await recorded.end();
-    return uploadRecorded(recorded);
+    await uploadRecorded(recorded);
+    if (!parts.length) await vault.remove(facts.id);
   }
 
   async function prepare() {
@@ -373,7 +386,7 @@
       if (!file) return;
       at("recorder-done").hidden = true;
       say(`Uploading ${file.name}.`);
-      upload(new Chosen(file), { name: file.name, language: at("language").value }, () => {}, () => at("choose").reset());
+      upload(new Chosen(file), note, { name: file.name, language: at("language").value }, () => {}, () => at("choose").reset());
     });
     addEventListener("beforeunload", (event) => {
       if (running || unsent) event.preventDefault();

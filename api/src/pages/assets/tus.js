@@ -52,13 +52,14 @@
     }
 
     async step() {
-      if (this.source.total() === 0) throw new Refused("there is nothing in it");
+      if (!this.place && this.source.total() === 0) throw new Refused("there is nothing in it");
       if (!this.place) return this.begin();
       if (!this.isKnown) return this.look();
       const bytes = await this.source.read(this.offset);
       const total = this.source.total();
       if (bytes) return this.send(bytes, null);
-      if (total !== null) return this.send(new Blob([]), total);
+      // The server may have what the source has lost since.
+      if (total !== null) return this.send(new Blob([]), Math.max(total, this.offset));
       await this.source.more();
     }
 
