@@ -146,7 +146,8 @@ pub struct Page {
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum SearchError {
-    /// It cannot be searched by meaning, which alone was wanted, or by which the page before was found; the text says what is missing.
+    /// It cannot be searched by meaning, which alone was wanted, or by which the page before was found; the text says what is
+    /// missing.
     #[error("{0}")]
     Missing(String),
     /// The database did not answer.
