@@ -8,8 +8,11 @@ help: ## List these commands
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
 		|| sed -nE 's/^([a-z]+):.*## (.*)/make \1  \2/p' $(MAKEFILE_LIST)
 
-setup: ## Install what is missing to build and run (Postgres, C compiler)
+setup: ## Install what is missing to build and run (Rust, Postgres, C compiler)
 	@.ci/setup.sh
+
+# Where rustup puts Rust, whether or not this shell has learnt of it.
+export PATH := $(PATH):$(HOME)/.cargo/bin
 
 # What is built here runs here: Whisper may use all that this processor can do (.cargo/config.toml).
 run bench: export GGML_NATIVE = ON

@@ -135,7 +135,13 @@ if ! have espeak-ng || ! have ffmpeg; then
     say "without espeak-ng and ffmpeg the tests of recordings fail (apt-get install espeak-ng ffmpeg)" >&2
 fi
 
-if ! have cargo || ! have rustc; then
+# Fedora and Homebrew keep up with Rust; Debian's is too old, but its newer releases have rustup. A rustup that was only just
+# installed has no compiler yet.
+PATH="$PATH:$HOME/.cargo/bin"
+works() { rustc --version >/dev/null 2>&1 && cargo --version >/dev/null 2>&1; }
+have cargo || install_package rustup cargo rust || true
+works || { have rustup && rustup --quiet default stable; } || true
+if ! works; then
     missing+=("Rust $rust_minimum or newer: get it by rustup, see https://rustup.rs")
 elif ! at_most "$rust_minimum" "$(rustc --version | cut -d ' ' -f 2)"; then
     missing+=("Rust $rust_minimum or newer, this is $(rustc --version | cut -d ' ' -f 2): rustup update stable")
