@@ -9,7 +9,7 @@ use domain::person::PersonEvent;
 use domain::telling::{Part, Sentence};
 use domain::{Event, FactChange, Kind, RecordRef, Subject, differences};
 use projections::history::Names;
-use projections::log::{CommandError, CommandRequest};
+use projections::log::{CommandError, CommandRequest, EventLog};
 use projections::read::Time;
 use projections::undo::{Goal, Plan, UndoError, plan, stood};
 use serde_json::{Value, json};
@@ -25,9 +25,6 @@ use crate::json::Json as Sent;
 use crate::problem::{Fault, Problem, title};
 use crate::resource::record_of;
 use crate::writes::{self, Outcome, Resource, Written, condition};
-
-/// How often a plan is made anew when others change the record at the same time.
-const ATTEMPTS: usize = 20;
 
 /// What a record said at two positions, and every fact in which they differ.
 pub async fn compare<A: Resource>(
@@ -115,7 +112,7 @@ pub async fn revert<A: Resource>(
         return Ok(done(&app, Written::of::<A>(&app, earlier).await).await);
     }
     let tables: Vec<&'static str> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
-    for _ in 0..ATTEMPTS {
+    for _ in 0..EventLog::ATTEMPTS {
         // What a plan speaks of has the names that it was given last.
         app.level(&tables).await?;
         let life = app.reader.life(record).await?;

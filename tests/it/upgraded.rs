@@ -13,7 +13,7 @@ use tower::ServiceExt as _;
 
 use crate::contract::{Answer, Api, json_request, kinds, request};
 use crate::harness::Database;
-use crate::rebuild::Later;
+use crate::rebuild::release::Later;
 
 /// A release in which the code of all read models has changed that writes wait for, and that never gets them built.
 fn release() -> Vec<Arc<dyn Projector>> {

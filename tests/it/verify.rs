@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::harness::{Database, demo_file, tamper};
 use crate::import::legacy;
-use crate::rebuild::{release_with, renewing, server_of};
+use crate::rebuild::release::{release_with, renewing, server_of};
 
 /// A whole check, as a process of its own would do it.
 pub async fn verify(db: &Database) -> VerifyReport {

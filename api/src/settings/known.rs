@@ -178,7 +178,7 @@ pub const KNOWN: &[Setting] = &[
     setting(
         "LLM_CONTEXT_TOKENS",
         "8192",
-        "How many tokens the model takes, question and answer together (2048 to 2000000).",
+        "How many tokens the model takes, question and answer together (2048 to 2000000); models that think first need 16384 or more.",
     ),
     setting(
         "LLM_TIMEOUT_S",

@@ -48,7 +48,7 @@ pub struct EventLog {
 impl EventLog {
     /// How often a command is decided anew when others change the record at the same time. Nobody takes turns with other
     /// processes: against one that writes without a pause about every second attempt fails.
-    const ATTEMPTS: usize = 50;
+    pub const ATTEMPTS: usize = 50;
 
     /// Starts the write side.
     pub fn start(database: Database) -> Self {
