@@ -88,7 +88,7 @@ impl Subject {
         vector_status::status(&mut self.pool().acquire().await.unwrap()).await.unwrap()
     }
 
-    /// Waits until the vectors have everything that the log has, and the engine has been told.
+    /// Waits until the vectors have everything that the log has, the engine has been told, and they answer.
     pub(super) async fn settle(&self) {
         self.api.backend.settle().await.unwrap();
         let head: i64 = sqlx::query_scalar("select coalesce(max(position), 0) from events")
@@ -97,7 +97,9 @@ impl Subject {
             .unwrap();
         self.until("the vectors are level", async |subject| {
             let status = subject.status().await;
-            let is_level = |set: &VectorStatus| set.position >= head && set.untold == 0;
+            let is_level = |set: &VectorStatus| {
+                set.position >= head && set.untold == 0 && set.state == "live"
+            };
             let engine = if subject.qdrant.is_some() { "qdrant" } else { "memory" };
             !status.is_empty() && status.iter().all(|set| is_level(set) && set.engine == engine)
         })
