@@ -56,6 +56,15 @@ impl Meeting {
             .await;
     }
 
+    /// How many parts of recordings the browser keeps.
+    async fn kept(&self) -> i64 {
+        let kept = "const done = arguments[0]; const open = indexedDB.open('crm-recorder', 1);
+            open.onsuccess = () => { const all = open.result.transaction('parts').objectStore('parts').count();
+                all.onsuccess = () => { open.result.close(); done(all.result); } }";
+        let kept = self.browser.client.execute_async(kept, vec![]).await.unwrap();
+        kept.as_i64().unwrap()
+    }
+
     async fn attached(&self) -> i64 {
         let count = "select count(*) from events where event_type = 'RecordingAttached'";
         sqlx::query_scalar(count).fetch_one(&self.api.db.pool).await.unwrap()
@@ -120,11 +129,7 @@ async fn a_meeting_is_recorded_though_the_line_breaks() {
     );
     let clusters = audio.bytes.windows(4).filter(|it| it == b"\x1f\x43\xb6\x75").count();
     assert!(clusters > 0, "it is a recording of a browser");
-    let kept = "const done = arguments[0]; const open = indexedDB.open('crm-recorder', 1);
-        open.onsuccess = () => { const all = open.result.transaction('parts').objectStore('parts').count();
-            all.onsuccess = () => done(all.result); }";
-    let kept = browser.client.execute_async(kept, vec![]).await.unwrap();
-    assert_eq!(kept, json!(0), "what is on the server need not be kept in the browser");
+    assert_eq!(meeting.kept().await, 0, "what is on the server need not be kept in the browser");
     browser
         .until("nothing is heard after the end", "document.getElementById('level').value === 0")
         .await;
@@ -173,6 +178,61 @@ async fn what_the_server_has_is_saved_from_any_notes_page_though_the_browser_has
     .await
     .unwrap();
     assert_eq!(notes, [meeting.note.to_string()], "it is the note's that it was recorded for");
+    meeting.browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_server_refuses_stays_in_the_browser_until_somebody_decides() {
+    let meeting = Meeting::new().await;
+    let (api, browser, note) = (&meeting.api, &meeting.browser, meeting.note);
+    let other = api.made("notes", json!({"name": "Another call"})).await;
+    let other = format!("{}/notes/{other}/record", meeting.served.url);
+    let refused = "document.querySelectorAll('#recorder-refused button').length === 2";
+    let (retry, discard) = ("#recorder-refused button", "#recorder-refused button:last-child");
+    let record = async || {
+        meeting.open().await;
+        browser.press("#start").await;
+        meeting.until_sent().await;
+        let position = api.delete(&format!("/notes/{note}")).await.position();
+        // No script may read what a link leads to.
+        let make = "const make = URL.createObjectURL; URL.createObjectURL = (it) => make(window.offered = it)";
+        browser.ask(make).await;
+        browser.press("#stop").await;
+        browser.until("it is refused", refused).await;
+        position
+    };
+    let bring_back = async |deleted: i64| {
+        let back = json!({"to": deleted - 1, "seen": deleted});
+        api.post(&format!("/notes/{note}/revert"), back).await.expect(200, "the note");
+    };
+    let deleted = record().await;
+    let said = browser.text("#recorder-refused p").await;
+    assert!(said.contains("Lunch with Ana") && said.contains("cannot be saved"), "{said}");
+    let file = "const done = arguments[0];
+        window.offered.arrayBuffer().then((it) => done(new Uint8Array(it).slice(0, 4).join()))";
+    let file = browser.client.execute_async(file, vec![]).await.unwrap();
+    assert_eq!(file, json!("26,69,223,163"), "a file in WebM");
+    assert_eq!(browser.violations().await, Vec::<String>::new());
+    browser.shoot("recorder-refused").await;
+    // On other pages it is shown, and not sent again by itself.
+    browser.open(&other).await;
+    browser.until("it is still there", refused).await;
+    assert_eq!(browser.text("#recorder-state").await, "");
+    bring_back(deleted).await;
+    browser.press(retry).await;
+    let recording = meeting.until_saved().await;
+    assert_eq!(api.get(&format!("{recording}/audio")).await.status, 200);
+    assert_eq!((browser.count("#recorder-refused li").await, meeting.kept().await), (0, 0));
+    record().await;
+    browser.press(discard).await;
+    assert_eq!(browser.text(discard).await, "Discard it for good");
+    assert!(meeting.kept().await > 0, "asked once more");
+    browser.press(discard).await;
+    browser.until("it is gone", "!document.querySelector('#recorder-refused li')").await;
+    browser.open(&other).await;
+    browser.until("it can record", "!document.getElementById('start').hidden").await;
+    assert_eq!((browser.count("#recorder-refused li").await, meeting.kept().await), (0, 0));
+    assert_eq!(meeting.attached().await, 1);
     meeting.browser.close().await;
 }
 

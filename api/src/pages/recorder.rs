@@ -69,7 +69,7 @@ fn recorder(note: i64, name: &str) -> Markup {
             p.quiet id="recorder-kept" role="status" {}
             div.notice id="recorder-silent" role="status" hidden { p { "Nothing is heard. Is the microphone muted, or is it another one?" } }
             div.notice.good id="recorder-done" hidden { p { "The recording is saved. " a href="" { "Open it" } "." } }
-            p { a.button id="recorder-file" hidden { "Keep it as a file" } }
+            ul.suggestions id="recorder-refused" aria-label="Recordings that cannot be saved" {}
         }
     }
 }

@@ -97,9 +97,8 @@ impl Subject {
             .unwrap();
         self.until("the vectors are level", async |subject| {
             let status = subject.status().await;
-            let is_level = |set: &VectorStatus| {
-                set.position >= head && set.untold == 0 && set.state == "live"
-            };
+            let is_level =
+                |set: &VectorStatus| set.position >= head && set.untold == 0 && set.state == "live";
             let engine = if subject.qdrant.is_some() { "qdrant" } else { "memory" };
             !status.is_empty() && status.iter().all(|set| is_level(set) && set.engine == engine)
         })

@@ -170,16 +170,80 @@
       at("recorder-done").querySelector("a").href = address;
       say("Saved.");
     } catch (error) {
-      source.refusal = error.message;
-      // What this browser keeps is not lost with the page.
-      if (vault && source.facts) unsent -= 1;
-      refuse(source, terms.name);
+      say(`This cannot be saved: ${error.message}.`);
+      at("recorder-kept").textContent = "";
+      // What is a file, or kept by this browser, is not lost with the page.
+      if (source.file || vault || !source.size) unsent -= 1;
+      if (source.size) await refuse(source, error.message);
     }
   }
 
-  function refuse(source, name) {
-    say(`This cannot be saved: ${source.refusal}.`);
-    offer(source, name);
+  // --- What the server refuses -----------------------------------------------------------------------------------------
+
+  // It stays in this browser, and is not sent again, until somebody decides.
+  async function refuse(recorded, reason) {
+    recorded.facts.refusal = reason;
+    await keep("recordings", recorded.facts);
+    showRefused(recorded);
+  }
+
+  function showRefused(recorded) {
+    const { facts } = recorded;
+    const list = at("recorder-refused");
+    const known = [...list.children].find((item) => item.dataset.recording === facts.id);
+    const item = known ?? list.appendChild(document.createElement("li"));
+    item.dataset.recording = facts.id;
+    const said = document.createElement("p");
+    said.textContent = `${facts.name}, of ${new Date(facts.began).toLocaleString()}, cannot be saved: ${facts.refusal}.`;
+    const file = document.createElement("a");
+    file.className = "button";
+    file.textContent = "Keep it as a file";
+    file.download = facts.name;
+    URL.revokeObjectURL(item.querySelector("a")?.href);
+    file.href = URL.createObjectURL(new Blob(recorded.parts.map((part) => part.bytes)));
+    const actions = document.createElement("div");
+    actions.className = "actions";
+    actions.append(file);
+    // More of it is still to come.
+    if (facts.ended) actions.append(retrying(recorded, item), discarding(recorded, item));
+    item.replaceChildren(said, actions);
+  }
+
+  function button(text, press) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = text;
+    button.addEventListener("click", press);
+    return button;
+  }
+
+  function settle(item) {
+    URL.revokeObjectURL(item.querySelector("a").href);
+    item.remove();
+    say("");
+    if (!vault) unsent -= 1;
+  }
+
+  function retrying(recorded, item) {
+    return button("Try again", () => {
+      settle(item);
+      delete recorded.facts.refusal;
+      alone(recorded.facts.id, () => uploadRecorded(recorded));
+    });
+  }
+
+  function discarding(recorded, item) {
+    const discard = button("Discard", async () => {
+      if (discard.dataset.sure) {
+        settle(item);
+        await vault?.remove(recorded.facts.id);
+        return;
+      }
+      discard.dataset.sure = "yes";
+      discard.className = "danger";
+      discard.textContent = "Discard it for good";
+    });
+    return discard;
   }
 
   // One page at a time sends a recording: the one that records it, or else the first that finds it.
@@ -197,16 +261,6 @@
     const forget = () => vault?.remove(facts.id);
     const terms = { name: facts.name, language: facts.language, place: facts.place };
     return upload(recorded, facts.note, terms, remember, forget);
-  }
-
-  // What cannot be uploaded can still be kept as a file.
-  function offer(source, name) {
-    const blob = source.file ?? new Blob(source.parts.map((part) => part.bytes));
-    const link = at("recorder-file");
-    URL.revokeObjectURL(link.href);
-    link.href = URL.createObjectURL(blob);
-    link.download = name;
-    link.hidden = false;
   }
 
   // --- The recorder ----------------------------------------------------------------------------------------------------
@@ -243,7 +297,8 @@
       this.stream.getAudioTracks()[0].onended = () => stop("The microphone has gone. What it recorded is saved.");
       this.recorder.start(SLICE);
       this.listen();
-      alone(facts.id, () => uploadRecorded(this.recorded));
+      // Refused or not, it is this window's until it ends.
+      alone(facts.id, () => Promise.all([uploadRecorded(this.recorded), this.ended]));
       this.lock = await navigator.wakeLock?.request("screen").catch(() => null);
     }
 
@@ -296,7 +351,7 @@
       await this.lock?.release();
       await this.recorded.end();
       // The file that was offered when it was refused ends there.
-      if (this.recorded.refusal) refuse(this.recorded, this.recorded.facts.name);
+      if (this.recorded.facts.refusal) showRefused(this.recorded);
     }
   }
 
@@ -366,6 +421,7 @@
     const parts = await vault.parts(facts.id);
     // Where the browser has lost them, the server may have some.
     if (!parts.length && !facts.place) return vault.remove(facts.id);
+    if (facts.refusal) return showRefused(new Recorded({ ...facts, ended: true }, parts));
     say(`A recording of ${new Date(facts.began).toLocaleString()} was not saved to its end; crm does that now.`);
     const recorded = new Recorded(facts, parts);
     await recorded.end();
