@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{EncodeError, Encoder, normalise};
 
 /// How long a server may take for one question: a search waits for it.
-const QUESTION: Duration = Duration::from_secs(1);
+const QUESTION: Duration = Duration::from_secs(2);
 
 /// How long it may take to be reached at all.
 const CONNECTION: Duration = Duration::from_secs(5);
