@@ -267,6 +267,23 @@ async fn a_recording_comes_in_one_request_as_well() {
     assert_eq!(other.status, 422);
     assert!(other.body["detail"].as_str().unwrap().contains("upload it again"), "{}", other.body);
     assert_eq!(other.header("location"), None, "there is nothing to go on with");
+    // Likewise where an upload is begun with all that there is.
+    let begins = async |headers: &[(&str, &str)]| {
+        let body = noise(1_000, 3);
+        let mut all =
+            vec![("upload-length", "1000"), ("content-type", "application/offset+octet-stream")];
+        all.extend_from_slice(headers);
+        ask(&api.router, tus(Method::POST, &uri, &all, Body::from(body))).await
+    };
+    let metadata = format!("sha256 {}", base64(hash(&content)));
+    let other = begins(&[("upload-metadata", &metadata)]).await;
+    assert_eq!((other.status, other.header("location")), (422, None), "{}", other.body);
+    // What was damaged on the way may be sent again.
+    let checksum = format!("sha256 {}", base64(Sha256::digest(&content)));
+    let damaged = begins(&[("upload-checksum", &checksum)]).await;
+    assert_eq!((damaged.status, damaged.header("upload-offset")), (201, Some("0")));
+    let place = damaged.header("location").unwrap();
+    assert_eq!(ask(&api.router, tus(Method::DELETE, place, &[], Body::empty())).await.status, 204);
     assert_eq!(sent(&uri, &[], Vec::new()).await.status, 422);
     assert_eq!(sent("/notes/999/recordings", &[], content.clone()).await.status, 404);
     let old = [("tus-resumable", "0.2.2"), ("upload-length", "1")];

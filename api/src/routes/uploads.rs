@@ -140,14 +140,24 @@ async fn begin(
     let announced = tus::announcement(headers)?;
     let mut upload = app.intake.begin(note, &announced).await?;
     if tus::is_appended(headers) {
-        let taking =
-            take(app, caller, upload.id, 0, body.into_data_stream(), tus::checksum(headers)?);
+        let taking = take(
+            app.clone(),
+            caller,
+            upload.id,
+            0,
+            body.into_data_stream(),
+            tus::checksum(headers)?,
+        );
         match joined(in_a_task(taking)).await {
             Ok(taken) => upload = taken,
-            // The upload is there, and the sender finds out by HEAD how far it came.
-            Err(problem) => {
-                tracing::info!(?problem, upload = %upload.id, "the beginning of an upload is not taken")
-            }
+            // As far as it came the upload is there, unless it was refused for good.
+            Err(problem) => match app.intake.settled(upload.id).await {
+                Err(UploadError::Gone) => return Err(problem),
+                standing => {
+                    tracing::info!(?problem, upload = %upload.id, "the beginning of an upload is not taken");
+                    upload = standing.unwrap_or(upload);
+                }
+            },
         }
     }
     let mut headers = tus::standing(&upload);
