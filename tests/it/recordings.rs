@@ -206,6 +206,10 @@ async fn corrections_outlive_another_transcript() {
     let back = json!([{"start": 0.0, "end": 1.5, "text": null}]);
     patch(&api, id, back).await.expect(200, "go back");
     assert_eq!(texts(&api, id).await, ["Profeturo", "dislikes it."]);
+    // What is asked of it once more changes nothing that is searched.
+    api.post(&format!("/recordings/{id}/transcribe"), json!({})).await.expect(200, "and again");
+    let report = crate::verify::verify(&api.db).await;
+    assert!(report.passed, "{report:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -261,6 +265,13 @@ async fn a_suggested_interest_becomes_a_stage_in_the_funnel() {
     assert_eq!(funnel[0]["interest"], json!("meeting"));
     let events = api.events().await;
     api.post(&path, json!({})).await.expect(200, "accept again");
+    assert_eq!(api.events().await, events);
+    // What is refused moves nothing either.
+    let other = api.made("lps", json!({"name": "Citibanamex"})).await;
+    let events = api.events().await;
+    for change in [json!({"interest": "inactive"}), json!({"lp_id": other})] {
+        assert_eq!(api.post(&path, change).await.status, 409);
+    }
     assert_eq!(api.events().await, events);
     let dismiss = format!("/recordings/{id}/interest/dismiss");
     assert_eq!(api.post(&dismiss, json!({})).await.status, 409);

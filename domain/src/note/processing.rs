@@ -374,12 +374,21 @@ impl Recording {
         recording: RecordingId,
         as_recorded: AcceptedInterest,
     ) -> Result<Vec<NoteEvent>, Refusal> {
+        match self.is_accepted_as(&as_recorded)? {
+            true => Ok(vec![]),
+            false => Ok(vec![NoteEvent::InterestAccepted { recording, as_recorded }]),
+        }
+    }
+
+    /// Whether the suggested interest was accepted as this; if not, it can be.
+    ///
+    /// # Errors
+    /// [`Refusal::NoSuchSuggestion`], or [`Refusal::SuggestionAccepted`] if it was accepted as something else.
+    pub fn is_accepted_as(&self, as_recorded: &AcceptedInterest) -> Result<bool, Refusal> {
         match self.interest_decision()? {
-            Decision::Accepted(known) if *known == as_recorded => Ok(vec![]),
+            Decision::Accepted(known) if known == as_recorded => Ok(true),
             Decision::Accepted(_) => Err(Refusal::SuggestionAccepted),
-            Decision::Open | Decision::Dismissed => {
-                Ok(vec![NoteEvent::InterestAccepted { recording, as_recorded }])
-            }
+            Decision::Open | Decision::Dismissed => Ok(false),
         }
     }
 }

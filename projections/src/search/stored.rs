@@ -132,7 +132,8 @@ fn heard(subject: &Subject) -> Vec<NoteEvent> {
         let (file, name) = (domain::note::AudioFile::default(), String::new());
         events.push(NoteEvent::RecordingAttached { recording, file, name, language: None });
         if let Some(transcript) = it.transcript.clone() {
-            events.push(NoteEvent::Transcribed { recording, round: it.round, transcript });
+            // Which round it was changes with what is asked of the recording, and not what was heard.
+            events.push(NoteEvent::Transcribed { recording, round: 1, transcript });
         }
         let corrections = it.corrections.iter().map(|((start_ms, end_ms), text)| Correction {
             start_ms: *start_ms,

@@ -129,6 +129,8 @@ pub(super) async fn accept_interest(
 ) -> Result<Response, Problem> {
     // Before the fund hears of it.
     caller.attempts("AcceptInterest");
+    // Who comes second knows what became of the first.
+    let _turn = app.turns.take(format!("interest of recording {id}")).await;
     let stored = known(&app, id).await?;
     let suggested = stored.recording.interest.as_ref();
     let suggested =
@@ -144,16 +146,19 @@ pub(super) async fn accept_interest(
     let interest = stage(&members, suggested.suggestion.interest.as_deref())?;
     check_exist(&app, &caller, &[record_of::<Fund>(fund.0), record_of::<Lp>(lp.0)]).await?;
     condition(&app, &caller, stored.note.into()).await?;
+    let as_recorded = AcceptedInterest { fund, lp, interest };
+    let refused = |refusal| Problem::of_command(CommandError::Refused(refusal), stored.note.into());
+    // Else the fund would hear of what is refused.
+    stored.recording.is_accepted_as(&as_recorded).map_err(refused)?;
     let contact = contact(&app, fund.into(), lp).await?;
     let record = FundCommand::RecordInterest {
         lp,
-        interest: Interest::from(interest.as_str()),
+        interest: Interest::from(as_recorded.interest.as_str()),
         contact,
         legacy: None,
     };
     let own = caller.unconditional();
     execute::<Fund>(&app, &own, fund.0, "RecordInterest", record, None).await?;
-    let as_recorded = AcceptedInterest { fund, lp, interest };
     let command = RecordingCommand::AcceptInterest { as_recorded };
     Ok(shown(&app, process(&app, &caller, id, "AcceptInterest", command).await?).await)
 }
