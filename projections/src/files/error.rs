@@ -34,6 +34,21 @@ pub enum FileError {
 }
 
 impl FileError {
+    /// What people are told who only use crm. All of it is for the log: it names buckets and folders.
+    #[must_use]
+    pub fn in_plain_words(&self) -> &'static str {
+        match self {
+            FileError::Full(_) => "the file storage is full",
+            FileError::Denied(_) => {
+                "the file storage refuses crm: whoever runs crm should look into its log"
+            }
+            FileError::Unavailable(_) => "the file storage does not answer",
+            FileError::Missing(_) => "the file is not in the file storage",
+            FileError::Damaged { .. } => "the stored file is damaged",
+            FileError::NoKey(_) | FileError::Failed(_) => "the file storage failed",
+        }
+    }
+
     /// What the system's answer means for a file of this name.
     pub(super) fn of_system(error: &io::Error, key: &str) -> Self {
         use io::ErrorKind::{

@@ -71,15 +71,17 @@ impl From<CommandError> for Trouble {
 
 impl From<FileError> for Trouble {
     fn from(error: FileError) -> Self {
+        tracing::warn!(%error, "a job cannot go on");
+        let told = error.in_plain_words();
         match error {
             FileError::Unavailable(_) | FileError::Denied(_) | FileError::Full(_) => {
-                Trouble::away(&error)
+                Trouble::away(told)
             }
             // It was there when the server took it. Where it is not, others of the installation may have it.
             FileError::Missing(_) => Trouble::away(&format!(
-                "{error} where this worker keeps files: S3_BUCKET, or a CRM_DATA_DIR that is shared, must be as the server has it"
+                "{told} where this worker keeps files: S3_BUCKET, or a CRM_DATA_DIR that is shared, must be as the server has it"
             )),
-            error => Trouble::passing(&error),
+            _ => Trouble::passing(told),
         }
     }
 }
