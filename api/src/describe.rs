@@ -110,6 +110,8 @@ pub struct Endpoint {
     takes: Option<Content>,
     parameters: Vec<Parameter>,
     is_strict: bool,
+    success: &'static str,
+    others: Vec<(&'static str, &'static str)>,
 }
 
 /// Answers GET.
@@ -206,7 +208,20 @@ impl Endpoint {
             takes: None,
             parameters: Vec::new(),
             is_strict: false,
+            success: "200",
+            others: Vec::new(),
         }
+    }
+
+    /// The status of what went well, if that is not 200.
+    pub fn succeeds(self, success: &'static str) -> Self {
+        Self { success, ..self }
+    }
+
+    /// Another status that it may answer, and what that means.
+    pub fn or(mut self, status: &'static str, meaning: &'static str) -> Self {
+        self.others.push((status, meaning));
+        self
     }
 
     /// The body that it takes.
@@ -238,6 +253,32 @@ impl Endpoint {
         self
     }
 
+    /// What it may answer where it does not do what it was asked for: the statuses, and what each is called.
+    fn refusals(
+        &self,
+        tag: &str,
+        path: &str,
+    ) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let reads = matches!(self.method, HttpMethod::Get | HttpMethod::Head | HttpMethod::Options);
+        let (is_of_one, has_body) = (path.contains('{'), self.takes.is_some());
+        let is_steered = is_steered(tag);
+        [
+            ("304", "NotModified", self.method == HttpMethod::Get && is_steered),
+            ("400", "BadParameter", self.is_strict || !reads),
+            ("403", "Forbidden", !reads),
+            ("404", "NotFound", is_of_one),
+            ("409", "Conflict", !reads),
+            ("410", "Erased", is_of_one || !reads),
+            ("412", "Outdated", !reads && is_of_one || tag == UPLOADS),
+            ("413", "TooLarge", has_body),
+            ("422", "Invalid", true),
+            ("503", "Unavailable", tag != SERVER),
+            ("default", "Otherwise", true),
+        ]
+        .into_iter()
+        .filter_map(|(status, name, is_so)| is_so.then_some((status, name)))
+    }
+
     fn operation(&self, tag: &str, path: &str) -> OperationBuilder {
         let method = format!("{:?}", MethodName(&self.method)).to_lowercase();
         let id = format!("{method}{}", path.replace(['/', '-'], "_").replace(['{', '}'], ""));
@@ -249,9 +290,8 @@ impl Endpoint {
                 .schema(Some(path_schema(name)))
                 .build()
         });
-        // Only what is about records is steered.
-        let steering = header_parameters(&self.method, path.contains('{'))
-            .filter(|_| ![SERVER, LIVE, UPLOADS, PAGES].contains(&tag));
+        let steering =
+            header_parameters(&self.method, path.contains('{')).filter(|_| is_steered(tag));
         let body = self.takes.as_ref().map(|content| {
             RequestBodyBuilder::new()
                 .content(content.media_type(), content.build())
@@ -264,21 +304,20 @@ impl Endpoint {
             .operation_id(Some(id))
             .parameters(Some(ids.chain(self.parameters.iter().cloned()).chain(steering)))
             .request_body(body)
-            .response("200", json_response("It worked.", &self.answers));
-        if self.is_strict {
-            operation = operation.response("400", Ref::from_response_name("BadParameter"));
+            .response(self.success, json_response("It worked.", &self.answers));
+        for (status, meaning) in &self.others {
+            operation = operation.response(*status, json_response(meaning, &Content::Nothing));
         }
-        if path.contains('{') {
-            operation = operation.response("404", Ref::from_response_name("NotFound"));
-        }
-        if path.contains('{') || self.takes.is_some() {
-            operation = operation.response("422", Ref::from_response_name("Invalid"));
-        }
-        if tag != SERVER {
-            operation = operation.response("503", Ref::from_response_name("Unavailable"));
+        for (status, name) in self.refusals(tag, path) {
+            operation = operation.response(status, Ref::from_response_name(name));
         }
         operation
     }
+}
+
+/// Whether the requests of a group are steered by headers: only what is about records is.
+fn is_steered(tag: &str) -> bool {
+    ![SERVER, LIVE, UPLOADS, PAGES].contains(&tag)
 }
 
 /// `HttpMethod` has no text of its own.

@@ -73,8 +73,52 @@ pub fn document() -> OpenApi {
     let bad_parameter = Content::Example(
         json!({"detail": "The parameter \"limit\" is \"0\": expected is a number from 1 to 100"}),
     );
+    let told = |why: &str| Content::Example(json!({ "detail": why }));
     let components = components
-        .response("BadParameter", json_response("A parameter means nothing.", &bad_parameter))
+        .response("NotModified", json_response("The tag is still this.", &Content::Nothing))
+        .response(
+            "BadParameter",
+            json_response("A parameter means nothing, or the body is no text.", &bad_parameter),
+        )
+        .response(
+            "Forbidden",
+            json_response(
+                "A page of another origin may not write.",
+                &told("Pages of other origins may not change anything here"),
+            ),
+        )
+        .response(
+            "Conflict",
+            json_response(
+                "It cannot be done as things stand.",
+                &told("Others changed the record at the same time; please try again"),
+            ),
+        )
+        .response(
+            "Erased",
+            json_response(
+                "The record was erased.",
+                &told("Person was erased; nothing can be done with it any more"),
+            ),
+        )
+        .response(
+            "Outdated",
+            json_response(
+                "The tag in If-Match is no longer the record's, or the upload speaks another tus.",
+                &told("The record has changed since you read it"),
+            ),
+        )
+        .response(
+            "TooLarge",
+            json_response(
+                "More than the server takes.",
+                &told("The body is larger than 67108864 bytes"),
+            ),
+        )
+        .response(
+            "Otherwise",
+            json_response("What went wrong, for a person.", &told("The request took too long")),
+        )
         .response("NotFound", json_response("There is no such record.", &not_found))
         .response(
             "Unavailable",

@@ -35,9 +35,17 @@ pub fn routes() -> Routes {
                     false,
                     "Answer with a redirect to the bucket, where files are in one and recordings are not sealed",
                 )
+                .or("206", "A part of it.")
+                .or("304", "The tag is still this.")
+                .or("307", "It is in the bucket, at the address in Location.")
+                .or("416", "It has no such part; Content-Range says how long it is.")
                 .header("Range", "A part of it, such as bytes=0-65535")
                 .header("If-Range", "All of it unless its tag is this"),
-            head("How long it is, and what", Content::Nothing, show),
+            head("How long it is, and what", Content::Nothing, show)
+                .or("206", "A part of it.")
+                .or("304", "The tag is still this.")
+                .or("307", "It is in the bucket, at the address in Location.")
+                .or("416", "It has no such part; Content-Range says how long it is."),
         ],
     )
 }

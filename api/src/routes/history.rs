@@ -50,7 +50,8 @@ pub fn routes() -> Routes {
                     "causation_id": null, "command": "Revise", "events": [], "led_to": []}],
                     "refusals": [], "complete": true})),
                 hangs_together,
-            )],
+            )
+            .strict()],
         )
         .at("/audit/refusals", [described(
             get("Changes that were refused or failed, newest first", Content::Example(json!({"refusals": [

@@ -39,6 +39,7 @@ pub fn routes() -> Routes {
                     create,
                 )
                 .takes(Content::Binary)
+                .succeeds("201")
                 .query("name", false, "What the recording is called")
                 .query("language", false, "The language spoken in it, such as es; else it is found out")
                 .header("Tus-Resumable", "1.0.0 to send it in parts")
@@ -47,7 +48,7 @@ pub fn routes() -> Routes {
                 .header("Upload-Metadata", "By tus: filename, language and sha256, each in base64")
                 .header("Repr-Digest", "Its SHA-256, which is then checked")
                 .header("If-Match", "Take it only if the note's tag is still this"),
-                options("What uploads by tus can do here", Content::Nothing, abilities),
+                options("What uploads by tus can do here", Content::Nothing, abilities).succeeds("204"),
             ],
         )
         .at(
@@ -55,14 +56,19 @@ pub fn routes() -> Routes {
             [
                 head("Where an upload stands (tus)", Content::Nothing, stand),
                 patch("Goes on with an upload (tus)", Content::Nothing, append)
+                    .succeeds("204")
+                    .or("460", "The body is not what its checksum says.")
                     .takes(Content::Binary)
                     .header("Upload-Offset", "Where the body begins, in bytes")
                     .header("Upload-Length", "The whole length, if it was not known before")
                     .header("Upload-Checksum", "sha256 and the sum of the body in base64"),
                 post("Another method, for clients that can send only POST (tus)", Content::Nothing, overridden)
+                    .succeeds("204")
+                    .or("405", "No method is named that it could be.")
+                    .or("460", "The body is not what its checksum says.")
                     .header("X-HTTP-Method-Override", "PATCH or DELETE"),
-                delete("Gives an upload up (tus)", Content::Nothing, discard),
-                options("What uploads by tus can do here", Content::Nothing, abilities),
+                delete("Gives an upload up (tus)", Content::Nothing, discard).succeeds("204"),
+                options("What uploads by tus can do here", Content::Nothing, abilities).succeeds("204"),
             ],
         )
 }

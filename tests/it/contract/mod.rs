@@ -2,6 +2,7 @@
 //!
 //! Most tests ask the router in this process. Whatever is asked, some things hold for every answer: see [`Answer`].
 
+mod described;
 mod effects;
 mod failures;
 mod funnels;
@@ -237,6 +238,7 @@ pub async fn send(router: &Router, request: Request<Body>) -> Answer {
 /// The same where the server is made to fail.
 pub async fn ask(router: &Router, request: Request<Body>) -> Answer {
     let what = format!("{} {:.200}", request.method(), request.uri().to_string());
+    let operation = described::operation(router, &request).await;
     let is_write = matches!(*request.method(), Method::POST | Method::PUT | Method::DELETE);
     let is_large = request.body().size_hint().lower() > 1 << 20;
     let is_told = !matches!(*request.method(), Method::HEAD | Method::OPTIONS);
@@ -245,6 +247,7 @@ pub async fn ask(router: &Router, request: Request<Body>) -> Answer {
     let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
     let body: Value = serde_json::from_slice(&bytes).unwrap_or_default();
     let answer = Answer { status: parts.status.as_u16(), headers: parts.headers, bytes, body };
+    operation.check(answer.status, &what);
     if from_page {
         assert_eq!(answer.header("access-control-allow-origin"), Some(ORIGIN), "{what}");
         assert_eq!(answer.header("access-control-allow-credentials"), Some("true"), "{what}");

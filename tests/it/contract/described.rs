@@ -1,0 +1,55 @@
+//! Whatever is answered is in the OpenAPI document.
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use serde_json::Value;
+use tokio::sync::OnceCell;
+use tower::ServiceExt as _;
+
+/// What the document says of a request; nothing of a path or method that it does not have.
+pub struct Operation(Option<Value>);
+
+/// Looks a request up in the document.
+pub async fn operation(router: &Router, request: &Request<Body>) -> Operation {
+    static DOCUMENT: OnceCell<Value> = OnceCell::const_new();
+    let document = DOCUMENT.get_or_init(|| document(router)).await;
+    let method = request.method().as_str().to_lowercase();
+    let paths = document["paths"].as_object().unwrap();
+    let named = paths.iter().filter(|(template, _)| is_of(template, request.uri().path()));
+    // `/lps/search` is no record.
+    let item = named.min_by_key(|(template, _)| template.matches('{').count());
+    Operation(item.and_then(|(_, item)| item.get(method)).cloned())
+}
+
+async fn document(router: &Router) -> Value {
+    let request = Request::get("/openapi.json").body(Body::empty()).unwrap();
+    let answer = router.clone().oneshot(request).await.unwrap();
+    let bytes = axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+    serde_json::from_slice(&bytes).unwrap()
+}
+
+fn is_of(template: &str, path: &str) -> bool {
+    let (mut template, mut path) = (template.split('/'), path.split('/'));
+    loop {
+        match (template.next(), path.next()) {
+            (None, None) => return true,
+            (Some(named), Some(part)) if named.starts_with('{') && !part.is_empty() => {}
+            (Some(named), Some(part)) if named == part => {}
+            _ => return false,
+        }
+    }
+}
+
+impl Operation {
+    /// Checks that it may be answered so. A failure of the server, which any may have, is described for all alike.
+    pub fn check(&self, status: u16, what: &str) {
+        let Some(operation) = &self.0 else { return };
+        let known = operation["responses"].as_object().unwrap();
+        assert!(
+            known.contains_key(&status.to_string())
+                || status >= 500 && known.contains_key("default"),
+            "{what}: {status} is not in the document"
+        );
+    }
+}
