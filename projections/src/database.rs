@@ -357,7 +357,7 @@ impl Shortage {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Connections => {
-                "all its connections are in use (CRM_DB_CONNECTIONS and Postgres's max_connections decide how many there are)"
+                "no connection to it was to be had in time (CRM_DB_CONNECTIONS and Postgres's max_connections decide how many there are)"
             }
             Self::Disk => "its disk is full",
             Self::Memory => "its memory is full",

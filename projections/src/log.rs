@@ -42,7 +42,7 @@ pub use envelope::{Entries, Entry, Envelope, Selection};
 pub use executable::Executable;
 pub use execute::{COMMANDS, EventLog};
 pub use idempotency::KeyRecord;
-pub use keys::{KeyRing, Keys};
+pub use keys::{KeyRing, Keys, KeysError};
 pub use master::{MasterFile, MasterKey};
 pub use reader::{LogReader, Page, PageLimit, ReadLogError, Recorded, Stream};
 pub use request::{CommandError, CommandRequest, Receipt};

@@ -56,6 +56,15 @@ pub(super) fn is_origin(text: &str) -> bool {
     is_web_url(text) && authority.is_some_and(|authority| !authority.contains(['/', '?', '#', '@']))
 }
 
+/// Whether this can be the name of a region: it becomes a part of host names.
+pub fn is_region(text: &str) -> bool {
+    let is_known = |it: char| it.is_ascii_lowercase() || it.is_ascii_digit() || it == '-';
+    (1..=63).contains(&text.len())
+        && text.chars().all(is_known)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
 /// Whether a bucket can be called so.
 pub fn is_bucket(text: &str) -> bool {
     (3..=63).contains(&text.len())

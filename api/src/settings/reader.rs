@@ -10,8 +10,8 @@ use projections::seal::{PublicKey, SealKey};
 use tracing_subscriber::EnvFilter;
 
 use super::forms::{
-    is_bucket, is_host, is_origin, is_plain_url, is_postgres_url, origin_form, postgres_url_form,
-    time_of_day,
+    is_bucket, is_host, is_origin, is_plain_url, is_postgres_url, is_region, origin_form,
+    postgres_url_form, time_of_day,
 };
 use super::known::{KNOWN, Setting, known};
 use super::masked::shown;
@@ -47,6 +47,8 @@ impl Reader<'_> {
         let bucket_form =
             "the name of a bucket: 3 to 63 lower-case letters, digits, dots and hyphens";
         let s3_bucket = self.checked("S3_BUCKET", bucket_form, is_bucket);
+        let aws_region =
+            self.checked("AWS_REGION", "the name of a region, such as eu-west-1", is_region);
         let aws_keys = self.aws_keys();
         let aws_endpoint_url = self.checked(
             "AWS_ENDPOINT_URL",
@@ -103,7 +105,7 @@ impl Reader<'_> {
             embed_name: embed_name?,
             embed_api_key: self.text("EMBED_API_KEY").map(Secret::new),
             s3_bucket,
-            aws_region: self.text("AWS_REGION").map(str::to_owned),
+            aws_region,
             aws_keys,
             aws_endpoint_url,
             embed_model: self.path("EMBED_MODEL"),

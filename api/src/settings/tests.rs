@@ -135,6 +135,7 @@ fn each_wrong_value_is_refused_with_what_is_expected() {
         check("OTEL_EXPORTER_OTLP_ENDPOINT", value, "http://localhost:4318");
     }
     check("S3_BUCKET", "My Bucket", "the name of a bucket");
+    check("AWS_REGION", "eu west", "the name of a region");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono::Utc;
 use projections::database::DatabaseError;
-use projections::log::Entry;
+use projections::log::{Entry, KeysError};
 use projections::webhooks::{self, Next, Webhook};
 use sqlx::{ConnectOptions as _, PgConnection};
 use tokio::task::JoinHandle;
@@ -79,10 +79,12 @@ impl Webhooks {
                 let unlock = sqlx::query("select pg_advisory_unlock($1, $2)").bind(LOCK).bind(id);
                 unlock.execute(&mut connection).await?;
             }
-            if let Err(error) =
-                webhooks::wrap_plain(&mut connection, self.live.database().keys()).await
-            {
-                tracing::error!(%error, "the secrets of webhooks that an earlier release stored are not wrapped");
+            match webhooks::wrap_plain(&mut connection, self.live.database().keys()).await {
+                Err(KeysError::Database(error)) => return Err(error),
+                Err(error) => {
+                    tracing::error!(%error, "the secrets of webhooks that an earlier release stored are not wrapped")
+                }
+                Ok(()) => {}
             }
             for id in take(&mut connection, rounds).await? {
                 let stop = CancellationToken::new();
