@@ -344,7 +344,7 @@ fn broken(error: &reqwest::Error) -> LlmError {
 }
 
 /// The innermost cause: reqwest's own words add little but the address, which may hold a password.
-fn reason(error: &reqwest::Error) -> String {
+pub(crate) fn reason(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(inner) = cause.source() {
         cause = inner;

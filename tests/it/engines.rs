@@ -354,7 +354,13 @@ mod faults {
         engine.publish(&set).await.unwrap();
         server.stop();
         let answer = engine.nearest(set.model, &axis(0), &Filter::default(), 1).await;
-        assert!(matches!(answer, Err(EngineError::Unavailable(_))), "{answer:?}");
+        assert!(
+            matches!(&answer, Err(EngineError::Unavailable(said)) if !said.contains("Error")),
+            "{answer:?}"
+        );
+        let another = Qdrant::new(&server.address(), "test").unwrap();
+        let said = "it cannot be reached (connection refused)".to_owned();
+        assert_eq!(another.count(&set).await, Err(EngineError::Unavailable(said)));
         server.resume().await;
         assert_eq!(records(&engine, &set, &Filter::default()).await, [note(1)]);
     }

@@ -76,7 +76,7 @@ async fn an_embeddings_server_that_hangs_is_waited_for_once_and_answers_again_wh
     subject.finds("currency hedging", note).await;
     subject.settle().await;
     subject.embeddings.state().pause = Duration::from_secs(3600);
-    assert_goes_by_word_at_once(&subject, note, "EMBED_URL does not answer").await;
+    assert_goes_by_word_at_once(&subject, note, "EMBED_URL does not answer: it took too long").await;
     subject.embeddings.state().pause = Duration::ZERO;
     until_it_goes_by_meaning(&subject).await;
     subject.stop().await;

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{EncodeError, Encoder, normalise};
+use crate::llm::reason;
 
 /// How long a server may take for one question: a search waits for it.
 const QUESTION: Duration = Duration::from_secs(2);
@@ -157,9 +158,12 @@ fn in_order(answer: Answer, texts: usize, dimensions: usize) -> Result<Vec<Vec<f
     }
 }
 
-/// Without the URL, which may have a password in it.
 fn unavailable(error: reqwest::Error) -> EncodeError {
-    EncodeError::Unavailable(error.without_url().to_string())
+    EncodeError::Unavailable(match () {
+        () if error.is_timeout() => "it took too long".to_owned(),
+        () if error.is_connect() => format!("it cannot be reached ({})", reason(&error)),
+        () => reason(&error),
+    })
 }
 
 /// The address to ask: what the setting says, completed.

@@ -3,6 +3,7 @@
 //! Several installations may share a server: each has names of its own. What goes there are vectors and what they are
 //! filtered by, never a text.
 
+mod failure;
 mod payload;
 
 use std::collections::HashSet;
@@ -78,7 +79,7 @@ impl Qdrant {
                 // It would ask at once, and print what it thinks of the answer.
                 .skip_compatibility_check();
             config.set_pool_size(connections);
-            config.build().map_err(|error| told(error, "the server"))
+            config.build().map_err(|error| failure::told(error, "the server"))
         };
         Ok(Self {
             questions: client(QUESTION, 3)?,
@@ -99,7 +100,7 @@ impl Qdrant {
     async fn info(&self, collection: &str) -> Result<Option<CollectionInfo>, EngineError> {
         match self.questions.collection_info(collection).await {
             Ok(info) => Ok(Some(info.result.unwrap_or_default())),
-            Err(error) => match told(error, collection) {
+            Err(error) => match failure::told(error, collection) {
                 EngineError::Missing(_) => Ok(None),
                 error => Err(error),
             },
@@ -109,7 +110,7 @@ impl Qdrant {
     async fn create(&self, set: &Set, collection: &str) -> Result<(), EngineError> {
         let vectors = VectorParamsBuilder::new(set.dimensions as u64, Distance::Cosine);
         let request = CreateCollectionBuilder::new(collection).vectors_config(vectors);
-        self.writes.create_collection(request).await.map_err(|error| told(error, collection))?;
+        self.writes.create_collection(request).await.map_err(|error| failure::told(error, collection))?;
         Ok(())
     }
 
@@ -120,7 +121,7 @@ impl Qdrant {
             let request =
                 CreateFieldIndexCollectionBuilder::new(collection, *field, *kind).wait(true);
             let made = self.writes.create_field_index(request).await;
-            finished(made.map_err(|error| told(error, collection))?.result)?;
+            finished(made.map_err(|error| failure::told(error, collection))?.result)?;
         }
         Ok(())
     }
@@ -154,7 +155,7 @@ impl Qdrant {
                 .timeout(WRITE);
             let written = self.writes.update_points_batch(request).await;
             written
-                .map_err(|error| told(error, &collection))?
+                .map_err(|error| failure::told(error, &collection))?
                 .result
                 .into_iter()
                 .try_for_each(|result| finished(Some(result)))?;
@@ -180,7 +181,7 @@ impl Qdrant {
                 .ordering(in_order())
                 .timeout(WRITE);
             let deleted = self.writes.delete_points(request).await;
-            finished(deleted.map_err(|error| told(error, &collection))?.result)?;
+            finished(deleted.map_err(|error| failure::told(error, &collection))?.result)?;
         }
         Ok(())
     }
@@ -190,7 +191,7 @@ impl Qdrant {
         // An alias that is there already is moved, in one step.
         let alias =
             CreateAlias { alias_name: self.alias(set.model), collection_name: collection.clone() };
-        self.writes.create_alias(alias).await.map_err(|error| told(error, &collection))?;
+        self.writes.create_alias(alias).await.map_err(|error| failure::told(error, &collection))?;
         Ok(())
     }
 
@@ -210,7 +211,7 @@ impl Qdrant {
             .timeout(NEAREST.as_secs());
         let asking = tokio::time::timeout(NEAREST, self.questions.query(request));
         let late = |_| EngineError::Unavailable(format!("nothing came within {NEAREST:?}"));
-        let found = asking.await.map_err(late)?.map_err(|error| told(error, &alias))?;
+        let found = asking.await.map_err(late)?.map_err(|error| failure::told(error, &alias))?;
         Ok(found.result.iter().filter_map(payload::near_of).collect())
     }
 
@@ -229,7 +230,7 @@ impl Qdrant {
                 request = request.offset(offset);
             }
             let page =
-                self.writes.scroll(request).await.map_err(|error| told(error, &collection))?;
+                self.writes.scroll(request).await.map_err(|error| failure::told(error, &collection))?;
             for point in &page.result {
                 list.push(payload::held_of(point).ok_or_else(|| foreign(&collection))?);
             }
@@ -246,7 +247,7 @@ impl Qdrant {
         let collection = self.collection(set);
         let request = CountPointsBuilder::new(&collection).exact(true);
         let counted =
-            self.questions.count(request).await.map_err(|error| told(error, &collection))?;
+            self.questions.count(request).await.map_err(|error| failure::told(error, &collection))?;
         Ok(counted.result.map_or(0, |result| result.count))
     }
 
@@ -254,7 +255,7 @@ impl Qdrant {
         let collection = self.collection(set);
         match self.writes.delete_collection(&collection).await {
             Ok(_) => Ok(()),
-            Err(error) => match told(error, &collection) {
+            Err(error) => match failure::told(error, &collection) {
                 EngineError::Missing(_) => Ok(()),
                 error => Err(error),
             },
@@ -288,41 +289,6 @@ fn finished(result: Option<UpdateResult>) -> Result<(), EngineError> {
 fn foreign(collection: &str) -> EngineError {
     EngineError::Rejected(format!(
         "{collection} holds points that crm has not written: delete the collection, and crm fills it again"
-    ))
-}
-
-/// What an answer of the client means.
-fn told(error: QdrantError, what: &str) -> EngineError {
-    use tonic::Code;
-    let status = match error {
-        QdrantError::ResponseError { status }
-        | QdrantError::ResourceExhaustedError { status, .. } => status,
-        other => return EngineError::Rejected(other.to_string()),
-    };
-    let said = status.message().to_owned();
-    match status.code() {
-        Code::Unauthenticated | Code::PermissionDenied => EngineError::Refused,
-        Code::NotFound => EngineError::Missing(what.to_owned()),
-        // Qdrant answers so as well.
-        Code::InvalidArgument if said.contains("doesn't exist") => {
-            EngineError::Missing(what.to_owned())
-        }
-        Code::InvalidArgument
-        | Code::FailedPrecondition
-        | Code::OutOfRange
-        | Code::Unimplemented
-        | Code::AlreadyExists => EngineError::Rejected(said),
-        _ => EngineError::Unavailable(distrust(&said).unwrap_or(said)),
-    }
-}
-
-/// What to do about a certificate that is not accepted. The client has only the words of the error left, for programmers.
-fn distrust(said: &str) -> Option<String> {
-    let (_, rest) = said.split_once("InvalidCertificate(")?;
-    let reason: String = rest.chars().take_while(|letter| letter.is_alphanumeric()).collect();
-    Some(format!(
-        "its certificate is not accepted ({reason}): QDRANT_URL must have the name that it is for, and SSL_CERT_FILE may name \
-         the file of the authority that issued it"
     ))
 }
 
