@@ -29,7 +29,7 @@ const EMBED_LOCK: i32 = 0x6372_6d76;
 /// How many records are taken in at a time. A page is one commit, and what a crash loses.
 const PAGE: i64 = 32;
 
-/// How many texts are embedded at a time, some seconds on one core. Each batch is kept at once, and is what stopping waits for.
+/// How many texts are embedded at a time, some seconds on one core. Each batch is kept at once; stopping waits a moment for it.
 const BATCH: usize = 16;
 
 /// How often to look for changes that nobody announced, and how soon again while the texts are behind the log.

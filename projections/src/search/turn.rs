@@ -41,6 +41,21 @@ impl Patience {
     }
 }
 
+/// How long a task that was told to stop may go on with what it has in hand.
+const IN_HAND: Duration = Duration::from_secs(2);
+
+/// Runs a task to its end. Told to stop, it has a moment for what it has in hand: it may be waiting for a server that never answers.
+pub(super) async fn work(stop: CancellationToken, task: impl Future<Output = ()>) {
+    let too_late = async {
+        stop.cancelled().await;
+        tokio::time::sleep(IN_HAND).await;
+    };
+    tokio::select! {
+        () = task => {}
+        () = too_late => {}
+    }
+}
+
 /// Lets this time pass, unless it is time to stop.
 pub(super) async fn pause(stop: &CancellationToken, time: Duration) {
     tokio::select! {

@@ -83,7 +83,7 @@ impl Vectors {
             stop: stop.clone(),
             tasks: tasks.clone(),
         };
-        tasks.spawn(starting.run());
+        tasks.spawn(turn::work(stop.clone(), starting.run()));
         Self { meaning, stop, tasks }
     }
 
@@ -92,7 +92,7 @@ impl Vectors {
         &self.meaning
     }
 
-    /// Stops after the batch in hand.
+    /// Stops after the batch in hand, unless that takes long.
     pub async fn stop(self) {
         self.stop.cancel();
         self.tasks.close();
@@ -187,8 +187,8 @@ impl Starting {
             written,
             stop: stop.clone(),
         };
-        self.tasks.spawn(feeder.run());
-        self.tasks.spawn(embedder.run());
+        self.tasks.spawn(turn::work(stop.clone(), feeder.run()));
+        self.tasks.spawn(turn::work(stop.clone(), embedder.run()));
     }
 
     /// Has the model before answer, if it can still be had, until this one's texts are all embedded.

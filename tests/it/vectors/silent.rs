@@ -1,16 +1,59 @@
 //! Servers that take a question and never answer it: one search finds out, and nobody waits after it.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::http::Method;
+use projections::search::engine::qdrant::Address;
+use projections::search::vectors::VectorOptions;
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::subject::Subject;
 use crate::contract::{ask, request};
 
 /// How long a search may take that waits for nobody.
 const AT_ONCE: Duration = Duration::from_millis(500);
+
+/// How long stopping may take that waits for nobody.
+const SOON: Duration = Duration::from_secs(10);
+
+/// A server that takes connections and says nothing on them.
+struct Mute {
+    address: SocketAddr,
+    taken: watch::Receiver<usize>,
+    task: JoinHandle<()>,
+}
+
+impl Mute {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (took, taken) = watch::channel(0);
+        let task = tokio::spawn(async move {
+            let mut connections = Vec::new();
+            while let Ok((connection, _)) = listener.accept().await {
+                connections.push(connection);
+                took.send_replace(connections.len());
+            }
+        });
+        Self { address, taken, task }
+    }
+
+    /// Where somebody would look for a Qdrant there.
+    fn qdrant(&self, scheme: &str) -> Address {
+        Address { url: format!("{scheme}://{}", self.address), key: None }
+    }
+}
+
+impl Drop for Mute {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
 
 impl Subject {
     /// What a question finds that was not asked before.
@@ -76,7 +119,8 @@ async fn an_embeddings_server_that_hangs_is_waited_for_once_and_answers_again_wh
     subject.finds("currency hedging", note).await;
     subject.settle().await;
     subject.embeddings.state().pause = Duration::from_secs(3600);
-    assert_goes_by_word_at_once(&subject, note, "EMBED_URL does not answer: it took too long").await;
+    assert_goes_by_word_at_once(&subject, note, "EMBED_URL does not answer: it took too long")
+        .await;
     subject.embeddings.state().pause = Duration::ZERO;
     until_it_goes_by_meaning(&subject).await;
     subject.stop().await;
@@ -126,4 +170,31 @@ async fn a_page_goes_on_as_the_one_before_was_searched_or_not_at_all() {
     assert_eq!((&next["mode"], ids(&next).len()), (&json!("hybrid"), 5));
     assert!(ids(&next).iter().all(|id| !ids(&by_meaning).contains(id)));
     subject.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_qdrant_that_never_finishes_a_handshake_is_told_in_the_status() {
+    let mut subject = Subject::in_qdrant().await;
+    subject.note("Call", "They asked about currency hedging.").await;
+    subject.settle().await;
+    subject.stop().await;
+    let mute = Mute::start().await;
+    let options = VectorOptions { qdrant: Some(mute.qdrant("https")), ..subject.options() };
+    let vectors = subject.another_with(options);
+    subject
+        .until("the status tells", async |it| {
+            it.status().await[0].error.as_ref().is_some_and(|it| it.contains("does not answer"))
+        })
+        .await;
+    vectors.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_stops_does_not_wait_for_the_handshake_of_a_qdrant() {
+    let subject = Subject::in_memory().await;
+    let mut mute = Mute::start().await;
+    let options = VectorOptions { qdrant: Some(mute.qdrant("https")), ..subject.options() };
+    let vectors = subject.another_with(options);
+    mute.taken.wait_for(|taken| *taken > 0).await.unwrap();
+    tokio::time::timeout(SOON, vectors.stop()).await.expect("it stops");
 }

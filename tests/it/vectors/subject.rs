@@ -62,8 +62,13 @@ impl Subject {
 
     /// The same again, as another server on the same database has it.
     pub(super) fn another(&self) -> Vectors {
+        self.another_with(self.options())
+    }
+
+    /// Likewise, with other settings.
+    pub(super) fn another_with(&self, options: VectorOptions) -> Vectors {
         let heads = self.api.backend.live.heads();
-        Vectors::start(self.api.db.connections.clone(), self.options(), heads)
+        Vectors::start(self.api.db.connections.clone(), options, heads)
     }
 
     pub(super) async fn stop(&mut self) {

@@ -31,6 +31,9 @@ const NEAREST: Duration = Duration::from_secs(1);
 /// How long another question may take, at most twice: the client tries again on a new connection.
 const QUESTION: Duration = Duration::from_secs(2);
 
+/// Likewise, for a page of a list: the server may have to read it from its disk.
+const PAGE: Duration = Duration::from_secs(5);
+
 /// How long the server may take to finish a write, in seconds, and how long we wait to hear of it.
 const WRITE: u64 = 20;
 const WRITE_ANSWER: Duration = Duration::from_secs(WRITE + 5);
@@ -53,6 +56,7 @@ pub struct Address {
 /// The engine.
 pub struct Qdrant {
     questions: Client,
+    lists: Client,
     writes: Client,
     namespace: String,
 }
@@ -83,6 +87,7 @@ impl Qdrant {
         };
         Ok(Self {
             questions: client(QUESTION, 3)?,
+            lists: client(PAGE, 1)?,
             writes: client(WRITE_ANSWER, 1)?,
             namespace: namespace.to_owned(),
         })
@@ -98,19 +103,17 @@ impl Qdrant {
 
     /// What there is of a collection; `None` if there is no such.
     async fn info(&self, collection: &str) -> Result<Option<CollectionInfo>, EngineError> {
-        match self.questions.collection_info(collection).await {
+        match twice(QUESTION, collection, self.questions.collection_info(collection)).await {
             Ok(info) => Ok(Some(info.result.unwrap_or_default())),
-            Err(error) => match failure::told(error, collection) {
-                EngineError::Missing(_) => Ok(None),
-                error => Err(error),
-            },
+            Err(EngineError::Missing(_)) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
     async fn create(&self, set: &Set, collection: &str) -> Result<(), EngineError> {
         let vectors = VectorParamsBuilder::new(set.dimensions as u64, Distance::Cosine);
         let request = CreateCollectionBuilder::new(collection).vectors_config(vectors);
-        self.writes.create_collection(request).await.map_err(|error| failure::told(error, collection))?;
+        twice(WRITE_ANSWER, collection, self.writes.create_collection(request)).await?;
         Ok(())
     }
 
@@ -120,8 +123,8 @@ impl Qdrant {
         for (field, kind) in payload::INDEXED.iter().filter(|(field, _)| lacks(field)) {
             let request =
                 CreateFieldIndexCollectionBuilder::new(collection, *field, *kind).wait(true);
-            let made = self.writes.create_field_index(request).await;
-            finished(made.map_err(|error| failure::told(error, collection))?.result)?;
+            let making = self.writes.create_field_index(request);
+            finished(twice(WRITE_ANSWER, collection, making).await?.result)?;
         }
         Ok(())
     }
@@ -153,9 +156,9 @@ impl Qdrant {
                 .wait(true)
                 .ordering(in_order())
                 .timeout(WRITE);
-            let written = self.writes.update_points_batch(request).await;
-            written
-                .map_err(|error| failure::told(error, &collection))?
+            let writing = self.writes.update_points_batch(request);
+            twice(WRITE_ANSWER, &collection, writing)
+                .await?
                 .result
                 .into_iter()
                 .try_for_each(|result| finished(Some(result)))?;
@@ -180,8 +183,8 @@ impl Qdrant {
                 .wait(true)
                 .ordering(in_order())
                 .timeout(WRITE);
-            let deleted = self.writes.delete_points(request).await;
-            finished(deleted.map_err(|error| failure::told(error, &collection))?.result)?;
+            let deleting = self.writes.delete_points(request);
+            finished(twice(WRITE_ANSWER, &collection, deleting).await?.result)?;
         }
         Ok(())
     }
@@ -191,7 +194,7 @@ impl Qdrant {
         // An alias that is there already is moved, in one step.
         let alias =
             CreateAlias { alias_name: self.alias(set.model), collection_name: collection.clone() };
-        self.writes.create_alias(alias).await.map_err(|error| failure::told(error, &collection))?;
+        twice(WRITE_ANSWER, &collection, self.writes.create_alias(alias)).await?;
         Ok(())
     }
 
@@ -209,9 +212,7 @@ impl Qdrant {
             .limit(limit as u64)
             .with_payload(true)
             .timeout(NEAREST.as_secs());
-        let asking = tokio::time::timeout(NEAREST, self.questions.query(request));
-        let late = |_| EngineError::Unavailable(format!("nothing came within {NEAREST:?}"));
-        let found = asking.await.map_err(late)?.map_err(|error| failure::told(error, &alias))?;
+        let found = within(NEAREST, &alias, self.questions.query(request)).await?;
         Ok(found.result.iter().filter_map(payload::near_of).collect())
     }
 
@@ -229,8 +230,7 @@ impl Qdrant {
             if let Some(offset) = offset.take() {
                 request = request.offset(offset);
             }
-            let page =
-                self.writes.scroll(request).await.map_err(|error| failure::told(error, &collection))?;
+            let page = twice(PAGE, &collection, self.lists.scroll(request)).await?;
             for point in &page.result {
                 list.push(payload::held_of(point).ok_or_else(|| foreign(&collection))?);
             }
@@ -246,19 +246,16 @@ impl Qdrant {
     async fn count_points(&self, set: &Set) -> Result<u64, EngineError> {
         let collection = self.collection(set);
         let request = CountPointsBuilder::new(&collection).exact(true);
-        let counted =
-            self.questions.count(request).await.map_err(|error| failure::told(error, &collection))?;
+        let counted = twice(QUESTION, &collection, self.questions.count(request)).await?;
         Ok(counted.result.map_or(0, |result| result.count))
     }
 
     async fn forget_set(&self, set: &Set) -> Result<(), EngineError> {
         let collection = self.collection(set);
-        match self.writes.delete_collection(&collection).await {
-            Ok(_) => Ok(()),
-            Err(error) => match failure::told(error, &collection) {
-                EngineError::Missing(_) => Ok(()),
-                error => Err(error),
-            },
+        let deleting = self.writes.delete_collection(&collection);
+        match twice(WRITE_ANSWER, &collection, deleting).await {
+            Ok(_) | Err(EngineError::Missing(_)) => Ok(()),
+            Err(error) => Err(error),
         }
     }
 }
@@ -290,6 +287,28 @@ fn foreign(collection: &str) -> EngineError {
     EngineError::Rejected(format!(
         "{collection} holds points that crm has not written: delete the collection, and crm fills it again"
     ))
+}
+
+/// Asks for as long as the client may take that tries again.
+async fn twice<T>(
+    limit: Duration,
+    what: &str,
+    asking: impl Future<Output = Result<T, QdrantError>>,
+) -> Result<T, EngineError> {
+    within(2 * limit, what, asking).await
+}
+
+/// Asks for this long at most. The client has limits for reaching the server and for what it is sent on a connection, but none
+/// for what is between: a server that never finishes the handshake of TLS would be waited for without end.
+async fn within<T>(
+    limit: Duration,
+    what: &str,
+    asking: impl Future<Output = Result<T, QdrantError>>,
+) -> Result<T, EngineError> {
+    match tokio::time::timeout(limit, asking).await {
+        Ok(answer) => answer.map_err(|error| failure::told(error, what)),
+        Err(_) => Err(EngineError::Unavailable(format!("nothing came within {limit:?}"))),
+    }
 }
 
 impl Engine for Qdrant {
