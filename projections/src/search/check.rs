@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use sqlx::PgConnection;
@@ -15,6 +15,9 @@ use crate::database::Database;
 /// A difference counts if it is there that often, so long apart: what is written meanwhile differs for a moment.
 const LOOKS: usize = 3;
 const APART: Duration = Duration::from_secs(2);
+
+/// After this time an engine that does not answer is not asked again.
+const PATIENCE: Duration = Duration::from_secs(8);
 
 /// What a check of one set found.
 #[derive(Clone, Debug, Serialize)]
@@ -68,8 +71,7 @@ async fn check_set(
     engine: Option<&dyn Engine>,
     set: &VectorSet,
 ) -> Result<VectorReport, sqlx::Error> {
-    let (mut in_texts, mut in_engine) = (Lasting::default(), Lasting::default());
-    let mut failure = None;
+    let (mut in_texts, mut in_engine) = (Lasting::default(), InEngine::of(engine));
     let mut points = 0;
     for look in 0..LOOKS {
         if look > 0 {
@@ -78,24 +80,54 @@ async fn check_set(
         in_texts.see(of_texts(db, set).await?);
         let expected = points::all(db, &set.set).await?;
         points = expected.len();
-        let found = match engine {
-            Some(engine) => of_engine(engine, set, &expected).await,
-            None => Ok(vec![]),
-        };
-        match found {
-            Ok(found) => in_engine.see(found),
-            Err(error) => failure = Some(error.to_string()),
-        }
-        if in_texts.is_well() && in_engine.is_well() {
+        in_engine.look(set, &expected).await;
+        if in_texts.is_well() && in_engine.is_over() {
             break;
         }
     }
     let mut differences = in_texts.differences();
-    // An engine that has not shown once what it holds is no better than one that holds something else.
-    differences.extend(failure.filter(|_| !in_engine.was_seen()));
     differences.extend(in_engine.differences());
     let engine = engine.map_or("none", Engine::name).to_owned();
     Ok(VectorReport { set: set.set.id, engine, points, differences })
+}
+
+/// What the looks at an engine have shown so far.
+struct InEngine<'e> {
+    /// Whom to ask; nobody if that is of no use any more.
+    engine: Option<&'e dyn Engine>,
+    begun: Instant,
+    found: Lasting,
+    failure: Option<String>,
+}
+
+impl<'e> InEngine<'e> {
+    fn of(engine: Option<&'e dyn Engine>) -> Self {
+        Self { engine, begun: Instant::now(), found: Lasting::default(), failure: None }
+    }
+
+    async fn look(&mut self, set: &VectorSet, expected: &[Held]) {
+        let Some(engine) = self.engine else { return };
+        match of_engine(engine, set, expected).await {
+            Ok(found) => self.found.see(found),
+            Err(error) => {
+                if error.is_silence() && self.begun.elapsed() > PATIENCE {
+                    self.engine = None;
+                }
+                self.failure = Some(error.to_string());
+            }
+        }
+    }
+
+    /// Whether another look would show nothing else.
+    fn is_over(&self) -> bool {
+        self.engine.is_none() || self.found.is_well()
+    }
+
+    fn differences(self) -> Vec<String> {
+        // An engine that has not shown once what it holds is no better than one that holds something else.
+        let failure = self.failure.filter(|_| !self.found.was_seen());
+        failure.into_iter().chain(self.found.differences()).collect()
+    }
 }
 
 /// What was found at every look so far.

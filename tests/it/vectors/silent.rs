@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::http::Method;
+use projections::search::check;
 use projections::search::engine::qdrant::Address;
 use projections::search::vectors::VectorOptions;
 use serde_json::{Value, json};
@@ -197,4 +198,22 @@ async fn who_stops_does_not_wait_for_the_handshake_of_a_qdrant() {
     let vectors = subject.another_with(options);
     mute.taken.wait_for(|taken| *taken > 0).await.unwrap();
     tokio::time::timeout(SOON, vectors.stop()).await.expect("it stops");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_gives_a_qdrant_that_says_nothing_up_soon() {
+    let mut subject = Subject::in_qdrant().await;
+    subject.note("Call", "They asked about currency hedging.").await;
+    subject.settle().await;
+    let mute = Mute::start().await;
+    let checked = async |scheme: &str| {
+        let engine = subject.engine_at(Some(mute.qdrant(scheme))).await;
+        let checking = check::check(&subject.api.db.connections, &engine);
+        let reports = tokio::time::timeout(Duration::from_secs(20), checking).await;
+        let reports = reports.expect(scheme).unwrap();
+        let said = reports[0].differences.join("; ");
+        assert!(reports.len() == 1 && said.contains("does not answer"), "{reports:#?}");
+    };
+    tokio::join!(checked("http"), checked("https"));
+    subject.stop().await;
 }

@@ -153,9 +153,13 @@ impl Subject {
     }
 
     pub(super) async fn engine(&self) -> Arc<dyn Engine> {
+        self.engine_at(self.address()).await
+    }
+
+    pub(super) async fn engine_at(&self, address: Option<Address>) -> Arc<dyn Engine> {
         let mut db = self.pool().acquire().await.unwrap();
         let log = projections::seal::store::log_id(&mut db).await.unwrap();
-        engine(self.address().as_ref(), log).unwrap()
+        engine(address.as_ref(), log).unwrap()
     }
 }
 
