@@ -11,6 +11,7 @@ mod writing;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use chrono::Utc;
 use domain::RecordRef;
 use sqlx::{ConnectOptions as _, PgConnection};
 use tokio::sync::watch;
@@ -31,6 +32,9 @@ const PAGE: i64 = 32;
 
 /// How many texts are embedded at a time, some seconds on one core. Each batch is kept at once; stopping waits a moment for it.
 const BATCH: usize = 16;
+
+/// After what time a batch is long in coming.
+const LONG: Duration = Duration::from_secs(5);
 
 /// How often to look for changes that nobody announced, and how soon again while the texts are behind the log.
 const LOOK: Duration = Duration::from_millis(500);
@@ -266,12 +270,29 @@ impl Embedder {
             }
             let started = Instant::now();
             let asked = batch.iter().map(|(_, text)| (*text).to_owned()).collect();
-            let vectors = self.encoder.passages(asked).await?;
+            let vectors = self.vectors(asked).await?;
             writing::keep(writer, self.model, batch, &vectors).await?;
             effort.texts += batch.len() as i64;
             effort.seconds += started.elapsed().as_secs_f64();
         }
         Ok(effort)
+    }
+
+    /// The vectors of a batch. While they are long in coming, the status says so.
+    async fn vectors(&self, texts: Vec<String>) -> Result<Vec<Vec<f32>>, EncodeError> {
+        let (count, since) = (texts.len(), Utc::now());
+        let mut asking = self.encoder.passages(texts);
+        if let Ok(vectors) = tokio::time::timeout(LONG, &mut asking).await {
+            return vectors;
+        }
+        let since = since.format("%H:%M:%S");
+        self.note_error(Some(&format!(
+            "the model was asked for the vectors of {count} texts at {since} UTC and has not answered yet"
+        )))
+        .await;
+        let vectors = asking.await?;
+        self.note_error(None).await;
+        Ok(vectors)
     }
 
     /// Swaps a set in that has everything, once the engine outside has it too.

@@ -217,3 +217,22 @@ async fn a_check_gives_a_qdrant_that_says_nothing_up_soon() {
     tokio::join!(checked("http"), checked("https"));
     subject.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_says_for_how_long_a_batch_is_waited_for_and_who_stops_does_not_wait() {
+    let mut subject = Subject::in_memory().await;
+    subject.note("Call", "They asked about currency hedging.").await;
+    subject.settle().await;
+    let is_late = async |it: &Subject| {
+        it.status().await[0].error.as_ref().is_some_and(|it| it.contains("has not answered yet"))
+    };
+    subject.embeddings.state().pause = Duration::from_secs(8);
+    subject.note("Later", "Succession planning among partners.").await;
+    subject.until("the status tells", is_late).await;
+    subject.settle().await;
+    assert_eq!(subject.status().await[0].error, None);
+    subject.embeddings.state().pause = Duration::from_secs(3600);
+    subject.note("Last", "Management charges are their main worry.").await;
+    subject.until("the status tells again", is_late).await;
+    tokio::time::timeout(SOON, subject.stop()).await.expect("it stops");
+}
