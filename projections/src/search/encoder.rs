@@ -112,8 +112,12 @@ impl Source {
 
 /// Brings a vector to length 1; one without a direction stays as it is.
 pub(super) fn normalise(vector: &mut [f32]) {
-    let length = vector.iter().map(|number| number * number).sum::<f32>().sqrt();
+    let length = length(vector);
     if length > 0.0 {
         vector.iter_mut().for_each(|number| *number /= length);
     }
+}
+
+fn length(vector: &[f32]) -> f32 {
+    vector.iter().map(|number| number * number).sum::<f32>().sqrt()
 }

@@ -8,7 +8,7 @@ use reqwest::{Client, StatusCode, Url};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{EncodeError, Encoder, normalise};
+use super::{EncodeError, Encoder, length, normalise};
 use crate::llm::reason;
 
 /// How long a server may take for one question: a search waits for it.
@@ -150,11 +150,13 @@ fn in_order(answer: Answer, texts: usize, dimensions: usize) -> Result<Vec<Vec<f
             *place = embedding.embedding;
         }
     }
-    let is_sound =
-        |vector: &Vec<f32>| !vector.is_empty() && vector.iter().all(|number| number.is_finite());
-    match vectors.iter().all(is_sound) {
+    // Whatever is not of length 1 now has no direction: it is empty, or of zeros, or of what is no number.
+    match vectors.iter().all(|vector| (length(vector) - 1.0).abs() < 0.01) {
         true => Ok(vectors),
-        false => Err(EncodeError::Wrong("vectors are missing, or of different lengths".to_owned())),
+        false => Err(EncodeError::Wrong(
+            "vectors are missing, of different lengths or without a direction, as of zeros alone"
+                .to_owned(),
+        )),
     }
 }
 
@@ -249,6 +251,9 @@ mod tests {
             vec![of(Some(0), &[1.0, 0.0]), of(Some(1), &[1.0])],
             vec![of(Some(0), &[1.0, 0.0]), of(Some(7), &[1.0, 0.0])],
             vec![of(None, &[1.0, f32::NAN]), of(None, &[1.0, 0.0])],
+            vec![of(None, &[0.0, 0.0]), of(None, &[1.0, 0.0])],
+            vec![of(None, &[1e-30, 0.0]), of(None, &[1.0, 0.0])],
+            vec![of(None, &[1e30, 0.0]), of(None, &[1.0, 0.0])],
         ] {
             assert!(in_order(Answer { data }, 2, 2).is_err());
         }
