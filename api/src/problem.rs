@@ -6,6 +6,7 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domain::{Kind, RecordRef, Refusal};
+use projections::ask::AskError;
 use projections::database::{DatabaseError, Shortage};
 use projections::files::FileError;
 use projections::llm::LlmError;
@@ -401,6 +402,15 @@ impl From<DatabaseError> for Problem {
         match error {
             DatabaseError::Unavailable(reason) => Problem::Unavailable(reason),
             DatabaseError::Failed(error) => Problem::Internal(error.into()),
+        }
+    }
+}
+
+impl From<AskError> for Problem {
+    fn from(error: AskError) -> Self {
+        match error {
+            AskError::Llm(error) => error.into(),
+            AskError::Database(error) => error.into(),
         }
     }
 }

@@ -4,19 +4,28 @@
 //! sentence is passed on only if it cites a source that there is, links nowhere, has no name and no number that neither its
 //! sources nor the question have, and speaks of what its sources speak of ([`citation`]). The rest is left out and counted. If
 //! nothing is found, no model is asked.
+//!
+//! A model takes its time, and meanwhile what it was shown may be changed, deleted or erased. So before each sentence it is
+//! looked whether the sources still stand ([`standing`]); what cites one that does not is left out.
 
+mod answering;
 mod citation;
 mod claim;
 mod prompt;
+mod standing;
+mod whole;
 
-use std::collections::VecDeque;
+use std::collections::BTreeSet;
 
+use domain::Kind;
 use futures::stream::{self, BoxStream, Stream, StreamExt as _};
 use serde::Serialize;
 
+use crate::database::DatabaseError;
 use crate::llm::{Llm, LlmError, tokens};
-use crate::prose::complete_sentences;
-use citation::{Left, cited};
+use crate::search::Search;
+use answering::Answering;
+pub use whole::Whole;
 
 /// The longest question, in characters: more is not looked for either.
 pub const LONGEST_QUESTION: usize = crate::search::asked::MOST;
@@ -29,8 +38,8 @@ pub const MOST_SOURCES: usize = 12;
 pub struct Source {
     /// Its number in citations, from 1.
     pub n: usize,
-    /// Kind of the record, such as `note`.
-    pub kind: String,
+    /// Kind of the record.
+    pub kind: Kind,
     /// The record's id.
     pub id: i64,
     /// What the record is called.
@@ -67,6 +76,12 @@ pub struct Sentence {
     pub sources: Vec<usize>,
 }
 
+impl Sentence {
+    fn cites_any_of(&self, sources: &BTreeSet<usize>) -> bool {
+        self.sources.iter().any(|n| sources.contains(n))
+    }
+}
+
 /// What became of a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -77,24 +92,8 @@ pub enum Outcome {
     NothingFound,
     /// What was found does not answer it, the model says.
     NotInSources,
-    /// The model wrote something, but nothing of it cites what was found as it must.
+    /// The model wrote something, but nothing of it cites what was found as it must, and still stands.
     NotSupported,
-}
-
-impl Outcome {
-    /// The same for people.
-    pub fn as_sentence(self) -> &'static str {
-        match self {
-            Outcome::Answered => "Answered from the sources below.",
-            Outcome::NothingFound => "Nothing was found that speaks of this.",
-            Outcome::NotInSources => {
-                "What was found does not answer this; the nearest passages are below."
-            }
-            Outcome::NotSupported => {
-                "The language model's answer is not shown, since nothing of it cites what was found; the passages are below."
-            }
-        }
-    }
 }
 
 /// How an answer ended.
@@ -104,8 +103,49 @@ pub struct End {
     pub outcome: Outcome,
     /// How many sentences were left out.
     pub left_out: usize,
+    /// Numbers of the sources that no longer stood as they were cited.
+    pub changed: BTreeSet<usize>,
     /// Whether the model came to its end; otherwise it had no more room.
     pub complete: bool,
+}
+
+impl End {
+    /// The same for people.
+    pub fn as_sentence(&self) -> String {
+        let has_changed = !self.changed.is_empty();
+        let said = match self.outcome {
+            Outcome::Answered => "Answered from the sources below.",
+            Outcome::NothingFound => "Nothing was found that speaks of this.",
+            Outcome::NotInSources => {
+                "What was found does not answer this; the nearest passages are below."
+            }
+            Outcome::NotSupported if has_changed => {
+                "The language model's answer is not shown, since nothing of it cites what still stands."
+            }
+            Outcome::NotSupported => {
+                "The language model's answer is not shown, since nothing of it cites what was found; the passages are below."
+            }
+        };
+        match has_changed {
+            true => format!("{said} {CHANGED}"),
+            false => said.to_owned(),
+        }
+    }
+}
+
+/// What people are told when sources no longer stand.
+const CHANGED: &str = "Some of what was found was changed or removed while the answer was written: what cites it is left out. \
+                       Ask again for an answer from what stands now.";
+
+/// Why an answer stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// The model failed.
+    #[error(transparent)]
+    Llm(#[from] LlmError),
+    /// The database did not say whether the sources still stand.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
 }
 
 /// What is told of an answer, in this order.
@@ -119,22 +159,24 @@ pub enum Told {
     End(End),
 }
 
-/// Answers a question from these passages, the best first; their numbers are given here.
+/// Answers a question from these passages of a search, the best first; their numbers are given here.
 ///
 /// The stream ends with [`Told::End`] or with the error that stopped it.
 pub fn ask(
     llm: &Llm,
+    search: &Search,
     question: &str,
     found: Vec<Source>,
-) -> impl Stream<Item = Result<Told, LlmError>> + Send + use<> {
+) -> impl Stream<Item = Result<Told, AskError>> + Send + use<> {
     let sources = fitting(found, question, llm.context());
     let first = stream::iter([Ok(Told::Sources(sources.clone()))]);
     let rest = match sources.is_empty() {
         true => {
-            let end = End { outcome: Outcome::NothingFound, left_out: 0, complete: true };
+            let (outcome, changed) = (Outcome::NothingFound, BTreeSet::new());
+            let end = End { outcome, left_out: 0, changed, complete: true };
             stream::iter([Ok(Told::End(end))]).boxed()
         }
-        false => answer(llm.clone(), question.to_owned(), sources),
+        false => answer(llm.clone(), search.clone(), question.to_owned(), sources),
     };
     first.chain(rest)
 }
@@ -158,13 +200,14 @@ fn fitting(found: Vec<Source>, question: &str, context: usize) -> Vec<Source> {
 
 fn answer(
     llm: Llm,
+    search: Search,
     question: String,
     sources: Vec<Source>,
-) -> BoxStream<'static, Result<Told, LlmError>> {
+) -> BoxStream<'static, Result<Told, AskError>> {
     let beginning = async move {
         let pieces = llm.stream(&prompt::chat(&question, &sources)).await?;
-        let answering = Answering::begun(pieces, question, sources);
-        Ok::<_, LlmError>(stream::unfold(answering, Answering::step))
+        let answering = Answering::begun(pieces, search, question, sources);
+        Ok::<_, AskError>(stream::unfold(answering, Answering::step))
     };
     stream::once(beginning)
         .flat_map(|begun| match begun {
@@ -172,114 +215,6 @@ fn answer(
             Err(error) => stream::iter([Err(error)]).boxed(),
         })
         .boxed()
-}
-
-/// An answer on its way.
-struct Answering {
-    pieces: BoxStream<'static, Result<String, LlmError>>,
-    question: String,
-    sources: Vec<Source>,
-    phase: Phase,
-    /// What may be the beginning of a sentence.
-    held: String,
-    /// Sentences to be told.
-    ready: VecDeque<Sentence>,
-    has_told: bool,
-    left_out: usize,
-    /// Whether the model says that the sources do not answer.
-    is_denied: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Phase {
-    Writing,
-    /// The model has ended, completely or not.
-    Ended {
-        complete: bool,
-    },
-    Over,
-}
-
-impl Answering {
-    fn begun(
-        pieces: BoxStream<'static, Result<String, LlmError>>,
-        question: String,
-        sources: Vec<Source>,
-    ) -> Self {
-        Self {
-            pieces,
-            question,
-            sources,
-            phase: Phase::Writing,
-            held: String::new(),
-            ready: VecDeque::new(),
-            has_told: false,
-            left_out: 0,
-            is_denied: false,
-        }
-    }
-
-    async fn step(mut self) -> Option<(Result<Told, LlmError>, Self)> {
-        loop {
-            if let Some(sentence) = self.ready.pop_front() {
-                self.has_told = true;
-                return Some((Ok(Told::Sentence(sentence)), self));
-            }
-            match self.phase {
-                Phase::Over => return None,
-                Phase::Ended { complete } => {
-                    self.phase = Phase::Over;
-                    return Some((Ok(Told::End(self.end(complete))), self));
-                }
-                Phase::Writing => {}
-            }
-            match self.pieces.next().await {
-                Some(Ok(piece)) => self.take(&piece),
-                // The sentence that was cut off is not told.
-                Some(Err(LlmError::Truncated)) => self.phase = Phase::Ended { complete: false },
-                Some(Err(error)) => {
-                    self.phase = Phase::Over;
-                    return Some((Err(error), self));
-                }
-                None => {
-                    self.take_rest();
-                    self.phase = Phase::Ended { complete: true };
-                }
-            }
-        }
-    }
-
-    fn end(&self, complete: bool) -> End {
-        let outcome = match (self.has_told, self.is_denied) {
-            (true, _) => Outcome::Answered,
-            (false, true) => Outcome::NotInSources,
-            (false, false) => Outcome::NotSupported,
-        };
-        End { outcome, left_out: self.left_out, complete }
-    }
-
-    fn take(&mut self, piece: &str) {
-        let mut held = std::mem::take(&mut self.held);
-        held.push_str(piece);
-        let (sentences, rest) = complete_sentences(&held);
-        self.judge(&sentences);
-        self.held = held[rest..].to_owned();
-    }
-
-    fn take_rest(&mut self) {
-        let held = std::mem::take(&mut self.held);
-        self.judge(&crate::prose::sentences(&held));
-    }
-
-    fn judge(&mut self, sentences: &[&str]) {
-        for sentence in sentences {
-            match cited(sentence, &self.question, &self.sources) {
-                Ok(sentence) => self.ready.push_back(sentence),
-                Err(Left::Denial) => self.is_denied = true,
-                Err(Left::Out) => self.left_out += 1,
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -290,7 +225,7 @@ mod tests {
     fn sources_are_numbered_and_as_many_as_fit() {
         let source = |id| Source {
             n: 0,
-            kind: "note".to_owned(),
+            kind: Kind::Note,
             id,
             title: "Call".to_owned(),
             date: None,

@@ -1,5 +1,7 @@
 //! Questions are answered from notes, every sentence with its source, whatever notes or model say.
 
+mod changed;
+
 use std::time::Duration;
 
 use axum::body::Body;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use domain::Kind;
 use domain::note::{Author, Line};
 use futures::StreamExt as _;
 use projections::ask::{Passage, Source, ask};
@@ -10,6 +11,7 @@ use projections::summary::{Summarised, SummaryError, summarise};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
+use crate::contract::{self, Api};
 use crate::llm_server::{Dialect, KEY, ModelServer, Reply};
 
 fn chat() -> Chat {
@@ -396,22 +398,22 @@ async fn a_real_model_answers_in_the_protocol() {
     println!("stream: {text} ({error:?})");
     assert!(!text.is_empty());
     println!("summary: {:#?}", summarise(Some(&llm), &meeting()[..2]).await);
-    let passage = Passage {
-        part: "text".to_owned(),
-        ordinal: 0,
-        text: "Afore XXI asked how the fund hedges the peso.".to_owned(),
-        starts_ms: None,
-    };
+    let api = Api::new().await;
+    let (title, text) = ("Call with Afore XXI", "Afore XXI asked how the fund hedges the peso.");
+    let id = api.made("notes", json!({"name": title, "content_text": text})).await;
+    let passage =
+        Passage { part: "text".to_owned(), ordinal: 0, text: text.to_owned(), starts_ms: None };
     let source = Source {
         n: 1,
-        kind: "note".to_owned(),
-        id: 1,
-        title: "Call with Afore XXI".to_owned(),
+        kind: Kind::Note,
+        id,
+        title: title.to_owned(),
         date: None,
         about: vec![],
         passage,
-        link: "/notes/1".to_owned(),
+        link: format!("/notes/{id}"),
     };
-    let told: Vec<_> = ask(&llm, "Who asked about hedging?", vec![source]).collect().await;
+    let search = contract::app(&api.db, &api.backend, 1 << 20).search;
+    let told: Vec<_> = ask(&llm, &search, "Who asked about hedging?", vec![source]).collect().await;
     println!("ask: {told:#?}");
 }

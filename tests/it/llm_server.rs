@@ -11,10 +11,11 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use futures::{StreamExt as _, stream};
+use futures::{Stream, StreamExt as _, stream};
 use projections::llm::{Llm, LlmConfig};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 
 /// The key that the server wants.
 pub const KEY: &str = "sk-very-secret";
@@ -39,6 +40,8 @@ pub enum Reply {
     Broken(String),
     /// With this text, and then with nothing more; without a stream with nothing at all.
     Silent(String),
+    /// With the first text, and with the other one once it is told to go on; only in a stream.
+    Halting(&'static str, Arc<Notify>, &'static str),
     /// With this status and these words.
     Refused(u16, &'static str),
     /// With this body, whatever was asked.
@@ -169,20 +172,27 @@ impl ModelServer {
         .to_string()
     }
 
-    /// A few letters at a time, so that no piece is a sentence.
     fn streamed(&self, reply: &Reply) -> Response {
+        if let Reply::Halting(first, go_on, rest) = reply {
+            let (first, rest) = (self.pieces(first), self.pieces(rest));
+            let rest = rest.into_iter().chain([self.piece("", Some("stop"))]).collect();
+            let go_on = go_on.clone();
+            let rest = stream::once(async move {
+                go_on.notified().await;
+                told(rest)
+            })
+            .flatten();
+            return Body::from_stream(told(first).chain(rest)).into_response();
+        }
         let (text, reason) = match reply {
             Reply::Truncated(text) => (text, Some("length")),
             Reply::Text(text) => (text, Some("stop")),
             Reply::Broken(text) | Reply::Silent(text) => (text, None),
             other => panic!("{other:?} is no stream"),
         };
-        let letters: Vec<char> = text.chars().collect();
-        let pieces =
-            letters.chunks(3).map(|piece| self.piece(&piece.iter().collect::<String>(), None));
-        let pieces: Vec<String> =
-            pieces.chain(reason.map(|reason| self.piece("", Some(reason)))).collect();
-        let told = stream::iter(pieces).map(|piece| Ok::<_, std::io::Error>(Bytes::from(piece)));
+        let mut pieces = self.pieces(text);
+        pieces.extend(reason.map(|reason| self.piece("", Some(reason))));
+        let told = told(pieces);
         match reply {
             Reply::Broken(_) => {
                 let broken = stream::iter([Err(std::io::Error::other("broken"))]);
@@ -191,6 +201,13 @@ impl ModelServer {
             Reply::Silent(_) => Body::from_stream(told.chain(stream::pending())).into_response(),
             _ => Body::from_stream(told).into_response(),
         }
+    }
+
+    /// A few letters at a time, so that no piece is a sentence.
+    fn pieces(&self, text: &str) -> Vec<String> {
+        let letters: Vec<char> = text.chars().collect();
+        let text = |piece: &[char]| self.piece(&piece.iter().collect::<String>(), None);
+        letters.chunks(3).map(text).collect()
     }
 
     fn piece(&self, text: &str, reason: Option<&str>) -> String {
@@ -206,6 +223,10 @@ impl ModelServer {
             }
         }
     }
+}
+
+fn told(pieces: Vec<String>) -> impl Stream<Item = std::io::Result<Bytes>> {
+    stream::iter(pieces).map(|piece| Ok(Bytes::from(piece)))
 }
 
 async fn take(

@@ -1,6 +1,6 @@
 //! `/ask`: answers from what was found, each sentence with its sources.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -13,9 +13,9 @@ use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use domain::{Kind, RecordRef};
 use futures::{Stream, StreamExt as _};
 use projections::ask::{
-    self, End, LONGEST_QUESTION, MOST_SOURCES, Outcome, Passage, Sentence, Source, Told,
+    self, AskError, End, LONGEST_QUESTION, MOST_SOURCES, Outcome, Passage, Sentence, Source, Told,
+    Whole,
 };
-use projections::llm::LlmError;
 use projections::search::asked::Asked;
 use projections::search::{Filter, Hit, Language, Mode, Wanted};
 use serde::Deserialize;
@@ -51,7 +51,7 @@ pub fn routes() -> Routes {
         "sentences": [{"text": "Afore XXI asked how the fund hedges the peso.", "sources": [1]}],
         "sources": [{"n": 1, "kind": "note", "id": 12, "title": "Call with Afore XXI", "date": "2025-01-31",
             "about": ["Afore XXI"], "passage": passage, "link": "/notes/12"}],
-        "left_out": 0, "complete": true, "model": "llama3.1", "mode": "hybrid", "missing": null});
+        "left_out": 0, "changed": [], "complete": true, "model": "llama3.1", "mode": "hybrid", "missing": null});
     let question = json!({"question": "Which pension funds asked about currency hedging?", "kinds": ["note"], "lp": null,
         "gp": null, "fund": null, "person": null, "from": "2025-01-01", "to": null, "lang": null, "limit": 8});
     Routes::tagged("Search").at(
@@ -157,7 +157,7 @@ async fn answer_it(
     let is_behind = found.is_behind;
     let how = How { model: llm.model().to_owned(), mode: found.mode, missing: found.missing };
     let sources = sources(&app, found.hits).await?;
-    let told = ask::ask(llm, question.question.trim(), sources);
+    let told = ask::ask(llm, &app.search, question.question.trim(), sources);
     let response = match wants_events(&headers) {
         true => {
             let until = app.rebuilds.dismissal().clone().cancelled_owned();
@@ -165,7 +165,7 @@ async fn answer_it(
             let events = Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT));
             ([NO_BUFFERING], events).into_response()
         }
-        false => Json(whole(told, &how).await?).into_response(),
+        false => Json(whole(&Whole::of(told).await?, &how)).into_response(),
     };
     let mut response = ([(POSITION, position.to_string())], response).into_response();
     if is_behind {
@@ -179,29 +179,22 @@ fn wants_events(headers: &HeaderMap) -> bool {
     accept.is_some_and(|accept| accept.contains("text/event-stream"))
 }
 
-/// The passages of hits, each once: what was found by name may show a passage of another record.
+/// The passages of hits, each of which shows one of its own.
 async fn sources(app: &App, hits: Vec<Hit>) -> Result<Vec<Source>, Problem> {
-    let passages = hits.iter().filter_map(|hit| hit.passage.as_ref());
-    let records: BTreeSet<RecordRef> = passages.map(|passage| passage.record).collect();
-    let about = app.search.names_about(&records.into_iter().collect::<Vec<_>>()).await?;
-    let mut seen = HashSet::new();
-    let sources = hits.into_iter().filter_map(|hit| source(hit, &about));
-    Ok(sources.filter(|it| seen.insert((it.link.clone(), it.passage.clone()))).collect())
+    let records: Vec<RecordRef> = hits.iter().map(|hit| hit.record).collect();
+    let about = app.search.names_about(&records).await?;
+    Ok(hits.into_iter().filter_map(|hit| source(hit, &about)).collect())
 }
 
 fn source(hit: Hit, about: &HashMap<RecordRef, Vec<String>>) -> Option<Source> {
     let passage = hit.passage?;
-    let record = passage.record;
-    let (title, date) = match record == hit.record {
-        true => (hit.title, hit.date),
-        false => (format!("{} {} of {}", record.kind(), record.id(), hit.title), None),
-    };
+    let record = hit.record;
     Some(Source {
         n: 0,
-        kind: record.kind().to_string(),
+        kind: record.kind(),
         id: record.id(),
-        title,
-        date: date.map(|date| date.format("%Y-%m-%d").to_string()),
+        title: hit.title,
+        date: hit.date.map(|date| date.format("%Y-%m-%d").to_string()),
         about: about.get(&record).cloned().unwrap_or_default(),
         link: format!("/{}/{}", plural(record.kind()), record.id()),
         passage: Passage {
@@ -230,37 +223,27 @@ struct How {
 
 fn ending(end: &End, how: &How) -> Value {
     let How { model, mode, missing } = how;
-    let mut message = end.outcome.as_sentence().to_owned();
+    let mut message = end.as_sentence();
     if let (Outcome::NothingFound, Some(missing)) = (end.outcome, missing) {
         message.push_str(&format!(" Not everything could be looked through: {missing}."));
     }
-    json!({"outcome": end.outcome, "message": message, "left_out": end.left_out, "complete": end.complete,
-        "model": model, "mode": mode.as_str(), "missing": missing})
+    json!({"outcome": end.outcome, "message": message, "left_out": end.left_out, "changed": end.changed,
+        "complete": end.complete, "model": model, "mode": mode.as_str(), "missing": missing})
 }
 
 /// The answer as one object.
-async fn whole(
-    told: impl Stream<Item = Result<Told, LlmError>>,
-    how: &How,
-) -> Result<Value, Problem> {
-    let mut told = std::pin::pin!(told);
-    let (mut sources, mut sentences, mut answer) = (Vec::new(), Vec::new(), json!({}));
-    while let Some(next) = told.next().await {
-        match next? {
-            Told::Sources(found) => sources = found,
-            Told::Sentence(sentence) => sentences.push(sentence),
-            Told::End(end) => answer = ending(&end, how),
-        }
-    }
+fn whole(whole: &Whole, how: &How) -> Value {
+    let Whole { sources, sentences, end } = whole;
+    let mut answer = ending(end, how);
     answer["answer"] = sentences.iter().map(cited).collect::<Vec<_>>().join(" ").into();
     answer["sentences"] = json!(sentences);
     answer["sources"] = json!(sources);
-    Ok(answer)
+    answer
 }
 
 /// The answer as it is written.
 fn events(
-    told: impl Stream<Item = Result<Told, LlmError>>,
+    told: impl Stream<Item = Result<Told, AskError>>,
     how: How,
 ) -> impl Stream<Item = Result<Event, Infallible>> {
     told.map(move |told| {

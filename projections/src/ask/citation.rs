@@ -104,6 +104,8 @@ fn texts(source: &Source) -> impl Iterator<Item = &str> + Clone {
 
 #[cfg(test)]
 mod tests {
+    use domain::Kind;
+
     use super::*;
     use crate::ask::Passage;
 
@@ -112,7 +114,7 @@ mod tests {
     fn sources() -> Vec<Source> {
         let source = |n, title: &str, about: &str, text: &str| Source {
             n,
-            kind: "note".to_owned(),
+            kind: Kind::Note,
             id: 7,
             title: title.to_owned(),
             date: Some("2025-01-31".to_owned()),

@@ -33,21 +33,32 @@ impl Search {
         let looking = async {
             let mut db = self.database.pool.acquire().await?;
             let mut tx = db.begin_with("begin isolation level repeatable read read only").await?;
-            let mut linked = linked(&mut tx, records).await?;
-            if let Some(position) = lag(&mut tx).await? {
-                let named = linked.iter().map(|link| link.to);
-                let changed = changed_since(&mut tx, position, named).await?;
-                linked.retain(|link| !changed.contains(&link.to));
-            }
+            let behind = lag(&mut tx).await?;
+            let names = names(&mut tx, records, behind).await?;
             tx.rollback().await?;
-            Ok(linked)
+            Ok(names)
         };
-        let mut names: HashMap<RecordRef, Vec<String>> = HashMap::new();
-        for link in self.database.ask(looking).await? {
-            names.entry(link.of).or_default().push(link.name);
-        }
-        Ok(names)
+        self.database.ask(looking).await
     }
+}
+
+/// The names that each of these records is linked to, from texts that are at this position if they are behind the log.
+pub(super) async fn names(
+    db: &mut PgConnection,
+    records: &[RecordRef],
+    behind: Option<i64>,
+) -> Result<HashMap<RecordRef, Vec<String>>, sqlx::Error> {
+    let mut linked = linked(db, records).await?;
+    if let Some(position) = behind {
+        let named = linked.iter().map(|link| link.to);
+        let changed = changed_since(db, position, named).await?;
+        linked.retain(|link| !changed.contains(&link.to));
+    }
+    let mut names: HashMap<RecordRef, Vec<String>> = HashMap::new();
+    for link in linked {
+        names.entry(link.of).or_default().push(link.name);
+    }
+    Ok(names)
 }
 
 /// That a record is about another one.
