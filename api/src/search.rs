@@ -188,6 +188,8 @@ fn passage(hit: &Hit, passage: &Passage) -> Value {
     }
     // What speaks for one record may stand in another.
     if passage.record != hit.record {
+        sent["kind"] = json!(passage.record.kind());
+        sent["id"] = json!(passage.record.id());
         sent["link"] = json!(link(passage.record));
     }
     sent

@@ -534,7 +534,9 @@ async fn by_word_and_by_meaning_is_one_list_and_says_why() {
     .await;
     let like = api.read(&format!("/lps/{}/similar", lps[0])).await;
     assert_eq!(named(&like), [format!("lp:{}", lps[1])]);
-    assert_eq!(like["hits"][0]["passage"]["link"], format!("/notes/{other}"));
+    let passage = &like["hits"][0]["passage"];
+    let (kind, link) = (json!("note"), json!(format!("/notes/{other}")));
+    assert_eq!((&passage["kind"], &passage["id"], &passage["link"]), (&kind, &json!(other), &link));
     // What an engine still holds is not shown: the texts are gone with the answer.
     embeddings.state().fails = Some(StatusCode::SERVICE_UNAVAILABLE);
     let text = json!({"raw_notes": "Nothing of the kind."});

@@ -19,14 +19,6 @@ use crate::search::{self, PARAMETERS, SIMILAR};
 
 /// The routes of search.
 pub fn routes() -> Routes {
-    let similar = || {
-        Content::Example(
-            json!({"hits": [{"kind": "note", "id": 12, "title": "2025_02_03_Call", "detail": null,
-            "date": "2025-02-03T00:00:00Z", "passage": {"part": "text", "ordinal": 0, "text": "They asked about hedging.",
-                "starts_ms": null, "highlights": []}, "score": 0.0476,
-            "parts": {"word": 0.0, "name": 0.0, "meaning": 0.0476}, "why": ["meaning"], "link": "/notes/12"}], "missing": null}),
-        )
-    };
     Routes::tagged("Search")
         .at(
             "/search",
@@ -37,12 +29,15 @@ pub fn routes() -> Routes {
         )
         .at(
             "/notes/{note_id}/similar",
-            [described(get("Notes that say something like it", similar(), like_note), SIMILAR)],
+            [described(
+                get("Notes that say something like it", similar_notes(), like_note),
+                SIMILAR,
+            )],
         )
         .at(
             "/lps/{lp_id}/similar",
             [described(
-                get("LPs with whom was said something like it", similar(), like_lp),
+                get("LPs with whom was said something like it", similar_lps(), like_lp),
                 SIMILAR,
             )],
         )
@@ -56,6 +51,26 @@ fn page() -> Content {
             "highlights": [[29, 37], [38, 45]]}, "score": 0.0931,
         "parts": {"word": 0.0476, "name": 0.0, "meaning": 0.0455}, "why": ["word", "meaning"], "link": "/notes/7"}],
         "facets": {"note": 1}, "cut": false, "next": null, "mode": "hybrid", "missing": null, "corrected": {}}),
+    )
+}
+
+fn similar_notes() -> Content {
+    let passage = json!({"part": "text", "ordinal": 0, "text": "They asked about hedging.", "starts_ms": null, "highlights": []});
+    Content::Example(
+        json!({"hits": [{"kind": "note", "id": 12, "title": "2025_02_03_Call", "detail": null,
+        "date": "2025-02-03T00:00:00Z", "passage": passage, "score": 0.0164,
+        "parts": {"word": 0.0, "name": 0.0, "meaning": 0.0164}, "why": ["meaning"], "link": "/notes/12"}], "missing": null}),
+    )
+}
+
+/// A passage speaks for an LP that stands in a note about it, so it says in which.
+fn similar_lps() -> Content {
+    let passage = json!({"part": "text", "ordinal": 0, "text": "They asked about hedging.", "starts_ms": null, "highlights": [],
+        "kind": "note", "id": 12, "link": "/notes/12"});
+    Content::Example(
+        json!({"hits": [{"kind": "lp", "id": 7, "title": "Afore XXI", "detail": null, "date": null, "passage": passage,
+        "score": 0.0164, "parts": {"word": 0.0, "name": 0.0, "meaning": 0.0164}, "why": ["meaning"], "link": "/lps/7"}],
+        "missing": null}),
     )
 }
 
