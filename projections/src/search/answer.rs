@@ -327,7 +327,7 @@ impl Found {
         let named = lexical.names.iter().map(|hit| Ranked {
             item: hit.record,
             weight: hit.likeness * if standing_alone(hit) { 2.0 } else { 1.0 },
-            is_exact: hit.is_exact || asked.record == Some(hit.record),
+            is_exact: hit.is_exact || asked.records.contains(&hit.record),
         });
         let named: Vec<Ranked<RecordRef>> = named.collect();
         let nearest = meant.iter().map(|passage| passage.record);

@@ -1,4 +1,4 @@
-//! What somebody asks for: the words of a question, what is quoted in it, and the record that it names.
+//! What somebody asks for: the words of a question, what is quoted in it, and the records that it names.
 
 use domain::{Kind, RecordRef};
 
@@ -11,6 +11,9 @@ use crate::prose::fold;
 /// The most characters of a question that are looked at.
 pub const MOST: usize = 1_000;
 
+/// The most ids of records that are looked at.
+const RECORDS: usize = 20;
+
 /// The most quotations that are looked at.
 const QUOTATIONS: usize = 4;
 
@@ -21,8 +24,8 @@ pub struct Asked {
     pub text: String,
     /// What stands in quotation marks: it is to be found as it is.
     pub quoted: Vec<String>,
-    /// The record that is named by its id, as in `lp:7`.
-    pub record: Option<RecordRef>,
+    /// The records that are named by their ids, as in `lp:7`.
+    pub records: Vec<RecordRef>,
     /// What it is written in, if it tells.
     pub language: Option<Language>,
     /// Words that were mistyped, so far as is known.
@@ -47,8 +50,8 @@ impl Asked {
         let text = text.replace(char::is_control, " ");
         let text = text.trim().to_owned();
         let quoted = quoted(&text);
-        let (record, language) = (record(&text), language::guess(&text));
-        Self { text, quoted, record, language, corrections: vec![], acronyms: vec![] }
+        let (records, language) = (records(&text), language::guess(&text));
+        Self { text, quoted, records, language, corrections: vec![], acronyms: vec![] }
     }
 
     /// Whether it has few words, so that each counts.
@@ -92,7 +95,7 @@ impl Asked {
     pub(super) fn means_something(&self) -> bool {
         let mut letters = self.text.chars().filter(|c| c.is_alphabetic());
         let is_latin = |letter: char| letter < '\u{250}';
-        self.record.is_none()
+        self.records.is_empty()
             && letters.next().is_some_and(|first| !is_latin(first) || letters.next().is_some())
     }
 
@@ -121,11 +124,18 @@ fn quoted(text: &str) -> Vec<String> {
     quoted
 }
 
-/// The record that the whole of the text names: a kind and an id, as in `lp:7`, `LP 7` or `fund/2`.
-fn record(text: &str) -> Option<RecordRef> {
-    let at = text.find([':', '/', ' ', '#'])?;
-    let (kind, id) = (&text[..at], text[at + 1..].trim_start_matches([' ', '#']));
-    Some(Kind::parse(&kind.to_lowercase())?.record(id.parse().ok()?))
+/// The records that the text names if it has nothing else: kinds and ids, as in `lp:7`, `LP 7` or `fund/2, note:5`.
+fn records(text: &str) -> Vec<RecordRef> {
+    let parts = text.split([':', '/', ' ', '#', ',']).filter(|part| !part.is_empty());
+    let record = |pair: &[&str]| {
+        let [kind, id] = pair else { return None };
+        Some(Kind::parse(&kind.to_lowercase())?.record(id.parse().ok()?))
+    };
+    let pairs = parts.collect::<Vec<_>>();
+    let records: Option<Vec<RecordRef>> = pairs.chunks(2).map(record).collect();
+    let mut records = records.unwrap_or_default();
+    records.truncate(RECORDS);
+    records
 }
 
 #[cfg(test)]
@@ -145,18 +155,30 @@ mod tests {
     }
 
     #[test]
-    fn a_record_is_named_by_its_kind_and_id() {
-        let check = |question: &str, expected: Option<RecordRef>| {
-            assert_eq!(Asked::of(question).record, expected, "{question}");
+    fn records_are_named_by_their_kinds_and_ids() {
+        let check = |question: &str, expected: &[RecordRef]| {
+            assert_eq!(Asked::of(question).records, expected, "{question}");
         };
         for question in ["lp:7", "LP 7", "lp/7", "Lp #7", " lp:7 "] {
-            check(question, Some(Kind::Lp.record(7)));
+            check(question, &[Kind::Lp.record(7)]);
         }
-        check("note:-3", Some(Kind::Note.record(-3)));
-        for question in
-            ["lp", "lp:", "lp:x", "company:7", "lp:7 fees", "fund II", "lp:99999999999999999999"]
-        {
-            check(question, None);
+        check("note:-3", &[Kind::Note.record(-3)]);
+        for question in ["lp:7 note:5", "LP 7, note #5", "lp/7,note/5"] {
+            check(question, &[Kind::Lp.record(7), Kind::Note.record(5)]);
+        }
+        assert_eq!(Asked::of(&"lp:7 ".repeat(200)).records.len(), RECORDS);
+        for question in [
+            "lp",
+            "lp:",
+            "lp:x",
+            "company:7",
+            "lp:7 fees",
+            "lp:7 note",
+            "lp:7 8",
+            "fund II",
+            "lp:99999999999999999999",
+        ] {
+            check(question, &[]);
         }
     }
 

@@ -167,7 +167,7 @@ pub(super) async fn find(
         like: Alike::of(whole, &said, words),
         is_strict: words.iter().all(|word| word.is_known),
         spelt: spelt(&said, words),
-        record: asked.record,
+        records: &asked.records,
     };
     let found = sought.hits(db, filter).await?;
     let mut hits: Vec<NameHit> = found.iter().map(|(hit, _)| *hit).collect();
@@ -297,7 +297,7 @@ struct Sought<'a> {
     is_strict: bool,
     /// The words of what may be a name, and nothing of what is longer.
     spelt: Vec<Said<'a>>,
-    record: Option<RecordRef>,
+    records: &'a [RecordRef],
 }
 
 impl Sought<'_> {
@@ -386,10 +386,10 @@ impl Sought<'_> {
         statement
     }
 
-    /// Whether it is the record that is named, or has just this name.
+    /// Whether it is a record that is named by its id, or has just this name.
     fn is_it(&self, statement: &mut QueryBuilder<'_, Postgres>) {
         statement.push("(folded_title = ").push_bind(self.whole.to_owned());
-        if let Some(record) = self.record {
+        for record in self.records {
             statement.push(" or (kind = ").push_bind(record.kind().as_str());
             statement.push(" and id = ").push_bind(record.id()).push(")");
         }

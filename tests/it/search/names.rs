@@ -45,6 +45,10 @@ async fn names_first(api: &Api) {
     check("bridgewater asociates", &format!("lp:{other}")).await;
     check(&format!("lp:{other}"), &format!("lp:{other}")).await;
     check(&format!("LP {lp}"), &lp_hit).await;
+    let mut several = found(api, &format!("lp:{other} gp:{firm}"), "").await;
+    several.truncate(2);
+    several.sort();
+    assert_eq!(several, [firm_hit.clone(), format!("lp:{other}")]);
     api.put(&format!("/lps/{other}"), json!({"name": "Lakeside"})).await.expect(200, "rename");
     let old = search(api, "bridgewater", "&kinds=lp&mode=lexical").await;
     assert_eq!(named(&old), Vec::<String>::new());
