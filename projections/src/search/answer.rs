@@ -32,6 +32,9 @@ use crate::line::Lines;
 /// How many of the nearest texts are fused with what was found otherwise.
 const NEAREST: usize = 100;
 
+/// What a place among the nearest counts for: as much as one among those that have all words, which go first all the same.
+const NEAR: f64 = 0.999;
+
 /// What a place among the nearest counts for where the question is a name, which texts are near to by chance.
 const NEAR_A_NAME: f64 = 0.25;
 
@@ -308,13 +311,18 @@ impl Found {
             mode == Mode::Hybrid && both.is_some_and(|(question, text)| question != text)
         };
         let mut passages = HashMap::new();
+        let is_meant_by_word = mode == Mode::Hybrid && means_its_words(asked, &lexical);
         let words = lexical.words.iter().map(|hit| Ranked {
             item: hit.passage.record,
             weight: match mode {
-                Mode::Hybrid if !unspoken.contains(&hit.passage.record) => by_share(hit.coverage),
+                // As if it were as near by meaning as it is by word.
+                Mode::Hybrid if unspoken.contains(&hit.passage.record) => {
+                    NEAR + by_share(hit.coverage)
+                }
+                Mode::Hybrid => by_share(hit.coverage),
                 _ => 1.0,
             },
-            is_exact: hit.is_quoted,
+            is_exact: hit.is_quoted || (is_meant_by_word && hit.has_all),
         });
         let words: Vec<Ranked<RecordRef>> = words.collect();
         // A note has a text to be near to the question; of what is only called something, the name stands for that.
@@ -331,7 +339,7 @@ impl Found {
         });
         let named: Vec<Ranked<RecordRef>> = named.collect();
         let nearest = meant.iter().map(|passage| passage.record);
-        let weight = if lexical.is_name { NEAR_A_NAME } else { 1.0 };
+        let weight = if lexical.is_name { NEAR_A_NAME } else { NEAR };
         let nearest = nearest.map(|item| Ranked { item, weight, is_exact: false });
         let nearest = nearest.collect();
         // What is in another language is shown only if nothing else speaks for the record.
@@ -372,5 +380,63 @@ impl Found {
             mode: Some(mode),
         });
         Chosen { hits, next }
+    }
+}
+
+/// Whether a question is nothing but rare words, as a name is, so that what has all of them is meant. Where some record is called so,
+/// that one is.
+fn means_its_words(asked: &Asked, lexical: &Lexical) -> bool {
+    lexical.is_rare
+        && asked.is_brief()
+        && asked.quoted.is_empty()
+        && !lexical.names.iter().any(|hit| hit.is_exact)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Part;
+    use super::super::lexical::WordHit;
+    use super::*;
+
+    fn passage(note: i64) -> Passage {
+        Passage {
+            record: Kind::Note.record(note),
+            part: Part::Text,
+            ordinal: 0,
+            text: String::new(),
+            language: None,
+            recording: None,
+            starts_ms: None,
+        }
+    }
+
+    /// The first note where note 9 has this of the question's words, and notes 1 to 4 are the nearest.
+    fn first(question: &str, hit: WordHit, is_rare: bool, unspoken: &[RecordRef]) -> i64 {
+        let lexical = Lexical { words: vec![hit], is_rare, ..Lexical::default() };
+        let (unspoken, meant) =
+            (unspoken.iter().copied().collect(), (1..=4).map(passage).collect());
+        Found::of(&Asked::of(question), lexical, &unspoken, meant, Mode::Hybrid).hits[0].item.id()
+    }
+
+    fn having(coverage: f64) -> WordHit {
+        let (relevance, has_all) = (1.0, coverage > 0.9);
+        WordHit { passage: passage(9), relevance, coverage, has_all, is_quoted: false }
+    }
+
+    #[test]
+    fn what_has_all_words_goes_before_what_is_only_near() {
+        assert_eq!(first("Siobhan Nunez", having(1.0), false, &[]), 9);
+        assert_eq!(first("Siobhan Nunez", having(0.5), false, &[]), 1);
+        // A mistyped word counts for less, and is meant all the same if few have it.
+        assert_eq!(first("Hendriks", having(0.95), true, &[]), 9);
+        assert_eq!(first("Hendriks", having(0.95), false, &[]), 1);
+        assert_eq!(first("what did we say to him of Hendriks", having(0.95), true, &[]), 1);
+    }
+
+    #[test]
+    fn what_meaning_does_not_know_yet_counts_by_its_words_instead() {
+        let new = [Kind::Note.record(9)];
+        assert_eq!(first("quixotrope fund?", having(0.8), false, &new), 9);
+        assert_eq!(first("quixotrope fund?", having(0.8), false, &[]), 1);
     }
 }

@@ -188,6 +188,11 @@ impl<'a> Tally<'a> {
         self.iter().map(part).sum()
     }
 
+    /// Of each word that is looked for, whether the text has it.
+    pub(super) fn has(&self) -> impl Iterator<Item = bool> {
+        self.times.iter().map(|times| *times > 0)
+    }
+
     /// Which share of what is looked for the text has, from 0 to 1: each word counts for as much as it says. So does one that
     /// no text has, so that of a question in another language a name in common is a small share.
     pub(super) fn coverage(&self) -> f64 {

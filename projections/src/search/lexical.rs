@@ -9,7 +9,7 @@ mod linked;
 mod quoted;
 mod words;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -36,6 +36,10 @@ const CARDS: Group = Group { condition: "part = 'card'", ranked: 250 };
 
 /// How many passages of a group are looked at more closely.
 const CLOSELY: i64 = 150;
+
+/// How many records at most have a word that is rare: whoever types nothing but such words, as a name is, means those that have
+/// them.
+const FEW: usize = 10;
 
 /// A passage as it stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -95,6 +99,8 @@ pub(super) struct WordHit {
     pub(super) relevance: f64,
     /// Which share of the question it has, from 0 to 1, rare words counting for more.
     pub(super) coverage: f64,
+    /// Whether it has every word of the question.
+    pub(super) has_all: bool,
     /// Whether it has the quotations: all, or one where nothing has all.
     pub(super) is_quoted: bool,
 }
@@ -122,6 +128,8 @@ pub(super) struct Lexical {
     pub(super) is_cut: bool,
     /// Whether the question is a name and nothing else.
     pub(super) is_name: bool,
+    /// Whether few records have each of its words.
+    pub(super) is_rare: bool,
     /// What was looked for, to be shown.
     pub(super) wanted: Vec<Wanted>,
 }
@@ -182,9 +190,18 @@ pub(super) async fn find(
     };
     let (named, tallies) = tokio::join!(naming, counting);
     let (names, linked) = named?;
-    let words = best_of_each(hits.into_iter().zip(tallies), &linked);
+    let mut hits: Vec<(Passage, bool, Tally<'_>)> = hits
+        .into_iter()
+        .zip(tallies)
+        .map(|((passage, is_quoted), it)| (passage, is_quoted, it))
+        .collect();
+    for (passage, _, tally) in &mut hits {
+        linked.get(&passage.record).into_iter().for_each(|places| tally.say(places));
+    }
+    let is_rare = are_rare(hits.iter().map(|(passage, _, tally)| (passage.record, tally)));
+    let words = best_of_each(hits);
     let (is_cut, is_name) = (best.is_cut, names.is_all);
-    Ok(Lexical { words, names: names.hits, is_cut, is_name, wanted })
+    Ok(Lexical { words, names: names.hits, is_cut, is_name, is_rare, wanted })
 }
 
 impl Best {
@@ -310,20 +327,28 @@ pub(super) fn restrict_records(statement: &mut QueryBuilder<'_, Postgres>, filte
     limit(" and on_date < ", filter.to);
 }
 
+/// Whether few of these records have each word.
+fn are_rare<'a>(found: impl Iterator<Item = (RecordRef, &'a Tally<'a>)>) -> bool {
+    let mut having: Vec<HashSet<RecordRef>> = Vec::new();
+    for (record, tally) in found {
+        for (at, _) in tally.has().enumerate().filter(|(_, has)| *has) {
+            having.resize(having.len().max(at + 1), HashSet::new());
+            having[at].insert(record);
+        }
+    }
+    having.iter().all(|records| records.len() <= FEW)
+}
+
 /// The best passage of each record, the best record first.
-fn best_of_each<'a>(
-    passages: impl Iterator<Item = ((Passage, bool), Tally<'a>)>,
-    linked: &HashMap<RecordRef, HashSet<usize>>,
-) -> Vec<WordHit> {
-    let mut hits: Vec<WordHit> = passages
-        .map(|((passage, is_quoted), mut tally)| {
-            if let Some(places) = linked.get(&passage.record) {
-                tally.say(places);
-            }
-            let (relevance, coverage) = (tally.relevance(), tally.coverage());
-            WordHit { passage, relevance, coverage, is_quoted }
-        })
-        .collect();
+fn best_of_each(passages: Vec<(Passage, bool, Tally<'_>)>) -> Vec<WordHit> {
+    let hit = |(passage, is_quoted, tally): (Passage, bool, Tally<'_>)| WordHit {
+        passage,
+        relevance: tally.relevance(),
+        coverage: tally.coverage(),
+        has_all: tally.has().all(|has| has),
+        is_quoted,
+    };
+    let mut hits: Vec<WordHit> = passages.into_iter().map(hit).collect();
     hits.sort_by(|one, other| {
         let quoted = other.is_quoted.cmp(&one.is_quoted);
         let order = quoted.then(other.relevance.total_cmp(&one.relevance));
@@ -350,6 +375,26 @@ mod tests {
             starts_ms: None,
         };
         Best { passages: ids.map(passage).collect(), is_cut: false }
+    }
+
+    #[test]
+    fn words_are_rare_if_few_records_have_each() {
+        let wanted = ["hendrick", "came"].map(|it| Wanted::new(&[it.to_owned()], 1.0));
+        let sought = Sought::of(&wanted);
+        let rare = |texts: &[(i64, &str)]| {
+            let tallies: Vec<_> = texts
+                .iter()
+                .map(|(id, text)| (Kind::Note.record(*id), sought.tally(text)))
+                .collect();
+            are_rare(tallies.iter().map(|(record, tally)| (*record, tally)))
+        };
+        let few = i64::try_from(FEW).unwrap();
+        let mut texts: Vec<(i64, &str)> = (0..few).map(|id| (id, "Hendricks came.")).collect();
+        assert!(rare(&[]) && rare(&texts));
+        texts.push((0, "Hendricks said so once more."));
+        assert!(rare(&texts), "records count, not passages");
+        texts.push((few, "Nobody else came."));
+        assert!(!rare(&texts));
     }
 
     #[test]

@@ -52,3 +52,25 @@ async fn a_new_note_is_on_the_first_page_before_it_is_embedded() {
     assert!(after < before / 2.0, "{after} and {before}");
     vectors.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rare_word_of_a_new_note_puts_it_first_before_it_is_embedded() {
+    let (api, embeddings, vectors) = with_meaning().await;
+    for n in 0..12 {
+        note(&api, &format!("Call {n}"), &format!("They spoke about the fund, chapter{n}.")).await;
+    }
+    until("all are embedded", async || {
+        let page = search(&api, "chapter11", "").await;
+        page["mode"] == "hybrid" && page["hits"][0]["why"] == json!(["word", "meaning"])
+    })
+    .await;
+    embeddings.state().fails_at = Some(STUCK.to_owned());
+    let new = note(&api, "New", &format!("{STUCK} and marmalade, the quixotrope.")).await;
+    for question in ["marmalade", "marmelade", "quixotrope fund?"] {
+        let page = search(&api, question, "").await;
+        let first = &page["hits"][0];
+        assert_eq!((&page["mode"], &first["id"]), (&json!("hybrid"), &json!(new)), "{question}");
+        assert_eq!(first["why"], json!(["word"]));
+    }
+    vectors.stop().await;
+}
