@@ -4,6 +4,7 @@
 //! from there. [`Intake`] takes in what is sent; when a file is whole, its note is told by a command, and only then does
 //! the log name it. What is never finished expires; what has come wholly is no longer its sender's to give up.
 
+mod checksum;
 mod intake;
 
 use chrono::{DateTime, Utc};
@@ -16,6 +17,7 @@ use crate::database::{Database, DatabaseError};
 use crate::files::{FileCipher, FileError, Growth, RECORDINGS};
 use crate::log::AsideError;
 
+pub use checksum::Checksum;
 pub use intake::{Intake, UploadError};
 
 /// How many days an upload may rest before it is given up.

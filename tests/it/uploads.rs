@@ -14,6 +14,7 @@ use projections::files::{CHUNK, FileError, Files};
 use projections::uploads::{self, Intake};
 use replay::garbage::{self, Garbage};
 use serde_json::{Value, json};
+use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -135,7 +136,14 @@ async fn an_upload_goes_on_where_it_stopped_and_becomes_a_recording() {
     let answer =
         patch(&api, &place, 1_000, &[("upload-checksum", &good)], &content[1_000..2_000]).await;
     assert_eq!((answer.status, stands(&api, &place).await), (204, 2_000));
-    let beyond = patch(&api, &place, 2_000, &[], &noise(content.len(), 1)).await;
+    let short = format!("sha1 {}", base64(Sha1::digest(&content[2_000..3_000])));
+    for (sent, status) in [(&content[..1_000], 460), (&content[2_000..3_000], 204)] {
+        let answer = patch(&api, &place, 2_000, &[("upload-checksum", &short)], sent).await;
+        assert_eq!(answer.status, status);
+    }
+    let unknown = patch(&api, &place, 3_000, &[("upload-checksum", "md5 AAAA")], b"x").await;
+    assert_eq!(unknown.status, 400);
+    let beyond = patch(&api, &place, 3_000, &[], &noise(content.len(), 1)).await;
     assert_eq!(beyond.status, 413);
     // What came before it was too much is there, and is not what the sender has: it begins anew.
     let answer = ask(&api.router, tus(Method::DELETE, &place, &[], Body::empty())).await;
@@ -267,6 +275,8 @@ async fn a_recording_comes_in_one_request_as_well() {
     assert_eq!(other.status, 422);
     assert!(other.body["detail"].as_str().unwrap().contains("upload it again"), "{}", other.body);
     assert_eq!(other.header("location"), None, "there is nothing to go on with");
+    let other = sent(&uri, &[("content-digest", &digest)], noise(1_000, 3)).await;
+    assert_eq!(other.status, 422);
     // Likewise where an upload is begun with all that there is.
     let begins = async |headers: &[(&str, &str)]| {
         let body = noise(1_000, 3);

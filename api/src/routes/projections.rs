@@ -53,8 +53,10 @@ pub fn routes() -> Routes {
         .at(
             "/projections/{name}/rebuild",
             [
-                post("Begins to build it anew", Content::Example(accepted.clone()), rebuild_it),
-                delete("Calls its rebuild off", Content::Example(accepted.clone()), cancel),
+                post("Begins to build it anew", Content::Example(accepted.clone()), rebuild_it)
+                    .succeeds("202"),
+                delete("Calls its rebuild off", Content::Example(accepted.clone()), cancel)
+                    .succeeds("202"),
             ],
         )
         .at(
@@ -63,7 +65,8 @@ pub fn routes() -> Routes {
                 "Makes its previous generation live; accepted if that takes more than 5 s",
                 Content::Example(accepted),
                 roll_back,
-            )],
+            )
+            .or("202", "It goes on; the place in Location tells how.")],
         )
 }
 

@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domain::note::Note;
 use futures::TryStreamExt as _;
-use projections::uploads::{Upload, UploadError, declare};
+use projections::uploads::{Checksum, Upload, UploadError, declare};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tracing::{Instrument as _, Span};
@@ -46,7 +46,8 @@ pub fn routes() -> Routes {
                 .header("Upload-Length", "By tus: its length in bytes")
                 .header("Upload-Defer-Length", "By tus: 1 while its length is not known")
                 .header("Upload-Metadata", "By tus: filename, language and sha256, each in base64")
-                .header("Repr-Digest", "Its SHA-256, which is then checked")
+                .header("Repr-Digest", "Its SHA-256, which is then checked: sha-256=:, the sum in base64, and a colon")
+                .header("Content-Digest", "Likewise, where the body is the recording and no form")
                 .header("If-Match", "Take it only if the note's tag is still this"),
                 options("What uploads by tus can do here", Content::Nothing, abilities).succeeds("204"),
             ],
@@ -57,14 +58,17 @@ pub fn routes() -> Routes {
                 head("Where an upload stands (tus)", Content::Nothing, stand),
                 patch("Goes on with an upload (tus)", Content::Nothing, append)
                     .succeeds("204")
+                    .or("415", "The body is not marked as a part of an upload.")
                     .or("460", "The body is not what its checksum says.")
                     .takes(Content::Binary)
                     .header("Upload-Offset", "Where the body begins, in bytes")
                     .header("Upload-Length", "The whole length, if it was not known before")
-                    .header("Upload-Checksum", "sha256 and the sum of the body in base64"),
+                    .header("Upload-Checksum", "sha1 or sha256 and the sum of the body in base64")
+                    .strict(),
                 post("Another method, for clients that can send only POST (tus)", Content::Nothing, overridden)
                     .succeeds("204")
                     .or("405", "No method is named that it could be.")
+                    .or("415", "The body is not marked as a part of an upload.")
                     .or("460", "The body is not what its checksum says.")
                     .header("X-HTTP-Method-Override", "PATCH or DELETE"),
                 delete("Gives an upload up (tus)", Content::Nothing, discard).succeeds("204"),
@@ -250,10 +254,10 @@ async fn take(
     id: Uuid,
     offset: u64,
     body: BodyDataStream,
-    sha256: Option<[u8; 32]>,
+    checksum: Option<Checksum>,
 ) -> Result<Upload, Problem> {
     let coming = body.into_stream();
-    let upload = app.intake.append(id, offset, coming, sha256).await?;
+    let upload = app.intake.append(id, offset, coming, checksum).await?;
     match upload.has_all() {
         true => Ok(finish(&app, &caller, id).await?.0),
         false => Ok(upload),

@@ -13,8 +13,9 @@ use super::tus::text;
 use crate::body::Parameters;
 use crate::problem::{Fault, Problem};
 
-/// RFC 9530: the digest of the file.
+/// RFC 9530: the digest of the file, and that of the body, which is the file where it is no form.
 const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
+const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
 
 /// The bytes of a recording as they come.
 pub type Coming = BoxStream<'static, Result<Bytes, axum::Error>>;
@@ -32,11 +33,13 @@ pub async fn recording(
         name: parameters.get("name").map(str::to_owned).and_then(text),
         language: super::language(parameters.get("language"), ["query".into(), "language".into()])?,
         size: None,
-        sha256: digest(headers)?,
+        sha256: digest(headers, &REPR_DIGEST)?,
     };
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let boundary = content_type.and_then(|it| multer::parse_boundary(it).ok());
     let Some(boundary) = boundary else {
+        let of_body = digest(headers, &CONTENT_DIGEST)?;
+        announced.sha256 = announced.sha256.or(of_body);
         announced.size = super::tus::number(headers, header::CONTENT_LENGTH)?;
         if announced.size == Some(0) {
             return Err(Problem::invalid(Fault::missing(["body".into()])));
@@ -70,9 +73,9 @@ async fn file_of(
     }
 }
 
-/// The SHA-256 in `Repr-Digest: sha-256=:<base64>:`, in hexadecimal.
-fn digest(headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    let Some(value) = headers.get(REPR_DIGEST) else { return Ok(None) };
+/// The SHA-256 in a header like `Repr-Digest: sha-256=:<base64>:`, in hexadecimal.
+fn digest(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, Problem> {
+    let Some(value) = headers.get(name) else { return Ok(None) };
     let sums = value.to_str().unwrap_or_default().split(',').map(str::trim);
     let Some(sum) = sums.filter_map(|sum| sum.strip_prefix("sha-256=")).next() else {
         return Ok(None);
@@ -81,7 +84,7 @@ fn digest(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let bytes =
         inner.and_then(|sum| BASE64_STANDARD.decode(sum).ok()).filter(|sum| sum.len() == 32);
     let fault = || {
-        let place = ["header".into(), REPR_DIGEST.as_str().into()];
+        let place = ["header".into(), name.as_str().into()];
         Fault::new("header", place, "Should be sha-256=: and the digest in base64 and a colon")
     };
     bytes.map(|bytes| Some(hex::encode(bytes))).ok_or_else(|| Problem::invalid(fault()))
@@ -133,8 +136,9 @@ mod tests {
 
     #[test]
     fn a_digest_of_another_kind_says_nothing() {
-        let check =
-            |value: &str| digest(&HeaderMap::from_iter([(REPR_DIGEST, value.parse().unwrap())]));
+        let check = |value: &str| {
+            digest(&HeaderMap::from_iter([(REPR_DIGEST, value.parse().unwrap())]), &REPR_DIGEST)
+        };
         let sum = BASE64_STANDARD.encode([0xab; 32]);
         assert_eq!(check(&format!("sha-256=:{sum}:")).unwrap(), Some("ab".repeat(32)));
         assert_eq!(check(&format!("md5=:AAAA:, sha-256=:{sum}:")).unwrap(), Some("ab".repeat(32)));

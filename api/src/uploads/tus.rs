@@ -4,7 +4,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use projections::uploads::{Announcement, Upload};
+use projections::uploads::{Announcement, Checksum, Upload};
 
 use crate::problem::{Fault, Problem};
 
@@ -73,7 +73,7 @@ pub fn abilities(limit: u64) -> Response {
         ("tus-version", VERSION.to_owned()),
         ("tus-extension", EXTENSIONS.to_owned()),
         ("tus-max-size", limit.to_string()),
-        ("tus-checksum-algorithm", "sha256".to_owned()),
+        ("tus-checksum-algorithm", "sha1,sha256".to_owned()),
         ("tus-resumable", VERSION.to_owned()),
     ];
     (StatusCode::NO_CONTENT, axum::response::AppendHeaders(headers)).into_response()
@@ -145,18 +145,26 @@ pub fn is_appended(headers: &HeaderMap) -> bool {
     headers.get(header::CONTENT_TYPE).is_some_and(|value| value == APPENDED)
 }
 
-/// The SHA-256 of what is sent, if the request has one.
+/// The checksum of what is sent, if the request has one.
 ///
 /// # Errors
-/// [`Problem::Invalid`] for another algorithm, or what is no checksum.
-pub fn checksum(headers: &HeaderMap) -> Result<Option<[u8; 32]>, Problem> {
+/// [`Problem::Parameter`] for another algorithm, as tus has it, and [`Problem::Invalid`] for what is no checksum.
+pub fn checksum(headers: &HeaderMap) -> Result<Option<Checksum>, Problem> {
     let Some(value) = headers.get(CHECKSUM) else { return Ok(None) };
-    let read = || {
-        let (algorithm, sum) = value.to_str().ok()?.split_once(' ')?;
-        let sum = BASE64_STANDARD.decode(sum.trim()).ok().filter(|_| algorithm == "sha256")?;
-        <[u8; 32]>::try_from(sum).ok()
+    let no_checksum = || bad(&CHECKSUM, "Should be sha1 or sha256 and the sum in base64");
+    let text = value.to_str().map_err(|_| no_checksum())?;
+    let (algorithm, sum) = text.split_once(' ').ok_or_else(no_checksum)?;
+    let sum = BASE64_STANDARD.decode(sum.trim()).map_err(|_| no_checksum())?;
+    let checksum = match algorithm {
+        "sha1" => sum.try_into().map(Checksum::Sha1),
+        "sha256" => sum.try_into().map(Checksum::Sha256),
+        _ => {
+            return Err(Problem::Parameter(format!(
+                "Upload-Checksum knows sha1 and sha256, not {algorithm}"
+            )));
+        }
     };
-    read().map(Some).ok_or_else(|| bad(&CHECKSUM, "Should be sha256 and the sum in base64"))
+    checksum.map(Some).map_err(|_| no_checksum())
 }
 
 /// A number in a header.
@@ -257,13 +265,15 @@ mod tests {
     }
 
     #[test]
-    fn a_checksum_is_a_sha256_in_base64() {
-        let sum = BASE64_STANDARD.encode([7; 32]);
+    fn a_checksum_is_a_sum_in_base64_of_an_algorithm_that_is_known() {
+        let (short, sum) = (BASE64_STANDARD.encode([7; 20]), BASE64_STANDARD.encode([7; 32]));
         let check = |value: &str| checksum(&headers(&[("upload-checksum", value)]));
-        assert_eq!(check(&format!("sha256 {sum}")).unwrap(), Some([7; 32]));
+        assert_eq!(check(&format!("sha256 {sum}")).unwrap(), Some(Checksum::Sha256([7; 32])));
+        assert_eq!(check(&format!("sha1 {short}")).unwrap(), Some(Checksum::Sha1([7; 20])));
         assert_eq!(checksum(&headers(&[])).unwrap(), None);
-        for bad in ["sha1 AAAA", "sha256 AAAA", "sha256", &format!("md5 {sum}")] {
-            assert!(check(bad).is_err(), "{bad}");
+        for bad in ["sha1 AAAA", "sha256 AAAA", "sha256", "sha256 ?", &format!("sha1 {sum}")] {
+            assert!(matches!(check(bad), Err(Problem::Invalid(_))), "{bad}");
         }
+        assert!(matches!(check(&format!("md5 {sum}")), Err(Problem::Parameter(_))));
     }
 }

@@ -11,6 +11,7 @@ use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::checksum::{Checking, Checksum};
 use super::{Announcement, CipherError, Upload};
 use crate::database::{Database, DatabaseError};
 use crate::files::{CHUNK, FileCipher, FileError, Files, Growth, gather, media_type};
@@ -104,7 +105,7 @@ struct Passage {
     hash: Option<Sha256>,
     cipher: Option<FileCipher>,
     /// Whether nothing counts before all of the request has come and has its checksum.
-    checked: Option<(Sha256, [u8; 32])>,
+    checked: Option<Checking>,
 }
 
 impl Intake {
@@ -179,7 +180,7 @@ impl Intake {
         self.ask(async |db| super::find(db, id).await).await?.ok_or(UploadError::Gone)
     }
 
-    /// Takes in what follows the first `offset` bytes. With a SHA-256, nothing of it counts unless all of it has that.
+    /// Takes in what follows the first `offset` bytes. With a checksum, nothing of it counts unless all of it has that.
     ///
     /// Whatever was received when the sender breaks off is stored. Run it in a task of its own, which does not end with
     /// the connection.
@@ -191,11 +192,11 @@ impl Intake {
         id: Uuid,
         offset: u64,
         body: impl Stream<Item = Result<Bytes, E>>,
-        sha256: Option<[u8; 32]>,
+        checksum: Option<Checksum>,
     ) -> Result<Upload, UploadError> {
         let (number, ended) = self.begin_request(id);
         let turn = self.turns.take(id).await;
-        let taken = self.take(id, offset, body, sha256, &ended).await;
+        let taken = self.take(id, offset, body, checksum, &ended).await;
         self.forget_request(id, number);
         drop(turn);
         taken
@@ -206,7 +207,7 @@ impl Intake {
         id: Uuid,
         offset: u64,
         body: impl Stream<Item = Result<Bytes, E>>,
-        sha256: Option<[u8; 32]>,
+        checksum: Option<Checksum>,
         ended: &CancellationToken,
     ) -> Result<Upload, UploadError> {
         let upload = self.find(id).await?;
@@ -214,13 +215,13 @@ impl Intake {
             return Err(UploadError::Elsewhere(upload.received()));
         }
         let (hash, cipher) = (self.hash_of(&upload), self.cipher_of(&upload).await?);
-        let checked = sha256.map(|sha256| (Sha256::new(), sha256));
+        let checked = checksum.map(Checking::of);
         let growth = upload.growth.0.clone();
         let mut passage = Passage { growth, upload, hash, cipher, checked };
         let end = self.pump(&mut passage, std::pin::pin!(body), ended).await;
-        if let Some((hash, sha256)) = passage.checked.take() {
+        if let Some(checked) = passage.checked.take() {
             end?;
-            if hash.finalize()[..] != sha256 {
+            if !checked.is_met() {
                 return Err(UploadError::Checksum);
             }
             self.note_growth(&mut passage).await?;
@@ -283,8 +284,12 @@ impl Intake {
         if !self.ask(async |db| super::stands(db, &passage.upload).await).await? {
             return Err(self.overtaken(passage.upload.id).await);
         }
-        let hashes = passage.hash.iter_mut().chain(passage.checked.as_mut().map(|(hash, _)| hash));
-        hashes.for_each(|hash| hash.update(&chunk));
+        if let Some(hash) = &mut passage.hash {
+            hash.update(&chunk);
+        }
+        if let Some(checked) = &mut passage.checked {
+            checked.update(&chunk);
+        }
         if let Some(cipher) = &passage.cipher {
             cipher.apply(passage.growth.size, &mut chunk);
         }
