@@ -33,7 +33,7 @@ impl Checking {
         }
     }
 
-    pub(super) fn is_met(self) -> bool {
+    pub(super) fn holds(self) -> bool {
         match self {
             Checking::Sha1(hash, sum) => hash.finalize()[..] == sum,
             Checking::Sha256(hash, sum) => hash.finalize()[..] == sum,

@@ -221,7 +221,7 @@ impl Intake {
         let end = self.pump(&mut passage, std::pin::pin!(body), ended).await;
         if let Some(checked) = passage.checked.take() {
             end?;
-            if !checked.is_met() {
+            if !checked.holds() {
                 return Err(UploadError::Checksum);
             }
             self.note_growth(&mut passage).await?;
