@@ -292,6 +292,13 @@ async fn a_recording_comes_in_one_request_as_well() {
     let checksum = format!("sha256 {}", base64(Sha256::digest(&content)));
     let damaged = begins(&[("upload-checksum", &checksum)]).await;
     assert_eq!((damaged.status, damaged.header("upload-offset")), (201, Some("0")));
+    let unknown = begins(&[("upload-checksum", "md5 AAAA")]).await;
+    assert_eq!((unknown.status, unknown.header("location")), (400, None));
+    let waiting: i64 = sqlx::query_scalar("select count(*) from upload where attached_at is null")
+        .fetch_one(&api.db.pool)
+        .await
+        .unwrap();
+    assert_eq!(waiting, 1, "the damaged one alone");
     let place = damaged.header("location").unwrap();
     assert_eq!(ask(&api.router, tus(Method::DELETE, place, &[], Body::empty())).await.status, 204);
     assert_eq!(sent(&uri, &[], Vec::new()).await.status, 422);

@@ -17,7 +17,7 @@ use crate::app::App;
 use crate::body::{Ids, Parameters};
 use crate::caller::{Caller, correlated, current_correlation};
 use crate::describe::{Content, Routes, UPLOADS, delete, head, options, patch, post};
-use crate::problem::{Fault, Problem};
+use crate::problem::Problem;
 use crate::resource::record_of;
 use crate::uploads::finish;
 use crate::uploads::plain::{self, Coming};
@@ -132,7 +132,7 @@ async fn arrive(
     };
     if taken.received() == 0 {
         app.intake.discard(upload.id).await?;
-        return Err(Problem::invalid(Fault::missing(["body".into()])));
+        return Err(plain::empty());
     }
     close(&app, upload.id, taken.received()).await?;
     let (upload, written) = finish(&app, &caller, upload.id).await?;
@@ -147,17 +147,11 @@ async fn begin(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let announced = tus::announcement(headers)?;
+    let (announced, checksum) = (tus::announcement(headers)?, tus::checksum(headers)?);
     let mut upload = app.intake.begin(note, &announced).await?;
     if tus::is_appended(headers) {
-        let taking = take(
-            app.clone(),
-            caller,
-            upload.id,
-            0,
-            body.into_data_stream(),
-            tus::checksum(headers)?,
-        );
+        let coming = body.into_data_stream();
+        let taking = take(app.clone(), caller, upload.id, 0, coming, checksum);
         match joined(in_a_task(taking)).await {
             Ok(taken) => upload = taken,
             // As far as it came the upload is there, unless it was refused for good.
@@ -270,7 +264,7 @@ async fn close(app: &App, id: Uuid, size: u64) -> Result<(), Problem> {
         return Err(UploadError::TooLarge(app.intake.limit()).into());
     }
     if size == 0 {
-        return Err(Problem::invalid(Fault::missing(["body".into()])));
+        return Err(plain::empty());
     }
     match app.intake.ask(async |db| declare(db, id, size).await).await? {
         true => Ok(()),

@@ -42,13 +42,18 @@ pub async fn recording(
         announced.sha256 = announced.sha256.or(of_body);
         announced.size = super::tus::number(headers, header::CONTENT_LENGTH)?;
         if announced.size == Some(0) {
-            return Err(Problem::invalid(Fault::missing(["body".into()])));
+            return Err(empty());
         }
         return Ok((announced, body.into_data_stream().boxed()));
     };
     let (name, file) = file_of(body.into_data_stream(), boundary).await?;
     announced.name = announced.name.or(name);
     Ok((announced, file))
+}
+
+/// What is to be said of a recording that has nothing in it.
+pub fn empty() -> Problem {
+    Problem::invalid(Fault::new("missing", ["body".into()], "A recording is not empty"))
 }
 
 /// The first file of a form, with its name. Fields before it are passed over, those after it are never read.
