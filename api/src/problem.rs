@@ -352,23 +352,13 @@ impl Problem {
     }
 }
 
-/// What a client is told of file storage; the rest is for the log, since it may name buckets and folders.
+/// What a client is told of file storage; the rest is for the log.
 fn files_body(error: &FileError) -> Value {
     tracing::error!(correlation = %crate::caller::current_correlation(), %error, "a file is not stored or read");
-    let detail = match error {
-        FileError::Full(_) => {
-            "The file storage is full. Nothing that was stored is lost; make room, then go on"
-        }
-        FileError::Denied(_) => {
-            "The file storage refuses crm. Whoever runs crm should look into its log and check the rights of CRM_DATA_DIR, \
-             or S3_BUCKET and its keys"
-        }
-        FileError::Unavailable(_) => "The file storage does not answer; please try again",
-        FileError::Missing(_) => "The file is not in the file storage",
-        FileError::Damaged { .. } => "The stored file is damaged",
-        FileError::NoKey(_) | FileError::Failed(_) => "The file storage failed",
-    };
-    json!({ "detail": detail })
+    let told = error.in_plain_words();
+    let (first, rest) = told.split_at(1);
+    let again = matches!(error, FileError::Unavailable(_)).then_some("; please try again");
+    json!({ "detail": format!("{}{rest}{}", first.to_uppercase(), again.unwrap_or_default()) })
 }
 
 impl From<FileError> for Problem {

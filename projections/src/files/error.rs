@@ -34,13 +34,16 @@ pub enum FileError {
 }
 
 impl FileError {
-    /// What people are told who only use crm. All of it is for the log: it names buckets and folders.
+    /// What people are told who only use crm. The whole is for the log, since it may name buckets and folders.
     #[must_use]
     pub fn in_plain_words(&self) -> &'static str {
         match self {
-            FileError::Full(_) => "the file storage is full",
+            FileError::Full(_) => {
+                "the file storage is full: nothing that was stored is lost; whoever runs crm should make room"
+            }
             FileError::Denied(_) => {
-                "the file storage refuses crm: whoever runs crm should look into its log"
+                "the file storage refuses crm: whoever runs crm should look into its log, and check the rights of CRM_DATA_DIR, or \
+                 S3_BUCKET and its keys"
             }
             FileError::Unavailable(_) => "the file storage does not answer",
             FileError::Missing(_) => "the file is not in the file storage",
