@@ -16,7 +16,7 @@ use serde_json::json;
 use crate::answers::{Comparison, names_tag};
 use crate::app::App;
 use crate::body::{Ids, Parameters};
-use crate::describe::{Content, Routes, UPLOADS, get, head};
+use crate::describe::{Content, Endpoint, Routes, UPLOADS, get, head};
 use crate::problem::Problem;
 use crate::ranges::{Wanted, wanted};
 use crate::recordings;
@@ -26,28 +26,23 @@ const LINK_LIFETIME: Duration = Duration::from_secs(6 * 3600);
 
 /// The routes of what was recorded.
 pub fn routes() -> Routes {
-    Routes::tagged(UPLOADS).at(
-        "/recordings/{recording_id}/audio",
-        [
-            get("The recording itself; answers Range", Content::Audio, show)
-                .query(
-                    "presigned",
-                    false,
-                    "Answer with a redirect to the bucket, where files are in one and recordings are not sealed",
-                )
-                .or("206", "A part of it.")
-                .or("304", "The tag is still this.")
-                .or("307", "It is in the bucket, at the address in Location.")
-                .or("416", "It has no such part; Content-Range says how long it is.")
-                .header("Range", "A part of it, such as bytes=0-65535")
-                .header("If-Range", "All of it unless its tag is this"),
-            head("How long it is, and what", Content::Nothing, show)
-                .or("206", "A part of it.")
-                .or("304", "The tag is still this.")
-                .or("307", "It is in the bucket, at the address in Location.")
-                .or("416", "It has no such part; Content-Range says how long it is."),
-        ],
-    )
+    let whole = get("The recording itself; answers Range", Content::Audio, show)
+        .query(
+            "presigned",
+            false,
+            "Answer with a redirect to the bucket, where files are in one and recordings are not sealed",
+        )
+        .header("Range", "A part of it, such as bytes=0-65535")
+        .header("If-Range", "All of it unless its tag is this");
+    let about = head("How long it is, and what", Content::Nothing, show);
+    let answers = |endpoint: Endpoint| {
+        endpoint
+            .or("206", "A part of it.")
+            .or("304", "The tag is still this.")
+            .or("307", "It is in the bucket, at the address in Location.")
+            .or("416", "It has no such part; Content-Range says how long it is.")
+    };
+    Routes::tagged(UPLOADS).at("/recordings/{recording_id}/audio", [answers(whole), answers(about)])
 }
 
 async fn show(

@@ -399,15 +399,7 @@ mod tests {
     use super::*;
 
     fn passage(note: i64) -> Passage {
-        Passage {
-            record: Kind::Note.record(note),
-            part: Part::Text,
-            ordinal: 0,
-            text: String::new(),
-            language: None,
-            recording: None,
-            starts_ms: None,
-        }
+        Passage::example(Kind::Note.record(note), Part::Text)
     }
 
     /// The first note where note 9 has this of the question's words, and notes 1 to 4 are the nearest.

@@ -361,19 +361,20 @@ fn best_of_each(passages: Vec<(Passage, bool, Tally<'_>)>) -> Vec<WordHit> {
 }
 
 #[cfg(test)]
+impl Passage {
+    /// One that says nothing, to test with.
+    pub(super) fn example(record: RecordRef, part: Part) -> Self {
+        let (text, language, recording, starts_ms) = (String::new(), None, None, None);
+        Self { record, part, ordinal: 0, text, language, recording, starts_ms }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
     fn found(part: Part, ids: std::ops::Range<i64>) -> Best {
-        let passage = |id| Passage {
-            record: Kind::Lp.record(id),
-            part,
-            ordinal: 0,
-            text: String::new(),
-            language: None,
-            recording: None,
-            starts_ms: None,
-        };
+        let passage = |id| Passage::example(Kind::Lp.record(id), part);
         Best { passages: ids.map(passage).collect(), is_cut: false }
     }
 

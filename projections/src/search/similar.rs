@@ -184,15 +184,7 @@ mod tests {
     use super::*;
 
     fn passage(note: i64) -> Passage {
-        Passage {
-            record: Kind::Note.record(note),
-            part: Part::Text,
-            ordinal: 0,
-            text: format!("note {note}"),
-            language: None,
-            recording: None,
-            starts_ms: None,
-        }
+        Passage::example(Kind::Note.record(note), Part::Text)
     }
 
     #[test]

@@ -115,6 +115,15 @@ async fn an_earlier_release_that_finds_only_a_later_ones_read_model_builds_its_o
     later.stop().await;
 }
 
+/// What an earlier release has left, with a note of each rebuild that begins from now on.
+async fn leave_by_an_earlier_release(db: &Database) {
+    import_demo(db).await;
+    let earlier = db.backend().await;
+    earlier.settle().await.unwrap();
+    earlier.stop().await;
+    sqlx::raw_sql(ATTEMPTS).execute(&db.pool).await.unwrap();
+}
+
 /// Writes down when each rebuild begins.
 const ATTEMPTS: &str = "
     create table public.attempt (at timestamptz not null default clock_timestamp());
@@ -127,11 +136,7 @@ const ATTEMPTS: &str = "
 #[tokio::test(flavor = "multi_thread")]
 async fn a_read_model_that_cannot_be_built_anew_is_tried_less_and_less_often() {
     let db = Database::new().await;
-    import_demo(&db).await;
-    let earlier = db.backend().await;
-    earlier.settle().await.unwrap();
-    earlier.stop().await;
-    sqlx::raw_sql(ATTEMPTS).execute(&db.pool).await.unwrap();
+    leave_by_an_earlier_release(&db).await;
     let backend = server_of(&db, release_with(&["lp"], "no_such_type")).await;
     let deadline = Instant::now() + Duration::from_secs(60);
     let pauses: Vec<f64> = loop {
@@ -155,11 +160,7 @@ async fn a_read_model_that_cannot_be_built_anew_is_tried_less_and_less_often() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_renewal_that_was_called_off_waits_until_somebody_asks_for_it() {
     let db = Database::new().await;
-    import_demo(&db).await;
-    let earlier = db.backend().await;
-    earlier.settle().await.unwrap();
-    earlier.stop().await;
-    sqlx::raw_sql(ATTEMPTS).execute(&db.pool).await.unwrap();
+    leave_by_an_earlier_release(&db).await;
     sqlx::raw_sql(crate::killed::HOLDS).execute(&db.pool).await.unwrap();
     let mut holding = db.pool.begin().await.unwrap();
     sqlx::query("select pg_advisory_xact_lock(1)").execute(&mut *holding).await.unwrap();
@@ -197,11 +198,7 @@ const HOLD_LP: &str = "
 
 /// A server that has found the LPs and the notes outdated, and whose rebuild of the LPs waits for the lock that comes with it.
 pub async fn renewing(db: &Database) -> (Backend, sqlx::Transaction<'static, sqlx::Postgres>) {
-    import_demo(db).await;
-    let earlier = db.backend().await;
-    earlier.settle().await.unwrap();
-    earlier.stop().await;
-    sqlx::raw_sql(ATTEMPTS).execute(&db.pool).await.unwrap();
+    leave_by_an_earlier_release(db).await;
     sqlx::raw_sql(HOLD_LP).execute(&db.pool).await.unwrap();
     let mut holding = db.pool.begin().await.unwrap();
     sqlx::query("select pg_advisory_xact_lock(2)").execute(&mut *holding).await.unwrap();
