@@ -92,17 +92,13 @@ impl Standing {
         let made = if has_summary { "summarised" } else { "transcribed" };
         match &recording.stage {
             Stage::TranscriptionCancelled if recording.transcript.is_some() => {
-                (made, Some(self.kept("transcript", CANCELLED, "retry")))
+                (made, Some(kept("transcript", CANCELLED)))
             }
             Stage::TranscriptionFailed { reason } if recording.transcript.is_some() => {
-                (made, Some(self.kept("transcript", reason, "retry")))
+                (made, Some(kept("transcript", reason)))
             }
-            Stage::SummaryCancelled if has_summary => {
-                (made, Some(self.kept("summary", CANCELLED, "summarise")))
-            }
-            Stage::SummaryFailed { reason } if has_summary => {
-                (made, Some(self.kept("summary", reason, "summarise")))
-            }
+            Stage::SummaryCancelled if has_summary => (made, Some(kept("summary", CANCELLED))),
+            Stage::SummaryFailed { reason } if has_summary => (made, Some(kept("summary", reason))),
             Stage::AwaitsTranscript => self.waiting(),
             Stage::AwaitsSummary => ("transcribed", self.delay()),
             Stage::Done => ("summarised", self.taken_for_english()),
@@ -115,14 +111,6 @@ impl Standing {
                 ("transcribed", Some(format!("there is no summary: {reason}")))
             }
         }
-    }
-
-    /// Why another transcript or summary was not made, where there is one already.
-    fn kept(&self, what: &str, reason: &str, again: &str) -> String {
-        let id = self.stored.id;
-        format!(
-            "no newer {what} was made, and the earlier one is kept: {reason}; POST /recordings/{id}/{again} tries again"
-        )
     }
 
     /// A model that knows only English hears English whatever is spoken.
@@ -186,6 +174,11 @@ impl Standing {
     pub fn to_json(&self) -> Value {
         shown::recording(self)
     }
+}
+
+/// Why another transcript or summary was not made, where there is one already.
+fn kept(what: &str, reason: &str) -> String {
+    format!("no newer {what} was made, and the earlier one is kept: {reason}")
 }
 
 #[cfg(test)]
@@ -287,25 +280,23 @@ mod tests {
 
     #[test]
     fn what_was_made_earlier_is_told_of_when_nothing_newer_is_made() {
-        let check = |stage: Stage, summary: Option<Summary>, expected: (&str, &str, &str, &str)| {
-            let (state, what, reason, again) = expected;
+        let check = |stage: Stage, summary: Option<Summary>, expected: (&str, &str, &str)| {
+            let (state, what, reason) = expected;
             let mut it = standing(stage);
             it.stored.recording.transcript = heard("whisper-base-ba8ad06f2b54");
             it.stored.recording.summary = summary;
-            let (found, why) = it.state();
-            let kept = format!("no newer {what} was made, and the earlier one is kept: {reason}; ");
-            assert_eq!(found, state);
-            assert_eq!(why.unwrap(), format!("{kept}POST /recordings/5/{again} tries again"));
+            let why = format!("no newer {what} was made, and the earlier one is kept: {reason}");
+            assert_eq!(it.state(), (state, Some(why)));
         };
         let reason = || "no answer".to_owned();
         let failed = || Stage::SummaryFailed { reason: reason() };
-        check(failed(), highlights(), ("summarised", "summary", "no answer", "summarise"));
-        let cancelled = ("summarised", "summary", "it was cancelled", "summarise");
+        check(failed(), highlights(), ("summarised", "summary", "no answer"));
+        let cancelled = ("summarised", "summary", "it was cancelled");
         check(Stage::SummaryCancelled, highlights(), cancelled);
         let failed = || Stage::TranscriptionFailed { reason: reason() };
-        check(failed(), highlights(), ("summarised", "transcript", "no answer", "retry"));
-        check(failed(), None, ("transcribed", "transcript", "no answer", "retry"));
-        let cancelled = ("transcribed", "transcript", "it was cancelled", "retry");
+        check(failed(), highlights(), ("summarised", "transcript", "no answer"));
+        check(failed(), None, ("transcribed", "transcript", "no answer"));
+        let cancelled = ("transcribed", "transcript", "it was cancelled");
         check(Stage::TranscriptionCancelled, None, cancelled);
     }
 

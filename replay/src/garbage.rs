@@ -81,14 +81,17 @@ pub async fn collect(
         return Err(GarbageError::Running);
     }
     let mut found = Garbage::default();
-    for id in uploads::expired(&mut db).await? {
+    let expired = uploads::expired(&mut db).await?;
+    for &id in &expired {
         found.uploads += 1;
         if !dry_run && uploads::give_up(&mut db, id).await? {
             remove_upload(&mut db, files, id).await?;
         }
     }
     let before = Utc::now() - grace;
-    let old = Old::list(&mut db, files, before).await?;
+    let mut old = Old::list(&mut db, files, before).await?;
+    // What has come of them is counted with them, where it still lies there.
+    old.recordings.retain(|id, _| !expired.contains(id));
     let untaken = uploads::untaken(&mut db).await?;
     if !old.is_empty() || !untaken.is_empty() {
         let named = Named::read(database, &mut db).await?;

@@ -122,7 +122,12 @@ async fn arrive(
     upload: Upload,
     coming: Coming,
 ) -> Result<Response, Problem> {
-    let taken = match app.intake.append(upload.id, 0, coming, None).await {
+    let Coming { bytes, surplus } = coming;
+    let taken = match app.intake.append(upload.id, 0, bytes, None).await {
+        Err(UploadError::Interrupted) if surplus.is_there() => {
+            app.intake.discard(upload.id).await?;
+            return Err(plain::several());
+        }
         Err(error @ (UploadError::TooLarge(_) | UploadError::Excess(_))) => {
             // Nobody can go on with it.
             app.intake.discard(upload.id).await?;

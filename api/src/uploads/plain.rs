@@ -1,12 +1,15 @@
 //! A recording sent in one request: as the body itself, or as the file of a form.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use axum::body::{Body, BodyDataStream};
 use axum::http::{HeaderMap, HeaderName, header};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
+use futures::StreamExt as _;
 use futures::stream::BoxStream;
-use futures::{StreamExt as _, TryStreamExt as _};
 use projections::uploads::Announcement;
 
 use super::tus::text;
@@ -17,8 +20,24 @@ use crate::problem::{Fault, Problem};
 const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
 
-/// The bytes of a recording as they come.
-pub type Coming = BoxStream<'static, Result<Bytes, axum::Error>>;
+/// A recording as it comes.
+pub struct Coming {
+    /// Its bytes. They end in an error if another file follows.
+    pub bytes: BoxStream<'static, Result<Bytes, axum::Error>>,
+    /// Whether another file follows.
+    pub surplus: Surplus,
+}
+
+/// Whether a form has a second file, which would be lost: known once all of the first has come.
+#[derive(Clone, Debug, Default)]
+pub struct Surplus(Arc<AtomicBool>);
+
+impl Surplus {
+    /// Whether there is one, as far as the request has come.
+    pub fn is_there(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
 
 /// What a request says of the recording in its body, and the recording.
 ///
@@ -44,7 +63,8 @@ pub async fn recording(
         if announced.size == Some(0) {
             return Err(empty());
         }
-        return Ok((announced, body.into_data_stream().boxed()));
+        let bytes = body.into_data_stream().boxed();
+        return Ok((announced, Coming { bytes, surplus: Surplus::default() }));
     };
     let (name, file) = file_of(body.into_data_stream(), boundary).await?;
     announced.name = announced.name.or(name);
@@ -56,7 +76,14 @@ pub fn empty() -> Problem {
     Problem::invalid(Fault::new("missing", ["body".into()], "A recording is not empty"))
 }
 
-/// The first file of a form, with its name. Fields before it are passed over, those after it are never read.
+/// What is to be said of a form with several files.
+pub fn several() -> Problem {
+    let place = ["body".into(), "file".into()];
+    let message = "There is more than one file; send each recording in a request of its own";
+    Problem::invalid(Fault::new("surplus", place, message))
+}
+
+/// The only file of a form, with its name. Other fields are passed over.
 async fn file_of(
     body: BodyDataStream,
     boundary: String,
@@ -69,13 +96,32 @@ async fn file_of(
             return Err(Problem::invalid(fault));
         };
         if let Some(name) = field.file_name().map(str::to_owned) {
-            let file = futures::stream::try_unfold((field, form), async |(mut field, form)| {
-                let next = field.chunk().await.map_err(axum::Error::new)?;
-                Ok(next.map(|bytes| (bytes, (field, form))))
+            let surplus = Surplus::default();
+            let state = (field, form, surplus.clone());
+            let file = futures::stream::try_unfold(state, async |(mut field, form, surplus)| {
+                if let Some(bytes) = field.chunk().await.map_err(axum::Error::new)? {
+                    return Ok(Some((bytes, (field, form, surplus))));
+                }
+                drop(field);
+                nothing_follows(form, &surplus).await.map(|()| None)
             });
-            return Ok((text(name), file.into_stream().boxed()));
+            return Ok((text(name), Coming { bytes: file.boxed(), surplus }));
         }
     }
+}
+
+/// Reads a form to its end.
+async fn nothing_follows(
+    mut form: multer::Multipart<'static>,
+    surplus: &Surplus,
+) -> Result<(), axum::Error> {
+    while let Some(field) = form.next_field().await.map_err(axum::Error::new)? {
+        if field.file_name().is_some() {
+            surplus.0.store(true, Ordering::Relaxed);
+            return Err(axum::Error::new("another file follows"));
+        }
+    }
+    Ok(())
 }
 
 /// The SHA-256 in a header like `Repr-Digest: sha-256=:<base64>:`, in hexadecimal.
@@ -97,31 +143,40 @@ fn digest(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, Prob
 
 #[cfg(test)]
 mod tests {
+    use futures::TryStreamExt as _;
+
     use super::*;
 
     async fn taken(content_type: &str, body: &str) -> Result<(Announcement, Vec<u8>), Problem> {
         let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, content_type.parse().unwrap())]);
         let parameters = Parameters::of(&"/?language=en".parse().unwrap());
         let (told, file) = recording(&headers, &parameters, Body::from(body.to_owned())).await?;
-        let all = file.try_fold(Vec::new(), async |mut all, piece| {
+        let all = file.bytes.try_fold(Vec::new(), async |mut all, piece| {
             all.extend_from_slice(&piece);
             Ok(all)
         });
-        Ok((told, all.await.unwrap()))
+        match all.await {
+            Ok(all) => Ok((told, all)),
+            Err(_) if file.surplus.is_there() => Err(several()),
+            Err(error) => panic!("{error}"),
+        }
     }
 
     #[tokio::test]
-    async fn a_form_holds_the_recording_as_its_first_file() {
-        let form = "--x\r\nContent-Disposition: form-data; name=\"title\"\r\n\r\nCall\r\n--x\r\n\
-            Content-Disposition: form-data; name=\"file\"; filename=\"call.webm\"\r\n\
-            Content-Type: text/html\r\n\r\nthe \r\n-- bytes\r\n--x--\r\n";
-        let (told, file) = taken("multipart/form-data; boundary=x", form).await.unwrap();
-        assert_eq!(file, b"the \r\n-- bytes");
+    async fn a_form_holds_the_recording_as_its_only_file() {
+        let (field, file) = (
+            "--x\r\nContent-Disposition: form-data; name=\"title\"\r\n\r\nCall\r\n",
+            "--x\r\nContent-Disposition: form-data; name=\"file\"; filename=\"call.webm\"\r\n\
+             Content-Type: text/html\r\n\r\nthe \r\n-- bytes\r\n",
+        );
+        let form = format!("{field}{file}{field}--x--\r\n");
+        let (told, taken_file) = taken("multipart/form-data; boundary=x", &form).await.unwrap();
+        assert_eq!(taken_file, b"the \r\n-- bytes");
         assert_eq!(told.name.as_deref(), Some("call.webm"));
         assert_eq!(told.language.as_deref(), Some("en"));
-        let without =
-            "--x\r\nContent-Disposition: form-data; name=\"title\"\r\n\r\nCall\r\n--x--\r\n";
-        assert!(taken("multipart/form-data; boundary=x", without).await.is_err());
+        for refused in [format!("{field}--x--\r\n"), format!("{file}{field}{file}--x--\r\n")] {
+            assert!(taken("multipart/form-data; boundary=x", &refused).await.is_err(), "{refused}");
+        }
         let (told, file) = taken("audio/webm", "bytes").await.unwrap();
         assert_eq!((told.name, file), (None, b"bytes".to_vec()));
     }

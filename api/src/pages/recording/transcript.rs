@@ -1,6 +1,6 @@
 //! The transcript on the page: what was said and when, what could not be heard, and a way to correct it.
 
-use domain::note::{Gap, Line, Mark, MarkKind, Transcript};
+use domain::note::{Gap, Line, Mark, MarkKind, Stage, Transcript};
 use maud::{Markup, html};
 
 use super::super::empty;
@@ -44,7 +44,8 @@ pub fn section(shown: &Shown) -> Markup {
             }
             @match &recording.transcript {
                 Some(transcript) => (parts(&all(transcript, recording.lines()))),
-                None => (empty("There is no transcript yet.")),
+                None if recording.stage == Stage::AwaitsTranscript => (empty("There is no transcript yet.")),
+                None => (empty("There is no transcript.")),
             }
         }
     }
