@@ -1,5 +1,7 @@
 //! What every handler works with.
 
+use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
 use projections::files::Files;
@@ -19,9 +21,27 @@ use crate::problem::Problem;
 use crate::rebuilds::Rebuilds;
 use crate::webhooks::Webhooks;
 
-/// What every handler works with.
+/// What every handler works with. Clones are cheap, and there are many for each request.
 #[derive(Clone)]
-pub struct App {
+pub struct App(Arc<Parts>);
+
+impl From<Parts> for App {
+    fn from(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+impl Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+/// What an [`App`] is put together of.
+#[derive(Clone)]
+pub struct Parts {
     /// The write side.
     pub log: EventLog,
     /// The read side.

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, ensure};
+use api::server::SEND_BUFFER;
 use serde_json::{Value, json};
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::http::{self, Body, Client, Request};
@@ -268,6 +270,7 @@ async fn bare_socket(size: usize) -> anyhow::Result<f64> {
     let address = listener.local_addr()?;
     let sender = std::thread::spawn(move || -> anyhow::Result<f64> {
         let (mut stream, _) = listener.accept()?;
+        SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER)?;
         let (bytes, mut count, mut request) = (vec![b'x'; size], 0, [0]);
         let before = usage::of_this_thread()?;
         // Ends when the other side has had enough.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use api::app::App;
+use api::app::Parts;
 use api::backend::Backend;
 use axum::body::{Body, BodyDataStream};
 use axum::http::Method;
@@ -31,7 +31,7 @@ async fn add_roadshows(api: &Api, count: usize) {
 /// The same product, keeping nothing in memory that is longer than this.
 fn frugal(api: Api, bytes: u64) -> Api {
     let reader = api.backend.reader.clone().with_shelf_limit(bytes);
-    let router = api::server::router(App { reader, ..app(&api.db, &api.backend, 64 << 20) });
+    let router = api::server::router(Parts { reader, ..app(&api.db, &api.backend, 64 << 20) });
     Api { router, ..api }
 }
 
@@ -91,7 +91,7 @@ async fn a_list_whose_first_file_cannot_be_had_is_refused_and_not_cut_off() {
     let files = Files::bucket(Bucket::open(&options).await);
     let (database, runner) = (api.db.connections.clone(), api.backend.runner().clone());
     let reader = Reader::new(database, runner, files).await.unwrap().with_shelf_limit(0);
-    let router = api::server::router(App { reader, ..app(&api.db, &api.backend, 64 << 20) });
+    let router = api::server::router(Parts { reader, ..app(&api.db, &api.backend, 64 << 20) });
     let answer =
         ask(&router, request(Method::GET, "/roadshows").body(Body::empty()).unwrap()).await;
     let told = answer.expect(503, "without its files");

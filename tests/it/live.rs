@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use api::app::App;
+use api::app::Parts;
 use api::live::Look;
 use api::live::cloud_event::CloudEvent;
 use domain::Verbatim;
@@ -136,14 +136,14 @@ async fn what_is_erased_before_a_slow_follower_comes_to_it_is_not_told_any_more(
 pub struct Served {
     /// Where it is.
     pub url: String,
-    app: App,
+    app: Parts,
     stop: oneshot::Sender<()>,
     task: JoinHandle<std::io::Result<()>>,
 }
 
 impl Served {
     /// Starts it.
-    pub async fn start(mut app: App, heartbeat: Duration) -> Self {
+    pub async fn start(mut app: Parts, heartbeat: Duration) -> Self {
         app.live.heartbeat = heartbeat;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());

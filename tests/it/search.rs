@@ -391,7 +391,7 @@ async fn with_meaning() -> (Api, Embeddings, Vectors) {
     let heads = api.backend.live.heads();
     let vectors = Vectors::start(api.db.connections.clone(), options, heads);
     let search = Search::new(api.db.connections.clone(), vectors.meaning().clone());
-    let app = api::app::App { search, ..app(&api.db, &api.backend, 64 << 20) };
+    let app = api::app::Parts { search, ..app(&api.db, &api.backend, 64 << 20) };
     api.router = api::server::router(app);
     (api, embeddings, vectors)
 }

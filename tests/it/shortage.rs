@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use api::app::App;
+use api::app::Parts;
 use api::backend::Backend;
 use axum::body::Body;
 use axum::http::{Method, Request};
@@ -174,7 +174,7 @@ async fn slow_clients_that_take_all_connections_hold_up_nobody_for_long() {
     backend.settle().await.unwrap();
     // The notes are too large to be kept in memory, the LPs are not.
     let reader = backend.reader.clone().with_shelf_limit(400_000);
-    let router = api::server::router(App { reader, ..app(&db, &backend, 64 << 20) });
+    let router = api::server::router(Parts { reader, ..app(&db, &backend, 64 << 20) });
     let api = Api { router, backend, db };
     let lps = api.ids("/lps").await;
     // The last of the four connections is the one that the projectors listen on, until they need a second and wait in vain.

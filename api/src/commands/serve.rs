@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{App, Limits};
+use crate::app::{Limits, Parts};
 use crate::backend::{self, Backend, Store};
 use crate::commands::{self, Interruption, say};
 use crate::erasures::Erasures;
@@ -184,7 +184,7 @@ async fn serve(
         backend.rebuilds.stop_token().clone(),
     );
     let intake = if settings.seal_recordings { intake } else { intake.without_seals() };
-    let app = App {
+    let parts = Parts {
         log: backend.log.clone(),
         reader: backend.reader.clone(),
         search,
@@ -203,7 +203,7 @@ async fn serve(
     backend.rebuilds.spawn(webhooks.deliver(backend.rebuilds.stop_token().clone()));
     let address = listener.local_addr()?;
     say(&format!("crm is ready: http://{address}  (API documentation: http://{address}/docs)"));
-    let scrubbing = app.erasures.clone().scrub(backend.rebuilds.clone(), store.files.clone());
+    let scrubbing = parts.erasures.clone().scrub(backend.rebuilds.clone(), store.files.clone());
     backend.rebuilds.spawn(scrubbing);
     if let Some(at) = settings.verify_at {
         let witness = backend::seal_witness(settings)?;
@@ -225,7 +225,7 @@ async fn serve(
         rebuilds.dismiss_watchers();
         say("crm is stopping");
     };
-    let result = crate::server::serve(listener, app, shutdown).await;
+    let result = crate::server::serve(listener, parts, shutdown).await;
     chores.iter().for_each(JoinHandle::abort);
     say("crm has stopped; everything that was accepted is recorded");
     Ok(result?)

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use domain::Kind;
 
 /// Where a row stands in its list: bytes that compare as the list is sorted, then the id.
@@ -30,7 +30,7 @@ struct Block {
     /// The key of the first row when the block was packed.
     first: Key,
     rows: Vec<(Key, Bytes)>,
-    /// The rows' texts with commas between them; the rows are slices of it unless the block has changed.
+    /// The rows' texts, each after a comma; the rows are slices of it unless the block has changed.
     text: Bytes,
 }
 
@@ -77,11 +77,9 @@ impl Shelf {
     /// The JSON array, block by block.
     pub(super) fn chunks(&self) -> Vec<Bytes> {
         let mut chunks = vec![Bytes::from_static(b"[")];
-        for (at, block) in self.blocks.iter().enumerate() {
-            if at > 0 {
-                chunks.push(Bytes::from_static(b","));
-            }
-            chunks.push(block.text.clone());
+        chunks.extend(self.blocks.iter().map(|block| block.text.clone()));
+        if let Some(first) = chunks.get_mut(1) {
+            first.advance(first.len().min(1));
         }
         chunks.push(Bytes::from_static(b"]"));
         chunks
@@ -109,9 +107,7 @@ fn pack(rows: Vec<(Key, Bytes)>, size: usize) -> Block {
     let mut text = BytesMut::with_capacity(size);
     let mut places = Vec::with_capacity(rows.len());
     for (key, row) in rows {
-        if !text.is_empty() {
-            text.extend_from_slice(b",");
-        }
+        text.extend_from_slice(b",");
         let start = text.len();
         text.extend_from_slice(&row);
         places.push((key, start..text.len()));

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use api::app::App;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{Method, Request};
@@ -20,7 +21,8 @@ async fn a_handler_that_panics_is_a_500_with_a_name_to_look_for_in_the_log() {
     }
     let db = Database::new().await;
     let backend = db.backend().await;
-    let envelope = from_fn_with_state(app(&db, &backend, 1 << 20), api::envelope::envelope);
+    let app = App::from(app(&db, &backend, 1 << 20));
+    let envelope = from_fn_with_state(app, api::envelope::envelope);
     let router = Router::new().route("/panics", get(panics).put(panics)).layer(envelope);
     for method in [Method::GET, Method::PUT] {
         let request = request(method.clone(), "/panics").header("x-correlation-id", CORRELATION);

@@ -19,7 +19,7 @@ mod values;
 mod wire;
 mod writes;
 
-use api::app::{App, Limits};
+use api::app::{Limits, Parts};
 use api::backend::Backend;
 use api::erasures::Erasures;
 use api::origins::Origins;
@@ -135,9 +135,9 @@ fn without_a_model(db: &Database) -> Meaning {
 }
 
 /// The product with a limit for bodies.
-pub fn app(db: &Database, backend: &Backend, body: usize) -> App {
+pub fn app(db: &Database, backend: &Backend, body: usize) -> Parts {
     let limits = Limits { body, time: std::time::Duration::from_secs(30) };
-    App {
+    Parts {
         log: backend.log.clone(),
         reader: backend.reader.clone(),
         search: Search::new(db.connections.clone(), without_a_model(db)),

@@ -29,7 +29,7 @@ impl Subject {
         let vectors = Vectors::start(self.api.db.connections.clone(), options, heads);
         let search = Search::new(self.api.db.connections.clone(), vectors.meaning().clone());
         let app = app(&self.api.db, &self.api.backend, 64 << 20);
-        self.api.router = api::server::router(api::app::App { search, ..app });
+        self.api.router = api::server::router(api::app::Parts { search, ..app });
         self.vectors = Some(vectors);
     }
 
