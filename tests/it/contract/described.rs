@@ -13,7 +13,10 @@ pub struct Operation(Option<Value>);
 /// Looks a request up in the document.
 pub async fn operation(router: &Router, request: &Request<Body>) -> Operation {
     static DOCUMENT: OnceCell<Value> = OnceCell::const_new();
-    let document = DOCUMENT.get_or_init(|| document(router)).await;
+    // A router of a test's own has none.
+    let Ok(document) = DOCUMENT.get_or_try_init(|| document(router)).await else {
+        return Operation(None);
+    };
     let method = request.method().as_str().to_lowercase();
     let paths = document["paths"].as_object().unwrap();
     let named = paths.iter().filter(|(template, _)| is_of(template, request.uri().path()));
@@ -22,11 +25,11 @@ pub async fn operation(router: &Router, request: &Request<Body>) -> Operation {
     Operation(item.and_then(|(_, item)| item.get(method)).cloned())
 }
 
-async fn document(router: &Router) -> Value {
+async fn document(router: &Router) -> serde_json::Result<Value> {
     let request = Request::get("/openapi.json").body(Body::empty()).unwrap();
     let answer = router.clone().oneshot(request).await.unwrap();
     let bytes = axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap();
-    serde_json::from_slice(&bytes).unwrap()
+    serde_json::from_slice(&bytes)
 }
 
 fn is_of(template: &str, path: &str) -> bool {
