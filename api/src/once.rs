@@ -39,7 +39,7 @@ pub async fn carry_out(
 ) -> Result<Response, Problem> {
     let Some(key) = key_of(request.headers())? else { return Ok(next.run(request).await) };
     let request_hash = hash(&request, &body);
-    let _turn = app.turns.take(format!("idempotency key {key}")).await;
+    let _turn = app.turns.take(turn(&key)).await;
     let earlier = match app.log.recorded_answer(&key).await.map_err(problem)? {
         None => None,
         Some(known) if known.request_hash.as_ref().is_some_and(|it| it[..] != request_hash) => {
@@ -76,12 +76,22 @@ pub async fn carry_out(
     Ok(Response::from_parts(parts, Body::from(body)))
 }
 
-fn problem(error: CommandError) -> Problem {
+/// What requests with the same key take turns by.
+pub fn turn(key: &str) -> String {
+    format!("idempotency key {key}")
+}
+
+/// Why nobody knows what became of a key.
+pub fn problem(error: CommandError) -> Problem {
     // No command was sent, so the record that it would have been about plays no part.
     Problem::of_command(error, Kind::Lp.record(0))
 }
 
-fn key_of(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+/// The key of a request with these headers, if it has one.
+///
+/// # Errors
+/// [`Problem::Invalid`] for one that cannot be used.
+pub fn key_of(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
     let key = value.to_str().unwrap_or_default();
     if key.is_empty() || key.len() > KEY_LENGTH {

@@ -3,6 +3,7 @@
 pub mod shown;
 pub mod transcript;
 
+use chrono::{DateTime, Utc};
 use domain::note::{RecordingId, Stage};
 use projections::jobs::{self, Present, Progress};
 use projections::read::StoredRecording;
@@ -146,7 +147,7 @@ impl Standing {
         let progress = self.progress.as_ref()?;
         let reason = progress.reason.as_ref()?;
         Some(match progress.next_attempt_at {
-            Some(at) => format!("{reason}; crm tries again at {}", at.format("%H:%M:%S UTC")),
+            Some(at) => format!("{reason}; crm tries again at {}", told(at, Utc::now())),
             None => format!("{reason}; crm tries again"),
         })
     }
@@ -174,6 +175,12 @@ impl Standing {
     pub fn to_json(&self) -> Value {
         shown::recording(self)
     }
+}
+
+/// A time, with its day if that is another.
+fn told(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    let is_today = at.date_naive() == now.date_naive();
+    at.format(if is_today { "%H:%M:%S UTC" } else { "%H:%M:%S UTC on %-d %B %Y" }).to_string()
 }
 
 /// Why another transcript or summary was not made, where there is one already.
@@ -204,6 +211,7 @@ mod tests {
             numbered: 0,
             items: BTreeMap::new(),
             interest: None,
+            decided: vec![],
         };
         let stored =
             StoredRecording { id: RecordingId(5), note: NoteId(7), position: 1, recording };
@@ -313,6 +321,14 @@ mod tests {
         check("whisper-tiny.en-921e4cf8686f", None, true);
         check("whisper-tiny.en-921e4cf8686f", Some("en"), false);
         check("whisper-base-ba8ad06f2b54", None, false);
+    }
+
+    #[test]
+    fn a_time_of_another_day_says_so() {
+        let at = |text: &str| text.parse().unwrap();
+        let now = at("2026-11-28T05:39:10Z");
+        assert_eq!(told(at("2026-11-28T23:59:59Z"), now), "23:59:59 UTC");
+        assert_eq!(told(at("2026-11-29T05:39:10Z"), now), "05:39:10 UTC on 29 November 2026");
     }
 
     #[test]

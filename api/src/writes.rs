@@ -273,15 +273,14 @@ pub async fn condition(
 impl Written {
     /// What a receipt is for, once readers see it or have been waited for in vain.
     pub async fn of<A: Resource>(app: &App, Receipt { id, position, .. }: Receipt) -> Self {
-        let is_behind = match position {
-            Some(position) => !app.reader.reached(position, PATIENCE).await,
-            None => false,
-        };
+        // What changed nothing was judged by all that the log had, of which readers may not see the end yet.
+        let judged = || (*app.log.head().borrow()).max(app.reader.position());
+        let until = position.unwrap_or_else(judged);
         Self {
             record: kind_of::<A>().record(id),
             changed: position.is_some(),
-            position: position.unwrap_or_else(|| app.reader.position()),
-            is_behind,
+            position: until,
+            is_behind: !app.reader.reached(until, PATIENCE).await,
         }
     }
 

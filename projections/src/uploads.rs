@@ -147,6 +147,7 @@ pub enum CipherError {
 /// When the database fails.
 pub async fn begin(
     db: &mut PgConnection,
+    id: Uuid,
     note: i64,
     announced: &Announcement,
     sealed: bool,
@@ -156,7 +157,7 @@ pub async fn begin(
          values ($1, $2, $3, $4, $5, $6, now() + make_interval(days => $7), $8) returning {COLUMNS}"
     );
     sqlx::query_as(&statement)
-        .bind(Uuid::new_v4())
+        .bind(id)
         .bind(note)
         .bind(&announced.name)
         .bind(&announced.language)

@@ -1,14 +1,19 @@
 //! Recordings of notes: what is shown of them, what a person does with them, and what they become.
 
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::Method;
+use domain::Change;
 use domain::note::{
-    ActionItem, AudioFile, Author, InterestSuggestion, Note, NoteCommand, RecordingCommand,
-    RecordingId, Segment, Summary, Transcript,
+    ActionItem, AudioFile, Author, InterestSuggestion, Note, NoteChanges, NoteCommand,
+    RecordingCommand, RecordingId, Segment, Summary, Transcript,
 };
-use projections::log::{CommandRequest, EventLog};
+use projections::log::{APPEND_LOCK, CommandRequest, EventLog};
 use serde_json::{Value, json};
 
 use crate::check::assert_read_models_match_the_log;
-use crate::contract::{Answer, Api, json_request, request};
+use crate::contract::{Answer, Api, json_request, request, send};
 
 /// A command as a worker sends it.
 pub fn command(name: &'static str) -> CommandRequest {
@@ -275,6 +280,49 @@ async fn a_suggested_interest_becomes_a_stage_in_the_funnel() {
     assert_eq!(api.events().await, events);
     let dismiss = format!("/recordings/{id}/interest/dismiss");
     assert_eq!(api.post(&dismiss, json!({})).await.status, 409);
+}
+
+/// Who was told no must not have moved the funnel, and who moved it is told so.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interest_is_accepted_at_the_fund_and_at_the_note_or_at_neither() {
+    let api = Api::new().await;
+    let (note, id) = summarised(&api).await;
+    let fund = api.made("funds", json!({"fund_name": "III"})).await;
+    let lp = api.made("lps", json!({"name": "Profuturo"})).await;
+    let of_note = request(Method::GET, &format!("/notes/{note}")).body(Body::empty()).unwrap();
+    let tag = send(&api.router, of_note).await.header("etag").unwrap().to_owned();
+    let body = json!({"fund_id": fund, "lp_id": lp, "interest": "offered"});
+    let mut accept =
+        json_request(Method::POST, &format!("/recordings/{id}/interest/accept"), &body);
+    accept.headers_mut().insert("if-match", tag.parse().unwrap());
+    // Both wait for their turn to append; the edit has the second.
+    let mut others_turn = api.db.pool.begin().await.unwrap();
+    let take = "select pg_advisory_xact_lock($1)";
+    sqlx::query(take).bind(APPEND_LOCK).execute(&mut *others_turn).await.unwrap();
+    let waiting = async |count: i64| {
+        let waits = "select count(*) from pg_locks where locktype = 'advisory' and not granted
+            and database = (select oid from pg_database where datname = current_database())";
+        while sqlx::query_scalar::<_, i64>(waits).fetch_one(&api.db.pool).await.unwrap() < count {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let editing = async {
+        waiting(1).await;
+        let other = EventLog::start(api.db.connections.clone());
+        let revised = Change::Set("They called.".into());
+        let changes = NoteChanges { summary: revised, ..NoteChanges::default() };
+        let (edit, request) = (NoteCommand::Revise { changes }, command("Edit"));
+        let editing = other.execute::<Note>(note, edit, &request);
+        let releasing = async {
+            waiting(2).await;
+            others_turn.rollback().await.unwrap();
+        };
+        tokio::join!(editing, releasing).0.unwrap();
+    };
+    tokio::join!(send(&api.router, accept), editing).0.expect(200, "accept");
+    let funnel = api.read(&format!("/funds/{fund}/sales-funnel")).await;
+    assert_eq!(funnel[0]["interest"], json!("offered"));
+    assert_eq!(shown(&api, id).await["interest"]["state"], json!("accepted"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -277,6 +277,17 @@ async fn a_recording_comes_in_one_request_as_well() {
     assert_eq!(form.status, 201, "{}", form.body);
     assert_eq!((&form.body["name"], &form.body["sha256"]), (&json!("a.wav"), &body["sha256"]));
 
+    // The same request again is the same recording; another one is refused.
+    let keyed = [("idempotency-key", "k1"), ("content-type", "audio/wav")];
+    let once = sent(&named, &keyed, content.clone()).await;
+    let again = sent(&named, &keyed, content.clone()).await;
+    assert_eq!((again.status, again.body), (once.status, once.body.clone()));
+    for (uri, content) in
+        [(&named, noise(200_000, 3)), (&named, content[..100].to_vec()), (&uri, content.clone())]
+    {
+        assert_eq!(sent(uri, &keyed, content).await.status, 422, "{uri}");
+    }
+
     let other = sent(&uri, &[("repr-digest", &digest)], noise(1_000, 3)).await;
     assert_eq!(other.status, 422);
     assert!(other.body["detail"].as_str().unwrap().contains("upload it again"), "{}", other.body);
@@ -309,6 +320,8 @@ async fn a_recording_comes_in_one_request_as_well() {
     assert_eq!(ask(&api.router, tus(Method::DELETE, place, &[], Body::empty())).await.status, 204);
     assert_eq!(sent(&uri, &[], Vec::new()).await.status, 422);
     assert_eq!(sent("/notes/999/recordings", &[], content.clone()).await.status, 404);
+    let part = [("tus-resumable", "1.0.0"), ("upload-length", "1"), ("upload-concat", "partial")];
+    assert_eq!(sent(&uri, &part, Vec::new()).await.status, 422, "parts are not put together");
     let old = [("tus-resumable", "0.2.2"), ("upload-length", "1")];
     let old = sent(&uri, &old, Vec::new()).await;
     assert_eq!((old.status, old.header("tus-version")), (412, Some("1.0.0")));

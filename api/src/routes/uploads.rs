@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domain::note::Note;
 use futures::TryStreamExt as _;
-use projections::uploads::{Checksum, Upload, UploadError, declare};
+use projections::uploads::{Announcement, Checksum, Upload, UploadError, declare};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tracing::{Instrument as _, Span};
@@ -17,6 +17,7 @@ use crate::app::App;
 use crate::body::{Ids, Parameters};
 use crate::caller::{Caller, correlated, current_correlation};
 use crate::describe::{Content, Routes, UPLOADS, delete, head, options, patch, post};
+use crate::once;
 use crate::problem::Problem;
 use crate::resource::record_of;
 use crate::uploads::finish;
@@ -93,26 +94,58 @@ async fn create(
         Ok(by_tus) => by_tus,
         Err(answer) => return Ok(*answer),
     };
-    writable(&app, &caller, record_of::<Note>(note)).await?;
-    match by_tus {
-        true => begin(app, caller, note, &headers, body).await,
-        false => {
-            let (announced, coming) = plain::recording(&headers, &parameters, body).await?;
-            let upload = app.intake.begin(note, &announced).await?;
-            let arriving = in_a_task(arrive(app.clone(), caller, upload.clone(), coming));
-            let mut answer = joined(arriving).await.unwrap_or_else(IntoResponse::into_response);
-            if !answer.status().is_success() && is_kept(&app, upload.id).await {
-                // What has come is there; whoever wants to may go on from it.
-                answer.headers_mut().extend(location(&upload));
-            }
-            Ok(answer)
-        }
+    if by_tus {
+        writable(&app, &caller, record_of::<Note>(note)).await?;
+        return begin(app, caller, note, &headers, body).await;
     }
+    let (announced, coming) = plain::recording(&headers, &parameters, body).await?;
+    let upload = match once::key_of(&headers)? {
+        None => {
+            writable(&app, &caller, record_of::<Note>(note)).await?;
+            app.intake.begin(note, &announced).await?
+        }
+        Some(key) => {
+            let _turn = app.turns.take(once::turn(&key)).await;
+            if let Some(earlier) = app.intake.earlier(&key).await? {
+                return repeated(&app, &caller, earlier, (note, announced), coming).await;
+            }
+            if app.log.recorded_answer(&key).await.map_err(once::problem)?.is_some() {
+                return Err(Problem::key_reused());
+            }
+            writable(&app, &caller, record_of::<Note>(note)).await?;
+            app.intake.begin_named(&key, note, &announced).await?
+        }
+    };
+    let arriving = in_a_task(arrive(app.clone(), caller, upload.clone(), coming));
+    let mut answer = joined(arriving).await.unwrap_or_else(IntoResponse::into_response);
+    if !answer.status().is_success() && is_kept(&app, upload.id).await {
+        // What has come is there; whoever wants to may go on from it.
+        answer.headers_mut().extend(location(&upload));
+    }
+    Ok(answer)
 }
 
 /// Whether an upload is still there as far as anybody knows.
 async fn is_kept(app: &App, id: Uuid) -> bool {
     !matches!(app.intake.settled(id).await, Err(UploadError::Gone))
+}
+
+/// Answers a request whose key was used before: nothing happens twice.
+async fn repeated(
+    app: &App,
+    caller: &Caller,
+    earlier: Upload,
+    (note, announced): (i64, Announcement),
+    coming: Coming,
+) -> Result<Response, Problem> {
+    let is_like = earlier.note_id == note
+        && (&earlier.name, &earlier.language) == (&announced.name, &announced.language);
+    if !is_like || !app.intake.has(&earlier, coming.bytes).await? {
+        return Err(Problem::key_reused());
+    }
+    // Its conditions were met then.
+    let (upload, written) = finish(app, &caller.unconditional(), earlier.id).await?;
+    Ok(attached(&upload, written))
 }
 
 /// Takes in a recording that comes in one request.

@@ -66,8 +66,9 @@ pub async fn recording(
         let bytes = body.into_data_stream().boxed();
         return Ok((announced, Coming { bytes, surplus: Surplus::default() }));
     };
-    let (name, file) = file_of(body.into_data_stream(), boundary).await?;
-    announced.name = announced.name.or(name);
+    let (said, file) = file_of(body.into_data_stream(), boundary).await?;
+    announced.name = announced.name.or(said.name);
+    announced.language = announced.language.or(said.language);
     Ok((announced, file))
 }
 
@@ -83,12 +84,13 @@ pub fn several() -> Problem {
     Problem::invalid(Fault::new("surplus", place, message))
 }
 
-/// The only file of a form, with its name. Other fields are passed over.
+/// The only file of a form, with what the fields before it say of it, else its own name. Other fields are passed over.
 async fn file_of(
     body: BodyDataStream,
     boundary: String,
-) -> Result<(Option<String>, Coming), Problem> {
+) -> Result<(Announcement, Coming), Problem> {
     let mut form = multer::Multipart::new(body, boundary);
+    let mut said = Announcement::default();
     loop {
         let field = form.next_field().await.map_err(|_| Problem::Unreadable)?;
         let Some(field) = field else {
@@ -96,6 +98,7 @@ async fn file_of(
             return Err(Problem::invalid(fault));
         };
         if let Some(name) = field.file_name().map(str::to_owned) {
+            said.name = said.name.or_else(|| text(name));
             let surplus = Surplus::default();
             let state = (field, form, surplus.clone());
             let file = futures::stream::try_unfold(state, async |(mut field, form, surplus)| {
@@ -105,9 +108,28 @@ async fn file_of(
                 drop(field);
                 nothing_follows(form, &surplus).await.map(|()| None)
             });
-            return Ok((text(name), Coming { bytes: file.boxed(), surplus }));
+            return Ok((said, Coming { bytes: file.boxed(), surplus }));
+        }
+        match field.name() {
+            Some("name") => said.name = text(short(field).await?),
+            Some("language") => {
+                let language = short(field).await?;
+                said.language =
+                    super::language(Some(&language), ["body".into(), "language".into()])?;
+            }
+            _ => {}
         }
     }
+}
+
+/// The beginning of a field's text: neither a name nor a language is longer.
+async fn short(mut field: multer::Field<'static>) -> Result<String, Problem> {
+    const MOST: usize = 4096;
+    let mut bytes = Vec::new();
+    while let Some(chunk) = field.chunk().await.map_err(|_| Problem::Unreadable)? {
+        bytes.extend_from_slice(&chunk[..chunk.len().min(MOST - bytes.len())]);
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Reads a form to its end.
@@ -173,6 +195,12 @@ mod tests {
         let (told, taken_file) = taken("multipart/form-data; boundary=x", &form).await.unwrap();
         assert_eq!(taken_file, b"the \r\n-- bytes");
         assert_eq!(told.name.as_deref(), Some("call.webm"));
+        let named = format!(
+            "--x\r\nContent-Disposition: form-data; name=\"name\"\r\n\r\nOn hedging\r\n\
+             --x\r\nContent-Disposition: form-data; name=\"language\"\r\n\r\nspanish\r\n{file}--x--\r\n"
+        );
+        let (named, _) = taken("multipart/form-data; boundary=x", &named).await.unwrap();
+        assert_eq!(named.name.as_deref(), Some("On hedging"));
         assert_eq!(told.language.as_deref(), Some("en"));
         for refused in [format!("{field}--x--\r\n"), format!("{file}{field}{file}--x--\r\n")] {
             assert!(taken("multipart/form-data; boundary=x", &refused).await.is_err(), "{refused}");

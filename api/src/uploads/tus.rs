@@ -16,6 +16,7 @@ pub const OFFSET: HeaderName = HeaderName::from_static("upload-offset");
 pub const LENGTH: HeaderName = HeaderName::from_static("upload-length");
 /// That its length is not known yet.
 pub const DEFER_LENGTH: HeaderName = HeaderName::from_static("upload-defer-length");
+const CONCAT: HeaderName = HeaderName::from_static("upload-concat");
 const METADATA: HeaderName = HeaderName::from_static("upload-metadata");
 const CHECKSUM: HeaderName = HeaderName::from_static("upload-checksum");
 const EXPIRES: HeaderName = HeaderName::from_static("upload-expires");
@@ -90,6 +91,12 @@ pub fn announcement(headers: &HeaderMap) -> Result<Announcement, Problem> {
         (None, Some(value)) if value == "1" => None,
         _ => return Err(bad(&LENGTH, "Send either Upload-Length or Upload-Defer-Length: 1")),
     };
+    if headers.contains_key(CONCAT) {
+        return Err(bad(
+            &CONCAT,
+            "Parts are not put together here: send the whole in one upload, without parallel ones",
+        ));
+    }
     let mut announced = Announcement { size, ..Announcement::default() };
     let metadata = headers.get(METADATA).map(|value| value.to_str());
     let metadata = metadata.transpose().map_err(|_| bad(&METADATA, "Should be ASCII"))?;

@@ -318,8 +318,7 @@ impl Recording {
         let numbers = self.numbered + 1..;
         let items: Vec<_> =
             numbers.zip(items).map(|(number, item)| NumberedItem { number, item }).collect();
-        let decided = self.interest.as_ref().filter(|it| it.decision != Decision::Open);
-        let interest = interest.filter(|it| decided.is_none_or(|known| known.suggestion != *it));
+        let interest = interest.filter(|it| !self.decided.contains(it));
         let mut events = vec![NoteEvent::Summarised { recording, round: self.round, summary }];
         if !items.is_empty() {
             events.push(NoteEvent::ActionItemsSuggested { recording, items });

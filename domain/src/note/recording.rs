@@ -116,6 +116,9 @@ pub struct Recording {
     pub items: BTreeMap<u32, SuggestedItem>,
     /// The suggested interest.
     pub interest: Option<SuggestedInterest>,
+    /// What was decided on of all interests that were ever suggested.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub decided: Vec<InterestSuggestion>,
 }
 
 impl Recording {
@@ -133,6 +136,7 @@ impl Recording {
             numbered: 0,
             items: BTreeMap::new(),
             interest: None,
+            decided: Vec::new(),
         }
     }
 
@@ -220,6 +224,7 @@ impl Recording {
     fn decide_interest(&mut self, decision: Decision<AcceptedInterest>) {
         if let Some(suggested) = &mut self.interest {
             suggested.decision = decision;
+            self.decided.push(suggested.suggestion.clone());
         }
     }
 }

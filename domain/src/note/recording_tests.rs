@@ -413,6 +413,29 @@ fn a_suggested_interest_is_accepted_or_dismissed() {
 }
 
 #[test]
+fn an_interest_that_was_decided_on_is_never_suggested_again() {
+    let suggestion = |interest: &str| json!({"interest": interest, "fundraise": "Fund III"});
+    let suggested = |interest: &str| json!({"InterestSuggested": {"recording": FIRST, "suggestion": suggestion(interest)}});
+    let asked = |round: u32| json!({"SummaryAsked": {"recording": FIRST, "round": round}});
+    let keep = |interest: &str| RecordingCommand::KeepSummary {
+        round: 3,
+        summary: serde_json::from_value(summary("They like it.")).unwrap(),
+        items: vec![],
+        interest: Some(serde_json::from_value(suggestion(interest)).unwrap()),
+    };
+    let dismissed = json!({"InterestDismissed": {"recording": FIRST}});
+    let meanwhile = vec![dismissed, asked(2), summarised(FIRST, 2), suggested("offered"), asked(3)];
+    let history = [with_suggestions(), meanwhile].concat();
+    given(&history)
+        .when(first(keep("meeting")))
+        .then_expect_events(events(&[summarised(FIRST, 3)]));
+    // One that nobody has looked at may come again.
+    given(&history)
+        .when(first(keep("offered")))
+        .then_expect_events(events(&[summarised(FIRST, 3), suggested("offered")]));
+}
+
+#[test]
 fn a_recording_is_removed_once() {
     let remove = || first(RecordingCommand::Remove);
     given(&[]).when(remove()).then_expect_error(Refusal::NoSuchRecording);

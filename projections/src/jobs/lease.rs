@@ -96,17 +96,17 @@ struct Row {
     outages: i32,
 }
 
-/// The oldest job that is ready, of the stages that this worker can do.
+/// The oldest job of a stage that is ready.
 pub(super) async fn take(
     pool: &PgPool,
     worker: &str,
-    stages: &[Stage],
+    stage: Stage,
 ) -> Result<Option<Lease>, sqlx::Error> {
     let token = Uuid::new_v4();
     let row: Option<Row> = sqlx::query_as(
         "with next as (
              select id from job
-             where not suspended and ready_at <= now() and stage = any ($3)
+             where not suspended and ready_at <= now() and stage = $3
                  and (leased_until is null or leased_until < now())
              order by ready_at, id limit 1 for update skip locked)
          update job set worker = $1, token = $2, leased_until = now() + make_interval(secs => $4)
@@ -115,7 +115,7 @@ pub(super) async fn take(
     )
     .bind(worker)
     .bind(token)
-    .bind(stages.iter().map(|stage| stage.as_str()).collect::<Vec<_>>())
+    .bind(stage.as_str())
     .bind(LEASE.as_secs_f64())
     .fetch_optional(pool)
     .await?;

@@ -57,9 +57,13 @@ impl Tools {
 
     /// What a worker with these tools can do.
     fn stages(&self) -> Vec<Stage> {
-        match self.models.find(None) {
-            Some(_) => vec![Stage::Transcribe, Stage::Summarise],
-            None => vec![Stage::Summarise],
+        [Stage::Transcribe, Stage::Summarise].into_iter().filter(|stage| self.can(*stage)).collect()
+    }
+
+    fn can(&self, stage: Stage) -> bool {
+        match stage {
+            Stage::Transcribe => self.models.find(None).is_some(),
+            Stage::Summarise => true,
         }
     }
 }
@@ -71,7 +75,8 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Starts the reactor, and so many workers; `head` tells of the log's end.
+    /// Starts the reactor, and so many workers for each stage: whoever waits for a language model keeps nobody from
+    /// being transcribed. `head` tells of the log's end.
     ///
     /// # Errors
     /// When the system has no thread for the heartbeat of the workers.
@@ -95,7 +100,12 @@ impl Workers {
                 Worker { place: Place::here(), news, inherited: Arc::default(), heart, tools };
             let presence = show_presence(worker.clone(), Uuid::new_v4(), stop.clone());
             tasks.push(tokio::spawn(presence));
-            tasks.extend((0..count).map(|_| tokio::spawn(worker.clone().run(stop.clone()))));
+            let stages = [Stage::Transcribe, Stage::Summarise].into_iter();
+            tasks.extend(
+                stages
+                    .flat_map(|stage| std::iter::repeat_n(stage, count))
+                    .map(|stage| tokio::spawn(worker.clone().run(stage, stop.clone()))),
+            );
         }
         Ok(Self { stop, tasks })
     }
@@ -180,10 +190,10 @@ struct Worker {
 }
 
 impl Worker {
-    async fn run(self, stop: CancellationToken) {
+    async fn run(self, stage: Stage, stop: CancellationToken) {
         while !stop.is_cancelled() {
             let news = self.news.notified();
-            match self.take().await {
+            match self.take(stage).await {
                 Ok(Some(lease)) => self.work(lease, &stop).await,
                 taken => {
                     if let Err(error) = taken {
@@ -203,14 +213,16 @@ impl Worker {
         &self.tools.log.database().pool
     }
 
-    async fn take(&self) -> Result<Option<Lease>, DatabaseError> {
+    async fn take(&self, stage: Stage) -> Result<Option<Lease>, DatabaseError> {
         let database = self.tools.log.database();
         database.check()?;
         // Before any worker of this process has a lease.
         let inheriting = || database.ask(lease::inherit(&database.pool, &self.place));
         self.inherited.get_or_try_init(inheriting).await?;
-        let stages = self.tools.stages();
-        database.ask(lease::take(&database.pool, &self.place.to_string(), &stages)).await
+        if !self.tools.can(stage) {
+            return Ok(None);
+        }
+        database.ask(lease::take(&database.pool, &self.place.to_string(), stage)).await
     }
 
     async fn work(&self, lease: Lease, stop: &CancellationToken) {

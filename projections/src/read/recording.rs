@@ -22,6 +22,10 @@ impl Projector for RecordingProjector {
         TABLE
     }
 
+    fn version(&self) -> i32 {
+        2
+    }
+
     fn tables(&self) -> Vec<Table> {
         // `hidden` while the note is archived.
         vec![Table {

@@ -23,10 +23,8 @@ const QUOTE: usize = 3;
 #[derive(Debug, Deserialize)]
 pub(super) struct Draft {
     summary: String,
-    #[serde(default)]
-    key_points: Vec<DraftPoint>,
-    #[serde(default)]
-    action_items: Vec<DraftItem>,
+    key_points: Option<Vec<DraftPoint>>,
+    action_items: Option<Vec<DraftItem>>,
     fundraise: Option<String>,
     interest: Option<String>,
     interest_quote: Option<String>,
@@ -75,8 +73,8 @@ pub(super) fn check(draft: Draft, evidence: &Evidence) -> (Kept, Vec<String>) {
     let kept = Kept {
         summary: prose("summary", &draft.summary, SUMMARY, evidence, &mut complaints)
             .unwrap_or_default(),
-        key_points: points(draft.key_points, evidence, &mut complaints),
-        action_items: items(draft.action_items, evidence, &mut complaints),
+        key_points: points(draft.key_points.unwrap_or_default(), evidence, &mut complaints),
+        action_items: items(draft.action_items.unwrap_or_default(), evidence, &mut complaints),
         fundraise: said_name("fundraise", draft.fundraise, evidence, &mut complaints),
         interest: interest(
             draft.interest,

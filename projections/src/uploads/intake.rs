@@ -98,6 +98,14 @@ struct Running {
     hashes: HashMap<Uuid, (u64, Sha256)>,
 }
 
+/// The id of the upload that its sender calls so.
+fn id_of_name(name: &str) -> Uuid {
+    let sum = Sha256::digest(name.as_bytes());
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&sum[..16]);
+    uuid::Builder::from_custom_bytes(bytes).into_uuid()
+}
+
 /// One request's part of an upload, on its way in.
 struct Passage {
     upload: Upload,
@@ -157,12 +165,81 @@ impl Intake {
     /// # Errors
     /// [`UploadError::TooLarge`], or when the database fails.
     pub async fn begin(&self, note: i64, announced: &Announcement) -> Result<Upload, UploadError> {
+        self.begin_as(Uuid::new_v4(), note, announced).await
+    }
+
+    /// Begins an upload that its sender has a name for. Nothing is left of an earlier one of that name: see [`Self::earlier`].
+    ///
+    /// # Errors
+    /// [`UploadError::TooLarge`], or when the database or the file storage fails.
+    pub async fn begin_named(
+        &self,
+        name: &str,
+        note: i64,
+        announced: &Announcement,
+    ) -> Result<Upload, UploadError> {
+        let id = id_of_name(name);
+        self.remove(id).await?;
+        self.begin_as(id, note, announced).await
+    }
+
+    /// The upload of that name which has come wholly, if there is one. One that has not is given up: whoever sends it by
+    /// that name again sends all of it.
+    ///
+    /// # Errors
+    /// When the database or the file storage fails.
+    pub async fn earlier(&self, name: &str) -> Result<Option<Upload>, UploadError> {
+        let id = id_of_name(name);
+        match self.discard(id).await {
+            Ok(()) | Err(UploadError::Gone) => Ok(None),
+            Err(UploadError::Whole) => self.finish(id).await.map(Some),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether what comes is what an upload has, byte by byte. Nothing of it is stored.
+    ///
+    /// # Errors
+    /// [`UploadError::Interrupted`] when the sender breaks off or the server stops.
+    pub async fn has<E>(
+        &self,
+        upload: &Upload,
+        body: impl Stream<Item = Result<Bytes, E>>,
+    ) -> Result<bool, UploadError> {
+        let mut body = std::pin::pin!(body);
+        let (mut hash, mut size) = (Sha256::new(), 0);
+        while size <= upload.received() {
+            let next = tokio::select! {
+                () = self.stop.cancelled() => return Err(UploadError::Interrupted),
+                next = tokio::time::timeout(SILENCE, body.next()) => next,
+            };
+            match next {
+                Ok(Some(Ok(data))) => {
+                    size += data.len() as u64;
+                    hash.update(&data);
+                }
+                Ok(None) => {
+                    let sum = hex::encode(hash.finalize());
+                    return Ok(upload.sha256.as_ref() == Some(&sum));
+                }
+                Ok(Some(Err(_))) | Err(_) => return Err(UploadError::Interrupted),
+            }
+        }
+        Ok(false)
+    }
+
+    async fn begin_as(
+        &self,
+        id: Uuid,
+        note: i64,
+        announced: &Announcement,
+    ) -> Result<Upload, UploadError> {
         if announced.size.is_some_and(|size| size > self.limit) {
             return Err(UploadError::TooLarge(self.limit));
         }
         // The name of the file is only known later; whether the note has a key does not depend on it.
         let sealed = self.seals && super::cipher(&self.database, note, "").await?.is_some();
-        Ok(self.ask(async |db| super::begin(db, note, announced, sealed).await).await?)
+        Ok(self.ask(async |db| super::begin(db, id, note, announced, sealed).await).await?)
     }
 
     /// Where an upload stands once whatever still sends to it has come to its end: whoever asks has lost the connection

@@ -287,3 +287,17 @@ async fn a_write_that_is_sent_again_with_its_key_happens_once() {
     gone().await.expect(200, "deleted");
     assert_eq!(gone().await.expect(200, "deleted once")["message"], "Todo deleted");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_changes_nothing_is_shown_what_others_have_just_changed() {
+    let api = Api::new().await;
+    let uri = format!("/lps/{}", api.made("lps", json!({"name": "Profuturo"})).await);
+    for round in 0..5 {
+        let priority = format!("P{round}");
+        let writers = (0..12).map(|_| api.put(&uri, json!({"priority": priority})));
+        for answer in futures::future::join_all(writers).await {
+            let row = answer.expect(200, "put");
+            assert_eq!(row["priority"], json!(priority));
+        }
+    }
+}

@@ -382,3 +382,23 @@ async fn a_job_that_awaits_nothing_asks_nobody() {
     assert_eq!(server.questions().len(), 0);
     assert_eq!(recorded(&api.db.pool, ["Summarised", "SummaryFailed"]).await, [0, 0]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_never_answers_keeps_nobody_from_being_transcribed() {
+    let api = Api::new().await;
+    let llm = ModelServer::start(Dialect::OpenAi, |_, _| Reply::Silent(String::new())).await.llm();
+    let (_, first) = transcribed(&api).await;
+    let note = api.made("notes", json!({"name": "Call"})).await;
+    let key = spoken(&api.db.files(), &MEETING[..100]).await;
+    let tools = tools(&api.backend.log, api.db.files(), with_tiny().await);
+    let workers =
+        Workers::start(Tools { llm: Some(llm), ..tools }, 1, api.backend.live.heads()).unwrap();
+    let asked = "select count(*) from job where stage = 'summarise' and leased_until > now()";
+    while number(&api.db.pool, asked).await == 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let second = attach(&api.backend.log, note, &key).await;
+    waited_for(&api, second, |it| it["state"] == json!("transcribed"), async || ()).await;
+    assert_eq!(api.read(&format!("/recordings/{first}")).await["state"], json!("transcribed"));
+    workers.stop().await;
+}

@@ -67,7 +67,7 @@
       const { detail } = await answer.json();
       say(Array.isArray(detail) ? detail.map((fault) => fault.msg).join(". ") : detail);
     } catch (error) {
-      say(`crm does not answer (${error.message}). Nothing was changed; please try again.`);
+      say(`crm does not answer (${error.message}), so nobody knows whether this was done. Reload the page to see, and try again if not.`);
     }
     return false;
   }

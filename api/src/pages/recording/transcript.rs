@@ -107,7 +107,7 @@ fn said(line: &Line) -> Markup {
     html! {
         li data-start=(line.start_ms) data-end=(line.end_ms) data-corrected[line.is_corrected()] {
             (seek(line.start_ms))
-            p.unsure[is_unsure].corrected[line.is_corrected()] title=[is_unsure.then_some("The model was not sure of this")] { (line.text) }
+            p.unsure[is_unsure].corrected[line.is_corrected()] title=[is_unsure.then_some("The model was not sure of this")] { bdi { (line.text) } }
             button.edit type="button" data-edit aria-label={"Edit what is said at " (time)} { "Edit" }
         }
     }

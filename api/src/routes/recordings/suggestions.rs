@@ -124,7 +124,7 @@ pub(super) async fn dismiss_item(
 pub(super) async fn accept_interest(
     State(app): State<App>,
     Ids([id]): Ids<1>,
-    caller: Caller,
+    mut caller: Caller,
     body: Body,
 ) -> Result<Response, Problem> {
     // Before the fund hears of it.
@@ -144,13 +144,13 @@ pub(super) async fn accept_interest(
     let fund = FundId(one_of(&members, "fund_id", &linked, Kind::Fund)?);
     let lp = LpId(one_of(&members, "lp_id", &linked, Kind::Lp)?);
     let interest = stage(&members, suggested.suggestion.interest.as_deref())?;
+    let contact = contact(&app, fund.into(), lp).await?;
     check_exist(&app, &caller, &[record_of::<Fund>(fund.0), record_of::<Lp>(lp.0)]).await?;
     condition(&app, &caller, stored.note.into()).await?;
     let as_recorded = AcceptedInterest { fund, lp, interest };
     let refused = |refusal| Problem::of_command(CommandError::Refused(refusal), stored.note.into());
     // Else the fund would hear of what is refused.
     stored.recording.is_accepted_as(&as_recorded).map_err(refused)?;
-    let contact = contact(&app, fund.into(), lp).await?;
     let record = FundCommand::RecordInterest {
         lp,
         interest: Interest::from(as_recorded.interest.as_str()),
@@ -159,6 +159,8 @@ pub(super) async fn accept_interest(
     };
     let own = caller.unconditional();
     execute::<Fund>(&app, &own, fund.0, "RecordInterest", record, None).await?;
+    // The condition was met, and the fund has heard of it.
+    caller.if_match = None;
     let command = RecordingCommand::AcceptInterest { as_recorded };
     Ok(shown(&app, process(&app, &caller, id, "AcceptInterest", command).await?).await)
 }
@@ -204,17 +206,19 @@ fn one_of(
 
 /// The stage of the funnel that the body names, else the suggested one if it is one.
 fn stage(members: &[(String, Sent)], suggested: Option<&str>) -> Result<String, Problem> {
-    let said = members.iter().find_map(|(name, value)| match value {
-        Sent::Text(text) if name == "interest" && !text.contains('\0') => Some(text.clone()),
-        _ => None,
-    });
+    let said = members.iter().find(|(name, _)| name == "interest").map(|(_, value)| value);
     let known = suggested.filter(|suggested| Interest::KNOWN.contains(suggested));
-    match (said, known) {
-        (Some(said), _) if !said.trim().is_empty() => Ok(said.trim().to_owned()),
-        (_, Some(known)) => Ok(known.to_owned()),
-        _ => {
-            let message = format!("Say which stage of the funnel: {}", Interest::KNOWN.join(", "));
-            Err(Problem::invalid(Fault::field("interest", "missing", message)))
+    let message = || format!("Say which stage of the funnel: {}", Interest::KNOWN.join(", "));
+    match said {
+        Some(Sent::Text(text)) if !text.contains('\0') && !text.trim().is_empty() => {
+            Ok(text.trim().to_owned())
+        }
+        Some(Sent::Null) | None => known
+            .map(str::to_owned)
+            .ok_or_else(|| Problem::invalid(Fault::field("interest", "missing", message()))),
+        Some(other) => {
+            let fault = Fault::field("interest", "string_type", message());
+            Err(Problem::invalid(fault.with_input(other.shown())))
         }
     }
 }
