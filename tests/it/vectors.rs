@@ -153,6 +153,39 @@ async fn a_rebuild_asks_for_no_vector_again_and_answers_all_the_while() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_vector_that_was_damaged_is_told_of_and_made_anew() {
+    // Too short, no number, nowhere.
+    let zeros = "decode(repeat('00', length(vector)), 'hex')";
+    for damaged in ["substr(vector, 5)", "'\\x0000c07f'::bytea || substr(vector, 5)", zeros] {
+        let mut subject = Subject::in_memory().await;
+        let note = subject.note("Call", "They asked about currency hedging.").await;
+        subject.settle().await;
+        subject.stop().await;
+        sqlx::query(&format!("update embedding set vector = {damaged}"))
+            .execute(subject.pool())
+            .await
+            .unwrap();
+        let engine = subject.engine().await;
+        let reports = check::check(&subject.api.db.connections, &engine).await.unwrap();
+        let told = reports.iter().flat_map(|report| &report.differences);
+        assert!(told.clone().count() > 0 && told.clone().all(|it| it.contains("is damaged")));
+        subject.start();
+        let mut db = subject.pool().acquire().await.unwrap();
+        let set = subject.status().await[0].set;
+        let model: i32 = sqlx::query_scalar("select model from vector_set where id = $1")
+            .bind(set)
+            .fetch_one(&mut *db)
+            .await
+            .unwrap();
+        sets::begin_anew(&mut db, model).await.unwrap().unwrap();
+        subject.finds("currency hedging", note).await;
+        subject.until("the new set answers", async |it| it.status().await[0].set != set).await;
+        subject.assert_right().await;
+        subject.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_move_to_another_engine_and_back_embeds_nothing_again_nor_does_a_rebuild_of_the_texts() {
     let mut subject = Subject::in_memory().await;
     let note = subject.note("Call", "They asked about currency hedging.").await;

@@ -156,7 +156,8 @@ impl Lasting {
     }
 }
 
-/// Pieces of text without a point, and points without a piece, among the records that the set has passed.
+/// Pieces of text without a point, points without a piece, among the records that the set has passed, and points without a
+/// vector.
 async fn of_texts(db: &mut PgConnection, set: &VectorSet) -> Result<Vec<String>, sqlx::Error> {
     let schema: Option<String> = sqlx::query_scalar(
         "select format('read_%s_%s', projector, number) from generation
@@ -168,7 +169,11 @@ async fn of_texts(db: &mut PgConnection, set: &VectorSet) -> Result<Vec<String>,
     .await?;
     // Texts that were cut anew: another set is being made of them.
     let Some(schema) = schema else { return Ok(vec![]) };
-    sqlx::query_scalar(&format!(
+    let damaged = points::without_direction(db, &set.set).await?;
+    let damaged = damaged.iter().map(|place| {
+        format!("the vector of {place} is damaged; `crm rebuild vectors` makes it anew")
+    });
+    let differing: Vec<String> = sqlx::query_scalar(&format!(
         "with passed as (
              select kind, id from {schema}.findable f
              where position <= (select position from vector_set where id = $1)),
@@ -187,8 +192,9 @@ async fn of_texts(db: &mut PgConnection, set: &VectorSet) -> Result<Vec<String>,
          order by 1"
     ))
     .bind(set.set.id)
-    .fetch_all(db)
-    .await
+    .fetch_all(&mut *db)
+    .await?;
+    Ok(differing.into_iter().chain(damaged).collect())
 }
 
 /// How what the engine holds differs from what it should.

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use domain::{Kind, RecordRef};
+use futures::TryStreamExt as _;
 use sqlx::{FromRow, PgConnection, Row as _};
 
 use super::engine::{Held, Place, Point, Set, TextDigest};
@@ -175,6 +176,36 @@ pub(super) async fn have_texts(
     .bind(ids)
     .fetch_one(db)
     .await
+}
+
+/// The points of a set that have no vector, or one that is none: it would be near to nothing, or to all.
+///
+/// # Errors
+/// When the database fails.
+pub(super) async fn without_direction(
+    db: &mut PgConnection,
+    set: &Set,
+) -> Result<Vec<Place>, sqlx::Error> {
+    let mut rows = sqlx::query(
+        "select p.kind, p.id, p.part, p.ordinal, e.vector from vector_point p
+         left join embedding e on e.model = p.model and e.digest = p.embedding where p.set_id = $1",
+    )
+    .bind(set.id)
+    .fetch(db);
+    let mut found = Vec::new();
+    while let Some(row) = rows.try_next().await? {
+        let vector: Option<&[u8]> = row.try_get("vector")?;
+        if !vector.is_some_and(|vector| is_direction(vector, set.dimensions)) {
+            found.push(place(&row)?);
+        }
+    }
+    Ok(found)
+}
+
+/// Whether these bytes are the direction of a text: as many numbers as its model gives, of length 1 all together.
+pub(super) fn is_direction(bytes: &[u8], dimensions: usize) -> bool {
+    let square: f32 = numbers(bytes).iter().map(|number| number * number).sum();
+    bytes.len() == dimensions * 4 && (0.9..1.1).contains(&square)
 }
 
 fn numbers(bytes: &[u8]) -> Vec<f32> {

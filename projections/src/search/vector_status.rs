@@ -65,9 +65,10 @@ pub async fn status(db: &mut PgConnection) -> Result<Vec<VectorStatus>, sqlx::Er
                  coalesce(s.embedded / nullif(s.seconds, 0), 0)::double precision as rate,
                  case when e.engine is null then 0 else (
                      select count(*) from vector_record r where r.set_id = s.id and r.revision > e.revision) end as untold,
-                 coalesce(s.error, e.error) as error
+                 coalesce(s.error, e.error, own.error) as error
              from vector_set s join embedding_model m on m.id = s.model
              left join vector_engine e on e.set_id = s.id and e.engine <> 'memory'
+             left join vector_engine own on own.set_id = s.id and own.engine = 'memory' and e.engine is null
              where s.state <> 'retired') as stands
          order by set"
     ))

@@ -6,26 +6,35 @@ use domain::RecordRef;
 use sqlx::{Connection as _, PgConnection};
 
 use super::super::engine::TextDigest;
+use super::super::points;
 use super::super::sets::VectorSet;
 use super::Effort;
 use super::reading::{Record, keys};
 
-/// Which of these texts have no vector yet.
+/// Which of these texts have no vector yet, or one that was damaged.
 pub(super) async fn missing(
     db: &mut PgConnection,
     model: i32,
     digests: &[TextDigest],
 ) -> Result<HashSet<TextDigest>, sqlx::Error> {
     let asked: Vec<&[u8]> = digests.iter().map(|digest| &digest.0[..]).collect();
-    let missing: Vec<Vec<u8>> = sqlx::query_scalar(
-        "select digest from unnest($2::bytea[]) as asked (digest)
-         where not exists (select from embedding e where e.model = $1 and e.digest = asked.digest)",
+    let kept: Vec<(Vec<u8>, Vec<u8>, i32)> = sqlx::query_as(
+        "select digest, vector, dimensions from embedding e join embedding_model m on m.id = e.model
+         where e.model = $1 and digest = any ($2)",
     )
     .bind(model)
     .bind(asked)
     .fetch_all(db)
     .await?;
-    Ok(missing.iter().filter_map(|digest| TextDigest::of_bytes(digest)).collect())
+    let mut missing: HashSet<TextDigest> = digests.iter().copied().collect();
+    for (digest, vector, dimensions) in kept {
+        if points::is_direction(&vector, usize::try_from(dimensions).unwrap_or_default())
+            && let Some(digest) = TextDigest::of_bytes(&digest)
+        {
+            missing.remove(&digest);
+        }
+    }
+    Ok(missing)
 }
 
 /// Keeps vectors of texts.
@@ -40,7 +49,7 @@ pub(super) async fn keep(
     sqlx::query(
         "insert into embedding (model, digest, vector)
          select $1, digest, vector from unnest($2::bytea[], $3::bytea[]) as new (digest, vector)
-         on conflict do nothing",
+         on conflict (model, digest) do update set vector = excluded.vector",
     )
     .bind(model)
     .bind(digests)
