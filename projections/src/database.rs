@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgPoolOptions, PgSeverity};
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::Notify;
 
@@ -303,10 +303,33 @@ pub fn is_outage(error: &sqlx::Error) -> bool {
         | sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed => true,
         // 08: connection exception; 57P: shut down or starting up.
-        sqlx::Error::Database(error) => {
-            error.code().is_some_and(|code| code.starts_with("08") || code.starts_with("57P"))
+        sqlx::Error::Database(refused) => {
+            refused.code().is_some_and(|code| code.starts_with("08") || code.starts_with("57P"))
+                || ends_connection(error) && Shortage::of(error).is_none()
         }
         _ => false,
+    }
+}
+
+/// Whether Postgres ended the connection with the error, or did not let it begin.
+fn ends_connection(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .and_then(|error| error.try_downcast_ref::<PgDatabaseError>())
+        .is_some_and(|error| matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic))
+}
+
+/// Whether an error without the code of a full disk tells of one all the same: Postgres has none for a quota, nor wherever it
+/// does not look why it could not write. Where `lc_messages` has Postgres speak another language than English, only the code
+/// is understood.
+fn lacks_room(code: &str, message: &str) -> bool {
+    const REASONS: [&str; 2] = ["No space left on device", "Disk quota exceeded"];
+    // Where Postgres knows of another reason, it has a code for that.
+    const WITHOUT_REASON: [&str; 2] = ["could not write init file", "could not extend file"];
+    let says = |texts: &[&str]| texts.iter().any(|text| message.contains(text));
+    match code {
+        "XX000" => says(&REASONS) || says(&WITHOUT_REASON),
+        code => code.starts_with("58") && says(&REASONS),
     }
 }
 
@@ -341,6 +364,7 @@ impl Shortage {
                 "53300" => Some(Self::Connections),
                 "25006" => Some(Self::Changes),
                 "28000" | "28P01" => Some(Self::Entry),
+                code if lacks_room(code, error.message()) => Some(Self::Disk),
                 code => code.starts_with("53").then_some(Self::Other),
             },
             _ => None,

@@ -11,7 +11,7 @@ use api::backend::Backend;
 use axum::body::Body;
 use axum::http::{Method, Request};
 use futures::StreamExt as _;
-use projections::database::Shortage;
+use projections::database::{DatabaseError, Shortage, is_passing};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 use uuid::Uuid;
@@ -106,6 +106,73 @@ async fn what_postgres_lacks_is_told_to_whoever_wants_to_write() {
         api.made("lps", json!({"name": "Bob"})).await;
         assert_eq!(api.events().await, 1);
     }
+}
+
+/// From now on a table fails with this when a row of it is written.
+async fn fail(api: &Api, table: &str, code: &str, message: &str) {
+    let statements = format!(
+        "create or replace function public.failing() returns trigger language plpgsql as
+             $$ begin raise '%', '{message}' using errcode = '{code}'; end $$;
+         create or replace trigger failing before insert or update on {table}
+             for each row execute function public.failing();"
+    );
+    sqlx::raw_sql(&statements).execute(&api.db.pool).await.unwrap();
+}
+
+async fn mend(api: &Api, table: &str) {
+    let statement = format!("drop trigger failing on {table}");
+    sqlx::query(&statement).execute(&api.db.pool).await.unwrap();
+}
+
+const QUOTA: &str = r#"could not extend file "base/5/16384": Disk quota exceeded"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_that_postgres_has_no_code_for_is_told_as_one() {
+    let api = Api::new().await;
+    let check = async |code: &str, message: &str, expected: Option<Shortage>| {
+        let raise = format!("do $$ begin raise '%', '{message}' using errcode = '{code}'; end $$");
+        let error = sqlx::raw_sql(&raise).execute(&api.db.pool).await.unwrap_err();
+        assert_eq!(Shortage::of(&error), expected, "{error}");
+        assert_eq!(is_passing(&error), expected.is_some(), "{error}");
+    };
+    let disk = Some(Shortage::Disk);
+    check("XX000", QUOTA, disk).await;
+    check("XX000", "could not write init file", disk).await;
+    check("58030", "could not write to file: No space left on device", disk).await;
+    check("58030", "could not extend file: Input/output error", None).await;
+    check("XX000", "cache lookup failed for type 7", None).await;
+    check("22023", "No space left on device", None).await;
+
+    fail(&api, "events", "XX000", QUOTA).await;
+    assert_eq!(post(&api, "Ada").await, told("its disk is full"));
+    mend(&api, "events").await;
+    assert_eq!(post(&api, "Ada").await.0, 200);
+    api.backend.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_lets_nobody_connect_is_not_available() {
+    let db = Database::new().await;
+    let options = db.pool.connect_options();
+    let name = options.get_database().unwrap().to_owned();
+    let beside = crate::harness::connect((*options).clone().database("postgres"), 1);
+    let admit = async |whether: bool| {
+        let statement = format!("alter database {name} allow_connections {whether}");
+        sqlx::query(&statement).execute(&beside.pool).await.unwrap();
+    };
+    let database = crate::harness::connect((*options).clone(), 2);
+    let ask = async || database.ask(sqlx::query("select 1").execute(&database.pool)).await;
+    admit(false).await;
+    let refused = ask().await.unwrap_err();
+    assert!(matches!(refused, DatabaseError::Unavailable(_)), "{refused:?}");
+    assert!(database.is_down());
+    admit(true).await;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while database.is_down() {
+        assert!(Instant::now() < deadline, "it answers again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    ask().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
