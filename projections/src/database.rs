@@ -294,6 +294,16 @@ pub(crate) fn lacks_table(error: &sqlx::Error) -> bool {
     error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "42P01")
 }
 
+/// Whether the error says that the database itself is not as it should be: a table is gone or a right is missing, its system
+/// fails, or what it has stored is damaged. It goes on once a person has seen to that, so no command waits for it, but
+/// whatever must not be lost does.
+pub(crate) fn is_unsound(error: &sqlx::Error) -> bool {
+    lacks_table(error)
+        || error.as_database_error().and_then(|error| error.code()).is_some_and(|code| {
+            code.starts_with("58") || ["42501", "XX001", "XX002"].contains(&code.as_ref())
+        })
+}
+
 /// Whether the error says that the database cannot be reached at present.
 pub fn is_outage(error: &sqlx::Error) -> bool {
     match error {

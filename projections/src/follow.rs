@@ -243,7 +243,7 @@ impl Follower {
             }
         }
         let error = match self.fold(connection, alone, at, page, event.position).await {
-            Err(FollowError::Project { source, .. }) => source.to_string(),
+            Err(FollowError::Project { source, .. }) if !source.is_outage() => source.to_string(),
             result => return result,
         };
         let parked = Parked { stream: event.stream(), position: event.position, error };

@@ -188,6 +188,6 @@ impl ProjectError {
     /// about the events.
     pub fn is_outage(&self) -> bool {
         let ProjectError::Database(error) = self else { return false };
-        crate::database::is_passing(error) || crate::database::lacks_table(error)
+        crate::database::is_passing(error) || crate::database::is_unsound(error)
     }
 }

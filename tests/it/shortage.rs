@@ -21,6 +21,7 @@ use crate::contract::{Api, app, ask, json_request, request};
 use crate::crash::assert_everything_is_right;
 use crate::harness::{Database, demo_file};
 use crate::proxy::{Fault, Plan, Proxy, Statement};
+use crate::rebuild::register;
 use crate::server::{Home, Server};
 use crate::uploads::{attached, begun, patch, stands, wav};
 
@@ -173,6 +174,40 @@ async fn a_database_that_lets_nobody_connect_is_not_available() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     ask().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_model_that_the_database_fails_parks_nothing_and_says_why() {
+    let api = Api::new().await;
+    let parked = async || -> i64 {
+        let count = sqlx::query_scalar("select count(*) from dead_letter");
+        count.fetch_one(&api.db.pool).await.unwrap()
+    };
+    let mut position = register(&api.backend, "before").await;
+    assert!(api.backend.reader.reached(position, Duration::from_secs(20)).await);
+    for (code, message) in [
+        ("58030", "could not read block 7: Input/output error"),
+        ("42501", "permission denied for table lp"),
+        ("XX001", "invalid page in block 7"),
+        ("XX000", QUOTA),
+    ] {
+        fail(&api, "read_lp_1.lp", code, message).await;
+        position = register(&api.backend, message).await;
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let why = loop {
+            if let Some(why) = api.backend.runner().failures().remove("lp") {
+                break why;
+            }
+            assert!(Instant::now() < deadline, "{code}: it says why it waits");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        assert!(why.contains(message), "{why}");
+        mend(&api, "read_lp_1.lp").await;
+        assert!(api.backend.reader.reached(position, Duration::from_secs(20)).await, "{code}");
+        assert_eq!(parked().await, 0, "{code}");
+    }
+    api.backend.stop().await;
+    assert_read_models_match_the_log(&api.db.pool).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
