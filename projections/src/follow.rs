@@ -15,6 +15,7 @@ use crate::dead_letter::{DeadLetters, Parked};
 use crate::generation::{self, Checkpoint, State};
 use crate::log::{LogReader, Page, PageLimit, Recorded};
 use crate::projector::{self, ProjectError, Projector};
+use crate::status;
 
 /// The channel on which moved checkpoints are announced to other processes; the payload names the sender.
 pub(crate) const PROJECTED: &str = "crm_projected";
@@ -148,6 +149,17 @@ impl Follower {
     ) -> Result<Page, FollowError> {
         let reading = self.log.read_page(connection, after, PAGE);
         tokio::time::timeout(FOLD_PATIENCE, reading)
+            .await
+            .map_err(|_| self.silent())?
+            .map_err(Into::into)
+    }
+
+    /// The log's last position.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn log_end(&self, connection: &mut PgConnection) -> Result<i64, FollowError> {
+        tokio::time::timeout(FOLD_PATIENCE, status::head(connection))
             .await
             .map_err(|_| self.silent())?
             .map_err(Into::into)

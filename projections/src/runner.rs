@@ -501,7 +501,11 @@ impl Shared {
     ) -> Result<bool, FollowError> {
         let known = self.follower.checkpoints().borrow().clone();
         let position_of = |target: &Target| known[target.name()].position;
-        let front = mine.iter().map(position_of).max().unwrap_or(0);
+        let mut front = mine.iter().map(position_of).max().unwrap_or(0);
+        if mine.iter().any(|target| position_of(target) < front) {
+            // A checkpoint that was put beyond the log's end is where nobody can go.
+            front = front.min(self.follower.log_end(connection).await?);
+        }
         for target in mine.iter().filter(|target| front - position_of(target) > PAGE.events) {
             self.send_ahead(target);
         }
@@ -516,12 +520,12 @@ impl Shared {
             mine.into_iter().partition(|target| position_of(target) == last);
         let next = ahead.iter().map(position_of).min();
         let mut page = self.follower.read(connection, last).await?;
-        // Those behind go no further than the next ones, with whom they are level from then on. Positions may have gaps:
-        // if there is nothing in between, they are level at once.
+        // Those behind go no further than the next ones, with whom they are level from then on, and never beyond what the
+        // log has.
         if let Some(next) = next {
             page.events.retain(|recorded| recorded.position <= next);
             page.broken.retain(|broken| broken.position <= next);
-            page.end = page.end.map_or(Some(next), |end| Some(end.min(next)));
+            page.end = page.end.map(|end| end.min(next));
         }
         let Some(end) = page.end else { return Ok(false) };
         self.follower.take(connection, &level, last, &page, end).await?;

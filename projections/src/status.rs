@@ -196,7 +196,11 @@ pub async fn one(
     Ok(projections(db, head, Some(name)).await?.pop())
 }
 
-async fn head(db: &mut PgConnection) -> Result<i64, sqlx::Error> {
+/// The log's last position.
+///
+/// # Errors
+/// When the database fails.
+pub async fn head(db: &mut PgConnection) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar("select coalesce(max(position), 0) from events").fetch_one(db).await
 }
 

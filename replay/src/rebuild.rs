@@ -95,6 +95,21 @@ pub enum RebuildError {
         /// The version that this release has.
         version: i32,
     },
+    /// What the log says next would never come into it.
+    #[error(
+        "the previous generation {number} of {name} stands at position {position}, the log ends at {end}: there is no going \
+         back to it; `crm rebuild {name}` builds the read model anew"
+    )]
+    Beyond {
+        /// The projector.
+        name: &'static str,
+        /// The generation.
+        number: i32,
+        /// Where it stands.
+        position: i64,
+        /// Where the log ends.
+        end: i64,
+    },
     /// Somebody reads what is to be dropped.
     #[error(
         "generation {number} of {name} is being read, perhaps by a check (`crm verify`, or the daily one) or a request that \

@@ -216,7 +216,7 @@ async fn mended(db: &Database) {
     tamper(&db.pool, mend).await;
 }
 
-fn of(name: &str) -> Arc<dyn Projector> {
+pub fn of(name: &str) -> Arc<dyn Projector> {
     replay::find(projections::read::projectors(), &[name.to_owned()]).unwrap().remove(0)
 }
 

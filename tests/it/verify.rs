@@ -10,13 +10,15 @@ use projections::read;
 use projections::search::engine::memory::Memory;
 use projections::status;
 use projections::verification::{self, Checks, Ended};
-use replay::{Effort, ModelReport, VerifyOptions, VerifyReport, Witness};
+use replay::{Effort, ModelReport, RebuildError, VerifyOptions, VerifyReport, Witness};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::harness::{Database, demo_file, tamper};
 use crate::import::legacy;
+use crate::parked::of;
 use crate::rebuild::release::{release_with, renewing, server_of};
+use crate::rebuild::{rebuild, register};
 
 /// A whole check, as a process of its own would do it.
 pub async fn verify(db: &Database) -> VerifyReport {
@@ -145,6 +147,57 @@ async fn a_row_that_was_changed_added_or_taken_out_is_named_with_what_the_log_sa
         replay::Rebuild::admit(&db.connections, projectors, "a test", CancellationToken::new());
     rebuild.await.unwrap().run(|_| ()).await.unwrap();
     assert!(verify(&db).await.passed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_model_beyond_the_end_of_the_log_is_named_and_takes_no_other_along() {
+    for beyond in [1_000, 10_000] {
+        let db = imported().await;
+        let stands: i64 = sqlx::query_scalar(
+            "update generation set position = position + $1 where projector = 'lp' returning position",
+        )
+        .bind(beyond)
+        .fetch_one(&db.pool)
+        .await
+        .unwrap();
+        let end = stands - beyond;
+        let report = verify(&db).await;
+        assert!(!report.passed);
+        let named: Vec<_> = report.projections.iter().filter(|model| !model.passed()).collect();
+        let [lp] = named[..] else { panic!("{named:?}") };
+        assert_eq!((&*lp.name, lp.different), ("lp", 0));
+        let what = format!(
+            "stands at position {stands}, the log ends at {end}; `crm rebuild lp` builds it anew"
+        );
+        assert_eq!(lp.findings.iter().map(|it| &*it.what).collect::<Vec<_>>(), [what]);
+
+        let backend = db.backend().await;
+        let mut head = 0;
+        for name in ["first", "second"] {
+            head = register(&backend, name).await;
+            for projector in read::projectors() {
+                let runner = backend.runner();
+                assert!(runner.reached_by(projector.name(), head, Duration::from_secs(20)).await);
+            }
+        }
+        let others: Vec<i64> =
+            sqlx::query_scalar("select distinct position from generation where projector <> 'lp'")
+                .fetch_all(&db.pool)
+                .await
+                .unwrap();
+        assert_eq!(others, [head], "no other was taken along");
+
+        rebuild(&db, &["lp"]).await.unwrap();
+        let refused =
+            replay::roll_back(&db.connections, &[of("lp")], &CancellationToken::new()).await;
+        assert!(matches!(refused, Err(RebuildError::Beyond { name: "lp", .. })), "{refused:?}");
+        let position = register(&backend, "third").await;
+        assert!(backend.reader.reached(position, Duration::from_secs(20)).await);
+        backend.settle().await.unwrap();
+        backend.stop().await;
+        let report = verify(&db).await;
+        assert!(report.passed, "{report:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

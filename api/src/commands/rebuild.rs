@@ -71,6 +71,7 @@ fn outcome_of(error: &anyhow::Error) -> &'static str {
             | RebuildError::Taken(_)
             | RebuildError::NoPrevious(_)
             | RebuildError::OtherVersion { .. }
+            | RebuildError::Beyond { .. }
             | RebuildError::InUse { .. }
             | RebuildError::Read { .. },
         ) => "refused",

@@ -216,6 +216,7 @@ fn problem(error: RebuildError) -> Problem {
         | RebuildError::Busy(_)
         | RebuildError::NoPrevious(_)
         | RebuildError::OtherVersion { .. }
+        | RebuildError::Beyond { .. }
         | RebuildError::InUse { .. }
         | RebuildError::Read { .. }
         | RebuildError::Cancelled => Problem::Conflict(error.to_string().into()),

@@ -8,6 +8,7 @@ use projections::follow::Target;
 use projections::generation::{self, Generation, State};
 use projections::projector::Projector;
 use projections::runner::RUNNER_LOCK;
+use projections::status;
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use tokio_util::sync::CancellationToken;
 
@@ -51,7 +52,12 @@ async fn newest(
         let (previous, version) = (newest.version, projector.version());
         return Err(RebuildError::OtherVersion { name, previous, version });
     }
-    Ok(Target { projector: projector.clone(), number: newest.number, state: State::Previous })
+    let (number, position) = (newest.number, newest.checkpoint.position);
+    let end = status::head(control).await?;
+    if position > end {
+        return Err(RebuildError::Beyond { name, number, position, end });
+    }
+    Ok(Target { projector: projector.clone(), number, state: State::Previous })
 }
 
 /// Leaves out the read models that have no previous generation.

@@ -9,6 +9,7 @@ use futures::stream::BoxStream;
 use projections::database::Database;
 use projections::generation::{self, Generation};
 use projections::projector::{Projector, Table};
+use projections::status;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
@@ -124,6 +125,7 @@ async fn check_once(
         .await?;
     sqlx::query("begin isolation level repeatable read read only").execute(&mut snapshot).await?;
     let all = generation::all(&mut snapshot).await?;
+    let end = status::head(&mut snapshot).await?;
     let mut reports = Vec::new();
     let mut cases = Vec::new();
     for projector in &options.projectors {
@@ -140,6 +142,7 @@ async fn check_once(
             findings: parked(&mut snapshot, live).await?,
             notices: vec![],
         };
+        report.findings.extend(beyond(live, end));
         if live.version != projector.version() {
             let what = "not comparable yet: another release has built it, and this one is yet to build its own, as `crm serve` \
                         does in the background";
@@ -171,6 +174,16 @@ async fn check_once(
     // It has only read.
     let _ = snapshot.close().await;
     Ok(reports)
+}
+
+/// A read model cannot have folded more than there is.
+fn beyond(live: &Generation, end: i64) -> Option<Finding> {
+    let position = live.checkpoint.position;
+    let what = format!(
+        "stands at position {position}, the log ends at {end}; `crm rebuild {}` builds it anew",
+        live.projector
+    );
+    (position > end).then(|| Finding::new("position", None, what))
 }
 
 async fn parked(
