@@ -540,7 +540,7 @@ impl Follower {
 }
 
 /// Whether a projector has to know of an event that cannot be read: one of a kind that it follows, or of no known kind.
-pub(crate) fn is_followed(projector: &dyn Projector, kind: &str) -> bool {
+pub fn is_followed(projector: &dyn Projector, kind: &str) -> bool {
     domain::Kind::parse(kind).is_none_or(|kind| projector.follows().contains(&kind))
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use domain::{Event, Kind, RecordRef};
 use projections::database::Database;
+use projections::follow::is_followed;
 use projections::log::{
     KeyRing, LogReader, ReadLogError, Recorded, Span, StoredEvent, Stream, Sweep,
 };
@@ -89,9 +90,9 @@ impl Skips {
 
     /// Whether every read model that follows an event was told to skip it: then somebody has looked into it, for each.
     fn by_all(&self, stored: &StoredEvent) -> bool {
-        let Some(kind) = stored.kind() else { return false };
+        let kind = stored.stream().kind;
         let mut following =
-            self.projectors.iter().filter(|one| one.follows().contains(&kind)).peekable();
+            self.projectors.iter().filter(|one| is_followed(&***one, &kind)).peekable();
         let is_skipped = |one: &Arc<dyn Projector>| {
             self.skipped.contains(&(one.name().to_owned(), stored.position))
         };

@@ -13,7 +13,7 @@ use projections::log::{CommandError, Recorded};
 use projections::projector::{Fold, ProjectError, Projector, Table, Tables};
 use projections::read;
 use projections::status::RebuildStatus;
-use replay::Rebuild;
+use replay::{Finding, Rebuild};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 use tokio::sync::watch;
@@ -279,4 +279,42 @@ async fn an_event_that_a_person_has_skipped_stays_skipped_in_all_generations_to_
     let notices = report.log.notices.iter().filter(|it| it.check == "payload");
     assert_eq!(notices.count(), 2, "{report:?}");
     assert!(report.passed, "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_of_an_unknown_kind_that_all_were_told_to_skip_is_no_fault_any_more() {
+    let db = Database::new().await;
+    let backend = db.backend().await;
+    let position: i64 = sqlx::query_scalar(
+        "insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
+                             command_id, correlation_id, actor)
+         values ('unicorn', '1', 1, 'Registered', '1', '{\"Registered\":{}}', '{}', gen_random_uuid(),
+                 gen_random_uuid(), 'test') returning position",
+    )
+    .fetch_one(&db.pool)
+    .await
+    .unwrap();
+    assert!(backend.runner().settled(position, Duration::from_secs(10)).await);
+    backend.stop().await;
+    let found = async || {
+        let report = crate::verify::verify(&db).await;
+        let of_log = |findings: &[Finding]| findings.iter().map(|it| it.position).collect();
+        let (wrong, odd): (Vec<_>, Vec<_>) =
+            (of_log(&report.log.findings), of_log(&report.log.notices));
+        (report.passed, wrong, odd)
+    };
+    let stream = projections::log::Stream { kind: "unicorn".into(), id: "1".into() };
+    let (last, others) = {
+        let mut all = read::projectors();
+        (all.pop().unwrap(), all)
+    };
+    let skip = async |projector: &Arc<dyn Projector>| {
+        replay::skip(&db.connections, projector, &stream, "of another release", "me").await.unwrap()
+    };
+    for projector in &others {
+        assert!(skip(projector).await.stuck.is_none());
+    }
+    assert_eq!(found().await, (false, vec![Some(position)], vec![]), "one still has to follow it");
+    assert!(skip(&last).await.stuck.is_none());
+    assert_eq!(found().await, (true, vec![], vec![Some(position)]));
 }
