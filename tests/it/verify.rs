@@ -201,6 +201,24 @@ async fn a_read_model_beyond_the_end_of_the_log_is_named_and_takes_no_other_alon
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_read_model_without_one_of_its_tables_is_named_and_the_others_are_checked() {
+    let db = imported().await;
+    sqlx::raw_sql("drop table read_lp_1.lp; delete from read_todo_1.todo where id = 5")
+        .execute(&db.pool)
+        .await
+        .unwrap();
+    let report = verify(&db).await;
+    let model = |name: &str| report.projections.iter().find(|model| model.name == name).unwrap();
+    let what = "its table lp is not there; `crm rebuild lp` builds it anew";
+    assert_eq!(model("lp").findings.iter().map(|it| &*it.what).collect::<Vec<_>>(), [what]);
+    assert_eq!(model("todo").different, 1);
+    assert!(model("note").passed());
+    rebuild(&db, &["lp", "todo"]).await.unwrap();
+    let report = verify(&db).await;
+    assert!(report.passed, "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_claim_to_a_notion_id_that_does_not_fit_its_record_is_named() {
     let db = imported().await;
     let spoil = "delete from notion_claim where kind = 'lp' and id = 1;

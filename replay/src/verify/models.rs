@@ -32,7 +32,7 @@ pub struct ModelReport {
     pub different: u64,
     /// How they differ; a hundred of them at most.
     pub differences: Vec<Difference>,
-    /// What else is wrong, such as a parked stream or a Notion id that nobody claims.
+    /// What else is wrong, such as a parked stream, a table that is gone, or a Notion id that nobody claims.
     pub findings: Vec<Finding>,
     /// What is worth knowing: that it cannot be compared yet.
     pub notices: Vec<Finding>,
@@ -148,6 +148,12 @@ async fn check_once(
                         does in the background";
             report.notices.push(Finding::new("version", None, what));
         } else {
+            let lacking = lacking(control, live, &**projector).await?;
+            if !lacking.is_empty() {
+                report.findings.extend(lacking);
+                reports.push(report);
+                continue;
+            }
             report.findings.extend(claims::check(&mut snapshot, live).await?);
             let scratch = scratch(&**projector);
             // They must still be there when they are compared, even if they are no longer live by then.
@@ -184,6 +190,33 @@ fn beyond(live: &Generation, end: i64) -> Option<Finding> {
         live.projector
     );
     (position > end).then(|| Finding::new("position", None, what))
+}
+
+/// Its tables that are not there, unless all of it was dropped since the snapshot was taken.
+async fn lacking(
+    control: &mut PgConnection,
+    live: &Generation,
+    projector: &dyn Projector,
+) -> Result<Vec<Finding>, sqlx::Error> {
+    let tables = projector.tables();
+    let lacking: Vec<String> = sqlx::query_scalar(
+        "select name from unnest($2::text[]) as name where to_regclass($1 || '.' || name) is null
+             and exists (select from generation where projector = $3 and number = $4)",
+    )
+    .bind(live.schema())
+    .bind(tables.iter().map(|table| table.name).collect::<Vec<_>>())
+    .bind(&live.projector)
+    .bind(live.number)
+    .fetch_all(control)
+    .await?;
+    let finding = |name| {
+        let what = format!(
+            "its table {name} is not there; `crm rebuild {}` builds it anew",
+            live.projector
+        );
+        Finding::new("table", None, what)
+    };
+    Ok(lacking.into_iter().map(finding).collect())
 }
 
 async fn parked(
