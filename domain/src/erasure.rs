@@ -9,6 +9,14 @@ use crate::{Lifecycle, Refusal};
 pub trait Holdable {
     /// Why it is held, while it is.
     fn hold(&self) -> Option<&str>;
+
+    /// Refuses, while it is held, what would destroy any of it.
+    fn check_not_held(&self) -> Result<(), Refusal> {
+        match self.hold() {
+            Some(hold) => Err(Refusal::Held { reason: hold.to_owned() }),
+            None => Ok(()),
+        }
+    }
 }
 
 impl<R> Lifecycle<R> {
@@ -54,10 +62,7 @@ impl<R: Holdable> Lifecycle<R> {
         if self.is_erased() {
             return Ok(false);
         }
-        match self.there()?.hold() {
-            Some(hold) => Err(Refusal::Held { reason: hold.to_owned() }),
-            None => Ok(true),
-        }
+        self.there()?.check_not_held().map(|()| true)
     }
 }
 

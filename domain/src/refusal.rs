@@ -17,7 +17,7 @@ pub enum Refusal {
     /// The record's content was destroyed for good.
     #[error("the record was erased; nothing can be done with it any more")]
     Erased,
-    /// A legal hold forbids to erase the record.
+    /// A legal hold forbids to erase the record, or to remove a recording of it.
     #[error("a legal hold is on this record ({reason}): lift it first, if it may be lifted")]
     Held {
         /// Why it is held.

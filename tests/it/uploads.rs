@@ -624,6 +624,31 @@ async fn what_nothing_names_is_collected_once_it_is_old() {
 }
 
 #[tokio::test]
+async fn a_recording_of_a_note_under_a_legal_hold_stays_until_that_is_lifted() {
+    let api = Api::new().await;
+    let note = made_note(&api).await;
+    let content = wav(1_000);
+    let place = begun(&api, note, &[("upload-length", "1000")]).await;
+    let done = patch(&api, &place, 0, &[], &content).await;
+    let recording = done.header("content-location").unwrap().to_owned();
+    let (audio, hold) = (format!("{recording}/audio"), format!("/notes/{note}/hold"));
+    api.put(&hold, json!({"reason": "case 7"})).await.expect(200, "held");
+
+    let reason = json!({"reason": "request 7"});
+    let not_erased = api.post(&format!("/notes/{note}/erase"), reason).await.expect(409, "erase");
+    let refused = api.delete(&recording).await.expect(409, "remove");
+    assert_eq!(refused["detail"], not_erased["detail"]);
+    assert!(refused["detail"].as_str().unwrap().contains("(case 7)"), "{refused}");
+    assert_eq!(recordings_in(&api.db.files()).await, 1);
+    assert_eq!(api.get(&audio).await.bytes, content, "it can still be played");
+
+    api.delete(&format!("{hold}?reason=settled")).await.expect(200, "lifted");
+    api.delete(&recording).await.expect(200, "removed");
+    assert_eq!(api.get(&audio).await.status, 404);
+    assert_eq!(recordings_in(&api.db.files()).await, 0);
+}
+
+#[tokio::test]
 async fn an_erased_note_leaves_no_recording_behind() {
     let api = Api::new().await;
     let note = made_note(&api).await;

@@ -44,7 +44,7 @@ pub fn routes() -> Routes {
                 show,
             ),
             delete(
-                "Removes a recording for good",
+                "Removes a recording, and its audio for good; a legal hold on the note forbids it (409)",
                 Content::Example(json!({"status": "deleted"})),
                 remove,
             ),

@@ -6,6 +6,7 @@ use super::suggestion::{
 };
 use super::transcript::{Correction, Transcript};
 use super::{Note, NoteEvent, NoteRecord};
+use crate::erasure::Holdable as _;
 use crate::todo::{TodoChanges, TodoEvent, TodoStatus};
 use crate::{Change, NoteId, Refusal, TodoId, Verbatim};
 
@@ -90,7 +91,7 @@ pub enum RecordingCommand {
     },
     /// Puts the suggested interest away.
     DismissInterest,
-    /// Removes it from the note for good.
+    /// Removes it from the note, and its audio for good. A hold forbids it.
     Remove,
 }
 
@@ -144,6 +145,10 @@ impl NoteRecord {
         command: RecordingCommand,
     ) -> Result<Vec<NoteEvent>, Refusal> {
         let mut events = self.recordings.decide(id, command)?;
+        if events.iter().any(|event| matches!(event, NoteEvent::RecordingRemoved { .. })) {
+            // Its audio goes with it.
+            self.check_not_held()?;
+        }
         if !events.is_empty() {
             let mut then = self.recordings.clone();
             events.iter().cloned().for_each(|event| then.change(event));

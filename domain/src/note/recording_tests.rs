@@ -453,6 +453,23 @@ fn a_recording_is_removed_once() {
 }
 
 #[test]
+fn a_legal_hold_on_a_note_keeps_its_recordings() {
+    let remove = || first(RecordingCommand::Remove);
+    let held = || json!({"Held": {"reason": "case 7"}});
+    let removed = || json!({"RecordingRemoved": {"recording": FIRST}});
+    let refusal = Refusal::Held { reason: "case 7".into() };
+    given(&[attached(FIRST), held()]).when(remove()).then_expect_error(refusal);
+    given(&[attached(FIRST), held()])
+        .when(first(RecordingCommand::Cancel))
+        .then_expect_events(events(&[json!({"TranscriptionCancelled": {"recording": FIRST}})]));
+    let lifted = json!({"HoldLifted": {"reason": "settled"}});
+    given(&[attached(FIRST), held(), lifted])
+        .when(remove())
+        .then_expect_events(events(&[removed()]));
+    given(&[attached(FIRST), removed(), held()]).when(remove()).then_expect_events(vec![]);
+}
+
+#[test]
 fn undoing_takes_back_corrections_and_nothing_else_of_a_recording() {
     let corrected = |text: &str| {
         json!({"TranscriptCorrected": {"recording": FIRST,
