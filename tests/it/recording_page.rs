@@ -120,6 +120,7 @@ async fn a_recording_is_heard_read_corrected_and_decided_on() {
     plays_along(&browser).await;
     corrects(&browser, &room).await;
     decides(&browser, &room).await;
+    is_kept_by_a_hold(&browser, &room).await;
     browser.close().await;
 }
 
@@ -201,4 +202,19 @@ async fn decides(browser: &Browser, room: &Room) {
     let lp = funnel.as_array().unwrap().iter().find(|row| row["lp_id"] == room.lp).unwrap();
     assert_eq!(lp["interest"], "meeting");
     assert_eq!(browser.violations().await, Vec::<String>::new(), "after all was decided");
+}
+
+async fn is_kept_by_a_hold(browser: &Browser, room: &Room) {
+    let hold = format!("/notes/{}/hold", room.note);
+    room.api.put(&hold, json!({"reason": "case 7"})).await.expect(200, "held");
+    browser.ask("window.confirm = (question) => (window.asked = question, true)").await;
+    browser.press("form[data-method=DELETE] button").await;
+    browser
+        .until(
+            "it is said why it stays",
+            "/legal hold.*case 7/.test(document.getElementById('said').innerText)",
+        )
+        .await;
+    let asked = browser.ask("return window.asked").await;
+    assert!(asked.as_str().unwrap().contains("stay in the note's history"), "{asked}");
 }

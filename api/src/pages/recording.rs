@@ -76,6 +76,10 @@ pub async fn show(app: &App, headers: &HeaderMap, id: i64) -> Response {
     .await
 }
 
+/// What is asked before a recording is removed.
+const QUESTION: &str = "Remove the recording? Its audio is gone for good. Its transcript and summary are no longer shown or found, \
+                        but stay in the note's history until the note is erased.";
+
 /// Where it stands, in plain words, and what can be done about it.
 fn standing(shown: &Shown) -> Markup {
     let (state, why) = shown.now.state();
@@ -102,7 +106,7 @@ fn standing(shown: &Shown) -> Markup {
                 @if can_retry { (action(&shown.path("/retry"), "Try again", None)) }
                 @if recording.transcript.is_some() && !can_cancel { (action(&shown.path("/summarise"), "Summarise again", None)) }
                 form.actions data-send=(shown.path("")) data-method="DELETE" data-then={"/notes/" (shown.note.id()) "/record"}
-                    data-confirm="Remove the recording, its transcript and its summary for good?" {
+                    data-confirm=(QUESTION) {
                     button.danger type="submit" { "Remove…" }
                 }
             }
