@@ -194,6 +194,11 @@ fn is_rehearsal(parameters: &Parameters) -> Result<bool, Problem> {
 /// What the body asks for: `to` or `event`, and perhaps `seen` and `force`.
 async fn wish(app: &App, body: Body) -> Result<Wish, Problem> {
     let (mut goals, mut seen, mut is_forced, mut faults) = (Vec::new(), None, false, Vec::new());
+    let reached = async |text: &str, name| match position(app, text, ["body", name]).await {
+        Ok(position) => Ok(Ok(position)),
+        Err(Problem::Invalid(found)) => Ok(Err(found)),
+        Err(problem) => Err(problem),
+    };
     for (name, value) in body.into_members(Shape::Model)? {
         let shown = value.clone().shown();
         let text = match &value {
@@ -202,10 +207,9 @@ async fn wish(app: &App, body: Body) -> Result<Wish, Problem> {
         };
         let fault = |kind, said| Fault::field(&name, kind, said).with_input(shown.clone());
         match (name.as_str(), text, &value) {
-            ("to", Some(text), _) => match position(app, text, ["body", "to"]).await {
+            ("to", Some(text), _) => match reached(text, "to").await? {
                 Ok(position) => goals.push(Goal::To(position)),
-                Err(Problem::Invalid(found)) => faults.extend(found),
-                Err(problem) => return Err(problem),
+                Err(found) => faults.extend(found),
             },
             ("event", Some(text), _) => match (Uuid::try_parse(text), parse_id(text)) {
                 (Ok(id), _) => goals.push(Goal::Named(id)),
@@ -215,7 +219,11 @@ async fn wish(app: &App, body: Body) -> Result<Wish, Problem> {
             ("to" | "event", ..) => {
                 faults.push(fault("event_parsing", "Should be a position, or an event's id"));
             }
-            ("seen", Some(text), _) if parse_id(text).is_ok() => seen = parse_id(text).ok(),
+            ("seen", Some(text), _) if parse_id(text).is_ok() => match reached(text, "seen").await?
+            {
+                Ok(position) => seen = Some(position),
+                Err(found) => faults.extend(found),
+            },
             ("seen", ..) => faults.push(fault("int_parsing", "Should be a position")),
             ("force", _, Sent::Flag(flag)) => is_forced = *flag,
             ("force", ..) => faults.push(fault("bool_parsing", "Should be true or false")),

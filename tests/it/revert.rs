@@ -363,6 +363,7 @@ async fn what_cannot_be_meant_is_refused() {
     check(json!({"event": "x"}), "event_parsing at body.event").await;
     check(json!({"event": 99}), "not_found at body.event").await;
     check(json!({"to": 1, "seen": "x"}), "int_parsing at body.seen").await;
+    check(json!({"to": 1, "seen": 99}), "in_the_future at body.seen").await;
     check(json!({"event": 1, "force": "yes"}), "bool_parsing at body.force").await;
     check(json!({"event": 1, "forse": true}), "extra_forbidden at body.forse").await;
     let faults = async |uri: &str| api.post(uri, json!({"to": 1})).await.faults();
