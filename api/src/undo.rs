@@ -281,6 +281,22 @@ pub async fn missing(app: &App, plan: &Plan) -> Result<Vec<RecordRef>, Problem> 
     writes::missing(app, &brought).await
 }
 
+/// What stays although it came of what is undone: what no undoing takes back, and todos that followed and are still there.
+///
+/// # Errors
+/// When the read models do not answer.
+pub async fn staying(app: &App, plan: &Plan) -> Result<Vec<FactChange>, Problem> {
+    let gone = writes::missing(app, &plan.follow_ups).await?;
+    let there = plan.follow_ups.iter().filter(|todo| !gone.contains(todo));
+    let follow_ups = there.map(|todo| FactChange {
+        field: "follow_up".to_owned(),
+        about: Some(*todo),
+        from: Value::Null,
+        to: true.into(),
+    });
+    Ok(plan.stays.iter().cloned().chain(follow_ups).collect())
+}
+
 /// A plan in words.
 struct Told {
     record: Value,
@@ -296,8 +312,9 @@ impl Told {
     async fn of(app: &App, record: RecordRef, plan: &Plan) -> Result<Self, Problem> {
         let later = plan.later.iter().map(|later| &later.change);
         let sentences = plan.steps.iter().map(|step| &step.sentence);
+        let stays = staying(app, plan).await?;
         let spoken_of =
-            spoken_of(record, plan.changes.iter().chain(&plan.stays).chain(later), sentences);
+            spoken_of(record, plan.changes.iter().chain(&stays).chain(later), sentences);
         let names = Names::of(app.log.database(), spoken_of).await?;
         let missing = missing(app, plan).await?;
         let mut conflicts: Vec<Value> = plan
@@ -324,7 +341,7 @@ impl Told {
                 .iter()
                 .map(|step| step.sentence.to_text(|of, begins| names.told(of, begins)))
                 .collect(),
-            stays: told(&plan.stays, &names),
+            stays: told(&stays, &names),
             conflicts,
             is_lacking,
         })

@@ -2,6 +2,7 @@
 //! changes stand against that. Nothing here is recorded: the aggregate's own `Revert` does that.
 
 use chrono::{DateTime, Utc};
+use domain::todo::TodoEvent;
 use domain::{
     ARCHIVED, Event, FactChange, FactName, Facts, ImpossibleFacts, RecordRef, Refusal, Step,
     Subject, differences,
@@ -54,6 +55,8 @@ pub struct Plan {
     pub changes: Vec<FactChange>,
     /// What differs from the goal all the same, since no undoing takes it back: a hold, what a machine heard.
     pub stays: Vec<FactChange>,
+    /// The todos that came of what is undone: those that followed when it was completed. They stay.
+    pub follow_ups: Vec<RecordRef>,
     /// What stands against it.
     pub later: Vec<LaterChange>,
     /// The event that is undone, or the last that is not.
@@ -128,6 +131,11 @@ pub fn plan(record: RecordRef, life: &[Entry], goal: Goal) -> Result<Plan, UndoE
     if !matches!(goal, Goal::To(_)) && events.is_empty() && !stays.is_empty() {
         return Err(UndoError::Final(Box::new(event(&life[at])?.clone())));
     }
+    let taken = match goal {
+        Goal::To(_) => &life[at..],
+        Goal::Event(_) | Goal::Named(_) => &life[at..=at],
+    };
+    let follow_ups = if events.is_empty() { vec![] } else { follow_ups(taken) };
     let later = match goal {
         // What takes nothing back has nothing against it.
         _ if events.is_empty() => vec![],
@@ -147,7 +155,7 @@ pub fn plan(record: RecordRef, life: &[Entry], goal: Goal) -> Result<Plan, UndoE
     };
     let cause = cause.map(|at| life[at].envelope.event_id);
     let version = last.sequence;
-    Ok(Plan { version, present, target, events, steps, changes, stays, later, cause })
+    Ok(Plan { version, present, target, events, steps, changes, stays, follow_ups, later, cause })
 }
 
 /// A record as it stood at a position.
@@ -204,6 +212,15 @@ fn said(facts: &Facts, name: &FactName) -> Value {
 /// Those of the changes that these facts still show.
 fn standing(facts: &Facts, undone: &[FactChange]) -> Vec<FactChange> {
     undone.iter().filter(|change| said(facts, &change.name()) == change.to).cloned().collect()
+}
+
+/// The todos that these entries began.
+fn follow_ups(entries: &[Entry]) -> Vec<RecordRef> {
+    let next = |entry: &Entry| match &entry.event {
+        Ok(Event::Todo(TodoEvent::Completed { next, .. })) => next.map(RecordRef::from),
+        _ => None,
+    };
+    entries.iter().filter_map(next).collect()
 }
 
 /// What goes although the event that is undone did not put it there: what has become something else since, and what can

@@ -450,6 +450,49 @@ async fn what_happened_to_a_recording_is_not_undone() {
 }
 
 #[tokio::test]
+async fn a_todo_that_followed_stays_when_the_completion_is_undone_and_that_is_said_before() {
+    let api = Api::new().await;
+    let weekly = json!({"title": "Call", "due_date": "2025-01-31T09:00:00",
+        "recurrence_pattern": r#"{"type": "weekly"}"#});
+    let todo = api.made("todos", weekly).await;
+    let path = format!("todos/{todo}");
+    let begun = last(&api).await.0;
+    put(&api, &path, json!({"status": "completed"})).await;
+    let next =
+        api.read("/todos").await.as_array().unwrap().iter().find_map(|it| {
+            (it["parent_todo_id"] == json!(todo)).then(|| it["id"].as_i64().unwrap())
+        });
+    let next = next.unwrap();
+    let completed: i64 = sqlx::query_scalar(
+        "select position from events where event_type = 'Completed' order by position desc limit 1",
+    )
+    .fetch_one(&api.db.pool)
+    .await
+    .unwrap();
+    let stays = json!([{"field": "follow_up", "label": "Follow up",
+        "about": {"kind": "todo", "id": next, "name": "Call"}, "from": null, "to": true}]);
+    for goal in [json!({"event": completed}), json!({"to": begun})] {
+        assert_eq!(rehearse(&api, &path, goal.clone()).await["stays"], stays, "{goal}");
+    }
+    let uri = format!("/audit/todo/{todo}/undo?event={}", event_id(&api, completed).await);
+    let (_, preview) = crate::pages::page(&api, &uri).await;
+    assert!(preview.contains("This stays"), "{preview}");
+    assert!(preview.contains(&format!("href=\"/audit/todo/{next}\"")), "{preview}");
+
+    undo(&api, &path, json!({"event": completed})).await.expect(200, "undone");
+    assert_eq!(api.read(&format!("/todos/{next}")).await["title"], "Call", "it is not deleted");
+    // What is undone already leaves nothing, and nothing is said of a todo that is gone.
+    assert_eq!(rehearse(&api, &path, json!({"event": completed})).await["stays"], json!([]));
+    put(&api, &path, json!({"status": "completed"})).await;
+    api.delete(&format!("/todos/{next}")).await.expect(200, "deleted");
+    let told = rehearse(&api, &path, json!({"to": begun})).await;
+    let stays: Vec<&Value> = told["stays"].as_array().unwrap().iter().collect();
+    assert_eq!(stays.len(), 1, "the other one: {told}");
+    assert_ne!(stays[0]["about"]["id"], json!(next));
+    api.backend.stop().await;
+}
+
+#[tokio::test]
 async fn a_contact_that_goes_with_an_interest_is_listed_before_that_is_undone() {
     let api = Api::new().await;
     let lp = api.made("lps", json!({"name": "Profuturo"})).await;

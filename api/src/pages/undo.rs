@@ -31,7 +31,7 @@ use crate::as_of::position;
 use crate::body::Parameters;
 use crate::caller::Caller;
 use crate::problem::{Fault, Problem};
-use crate::undo::{missing, problem};
+use crate::undo::{missing, problem, staying};
 
 /// What is to be undone.
 enum Wish {
@@ -50,6 +50,8 @@ struct Planned {
     conflicts: Vec<FactChange>,
     /// Records that it would link to and that are gone.
     missing: Vec<RecordRef>,
+    /// What came of what is undone, and stays.
+    stays: Vec<FactChange>,
 }
 
 impl Planned {
@@ -141,14 +143,16 @@ async fn planned(app: &App, own: RecordRef, parameters: &Parameters) -> Result<P
     let plan = plan(own, &story.entries, goal).map_err(|error| problem(error, own))?;
     let conflicts = plan.later.iter().map(|later| later.change.clone()).collect();
     let missing = missing(app, &plan).await?;
-    Ok(Planned { story, wish, plan, conflicts, missing })
+    let stays = staying(app, &plan).await?;
+    Ok(Planned { story, wish, plan, conflicts, missing, stays })
 }
 
 async fn shown(app: &App, planned: &Planned, warning: Option<&str>) -> Result<Response, Problem> {
-    let Planned { story, plan, conflicts, missing, .. } = planned;
+    let Planned { story, plan, conflicts, missing, stays, .. } = planned;
     let own = story.own;
     let mut spoken = changed(&plan.changes);
     spoken.extend(changed(conflicts));
+    spoken.extend(changed(stays));
     spoken.extend(missing);
     spoken.push(own);
     spoken.extend(plan.steps.iter().flat_map(|step| step.sentence.0.iter()).filter_map(|part| {
@@ -181,6 +185,10 @@ async fn shown(app: &App, planned: &Planned, warning: Option<&str>) -> Result<Re
                     h2 { "This would happen" }
                     ul { @for sentence in &sentences { li.said { (beginning(sentence, LISTED.value)) } } }
                     (change_list(&names, &plan.changes, Whole::Nowhere))
+                    @if !stays.is_empty() {
+                        h2 { "This stays" }
+                        (change_list(&names, stays, Whole::Nowhere))
+                    }
                 }
                 (buttons(planned))
             }
