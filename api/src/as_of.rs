@@ -1,7 +1,5 @@
 //! `?as_of=`: what readers got at an earlier position or time.
 
-use std::convert::Infallible;
-
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue};
@@ -26,10 +24,10 @@ pub struct Asked {
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Asked {
-    type Rejection = Infallible;
+    type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let as_of = Parameters::of(&parts.uri).get("as_of").map(str::to_owned);
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let as_of = Parameters::of(&parts.uri).once("as_of")?.map(str::to_owned);
         Ok(Self { headers: parts.headers.clone(), as_of })
     }
 }

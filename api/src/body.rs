@@ -273,6 +273,24 @@ impl Parameters {
         self.0.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
+    /// The value of this name, which may be there once.
+    ///
+    /// # Errors
+    /// [`Problem::Invalid`] when it is there again: nobody knows which one is meant.
+    pub fn once(&self, name: &'static str) -> Result<Option<&str>, Problem> {
+        match self.0.iter().filter(|(key, _)| key == name).nth(1) {
+            None => Ok(self.get(name)),
+            Some((_, again)) => {
+                let fault = Fault::new(
+                    "duplicate",
+                    ["query".into(), name.into()],
+                    format!("The parameter {name} is there twice"),
+                );
+                Err(Problem::invalid(fault.with_input(again.as_str())))
+            }
+        }
+    }
+
     /// Names and values, in the order of the address.
     pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))

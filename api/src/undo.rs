@@ -33,9 +33,10 @@ pub async fn compare<A: Resource>(
     parameters: Parameters,
 ) -> Result<Response, Problem> {
     parameters.expect(&["from", "to", "min_position"])?;
+    parameters.once("from")?;
     let from = parameters.required("from")?;
     let from = position(&app, &from, ["query", "from"]).await?;
-    let to = match parameters.get("to") {
+    let to = match parameters.once("to")? {
         Some(to) => position(&app, to, ["query", "to"]).await?,
         None => app.reader.head().await?,
     };
@@ -180,7 +181,7 @@ struct Wish {
 
 fn is_rehearsal(parameters: &Parameters) -> Result<bool, Problem> {
     parameters.expect(&["dry_run"])?;
-    match parameters.get("dry_run") {
+    match parameters.once("dry_run")? {
         None | Some("false" | "0") => Ok(false),
         Some("true" | "1" | "") => Ok(true),
         Some(other) => {

@@ -375,6 +375,19 @@ async fn what_cannot_be_meant_is_refused() {
         faults(&format!("/{path}/revert?dryrun=1")).await,
         ["extra_forbidden at query.dryrun"]
     );
+    assert_eq!(
+        faults(&format!("/{path}/revert?dry_run=true&dry_run=false")).await,
+        ["duplicate at query.dry_run"]
+    );
+    for (below, name) in [
+        ("?as_of=1&as_of=0", "as_of"),
+        ("/compare?from=0&from=1", "from"),
+        ("/compare?from=0&to=1&to=0", "to"),
+    ] {
+        let found = api.get(&format!("/{path}{below}")).await.faults();
+        assert_eq!(found, [format!("duplicate at query.{name}")], "{below}");
+    }
+    assert_eq!(api.get("/lps?as_of=1&as_of=1").await.faults(), ["duplicate at query.as_of"]);
     assert_eq!(api.get(&format!("/{path}/compare")).await.faults(), ["missing at query.from"]);
     assert_eq!(
         api.get(&format!("/{path}/compare?from=9")).await.faults(),

@@ -30,7 +30,7 @@ pub async fn show(
         let (first, last) =
             (story.entries[0].position, story.entries[story.entries.len() - 1].position);
         let point = async |name: &'static str, default: i64| match parameters
-            .get(name)
+            .once(name)?
             .filter(|text| !text.trim().is_empty())
         {
             Some(text) => position(&app, text, ["query", name]).await,

@@ -72,11 +72,11 @@ pub fn called(names: &Names, now: &Subject, own: RecordRef) -> String {
 
 /// The point in time that is asked for, if it is not now.
 async fn point(app: &App, story: &Story, parameters: &Parameters) -> Result<Option<i64>, Problem> {
-    let given = |name| parameters.get(name).map(str::trim).filter(|text| !text.is_empty());
-    if let Some(text) = given("as_of") {
+    let as_of = parameters.once("as_of")?.map(str::trim).filter(|text| !text.is_empty());
+    if let Some(text) = as_of {
         return position(app, text, ["query", "as_of"]).await.map(Some);
     }
-    let number = given("change").and_then(|text| text.parse::<usize>().ok());
+    let number = parameters.get("change").and_then(|text| text.trim().parse::<usize>().ok());
     Ok(number
         .and_then(|number| story.entries.get(number.checked_sub(1)?))
         .map(|entry| entry.position))

@@ -128,7 +128,7 @@ fn nothing_named() -> Problem {
 async fn planned(app: &App, own: RecordRef, parameters: &Parameters) -> Result<Planned, Problem> {
     parameters.expect(&["to", "event", "seen", "anyway", "min_position"])?;
     let story = Story::read(app, own).await?;
-    let (wish, goal) = match (parameters.get("event"), parameters.get("to")) {
+    let (wish, goal) = match (parameters.once("event")?, parameters.once("to")?) {
         (Some(event), None) => {
             let event = Uuid::try_parse(event).map_err(|_| nothing_named())?;
             let at = story.entries.iter().position(|entry| entry.envelope.event_id == event);
