@@ -447,6 +447,24 @@ async fn an_altered_field_is_noticed(home: &Home) {
     assert!(holds, "{said}");
 }
 
+/// What `/seals/latest` answered is held against the log as it is, or laid out by some program.
+async fn the_answer_of_a_server_is_a_checkpoint_too(home: &Home, latest: &str, key: &str) {
+    let answer: Value = serde_json::from_str(latest).unwrap();
+    for text in [latest.to_owned(), serde_json::to_string_pretty(&answer).unwrap()] {
+        std::fs::write(home.path().join("latest.json"), text).unwrap();
+        let (holds, said) = crm(home, &["seal", "check", "latest.json", "--key", key]).await;
+        assert!(holds && said.contains("The checkpoint is signed by"), "{said}");
+        let (well, said) = crm(home, &["verify", "--log", "--checkpoint", "latest.json"]).await;
+        assert!(well && said.contains("unbroken"), "{said}");
+    }
+    let mut altered = answer.clone();
+    let checkpoint = answer["checkpoint"].as_str().unwrap();
+    altered["checkpoint"] = checkpoint.replace("\nposition ", "\nposition 1").into();
+    std::fs::write(home.path().join("latest.json"), altered.to_string()).unwrap();
+    let (holds, said) = crm(home, &["seal", "check", "latest.json", "--key", key]).await;
+    assert!(!holds && said.contains("none of the given keys has signed"), "{said}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_exported_checkpoint_tells_a_log_that_went_on_from_one_that_was_rewritten() {
     let home = Home::new();
@@ -472,8 +490,9 @@ async fn an_exported_checkpoint_tells_a_log_that_went_on_from_one_that_was_rewri
             crm(home, &["seal", "check", "old.jsonl", "--key", &key, "--against", &against]).await
         }
     };
-    let (holds, said) = check(url).await;
+    let (holds, said) = check(url.clone()).await;
     assert!(holds && said.contains("The log continues it"), "{said}");
+    let latest = reqwest::get(format!("{url}/seals/latest")).await.unwrap().text().await.unwrap();
     assert!(server.stop().await);
     let (done, _) = crm(&home, &["seal", "export", "new.jsonl"]).await;
     assert!(done);
@@ -481,6 +500,7 @@ async fn an_exported_checkpoint_tells_a_log_that_went_on_from_one_that_was_rewri
     assert!(holds && said.contains("had 3 events"), "{said}");
     let (well, said) = crm(&home, &["verify", "--log", "--checkpoint", "old.jsonl"]).await;
     assert!(well && said.contains("unbroken"), "{said}");
+    the_answer_of_a_server_is_a_checkpoint_too(&home, &latest, &key).await;
 
     let (done, said) = crm(&home, &["seal", "export", "new.jsonl"]).await;
     assert!(!done && said.contains("name a new file"), "{said}");
@@ -489,7 +509,7 @@ async fn an_exported_checkpoint_tells_a_log_that_went_on_from_one_that_was_rewri
     let (done, said) = crm(&home, &["seal", "export", "--latest", "daily.jsonl"]).await;
     let daily = || std::fs::read_to_string(home.path().join("daily.jsonl")).unwrap();
     let newest = daily();
-    assert!(done && newest.contains("\"number\":3"), "{said} {newest}");
+    assert!(done && newest.contains("\"position\":3"), "{said} {newest}");
 
     let cluster = api::embedded::Cluster::open(home.path()).await.unwrap();
     let database = connect(cluster.options("crm"), 2);

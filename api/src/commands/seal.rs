@@ -194,14 +194,25 @@ pub fn read(path: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))
 }
 
-/// The checkpoint in a text: a signed note, or the last line of an export.
+/// What `GET /seals/latest` answers; the checkpoint alone is signed.
+#[derive(serde::Deserialize)]
+struct Latest {
+    checkpoint: String,
+    #[serde(rename = "seal")]
+    _seal: serde::de::IgnoredAny,
+}
+
+/// The checkpoint in a text: a signed note, the last line of an export, or an answer of `/seals/latest`.
 ///
 /// # Errors
 /// When there is none.
 pub fn last_note(text: &str) -> anyhow::Result<Note> {
     let last = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
-    match serde_json::from_str::<Link>(last) {
-        Ok(link) => Ok(link.note()?),
+    if let Ok(link) = serde_json::from_str::<Link>(last) {
+        return Ok(link.note()?);
+    }
+    match serde_json::from_str::<Latest>(text) {
+        Ok(latest) => Ok(latest.checkpoint.parse()?),
         Err(_) => Ok(text.parse()?),
     }
 }

@@ -19,7 +19,7 @@ use crate::commands::say;
 
 #[derive(clap::Args, Clone, Debug)]
 pub struct Args {
-    /// The file with the checkpoint: a signed note, or an export, of which the last line counts
+    /// The file with the checkpoint: a signed note, an export, of which the last line counts, or what `/seals/latest` answered
     #[arg(value_name = "CHECKPOINT")]
     checkpoint: PathBuf,
     /// The public key that signed it, as `crm seal status` printed it; may be repeated, where keys have changed
