@@ -8,6 +8,7 @@ use projections::files::Files;
 use projections::llm::Llm;
 use projections::log::{EventLog, Turns};
 use projections::read::Reader;
+use projections::seal::Trust;
 use projections::search::Search;
 use projections::uploads::Intake;
 
@@ -70,6 +71,8 @@ pub struct Parts {
     pub webhooks: Webhooks,
     /// The language model, if there is one.
     pub llm: Option<Llm>,
+    /// What this installation knows of who seals the log.
+    pub trust: Trust,
 }
 
 /// What a request may cost.

@@ -173,19 +173,24 @@ pub fn known_seal_key(settings: &Settings) -> Result<Option<[u8; 32]>, KeyError>
     Ok(key.map(|key| key.public()))
 }
 
-/// What is known of who seals the log beside that key, out of reach of whoever has the database.
-pub fn seal_trust(settings: &Settings) -> Trust {
-    let keys = settings.seal_known_keys.iter().map(|key| key.key).collect();
-    Trust { keys, kept: Some(Kept::in_folder(&settings.data_dir.join("keys"))) }
+/// What is known of who seals the log, out of reach of whoever has the database. Without a key of its own, nobody is known.
+///
+/// # Errors
+/// As [`known_seal_key`].
+pub fn seal_trust(settings: &Settings) -> Result<Trust, KeyError> {
+    let Witness { own, others, kept, .. } = seal_witness(settings)?;
+    let keys = own.into_iter().flat_map(|own| std::iter::once(own).chain(others.clone()));
+    Ok(Trust { keys: keys.collect(), kept })
 }
 
-/// The same for a check, with the key.
+/// The same for a check.
 ///
 /// # Errors
 /// As [`known_seal_key`].
 pub fn seal_witness(settings: &Settings) -> Result<Witness, KeyError> {
-    let Trust { keys, kept } = seal_trust(settings);
-    Ok(Witness { own: known_seal_key(settings)?, others: keys, checkpoints: vec![], kept })
+    let others = settings.seal_known_keys.iter().map(|key| key.key).collect();
+    let kept = Some(Kept::in_folder(&settings.data_dir.join("keys")));
+    Ok(Witness { own: known_seal_key(settings)?, others, checkpoints: vec![], kept })
 }
 
 /// The files beside the log where no bucket is set.

@@ -295,8 +295,8 @@ fn refresh_projections(status: &Status) {
     if let Some(seal) = &status.seal {
         gauge!(SEALED).set(seal.position as f64);
         gauge!(SEALED_AT).set(seal.sealed_at.timestamp() as f64);
-        gauge!(SEAL_LAG_SECONDS).set(seal.lag_seconds);
     }
+    gauge!(SEAL_LAG_SECONDS).set(status.unsealed_seconds);
     if let Some(is_well) = status.checks.verdict() {
         gauge!(VERIFIED).set(f64::from(is_well));
     }

@@ -30,6 +30,12 @@ pub struct Status {
     pub checks: Checks,
     /// How far the log is sealed, if it ever was.
     pub seal: Option<SealStatus>,
+    /// Why nothing more is sealed by the installation that asks, if it looked and that is so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seal_doubt: Option<String>,
+    /// For how long the oldest event that is not sealed has been in the log, in seconds; 0 if there is none.
+    #[serde(skip)]
+    pub unsealed_seconds: f64,
     /// What is searched by meaning; none before there was a model.
     pub vectors: Vec<VectorStatus>,
 }
@@ -179,9 +185,24 @@ pub async fn status(db: &mut PgConnection) -> Result<Status, sqlx::Error> {
         reactors.push(Following { reactor, lag_seconds });
     }
     let webhooks = webhooks::standing(&mut *db, head).await?;
-    let seal = store::status(db).await?;
+    let seal = store::status(&mut *db).await?;
+    let unsealed_seconds = match &seal {
+        Some(seal) => seal.lag_seconds,
+        None => unseen_for(&mut *db, 0).await?,
+    };
     let vectors = vector_status::status(db).await?;
-    Ok(Status { head, projections, reactors, webhooks, keys, checks, seal, vectors })
+    Ok(Status {
+        head,
+        projections,
+        reactors,
+        webhooks,
+        keys,
+        checks,
+        seal,
+        seal_doubt: None,
+        unsealed_seconds,
+        vectors,
+    })
 }
 
 /// Asks how one read model stands, and nothing else: for those who ask all the time.

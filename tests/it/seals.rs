@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use projections::seal::note::Note;
-use projections::seal::{Checkpoint, Kept, Link, PublicKey, SealKey, Sealer, Trust, store};
+use projections::seal::{
+    Checkpoint, Kept, Link, PublicKey, SealError, SealKey, Sealer, Trust, store,
+};
 use replay::{Effort, SealReport, VerifyOptions, Witness};
 use serde_json::Value;
 use sqlx::PgPool;
@@ -317,6 +319,11 @@ async fn an_installation_that_remembers_its_last_seal_continues_only_a_chain_thr
     seal_trusting(&db, OTHER_KEY, trust()).await;
     let report = check_as(&db, witness(OTHER_KEY)).await;
     assert_eq!((report.errors, report.seals, report.keys.len()), (0, 4, 2), "{report:?}");
+    let doubt = async || {
+        let trust = Trust { keys: vec![key(OTHER_KEY).public()], ..trust() };
+        trust.doubt(&mut db.pool.acquire().await.unwrap()).await.unwrap()
+    };
+    assert!(doubt().await.is_none());
 
     // Even with the right key, a chain that was made anew is another.
     tamper(
@@ -334,6 +341,8 @@ async fn an_installation_that_remembers_its_last_seal_continues_only_a_chain_thr
     seal_trusting(&db, OTHER_KEY, trust()).await;
     let report = check_as(&db, witness(OTHER_KEY)).await;
     assert_eq!((report.unsealed, report.errors), (1, 1), "nothing is sealed: {report:?}");
+    let doubt = doubt().await;
+    assert!(matches!(doubt, Some(SealError::Rewritten { number: 4, .. })), "{doubt:?}");
     // What was remembered is still there, to show what was done.
     let mut connection = db.pool.acquire().await.unwrap();
     let log = store::log_id(&mut connection).await.unwrap();
@@ -447,6 +456,19 @@ async fn an_altered_field_is_noticed(home: &Home) {
     assert!(holds, "{said}");
 }
 
+/// A page and the measures tell that the server seals nothing any more.
+async fn is_doubted_where_people_look(server: &Server) {
+    let answer = |path: &str| {
+        let asked = reqwest::Client::new().get(format!("{}{path}", server.url));
+        async { asked.header("accept", "text/html").send().await.unwrap().text().await.unwrap() }
+    };
+    let page = answer("/audit").await;
+    assert!(page.contains("The seals are not those that were made here"), "{page}");
+    let measures = answer("/metrics").await;
+    let lag = measures.lines().find_map(|line| line.strip_prefix("crm_seal_lag_seconds "));
+    assert!(lag.unwrap().parse::<f64>().unwrap() > 0.0, "{measures}");
+}
+
 /// What `/seals/latest` answered is held against the log as it is, or laid out by some program.
 async fn the_answer_of_a_server_is_a_checkpoint_too(home: &Home, latest: &str, key: &str) {
     let answer: Value = serde_json::from_str(latest).unwrap();
@@ -519,7 +541,12 @@ async fn an_exported_checkpoint_tells_a_log_that_went_on_from_one_that_was_rewri
     cluster.close().await.unwrap();
     let server = Server::start(&home, &[]).await;
     post(&server).await;
+    is_doubted_where_people_look(&server).await;
     assert!(server.stop().await);
+    for asked in [&["seal", "status"][..], &["status"], &["status", "--json"]] {
+        let (_, said) = crm(&home, asked).await;
+        assert!(said.contains("the seals are not those that were made here"), "{asked:?}: {said}");
+    }
     // The machine remembers its last seal, and seals nothing that does not lead through it.
     let (well, said) = crm(&home, &["verify", "--log"]).await;
     assert!(!well && said.contains("this log has no such seal"), "{said}");

@@ -110,12 +110,14 @@ async fn show(settings: &Settings, store: &Store, json: bool) -> anyhow::Result<
     let status = store::status(&mut connection).await?;
     let keys = store::keys(&mut connection).await?;
     let own = backend::known_seal_key(settings)?;
+    let doubt = backend::seal_trust(settings)?.doubt(&mut connection).await?;
+    let doubt = doubt.map(|doubt| doubt.to_string());
     if json {
         let keys: Vec<_> = keys
             .iter()
             .map(|(key, at)| serde_json::json!({"key": key.to_string(), "introduced_at": at}))
             .collect();
-        say(&serde_json::json!({"seal": status, "keys": keys}).to_string());
+        say(&serde_json::json!({"seal": status, "doubt": doubt, "keys": keys}).to_string());
         return Ok(());
     }
     match status {
@@ -127,6 +129,9 @@ async fn show(settings: &Settings, store: &Store, json: bool) -> anyhow::Result<
             seal.number
         )),
         None => say("Nothing is sealed yet; `crm serve` does it."),
+    }
+    if let Some(doubt) = doubt {
+        say(&format!("NOT well: {doubt}"));
     }
     for (key, at) in keys {
         let whose = if own == Some(key.key) { ", the key of this installation" } else { "" };

@@ -132,7 +132,7 @@ async fn serve_store(
     measures::start();
     let key = backend::seal_key(settings)?;
     let backend = Backend::start(store.database.clone(), store.files.clone()).await?;
-    let sealer = Sealer::start(store.database.clone(), key, backend::seal_trust(settings));
+    let sealer = Sealer::start(store.database.clone(), key, backend::seal_trust(settings)?);
     let meant = vectors::options(settings);
     let vectors = Vectors::start(store.database.clone(), meant, backend.live.heads());
     let search = Search::new(store.database.clone(), vectors.meaning().clone());
@@ -199,6 +199,7 @@ async fn serve(
         erasures: Erasures::default(),
         webhooks: webhooks.clone(),
         llm: settings.llm.as_ref().map(LlmSettings::open).transpose()?,
+        trust: backend::seal_trust(settings)?,
     };
     backend.rebuilds.spawn(webhooks.deliver(backend.rebuilds.stop_token().clone()));
     let address = listener.local_addr()?;

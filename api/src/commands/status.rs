@@ -7,7 +7,7 @@ use projections::status::{Following, ProjectionStatus, RebuildStatus, Status};
 use projections::verification::{Checks, VerificationStatus};
 use projections::webhooks::WebhookStatus;
 
-use crate::backend::Store;
+use crate::backend::{self, Store};
 use crate::commands::{self, Interruption, say};
 use crate::settings::Settings;
 
@@ -28,7 +28,7 @@ pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<()> {
     let Some(store) = commands::open(settings, "status", &mut interruption).await? else {
         return Ok(());
     };
-    let status = ask(&store).await;
+    let status = ask(settings, &store).await;
     let closed = store.close().await;
     let status = status?;
     match args.json {
@@ -38,10 +38,15 @@ pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<()> {
     closed
 }
 
-async fn ask(store: &Store) -> anyhow::Result<Status> {
+async fn ask(settings: &Settings, store: &Store) -> anyhow::Result<Status> {
     let mut connection = store.database.pool.acquire().await?;
     projections::generation::ensure(&mut connection, &projections::read::projectors()).await?;
-    Ok(projections::status::status(&mut connection).await?)
+    let mut status = projections::status::status(&mut connection).await?;
+    status.seal_doubt = match backend::seal_trust(settings) {
+        Ok(trust) => trust.doubt(&mut connection).await?.map(|doubt| doubt.to_string()),
+        Err(error) => Some(error.to_string()),
+    };
+    Ok(status)
 }
 
 /// The status for people.
@@ -139,6 +144,9 @@ fn describe(status: &Status) -> String {
         ),
         None => writeln!(text, "\nNot sealed yet; `crm serve` does it."),
     };
+    if let Some(doubt) = &status.seal_doubt {
+        let _ = writeln!(text, "NOT well: {doubt}.");
+    }
     describe_checks(&mut text, &status.checks);
     text.trim_end().to_owned()
 }
@@ -347,6 +355,8 @@ mod tests {
             keys: KeyCount { present: 3, destroyed: 2, unscrubbed: 1 },
             checks: checks(),
             seal: None,
+            seal_doubt: Some("the seals are not those that were made here".into()),
+            unsealed_seconds: 7.0,
             vectors: vec![VectorStatus {
                 set: 1,
                 model: "small".into(),
@@ -381,6 +391,7 @@ Webhook 2: disabled, 40 positions, 90.0 s behind: it answered 410
 Erased: 2 records; traces of 1 are still to be wiped off the disk (a running server does it, or `crm erase --scrub`).
 
 Not sealed yet; `crm serve` does it.
+NOT well: the seals are not those that were made here.
 Last check of everything: DIFFERENCES, see `crm status --json` at 1970-01-01 00:00 UTC, up to position 42.
 Later check of everything at 1970-01-01 00:00 UTC: CAME TO NOTHING: the check was called off
 Later check of log, lp alone: all well at 1970-01-01 00:00 UTC, up to position 42.";

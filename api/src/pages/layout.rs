@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use maud::{DOCTYPE, Markup, html};
-use projections::seal::store;
+use projections::seal::{SealError, store};
 use projections::verification::{self, Checks};
 use serde_json::Value;
 
@@ -93,9 +93,11 @@ async fn seal(app: &App) -> Markup {
     let database = app.log.database();
     let asking = async {
         let mut connection = database.pool.acquire().await?;
-        Ok((store::status(&mut connection).await?, verification::checks(&mut connection).await?))
+        let doubt = app.trust.doubt(&mut connection).await?;
+        let sealed = store::status(&mut connection).await?;
+        Ok((sealed, doubt, verification::checks(&mut connection).await?))
     };
-    let (sealed, checks) = match database.ask(asking).await {
+    let (sealed, doubt, checks) = match database.ask(asking).await {
         Ok(found) => found,
         Err(_) => {
             return html! { p.seal { "How far the log is sealed cannot be told: the database does not answer." } };
@@ -107,9 +109,19 @@ async fn seal(app: &App) -> Markup {
                 Some(seal) => { "Sealed up to position " (seal.position) " at " (moment(seal.sealed_at)) ". " },
                 None => "Nothing is sealed yet. ",
             }
+            @if let Some(doubt) = doubt { (doubted(&doubt)) }
             (checked(&checks))
         }
     }
+}
+
+/// Why no more is sealed; the command tells the details, which are about the server.
+fn doubted(doubt: &SealError) -> Markup {
+    let said = match doubt {
+        SealError::Kept(_) => "✗ What was sealed here last cannot be read",
+        _ => "✗ The seals are not those that were made here",
+    };
+    html! { strong { (said) } ", and nothing more is sealed: see " code { "crm seal status" } ". " }
 }
 
 /// What the last full check came to, and then what narrower ones did: these can take nothing back.

@@ -70,13 +70,66 @@ pub enum SealError {
     Kept(#[from] KeptError),
 }
 
-/// What this installation knows of who seals the log, beside its own key.
+/// What this installation knows of who seals the log.
 #[derive(Clone, Debug, Default)]
 pub struct Trust {
-    /// The keys of others, and those that it had before.
+    /// Its own key, those of others, and those that it had before.
     pub keys: Vec<[u8; 32]>,
     /// Where it keeps the newest checkpoint; without it, any chain is continued whose end somebody known has signed.
     pub kept: Option<Kept>,
+}
+
+impl Trust {
+    /// Whether the chain is one that this installation may continue: it leads through what was sealed here last, and
+    /// somebody known has signed its end, and so all before it. Who knows nobody cannot tell the latter.
+    ///
+    /// # Errors
+    /// [`SealError`] that says why not, or when the database fails.
+    async fn admit(
+        &self,
+        connection: &mut PgConnection,
+        log: Uuid,
+        last: Option<&Seal>,
+    ) -> Result<(), SealError> {
+        let mut known = self.keys.clone();
+        let knows_nobody = known.is_empty();
+        if let Some(kept) = &self.kept
+            && let Some(note) = kept.read(log)?
+        {
+            let number = note.unchecked().number;
+            let there = store::behind(connection, number - 1, 1).await?;
+            match there.first() {
+                // The key of then, if it is another: the signature is the one that was made here.
+                Some(seal) if note_of(log, seal) == note => known.push(seal.key),
+                _ => return Err(SealError::Rewritten { number, file: kept.file(log) }),
+            }
+        }
+        match last {
+            _ if knows_nobody => Ok(()),
+            Some(last) if !known.contains(&last.key) || !last.is_signed(log) => {
+                let key = PublicKey::of(log, last.key);
+                Err(SealError::Stranger { number: last.number, key })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Why this installation would not continue the seals that the database has, if it would not.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn doubt(
+        &self,
+        connection: &mut PgConnection,
+    ) -> Result<Option<SealError>, sqlx::Error> {
+        let log = store::log_id(connection).await?;
+        let last = store::last(connection).await?;
+        match self.admit(connection, log, last.as_ref()).await {
+            Ok(()) => Ok(None),
+            Err(SealError::Database(error)) => Err(error),
+            Err(doubt) => Ok(Some(doubt)),
+        }
+    }
 }
 
 /// The running sealer.
@@ -87,7 +140,8 @@ pub struct Sealer {
 
 impl Sealer {
     /// Starts sealing what is and will be in the log, as soon as no other process does.
-    pub fn start(database: Database, key: SealKey, trust: Trust) -> Self {
+    pub fn start(database: Database, key: SealKey, mut trust: Trust) -> Self {
+        trust.keys.push(key.public());
         let stop = CancellationToken::new();
         let work = Work { database, key, trust, stop: stop.clone() };
         Self { stop, task: tokio::spawn(work.run()) }
@@ -185,7 +239,7 @@ impl Work {
     async fn begin(&self, mut connection: PgConnection) -> Result<Turn, SealError> {
         let log = store::log_id(&mut connection).await?;
         let last = store::last(&mut connection).await?;
-        self.admit(&mut connection, log, last.as_ref()).await?;
+        self.trust.admit(&mut connection, log, last.as_ref()).await?;
         let key = store::introduce(&mut connection, &self.key.public()).await?;
         let chain = match &last {
             Some(last) => Chain::at(&last.checkpoint(log)),
@@ -203,36 +257,6 @@ impl Work {
             None => {}
         }
         Ok(turn)
-    }
-
-    /// Whether the chain is one that this installation may continue: it leads through what was sealed here last, and
-    /// somebody known has signed its end, and so all before it.
-    async fn admit(
-        &self,
-        connection: &mut PgConnection,
-        log: Uuid,
-        last: Option<&Seal>,
-    ) -> Result<(), SealError> {
-        let mut known = vec![self.key.public()];
-        known.extend(&self.trust.keys);
-        if let Some(kept) = &self.trust.kept
-            && let Some(note) = kept.read(log)?
-        {
-            let number = note.unchecked().number;
-            let there = store::behind(connection, number - 1, 1).await?;
-            match there.first() {
-                // The key of then, if it is another: the signature is the one that was made here.
-                Some(seal) if note_of(log, seal) == note => known.push(seal.key),
-                _ => return Err(SealError::Rewritten { number, file: kept.file(log) }),
-            }
-        }
-        match last {
-            Some(last) if !known.contains(&last.key) || !last.is_signed(log) => {
-                let key = PublicKey::of(log, last.key);
-                Err(SealError::Stranger { number: last.number, key })
-            }
-            _ => Ok(()),
-        }
     }
 
     /// Remembers the end of the chain where the database cannot change it. That this fails is no reason not to seal.

@@ -29,6 +29,7 @@ use axum::body::{Body, HttpBody as _};
 use axum::http::request::Builder;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use projections::log::Turns;
+use projections::seal::Trust;
 use projections::search::{Meaning, Search};
 use projections::uploads::Intake;
 use serde_json::{Value, json};
@@ -152,6 +153,7 @@ pub fn app(db: &Database, backend: &Backend, body: usize) -> Parts {
         erasures: Erasures::default(),
         webhooks: Webhooks::new(backend.live.clone(), Reach::Public).unwrap(),
         llm: None,
+        trust: Trust::default(),
     }
 }
 
