@@ -145,7 +145,7 @@ pub const KNOWN: &[Setting] = &[
     setting(
         "CRM_WORKERS",
         "1",
-        "Recordings that crm serve works on at a time (0 to 64); 0: none, crm work does it elsewhere.",
+        "Recordings that crm serve transcribes at a time, and as many that it summarises (0 to 64); 0: none, crm work does it elsewhere.",
     ),
     setting(
         "CRM_TRANSCRIPT_CHUNK_S",
