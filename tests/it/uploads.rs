@@ -336,9 +336,9 @@ async fn a_recording_comes_in_one_request_as_well() {
     }
     assert_eq!(stands(&api, &place).await, 0);
     ask(&api.router, tus(Method::DELETE, &place, &[], Body::empty())).await;
-    assert_eq!(attached(&api).await, 2);
+    assert_eq!(attached(&api).await, 3);
     let left = api.db.files();
-    assert_eq!(recordings_in(&left).await, 2, "what is refused leaves nothing");
+    assert_eq!(recordings_in(&left).await, 3, "what is refused leaves nothing");
 }
 
 async fn recordings_in(files: &Files) -> usize {
