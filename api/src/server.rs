@@ -35,8 +35,8 @@ use crate::routes;
 const HEAD_PATIENCE: Duration = Duration::from_secs(75);
 
 /// What a connection holds of an answer that its client has not taken yet, in bytes; Linux takes it twice. With the system's
-/// own, of megabytes, a large answer has left the processor's caches by the time that the client takes it, and sending costs
-/// half as much again. It still fills a line of 20 Mbit/s to somebody 100 ms away.
+/// own, of megabytes, a large answer has left the processor's caches by the time that the client takes it, and sending may
+/// cost a third more. It still fills a line of 20 Mbit/s to somebody 100 ms away.
 pub const SEND_BUFFER: usize = 256 << 10;
 
 /// How long requests that were accepted may take when the server stops.
