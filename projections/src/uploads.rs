@@ -147,17 +147,17 @@ pub enum CipherError {
 /// When the database fails.
 pub async fn begin(
     db: &mut PgConnection,
-    id: Uuid,
     note: i64,
     announced: &Announcement,
     sealed: bool,
+    request_key: Option<&str>,
 ) -> Result<Upload, sqlx::Error> {
     let statement = format!(
-        "insert into upload (id, note_id, name, language, size, promised_sha256, expires_at, sealed)
-         values ($1, $2, $3, $4, $5, $6, now() + make_interval(days => $7), $8) returning {COLUMNS}"
+        "insert into upload (id, note_id, name, language, size, promised_sha256, expires_at, sealed, request_key)
+         values ($1, $2, $3, $4, $5, $6, now() + make_interval(days => $7), $8, $9) returning {COLUMNS}"
     );
     sqlx::query_as(&statement)
-        .bind(id)
+        .bind(Uuid::new_v4())
         .bind(note)
         .bind(&announced.name)
         .bind(&announced.language)
@@ -165,8 +165,18 @@ pub async fn begin(
         .bind(&announced.sha256)
         .bind(LIFETIME_DAYS)
         .bind(sealed)
+        .bind(request_key)
         .fetch_one(db)
         .await
+}
+
+/// The upload that was sent under this idempotency key.
+///
+/// # Errors
+/// When the database fails.
+async fn of_request(db: &mut PgConnection, key: &str) -> Result<Option<Uuid>, sqlx::Error> {
+    let statement = "select id from upload where request_key = $1";
+    sqlx::query_scalar(statement).bind(key).fetch_optional(db).await
 }
 
 /// The upload of this id, unless it has expired before it was whole.

@@ -277,8 +277,19 @@ async fn a_recording_comes_in_one_request_as_well() {
     assert_eq!(form.status, 201, "{}", form.body);
     assert_eq!((&form.body["name"], &form.body["sha256"]), (&json!("a.wav"), &body["sha256"]));
 
-    // The same request again is the same recording; another one is refused.
+    // The same request again is the same recording; another one is refused. What came of one that broke off is given up.
     let keyed = [("idempotency-key", "k1"), ("content-type", "audio/wav")];
+    let broken = "insert into upload (id, note_id, received, size, expires_at, request_key)
+        values (gen_random_uuid(), $1, 0, 9, now() + make_interval(days => $2), 'k1')";
+    for days in [-1, 1] {
+        sqlx::query(broken).bind(note).bind(days).execute(&api.db.pool).await.unwrap();
+        let wrong = [
+            keyed[0],
+            keyed[1],
+            ("repr-digest", "sha-256=:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=:"),
+        ];
+        assert_eq!(sent(&named, &wrong, content.clone()).await.status, 422, "{days}");
+    }
     let once = sent(&named, &keyed, content.clone()).await;
     let again = sent(&named, &keyed, content.clone()).await;
     assert_eq!((again.status, again.body), (once.status, once.body.clone()));

@@ -102,7 +102,7 @@ async fn create(
     let upload = match once::key_of(&headers)? {
         None => {
             writable(&app, &caller, record_of::<Note>(note)).await?;
-            app.intake.begin(note, &announced).await?
+            app.intake.begin(note, &announced, None).await?
         }
         Some(key) => {
             let _turn = app.turns.take(once::turn(&key)).await;
@@ -113,7 +113,7 @@ async fn create(
                 return Err(Problem::key_reused());
             }
             writable(&app, &caller, record_of::<Note>(note)).await?;
-            app.intake.begin_named(&key, note, &announced).await?
+            app.intake.begin(note, &announced, Some(&key)).await?
         }
     };
     let arriving = in_a_task(arrive(app.clone(), caller, upload.clone(), coming));
@@ -186,7 +186,7 @@ async fn begin(
     body: Body,
 ) -> Result<Response, Problem> {
     let (announced, checksum) = (tus::announcement(headers)?, tus::checksum(headers)?);
-    let mut upload = app.intake.begin(note, &announced).await?;
+    let mut upload = app.intake.begin(note, &announced, None).await?;
     if tus::is_appended(headers) {
         let coming = body.into_data_stream();
         let taking = take(app.clone(), caller, upload.id, 0, coming, checksum);

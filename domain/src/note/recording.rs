@@ -224,7 +224,9 @@ impl Recording {
     fn decide_interest(&mut self, decision: Decision<AcceptedInterest>) {
         if let Some(suggested) = &mut self.interest {
             suggested.decision = decision;
-            self.decided.push(suggested.suggestion.clone());
+            if !self.decided.contains(&suggested.suggestion) {
+                self.decided.push(suggested.suggestion.clone());
+            }
         }
     }
 }

@@ -98,14 +98,6 @@ struct Running {
     hashes: HashMap<Uuid, (u64, Sha256)>,
 }
 
-/// The id of the upload that its sender calls so.
-fn id_of_name(name: &str) -> Uuid {
-    let sum = Sha256::digest(name.as_bytes());
-    let mut bytes = [0; 16];
-    bytes.copy_from_slice(&sum[..16]);
-    uuid::Builder::from_custom_bytes(bytes).into_uuid()
-}
-
 /// One request's part of an upload, on its way in.
 struct Passage {
     upload: Upload,
@@ -160,39 +152,43 @@ impl Intake {
         self.database.ask(asking).await
     }
 
-    /// Begins an upload.
+    /// Begins an upload, of which nobody else may be under this idempotency key: see [`Self::earlier`].
     ///
     /// # Errors
     /// [`UploadError::TooLarge`], or when the database fails.
-    pub async fn begin(&self, note: i64, announced: &Announcement) -> Result<Upload, UploadError> {
-        self.begin_as(Uuid::new_v4(), note, announced).await
-    }
-
-    /// Begins an upload that its sender has a name for. Nothing is left of an earlier one of that name: see [`Self::earlier`].
-    ///
-    /// # Errors
-    /// [`UploadError::TooLarge`], or when the database or the file storage fails.
-    pub async fn begin_named(
+    pub async fn begin(
         &self,
-        name: &str,
         note: i64,
         announced: &Announcement,
+        key: Option<&str>,
     ) -> Result<Upload, UploadError> {
-        let id = id_of_name(name);
-        self.remove(id).await?;
-        self.begin_as(id, note, announced).await
+        if announced.size.is_some_and(|size| size > self.limit) {
+            return Err(UploadError::TooLarge(self.limit));
+        }
+        // The name of the file is only known later; whether the note has a key does not depend on it.
+        let sealed = self.seals && super::cipher(&self.database, note, "").await?.is_some();
+        Ok(self.ask(async |db| super::begin(db, note, announced, sealed, key).await).await?)
     }
 
-    /// The upload of that name which has come wholly, if there is one. One that has not is given up: whoever sends it by
-    /// that name again sends all of it.
+    /// The upload under this idempotency key that has come wholly, if there is one. One that has not is given up: whoever
+    /// repeats a request sends all of it again.
     ///
     /// # Errors
     /// When the database or the file storage fails.
-    pub async fn earlier(&self, name: &str) -> Result<Option<Upload>, UploadError> {
-        let id = id_of_name(name);
+    pub async fn earlier(&self, key: &str) -> Result<Option<Upload>, UploadError> {
+        let Some(id) = self.ask(async |db| super::of_request(db, key).await).await? else {
+            return Ok(None);
+        };
         match self.discard(id).await {
-            Ok(()) | Err(UploadError::Gone) => Ok(None),
+            Ok(()) => Ok(None),
             Err(UploadError::Whole) => self.finish(id).await.map(Some),
+            Err(UploadError::Gone) => {
+                // It has expired, and is not collected yet.
+                if self.ask(async |db| super::give_up(db, id).await).await? {
+                    self.remove(id).await?;
+                }
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }
@@ -226,20 +222,6 @@ impl Intake {
             }
         }
         Ok(false)
-    }
-
-    async fn begin_as(
-        &self,
-        id: Uuid,
-        note: i64,
-        announced: &Announcement,
-    ) -> Result<Upload, UploadError> {
-        if announced.size.is_some_and(|size| size > self.limit) {
-            return Err(UploadError::TooLarge(self.limit));
-        }
-        // The name of the file is only known later; whether the note has a key does not depend on it.
-        let sealed = self.seals && super::cipher(&self.database, note, "").await?.is_some();
-        Ok(self.ask(async |db| super::begin(db, id, note, announced, sealed).await).await?)
     }
 
     /// Where an upload stands once whatever still sends to it has come to its end: whoever asks has lost the connection

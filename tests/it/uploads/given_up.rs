@@ -116,7 +116,7 @@ async fn what_no_note_took_in_time_is_forgotten_first_and_its_file_removed_later
     let stop = CancellationToken::new();
     let intake = Intake::new(api.db.connections.clone(), files.clone(), 1 << 30, stop);
     let announced = Announcement { size: Some(1_000), ..Announcement::default() };
-    let upload = intake.begin(note, &announced).await.unwrap();
+    let upload = intake.begin(note, &announced, None).await.unwrap();
     let body = futures::stream::iter([Ok::<_, std::io::Error>(wav(1_000).into())]);
     intake.append(upload.id, 0, body, None).await.unwrap();
     intake.finish(upload.id).await.unwrap();

@@ -30,7 +30,7 @@ impl Pair {
         let note = made_note(&self.api).await;
         let size = Some(size as u64);
         let announced = Announcement { size, ..Announcement::default() };
-        self.first.begin(note, &announced).await.unwrap()
+        self.first.begin(note, &announced, None).await.unwrap()
     }
 
     /// The second takes in what follows the first `offset` bytes.
