@@ -30,8 +30,19 @@ pub struct Asked {
     pub language: Option<Language>,
     /// Words that were mistyped, so far as is known.
     pub corrections: Vec<Correction>,
+    /// What words that nobody wrote may be, so far as is known.
+    pub near: Vec<Near>,
     /// Words that are initials of names, so far as is known.
     pub acronyms: Vec<Acronym>,
+}
+
+/// A word that nobody wrote, and the words of texts and names that it may be but for typing errors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Near {
+    /// Folded, as it stands in the question.
+    pub typed: String,
+    /// Folded, the nearest first.
+    pub words: Vec<String>,
 }
 
 /// A word that nobody wrote, and the one that was probably meant by it.
@@ -51,7 +62,8 @@ impl Asked {
         let text = text.trim().to_owned();
         let quoted = quoted(&text);
         let (records, language) = (records(&text), language::guess(&text));
-        Self { text, quoted, records, language, corrections: vec![], acronyms: vec![] }
+        let (corrections, near, acronyms) = (vec![], vec![], vec![]);
+        Self { text, quoted, records, language, corrections, near, acronyms }
     }
 
     /// Whether it has few words, so that each counts.

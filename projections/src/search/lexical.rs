@@ -137,9 +137,10 @@ pub(super) struct Lexical {
 /// Settings of the transaction that [`find`] wants: the planner must not read the whole table to be done early, and what
 /// makes names similar.
 pub(super) fn settings() -> String {
-    let similar = names::SIMILAR;
+    let (part, word) = (names::SIMILAR, names::SIMILAR_WORD);
     format!(
-        "set local enable_seqscan = off; set local pg_trgm.word_similarity_threshold = {similar}"
+        "set local enable_seqscan = off; set local pg_trgm.word_similarity_threshold = {part};
+         set local pg_trgm.strict_word_similarity_threshold = {word}"
     )
 }
 

@@ -1,5 +1,6 @@
 //! Records by their names, whole or in part, also mistyped: names are compared by their trigrams, and the best of them word by
-//! word.
+//! word. What a mistyped word may be is looked up among the words that are known, since thousands of names share trigrams with
+//! any word.
 
 use std::collections::HashSet;
 
@@ -9,7 +10,7 @@ use sqlx::{PgConnection, Postgres, QueryBuilder, Row as _};
 
 use super::Filter;
 use super::acronyms;
-use super::asked::Asked;
+use super::asked::{Asked, Near};
 use super::fuse::BY_CHANCE;
 use super::highlight::Wanted;
 use super::lag::changed_since;
@@ -32,8 +33,11 @@ pub(super) const WORDS_OF_NAME: usize = 6;
 const SPAN: usize = 4;
 const UNKNOWN: usize = 3;
 
-/// How similar a name must be to be a hit, from 0 to 1.
-pub(super) const SIMILAR: &str = "0.3";
+/// How similar a part of a name must be to the question to be looked at, from 0 to 1.
+pub(super) const SIMILAR: &str = "0.5";
+
+/// How similar a word of a name must be to one that was mistyped, from 0 to 1.
+pub(super) const SIMILAR_WORD: &str = "0.3";
 
 /// From this likeness on a name is what was asked for, or begins with it.
 const EXACT: f64 = 0.95;
@@ -164,7 +168,7 @@ pub(super) async fn find(
         whole,
         spans: spans(whole, &said, asked),
         inside: if said.len() <= WORDS_OF_NAME { said.clone() } else { vec![] },
-        like: Alike::of(whole, &said, words),
+        like: Alike::of(whole, &said, words, &asked.near),
         is_strict: words.iter().all(|word| word.is_known),
         spelt: spelt(&said, words),
         records: &asked.records,
@@ -307,12 +311,17 @@ impl Sought<'_> {
         filter: &Filter,
     ) -> Result<Vec<(NameHit, String)>, sqlx::Error> {
         // There are too many ways to filter for all of them to be remembered.
-        let mut statement = self.statement(filter);
-        let statement = statement.build().persistent(*filter == Filter::default());
-        let rows = statement.fetch_all(db).await?;
-        let mut found = Vec::with_capacity(rows.len());
-        for (row, hit) in rows.iter().zip(hits_of(&rows)?) {
-            found.push((hit, row.try_get("folded_title")?));
+        let is_plain = *filter == Filter::default();
+        let statements = [Some(self.statement(filter)), self.like.statement(filter)];
+        let mut found: Vec<(NameHit, String)> = Vec::new();
+        let mut seen = HashSet::new();
+        for mut statement in statements.into_iter().flatten() {
+            let rows = statement.build().persistent(is_plain).fetch_all(&mut *db).await?;
+            for (row, hit) in rows.iter().zip(hits_of(&rows)?) {
+                if seen.insert(hit.record) {
+                    found.push((hit, row.try_get("folded_title")?));
+                }
+            }
         }
         Ok(self.told_apart(found))
     }
@@ -362,21 +371,20 @@ impl Sought<'_> {
         statement.push(format!(") then {INSIDE} when "));
         self.has_all(&mut statement);
         statement.push(" then 0.85 else greatest(0");
-        let Alike { whole, words } = &self.like;
-        for (it, power) in
-            whole.iter().map(|it| (it, 1)).chain(words.iter().map(|it| (it, BY_CHANCE)))
-        {
-            statement.push(", (0.8 * word_similarity(").push_bind(it.clone());
-            statement.push(format!(", folded_title)) ^ {power}"));
-        }
+        self.like.likeness(&mut statement);
         statement.push(") end::float8 as likeness from findable where not archived and (");
         self.is_it(&mut statement);
         statement.push(" or folded_title = any (").push_bind(self.spans.clone()).push(") or ");
         self.begins(&mut statement);
         statement.push(" or ");
         self.has_all(&mut statement);
-        for it in whole.iter().chain(words) {
-            statement.push(" or ").push_bind(it.clone()).push(" <% folded_title");
+        // In a query of its own each is not compared with samples of all names while Postgres plans, and this way around the
+        // index's answer is looked at once.
+        if let Some(it) = &self.like.whole {
+            statement.push(" or folded_title %> (select ").push_bind(it.clone()).push(")");
+        }
+        for it in &self.like.apart {
+            statement.push(" or folded_title %>> (select ").push_bind(it.clone()).push(")");
         }
         statement.push(")");
         restrict_kinds(&mut statement, filter);
@@ -431,22 +439,81 @@ struct Alike {
     whole: Option<String>,
     /// Words that nobody wrote, which may be mistyped.
     words: Vec<String>,
+    /// What each of these may be, the nearest first.
+    near: Vec<Vec<String>>,
+    /// Those of which it is not known what they may be.
+    apart: Vec<String>,
 }
 
 impl Alike {
     /// Nothing where all words are known: whoever has them in the name is found by them.
-    fn of(whole: &str, said: &[&str], words: &[Word]) -> Self {
+    fn of(whole: &str, said: &[&str], words: &[Word], known: &[Near]) -> Self {
         // Of fewer characters every other name has one of the trigrams.
         let is_long = |it: &String| it.chars().count() > 2;
         let may_be_name = words.iter().any(Word::is_odd) && said.len() <= WORDS_OF_NAME;
         let whole = may_be_name.then(|| whole.to_owned()).filter(is_long);
-        let typed = |word: &Word| word.mistyped.clone().or_else(|| word.lexemes.last().cloned());
-        let words = words.iter().filter(|word| !word.is_known).filter_map(typed);
-        Self { whole, words: words.take(UNKNOWN).filter(is_long).collect() }
+        let mut like = Self { whole, words: vec![], near: vec![], apart: vec![] };
+        for word in words.iter().filter(|word| !word.is_known).take(UNKNOWN) {
+            let typed = word.mistyped.clone().or_else(|| word.lexemes.last().cloned());
+            let Some(typed) = typed.filter(is_long) else { continue };
+            let wanted = Wanted::new(&word.lexemes, 0.0);
+            match known.iter().find(|it| wanted.is(&it.typed)) {
+                Some(near) => like.near.push(near.words.clone()),
+                None => like.apart.push(typed.clone()),
+            }
+            like.words.push(typed);
+        }
+        like
     }
 }
 
 impl Alike {
+    /// Adds how much a name is like the question, as arguments of a function.
+    fn likeness(&self, statement: &mut QueryBuilder<'_, Postgres>) {
+        let Self { whole, words, .. } = self;
+        for (it, power) in
+            whole.iter().map(|it| (it, 1)).chain(words.iter().map(|it| (it, BY_CHANCE)))
+        {
+            statement.push(", (0.8 * word_similarity(").push_bind(it.clone());
+            statement.push(format!(", folded_title)) ^ {power}"));
+        }
+    }
+
+    /// Names with what mistyped words may be, with most of them and the nearest first. Only the first are compared with the
+    /// question, not all that have such a word.
+    fn statement<'q>(&self, filter: &Filter) -> Option<QueryBuilder<'q, Postgres>> {
+        let (mut patterns, mut words, mut ranks) = (vec![], vec![], vec![]);
+        for (typed, near) in (0_i32..).zip(&self.near) {
+            for (rank, word) in (0_i32..).zip(near) {
+                patterns.push(format!("%{}%", escaped(word)));
+                words.push(typed);
+                ranks.push(rank);
+            }
+        }
+        if patterns.is_empty() {
+            return None;
+        }
+        let mut statement = QueryBuilder::new("select kind, id, folded_title, greatest(0");
+        self.likeness(&mut statement);
+        statement.push(
+            ")::float8 as likeness from (
+                 select kind, id, folded_title, count(distinct word) as words, min(rank) as rank from unnest(",
+        );
+        statement.push_bind(patterns).push("::text[], ").push_bind(words).push("::int[], ");
+        statement.push_bind(ranks).push(
+            "::int[]) as near (pattern, word, rank) join findable on folded_title like pattern
+                 where not archived",
+        );
+        restrict_kinds(&mut statement, filter);
+        restrict_records(&mut statement, filter);
+        statement.push(format!(
+            " group by kind, id
+                 order by words desc, rank, length(folded_title), kind, id limit {MOST}) as near
+             order by likeness desc, length(folded_title), kind, id"
+        ));
+        Some(statement)
+    }
+
     /// Whether one of the words that nobody wrote is a telling word of a name, mistyped: its first, or no small part of it.
     fn is_word_of(&self, name: &[&str]) -> bool {
         let letters = |word: &str| word.chars().count();

@@ -8,7 +8,7 @@ use domain::RecordRef;
 use sqlx::{FromRow, PgConnection};
 
 use super::super::acronyms::{Acronym, Initials};
-use super::super::asked::{Asked, Correction};
+use super::super::asked::{Asked, Correction, Near};
 use super::super::lag::lag;
 use super::super::lexical::record_of;
 use super::super::spelling;
@@ -30,6 +30,9 @@ const MOST: usize = 8;
 
 /// How many letters a word of a long question has that may be mistyped.
 const TELLING: usize = 8;
+
+/// The most words that a mistyped one is looked for by.
+const MOST_NEAR: usize = 8;
 
 /// How many letters at the end of a word tell one form of it from another.
 const ENDING: usize = 3;
@@ -219,9 +222,11 @@ impl Words {
             acronyms.iter().filter_map(|it| self.initials.named(it)).collect();
         let forgiven = if asked.is_brief() { spelling::forgiven } else { forgiven_in_long };
         let is_acronym = |word: &str| acronyms.iter().any(|acronym| acronym.word == word);
-        let odd = typed.iter().filter(|word| self.is_odd(word) && !is_acronym(word)).take(MOST);
-        let corrections = odd.filter_map(|word| self.correction(word, forgiven)).collect();
-        Asked { corrections, acronyms, ..asked.clone() }
+        let is_odd = |word: &&String| self.is_odd(word) && !is_acronym(word);
+        let odd: Vec<&String> = typed.iter().filter(is_odd).take(MOST).collect();
+        let corrections = odd.iter().filter_map(|word| self.correction(word, forgiven)).collect();
+        let near = odd.iter().filter_map(|word| self.near(word)).collect();
+        Asked { corrections, near, acronyms, ..asked.clone() }
     }
 
     /// Whether a word that may be an acronym is one of texts, and nobody's initials.
@@ -235,6 +240,28 @@ impl Words {
         spelling::forgiven(word.chars().count(), 1) > 0
             && !self.places.contains_key(word)
             && !stems(word).iter().any(|stem| self.stems.contains_key(stem))
+    }
+
+    /// The words that are like one that nobody wrote, if all of them are kept.
+    fn near(&self, typed: &str) -> Option<Near> {
+        let shape = Shape::of(typed);
+        let length = usize::from(shape.length);
+        let most = spelling::forgiven(length, 2);
+        let are_kept = LETTERS.contains(&(length - most)) && LETTERS.contains(&(length + most));
+        if !are_kept || !typed.chars().all(char::is_alphabetic) {
+            return None;
+        }
+        let near = self.entries.iter().filter(|entry| shape.is_near(entry.shape, most));
+        let mut near: Vec<(usize, u32, &str)> = near
+            .filter_map(|entry| {
+                let errors = spelling::distance(typed, &entry.word, most)?;
+                Some((errors, u32::MAX - entry.records, &*entry.word))
+            })
+            .collect();
+        near.sort_unstable();
+        near.truncate(MOST_NEAR);
+        let words = near.into_iter().map(|(.., word)| word.to_owned()).collect();
+        Some(Near { typed: typed.to_owned(), words })
     }
 
     /// The word that was probably meant: the nearest, of several the one that most records have.
@@ -343,6 +370,19 @@ mod tests {
         for typed in ["hedging", "hedged", "managing", "fnd", "fnds", "leverage"] {
             check(typed, None);
         }
+    }
+
+    #[test]
+    fn a_mistyped_word_may_be_any_that_is_like_it() {
+        let words = of(&["Local loans.", "Local, vocal.", "The focal point; loyal locality."]);
+        let near = |typed: &str| words.near(typed).map(|near| near.words);
+        let of = |words: &[&str]| Some(words.iter().map(|word| (*word).to_owned()).collect());
+        assert_eq!(near("lokal"), of(&["local", "loyal"]));
+        assert_eq!(near("xocal"), of(&["local", "focal", "vocal"]), "most records, then by letter");
+        assert_eq!(near("leverage"), of(&[]));
+        // What it may be is not kept: a word of three letters, or with figures.
+        assert_eq!(near("loan"), None);
+        assert_eq!(near("local2"), None);
     }
 
     #[test]
