@@ -109,6 +109,7 @@ async fn run(
         images: options.images.clone(),
         runtime: Handle::current(),
         keys: HashSet::new(),
+        extras: BTreeMap::new(),
     };
     let reading = tokio::task::spawn_blocking(move || reader.read(&source));
     let written = async {

@@ -1,15 +1,15 @@
 //! Goes through the file once, record by record, and hands what differs from the last import to the writer.
 
 mod rows;
+mod tell;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
 
 use chrono::Utc;
 use domain::{Kind, Moment};
 use projections::files::Files;
 use projections::log::{Claim, Keys};
-use serde_json::json;
 use sqlx::PgPool;
 use tokio::runtime::Handle;
 
@@ -50,6 +50,8 @@ pub struct Reader {
     pub report: Report,
     /// Keys of rows that belong to no record, to tell equal ones apart.
     pub keys: HashSet<(&'static str, String)>,
+    /// How many values were kept of columns that no record has, by table and column.
+    pub extras: BTreeMap<(&'static str, String), u64>,
 }
 
 /// A record that differs from the last import, waiting for its history.
@@ -85,6 +87,7 @@ impl Reader {
             self.read_kind(source, kind)?;
         }
         self.release_rows()?;
+        self.tell_extras();
         self.chunks.flush()?;
         if let Some(from) = self.images.take() {
             self.chunks.enter("images");
@@ -420,37 +423,6 @@ impl Reader {
     fn conflict(&mut self, (kind, id): (Kind, i64), reason: &str) {
         self.report.conflicts += 1;
         self.report.note(Notice::of_conflict((kind, id), reason));
-    }
-
-    /// Passes on what is odd about a record.
-    fn tell(&mut self, unit: &Unit<'_>, content: &Content) {
-        for notice in &content.notices {
-            self.report.note(notice.clone());
-        }
-        let missing =
-            |kind: Kind, id: i64| !self.survey.ids.get(&kind).is_some_and(|ids| ids.contains(&id));
-        let mut dangling = Vec::new();
-        for (layout, part, row) in &unit.parts {
-            let target = layout.at(part.target_column).map_or(&Cell::Null, |at| &row[at]);
-            let Some(id) = target.integer().filter(|&id| missing(part.target, id)) else {
-                continue;
-            };
-            let reason = format!("points to {} {id}, which the file does not have", part.target);
-            let key = json!(format!("{},{id}", unit.id));
-            dangling.push(Notice::of_cell(layout, &key, part.target_column, &reason, target));
-        }
-        let references = schema::REFERENCES.iter().filter(|(kind, ..)| *kind == unit.kind);
-        for &(_, column, target) in references {
-            let cell = unit.cell(column);
-            let foreign = |id| self.ledger.foreign.contains(&(target, id));
-            let dangles = |id: &i64| missing(target, *id) && !foreign(*id);
-            let Some(id) = cell.integer().filter(dangles) else { continue };
-            let reason = format!("points to {target} {id}, which the file does not have");
-            dangling.push(Notice::of_cell(unit.layout, &json!(unit.id), column, &reason, cell));
-        }
-        for notice in dangling {
-            self.report.note(notice);
-        }
     }
 
     /// What an old todo lacks; none if it is a new one.

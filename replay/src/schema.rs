@@ -128,6 +128,9 @@ pub const REFERENCES: &[(Kind, &str, Kind)] = &[
     (Kind::Note, "gp_id", Kind::Gp),
 ];
 
+/// The column of standings with the note that was the last to mention the LP, when it was stored.
+pub const LATEST_NOTE: &str = "latest_note_id";
+
 /// The table of that name.
 pub fn table(name: &str) -> Option<&'static Table> {
     TABLES.iter().find(|table| table.name == name)
@@ -198,7 +201,7 @@ pub fn role(table: &Table, column: &str) -> Role {
             (Some(_), "last_contact_date") => {
                 Role::Attribute { kind: FieldKind::Moment, own: false }
             }
-            (Some(_), "latest_note_id") => Role::Attribute { kind: FieldKind::Whole, own: false },
+            (Some(_), LATEST_NOTE) => Role::Attribute { kind: FieldKind::Whole, own: false },
             _ => Role::Extra,
         },
     }
@@ -211,9 +214,7 @@ fn target(table: &Table, column: &str) -> Option<Kind> {
             let found = REFERENCES.iter().find(|(of, name, _)| (*of, *name) == (kind, column));
             found.map(|(_, _, target)| *target)
         }
-        Rows::Parts(part) => {
-            part.standing.filter(|_| column == "latest_note_id").map(|_| Kind::Note)
-        }
+        Rows::Parts(part) => part.standing.filter(|_| column == LATEST_NOTE).map(|_| Kind::Note),
     }
 }
 
@@ -263,8 +264,7 @@ impl Layout {
                 std::iter::once("id").chain(fields).collect()
             }
             Rows::Parts(part) => {
-                let standing =
-                    part.standing.map(|word| [word, "last_contact_date", "latest_note_id"]);
+                let standing = part.standing.map(|word| [word, "last_contact_date", LATEST_NOTE]);
                 let keys = [part.owner_column, part.target_column].into_iter();
                 keys.chain(standing.into_iter().flatten()).collect()
             }

@@ -176,6 +176,25 @@ impl Source {
         Ok(texts)
     }
 
+    /// The texts that a column has more than once.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn repeated(&self, table: &str, column: &str) -> Result<HashSet<String>, ImportError> {
+        let column = quoted(column);
+        let mut statement = self.connection.prepare(&format!(
+            "select {column} from {table} where typeof({column}) = 'text'
+             group by {column} having count(*) > 1"
+        ))?;
+        let mut rows = statement.query([])?;
+        let mut repeated = HashSet::new();
+        while let Some(row) = rows.next()? {
+            let text = row.get_ref(0)?.as_bytes().unwrap_or_default();
+            repeated.insert(String::from_utf8_lossy(text).into_owned());
+        }
+        Ok(repeated)
+    }
+
     /// The highest id that was ever given out, where the file remembers it.
     ///
     /// # Errors

@@ -21,11 +21,18 @@ pub struct Survey {
     pub ids: HashMap<Kind, HashSet<i64>>,
     /// The highest id of each kind that it uses or refers to: new records get higher ones.
     pub highest: BTreeMap<Kind, i64>,
+    /// Pages in Notion that several records of a kind name as theirs.
+    pub repeated: HashMap<Kind, HashSet<String>>,
+    /// The pages of GPs.
+    pub gp_pages: HashSet<String>,
 }
 
 /// Ids above this are no plausible ids of the legacy application, and numbers of JavaScript no longer tell them
 /// apart; new ids do not start after them.
 const PLAUSIBLE: i64 = 1 << 53;
+
+/// The column with the id of the page in Notion that a record was made of.
+const PAGE: &str = "notion_id";
 
 /// From how many common ids on a file is compared with the one imported before.
 const ENOUGH: u64 = 10;
@@ -46,6 +53,9 @@ impl Survey {
                     let ids = source.integers(layout.table.name, "id")?;
                     survey.raise(kind, ids.iter().copied().chain(source.remembered_id(kind)?));
                     survey.ids.insert(kind, ids);
+                    if layout.at(PAGE).is_some() {
+                        survey.repeated.insert(kind, source.repeated(layout.table.name, PAGE)?);
+                    }
                 }
                 Rows::Parts(Part { owner, owner_column, target, target_column, .. }) => {
                     survey
@@ -61,6 +71,10 @@ impl Survey {
                 let Some(target) = column.target else { continue };
                 survey.raise(target, source.highest(layout.table.name, &column.name, PLAUSIBLE)?);
             }
+        }
+        if source.layout("gp").is_some_and(|layout| layout.at(PAGE).is_some()) {
+            let pages = source.texts("gp", PAGE)?;
+            survey.gp_pages = pages.into_iter().map(|(_, page)| page).collect();
         }
         if source.layout("person").is_some_and(|layout| layout.at("org_id").is_some()) {
             let organisation = source.highest("person", "org_id", PLAUSIBLE)?;

@@ -248,7 +248,7 @@ fn convert_row(layout: &Layout, row: &Values, id: &Json, foreign: &Foreign) -> C
 }
 
 /// What an old person's `org_id` refers to: the column beside it says `LP`, `gp` or something else.
-fn organisation(layout: &Layout, row: &Values, column: &Column) -> Option<Kind> {
+pub fn organisation(layout: &Layout, row: &Values, column: &Column) -> Option<Kind> {
     if (layout.table.name, column.name.as_str()) != ("person", "org_id") {
         return None;
     }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use domain::Kind;
 use projections::read::Query;
+use replay::Notice;
 
 use super::{assert_lossless, events, execute, imported, legacy, run, source_rows};
 use crate::check::assert_read_models_match_the_log;
@@ -82,6 +83,54 @@ async fn odd_values_are_reported_with_table_id_column_and_reason() {
     check("notelplink", "900001,1".into(), None, "belongs to a note that the file does not have");
     check("todo", 3.into(), Some("note_id"), "points to note 900001");
     assert!(report.notices.iter().all(|notice| notice.reason.len() > 5));
+}
+
+#[tokio::test]
+async fn what_leads_nowhere_or_has_no_place_is_reported() {
+    let db = Database::new().await;
+    let file = legacy(db.dir.path(), "--generation 4");
+    let legacy = rusqlite::Connection::open(&file).unwrap();
+    legacy
+        .execute_batch(
+            "drop index ix_lp_notion_id;
+             update person set org_id = null; update fund set gp_notion_id = null;
+             update fundlpinterest set latest_note_id = null;
+             update lp set notion_id = 'page' where id in (3, 4);
+             update person set org_type = 'LP', org_id = 900002 where id = 5;
+             update person set org_type = 'Other', org_id = 900002 where id = 6;
+             update fund set gp_notion_id = 'no page' where id = 2;
+             update fund set gp_notion_id = '' where id = 3;
+             update fundlpinterest set latest_note_id = 900003
+                 where rowid = (select min(rowid) from fundlpinterest);
+             alter table lp add column mood; update lp set mood = 'good' where id in (7, 8);",
+        )
+        .unwrap();
+    let key: String = legacy
+        .query_row(
+            "select fund_id || ',' || lp_id from fundlpinterest where latest_note_id = 900003",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    drop(legacy);
+    let report = run(&db, &file).await.unwrap();
+    let told = |table: &str, column: &str| {
+        let is_it =
+            |notice: &&Notice| notice.table == table && notice.column.as_deref() == Some(column);
+        let notices = report.notices.iter().filter(is_it);
+        notices.map(|notice| (notice.id.clone(), notice.reason.as_str())).collect::<Vec<_>>()
+    };
+    let twice = "other records of the file have it as well; each keeps it";
+    assert_eq!(told("lp", "notion_id"), [(3.into(), twice), (4.into(), twice)]);
+    let nowhere = "points to lp 900002, which the file does not have";
+    assert_eq!(told("person", "org_id"), [(5.into(), nowhere)]);
+    let page = "is the page of no GP that the file has";
+    assert_eq!(told("fund", "gp_notion_id"), [(2.into(), page)]);
+    let note = "points to note 900003, which the file does not have";
+    assert_eq!(told("fundlpinterest", "latest_note_id"), [(key.into(), note)]);
+    let [(id, reason)] = &told("lp", "mood")[..] else { panic!("{:?}", report.notices) };
+    assert!(id.is_null() && reason.starts_with("2 rows have something"), "{reason}");
+    assert_eq!(run(&db, &file).await.unwrap().notices, [], "only of what is new or changed");
 }
 
 #[tokio::test]
