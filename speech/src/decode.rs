@@ -6,6 +6,7 @@
 mod mp4;
 mod resample;
 mod source;
+mod wav;
 
 use std::io::{self, Read, Seek};
 use std::sync::LazyLock;

@@ -26,7 +26,7 @@ pub fn media_type(begin: &[u8]) -> &'static str {
     let has = |text: &[u8]| begin.windows(text.len()).any(|window| window == text);
     let at =
         |offset: usize, text: &[u8]| begin.get(offset..).is_some_and(|it| it.starts_with(text));
-    if at(0, b"RIFF") && at(8, b"WAVE") || at(0, b"RF64") && at(8, b"WAVE") {
+    if (at(0, b"RIFF") || at(0, b"RF64") || at(0, b"BW64")) && at(8, b"WAVE") {
         return "audio/wav";
     }
     if at(0, &[0x1a, 0x45, 0xdf, 0xa3]) {
@@ -67,6 +67,8 @@ mod tests {
     fn a_recording_is_what_it_begins_with() {
         let check = |begin: &[u8], expected: &str| assert_eq!(media_type(begin), expected);
         check(b"RIFF\x24\x00\x00\x00WAVEfmt ", "audio/wav");
+        check(b"RF64\xff\xff\xff\xffWAVEds64", "audio/wav");
+        check(b"BW64\xff\xff\xff\xffWAVEds64", "audio/wav");
         check(b"RIFF\x24\x00\x00\x00AVI LIST", "application/octet-stream");
         check(b"\x1a\x45\xdf\xa3\x9fB\x86\x81\x01B\x82\x84webm..A_OPUS", "audio/webm");
         check(b"\x1a\x45\xdf\xa3\x9fB\x86\x81\x01B\x82\x84webm..V_VP9..A_OPUS", "video/webm");

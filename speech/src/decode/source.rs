@@ -7,6 +7,7 @@ use symphonia::core::errors::Error;
 use symphonia::core::io::MediaSource;
 
 use super::mp4;
+use super::wav::Told;
 
 /// The error that reading has met: some demuxers end silently at it.
 #[derive(Clone, Default)]
@@ -27,7 +28,7 @@ impl Failure {
 
 /// Something to read, shared by those who try to make sense of it one after another.
 pub(super) struct Source<S> {
-    inner: Arc<Mutex<S>>,
+    inner: Arc<Mutex<Told<S>>>,
     /// That of the whole file, which may have been cut off.
     length: u64,
     is_seekable: bool,
@@ -41,8 +42,9 @@ impl<S> Clone for Source<S> {
 }
 
 impl<S: Read + Seek> Source<S> {
-    pub(super) fn new(mut inner: S) -> io::Result<Self> {
-        let length = inner.seek(SeekFrom::End(0))?;
+    pub(super) fn new(inner: S) -> io::Result<Self> {
+        let mut inner = Told::new(inner)?;
+        let length = inner.length();
         let length = mp4::whole_length(&mut inner, length)?;
         inner.rewind()?;
         let inner = Arc::new(Mutex::new(inner));
@@ -65,7 +67,7 @@ impl<S: Read + Seek> Source<S> {
 }
 
 impl<S> Source<S> {
-    fn lock(&self) -> MutexGuard<'_, S> {
+    fn lock(&self) -> MutexGuard<'_, Told<S>> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -174,6 +174,162 @@ fn an_mp4_that_was_cut_off_is_heard_to_where_it_ends_if_its_index_is_there() {
     assert_refused(cut, "cut off or never finished: without its index");
 }
 
+/// A WAV with these sizes in its head: of everything, and of the sound.
+fn with_sizes(wav: &[u8], all: u32, sound: u32) -> Vec<u8> {
+    let mut file = wav.to_vec();
+    let size = data(wav) - 4;
+    file[4..8].copy_from_slice(&all.to_le_bytes());
+    file[size..size + 4].copy_from_slice(&sound.to_le_bytes());
+    file
+}
+
+/// Where the sound of a WAV begins.
+fn data(wav: &[u8]) -> usize {
+    wav.windows(4).position(|kind| kind == b"data").unwrap() + 8
+}
+
+/// The sentence in a WAV whose head is right, as ffmpeg writes it: 16 bit, or another codec.
+fn finished(codec: &str) -> Vec<u8> {
+    encode(sentence(), &["-ar", "16000", "-c:a", codec], "wav")
+}
+
+#[test]
+fn a_wav_whose_recorder_died_is_heard_to_its_end() {
+    for codec in ["pcm_s16le", "pcm_f32le", "pcm_u8"] {
+        let wav = finished(codec);
+        let (all, there) = (decoded(&wav), (wav.len() - data(&wav)) as u32);
+        for (of_all, of_sound) in [
+            (0, 0),
+            (36, 0),
+            (there + 36, 0),
+            (0, there),
+            (u32::MAX, u32::MAX),
+            (0x7fff_ffff, 0x7fff_ffff),
+            (0, u32::MAX),
+            (36, there + 1_000_000),
+        ] {
+            let died = with_sizes(&wav, of_all, of_sound);
+            let told = format!("{codec}, {of_all} and {of_sound}");
+            assert!(
+                sound(&died).unwrap_or_else(|error| panic!("{told}: {error}")).0 == all,
+                "{told}"
+            );
+            let length = Audio::open(Cursor::new(died)).unwrap().duration().unwrap();
+            let seconds = length.as_secs_f64() - all.len() as f64 / f64::from(RATE);
+            assert!(seconds.abs() < 0.01, "{told}: {seconds} s too long");
+        }
+    }
+}
+
+#[test]
+fn a_wav_whose_head_is_right_is_heard_as_it_says() {
+    let (wav, list) = (finished("pcm_s16le"), b"LIST\x04\0\0\0INFO");
+    let behind = with_sizes(
+        &[&wav[..], list].concat(),
+        (wav.len() + list.len() - 8) as u32,
+        (wav.len() - data(&wav)) as u32,
+    );
+    assert!(decoded(&behind) == decoded(&wav));
+    // Nothing was recorded into this one, and it says so.
+    let empty = [&wav[..data(&wav)], list].concat();
+    let all = (empty.len() - 8) as u32;
+    assert_refused(&with_sizes(&empty, all, 0), "holds no sound");
+}
+
+/// A WAV in the form for more than 4 GB, with these sizes in it.
+fn long(wav: &[u8], marker: &[u8; 4], all: u64, sound: u64) -> Vec<u8> {
+    let sizes = [all.to_le_bytes(), sound.to_le_bytes(), [0; 8]].concat();
+    let chunk = [&b"ds64\x1c\0\0\0"[..], &sizes, &[0; 4]].concat();
+    let wav = with_sizes(wav, u32::MAX, u32::MAX);
+    [&marker[..], &wav[4..12], &chunk, &wav[12..]].concat()
+}
+
+#[test]
+fn a_wav_in_the_form_for_more_than_4_gb_is_decoded() {
+    let written = encode(sentence(), &["-ar", "16000", "-rf64", "always"], "wav");
+    assert_eq!(written[..4], *b"RF64");
+    let wav = finished("pcm_s16le");
+    let all = decoded(&wav);
+    assert!(decoded(&written) == all);
+    let there = (wav.len() - data(&wav)) as u64;
+    for marker in [b"RF64", b"BW64"] {
+        for (of_all, of_sound) in [(there + 72, there), (0, 0), (u64::MAX, u64::MAX)] {
+            assert!(decoded(&long(&wav, marker, of_all, of_sound)) == all, "{of_sound}");
+        }
+    }
+    let behind = [&long(&wav, b"BW64", there + 104, there)[..], b"axml\x18\0\0\0", &[0x55; 24]];
+    assert!(decoded(&behind.concat()) == all);
+}
+
+/// A file that nobody has room for: zeros between its beginning and what stands behind.
+struct Large {
+    head: Vec<u8>,
+    length: u64,
+    at: u64,
+    behind: Vec<u8>,
+}
+
+impl Read for Large {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.length.saturating_sub(self.at)).unwrap();
+        let read = left.min(buffer.len());
+        buffer[..read].fill(0);
+        let head = self.head.iter().skip(usize::try_from(self.at).unwrap());
+        buffer[..read].iter_mut().zip(head).for_each(|(place, byte)| *place = *byte);
+        let behind = (self.length - self.behind.len() as u64..).zip(&self.behind);
+        for (place, byte) in behind.filter(|(place, _)| *place >= self.at) {
+            if let Some(there) = buffer[..read].get_mut((place - self.at) as usize) {
+                *there = *byte;
+            }
+        }
+        self.at += read as u64;
+        Ok(read)
+    }
+}
+
+impl Seek for Large {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.at = match to {
+            SeekFrom::Start(place) => place,
+            SeekFrom::End(by) => self.length.checked_add_signed(by).unwrap(),
+            SeekFrom::Current(by) => self.at.checked_add_signed(by).unwrap(),
+        };
+        Ok(self.at)
+    }
+}
+
+#[test]
+fn a_size_that_was_only_a_guess_ends_no_recording_of_hours() {
+    let wav = finished("pcm_s16le");
+    let begin = data(&wav);
+    let length = |guess: u32, there: u64, behind: &[u8]| {
+        let head = with_sizes(&wav[..begin], u32::MAX, guess);
+        let length = begin as u64 + there + behind.len() as u64;
+        let audio = Audio::open(Large { head, length, at: 0, behind: behind.to_vec() }).unwrap();
+        audio.duration().unwrap().as_secs_f64() * 2.0 * 16_000.0
+    };
+    for guess in [0x7fff_ffff_u32, 0x7fff_f000, 0xffff_0000] {
+        let there = u64::from(guess) + 2_000;
+        let said = length(guess, there, b"");
+        assert!((said - there as f64).abs() < 1_000.0, "{guess:x}: {said}");
+    }
+    // It may be right.
+    let (size, list) = (0x7fff_f000, b"LIST\x04\0\0\0INFO");
+    let said = length(size, size.into(), list);
+    assert!((said - f64::from(size)).abs() < 1_000.0, "{said}");
+}
+
+#[test]
+fn of_more_than_4_gb_the_sound_alone_is_heard() {
+    let wav = finished("pcm_s16le");
+    let sound = u64::from(u32::MAX) + 2;
+    let head = long(&wav[..data(&wav)], b"RF64", sound + 72, sound);
+    let length = head.len() as u64 + sound + 4_000_000;
+    let audio = Audio::open(Large { head, length, at: 0, behind: vec![] }).unwrap();
+    let seconds = audio.measure().unwrap().as_secs_f64() - sound as f64 / (2.0 * 16_000.0);
+    assert!(seconds.abs() < 0.1, "{seconds} s too long");
+}
+
 #[test]
 fn a_scratch_is_silence_and_what_follows_keeps_its_time() {
     let mut mp3 = encode(sentence(), &["-c:a", "libmp3lame", "-b:a", "64k"], "mp3");
