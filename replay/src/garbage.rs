@@ -8,23 +8,18 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use domain::Event;
-use domain::note::NoteEvent;
 use futures::TryStreamExt as _;
 use projections::database::Database;
-use projections::files::{DOCUMENTS, FileError, Files, RECORDINGS, document_key};
-use projections::log::{LogReader, PageLimit};
+use projections::files::{DOCUMENTS, FileError, Files, RECORDINGS};
 use projections::uploads;
 use serde::Serialize;
-use serde_json::Value;
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use uuid::Uuid;
 
+use crate::named::Named;
+
 /// The advisory lock of whoever collects: one at a time.
 const GARBAGE_LOCK: i64 = 0x6372_6d5f_6763_0001;
-
-/// How many events are looked at in one go.
-const PAGE: PageLimit = PageLimit { events: 2_000 };
 
 /// How old a file must be before it can be garbage.
 pub const GRACE: Duration = Duration::from_secs(24 * 3600);
@@ -95,6 +90,10 @@ pub async fn collect(
     let untaken = uploads::untaken(&mut db).await?;
     if !old.is_empty() || !untaken.is_empty() {
         let named = Named::read(database, &mut db).await?;
+        if let Some(&position) = named.unreadable.first() {
+            return Err(GarbageError::Unreadable(position));
+        }
+        let named = named.keys();
         old.remove(&mut db, files, &named, before, dry_run, &mut found).await?;
         found.uploads += settle(&mut db, &named, &untaken, dry_run).await?;
     }
@@ -108,13 +107,13 @@ pub async fn collect(
 /// be on its way.
 async fn settle(
     db: &mut PgConnection,
-    named: &Named,
+    named: &HashSet<String>,
     untaken: &[Uuid],
     dry_run: bool,
 ) -> Result<u64, GarbageError> {
     let mut forgotten = 0;
     for id in untaken {
-        let is_named = named.keys.contains(&uploads::key(*id));
+        let is_named = named.contains(&uploads::key(*id));
         forgotten += u64::from(!is_named);
         match is_named {
             _ if dry_run => {}
@@ -174,13 +173,13 @@ impl Old {
         self,
         db: &mut PgConnection,
         files: &Files,
-        named: &Named,
+        named: &HashSet<String>,
         before: DateTime<Utc>,
         dry_run: bool,
         found: &mut Garbage,
     ) -> Result<(), GarbageError> {
         for (id, size) in self.recordings {
-            if !named.keys.contains(&uploads::key(id)) {
+            if !named.contains(&uploads::key(id)) {
                 (found.recordings, found.bytes) = (found.recordings + 1, found.bytes + size);
                 if !dry_run {
                     remove_upload(db, files, id).await?;
@@ -190,7 +189,7 @@ impl Old {
         for (key, size) in self.documents {
             // Storing it again, for an event that is on its way, has made it young.
             let is_old = files.store().facts(&key).await?.is_some_and(|it| it.modified < before);
-            if is_old && !named.keys.contains(&key) {
+            if is_old && !named.contains(&key) {
                 (found.documents, found.bytes) = (found.documents + 1, found.bytes + size);
                 if !dry_run {
                     files.store().remove(&key).await?;
@@ -198,79 +197,5 @@ impl Old {
             }
         }
         Ok(())
-    }
-}
-
-/// The keys of all files that the log names.
-#[derive(Default)]
-struct Named {
-    keys: HashSet<String>,
-}
-
-impl Named {
-    async fn read(database: &Database, db: &mut PgConnection) -> Result<Self, GarbageError> {
-        let (mut named, mut position) = (Self::default(), 0);
-        let mut recordings = HashMap::new();
-        let log = LogReader::new(database.keys().clone());
-        loop {
-            let page = log.read_page(db, position, PAGE).await?;
-            if let Some(broken) = page.broken.first() {
-                return Err(GarbageError::Unreadable(broken.position));
-            }
-            for recorded in page.events {
-                match &recorded.event {
-                    Event::Note(NoteEvent::RecordingAttached { recording, file, .. }) => {
-                        recordings.insert(*recording, file.key.clone());
-                    }
-                    Event::Note(NoteEvent::RecordingRemoved { recording }) => {
-                        recordings.remove(recording);
-                    }
-                    event => {
-                        let content = event.content();
-                        let content =
-                            content.map_err(|_| GarbageError::Unreadable(recorded.position))?;
-                        named.documents_in(&content);
-                    }
-                }
-            }
-            match page.end {
-                Some(end) => position = end,
-                None => break,
-            }
-        }
-        named.keys.extend(recordings.into_values());
-        Ok(named)
-    }
-
-    /// Documents stand in events by their hash, wherever an event has one.
-    fn documents_in(&mut self, content: &Value) {
-        match content {
-            Value::Object(members) => {
-                if let Some(key) = members.get("sha256").and_then(Value::as_str) {
-                    self.keys.extend(document_key(key));
-                }
-                members.values().for_each(|value| self.documents_in(value));
-            }
-            Value::Array(items) => items.iter().for_each(|item| self.documents_in(item)),
-            _ => {}
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn a_document_is_named_wherever_it_stands() {
-        let (one, two) = ("a".repeat(64), "b".repeat(64));
-        let mut named = Named::default();
-        named.documents_in(&json!({"DetailsAmended": {"changes": {"flight_images":
-            {"sha256": one, "size": 1, "media_type": "text/plain"}, "list": [{"sha256": two}]}}}));
-        named.documents_in(&json!({"Renamed": {"name": "sha256"}, "sha256": "no hash"}));
-        let expected = [document_key(&one).unwrap(), document_key(&two).unwrap()];
-        assert_eq!(named.keys, HashSet::from(expected));
     }
 }

@@ -5,7 +5,7 @@
 //! which are dropped with their files; small tables are rewritten; and the write-ahead log is moved on until all of it is
 //! younger than that. What is to be scrubbed stands in `stream_key`, so that a scrub that was killed is begun again.
 
-use std::path::{Component, Path};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,7 @@ use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use tokio_util::sync::CancellationToken;
 
 use crate::load::Effort;
+use crate::named::image_name;
 use crate::rebuild::{Rebuild, RebuildError, drop_old};
 use crate::verify::VERIFY_LOCK;
 
@@ -298,10 +299,7 @@ async fn remove_files(
     let mut removed = remove_recordings(database, waiting, store).await?;
     for (record, paths) in waiting.iter().filter(|(record, _)| record.kind() == Kind::Note) {
         for path in paths {
-            let path = Path::new(path);
-            let inside = path.components().all(|part| matches!(part, Component::Normal(_)));
-            let name = path.file_name().and_then(|name| name.to_str()).filter(|_| inside);
-            let Some(name) = name else { continue };
+            let Some(name) = image_name(path) else { continue };
             if is_shared(database, record.id(), name).await? {
                 continue;
             }

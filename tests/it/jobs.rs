@@ -300,7 +300,7 @@ async fn a_worker_that_lost_its_lease_writes_nothing_more() {
 }
 
 /// The address of a database that another process shares with the test.
-fn address(db: &Database) -> String {
+pub fn address(db: &Database) -> String {
     let options = db.pool.connect_options();
     let socket = cluster_folder().join("postgres-socket").display().to_string().replace('/', "%2F");
     format!("postgres://crm@{socket}/{}", options.get_database().unwrap())

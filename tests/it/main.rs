@@ -50,6 +50,7 @@ mod search;
 mod server;
 mod shortage;
 mod startup;
+mod stored;
 mod unseen;
 mod upgraded;
 mod uploads;

@@ -1,7 +1,11 @@
 //! `crm files`: what is stored beside the log.
 
+use std::fmt::Write as _;
+
 use anyhow::Context as _;
+use indicatif::{ProgressBar, ProgressStyle};
 use replay::garbage::{self, Garbage};
+use replay::stored::{self, Fault, Stored};
 use serde_json::json;
 
 use crate::backend::Store;
@@ -26,19 +30,33 @@ enum What {
         #[arg(long)]
         json: bool,
     },
+    /// Read every file that the log names, recordings, documents and images: all are to be there and to be what was stored
+    Check {
+        /// Print the outcome as one JSON object
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Does what the options say.
 ///
 /// # Errors
-/// When the database or the file storage fails, or an event cannot be read: then nothing is removed.
+/// When the database or the file storage fails; when an event cannot be read: then nothing is removed; and when a check finds
+/// something wrong.
 pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<()> {
     let mut interruption = Interruption::expect()?;
     let Some(store) = commands::open(settings, "files", &mut interruption).await? else {
         return Ok(());
     };
-    let What::Gc { dry_run, json } = args.what;
-    let result = collect(&store, dry_run, json).await;
+    let result = match args.what {
+        What::Gc { dry_run, json } => collect(&store, dry_run, json).await,
+        What::Check { json } => {
+            tokio::select! {
+                result = check(&store, json) => result,
+                () = interruption.next() => Err(anyhow::anyhow!("the check was called off")),
+            }
+        }
+    };
     let closed = store.close().await;
     result.and(closed)
 }
@@ -59,6 +77,59 @@ fn told(found: &Garbage, dry_run: bool) -> String {
     format!(
         "{done} {uploads} uploads that were given up, {recordings} recordings that no note has and {documents} documents \
          that no event names: {:.1} MiB of files.",
-        *bytes as f64 / (1 << 20) as f64
+        mebibytes(*bytes)
     )
+}
+
+async fn check(store: &Store, json: bool) -> anyhow::Result<()> {
+    let bar = progress_bar();
+    let found = stored::check(&store.database, &store.files, |now| advance(&bar, now)).await;
+    bar.finish_and_clear();
+    let found = found.context("the files are not checked")?;
+    let passed = found.is_whole();
+    let mut report = serde_json::to_value(&found)?;
+    report["passed"] = passed.into();
+    say(&if json { report.to_string() } else { checked(&found) });
+    anyhow::ensure!(passed, "the check found something wrong");
+    Ok(())
+}
+
+/// A bar on a terminal, nothing elsewhere.
+fn progress_bar() -> ProgressBar {
+    const LINE: &str = "{bar:30} {pos}/{len} files, {msg} · {eta} to go";
+    let style = ProgressStyle::with_template(LINE).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(0).with_style(style)
+}
+
+fn advance(bar: &ProgressBar, now: &Stored) {
+    bar.set_length(now.of);
+    bar.set_position(now.files);
+    bar.set_message(format!("{:.1} MiB, {} faults", mebibytes(now.bytes), now.faults.len()));
+}
+
+fn checked(found: &Stored) -> String {
+    let Stored { files, bytes, faults, unreadable, .. } = found;
+    // Writing to a String cannot fail.
+    let mut text = String::new();
+    for Fault { key, of, what } in faults {
+        let _ = writeln!(text, "{key} ({of}): {what}");
+    }
+    for position in unreadable {
+        let _ = writeln!(
+            text,
+            "the event at position {position} cannot be read, so nobody knows which files it names; `crm verify` says more"
+        );
+    }
+    let outcome = match faults.len() {
+        0 => "all there and whole".to_owned(),
+        many => format!(
+            "{many} NOT what was stored: bring them back from a backup of the folder or bucket, under the same names"
+        ),
+    };
+    let _ = write!(text, "{files} files, {:.1} MiB: {outcome}.", mebibytes(*bytes));
+    text
+}
+
+fn mebibytes(bytes: u64) -> f64 {
+    bytes as f64 / (1 << 20) as f64
 }

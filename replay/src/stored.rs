@@ -1,0 +1,183 @@
+//! Whether the files that the log names are in the file storage, and are what was stored: nobody else notices that one is lost
+//! or damaged before somebody asks for it.
+
+use std::collections::HashSet;
+
+use domain::NoteId;
+use projections::database::{Database, DatabaseError};
+use projections::files::{FileError, Files, IMAGES};
+use projections::uploads::{self, CipherError};
+use serde::Serialize;
+use sqlx::{ConnectOptions as _, Connection as _};
+
+use crate::named::{Named, image_name};
+
+/// How far a check is, or what it has come to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Stored {
+    /// How many files were looked at.
+    pub files: u64,
+    /// How many there are to look at.
+    pub of: u64,
+    /// How many bytes these have by the log.
+    pub bytes: u64,
+    /// What is wrong.
+    pub faults: Vec<Fault>,
+    /// Positions of events that cannot be read: which files they name is not known.
+    pub unreadable: Vec<i64>,
+}
+
+impl Stored {
+    /// Whether everything is there and whole.
+    pub fn is_whole(&self) -> bool {
+        self.faults.is_empty() && self.unreadable.is_empty()
+    }
+}
+
+/// A file that is not what was stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    /// What file storage calls it.
+    pub key: String,
+    /// Whose it is.
+    pub of: String,
+    /// What is wrong with it.
+    pub what: String,
+}
+
+/// Why the files were not looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// The database failed.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// The file storage does not answer, or refuses crm.
+    #[error(transparent)]
+    Files(#[from] FileError),
+}
+
+impl From<sqlx::Error> for CheckError {
+    fn from(error: sqlx::Error) -> Self {
+        CheckError::Database(DatabaseError::Failed(error))
+    }
+}
+
+/// A file that is to be there.
+struct Wanted {
+    key: String,
+    of: String,
+    /// Its length and its SHA-256, where the log has them.
+    content: Option<(u64, String)>,
+    /// The note under whose key it is sealed.
+    sealed: Option<NoteId>,
+}
+
+/// Reads every file that the log names, one after the other, and tells how far that is after each.
+///
+/// # Errors
+/// See [`CheckError`].
+pub async fn check(
+    database: &Database,
+    files: &Files,
+    mut tell: impl FnMut(&Stored),
+) -> Result<Stored, CheckError> {
+    files.store().check().await?;
+    let mut db = database.options_for(&[]).connect().await?;
+    let named = Named::read(database, &mut db).await?;
+    let unreadable = named.unreadable.clone();
+    let wanted = wanted(named);
+    let mut found = Stored { of: wanted.len() as u64, unreadable, ..Stored::default() };
+    for file in wanted {
+        if let Some(what) = look(database, files, &file).await? {
+            found.faults.push(Fault { key: file.key, of: file.of, what });
+        }
+        found.files += 1;
+        found.bytes += file.content.map_or(0, |(size, _)| size);
+        tell(&found);
+    }
+    if !found.faults.is_empty() {
+        // What was removed or erased meanwhile is rightly gone.
+        let still = self::wanted(Named::read(database, &mut db).await?);
+        let still: HashSet<String> = still.into_iter().map(|file| file.key).collect();
+        found.faults.retain(|fault| still.contains(&fault.key));
+    }
+    db.close().await?;
+    Ok(found)
+}
+
+fn wanted(named: Named) -> Vec<Wanted> {
+    let Named { recordings, documents, images, .. } = named;
+    let recordings = recordings.into_iter().map(|(id, (note, file))| Wanted {
+        of: format!("recording {id} of note {}", note.0),
+        sealed: file.sealed.then_some(note),
+        content: Some((file.size, file.sha256)),
+        key: file.key,
+    });
+    let documents = documents.into_iter().filter_map(|(key, (sha256, size))| {
+        Some(Wanted {
+            key,
+            of: "a document".to_owned(),
+            content: Some((size?, sha256)),
+            sealed: None,
+        })
+    });
+    let images = images.iter().flat_map(|(note, paths)| {
+        let names = paths.split(',').filter_map(|path| image_name(path.trim()));
+        names.map(|name| Wanted {
+            key: format!("{IMAGES}{name}"),
+            of: format!("an image of note {}", note.0),
+            content: None,
+            sealed: None,
+        })
+    });
+    let mut seen = HashSet::new();
+    let all = recordings.chain(documents).chain(images);
+    all.filter(|file| seen.insert(file.key.clone())).collect()
+}
+
+/// What is wrong with a file, if anything is.
+async fn look(
+    database: &Database,
+    files: &Files,
+    file: &Wanted,
+) -> Result<Option<String>, CheckError> {
+    match compare(database, files, file).await {
+        Ok(what) => Ok(what),
+        Err(CheckError::Files(error @ FileError::Unavailable(_))) => Err(error.into()),
+        Err(CheckError::Files(FileError::Missing(_))) => Ok(Some(MISSING.to_owned())),
+        // What a person called an image may be the name of nothing that can be stored.
+        Err(CheckError::Files(FileError::NoKey(_))) if file.content.is_none() => Ok(None),
+        Err(CheckError::Files(error)) => Ok(Some(format!("it cannot be read: {error}"))),
+        Err(error) => Err(error),
+    }
+}
+
+const MISSING: &str = "it is missing";
+
+async fn compare(
+    database: &Database,
+    files: &Files,
+    file: &Wanted,
+) -> Result<Option<String>, CheckError> {
+    let Some(there) = files.store().facts(&file.key).await? else {
+        return Ok(Some(MISSING.to_owned()));
+    };
+    let Some((size, sha256)) = &file.content else { return Ok(None) };
+    if there.size != *size {
+        return Ok(Some(format!("it has {} bytes and not {size}", there.size)));
+    }
+    let cipher = match file.sealed {
+        None => None,
+        Some(note) => match uploads::cipher(database, note.0, &file.key).await {
+            Ok(Some(cipher)) => Some(cipher),
+            Ok(None) => {
+                return Ok(Some("it is sealed, and the key of its note is not there".to_owned()));
+            }
+            Err(CipherError::File(error)) => return Ok(Some(error.to_string())),
+            Err(CipherError::Database(error)) => return Err(error.into()),
+        },
+    };
+    let found = files.sha256(&file.key, cipher).await?;
+    let is_other = !found.eq_ignore_ascii_case(sha256);
+    Ok(is_other.then(|| format!("its SHA-256 is {found} and not {sha256}")))
+}

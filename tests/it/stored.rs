@@ -1,0 +1,97 @@
+//! Files that the log names: whether they are there, and are what was stored.
+
+use replay::stored::{self, Stored};
+use serde_json::{Value, json};
+
+use crate::contract::{Api, request};
+use crate::files::noise;
+use crate::jobs::address;
+use crate::server::Home;
+use crate::uploads::wav;
+
+/// Uploads a recording and tells what file storage calls it, and its id.
+async fn uploaded(api: &Api, note: i64, length: usize) -> (String, Value) {
+    let uri = format!("/notes/{note}/recordings");
+    let sending = request(axum::http::Method::POST, &uri).body(wav(length).into()).unwrap();
+    let row = crate::contract::ask(&api.router, sending).await.expect(201, "upload");
+    let key = "select 'recordings/' || id from upload where recording_id = $1";
+    let key = sqlx::query_scalar(key).bind(row["id"].as_i64()).fetch_one(&api.db.pool);
+    (key.await.unwrap(), row["id"].clone())
+}
+
+async fn look(api: &Api) -> Stored {
+    stored::check(&api.db.connections, &api.db.files(), |_| ()).await.unwrap()
+}
+
+/// The keys of the files that are not what was stored, each with what is wrong.
+fn faults(found: &Stored) -> Vec<(&str, &str)> {
+    found.faults.iter().map(|fault| (fault.key.as_str(), fault.what.as_str())).collect()
+}
+
+#[tokio::test]
+async fn files_that_are_lost_or_damaged_are_found_and_what_was_removed_is_not_missed() {
+    let api = Api::new().await;
+    let files = api.db.files();
+    let note =
+        api.made("notes", json!({"name": "Call", "image_paths": "images/a.png, b.png"})).await;
+    let (first, id) = uploaded(&api, note, 1_000).await;
+    let (second, _) = uploaded(&api, note, 2_000).await;
+    let (third, _) = uploaded(&api, note, 3_000).await;
+    let (removed, id_of_removed) = uploaded(&api, note, 4_000).await;
+    let erased = api.made("notes", json!({"name": "Call", "image_paths": "c.png"})).await;
+    let (of_erased, _) = uploaded(&api, erased, 5_000).await;
+    let fund = api.made("funds", json!({"fund_name": "F"})).await;
+    let images = format!("[\"{}\"]", "data:image/png;base64,AAAA".repeat(100));
+    api.made("roadshows", json!({"name": "Lima", "fund_id": fund, "flight_images": images})).await;
+    api.delete(&format!("/recordings/{id_of_removed}")).await.expect(200, "removed");
+    let reason = json!({"reason": "case 7"});
+    api.post(&format!("/notes/{erased}/erase"), reason).await.expect(200, "erased");
+    for key in [&removed, &of_erased] {
+        files.store().remove(key).await.unwrap();
+    }
+    for image in ["images/a.png", "images/b.png"] {
+        files.store().put(image, noise(10, 1).into()).await.unwrap();
+    }
+    let found = look(&api).await;
+    assert!(found.is_whole(), "{found:?}");
+    assert_eq!((found.files, found.of), (6, 6), "three recordings, a document and two images");
+
+    let check = async |json: bool| {
+        let args: &[&str] = if json { &["files", "check", "--json"] } else { &["files", "check"] };
+        let home = Home::new();
+        let mut command = home.crm(args);
+        command.env("DATABASE_URL", address(&api.db)).env("CRM_DATA_DIR", api.db.dir.path());
+        let done = command.output().await.unwrap();
+        (done.status.code(), String::from_utf8(done.stdout).unwrap())
+    };
+    let (code, said) = check(false).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("6 files") && said.contains("all there and whole"), "{said}");
+
+    let other = |length: usize| noise(length, 9).into();
+    files.store().remove(&first).await.unwrap();
+    files.store().put(&second, other(1_999)).await.unwrap();
+    files.store().put(&third, other(3_000)).await.unwrap();
+    files.store().remove("images/b.png").await.unwrap();
+    let (code, said) = check(true).await;
+    assert_eq!(code, Some(1), "{said}");
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((&said["passed"], &said["files"]), (&json!(false), &json!(6)));
+    let found = look(&api).await;
+    assert_eq!(said["faults"], serde_json::to_value(&found.faults).unwrap());
+    let faults = faults(&found);
+    assert_eq!(
+        faults[..2],
+        [(first.as_str(), "it is missing"), (second.as_str(), "it has 1999 bytes and not 2000"),]
+    );
+    assert!(faults[2].0 == third && faults[2].1.starts_with("its SHA-256 is "), "{faults:?}");
+    assert_eq!(faults[3..], [("images/b.png", "it is missing")]);
+    assert_eq!(found.faults[0].of, format!("recording {id} of note {note}"));
+    let (code, said) = check(false).await;
+    assert_eq!(code, Some(1));
+    assert!(
+        said.contains(&format!("{first} (recording {id} of note {note}): it is missing")),
+        "{said}"
+    );
+    assert!(said.contains("4 NOT what was stored"), "{said}");
+}
