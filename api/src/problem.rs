@@ -13,7 +13,7 @@ use projections::llm::LlmError;
 use projections::log::CommandError;
 use projections::read::ReadError;
 use projections::search::SearchError;
-use projections::uploads::UploadError;
+use projections::uploads::{LOST, UploadError};
 use serde_json::{Map, Value, json};
 
 use crate::uploads;
@@ -172,6 +172,8 @@ pub enum Problem {
     Unavailable(String),
     /// Too many ask for the same work; the text says which.
     Busy(&'static str),
+    /// The log has a recording whose file is not in the file storage.
+    RecordingLost,
     /// The file storage does not take or give a file.
     Files(FileError),
     /// An upload does not go on.
@@ -258,6 +260,7 @@ impl Problem {
             | Problem::NotFound(_)
             | Problem::NotThen(_)
             | Problem::NoRecording(_)
+            | Problem::RecordingLost
             | Problem::NoSuchProjection
             | Problem::NoSuchWebhook
             | Problem::NoSuchCause => StatusCode::NOT_FOUND,
@@ -335,6 +338,7 @@ impl Problem {
                 let shortage = shortage.unwrap_or_default();
                 format!("The database is not available{shortage}; please try again").into()
             }
+            Problem::RecordingLost => capitalised(LOST).into(),
             Problem::Files(error) => return files_body(error),
             Problem::Upload(error) => error.to_string().into(),
             Problem::NotSetUp(what) | Problem::Busy(what) => (*what).into(),
@@ -355,10 +359,14 @@ impl Problem {
 /// What a client is told of file storage; the rest is for the log.
 fn files_body(error: &FileError) -> Value {
     tracing::error!(correlation = %crate::caller::current_correlation(), %error, "a file is not stored or read");
-    let told = error.in_plain_words();
-    let (first, rest) = told.split_at(1);
     let again = matches!(error, FileError::Unavailable(_)).then_some("; please try again");
-    json!({ "detail": format!("{}{rest}{}", first.to_uppercase(), again.unwrap_or_default()) })
+    let told = capitalised(error.in_plain_words());
+    json!({ "detail": format!("{told}{}", again.unwrap_or_default()) })
+}
+
+fn capitalised(told: &str) -> String {
+    let (first, rest) = told.split_at(1);
+    format!("{}{rest}", first.to_uppercase())
 }
 
 impl From<FileError> for Problem {

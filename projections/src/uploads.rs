@@ -23,6 +23,10 @@ pub use intake::{Intake, UploadError};
 /// How many days an upload may rest before it is given up.
 pub const LIFETIME_DAYS: i32 = 7;
 
+/// What is said of a recording whose file is gone, which nobody can bring back but from a backup.
+pub const LOST: &str = "the audio file is missing from the file storage: whoever runs crm should bring it back from a backup \
+    of CRM_DATA_DIR or of the bucket; `crm files check` lists all that are missing";
+
 /// A recording on its way.
 #[derive(Clone, Debug, FromRow)]
 pub struct Upload {

@@ -103,11 +103,11 @@ async fn part(
             let cipher = cipher(app, note, file).await?;
             let content = app.files.read(&file.key, range.clone(), cipher).await;
             let content = content.map_err(|error| match error {
-                // The log says that it was there: whoever asked is not mistaken.
                 FileError::Missing(key) => {
-                    FileError::Damaged { key, what: "it is not there".to_owned() }
+                    tracing::error!(key, "a recording is lost");
+                    Problem::RecordingLost
                 }
-                error => error,
+                error => error.into(),
             })?;
             Body::from_stream(content).into_response()
         }

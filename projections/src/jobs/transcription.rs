@@ -4,10 +4,10 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::sync::Arc;
 
+use domain::Kind;
 use domain::note::{
     AudioFile, Gap, Mark, MarkKind, Recording, RecordingCommand, Segment, Transcript,
 };
-use domain::{Kind, NoteId};
 use speech::chunks::{Chunk, Cutter};
 use speech::decode::{Audio, DecodeError};
 use speech::milliseconds;
@@ -19,8 +19,9 @@ use super::journal::{Finished, Heard, Journal, MOST_BEGUN, MOST_FAILURES};
 use super::lease::Lease;
 use super::trouble::Trouble;
 use super::worker::{Leash, Tools};
+use crate::files::FileError;
 use crate::log::AsideError;
-use crate::uploads;
+use crate::uploads::{self, LOST};
 
 /// From so many percent on it is sure which language is spoken, and the chunks that follow are in the same.
 const SURE: u8 = 50;
@@ -35,7 +36,7 @@ pub(super) async fn run(
     // Without one, a large file is not copied in vain.
     tools.models.path(recording.model.as_deref())?;
     let preparing = async {
-        let sound = sound(tools, lease.note, &recording.file).await?;
+        let sound = sound(tools, lease, &recording.file).await?;
         let names = glossary::of(&tools.log.database().pool, lease.note).await?;
         let model = model(tools, recording.model.clone()).await?;
         Ok::<_, Trouble>((sound, names, model))
@@ -72,14 +73,40 @@ async fn model(tools: &Tools, name: Option<String>) -> Result<Arc<Model>, Troubl
 }
 
 /// A copy of the recording, deciphered.
-async fn sound(tools: &Tools, note: NoteId, file: &AudioFile) -> Result<File, Trouble> {
+async fn sound(tools: &Tools, lease: &Lease, file: &AudioFile) -> Result<File, Trouble> {
+    let (database, note) = (tools.log.database(), lease.note.0);
     let mut cipher = None;
     if file.sealed {
-        let found = uploads::cipher(tools.log.database(), note.0, &file.key).await?;
-        let missing = || Trouble::passing(&AsideError::NoKey(Kind::Note.record(note.0)));
+        let found = uploads::cipher(database, note, &file.key).await?;
+        let missing = || Trouble::passing(&AsideError::NoKey(Kind::Note.record(note)));
         cipher = Some(found.ok_or_else(missing)?);
     }
-    Ok(tools.files.copy(&file.key, &file.sha256, cipher).await?)
+    let error = match tools.files.copy(&file.key, &file.sha256, cipher).await {
+        Err(error @ FileError::Missing(_)) => error,
+        copied => return Ok(copied?),
+    };
+    Err(match has_others(tools, lease).await? {
+        Some(true) => Trouble::ForGood(LOST.to_owned()),
+        // Another worker, or another attempt, may find it.
+        Some(false) => error.into(),
+        None => Trouble::Passing(LOST.to_owned()),
+    })
+}
+
+/// Whether the file of any other recording is there, of the newest; none if there is no other recording. Where none of them
+/// is, this worker keeps files elsewhere than the server, or its folder is not mounted.
+async fn has_others(tools: &Tools, lease: &Lease) -> Result<Option<bool>, Trouble> {
+    const OTHERS: &str =
+        "select record->'file'->>'key' from recording where id <> $1 order by id desc limit 20";
+    let database = tools.log.database();
+    let asking = sqlx::query_scalar(OTHERS).bind(lease.recording.0).fetch_all(&database.pool);
+    let keys: Vec<String> = database.ask(asking).await?;
+    for key in &keys {
+        if tools.files.store().facts(key).await?.is_some() {
+            return Ok(Some(true));
+        }
+    }
+    Ok((!keys.is_empty()).then_some(false))
 }
 
 /// A transcription on a thread of its own.

@@ -122,3 +122,51 @@ async fn a_postgres_killed_in_the_middle_of_a_transcription_costs_no_more_than_a
     assert!(server.stop().await);
     crate::crash::assert_everything_is_right(&home).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recording_that_is_lost_fails_and_goes_on_once_its_file_is_back() {
+    let api = Api::new().await;
+    let files = api.db.files();
+    let note = api.made("notes", json!({"name": "Call"})).await;
+    let lost = spoken(&files, "We have room for a commitment of twenty million.").await;
+    let other = spoken(&files, "Good morning, and thank you for taking the time.").await;
+    let (sound, of_other) = (files.whole(&lost).await.unwrap(), files.whole(&other).await.unwrap());
+    for key in [&lost, &other] {
+        files.store().remove(key).await.unwrap();
+    }
+    let id = attach(&api.backend.log, note, &lost).await;
+    let id_of_other = attach(&api.backend.log, note, &other).await;
+    api.backend.settle().await.unwrap();
+    let audio = api.get(&format!("/recordings/{id}/audio")).await.expect(404, "audio");
+    let told = audio["detail"].as_str().unwrap();
+    assert!(told.starts_with("The audio file is missing from the file storage"), "{told}");
+    assert!(told.contains("backup") && told.contains("`crm files check`"), "{told}");
+
+    // None of them is there: it may be the storage that is away.
+    let workers = work(&api, with_tiny().await);
+    let waiting = async {
+        loop {
+            let it = api.read(&format!("/recordings/{id}")).await;
+            assert_ne!(it["state"], json!("failed"), "{it}");
+            if it["why"].as_str().is_some_and(|why| why.contains("where this worker keeps files")) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), waiting).await.expect("it waits");
+
+    files.store().put(&other, of_other.into()).await.unwrap();
+    let retry = format!("/recordings/{id}/retry");
+    api.post(&retry, json!({})).await.expect(200, "retry");
+    let failed = until(&api, id, "failed").await;
+    let why = failed["why"].as_str().unwrap();
+    assert!(told.ends_with(&why[1..]), "{why}");
+
+    files.store().put(&lost, sound.into()).await.unwrap();
+    api.post(&retry, json!({})).await.expect(200, "retry");
+    until(&api, id, "summarised").await;
+    until(&api, id_of_other, "summarised").await;
+    assert_eq!(recorded(&api.db.pool, ["Transcribed", "TranscriptionFailed"]).await, [2, 1]);
+    workers.stop().await;
+}
