@@ -56,7 +56,7 @@ pub fn language(said: Option<&str>, place: [Value; 2]) -> Result<Option<String>,
 pub fn status(error: &UploadError) -> StatusCode {
     match error {
         UploadError::Gone => StatusCode::NOT_FOUND,
-        UploadError::Elsewhere(_) | UploadError::Whole => StatusCode::CONFLICT,
+        UploadError::Elsewhere(_) | UploadError::Whole | UploadError::Begun => StatusCode::CONFLICT,
         UploadError::TooLarge(_) | UploadError::Excess(_) => StatusCode::PAYLOAD_TOO_LARGE,
         UploadError::Checksum => {
             StatusCode::from_u16(CHECKSUM_MISMATCH).unwrap_or(StatusCode::BAD_REQUEST)

@@ -145,7 +145,7 @@ pub enum CipherError {
     Database(#[from] DatabaseError),
 }
 
-/// Begins an upload.
+/// Begins an upload; none if there is one already under this idempotency key.
 ///
 /// # Errors
 /// When the database fails.
@@ -155,10 +155,11 @@ pub async fn begin(
     announced: &Announcement,
     sealed: bool,
     request_key: Option<&str>,
-) -> Result<Upload, sqlx::Error> {
+) -> Result<Option<Upload>, sqlx::Error> {
     let statement = format!(
         "insert into upload (id, note_id, name, language, size, promised_sha256, expires_at, sealed, request_key)
-         values ($1, $2, $3, $4, $5, $6, now() + make_interval(days => $7), $8, $9) returning {COLUMNS}"
+         values ($1, $2, $3, $4, $5, $6, now() + make_interval(days => $7), $8, $9)
+         on conflict (request_key) do nothing returning {COLUMNS}"
     );
     sqlx::query_as(&statement)
         .bind(Uuid::new_v4())
@@ -170,7 +171,7 @@ pub async fn begin(
         .bind(LIFETIME_DAYS)
         .bind(sealed)
         .bind(request_key)
-        .fetch_one(db)
+        .fetch_optional(db)
         .await
 }
 

@@ -25,6 +25,9 @@ use crate::uploads::plain::{self, Coming};
 use crate::uploads::tus::{self, meant_method, must_speak_tus, speaks_tus};
 use crate::writes::{Written, writable};
 
+/// How often a request is begun anew because the same one was faster on another server.
+const ATTEMPTS: usize = 3;
+
 /// The routes of uploads.
 pub fn routes() -> Routes {
     let attached = json!({"id": 1, "note_id": 1, "name": "call.webm", "size": 1048576,
@@ -106,14 +109,12 @@ async fn create(
         }
         Some(key) => {
             let _turn = app.turns.take(once::turn(&key)).await;
-            if let Some(earlier) = app.intake.earlier(&key).await? {
-                return repeated(&app, &caller, earlier, (note, announced), coming).await;
+            match begin_once(&app, &caller, note, &announced, &key).await? {
+                Keyed::Fresh(upload) => upload,
+                Keyed::Earlier(earlier) => {
+                    return repeated(&app, &caller, earlier, (note, announced), coming).await;
+                }
             }
-            if app.log.recorded_answer(&key).await.map_err(once::problem)?.is_some() {
-                return Err(Problem::key_reused());
-            }
-            writable(&app, &caller, record_of::<Note>(note)).await?;
-            app.intake.begin(note, &announced, Some(&key)).await?
         }
     };
     let arriving = in_a_task(arrive(app.clone(), caller, upload.clone(), coming));
@@ -123,6 +124,39 @@ async fn create(
         answer.headers_mut().extend(location(&upload));
     }
     Ok(answer)
+}
+
+/// What there is under an idempotency key.
+enum Keyed {
+    /// An upload that has just begun.
+    Fresh(Upload),
+    /// One that came wholly before.
+    Earlier(Upload),
+}
+
+/// Begins an upload under an idempotency key, unless it has come before. The turn that the request has is one of this
+/// process: where the same request is just beginning on another server, it is the one that is repeated.
+async fn begin_once(
+    app: &App,
+    caller: &Caller,
+    note: i64,
+    announced: &Announcement,
+    key: &str,
+) -> Result<Keyed, Problem> {
+    for _ in 0..ATTEMPTS {
+        if let Some(earlier) = app.intake.earlier(key).await? {
+            return Ok(Keyed::Earlier(earlier));
+        }
+        if app.log.recorded_answer(key).await.map_err(once::problem)?.is_some() {
+            return Err(Problem::key_reused());
+        }
+        writable(app, caller, record_of::<Note>(note)).await?;
+        match app.intake.begin(note, announced, Some(key)).await {
+            Err(UploadError::Begun) => {}
+            begun => return Ok(Keyed::Fresh(begun?)),
+        }
+    }
+    Err(UploadError::Begun.into())
 }
 
 /// Whether an upload is still there as far as anybody knows.

@@ -38,6 +38,9 @@ pub enum UploadError {
     /// It is longer than may be stored, in bytes.
     #[error("a recording may have {0} bytes")]
     TooLarge(u64),
+    /// The same request has come to another server.
+    #[error("a request with this Idempotency-Key is under way; please send it again")]
+    Begun,
     /// All of it has come: it is not its sender's to give up any more.
     #[error(
         "all of it has come, and it becomes a recording of its note; HEAD tells when it is one, which can be deleted"
@@ -155,7 +158,7 @@ impl Intake {
     /// Begins an upload, of which nobody else may be under this idempotency key: see [`Self::earlier`].
     ///
     /// # Errors
-    /// [`UploadError::TooLarge`], or when the database fails.
+    /// [`UploadError::TooLarge`], [`UploadError::Begun`], or when the database fails.
     pub async fn begin(
         &self,
         note: i64,
@@ -167,7 +170,8 @@ impl Intake {
         }
         // The name of the file is only known later; whether the note has a key does not depend on it.
         let sealed = self.seals && super::cipher(&self.database, note, "").await?.is_some();
-        Ok(self.ask(async |db| super::begin(db, note, announced, sealed, key).await).await?)
+        let begun = self.ask(async |db| super::begin(db, note, announced, sealed, key).await);
+        begun.await?.ok_or(UploadError::Begun)
     }
 
     /// The upload under this idempotency key that has come wholly, if there is one. One that has not is given up: whoever

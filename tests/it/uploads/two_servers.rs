@@ -108,3 +108,51 @@ async fn a_file_that_is_not_as_long_as_what_came_becomes_no_recording() {
     let error = pair.second.finish(upload.id).await.unwrap_err();
     assert!(matches!(error, UploadError::Files(FileError::Damaged { .. })), "{error}");
 }
+
+#[tokio::test]
+async fn of_one_request_that_two_servers_begin_at_once_one_is_the_first() {
+    let pair = Pair::start().await;
+    let note = made_note(&pair.api).await;
+    let announced = Announcement { size: Some(1_000), ..Announcement::default() };
+    for server in [&pair.first, &pair.second] {
+        assert!(server.earlier("k1").await.unwrap().is_none());
+    }
+    pair.first.begin(note, &announced, Some("k1")).await.unwrap();
+    let late = pair.second.begin(note, &announced, Some("k1")).await.unwrap_err();
+    assert!(matches!(late, UploadError::Begun), "{late}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_request_that_comes_to_two_servers_at_once_is_one_recording() {
+    let api = Api::new().await;
+    let other = api::server::router(app(&api.db, &api.backend, 64 << 20));
+    let note = made_note(&api).await;
+    let content = wav(1_000);
+    let send = async |router: &axum::Router| {
+        let sending = request(Method::POST, &format!("/notes/{note}/recordings"));
+        let sending = sending.header("idempotency-key", "k1").body(Body::from(content.clone()));
+        ask(router, sending.unwrap()).await
+    };
+    // Both have looked before either begins.
+    let mut holding = api.db.pool.begin().await.unwrap();
+    let lock = "lock table upload in share row exclusive mode";
+    sqlx::query(lock).execute(&mut *holding).await.unwrap();
+    let releasing = async {
+        let waits =
+            "select count(*) from pg_locks where relation = 'upload'::regclass and not granted";
+        while sqlx::query_scalar::<_, i64>(waits).fetch_one(&api.db.pool).await.unwrap() < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        holding.rollback().await.unwrap();
+    };
+    let (one, two, ()) = tokio::join!(send(&api.router), send(&other), releasing);
+    assert!(one.status == 201 || two.status == 201, "{} {}", one.body, two.body);
+    for answer in [&one, &two] {
+        assert_ne!(answer.status, 500, "{}", answer.body);
+    }
+    assert_eq!(attached(&api).await, 1);
+    // Whoever was told that the other was faster asks again.
+    let again = send(&api.router).await;
+    let first = if one.status == 201 { one } else { two };
+    assert_eq!((again.status, again.body), (201, first.body));
+}
