@@ -99,8 +99,22 @@ impl App {
     /// # Errors
     /// [`Problem::Unavailable`] when it takes too long: better to try again than to be told that something is not there.
     pub async fn level(&self, read_models: &[&'static str]) -> Result<(), Problem> {
+        let head = *self.log.head().borrow();
+        self.level_with(head, read_models).await
+    }
+
+    /// Likewise, up to a position that another server may have written.
+    ///
+    /// # Errors
+    /// As [`level`](Self::level).
+    pub async fn level_with(
+        &self,
+        position: i64,
+        read_models: &[&'static str],
+    ) -> Result<(), Problem> {
         let own = read_models.iter().copied().filter(|name| self.reader.is_followed(name));
-        match self.is_level(&own.collect::<Vec<_>>()).await {
+        let own: Vec<&'static str> = own.collect();
+        match self.reader.are_level(&own, position, PATIENCE).await {
             true => Ok(()),
             false => Err(Problem::Unavailable("the read models are behind".to_owned())),
         }

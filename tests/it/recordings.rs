@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use api::backend::Backend;
 use axum::body::Body;
 use axum::http::Method;
 use domain::Change;
@@ -11,9 +12,11 @@ use domain::note::{
 };
 use projections::log::{APPEND_LOCK, CommandRequest, EventLog};
 use serde_json::{Value, json};
+use sqlx::postgres::PgConnectOptions;
 
 use crate::check::assert_read_models_match_the_log;
-use crate::contract::{Answer, Api, json_request, request, send};
+use crate::contract::{Answer, Api, app, json_request, request, send};
+use crate::harness::connect;
 
 /// A command as a worker sends it.
 pub fn command(name: &'static str) -> CommandRequest {
@@ -282,6 +285,15 @@ async fn a_suggested_interest_becomes_a_stage_in_the_funnel() {
     assert_eq!(api.post(&dismiss, json!({})).await.status, 409);
 }
 
+/// Waits until so many wait for a turn to append, or for another advisory lock.
+async fn until_waiting(api: &Api, count: i64) {
+    let waits = "select count(*) from pg_locks where locktype = 'advisory' and not granted
+        and database = (select oid from pg_database where datname = current_database())";
+    while sqlx::query_scalar::<_, i64>(waits).fetch_one(&api.db.pool).await.unwrap() < count {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 /// Who was told no must not have moved the funnel, and who moved it is told so.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interest_is_accepted_at_the_fund_and_at_the_note_or_at_neither() {
@@ -299,22 +311,15 @@ async fn an_interest_is_accepted_at_the_fund_and_at_the_note_or_at_neither() {
     let mut others_turn = api.db.pool.begin().await.unwrap();
     let take = "select pg_advisory_xact_lock($1)";
     sqlx::query(take).bind(APPEND_LOCK).execute(&mut *others_turn).await.unwrap();
-    let waiting = async |count: i64| {
-        let waits = "select count(*) from pg_locks where locktype = 'advisory' and not granted
-            and database = (select oid from pg_database where datname = current_database())";
-        while sqlx::query_scalar::<_, i64>(waits).fetch_one(&api.db.pool).await.unwrap() < count {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
     let editing = async {
-        waiting(1).await;
+        until_waiting(&api, 1).await;
         let other = EventLog::start(api.db.connections.clone());
         let revised = Change::Set("They called.".into());
         let changes = NoteChanges { summary: revised, ..NoteChanges::default() };
         let (edit, request) = (NoteCommand::Revise { changes }, command("Edit"));
         let editing = other.execute::<Note>(note, edit, &request);
         let releasing = async {
-            waiting(2).await;
+            until_waiting(&api, 2).await;
             others_turn.rollback().await.unwrap();
         };
         tokio::join!(editing, releasing).0.unwrap();
@@ -323,6 +328,44 @@ async fn an_interest_is_accepted_at_the_fund_and_at_the_note_or_at_neither() {
     let funnel = api.read(&format!("/funds/{fund}/sales-funnel")).await;
     assert_eq!(funnel[0]["interest"], json!("offered"));
     assert_eq!(shown(&api, id).await["interest"]["state"], json!("accepted"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interest_that_two_servers_are_asked_to_accept_is_told_to_the_fund_once() {
+    let api = Api::new().await;
+    let (_, id) = summarised(&api).await;
+    let fund = api.made("funds", json!({"fund_name": "III"})).await;
+    let lp = api.made("lps", json!({"name": "Profuturo"})).await;
+    let connections = connect(PgConnectOptions::clone(&api.db.pool.connect_options()), 8);
+    let mut connection = connections.pool.acquire().await.unwrap();
+    connections.keys().claim(&mut connection).await.unwrap();
+    drop(connection);
+    let backend = Backend::start(connections, api.db.files()).await.unwrap();
+    let other = api::server::router(app(&api.db, &backend, 64 << 20));
+    let path = format!("/recordings/{id}/interest/accept");
+    let accept = |interest: &str| {
+        let body = json!({"fund_id": fund, "lp_id": lp, "interest": interest});
+        json_request(Method::POST, &path, &body)
+    };
+    // The first waits to append, and the second comes meanwhile.
+    let mut others_turn = api.db.pool.begin().await.unwrap();
+    let take = "select pg_advisory_xact_lock($1)";
+    sqlx::query(take).bind(APPEND_LOCK).execute(&mut *others_turn).await.unwrap();
+    let second = async {
+        until_waiting(&api, 1).await;
+        let releasing = async {
+            until_waiting(&api, 2).await;
+            others_turn.rollback().await.unwrap();
+        };
+        tokio::join!(send(&other, accept("offered")), releasing).0
+    };
+    let (first, second) = tokio::join!(send(&api.router, accept("meeting")), second);
+    first.expect(200, "accept");
+    second.expect(409, "accept as something else");
+    let told = "select count(*) from events where event_type = 'InterestRecorded'";
+    let told: i64 = sqlx::query_scalar(told).fetch_one(&api.db.pool).await.unwrap();
+    assert_eq!(told, 1);
+    backend.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,8 +8,10 @@ use domain::lp::Lp;
 use domain::note::{AcceptedInterest, AcceptedTodo, Note, NoteCommand, RecordingCommand};
 use domain::{FundId, Kind, LpId, Moment, RecordRef, Refusal, TodoId};
 use projections::log::CommandError;
+use sqlx::{ConnectOptions as _, PgConnection};
+use tokio::sync::OwnedMutexGuard;
 
-use super::{known, process, shown};
+use super::{READ_MODEL, known, process, shown};
 use crate::app::App;
 use crate::body::{Body, Ids, Shape, parse_id};
 use crate::caller::Caller;
@@ -18,6 +20,14 @@ use crate::json::Json as Sent;
 use crate::problem::{Fault, Problem};
 use crate::resource::record_of;
 use crate::writes::{check_exist, condition, contact, execute, send};
+
+/// The advisory lock of whoever accepts the interest of a recording.
+const INTEREST_LOCK: i32 = 0x6372_6d69;
+/// How long it is waited for: not as long as an answer of the database.
+const LONGEST_TURN: &str = "5s";
+
+/// A turn among the requests of this process, and among the servers.
+type Turn = (OwnedMutexGuard<()>, PgConnection);
 
 /// How often another id is drawn for a todo because an import was faster to use it.
 const ATTEMPTS: usize = 5;
@@ -129,8 +139,7 @@ pub(super) async fn accept_interest(
 ) -> Result<Response, Problem> {
     // Before the fund hears of it.
     caller.attempts("AcceptInterest");
-    // Who comes second knows what became of the first.
-    let _turn = app.turns.take(format!("interest of recording {id}")).await;
+    let _turn = turn(&app, id).await?;
     let stored = known(&app, id).await?;
     let suggested = stored.recording.interest.as_ref();
     let suggested =
@@ -163,6 +172,35 @@ pub(super) async fn accept_interest(
     caller.if_match = None;
     let command = RecordingCommand::AcceptInterest { as_recorded };
     Ok(shown(&app, process(&app, &caller, id, "AcceptInterest", command).await?).await)
+}
+
+/// Takes turns at the interest of a recording, among all servers: who comes second knows what became of the first.
+///
+/// The lock goes with its connection, which is none of the pool's: those who wait could have all of these, and who has the
+/// turn needs some. A process has one at a time.
+async fn turn(app: &App, recording: i64) -> Result<Turn, Problem> {
+    const BUSY: &str = "This interest is being accepted at the moment; please try again";
+    let own = app.turns.take("suggested interests".to_owned()).await;
+    let database = app.log.database();
+    database.check()?;
+    let options = database.options_for(&[]).options([("lock_timeout", LONGEST_TURN)]);
+    let taking = async {
+        let mut db = options.connect().await?;
+        let lock = sqlx::query("select pg_advisory_lock($1, hashtext($2))");
+        match lock.bind(INTEREST_LOCK).bind(recording.to_string()).execute(&mut db).await {
+            Err(error) if is_timeout(&error) => return Ok(None),
+            taken => taken?,
+        };
+        let end = sqlx::query_scalar("select coalesce(max(position), 0) from events");
+        Ok(Some((end.fetch_one(&mut db).await?, db)))
+    };
+    let (end, db) = database.ask(taking).await?.ok_or(Problem::Busy(BUSY))?;
+    app.level_with(end, &[READ_MODEL]).await?;
+    Ok((own, db))
+}
+
+fn is_timeout(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "55P03")
 }
 
 pub(super) async fn dismiss_interest(
