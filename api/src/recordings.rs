@@ -19,6 +19,8 @@ pub struct Standing {
     pub stored: StoredRecording,
     /// The job that is to be done or being done.
     pub progress: Option<Progress>,
+    /// How long it is in milliseconds, if a worker has found out, whatever became of its job.
+    pub length_ms: Option<i64>,
     /// Which workers there are.
     pub workers: Present,
 }
@@ -62,12 +64,14 @@ pub async fn standing(app: &App, all: Vec<StoredRecording>) -> Result<Vec<Standi
     let asking = async {
         let mut db = database.pool.acquire().await?;
         let progress = jobs::progress(&mut db, &ids).await?;
-        Ok((progress, jobs::present_workers(&mut db).await?))
+        let lengths = jobs::lengths(&mut db, &ids).await?;
+        Ok((progress, lengths, jobs::present_workers(&mut db).await?))
     };
-    let (mut progress, workers) = database.ask(asking).await?;
+    let (mut progress, lengths, workers) = database.ask(asking).await?;
     let all = all.into_iter().map(|stored| {
         let progress = progress.remove(&stored.id);
-        Standing { stored, progress, workers }
+        let length_ms = lengths.get(&stored.id).copied();
+        Standing { stored, progress, length_ms, workers }
     });
     Ok(all.collect())
 }
@@ -216,7 +220,7 @@ mod tests {
         let stored =
             StoredRecording { id: RecordingId(5), note: NoteId(7), position: 1, recording };
         let workers = Present { any: true, transcribers: true };
-        Standing { stored, progress: None, workers }
+        Standing { stored, progress: None, length_ms: None, workers }
     }
 
     fn progress(is_running: bool, reason: Option<&str>) -> Option<Progress> {

@@ -34,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 const AGAIN: Duration = Duration::from_millis(200);
 
 /// The tables that may quote a record, or that held what was destroyed.
-const SMALL_TABLES: [&str; 14] = [
+const SMALL_TABLES: [&str; 15] = [
     "stream_key",
     "notion_claim",
     "idempotency_key",
@@ -49,6 +49,7 @@ const SMALL_TABLES: [&str; 14] = [
     "job",
     "transcript_chunk",
     "transcription",
+    "recording_length",
 ];
 
 /// The most segments of the write-ahead log that are written over: 4 GiB of the usual ones.

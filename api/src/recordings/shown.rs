@@ -20,6 +20,7 @@ pub(super) fn recording(standing: &Standing) -> Value {
     let transcript = recording.transcript.as_ref();
     let (state, why) = standing.state();
     let total = standing.progress.as_ref().and_then(|progress| progress.total_ms);
+    let total = total.or(standing.length_ms);
     let heard = transcript.map(|it| &it.language).filter(|language| !language.is_empty());
     let duration = transcript.map(|it| it.duration_ms).or(total.map(i64::unsigned_abs));
     json!({

@@ -186,7 +186,8 @@ impl Lease {
         self.in_vain.failures.load(Ordering::Relaxed)
     }
 
-    /// Tells where the work begins and how long it is, in milliseconds of the recording. That is no step forward yet.
+    /// Tells where the work begins and how long it is, in milliseconds of the recording. That is no step forward yet. How long
+    /// it is stays known when the job goes.
     pub(super) async fn begin(
         &self,
         pool: &PgPool,
@@ -194,8 +195,12 @@ impl Lease {
         total_ms: Option<u64>,
     ) -> Result<(), sqlx::Error> {
         sqlx::query(
-            "update job set done_ms = $3, total_ms = coalesce($4, total_ms), waits_for_model = false
-             where id = $1 and token = $2",
+            "with job as (
+                 update job set done_ms = $3, total_ms = coalesce($4, total_ms), waits_for_model = false
+                 where id = $1 and token = $2 returning recording_id, note_id, total_ms)
+             insert into recording_length (recording_id, note_id, total_ms)
+             select recording_id, note_id, total_ms from job where total_ms is not null
+             on conflict (recording_id) do update set total_ms = excluded.total_ms",
         )
         .bind(self.id)
         .bind(self.token)

@@ -140,13 +140,20 @@ async fn react(db: &mut PgConnection, entry: &Entry, event: &NoteEvent) -> Resul
         | NoteEvent::TranscriptionCancelled { recording }
         | NoteEvent::Summarised { recording, .. }
         | NoteEvent::SummaryFailed { recording, .. }
-        | NoteEvent::SummaryCancelled { recording }
-        | NoteEvent::RecordingRemoved { recording } => end(db, *recording).await,
+        | NoteEvent::SummaryCancelled { recording } => end(db, *recording).await,
+        NoteEvent::RecordingRemoved { recording } => {
+            end(db, *recording).await?;
+            let delete = sqlx::query("delete from recording_length where recording_id = $1");
+            delete.bind(recording.0).execute(db).await.map(|_| ())
+        }
         NoteEvent::Archived => suspend(db, note, true).await,
         NoteEvent::Restored => suspend(db, note, false).await,
         NoteEvent::Erased { .. } => {
-            let delete = sqlx::query("delete from job where note_id = $1::bigint").bind(note);
-            delete.execute(db).await.map(|_| ())
+            for table in ["job", "recording_length"] {
+                let delete = format!("delete from {table} where note_id = $1::bigint");
+                sqlx::query(&delete).bind(note).execute(&mut *db).await?;
+            }
+            Ok(())
         }
         _ => Ok(()),
     }

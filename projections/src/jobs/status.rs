@@ -64,6 +64,23 @@ pub async fn progress(
     Ok(rows.into_iter().map(|row| (RecordingId(row.recording_id), row)).collect())
 }
 
+/// How long these recordings are, in milliseconds, as far as a worker has found out.
+///
+/// # Errors
+/// When the database fails.
+pub async fn lengths(
+    db: &mut PgConnection,
+    recordings: &[RecordingId],
+) -> Result<HashMap<RecordingId, i64>, sqlx::Error> {
+    let rows: Vec<(i64, i64)> = sqlx::query_as(
+        "select recording_id, total_ms from recording_length where recording_id = any ($1)",
+    )
+    .bind(recordings.iter().map(|id| id.0).collect::<Vec<_>>())
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(|(id, total)| (RecordingId(id), total)).collect())
+}
+
 /// Somebody does not want to wait for the next attempt at a recording: it may begin now.
 ///
 /// # Errors

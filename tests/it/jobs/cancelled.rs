@@ -92,6 +92,30 @@ async fn who_cancels_a_long_transcription_frees_its_worker_within_a_second() {
     assert_eq!(recorded(&api.db.pool, ["Transcribed", "TranscriptionCancelled"]).await, [0, 1]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn how_long_a_recording_is_stays_known_when_its_transcription_is_cancelled() {
+    let api = Api::new().await;
+    let (workers, id) = at_work(&api).await;
+    beyond(&api, id, 0.0).await;
+    let path = format!("/recordings/{id}");
+    let known = api.read(&path).await["duration"].clone();
+    assert!(known.as_f64().is_some_and(|seconds| seconds > 60.0), "{known}");
+    api.post(&format!("{path}/cancel"), json!({})).await.expect(200, "cancel");
+    while !jobs(&api.db.pool).await.is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let cancelled = api.read(&path).await;
+    assert_eq!((&cancelled["state"], &cancelled["duration"]), (&json!("cancelled"), &known));
+
+    // It goes with the recording.
+    api.delete(&path).await.expect(200, "remove");
+    let kept = "select count(*) from recording_length";
+    while sqlx::query_scalar::<_, i64>(kept).fetch_one(&api.db.pool).await.unwrap() > 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    workers.stop().await;
+}
+
 /// A bucket that begins to send each file and never goes on, and the paths of what it was asked for.
 async fn silent_bucket() -> (Files, Arc<Mutex<Vec<String>>>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
