@@ -30,15 +30,20 @@ use crate::traces::{LogFields, Traces};
 /// Sends the log to standard error, so that standard output holds only what a command answers; and spans to where the
 /// traces go, if they are made.
 pub fn start_logging(settings: &Settings, traces: Option<&Traces>) {
-    // What sqlx has to say of a lost connection, crm says itself and better; naming sqlx in CRM_LOG brings it back.
-    let filter = EnvFilter::try_new(format!("sqlx=off,{}", settings.log))
-        .unwrap_or_else(|_| EnvFilter::new("sqlx=off,info"));
     let log = tracing_subscriber::fmt::layer()
         .fmt_fields(LogFields)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
-        .with_filter(filter);
+        .with_filter(filter(&settings.log));
     tracing_subscriber::registry().with(log).with(traces.map(Traces::layer)).init();
+}
+
+/// What goes into the log. What sqlx has to say of a lost connection, and symphonia of a damaged recording, crm says itself and
+/// better: with the recording's id. Naming them in `CRM_LOG` brings them back.
+fn filter(wanted: &str) -> EnvFilter {
+    const SILENT: &str = "sqlx=off,symphonia=off";
+    EnvFilter::try_new(format!("{SILENT},{wanted}"))
+        .unwrap_or_else(|_| EnvFilter::new(format!("{SILENT},info")))
 }
 
 /// Speaks to the person at the terminal, who may have stopped listening (`crm config | head`).
@@ -99,4 +104,46 @@ pub async fn open(
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_a_library_says_without_the_recordings_id_is_in_the_log_only_if_somebody_wants_it() {
+        let logged = |wanted: &str| {
+            let lines = Lines::default();
+            let writer = lines.clone();
+            let log = tracing_subscriber::fmt::layer()
+                .with_writer(move || writer.clone())
+                .with_filter(filter(wanted));
+            tracing::subscriber::with_default(tracing_subscriber::registry().with(log), || {
+                tracing::error!(target: "symphonia_format_isomp4::demuxer", "a broken box");
+                tracing::info!(target: "api::serve", "crm is there");
+            });
+            let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+            (text.contains("a broken box"), text.contains("crm is there"))
+        };
+        assert_eq!(logged("info"), (false, true));
+        assert_eq!(logged("info,symphonia_format_isomp4=error"), (true, true));
+        assert_eq!(logged("not=a=filter"), (false, true));
+    }
 }
