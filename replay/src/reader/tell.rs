@@ -75,7 +75,9 @@ impl Reader {
 
     fn count_extras(&mut self, layout: &Layout, row: &Values) {
         for (column, cell) in layout.columns.iter().zip(row) {
-            if column.role == Role::Extra && *cell != Cell::Null {
+            // What refers to a record became a link.
+            let is_extra = column.role == Role::Extra && column.target.is_none();
+            if is_extra && *cell != Cell::Null {
                 *self.extras.entry((layout.table.name, column.name.clone())).or_default() += 1;
             }
         }
