@@ -5,7 +5,7 @@
 //! next that starts. Its tables are unlogged: a crash of Postgres would empty them, but it also breaks that connection, and
 //! the scene with it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -279,6 +279,7 @@ impl Shared {
                 schema: schema.to_owned(),
                 to: position,
                 skipped: skipped.into_iter().collect::<HashSet<_>>(),
+                parked: HashMap::new(),
             });
         }
         load(&self.database, &fillings, Effort::single(), &Arc::<Gauge>::default(), &self.stop)

@@ -7,7 +7,7 @@
 mod finish;
 mod worker;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
@@ -15,7 +15,8 @@ use domain::Kind;
 use projections::background;
 use projections::database::Database;
 use projections::dead_letter::Parked;
-use projections::log::{LogReader, Span, StoredEvent, Sweep};
+use projections::follow::is_followed;
+use projections::log::{LogReader, Recorded, Span, StoredEvent, Stream, Sweep};
 use projections::projector::{ProjectError, Projector};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, PgConnection};
@@ -36,6 +37,35 @@ pub struct Filling {
     pub to: i64,
     /// The events to leave out.
     pub skipped: HashSet<i64>,
+    /// From which position on a stream is left out.
+    pub parked: HashMap<Stream, i64>,
+}
+
+impl Filling {
+    /// Whether an event is to be folded.
+    pub fn takes(&self, recorded: &Recorded) -> bool {
+        let is_parked = || {
+            let from = self.parked.get(&recorded.stream());
+            // Whatever could not be followed, nothing of it is left to be shown.
+            from.is_some_and(|from| recorded.position >= *from) && !recorded.event.is_erasure()
+        };
+        recorded.position <= self.to
+            && !self.skipped.contains(&recorded.position)
+            && (self.parked.is_empty() || !is_parked())
+    }
+
+    /// Leaves a stream out from an event on. Tells whether that was news.
+    pub fn park(&mut self, broken: &Parked) -> bool {
+        let Parked { stream, position, .. } = broken;
+        let is_news = is_followed(&*self.projector, &stream.kind)
+            && *position <= self.to
+            && !self.skipped.contains(position)
+            && self.parked.get(stream).is_none_or(|at| position < at);
+        if is_news {
+            self.parked.insert(stream.clone(), *position);
+        }
+        is_news
+    }
 }
 
 /// What the tables hold afterwards.

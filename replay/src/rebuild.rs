@@ -8,7 +8,7 @@ mod previous;
 mod pulse;
 mod swap;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -380,7 +380,8 @@ async fn build(
     for target in &*begun {
         let (projector, schema) = (target.projector.clone(), target.schema());
         let skipped = skipped(control, target.name()).await?;
-        fillings.push(Filling { projector, schema, to: head, skipped });
+        let parked = HashMap::new();
+        fillings.push(Filling { projector, schema, to: head, skipped, parked });
     }
     let mut filled = load(database, &fillings, effort, gauge, stop).await;
     if let Err(error) = &filled

@@ -3,6 +3,7 @@
 //! Read models are compared with tables built from the log for that purpose, row by row, at the position at which a
 //! snapshot of the live ones stands. Nothing is locked: others read and write meanwhile.
 
+mod careful;
 mod claims;
 mod log;
 mod models;

@@ -1,13 +1,12 @@
 //! A worker of a load: it folds the events of its share of the records, and writes the rows.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use domain::Kind;
 use projections::dead_letter::Parked;
 use projections::generation;
-use projections::log::{LogReader, ReadLogError, Recorded, StoredEvent, Stream};
+use projections::log::{LogReader, ReadLogError, Recorded, StoredEvent};
 use projections::projector::{Fold, Tables};
 use sqlx::PgConnection;
 use tokio::sync::{OnceCell, mpsc};
@@ -55,8 +54,6 @@ struct Slot {
     fold: Box<dyn Fold>,
     tables: Tables,
     filled: Filled,
-    /// From which position on a stream is left out.
-    parked: HashMap<Stream, i64>,
 }
 
 impl Worker {
@@ -77,7 +74,6 @@ impl Worker {
                 fold: filling.projector.begin(),
                 tables: Tables::Empty,
                 filled: Filled::default(),
-                parked: HashMap::new(),
             })
             .collect();
         let (index, of, memory) = (index as u64, workers as u64, memory / workers);
@@ -160,14 +156,13 @@ impl Worker {
         let own: Vec<&StoredEvent> = batch.iter().filter(is_own).collect();
         let ring = self.log.ring_for(connection, own.iter().copied()).await?;
         for stored in own {
-            let kind = stored.kind();
             match self.log.decode_stored(stored, &ring).map_err(ReadLogError::about_event) {
                 Ok(recorded) => page.push(recorded),
                 Err(error) => {
                     let (position, error) = error?;
                     let broken = Parked { stream: stored.stream(), position, error };
                     for slot in &mut self.slots {
-                        slot.park(&broken, kind);
+                        slot.park(&broken);
                     }
                 }
             }
@@ -197,13 +192,7 @@ impl Slot {
         page: &[Recorded],
         connection: &mut PgConnection,
     ) -> Result<(), LoadError> {
-        let Filling { projector, to, skipped, .. } = &self.filling;
-        let is_wanted = |recorded: &Recorded| {
-            recorded.position <= *to
-                && !skipped.contains(&recorded.position)
-                && (self.parked.is_empty()
-                    || self.parked.get(&recorded.stream()).is_none_or(|at| recorded.position < *at))
-        };
+        let is_wanted = |recorded: &Recorded| self.filling.takes(recorded);
         let chosen: Option<Vec<Recorded>> = match page.iter().all(is_wanted) {
             true => None,
             false => Some(page.iter().filter(|recorded| is_wanted(recorded)).cloned().collect()),
@@ -211,7 +200,7 @@ impl Slot {
         self.fold
             .fold(chosen.as_deref().unwrap_or(page), connection, self.tables)
             .await
-            .map_err(|source| LoadError::Project { name: projector.name(), source })
+            .map_err(|source| LoadError::Project { name: self.filling.projector.name(), source })
     }
 
     async fn write(&mut self, connection: &mut PgConnection) -> Result<(), LoadError> {
@@ -224,15 +213,8 @@ impl Slot {
         Ok(())
     }
 
-    fn park(&mut self, broken: &Parked, kind: Option<Kind>) {
-        let Filling { projector, to, skipped, .. } = &self.filling;
-        let is_followed = kind.is_none_or(|kind| projector.follows().contains(&kind));
-        if is_followed
-            && broken.position <= *to
-            && !skipped.contains(&broken.position)
-            && !self.parked.contains_key(&broken.stream)
-        {
-            self.parked.insert(broken.stream.clone(), broken.position);
+    fn park(&mut self, broken: &Parked) {
+        if self.filling.park(broken) {
             self.filled.parked.push(broken.clone());
         }
     }

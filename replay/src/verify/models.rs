@@ -1,21 +1,23 @@
 //! The read models: every row of the tables that this release serves against one folded from the log just now.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use futures::TryStreamExt as _;
 use futures::stream::BoxStream;
 use projections::database::Database;
+use projections::dead_letter::Parked;
 use projections::generation::{self, Generation};
+use projections::log::Stream;
 use projections::projector::{Projector, Table};
 use projections::status;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 
-use super::{Finding, LISTED, VerifyError, VerifyOptions, claims};
-use crate::load::{Filling, Gauge, LoadError, load};
+use super::{Finding, LISTED, VerifyError, VerifyOptions, careful, claims};
+use crate::load::{Filled, Filling, Gauge, LoadError, load};
 
 /// What was found in a read model.
 #[derive(Clone, Debug, Serialize)]
@@ -78,6 +80,21 @@ struct Case {
     live: Generation,
     scratch: String,
     skipped: HashSet<i64>,
+    /// What the original does not follow, and from which position on.
+    parked: HashMap<Stream, i64>,
+}
+
+impl Case {
+    /// Its likeness, up to where the original stands.
+    fn filling(&self) -> Filling {
+        Filling {
+            projector: self.projector.clone(),
+            schema: self.scratch.clone(),
+            to: self.live.checkpoint.position,
+            skipped: self.skipped.clone(),
+            parked: self.parked.clone(),
+        }
+    }
 }
 
 /// The schema that the likeness of a read model is built in.
@@ -132,6 +149,7 @@ async fn check_once(
         let name = projector.name();
         // Beside a server of another release both have a generation of their own.
         let Some(live) = generation::served(&all, &**projector) else { continue };
+        let parked = parked(&mut snapshot, live).await?;
         let mut report = ModelReport {
             name: name.to_owned(),
             generation: live.number,
@@ -139,7 +157,7 @@ async fn check_once(
             rows: 0,
             different: 0,
             differences: vec![],
-            findings: parked(&mut snapshot, live).await?,
+            findings: parked.iter().map(left_out).collect(),
             notices: vec![],
         };
         report.findings.extend(beyond(live, end));
@@ -168,7 +186,9 @@ async fn check_once(
                     .fetch_all(&mut snapshot)
                     .await?;
             let (projector, live) = (projector.clone(), live.clone());
-            let case = Case { projector, live, scratch, skipped: skipped.into_iter().collect() };
+            let skipped = skipped.into_iter().collect();
+            let parked = parked.into_iter().map(|parked| (parked.stream, parked.position));
+            let case = Case { projector, live, scratch, skipped, parked: parked.collect() };
             cases.push((case, reports.len()));
         }
         reports.push(report);
@@ -219,10 +239,11 @@ async fn lacking(
     Ok(lacking.into_iter().map(finding).collect())
 }
 
+/// The streams that a read model does not follow.
 async fn parked(
     snapshot: &mut PgConnection,
     live: &Generation,
-) -> Result<Vec<Finding>, sqlx::Error> {
+) -> Result<Vec<Parked>, sqlx::Error> {
     let rows: Vec<(String, String, i64, String)> = sqlx::query_as(
         "select aggregate_type, aggregate_id, position, error from dead_letter
          where projector = $1 and generation = $2 order by position",
@@ -233,10 +254,24 @@ async fn parked(
     .await?;
     Ok(rows
         .into_iter()
-        .map(|(kind, id, position, error)| {
-            Finding::new("parked", position, format!("{kind} {id} is not followed: {error}"))
-        })
+        .map(|(kind, id, position, error)| Parked { stream: Stream { kind, id }, position, error })
         .collect())
+}
+
+/// It is compared as it was before that position.
+fn left_out(parked: &Parked) -> Finding {
+    let Parked { stream, position, error } = parked;
+    let what = format!("{stream} is parked, and left out of the comparison from here on: {error}");
+    Finding::new("parked", *position, what)
+}
+
+/// What readers see was made of it, and today nobody could make it again.
+fn unfolded(parked: &Parked) -> Finding {
+    let Parked { stream, position, error } = parked;
+    let what = format!(
+        "{stream} cannot be folded again from here on, though it was once: a rebuild would park it: {error}"
+    );
+    Finding::new("fold", *position, what)
 }
 
 async fn compare_all(
@@ -247,22 +282,14 @@ async fn compare_all(
     options: &VerifyOptions,
     reports: &mut [ModelReport],
 ) -> Result<(), VerifyError> {
-    if !build(database, control, cases, options).await? {
-        // Some read model cannot be built from this log; each by itself it shows which.
-        for case in cases {
-            let alone = std::slice::from_ref(case);
-            if !build(database, control, alone, options).await? {
-                let what =
-                    "the log cannot be folded into it as a whole; `crm rebuild` finds out where";
-                reports[case.1].findings.push(Finding::new("fold", None, what));
-            }
-        }
-    }
-    for (case, at) in cases {
+    let unfoldable = match build(database, control, cases, options).await? {
+        Some(filled) => filled.into_iter().map(|filled| filled.parked).collect(),
+        None => build_each(database, control, cases, options).await?,
+    };
+    for ((case, at), unfoldable) in cases.iter().zip(unfoldable) {
         let report = &mut reports[*at];
-        if report.findings.iter().any(|finding| finding.check == "fold") {
-            continue;
-        }
+        let news = unfoldable.iter().filter(|one| !case.parked.contains_key(&one.stream));
+        report.findings.extend(news.map(unfolded));
         for table in case.projector.tables() {
             compare(control, snapshot, case, &table, report).await?;
         }
@@ -270,39 +297,60 @@ async fn compare_all(
     Ok(())
 }
 
-/// Builds the likeness of live tables, each up to where its original stands. Tells whether that was possible.
+/// Builds each likeness by itself, since not all can be built from this log as a whole. Tells what each cannot follow.
+async fn build_each(
+    database: &Database,
+    control: &mut PgConnection,
+    cases: &[(Case, usize)],
+    options: &VerifyOptions,
+) -> Result<Vec<Vec<Parked>>, VerifyError> {
+    let mut unfoldable = Vec::with_capacity(cases.len());
+    for case in cases {
+        let alone = std::slice::from_ref(case);
+        unfoldable.push(match build(database, control, alone, options).await? {
+            Some(filled) => filled.into_iter().flat_map(|filled| filled.parked).collect(),
+            None => {
+                make(control, &case.0).await?;
+                careful::fill(database, case.0.filling()).await?
+            }
+        });
+    }
+    Ok(unfoldable)
+}
+
+/// Makes the tables of a likeness. What a check that was broken off has left behind goes.
+async fn make(control: &mut PgConnection, case: &Case) -> Result<(), sqlx::Error> {
+    generation::drop_tables(control, &case.scratch).await?;
+    generation::create_tables(control, &*case.projector, &case.scratch).await
+}
+
+/// Builds the likeness of live tables, each up to where its original stands. `None` if the log cannot be folded into them
+/// as a whole.
 async fn build(
     database: &Database,
     control: &mut PgConnection,
     cases: &[(Case, usize)],
     options: &VerifyOptions,
-) -> Result<bool, VerifyError> {
+) -> Result<Option<Vec<Filled>>, VerifyError> {
     let mut fillings = Vec::new();
-    for (Case { projector, live, scratch, skipped }, _) in cases {
-        // What a check that was broken off has left behind.
-        generation::drop_tables(control, scratch).await?;
-        generation::create_tables(control, &**projector, scratch).await?;
-        fillings.push(Filling {
-            projector: projector.clone(),
-            schema: scratch.clone(),
-            to: live.checkpoint.position,
-            skipped: skipped.clone(),
-        });
+    for (case, _) in cases {
+        make(control, case).await?;
+        fillings.push(case.filling());
     }
     match load(database, &fillings, options.effort, &Arc::<Gauge>::default(), &options.stop).await {
-        Ok(_) => Ok(true),
+        Ok(filled) => Ok(Some(filled)),
         Err(LoadError::Database(error)) => Err(error.into()),
         Err(LoadError::Stopped) => Err(VerifyError::Stopped),
         Err(LoadError::Project { source, .. }) if source.is_outage() => {
             Err(sqlx::Error::Io(std::io::Error::other(source)).into())
         }
         Err(LoadError::Panicked(error)) => {
-            tracing::error!(%error, "a read model cannot be built from the log");
-            Ok(false)
+            tracing::warn!(%error, "the log cannot be folded as a whole; event by event then");
+            Ok(None)
         }
         Err(LoadError::Project { name, source }) => {
-            tracing::error!(projector = name, error = %source, "a read model cannot be built from the log");
-            Ok(false)
+            tracing::warn!(projector = name, error = %source, "the log cannot be folded as a whole; event by event then");
+            Ok(None)
         }
     }
 }
