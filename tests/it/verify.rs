@@ -218,6 +218,31 @@ async fn a_read_model_without_one_of_its_tables_is_named_and_the_others_are_chec
     assert!(report.passed, "{report:?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_that_was_dropped_is_named_and_a_rebuild_makes_it_again() {
+    let db = imported().await;
+    sqlx::raw_sql(
+        "drop index read_lp_1.lp_1_idx; alter table read_interest_1.interest drop constraint interest_pkey",
+    )
+    .execute(&db.pool)
+    .await
+    .unwrap();
+    let report = verify(&db).await;
+    assert!(!report.passed);
+    let findings = report.projections.iter().flat_map(|model| &model.findings);
+    let mut found: Vec<_> = findings.map(|found| (found.check, &*found.what)).collect();
+    found.sort_unstable();
+    let [("index", of_lp), ("index", of_interest)] = found[..] else { panic!("{found:?}") };
+    assert!(of_lp.starts_with("its index of lp, hash (notion_id) WHERE "), "{of_lp}");
+    assert!(of_lp.ends_with(", is not there; `crm rebuild lp` builds it anew"), "{of_lp}");
+    assert!(
+        of_interest.starts_with("its unique index of interest, btree (fund_id, lp_id), is not")
+    );
+    rebuild(&db, &["lp", "interest"]).await.unwrap();
+    let report = verify(&db).await;
+    assert!(report.passed, "{report:?}");
+}
+
 /// Appends an event to LP 3 that no table of text can hold.
 async fn append_with_nul(db: &Database) -> i64 {
     let append = r#"insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,

@@ -34,7 +34,7 @@ pub struct ModelReport {
     pub different: u64,
     /// How they differ; a hundred of them at most.
     pub differences: Vec<Difference>,
-    /// What else is wrong, such as a parked stream, a table that is gone, or a Notion id that nobody claims.
+    /// What else is wrong, such as a parked stream, a table or an index that is gone, or a Notion id that nobody claims.
     pub findings: Vec<Finding>,
     /// What is worth knowing: that it cannot be compared yet.
     pub notices: Vec<Finding>,
@@ -290,11 +290,42 @@ async fn compare_all(
         let report = &mut reports[*at];
         let news = unfoldable.iter().filter(|one| !case.parked.contains_key(&one.stream));
         report.findings.extend(news.map(unfolded));
+        report.findings.extend(unindexed(control, case).await?);
         for table in case.projector.tables() {
             compare(control, snapshot, case, &table, report).await?;
         }
     }
     Ok(())
+}
+
+/// Its indexes that are not there, or of no use: rows are then looked for in the whole table, or may be there twice.
+async fn unindexed(control: &mut PgConnection, case: &Case) -> Result<Vec<Finding>, sqlx::Error> {
+    // Their names say nothing, and their definitions name the schema.
+    let lacking: Vec<(String, bool, String)> = sqlx::query_as(
+        "with made as (
+             select nspname, relname::text, indisunique,
+                 replace(substring(pg_get_indexdef(indexrelid) from ' USING (.*)'), nspname || '.', '') as built
+             from pg_index
+             join pg_class on pg_class.oid = indrelid
+             join pg_namespace on pg_namespace.oid = relnamespace
+             where indisvalid and nspname in ($1, $2))
+         select relname, indisunique, built from made where nspname = $2
+         except select relname, indisunique, built from made where nspname = $1
+         order by relname, built",
+    )
+    .bind(case.live.schema())
+    .bind(&case.scratch)
+    .fetch_all(control)
+    .await?;
+    let name = &case.live.projector;
+    let finding = |(table, is_unique, built): (String, bool, String)| {
+        let sort = if is_unique { "unique index" } else { "index" };
+        let what = format!(
+            "its {sort} of {table}, {built}, is not there; `crm rebuild {name}` builds it anew"
+        );
+        Finding::new("index", None, what)
+    };
+    Ok(lacking.into_iter().map(finding).collect())
 }
 
 /// Builds each likeness by itself, since not all can be built from this log as a whole. Tells what each cannot follow.
