@@ -44,6 +44,6 @@ pub use report::{Notice, Progress, Report};
 pub use scrub::{ScrubError, ScrubOptions, ScrubReport, scrub};
 pub use source::check_file;
 pub use verify::{
-    Difference, Finding, LogReport, ModelReport, SealReport, VerifyError, VerifyOptions,
-    VerifyReport, Witness, verify,
+    ColumnDifference, Difference, Finding, LogReport, ModelReport, SealReport, VerifyError,
+    VerifyOptions, VerifyReport, Witness, verify,
 };

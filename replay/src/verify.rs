@@ -5,6 +5,7 @@
 
 mod careful;
 mod claims;
+mod difference;
 mod log;
 mod models;
 mod seals;
@@ -26,8 +27,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::load::Effort;
 
+pub use difference::{ColumnDifference, Difference};
 pub use log::LogReport;
-pub use models::{Difference, ModelReport};
+pub use models::ModelReport;
 pub use seals::{SealReport, Witness};
 
 /// The advisory lock of whoever verifies: one at a time.

@@ -150,6 +150,21 @@ async fn a_row_that_was_changed_added_or_taken_out_is_named_with_what_the_log_sa
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_differs_only_in_how_a_column_of_json_is_written_is_named_as_well() {
+    let db = imported().await;
+    sqlx::query("update read_lp_1.lp set record = record::jsonb::json where id = 3")
+        .execute(&db.pool)
+        .await
+        .unwrap();
+    let report = verify(&db).await;
+    let lp = report.projections.iter().find(|model| model.name == "lp").unwrap();
+    let [row] = &lp.differences[..] else { panic!("{:?}", lp.differences) };
+    let [column] = &row.columns[..] else { panic!("{:?}", row.columns) };
+    assert_eq!(column.column, "record");
+    assert!(column.live.is_some() && column.live != column.log, "{column:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_read_model_beyond_the_end_of_the_log_is_named_and_takes_no_other_along() {
     for beyond in [1_000, 10_000] {
         let db = imported().await;

@@ -226,7 +226,7 @@ fn describe_model(text: &mut String, model: &ModelReport) {
         let _ = writeln!(text, "  {} {}:", difference.table, difference.key.join(" "));
         for column in &difference.columns {
             let side = |value: &Option<serde_json::Value>| {
-                value.as_ref().map_or_else(|| "no row".to_owned(), ToString::to_string)
+                value.as_ref().map_or_else(|| "nothing".to_owned(), ToString::to_string)
             };
             let (live, log) = (side(&column.live), side(&column.log));
             let _ = writeln!(text, "    {}: readers get {live}, the log says {log}", column.column);

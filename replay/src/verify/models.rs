@@ -1,7 +1,7 @@
 //! The read models: every row of the tables that this release serves against one folded from the log just now.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use futures::TryStreamExt as _;
@@ -13,9 +13,9 @@ use projections::log::Stream;
 use projections::projector::{Projector, Table};
 use projections::status;
 use serde::Serialize;
-use serde_json::{Map, Value};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 
+use super::difference::{Difference, columns};
 use super::{Finding, LISTED, VerifyError, VerifyOptions, careful, claims};
 use crate::load::{Filled, Filling, Gauge, LoadError, load};
 
@@ -50,28 +50,6 @@ impl ModelReport {
     pub fn was_compared(&self) -> bool {
         self.notices.is_empty()
     }
-}
-
-/// A row that is not what the log says.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Difference {
-    /// The table.
-    pub table: &'static str,
-    /// The row's key.
-    pub key: Vec<String>,
-    /// What differs, column by column; the whole row if only one side has it.
-    pub columns: Vec<ColumnDifference>,
-}
-
-/// A value that is not what the log says.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct ColumnDifference {
-    /// The column, with a field's name after a dot where a column holds an object.
-    pub column: String,
-    /// What readers get; `None` if the row is not there.
-    pub live: Option<Value>,
-    /// What the log says; `None` if it knows of no such row.
-    pub log: Option<Value>,
 }
 
 /// What is compared: the generation that is served as the snapshot has it, and where its likeness is built.
@@ -458,73 +436,9 @@ fn compare_keys(one: &[String], other: &[String]) -> Ordering {
     parts.fold(Ordering::Equal, Ordering::then)
 }
 
-/// What differs between two rows, each a JSON object.
-fn columns(live: Option<&str>, log: Option<&str>) -> Vec<ColumnDifference> {
-    let (live, log) = (live.map(flat), log.map(flat));
-    let names: BTreeSet<&String> = live.iter().chain(&log).flat_map(Map::keys).collect();
-    let value = |row: &Option<Map<String, Value>>, name: &str| {
-        row.as_ref().map(|row| row.get(name).cloned().unwrap_or_default())
-    };
-    names
-        .into_iter()
-        .map(|name| (name, value(&live, name), value(&log, name)))
-        .filter(|(_, live, log)| live != log)
-        .map(|(name, live, log)| ColumnDifference {
-            column: name.clone(),
-            live: live.map(shortened),
-            log: log.map(shortened),
-        })
-        .collect()
-}
-
-/// The columns of a row, and the fields of those that hold an object.
-fn flat(row: &str) -> Map<String, Value> {
-    let mut flat = Map::new();
-    let Ok(Value::Object(row)) = serde_json::from_str(row) else { return flat };
-    for (column, value) in row {
-        match value {
-            Value::Object(fields) => {
-                let named =
-                    fields.into_iter().map(|(field, value)| (format!("{column}.{field}"), value));
-                flat.extend(named);
-            }
-            value => _ = flat.insert(column, value),
-        }
-    }
-    flat
-}
-
-/// Long texts tell no more than their beginning.
-fn shortened(value: Value) -> Value {
-    const LONG: usize = 200;
-    match value {
-        Value::String(text) if text.chars().count() > LONG => {
-            Value::String(text.chars().take(LONG).chain(['…']).collect())
-        }
-        value => value,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-
-    #[test]
-    fn a_difference_names_the_field_and_both_values() {
-        let differences = columns(
-            Some(r#"{"id": 7, "record": {"name": "A", "priority": "1"}}"#),
-            Some(r#"{"id": 7, "record": {"name": "B", "priority": "1"}}"#),
-        );
-        let expected = ColumnDifference {
-            column: "record.name".into(),
-            live: Some(json!("A")),
-            log: Some(json!("B")),
-        };
-        assert_eq!(differences, [expected]);
-        assert_eq!(columns(None, Some(r#"{"id": 7}"#)).len(), 1);
-    }
 
     #[test]
     fn keys_compare_as_the_tables_are_sorted() {
