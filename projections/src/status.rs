@@ -55,6 +55,8 @@ pub struct ProjectionStatus {
     pub position: i64,
     /// How many positions it is behind the log's end.
     pub lag: i64,
+    /// How many positions it is beyond the log's end, as when an older log was put back under it: it must be built anew.
+    pub beyond: i64,
     /// For how long the oldest event that it has not seen has been in the log, in seconds.
     pub lag_seconds: f64,
     /// Events per second folded in the last minute, more or less.
@@ -168,7 +170,7 @@ impl RebuildStatus {
 pub const SILENCE: f64 = 15.0;
 
 /// The live generation of each projector.
-type Live = (String, i32, i32, i64, f64, Option<i32>, f64);
+type Live = (String, i32, i32, i64, f64, Option<i32>, f64, i64);
 
 /// Asks the database how everything stands.
 ///
@@ -238,7 +240,8 @@ async fn projections(
               where old.projector = generation.projector and old.state = 'previous'),
              coalesce(extract(epoch from clock_timestamp() - (
                  select recorded_at from events where events.position > generation.position
-                 order by position limit 1))::double precision, 0)
+                 order by position limit 1))::double precision, 0),
+             greatest(0, position - (select coalesce(max(events.position), 0) from events))
          from generation where state = 'live' and ($1::text is null or projector = $1) order by projector",
     )
     .bind(only)
@@ -248,7 +251,7 @@ async fn projections(
     let skipped = skipped_of(db, only).await?;
     let rebuilds = rebuilds_of(db, only).await?;
     let mut projections = Vec::with_capacity(live.len());
-    for (name, generation, version, position, rate, previous, lag_seconds) in live {
+    for (name, generation, version, position, rate, previous, lag_seconds, beyond) in live {
         let skipped_events: Vec<_> =
             skipped.iter().filter(|skipped| skipped.projector == name).cloned().collect();
         projections.push(ProjectionStatus {
@@ -258,6 +261,7 @@ async fn projections(
             rebuild: rebuilds.iter().find(|rebuild| rebuild.projector == name).cloned(),
             rate: (rate * 10.0).round() / 10.0,
             lag_seconds: lag_seconds.max(0.0),
+            beyond,
             name,
             version,
             generation,

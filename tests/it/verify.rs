@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use api::backend::Backend;
 use api::rebuilds::Daily;
+use axum::body::Body;
+use axum::http::Method;
 use chrono::{Local, TimeDelta};
 use projections::projector::Projector;
 use projections::read;
@@ -11,9 +14,11 @@ use projections::search::engine::memory::Memory;
 use projections::status;
 use projections::verification::{self, Checks, Ended};
 use replay::{Effort, ModelReport, RebuildError, VerifyOptions, VerifyReport, Witness};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
 
+use crate::contract::{app, request};
 use crate::harness::{Database, demo_file, tamper};
 use crate::import::legacy;
 use crate::parked::of;
@@ -164,6 +169,19 @@ async fn what_differs_only_in_how_a_column_of_json_is_written_is_named_as_well()
     assert!(column.live.is_some() && column.live != column.log, "{column:?}");
 }
 
+/// Why the server says that it is not ready.
+async fn told_not_ready(db: &Database, backend: &Backend) -> Vec<String> {
+    let router = api::server::router(app(db, backend, 1 << 20));
+    let asked = router.oneshot(request(Method::GET, "/readyz").body(Body::empty()).unwrap());
+    let answer = asked.await.unwrap();
+    let status = answer.status();
+    let body = axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    let reasons: Vec<String> = serde_json::from_value(body["reasons"].clone()).unwrap();
+    assert_eq!(status == 503, !reasons.is_empty(), "{body}");
+    reasons
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_read_model_beyond_the_end_of_the_log_is_named_and_takes_no_other_along() {
     for beyond in [1_000, 10_000] {
@@ -187,6 +205,19 @@ async fn a_read_model_beyond_the_end_of_the_log_is_named_and_takes_no_other_alon
         assert_eq!(lp.findings.iter().map(|it| &*it.what).collect::<Vec<_>>(), [what]);
 
         let backend = db.backend().await;
+        let reason = format!(
+            "read model lp stands at position {stands}, the log ends at {end}: an older log was put back; `crm rebuild lp` builds \
+             it anew"
+        );
+        assert_eq!(told_not_ready(&db, &backend).await, [reason]);
+        let mut connection = db.pool.acquire().await.unwrap();
+        let told = status::status(&mut connection).await.unwrap();
+        drop(connection);
+        let told: Vec<_> = told.projections.iter().filter(|it| it.beyond > 0).collect();
+        assert_eq!(
+            told.iter().map(|it| (&*it.name, it.beyond)).collect::<Vec<_>>(),
+            [("lp", beyond)]
+        );
         let mut head = 0;
         for name in ["first", "second"] {
             head = register(&backend, name).await;
@@ -203,6 +234,9 @@ async fn a_read_model_beyond_the_end_of_the_log_is_named_and_takes_no_other_alon
         assert_eq!(others, [head], "no other was taken along");
 
         rebuild(&db, &["lp"]).await.unwrap();
+        let position = register(&backend, "after it").await;
+        assert!(backend.reader.reached(position, Duration::from_secs(20)).await);
+        assert_eq!(told_not_ready(&db, &backend).await, [""; 0]);
         let refused =
             replay::roll_back(&db.connections, &[of("lp")], &CancellationToken::new()).await;
         assert!(matches!(refused, Err(RebuildError::Beyond { name: "lp", .. })), "{refused:?}");

@@ -77,6 +77,14 @@ fn describe(status: &Status) -> String {
         text.push_str(NO_VECTORS);
     }
     for projection in &status.projections {
+        if projection.beyond > 0 {
+            let ProjectionStatus { name, position, beyond, .. } = projection;
+            let _ = writeln!(
+                text,
+                "\nNOT well: {name} stands at position {position}, {beyond} beyond the end of the log: an older log was put back; \
+                 `crm rebuild {name}` builds it anew."
+            );
+        }
         if let Some(RebuildStatus { error: Some(error), .. }) = &projection.rebuild {
             let _ = writeln!(text, "\nThe last rebuild of {} failed: {error}", projection.name);
         }
@@ -269,6 +277,7 @@ mod tests {
             previous: Some(1),
             position: 40,
             lag: 2,
+            beyond: 0,
             lag_seconds: 0.25,
             rate: 12.0,
             size: 1_234_567,
@@ -396,7 +405,11 @@ Last check of everything: DIFFERENCES, see `crm status --json` at 1970-01-01 00:
 Later check of everything at 1970-01-01 00:00 UTC: CAME TO NOTHING: the check was called off
 Later check of log, lp alone: all well at 1970-01-01 00:00 UTC, up to position 42.";
         assert_eq!(describe(&status), expected);
-        let status = Status { vectors: vec![], ..status };
-        assert!(describe(&status).contains(NO_VECTORS));
+        let beyond = ProjectionStatus { position: 50, beyond: 8, ..projection() };
+        let status = Status { vectors: vec![], projections: vec![beyond], ..status };
+        let told = describe(&status);
+        assert!(told.contains(NO_VECTORS));
+        let said = "NOT well: lp stands at position 50, 8 beyond the end of the log: an older log was put back; `crm rebuild lp`";
+        assert!(told.contains(said), "{told}");
     }
 }

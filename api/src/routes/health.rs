@@ -15,9 +15,10 @@ const TOLERATED_LAG: i64 = 10_000;
 /// The routes about the server itself.
 pub fn routes() -> Routes {
     let well = Content::Example(json!({"status": "ok", "timestamp": "2025-01-31T15:04:05.000123"}));
-    let ready =
-        Content::Example(json!({"status": "ready", "reasons": [], "database": true, "head": 42,
-        "projectors": [{"name": "lp", "position": 42, "lag": 0, "failure": null, "parked": 0}]}));
+    let ready = Content::Example(
+        json!({"status": "ready", "reasons": [], "database": true, "head": 42,
+        "projectors": [{"name": "lp", "position": 42, "lag": 0, "beyond": 0, "failure": null, "parked": 0}]}),
+    );
     Routes::tagged(SERVER)
         .at("/health", [get("Whether the server runs", well, health)])
         .at(
@@ -44,7 +45,7 @@ async fn readyz(State(app): State<App>) -> (StatusCode, Json<Value>) {
         .iter()
         .map(|projector| {
             json!({"name": projector.name, "position": projector.position, "lag": projector.lag,
-                "failure": projector.failure, "parked": projector.parked})
+                "beyond": projector.beyond, "failure": projector.failure, "parked": projector.parked})
         })
         .collect();
     let (code, status) = match reasons.is_empty() {
@@ -73,6 +74,13 @@ fn reasons_against(health: &Health) -> Vec<String> {
         if lag > TOLERATED_LAG {
             reasons.push(format!("read model {name} is {lag} events behind"));
         }
+        if projector.beyond > 0 {
+            reasons.push(format!(
+                "read model {name} stands at position {}, the log ends at {}: an older log was put back; `crm rebuild {name}` \
+                 builds it anew",
+                projector.position, health.head
+            ));
+        }
         if let Some(failure) = &projector.failure {
             reasons.push(format!("read model {name} does not go on: {failure}"));
         }
@@ -90,7 +98,8 @@ mod tests {
     fn a_server_is_ready_when_its_database_answers_and_its_read_models_keep_up() {
         let check = |database: bool, lag: i64, failure: Option<&str>, expected: &[&str]| {
             let failure = failure.map(str::to_owned);
-            let lp = ProjectorHealth { name: "lp", position: 5, lag, failure, parked: 1 };
+            let lp =
+                ProjectorHealth { name: "lp", position: 5, lag, beyond: 0, failure, parked: 1 };
             let projectors = vec![lp];
             let health = Health { database, read_only: false, head: 5 + lag, projectors };
             assert_eq!(reasons_against(&health), expected);

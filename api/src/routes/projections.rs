@@ -31,7 +31,7 @@ pub fn routes() -> Routes {
         "parked": 0, "rate": 90000.0, "eta_seconds": null, "started_at": "2025-01-31T15:04:05Z",
         "finished_at": "2025-01-31T15:04:06Z", "error": null});
     let one = json!({"name": "lp", "version": 1, "generation": 2, "previous": 1, "position": 42, "lag": 0,
-        "lag_seconds": 0.0, "rate": 0.5, "size": 172032, "parked": [], "skipped": 0, "skipped_events": [], "rebuild": rebuild});
+        "beyond": 0, "lag_seconds": 0.0, "rate": 0.5, "size": 172032, "parked": [], "skipped": 0, "skipped_events": [], "rebuild": rebuild});
     let vectors = json!({"set": 1, "model": "multilingual-e5-small", "state": "live", "engine": "memory", "position": 42,
         "lag": 0, "points": 1800, "waiting": 0, "rate": 14.2, "eta_seconds": 0.0, "untold": 0, "error": null});
     let all = json!({"head": 42, "projections": [one], "reactors": [{"name": "recordings", "position": 42, "lag": 0, "lag_seconds": 0.0, "workers": 1,

@@ -24,6 +24,8 @@ pub struct ProjectorHealth {
     pub position: i64,
     /// How many positions it is behind.
     pub lag: i64,
+    /// How many positions it is beyond the log's end: an older log was put back under it.
+    pub beyond: i64,
     /// What keeps it from going on.
     pub failure: Option<String>,
     /// How many streams it cannot follow, if this process runs it.
@@ -33,12 +35,14 @@ pub struct ProjectorHealth {
 impl Reader {
     /// Whether the read side is well. Asks the database for the log's end.
     pub async fn health(&self) -> Health {
-        let answer: Result<(Option<i64>, bool), _> = match self.database.check() {
+        // Before the end is asked for, so that none is taken for being beyond it.
+        let checkpoints = self.runner.checkpoints().borrow().clone();
+        let answer: Result<(i64, bool), _> = match self.database.check() {
             Ok(()) => {
                 self.database
                     .ask(
                         sqlx::query_as(
-                            "select max(position), current_setting('transaction_read_only')::boolean from events",
+                            "select coalesce(max(position), 0), current_setting('transaction_read_only')::boolean from events",
                         )
                         .fetch_one(&self.database.pool),
                     )
@@ -47,17 +51,16 @@ impl Reader {
             Err(error) => Err(error),
         };
         let database = answer.is_ok();
-        let (head, read_only) = answer.unwrap_or_default();
-        let failures = self.runner.failures();
-        let checkpoints = self.runner.checkpoints().borrow().clone();
         let known = checkpoints.values().map(|checkpoint| checkpoint.position).max().unwrap_or(0);
-        let head = head.unwrap_or(known);
+        let (head, read_only) = answer.unwrap_or((known, false));
+        let failures = self.runner.failures();
         let projectors = checkpoints
             .into_iter()
             .map(|(name, checkpoint)| ProjectorHealth {
                 name,
                 position: checkpoint.position,
                 lag: (head - checkpoint.position).max(0),
+                beyond: (checkpoint.position - head).max(0),
                 failure: failures.get(name).cloned(),
                 parked: self.runner.parked(name),
             })
