@@ -2,7 +2,8 @@
 //!
 //! A rebuild loads the log into the tables of a new generation, follows what is appended meanwhile, and swaps when there
 //! is nothing left to follow: the last events, the swap and the checkpoint are one transaction. Whatever happens before it
-//! leaves the live tables untouched. What a killed rebuild leaves behind is cleared away by the next.
+//! leaves the live tables untouched. What a killed rebuild leaves behind is cleared away by the next, or by
+//! whoever drops earlier generations.
 
 mod previous;
 mod pulse;

@@ -32,7 +32,7 @@ pub struct Args {
     /// Instead: make the previous generation the live one again, after it has caught up
     #[arg(long)]
     pub rollback: bool,
-    /// Instead: drop the previous generation, which was kept to roll back to
+    /// Instead: drop the previous generation, which was kept to roll back to, and what a killed rebuild has left behind
     #[arg(long)]
     pub drop_old: bool,
     /// Instead: call off a rebuild that is running, here or in a server

@@ -77,7 +77,7 @@ pub async fn retain_with_previous(
     Ok(())
 }
 
-/// Drops what is kept of earlier generations. Tells which.
+/// Drops what is kept of earlier generations, and what a rebuild that was killed has left behind. Tells which.
 ///
 /// # Errors
 /// See [`RebuildError`].
@@ -86,9 +86,11 @@ pub async fn drop_old(
     projector: &Arc<dyn Projector>,
 ) -> Result<Vec<i32>, RebuildError> {
     let name = projector.name();
-    let mut control = database.options_for(&[]).connect().await?;
+    let options = database.options_for(&[]).options([("lock_timeout", "5s")]);
+    let mut control = options.connect().await?;
     hold(&mut control, name).await?;
     let dropping = async {
+        let mut dropped = drop_left_over(&mut control, name).await?;
         let previous = kept(&mut control, name).await?;
         for old in &previous {
             let number = old.number;
@@ -101,11 +103,30 @@ pub async fn drop_old(
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(previous.into_iter().map(|generation| generation.number).collect())
+        dropped.extend(previous.into_iter().map(|generation| generation.number));
+        Ok(dropped)
     };
     let dropped = dropping.await;
     release(control).await;
     dropped
+}
+
+/// Drops what was being built when a rebuild was killed: none runs while its lock is held here.
+async fn drop_left_over(
+    control: &mut PgConnection,
+    name: &'static str,
+) -> Result<Vec<i32>, RebuildError> {
+    let mut left = generation::all(control).await?;
+    left.retain(|generation| generation.projector == name && generation.state == State::Building);
+    let mut dropped = Vec::with_capacity(left.len());
+    for Generation { number, .. } in left {
+        match generation::remove_unfinished(control, name, number).await {
+            Ok(_) => dropped.push(number),
+            Err(error) if is_timeout(&error) => return Err(RebuildError::Read { name, number }),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(dropped)
 }
 
 /// As [`drop_unused`], but waits a little: a server takes a moment to turn away from a generation that is no longer live.

@@ -1,10 +1,10 @@
 //! Going back to the previous generation of read models.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use domain::Kind;
-use projections::read;
-use replay::RebuildError;
+use projections::{generation, read};
+use replay::{Rebuild, RebuildError};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -40,6 +40,45 @@ async fn a_rollback_brings_the_previous_generation_back_with_what_was_written_si
     assert_eq!(replay::drop_old(&db.connections, &lp[0]).await.unwrap(), [2]);
     assert_eq!(generations(&db, "lp").await, (Some(1), None));
     backend.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_rebuild_left_behind_is_dropped_with_the_old_generations() {
+    let db = Database::new().await;
+    let lp = replay::find(read::projectors(), &["lp".to_owned()]).unwrap();
+    rebuild(&db, &["lp"]).await.unwrap();
+    let mut connection = db.pool.acquire().await.unwrap();
+    assert_eq!(generation::begin(&mut connection, &*lp[0]).await.unwrap(), 3);
+    let stop = CancellationToken::new();
+    let another = Rebuild::admit(&db.connections, lp.clone(), "a test", stop).await.unwrap();
+    let refused = replay::drop_old(&db.connections, &lp[0]).await.unwrap_err();
+    assert!(matches!(refused, RebuildError::Held { .. }), "{refused}");
+    assert_eq!(
+        generation::all(&mut connection)
+            .await
+            .unwrap()
+            .iter()
+            .filter(|it| it.projector == "lp")
+            .count(),
+        3
+    );
+    drop(another);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let dropped = loop {
+        match replay::drop_old(&db.connections, &lp[0]).await {
+            Err(RebuildError::Held { .. }) if Instant::now() < deadline => {
+                tokio::task::yield_now().await
+            }
+            dropped => break dropped.unwrap(),
+        }
+    };
+    assert_eq!(dropped, [3, 1]);
+    assert_eq!(generations(&db, "lp").await, (Some(2), None));
+    let left: Option<String> = sqlx::query_scalar("select to_regnamespace('read_lp_3')::text")
+        .fetch_one(&mut *connection)
+        .await
+        .unwrap();
+    assert_eq!(left, None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
