@@ -276,6 +276,26 @@ async fn what_fails_is_tried_again_and_holds_back_what_comes_after_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_asks_for_a_pause_gets_it_at_whichever_attempt() {
+    let in_an_hour = || (chrono::Utc::now() + chrono::TimeDelta::hours(1)).to_rfc2822();
+    let in_an_hour = in_an_hour().replace("+0000", "GMT");
+    for (status, asked) in [(429, "3600"), (503, in_an_hour.as_str())] {
+        let sending = Sending::start(Reach::Private, &[1, 1, 1, 1]).await;
+        let mut answers = answers(&[500, 500, status]);
+        answers[2].headers_mut().insert("retry-after", asked.parse().unwrap());
+        let (receiver, url) = Receiver::start(answers).await;
+        let hook = sending.add(json!({"url": url})).await;
+        register(&sending.api.backend.log, 1..=1).await;
+        let hook = sending.until(&hook["id"], |hook| hook["attempts"] == json!(3)).await;
+        let at = hook["next_attempt_at"].as_str().unwrap().parse::<chrono::DateTime<chrono::Utc>>();
+        let pause = (at.unwrap() - chrono::Utc::now()).num_minutes();
+        assert!((55..=66).contains(&pause), "{asked}: {hook}");
+        assert_eq!(receiver.positions(), [1, 1, 1]);
+        sending.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_receiver_takes_counts_even_if_its_answer_never_ends() {
     let sending = Sending::start(Reach::Private, &[]).await;
     let endless = || {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use axum::http::{HeaderMap, Request, Response, StatusCode, header};
 use bytes::Bytes;
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -32,7 +32,7 @@ const KEPT: Duration = Duration::from_secs(30);
 const READ: usize = 16 << 10;
 
 /// The longest that a receiver may ask for a pause.
-const LONGEST_PAUSE: u64 = 24 * 3600;
+const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 3600);
 
 /// The way out. Clones share connections.
 #[derive(Clone, Debug)]
@@ -113,7 +113,7 @@ impl Sender {
             Err(error) => Err(error),
         };
         let (status, pause, error) = match answered {
-            Ok((status, headers)) => (Some(status), pause(&headers), complaint(status)),
+            Ok((status, headers)) => (Some(status), pause(&headers, Utc::now()), complaint(status)),
             Err(error) => (None, None, Some(error)),
         };
         let delivery = Delivery {
@@ -170,7 +170,38 @@ fn complaint(status: StatusCode) -> Option<String> {
     }
 }
 
-fn pause(headers: &HeaderMap) -> Option<Duration> {
-    let seconds: u64 = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds.min(LONGEST_PAUSE)))
+/// What `Retry-After` asks for, in seconds or as a time of day. A time that has passed asks for nothing.
+fn pause(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    let pause = match text.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let until = DateTime::parse_from_rfc2822(text).ok()?;
+            until.signed_duration_since(now).to_std().ok()?
+        }
+    };
+    Some(pause.min(LONGEST_PAUSE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receiver_names_a_pause_in_seconds_or_its_end() {
+        let now = DateTime::parse_from_rfc3339("2015-10-21T07:28:00Z").unwrap().to_utc();
+        let check = |text: &'static str, expected: Option<u64>| {
+            let headers = [(header::RETRY_AFTER, text.parse().unwrap())].into_iter().collect();
+            assert_eq!(pause(&headers, now), expected.map(Duration::from_secs), "{text}");
+        };
+        check("120", Some(120));
+        check(" 0 ", Some(0));
+        check("Wed, 21 Oct 2015 07:30:00 GMT", Some(120));
+        check("Wed, 21 Oct 2015 07:27:00 GMT", None);
+        check("Fri, 23 Oct 2015 07:28:00 GMT", Some(24 * 3600));
+        check("1000000", Some(24 * 3600));
+        check("soon", None);
+        check("-1", None);
+        assert_eq!(pause(&HeaderMap::new(), now), None);
+    }
 }
