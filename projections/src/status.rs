@@ -31,7 +31,6 @@ pub struct Status {
     /// How far the log is sealed, if it ever was.
     pub seal: Option<SealStatus>,
     /// Why nothing more is sealed by the installation that asks, if it looked and that is so.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub seal_doubt: Option<String>,
     /// For how long the oldest event that is not sealed has been in the log, in seconds; 0 if there is none.
     #[serde(skip)]

@@ -456,7 +456,7 @@ async fn an_altered_field_is_noticed(home: &Home) {
     assert!(holds, "{said}");
 }
 
-/// A page and the measures tell that the server seals nothing any more.
+/// A page, the measures and the API tell that the server seals nothing any more.
 async fn is_doubted_where_people_look(server: &Server) {
     let answer = |path: &str| {
         let asked = reqwest::Client::new().get(format!("{}{path}", server.url));
@@ -464,6 +464,9 @@ async fn is_doubted_where_people_look(server: &Server) {
     };
     let page = answer("/audit").await;
     assert!(page.contains("The seals are not those that were made here"), "{page}");
+    let status: Value = serde_json::from_str(&answer("/projections").await).unwrap();
+    let said = "The seals are not those that were made here, and nothing more is sealed; `crm seal status` says more";
+    assert_eq!(status["seal_doubt"], said, "{status}");
     let measures = answer("/metrics").await;
     let lag = measures.lines().find_map(|line| line.strip_prefix("crm_seal_lag_seconds "));
     assert!(lag.unwrap().parse::<f64>().unwrap() > 0.0, "{measures}");

@@ -115,17 +115,9 @@ async fn seal(app: &App) -> Markup {
     }
 }
 
-/// Why no more is sealed; the command tells the details, which are about the server.
+/// Why no more is sealed; the command tells the details.
 fn doubted(doubt: &SealError) -> Markup {
-    let said = match doubt {
-        SealError::Kept(_) => {
-            "What was sealed here last cannot be read, and nothing more is sealed"
-        }
-        // Another server may go on sealing.
-        SealError::Stranger { .. } => "The last seal is signed by a key that is not known here",
-        _ => "The seals are not those that were made here, and nothing more is sealed",
-    };
-    html! { strong { "✗ " (said) } ": see " code { "crm seal status" } ". " }
+    html! { strong { "✗ " (doubt.in_short()) } ": see " code { "crm seal status" } ". " }
 }
 
 /// What the last full check came to, and then what narrower ones did: these can take nothing back.

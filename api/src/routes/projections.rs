@@ -38,7 +38,8 @@ pub fn routes() -> Routes {
             "jobs": {"waiting": 0, "running": 1, "postponed": 0, "suspended": 0, "oldest_seconds": 12.5, "failure": null}}],
         "webhooks": [{"id": 1, "state": "enabled", "reason": null, "position": 42, "lag": 0, "lag_seconds": 0.0, "attempts": 0}],
         "keys": {"present": 120, "destroyed": 1, "unscrubbed": 0}, "verification": null, "later_checks": [],
-        "seal": {"number": 3, "position": 42, "events": 40, "sealed_at": "2025-01-31T15:04:05Z", "lag_seconds": 0.0}, "vectors": [vectors]});
+        "seal": {"number": 3, "position": 42, "events": 40, "sealed_at": "2025-01-31T15:04:05Z", "lag_seconds": 0.0},
+        "seal_doubt": null, "vectors": [vectors]});
     let accepted = json!({"status": "accepted", "projection": "lp"});
     Routes::tagged(SERVER)
         .at("/projections", [get("How every read model stands", Content::Example(all), list)])
@@ -70,8 +71,18 @@ pub fn routes() -> Routes {
         )
 }
 
+/// How everything stands, and whether this installation trusts the seals.
 async fn ask(app: &App) -> Result<Status, Problem> {
-    Ok(app.rebuilds.status().await?)
+    let mut status = app.rebuilds.status().await?;
+    let database = &app.rebuilds.database;
+    let asking = async {
+        let mut connection = database.pool.acquire().await?;
+        app.trust.doubt(&mut connection).await
+    };
+    let doubt = database.ask(asking).await?;
+    status.seal_doubt =
+        doubt.map(|doubt| format!("{}; `crm seal status` says more", doubt.in_short()));
+    Ok(status)
 }
 
 async fn ask_one(app: &App, name: &str) -> Result<Value, Problem> {

@@ -70,6 +70,20 @@ pub enum SealError {
     Kept(#[from] KeptError),
 }
 
+impl SealError {
+    /// For those who only see the log; the whole message, which is about the server, is for whoever runs that.
+    pub fn in_short(&self) -> &'static str {
+        match self {
+            SealError::Kept(_) => {
+                "What was sealed here last cannot be read, and nothing more is sealed"
+            }
+            // Another server may go on sealing.
+            SealError::Stranger { .. } => "The last seal is signed by a key that is not known here",
+            _ => "The seals are not those that were made here, and nothing more is sealed",
+        }
+    }
+}
+
 /// What this installation knows of who seals the log.
 #[derive(Clone, Debug, Default)]
 pub struct Trust {
