@@ -92,6 +92,11 @@ impl Note {
         Err(NoteError::Unsigned { origin: self.checkpoint.origin.clone(), signers })
     }
 
+    /// Whether it says that one of these keys has signed it.
+    pub fn names(&self, keys: &[PublicKey]) -> bool {
+        self.signatures.iter().any(|(by, _)| keys.iter().any(|key| key.id() == *by))
+    }
+
     /// The checkpoint, whoever may have signed it.
     pub fn unchecked(&self) -> &Checkpoint {
         &self.checkpoint

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use axum::http::Uri;
 use bytes::Bytes;
+use chrono::{DateTime, TimeDelta, Utc};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -83,11 +84,24 @@ pub(super) struct Audit<'k> {
     signed: Option<(Checkpoint, &'k PublicKey)>,
     /// The last seal of all.
     last: i64,
+    /// The latest time that a seal from the checkpoint on has.
+    latest: DateTime<Utc>,
 }
+
+/// How much the clocks of servers may differ that seal in turn.
+const SKEW: TimeDelta = TimeDelta::minutes(1);
 
 impl<'k> Audit<'k> {
     pub(super) fn begin(old: &'k Checkpoint, keys: &'k [PublicKey]) -> Self {
-        Self { old, keys, chain: Chain::at(old), is_met: false, signed: None, last: 0 }
+        Self {
+            old,
+            keys,
+            chain: Chain::at(old),
+            is_met: false,
+            signed: None,
+            last: 0,
+            latest: old.sealed_at,
+        }
     }
 
     pub(super) fn take(&mut self, link: &Link) -> anyhow::Result<()> {
@@ -100,6 +114,12 @@ impl<'k> Audit<'k> {
             self.old.origin
         );
         if link.number < self.old.number {
+            ensure!(
+                checkpoint.sealed_at <= self.old.sealed_at + SKEW,
+                "seal {}, which the checkpoint follows on, has a later time than the checkpoint: its time was CHANGED, or the \
+                 clock was put back",
+                link.number
+            );
             return Ok(());
         }
         if link.number == self.old.number {
@@ -107,6 +127,11 @@ impl<'k> Audit<'k> {
                 Chain::at(checkpoint) == self.chain,
                 "the log was REWRITTEN at position {} or before it: its seal {} is another",
                 self.old.position,
+                link.number
+            );
+            ensure!(
+                checkpoint.sealed_at == self.old.sealed_at,
+                "the time of seal {} was CHANGED since the checkpoint was made of it",
                 link.number
             );
             self.is_met = true;
@@ -120,9 +145,20 @@ impl<'k> Audit<'k> {
                 )
             })?;
         }
+        ensure!(
+            checkpoint.sealed_at >= self.latest - SKEW,
+            "seal {} has an earlier time than the one before it: its time was CHANGED, or the clock was put back",
+            link.number
+        );
+        self.latest = self.latest.max(checkpoint.sealed_at);
         self.last = link.number;
-        if let Ok((checkpoint, key)) = note.open(self.keys) {
-            self.signed = Some((checkpoint.clone(), key));
+        match note.open(self.keys) {
+            Ok((checkpoint, key)) => self.signed = Some((checkpoint.clone(), key)),
+            Err(_) if note.names(self.keys) => bail!(
+                "seal {} was CHANGED since it was signed, perhaps its time: the signature is not that of its text",
+                link.number
+            ),
+            Err(_) => {}
         }
         Ok(())
     }
@@ -188,5 +224,103 @@ impl Http {
             .await
             .unwrap_or_else(|_| bail!("no answer within {} s", Self::PATIENCE.as_secs()))
             .with_context(|| format!("{server} does not tell its seals"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use projections::seal::{Seal, SealKey, digest};
+    use uuid::Uuid;
+
+    use super::*;
+
+    const LOG: Uuid = Uuid::from_u128(0x6372_6d00_0000_4000_8000_0000_0000_0001);
+
+    fn key(text: &str) -> SealKey {
+        text.parse().unwrap()
+    }
+
+    /// A chain with seals at these seconds, signed by a key that is known (`true`) or by another.
+    fn chain(seals: &[(i64, bool)]) -> (Vec<Link>, [PublicKey; 1]) {
+        let known = key("nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A=");
+        let other = key("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
+        let mut head = digest::of_log(LOG);
+        let mut links = Vec::new();
+        for (number, (second, is_known)) in (1..).zip(seals) {
+            let key = if *is_known { &known } else { &other };
+            let mut seal = Seal {
+                number,
+                after: number - 1,
+                position: number,
+                events: 1,
+                total: number,
+                batch: [1; 32],
+                head,
+                sealed_at: DateTime::from_timestamp(*second, 0).unwrap(),
+                key: key.public(),
+                signature: [0; 64],
+            };
+            seal.head = digest::of_head(&head, &seal.header(), &seal.batch);
+            seal.signature = key.sign(&seal.checkpoint(LOG).to_string());
+            links.push(Link::of(LOG, &seal, Some(&head)));
+            head = seal.head;
+        }
+        (links, [PublicKey::of(LOG, known.public())])
+    }
+
+    /// What is said of a log against a checkpoint that was kept of its second seal.
+    fn said(links: &[Link], kept: &Link, keys: &[PublicKey]) -> String {
+        let note = kept.note().unwrap();
+        let mut audit = Audit::begin(note.open(keys).unwrap().0, keys);
+        let taken = links.iter().try_for_each(|link| audit.take(link));
+        match taken.and_then(|()| audit.finish()) {
+            Ok(_) => "well".to_owned(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn the_times_of_seals_go_on_from_the_checkpoint_to_the_head() {
+        let check = |seals: &[(i64, bool)], expected: &str| {
+            let (links, keys) = chain(seals);
+            let said = said(&links, &links[1], &keys);
+            assert!(said.contains(expected), "{seals:?}: {said}");
+        };
+        let (mine, another) = (true, false);
+        check(&[(1_000, mine), (2_000, mine), (3_000, another), (4_000, mine)], "well");
+        // The clocks of two servers.
+        check(&[(1_000, mine), (2_000, mine), (1_950, mine), (1_960, mine)], "well");
+        check(
+            &[(1_000, mine), (2_000, mine), (1_900, another), (4_000, mine)],
+            "seal 3 has an earlier time",
+        );
+        check(
+            &[(1_000, mine), (2_000, mine), (5_000, another), (4_000, mine)],
+            "seal 4 has an earlier time",
+        );
+        check(
+            &[(9_000, mine), (2_000, mine), (3_000, mine)],
+            "has a later time than the checkpoint",
+        );
+    }
+
+    #[test]
+    fn a_time_that_was_changed_is_noticed_by_the_signature_and_by_the_checkpoint() {
+        let (mut links, keys) =
+            chain(&[(1_000, true), (2_000, true), (3_000, true), (4_000, true)]);
+        let kept = links[1].clone();
+        let genuine = links.clone();
+        let later = |link: &Link| Link {
+            checkpoint: link.checkpoint.replace(".000000Z", ".000001Z"),
+            ..link.clone()
+        };
+        links[2] = later(&genuine[2]);
+        assert_ne!(links[2], genuine[2]);
+        assert!(said(&links, &kept, &keys).contains("seal 3 was CHANGED since it was signed"));
+        links.clone_from(&genuine);
+        links[1] = later(&genuine[1]);
+        assert_ne!(links[1], genuine[1]);
+        assert!(said(&links, &kept, &keys).contains("the time of seal 2 was CHANGED"));
+        assert_eq!(said(&genuine, &kept, &keys), "well");
     }
 }
