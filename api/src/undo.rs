@@ -282,16 +282,20 @@ pub async fn missing(app: &App, plan: &Plan) -> Result<Vec<RecordRef>, Problem> 
     writes::missing(app, &brought).await
 }
 
-/// What stays although it came of what is undone: what no undoing takes back, and todos that followed and are still there.
+/// The todos that followed on what is undone and are still there.
 ///
 /// # Errors
 /// When the read models do not answer.
-pub async fn staying(app: &App, plan: &Plan) -> Result<Vec<FactChange>, Problem> {
+pub async fn follow_ups(app: &App, plan: &Plan) -> Result<Vec<RecordRef>, Problem> {
     let gone = writes::missing(app, &plan.follow_ups).await?;
-    let there = plan.follow_ups.iter().filter(|todo| !gone.contains(todo));
-    let follow_ups = there.map(|todo| FactChange {
+    Ok(plan.follow_ups.iter().filter(|todo| !gone.contains(todo)).copied().collect())
+}
+
+/// What stays although it came of what is undone: what no undoing takes back, and the todos that followed.
+async fn staying(app: &App, plan: &Plan) -> Result<Vec<FactChange>, Problem> {
+    let follow_ups = follow_ups(app, plan).await?.into_iter().map(|todo| FactChange {
         field: "follow_up".to_owned(),
-        about: Some(*todo),
+        about: Some(todo),
         from: Value::Null,
         to: true.into(),
     });

@@ -462,6 +462,11 @@ async fn what_happened_to_a_recording_is_not_undone() {
     api.backend.stop().await;
 }
 
+/// What a page says beside what stands on every one.
+fn main_of(page: &str) -> &str {
+    page.split_once("<main").and_then(|(_, rest)| rest.split_once("</main>")).unwrap().0
+}
+
 #[tokio::test]
 async fn a_todo_that_followed_stays_when_the_completion_is_undone_and_that_is_said_before() {
     let api = Api::new().await;
@@ -490,7 +495,14 @@ async fn a_todo_that_followed_stays_when_the_completion_is_undone_and_that_is_sa
     let uri = format!("/audit/todo/{todo}/undo?event={}", event_id(&api, completed).await);
     let (_, preview) = crate::pages::page(&api, &uri).await;
     assert!(preview.contains("This stays"), "{preview}");
-    assert!(preview.contains(&format!("href=\"/audit/todo/{next}\"")), "{preview}");
+    let said = format!("The follow-up <a href=\"/audit/todo/{next}\">todo “Call”</a> stays.");
+    assert!(preview.contains(&said) && !preview.contains("Follow up"), "{preview}");
+    // A position names the change as well, as it does to the API.
+    let by_position = format!("/audit/todo/{todo}/undo?event={completed}");
+    assert_eq!(main_of(&crate::pages::page(&api, &by_position).await.1), main_of(&preview));
+    let (status, _) =
+        crate::pages::page(&api, &format!("/audit/todo/{todo}/undo?event=4711")).await;
+    assert_eq!(status, 404, "no event of the record");
 
     undo(&api, &path, json!({"event": completed})).await.expect(200, "undone");
     assert_eq!(api.read(&format!("/todos/{next}")).await["title"], "Call", "it is not deleted");

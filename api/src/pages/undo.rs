@@ -24,14 +24,14 @@ use super::excerpt::{LISTED, beginning};
 use super::layout::{Here, moment, page};
 use super::record::{called, head};
 use super::story::{Story, record_of};
-use super::values::{Whole, change_list, changed, path};
+use super::values::{Whole, change_list, changed, path, record_link};
 use crate::answers::PATIENCE;
 use crate::app::App;
 use crate::as_of::position;
-use crate::body::Parameters;
+use crate::body::{Parameters, parse_id};
 use crate::caller::Caller;
 use crate::problem::{Fault, Problem};
-use crate::undo::{missing, problem, staying};
+use crate::undo::{follow_ups, missing, problem};
 
 /// What is to be undone.
 enum Wish {
@@ -50,8 +50,8 @@ struct Planned {
     conflicts: Vec<FactChange>,
     /// Records that it would link to and that are gone.
     missing: Vec<RecordRef>,
-    /// What came of what is undone, and stays.
-    stays: Vec<FactChange>,
+    /// The todos that followed on what is undone, and stay.
+    follow_ups: Vec<RecordRef>,
 }
 
 impl Planned {
@@ -121,7 +121,8 @@ pub async fn confirm(
 }
 
 fn nothing_named() -> Problem {
-    let said = "Name what to undo: event=ID of a change, or to=POSITION to which to go back";
+    let said =
+        "Name what to undo: event=ID or POSITION of a change, or to=POSITION to which to go back";
     Problem::invalid(Fault::new("undo", ["query".into()], said))
 }
 
@@ -130,9 +131,16 @@ async fn planned(app: &App, own: RecordRef, parameters: &Parameters) -> Result<P
     let story = Story::read(app, own).await?;
     let (wish, goal) = match (parameters.once("event")?, parameters.once("to")?) {
         (Some(event), None) => {
-            let event = Uuid::try_parse(event).map_err(|_| nothing_named())?;
-            let at = story.entries.iter().position(|entry| entry.envelope.event_id == event);
-            (Wish::One(at.ok_or(Problem::NotFound(own.kind()))?), Goal::Named(event))
+            let goal = match (Uuid::try_parse(event), parse_id(event)) {
+                (Ok(id), _) => Goal::Named(id),
+                (_, Ok(position)) => Goal::Event(position),
+                _ => return Err(nothing_named()),
+            };
+            let at = story.entries.iter().position(|entry| match goal {
+                Goal::Named(id) => entry.envelope.event_id == id,
+                Goal::Event(position) | Goal::To(position) => entry.position == position,
+            });
+            (Wish::One(at.ok_or(Problem::NotFound(own.kind()))?), goal)
         }
         (None, Some(to)) => {
             let position = position(app, to, ["query", "to"]).await?;
@@ -143,16 +151,17 @@ async fn planned(app: &App, own: RecordRef, parameters: &Parameters) -> Result<P
     let plan = plan(own, &story.entries, goal).map_err(|error| problem(error, own))?;
     let conflicts = plan.later.iter().map(|later| later.change.clone()).collect();
     let missing = missing(app, &plan).await?;
-    let stays = staying(app, &plan).await?;
-    Ok(Planned { story, wish, plan, conflicts, missing, stays })
+    let follow_ups = follow_ups(app, &plan).await?;
+    Ok(Planned { story, wish, plan, conflicts, missing, follow_ups })
 }
 
 async fn shown(app: &App, planned: &Planned, warning: Option<&str>) -> Result<Response, Problem> {
-    let Planned { story, plan, conflicts, missing, stays, .. } = planned;
+    let Planned { story, plan, conflicts, missing, follow_ups, .. } = planned;
     let own = story.own;
     let mut spoken = changed(&plan.changes);
     spoken.extend(changed(conflicts));
-    spoken.extend(changed(stays));
+    spoken.extend(changed(&plan.stays));
+    spoken.extend(follow_ups);
     spoken.extend(missing);
     spoken.push(own);
     spoken.extend(plan.steps.iter().flat_map(|step| step.sentence.0.iter()).filter_map(|part| {
@@ -185,9 +194,14 @@ async fn shown(app: &App, planned: &Planned, warning: Option<&str>) -> Result<Re
                     h2 { "This would happen" }
                     ul { @for sentence in &sentences { li.said { (beginning(sentence, LISTED.value)) } } }
                     (change_list(&names, &plan.changes, Whole::Nowhere))
-                    @if !stays.is_empty() {
+                    @if !(plan.stays.is_empty() && follow_ups.is_empty()) {
                         h2 { "This stays" }
-                        (change_list(&names, stays, Whole::Nowhere))
+                        @for todo in follow_ups {
+                            p.said { "The follow-up " (record_link(&names, *todo)) " stays." }
+                        }
+                        @if !plan.stays.is_empty() {
+                            (change_list(&names, &plan.stays, Whole::Nowhere))
+                        }
                     }
                 }
                 (buttons(planned))
