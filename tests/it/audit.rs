@@ -333,6 +333,8 @@ async fn an_export_says_what_the_pages_say() {
         let answer = api.send(accept.unwrap()).await;
         assert!(answer.header("content-type").unwrap().starts_with("text/csv"));
         let text = String::from_utf8(answer.bytes.to_vec()).unwrap();
+        let file = api.get(&format!("{path}&format=csv")).await;
+        assert_eq!(file.bytes, [b"\xef\xbb\xbf", text.as_bytes()].concat(), "for spreadsheets");
         let lines = cells(&text);
         assert_eq!(lines[0], api::history::export::COLUMNS);
         assert_eq!(lines.len(), 1 + pages.len());

@@ -67,12 +67,13 @@ impl Export {
     /// When the database cannot be asked.
     pub async fn send(self, history: History) -> Result<Response, Problem> {
         let (media_type, file) = match self.format {
-            Format::Csv => ("text/csv; charset=utf-8; header=present", "history.csv"),
+            Format::Csv { .. } => ("text/csv; charset=utf-8; header=present", "history.csv"),
             Format::Ndjson | Format::Json => ("application/x-ndjson", "history.ndjson"),
         };
         let Part { mut text, next, missing } = self.page(&history, None).await?;
-        if self.format == Format::Csv {
-            text.insert_str(0, &line(COLUMNS.map(str::to_owned)));
+        if let Format::Csv { is_marked } = self.format {
+            let mark = if is_marked { "\u{feff}" } else { "" };
+            text.insert_str(0, &format!("{mark}{}", line(COLUMNS.map(str::to_owned))));
         }
         let known = missing.len();
         let first = Ok(Bytes::from(text));
@@ -125,7 +126,7 @@ impl Export {
         };
         let names = history.names(&page.entries).await?;
         let lines = page.entries.iter().map(|one| match self.format {
-            Format::Csv => line(cells(one, &names)),
+            Format::Csv { .. } => line(cells(one, &names)),
             Format::Ndjson | Format::Json => format!("{}\n", entry(one, &names)),
         });
         let missing = page.missing.into_iter().collect();
@@ -137,7 +138,7 @@ impl Export {
         let list: Vec<&str> = missing.iter().map(String::as_str).collect();
         let note = format!("Not all is here: what cannot be read is missing, {}", list.join(", "));
         match self.format {
-            Format::Csv => {
+            Format::Csv { .. } => {
                 let mut cells = COLUMNS.map(|_| String::new());
                 if let Some(last) = cells.last_mut() {
                     *last = note;
@@ -224,7 +225,7 @@ mod tests {
     fn a_last_line_says_what_is_missing() {
         let missing = ["lp/7 from position 12 on".to_owned()].into();
         let of = |format| Export { of: None, selection: Selection::default(), format };
-        let csv = of(Format::Csv).lacking(&missing);
+        let csv = of(Format::Csv { is_marked: true }).lacking(&missing);
         let note = "Not all is here: what cannot be read is missing, lp/7 from position 12 on";
         assert_eq!(csv, format!("{}\"{note}\"\r\n", ",".repeat(COLUMNS.len() - 1)));
         let last: serde_json::Value =

@@ -23,7 +23,11 @@ pub enum Format {
     /// A page of them as one JSON object.
     Json,
     /// All of them, a line each, for spreadsheets.
-    Csv,
+    Csv {
+        /// Whether a byte order mark says that it is UTF-8. Excel takes a file without one for Latin-1; to many programs the
+        /// mark is part of the first column's name, so that it is only there where the address asks for a file.
+        is_marked: bool,
+    },
     /// All of them, a JSON object per line.
     Ndjson,
 }
@@ -171,7 +175,7 @@ impl Wanted {
     pub fn format(&self, headers: &HeaderMap) -> Result<Format, Problem> {
         let named = self.parsed("format", "json, csv or ndjson", |text| match text {
             "json" => Some(Format::Json),
-            "csv" => Some(Format::Csv),
+            "csv" => Some(Format::Csv { is_marked: true }),
             "ndjson" => Some(Format::Ndjson),
             _ => None,
         })?;
@@ -281,7 +285,7 @@ fn accepted(headers: &HeaderMap) -> Format {
     if accept.contains("application/json") {
         Format::Json
     } else if accept.contains("text/csv") {
-        Format::Csv
+        Format::Csv { is_marked: false }
     } else if accept.contains("application/x-ndjson") {
         Format::Ndjson
     } else {
@@ -363,10 +367,10 @@ mod tests {
             );
         };
         check("", "*/*", Format::Json);
-        check("", "text/csv", Format::Csv);
+        check("", "text/csv", Format::Csv { is_marked: false });
         check("", "application/x-ndjson", Format::Ndjson);
         check("", "application/json, text/csv", Format::Json);
-        check("format=csv", "application/json", Format::Csv);
+        check("format=csv", "application/json", Format::Csv { is_marked: true });
         let none = HeaderMap::new();
         assert!(refused(of("format=xml").unwrap().format(&none)).contains("json, csv or ndjson"));
         assert!(refused(of("format=csv&limit=3").unwrap().format(&none)).contains("sent whole"));

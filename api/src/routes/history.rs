@@ -96,7 +96,7 @@ fn meaning(parameter: &str) -> &'static str {
         "limit" => "How many at most, 1 to 500; usually 50",
         "cursor" => "Goes on after an earlier page: its `next`",
         "format" => {
-            "json, csv or ndjson; goes before Accept. CSV and NDJSON are sent whole; in CSV a text that begins like a formula gets an apostrophe before it"
+            "json, csv or ndjson; goes before Accept. CSV and NDJSON are sent whole; in CSV a text that begins like a formula gets an apostrophe before it, and `format=csv`, but not Accept, begins with a byte order mark"
         }
         _ => "Wait until this position can be seen",
     }
