@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use sqlx::PgConnection;
 
 use crate::follow::{Decision, Target};
+use crate::generation::Generation;
 use crate::log::{Page, Recorded, Stream};
 
 /// A stream that is parked for a projector, and why.
@@ -29,6 +30,27 @@ struct Known {
     revision: i64,
     parked: HashMap<Stream, i64>,
     skipped: HashSet<i64>,
+}
+
+/// What is parked of a generation, in the order of positions.
+///
+/// # Errors
+/// When the database fails.
+pub async fn parked(
+    db: &mut PgConnection,
+    generation: &Generation,
+) -> Result<Vec<Parked>, sqlx::Error> {
+    let rows: Vec<(String, String, i64, String)> = sqlx::query_as(
+        "select aggregate_type, aggregate_id, position, error from dead_letter
+         where projector = $1 and generation = $2 order by position",
+    )
+    .bind(&generation.projector)
+    .bind(generation.number)
+    .fetch_all(db)
+    .await?;
+    let parked =
+        |(kind, id, position, error)| Parked { stream: Stream { kind, id }, position, error };
+    Ok(rows.into_iter().map(parked).collect())
 }
 
 impl DeadLetters {

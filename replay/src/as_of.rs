@@ -5,14 +5,14 @@
 //! next that starts. Its tables are unlogged: a crash of Postgres would empty them, but it also breaks that connection, and
 //! the scene with it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use projections::database::{Database, DatabaseError};
-use projections::generation;
 use projections::projector::Projector;
+use projections::{dead_letter, generation};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -267,8 +267,15 @@ impl Shared {
         let searched: i64 = sqlx::query_scalar("select coalesce(max(position), 0) from events")
             .fetch_one(&mut *connection)
             .await?;
+        let all = generation::all(connection).await?;
         let mut fillings = Vec::new();
         for projector in &self.projectors {
+            // What cannot be followed today keeps nobody from seeing the rest.
+            let parked = match generation::served(&all, &**projector) {
+                Some(served) => dead_letter::parked(connection, served).await?,
+                None => vec![],
+            };
+            let parked = parked.into_iter().map(|it| (it.stream, it.position));
             let skipped: Vec<i64> =
                 sqlx::query_scalar("select position from skipped_event where projector = $1")
                     .bind(projector.name())
@@ -279,7 +286,7 @@ impl Shared {
                 schema: schema.to_owned(),
                 to: position,
                 skipped: skipped.into_iter().collect::<HashSet<_>>(),
-                parked: HashMap::new(),
+                parked: parked.collect(),
             });
         }
         load(&self.database, &fillings, Effort::single(), &Arc::<Gauge>::default(), &self.stop)

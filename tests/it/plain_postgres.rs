@@ -102,7 +102,7 @@ async fn what_a_managed_postgres_has_set_for_its_roles_does_not_reach_crm() {
     let (elsewhere, nameless): (i64, i64) = sqlx::query_as(
         "select (select count(*) from pg_class where relnamespace = 'app'::regnamespace),
                 (select count(*) from pg_stat_activity
-                 where datname = current_database() and application_name <> 'crm serve'
+                 where datname = current_database() and application_name not like 'crm %'
                      and pid <> pg_backend_pid() and backend_type = 'client backend')",
     )
     .fetch_one(&mut connection)

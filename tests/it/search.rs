@@ -384,7 +384,7 @@ async fn without_a_model_a_search_says_what_is_missing() {
     api.get("/lps/99/similar").await.expect(404, "no such LP");
 }
 
-/// The product with search by meaning.
+/// The product with search by meaning, which answers: while the first texts are embedded it may refuse.
 async fn with_meaning() -> (Api, Embeddings, Vectors) {
     let (mut api, embeddings) = (Api::new().await, Embeddings::start().await);
     let options = VectorOptions::of(embeddings.source("words"));
@@ -393,6 +393,11 @@ async fn with_meaning() -> (Api, Embeddings, Vectors) {
     let search = Search::new(api.db.connections.clone(), vectors.meaning().clone());
     let app = api::app::Parts { search, ..app(&api.db, &api.backend, 64 << 20) };
     api.router = api::server::router(app);
+    until("search by meaning answers", async || {
+        let asked = request(Method::GET, "/search?q=anything&mode=semantic");
+        ask(&api.router, asked.body(Body::empty()).unwrap()).await.status == 200
+    })
+    .await;
     (api, embeddings, vectors)
 }
 

@@ -186,6 +186,37 @@ async fn a_vector_that_was_damaged_is_told_of_and_made_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_point_with_anothers_vector_or_links_is_told_of() {
+    let mut subject = Subject::in_memory().await;
+    let note = subject.note("Call", "They asked about currency hedging.").await;
+    let lunch = subject.note("Lunch", "Management charges are their main worry.").await;
+    subject.settle().await;
+    subject.stop().await;
+    let engine = subject.engine().await;
+    let swapped = format!(
+        "update vector_point p set embedding = o.embedding from vector_point o
+         where p.kind = 'note' and p.id = {note} and p.part <> 'card'
+             and o.kind = 'note' and o.id = {lunch} and o.part = p.part"
+    );
+    let refiled = format!(
+        "update vector_point set about = '{{lp:1}}' where kind = 'note' and id = {lunch} and part <> 'card'"
+    );
+    for (change, record, told) in [
+        (swapped, note, "has the vector of another text"),
+        (refiled, lunch, "is filed under another date, language or record"),
+    ] {
+        let reports = check::check(&subject.api.db.connections, &engine).await.unwrap();
+        let before: Vec<String> = reports.into_iter().flat_map(|it| it.differences).collect();
+        let changed = sqlx::query(&change).execute(subject.pool()).await.unwrap();
+        assert_eq!(changed.rows_affected(), 1, "{change}");
+        let reports = check::check(&subject.api.db.connections, &engine).await.unwrap();
+        let after: Vec<String> = reports.into_iter().flat_map(|it| it.differences).collect();
+        let news: Vec<&String> = after.iter().filter(|it| !before.contains(it)).collect();
+        assert_eq!(news, [&format!("note {record} text 0 {told}")], "{before:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_move_to_another_engine_and_back_embeds_nothing_again_nor_does_a_rebuild_of_the_texts() {
     let mut subject = Subject::in_memory().await;
     let note = subject.note("Call", "They asked about currency hedging.").await;

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use crate::contract::{app, request};
+use crate::contract::{Api, app, request};
 use crate::harness::{Database, demo_file, tamper};
 use crate::import::legacy;
 use crate::parked::of;
@@ -327,6 +327,17 @@ async fn a_parked_stream_is_left_out_of_the_comparison_and_all_the_rest_is_compa
         |name: &str| of(name).differences.iter().map(|it| it.key.concat()).collect::<Vec<_>>();
     assert_eq!((keys("lp"), keys("todo")), (vec!["5".to_owned()], vec!["5".to_owned()]));
     assert!(of("note").passed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_as_it_was_leaves_out_what_is_parked_as_the_live_one_does() {
+    let api = Api::on(imported().await).await;
+    let position = append_with_nul(&api.db).await;
+    let after = api.made("lps", json!({"name": "Registered after it"})).await;
+    api.backend.settle().await.unwrap();
+    let now = api.read("/lps").await;
+    assert_eq!(api.read(&format!("/lps?as_of={}", position + 1)).await, now);
+    assert!(now.as_array().unwrap().iter().any(|lp| lp["id"] == after));
 }
 
 #[tokio::test(flavor = "multi_thread")]

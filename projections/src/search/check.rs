@@ -9,7 +9,7 @@ use sqlx::PgConnection;
 
 use super::engine::{Engine, EngineError, Held};
 use super::sets::{self, EMBEDDED, State, VectorSet};
-use super::{compare, points};
+use super::{compare, embedder, points};
 use crate::database::Database;
 
 /// A difference counts if it is there that often, so long apart: what is written meanwhile differs for a moment.
@@ -59,7 +59,7 @@ pub async fn check(
             if set.state == State::Live {
                 let holds = engine.is_of_this_process() || to_be_held.contains(&set.set.id);
                 let engine = holds.then_some(&**engine);
-                reports.push(check_set(&mut db, engine, &set).await?);
+                reports.push(check_set(database, &mut db, engine, &set).await?);
             }
         }
     }
@@ -67,6 +67,7 @@ pub async fn check(
 }
 
 async fn check_set(
+    database: &Database,
     db: &mut PgConnection,
     engine: Option<&dyn Engine>,
     set: &VectorSet,
@@ -77,7 +78,9 @@ async fn check_set(
         if look > 0 {
             tokio::time::sleep(APART).await;
         }
-        in_texts.see(of_texts(db, set).await?);
+        let mut found = of_texts(db, set).await?;
+        found.extend(embedder::odd_points(database, set).await?);
+        in_texts.see(found);
         let expected = points::all(db, &set.set).await?;
         points = expected.len();
         in_engine.look(set, &expected).await;

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::encoder::{EncodeError, Encoder};
 use super::engine::TextDigest;
+use super::points;
 use super::sets::{self, State, Texts, VectorSet};
 use super::turn::{self, Patience};
 use crate::database::{self, Database};
@@ -68,6 +69,29 @@ pub(super) struct Embedder {
     /// Grows whenever something was written.
     pub(super) written: watch::Sender<u64>,
     pub(super) stop: CancellationToken,
+}
+
+/// The points of a set that have another vector than that of their heading and text, or are filed differently; nothing while
+/// the set is behind the texts. Tells of each what is odd.
+///
+/// # Errors
+/// When the database fails.
+pub(super) async fn odd_points(
+    database: &Database,
+    set: &VectorSet,
+) -> Result<Vec<String>, sqlx::Error> {
+    let mut db = database.pool.acquire().await?;
+    let texts = sets::texts(&mut db).await?;
+    let is_level = |it: &Texts| it.chunks() == set.chunks && it.position <= set.position;
+    if !texts.as_ref().is_some_and(is_level) {
+        return Ok(vec![]);
+    }
+    let mut odd = Vec::new();
+    for some in points::records(&mut db, &set.set).await?.chunks(PAGE as usize) {
+        let records = reading::records(database, some).await?;
+        odd.extend(writing::odd_points(&mut db, set, &records).await?);
+    }
+    Ok(odd)
 }
 
 impl Embedder {

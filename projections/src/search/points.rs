@@ -133,6 +133,24 @@ pub(super) async fn all(db: &mut PgConnection, set: &Set) -> Result<Vec<Held>, s
     Ok(all)
 }
 
+/// The records that have points in a set.
+///
+/// # Errors
+/// When the database fails.
+pub(super) async fn records(
+    db: &mut PgConnection,
+    set: &Set,
+) -> Result<Vec<RecordRef>, sqlx::Error> {
+    let rows: Vec<(String, i64)> = sqlx::query_as(
+        "select distinct kind, id from vector_point where set_id = $1 order by 1, 2",
+    )
+    .bind(set.id)
+    .fetch_all(db)
+    .await?;
+    let record = |(kind, id): (String, i64)| Some(Kind::parse(&kind)?.record(id));
+    Ok(rows.into_iter().filter_map(record).collect())
+}
+
 /// The directions in which the texts of records point, one vector for each piece.
 ///
 /// # Errors

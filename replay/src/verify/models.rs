@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::TryStreamExt as _;
 use futures::stream::BoxStream;
 use projections::database::Database;
-use projections::dead_letter::Parked;
+use projections::dead_letter::{self, Parked};
 use projections::generation::{self, Generation};
 use projections::log::Stream;
 use projections::projector::{Projector, Table};
@@ -127,7 +127,7 @@ async fn check_once(
         let name = projector.name();
         // Beside a server of another release both have a generation of their own.
         let Some(live) = generation::served(&all, &**projector) else { continue };
-        let parked = parked(&mut snapshot, live).await?;
+        let parked = dead_letter::parked(&mut snapshot, live).await?;
         let mut report = ModelReport {
             name: name.to_owned(),
             generation: live.number,
@@ -215,25 +215,6 @@ async fn lacking(
         Finding::new("table", None, what)
     };
     Ok(lacking.into_iter().map(finding).collect())
-}
-
-/// The streams that a read model does not follow.
-async fn parked(
-    snapshot: &mut PgConnection,
-    live: &Generation,
-) -> Result<Vec<Parked>, sqlx::Error> {
-    let rows: Vec<(String, String, i64, String)> = sqlx::query_as(
-        "select aggregate_type, aggregate_id, position, error from dead_letter
-         where projector = $1 and generation = $2 order by position",
-    )
-    .bind(&live.projector)
-    .bind(live.number)
-    .fetch_all(snapshot)
-    .await?;
-    Ok(rows
-        .into_iter()
-        .map(|(kind, id, position, error)| Parked { stream: Stream { kind, id }, position, error })
-        .collect())
 }
 
 /// It is compared as it was before that position.

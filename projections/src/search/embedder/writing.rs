@@ -3,13 +3,15 @@
 use std::collections::HashSet;
 
 use domain::RecordRef;
-use sqlx::{Connection as _, PgConnection};
+use sqlx::postgres::PgArguments;
+use sqlx::query::Query;
+use sqlx::{Connection as _, PgConnection, Postgres, Row as _};
 
 use super::super::engine::TextDigest;
 use super::super::points;
 use super::super::sets::VectorSet;
 use super::Effort;
-use super::reading::{Record, keys};
+use super::reading::{Piece, Record, keys};
 
 /// Which of these texts have no vector yet, or one that was damaged.
 pub(super) async fn missing(
@@ -157,37 +159,87 @@ async fn insert_points(
     set: &VectorSet,
     records: &[Record],
 ) -> Result<(), sqlx::Error> {
-    let pieces: Vec<_> = records
-        .iter()
-        .flat_map(|record| record.pieces.iter().map(move |piece| (record, piece)))
-        .collect();
-    if pieces.is_empty() {
+    let columns = Columns::of(records);
+    if columns.is_empty() {
         return Ok(());
     }
-    let (kinds, ids) = keys(&pieces.iter().map(|(record, _)| record.record).collect::<Vec<_>>());
-    let abouts: Vec<String> = pieces.iter().map(|(record, _)| record.about.join(" ")).collect();
-    sqlx::query(
+    let statement = format!(
         "insert into vector_point (set_id, model, kind, id, part, ordinal, digest, embedding, on_date, lang, about, brief)
          select $1, $2, kind, id, part, ordinal, digest, embedding, on_date, lang, string_to_array(about, ' '), brief
-         from unnest($3::text[], $4::bigint[], $5::text[], $6::integer[], $7::bytea[], $8::bytea[],
-             $9::timestamptz[], $10::text[], $11::text[], $12::boolean[])
-             as new (kind, id, part, ordinal, digest, embedding, on_date, lang, about, brief)",
-    )
-    .bind(set.set.id)
-    .bind(set.set.model)
-    .bind(kinds)
-    .bind(ids)
-    .bind(pieces.iter().map(|(_, piece)| piece.part.as_str()).collect::<Vec<_>>())
-    .bind(pieces.iter().map(|(_, piece)| piece.ordinal).collect::<Vec<_>>())
-    .bind(pieces.iter().map(|(_, piece)| &piece.digest[..]).collect::<Vec<_>>())
-    .bind(pieces.iter().map(|(_, piece)| &piece.embedding.0[..]).collect::<Vec<_>>())
-    .bind(pieces.iter().map(|(record, _)| record.date).collect::<Vec<_>>())
-    .bind(pieces.iter().map(|(_, piece)| piece.language.as_deref()).collect::<Vec<_>>())
-    .bind(abouts)
-    .bind(pieces.iter().map(|(_, piece)| piece.is_brief).collect::<Vec<_>>())
-    .execute(db)
-    .await?;
+         from {NEW}"
+    );
+    columns.bind(&statement, set).execute(db).await?;
     Ok(())
+}
+
+/// The points of these records whose pieces have the same text and are embedded or filed differently. Tells of each what
+/// differs.
+pub(super) async fn odd_points(
+    db: &mut PgConnection,
+    set: &VectorSet,
+    records: &[Record],
+) -> Result<Vec<String>, sqlx::Error> {
+    let columns = Columns::of(records);
+    if columns.is_empty() {
+        return Ok(vec![]);
+    }
+    let statement = format!(
+        "select case when p.embedding <> new.embedding then format('%s %s %s %s has the vector of another text', kind, id, part, ordinal)
+             else format('%s %s %s %s is filed under another date, language or record', kind, id, part, ordinal) end
+         from {NEW} join vector_point p using (kind, id, part, ordinal)
+         where p.set_id = $1 and p.model = $2 and p.digest = new.digest
+             and (p.embedding, p.on_date, p.lang, p.about, p.brief) is distinct from
+                 (new.embedding, new.on_date, new.lang, string_to_array(new.about, ' '), new.brief)"
+    );
+    let rows = columns.bind(&statement, set).fetch_all(db).await?;
+    rows.iter().map(|row| row.try_get(0)).collect()
+}
+
+/// The rows of a statement with these [`Columns`].
+const NEW: &str =
+    "unnest($3::text[], $4::bigint[], $5::text[], $6::integer[], $7::bytea[], $8::bytea[],
+         $9::timestamptz[], $10::text[], $11::text[], $12::boolean[])
+         as new (kind, id, part, ordinal, digest, embedding, on_date, lang, about, brief)";
+
+/// The points that records should have.
+struct Columns<'r> {
+    kinds: Vec<&'static str>,
+    ids: Vec<i64>,
+    abouts: Vec<String>,
+    pieces: Vec<(&'r Record, &'r Piece)>,
+}
+
+impl<'r> Columns<'r> {
+    fn of(records: &'r [Record]) -> Self {
+        let with_pieces = |record: &'r Record| record.pieces.iter().map(move |it| (record, it));
+        let pieces: Vec<(&Record, &Piece)> = records.iter().flat_map(with_pieces).collect();
+        let (kinds, ids) =
+            keys(&pieces.iter().map(|(record, _)| record.record).collect::<Vec<_>>());
+        let abouts = pieces.iter().map(|(record, _)| record.about.join(" ")).collect();
+        Self { kinds, ids, abouts, pieces }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    /// A statement about a set, its model, and [`NEW`].
+    fn bind<'q>(&'q self, statement: &'q str, set: &VectorSet) -> Query<'q, Postgres, PgArguments> {
+        let pieces = || self.pieces.iter();
+        sqlx::query(statement)
+            .bind(set.set.id)
+            .bind(set.set.model)
+            .bind(&self.kinds)
+            .bind(&self.ids)
+            .bind(pieces().map(|(_, piece)| piece.part.as_str()).collect::<Vec<_>>())
+            .bind(pieces().map(|(_, piece)| piece.ordinal).collect::<Vec<_>>())
+            .bind(pieces().map(|(_, piece)| &piece.digest[..]).collect::<Vec<_>>())
+            .bind(pieces().map(|(_, piece)| &piece.embedding.0[..]).collect::<Vec<_>>())
+            .bind(pieces().map(|(record, _)| record.date).collect::<Vec<_>>())
+            .bind(pieces().map(|(_, piece)| piece.language.as_deref()).collect::<Vec<_>>())
+            .bind(&self.abouts)
+            .bind(pieces().map(|(_, piece)| piece.is_brief).collect::<Vec<_>>())
+    }
 }
 
 /// Notes that records were taken in, each with the next revision.
