@@ -206,7 +206,7 @@ fn merged(parts: Vec<Kept>) -> (Vec<KeyPoint>, Vec<ActionItem>) {
     let (points, items): (Vec<_>, Vec<_>) =
         parts.into_iter().map(|part| (part.key_points, part.action_items)).unzip();
     let mut points = shared(points, |point| (point.start_ms, point.text.clone()));
-    let mut items = shared(items, |item| (item.start_ms, item.quote.clone()));
+    let mut items = shared(items, |item| (item.start_ms, item.quote.clone(), item.text.clone()));
     points.sort_by_key(|point| point.start_ms);
     items.sort_by_key(|item| item.start_ms);
     (points, items)
@@ -287,5 +287,24 @@ mod tests {
         let of = |name: &str| points.iter().filter(|point| point.text.starts_with(name)).count();
         assert_eq!(of("2"), 3);
         assert!(of("1") >= 8 && points.is_sorted_by_key(|point| point.start_ms));
+    }
+
+    #[test]
+    fn what_was_said_in_one_sentence_may_be_several_things_to_do() {
+        let item = |text: &str| ActionItem {
+            text: text.to_owned(),
+            owner: None,
+            due: None,
+            quote: Some("I will send the terms and book the room".to_owned()),
+            start_ms: Some(1_000),
+        };
+        let part = |texts: &[&str]| Kept {
+            action_items: texts.iter().map(|text| item(text)).collect(),
+            ..Kept::default()
+        };
+        let (_, items) =
+            merged(vec![part(&["Send the terms", "Book the room"]), part(&["Book the room"])]);
+        let texts: Vec<&str> = items.iter().map(|item| item.text.as_str()).collect();
+        assert_eq!(texts, ["Send the terms", "Book the room"]);
     }
 }
