@@ -270,12 +270,23 @@ pub async fn condition(
     }
 }
 
+/// Where the log ends, whichever server has written last; as far as this one knows if the database does not say.
+async fn end_of_log(app: &App) -> i64 {
+    let known = *app.log.head().borrow();
+    let database = app.log.database();
+    let asking = sqlx::query_scalar("select coalesce(max(position), 0) from events");
+    let end: Result<i64, _> = database.ask(asking.fetch_one(&database.pool)).await;
+    end.map_or(known, |end| end.max(known))
+}
+
 impl Written {
     /// What a receipt is for, once readers see it or have been waited for in vain.
     pub async fn of<A: Resource>(app: &App, Receipt { id, position, .. }: Receipt) -> Self {
-        // What changed nothing was judged by all that the log had, of which readers may not see the end yet.
-        let judged = || (*app.log.head().borrow()).max(app.reader.position());
-        let until = position.unwrap_or_else(judged);
+        let until = match position {
+            Some(position) => position,
+            // What changed nothing was judged by all that the log had, of which readers may not see the end yet.
+            None => end_of_log(app).await.max(app.reader.position()),
+        };
         Self {
             record: kind_of::<A>().record(id),
             changed: position.is_some(),

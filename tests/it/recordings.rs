@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use api::backend::Backend;
 use axum::body::Body;
 use axum::http::Method;
 use domain::Change;
@@ -12,11 +11,9 @@ use domain::note::{
 };
 use projections::log::{APPEND_LOCK, CommandRequest, EventLog};
 use serde_json::{Value, json};
-use sqlx::postgres::PgConnectOptions;
 
 use crate::check::assert_read_models_match_the_log;
-use crate::contract::{Answer, Api, app, json_request, request, send};
-use crate::harness::connect;
+use crate::contract::{Answer, Api, json_request, request, send};
 
 /// A command as a worker sends it.
 pub fn command(name: &'static str) -> CommandRequest {
@@ -336,12 +333,7 @@ async fn an_interest_that_two_servers_are_asked_to_accept_is_told_to_the_fund_on
     let (_, id) = summarised(&api).await;
     let fund = api.made("funds", json!({"fund_name": "III"})).await;
     let lp = api.made("lps", json!({"name": "Profuturo"})).await;
-    let connections = connect(PgConnectOptions::clone(&api.db.pool.connect_options()), 8);
-    let mut connection = connections.pool.acquire().await.unwrap();
-    connections.keys().claim(&mut connection).await.unwrap();
-    drop(connection);
-    let backend = Backend::start(connections, api.db.files()).await.unwrap();
-    let other = api::server::router(app(&api.db, &backend, 64 << 20));
+    let (other, backend) = api.second().await;
     let path = format!("/recordings/{id}/interest/accept");
     let accept = |interest: &str| {
         let body = json!({"fund_id": fund, "lp_id": lp, "interest": interest});

@@ -33,10 +33,11 @@ use projections::seal::Trust;
 use projections::search::{Meaning, Search};
 use projections::uploads::Intake;
 use serde_json::{Value, json};
+use sqlx::postgres::PgConnectOptions;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use crate::harness::Database;
+use crate::harness::{Database, connect};
 
 /// Where the front end is served from.
 pub const ORIGIN: &str = "http://localhost:5173";
@@ -81,6 +82,17 @@ impl Api {
     pub fn with(db: Database, backend: Backend) -> Self {
         let router = api::server::router(app(&db, &backend, 64 << 20));
         Self { router, backend, db }
+    }
+
+    /// Another server on the same database, as a process of its own has it.
+    pub async fn second(&self) -> (Router, Backend) {
+        let options = PgConnectOptions::clone(&self.db.pool.connect_options());
+        let connections = connect(options, 8);
+        let mut connection = connections.pool.acquire().await.unwrap();
+        connections.keys().claim(&mut connection).await.unwrap();
+        drop(connection);
+        let backend = Backend::start(connections, self.db.files()).await.unwrap();
+        (api::server::router(app(&self.db, &backend, 64 << 20)), backend)
     }
 
     /// Sends a request as the front end's page does.

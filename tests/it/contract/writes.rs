@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::http::Method;
 use serde_json::{Value, json};
 
-use super::{Answer, Api, json_request, kinds, request};
+use super::{Answer, Api, json_request, kinds, request, send};
 
 impl Api {
     async fn get_with(&self, uri: &str, headers: &[(&str, &str)]) -> Answer {
@@ -300,4 +300,20 @@ async fn who_changes_nothing_is_shown_what_others_have_just_changed() {
             assert_eq!(row["priority"], json!(priority));
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_changes_nothing_is_shown_what_another_server_has_just_changed() {
+    let api = Api::new().await;
+    let (other, backend) = api.second().await;
+    let uri = format!("/lps/{}", api.made("lps", json!({"name": "Profuturo"})).await);
+    for round in 0..10 {
+        let body = json!({"priority": format!("P{round}")});
+        let there = send(&other, json_request(Method::PUT, &uri, &body));
+        let (here, there) = tokio::join!(api.put(&uri, body.clone()), there);
+        for answer in [here, there] {
+            assert_eq!(answer.expect(200, "put")["priority"], body["priority"]);
+        }
+    }
+    backend.stop().await;
 }
