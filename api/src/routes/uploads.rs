@@ -102,7 +102,9 @@ async fn create(
         return begin(app, caller, note, &headers, body).await;
     }
     let (announced, coming) = plain::recording(&headers, &parameters, body).await?;
-    let upload = match once::key_of(&headers)? {
+    let key = once::key_of(&headers)?;
+    let is_keyed = key.is_some();
+    let upload = match key {
         None => {
             writable(&app, &caller, record_of::<Note>(note)).await?;
             app.intake.begin(note, &announced, None).await?
@@ -118,7 +120,16 @@ async fn create(
         }
     };
     let arriving = in_a_task(arrive(app.clone(), caller, upload.clone(), coming));
-    let mut answer = joined(arriving).await.unwrap_or_else(IntoResponse::into_response);
+    let taken_over = |problem: &Problem| {
+        matches!(problem, Problem::Upload(UploadError::Gone | UploadError::Interrupted))
+    };
+    let mut answer = match joined(arriving).await {
+        // The same request has come once more, here or to another server, and sends all of it again.
+        Err(problem) if is_keyed && taken_over(&problem) && !is_kept(&app, upload.id).await => {
+            Problem::from(UploadError::Begun).into_response()
+        }
+        answer => answer.unwrap_or_else(IntoResponse::into_response),
+    };
     if !answer.status().is_success() && is_kept(&app, upload.id).await {
         // What has come is there; whoever wants to may go on from it.
         answer.headers_mut().extend(location(&upload));

@@ -38,7 +38,7 @@ pub enum UploadError {
     /// It is longer than may be stored, in bytes.
     #[error("a recording may have {0} bytes")]
     TooLarge(u64),
-    /// The same request has come to another server.
+    /// The same request has come once more, perhaps to another server.
     #[error("a request with this Idempotency-Key is under way; please send it again")]
     Begun,
     /// All of it has come: it is not its sender's to give up any more.
