@@ -23,6 +23,8 @@ pub struct Stored {
     pub bytes: u64,
     /// What is wrong.
     pub faults: Vec<Fault>,
+    /// How many images of notes there are to be, where none of them is there: the import may not have been given their folder.
+    pub no_images: u64,
     /// Positions of events that cannot be read: which files they name is not known.
     pub unreadable: Vec<i64>,
 }
@@ -30,7 +32,7 @@ pub struct Stored {
 impl Stored {
     /// Whether everything is there and whole.
     pub fn is_whole(&self) -> bool {
-        self.faults.is_empty() && self.unreadable.is_empty()
+        self.faults.is_empty() && self.no_images == 0 && self.unreadable.is_empty()
     }
 }
 
@@ -72,20 +74,25 @@ struct Wanted {
     sealed: Option<NoteId>,
 }
 
-/// Reads every file that the log names, one after the other, and tells how far that is after each.
+/// Reads every file that the log names, images of notes only if they are wanted, one after the other, and tells how far that is
+/// after each.
 ///
 /// # Errors
 /// See [`CheckError`].
 pub async fn check(
     database: &Database,
     files: &Files,
+    with_images: bool,
     mut tell: impl FnMut(&Stored),
 ) -> Result<Stored, CheckError> {
     files.store().check().await?;
     let mut db = database.options_for(&[]).connect().await?;
     let named = Named::read(database, &mut db).await?;
     let unreadable = named.unreadable.clone();
-    let wanted = wanted(named);
+    let is_image = |key: &str| key.starts_with(IMAGES);
+    let mut wanted = wanted(named);
+    wanted.retain(|file| with_images || !is_image(&file.key));
+    let images = wanted.iter().filter(|file| is_image(&file.key)).count() as u64;
     let mut found = Stored { of: wanted.len() as u64, unreadable, ..Stored::default() };
     for file in wanted {
         if let Some(what) = look(database, files, &file).await? {
@@ -102,6 +109,11 @@ pub async fn check(
         found.faults.retain(|fault| still.contains(&fault.key));
     }
     db.close().await?;
+    let missing = found.faults.iter().filter(|it| is_image(&it.key) && it.what == MISSING).count();
+    if missing as u64 == images {
+        found.faults.retain(|fault| !is_image(&fault.key));
+        found.no_images = images;
+    }
     Ok(found)
 }
 

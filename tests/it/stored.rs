@@ -20,7 +20,7 @@ async fn uploaded(api: &Api, note: i64, length: usize) -> (String, Value) {
 }
 
 async fn look(api: &Api) -> Stored {
-    stored::check(&api.db.connections, &api.db.files(), |_| ()).await.unwrap()
+    stored::check(&api.db.connections, &api.db.files(), true, |_| ()).await.unwrap()
 }
 
 /// The keys of the files that are not what was stored, each with what is wrong.
@@ -94,4 +94,13 @@ async fn files_that_are_lost_or_damaged_are_found_and_what_was_removed_is_not_mi
         "{said}"
     );
     assert!(said.contains("4 NOT what was stored"), "{said}");
+
+    files.store().remove("images/a.png").await.unwrap();
+    let found = look(&api).await;
+    assert_eq!((found.faults.len(), found.no_images), (3, 2), "{found:?}");
+    let (code, said) = check(false).await;
+    assert_eq!(code, Some(1));
+    assert!(said.contains("none of the 2 images that notes name is there"), "{said}");
+    let found = stored::check(&api.db.connections, &api.db.files(), false, |_| ()).await.unwrap();
+    assert_eq!((found.of, found.faults.len(), found.no_images), (4, 3, 0), "{found:?}");
 }

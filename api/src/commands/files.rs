@@ -32,6 +32,9 @@ enum What {
     },
     /// Read every file that the log names, recordings, documents and images: all are to be there and to be what was stored
     Check {
+        /// Leave out the images of notes, as where the legacy database was imported without their folder
+        #[arg(long)]
+        no_images: bool,
         /// Print the outcome as one JSON object
         #[arg(long)]
         json: bool,
@@ -50,9 +53,9 @@ pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<()> {
     };
     let result = match args.what {
         What::Gc { dry_run, json } => collect(&store, dry_run, json).await,
-        What::Check { json } => {
+        What::Check { no_images, json } => {
             tokio::select! {
-                result = check(&store, json) => result,
+                result = check(&store, !no_images, json) => result,
                 () = interruption.next() => Err(anyhow::anyhow!("the check was called off")),
             }
         }
@@ -81,9 +84,10 @@ fn told(found: &Garbage, dry_run: bool) -> String {
     )
 }
 
-async fn check(store: &Store, json: bool) -> anyhow::Result<()> {
+async fn check(store: &Store, images: bool, json: bool) -> anyhow::Result<()> {
     let bar = progress_bar();
-    let found = stored::check(&store.database, &store.files, |now| advance(&bar, now)).await;
+    let tell = |now: &Stored| advance(&bar, now);
+    let found = stored::check(&store.database, &store.files, images, tell).await;
     bar.finish_and_clear();
     let found = found.context("the files are not checked")?;
     let passed = found.is_whole();
@@ -108,11 +112,18 @@ fn advance(bar: &ProgressBar, now: &Stored) {
 }
 
 fn checked(found: &Stored) -> String {
-    let Stored { files, bytes, faults, unreadable, .. } = found;
+    let Stored { files, bytes, faults, no_images, unreadable, .. } = found;
     // Writing to a String cannot fail.
     let mut text = String::new();
     for Fault { key, of, what } in faults {
         let _ = writeln!(text, "{key} ({of}): {what}");
+    }
+    if *no_images > 0 {
+        let _ = writeln!(
+            text,
+            "none of the {no_images} images that notes name is there: if the legacy database was imported without their folder, \
+             import it again with `--images FOLDER`, or check with `--no-images`"
+        );
     }
     for position in unreadable {
         let _ = writeln!(
@@ -121,6 +132,7 @@ fn checked(found: &Stored) -> String {
         );
     }
     let outcome = match faults.len() {
+        0 if *no_images > 0 => "all others are there and whole".to_owned(),
         0 => "all there and whole".to_owned(),
         many => format!(
             "{many} NOT what was stored: bring them back from a backup of the folder or bucket, under the same names"
