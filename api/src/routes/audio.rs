@@ -56,6 +56,7 @@ async fn show(
     let (note, Recording { file, name, .. }) = (found.note, found.recording);
     // What the bucket holds of one that is sealed is of use to nobody.
     if !file.sealed && parameters.get("presigned").is_some_and(|asked| asked != "false") {
+        check_there(&app, &file).await?;
         let shown =
             Shown { media_type: file.media_type.clone(), disposition: disposition(&file, &name) };
         if let Some(link) = app.files.store().link(&file.key, &shown, LINK_LIFETIME).await? {
@@ -67,6 +68,17 @@ async fn show(
         answer.headers_mut().extend(presentation(&file, &name));
     }
     Ok(answer)
+}
+
+/// Refuses to speak of a file that the storage does not have.
+async fn check_there(app: &App, file: &AudioFile) -> Result<(), Problem> {
+    let there = app.files.store().facts(&file.key).await?;
+    there.map(|_| ()).ok_or_else(|| lost(file))
+}
+
+fn lost(file: &AudioFile) -> Problem {
+    tracing::error!(key = file.key, "a recording is lost");
+    Problem::RecordingLost
 }
 
 /// The part of the file that is asked for.
@@ -98,15 +110,15 @@ async fn part(
         }
     };
     let mut answer = match *method {
-        Method::HEAD => Body::empty().into_response(),
+        Method::HEAD => {
+            check_there(app, file).await?;
+            Body::empty().into_response()
+        }
         _ => {
             let cipher = cipher(app, note, file).await?;
             let content = app.files.read(&file.key, range.clone(), cipher).await;
             let content = content.map_err(|error| match error {
-                FileError::Missing(key) => {
-                    tracing::error!(key, "a recording is lost");
-                    Problem::RecordingLost
-                }
+                FileError::Missing(_) => lost(file),
                 error => error.into(),
             })?;
             Body::from_stream(content).into_response()

@@ -42,6 +42,11 @@
       is.scrollIntoView({ block: "center", behavior: calm.matches ? "instant" : "smooth" });
     }
   }
+  audio.addEventListener("error", async () => {
+    const answer = await fetch(audio.currentSrc || audio.src, { headers: { Range: "bytes=0-0" } }).catch(() => null);
+    const told = answer && !answer.ok ? await answer.json().catch(() => null) : null;
+    say(typeof told?.detail === "string" ? told.detail : "This browser cannot play the recording.");
+  });
   audio.addEventListener("timeupdate", follow);
   audio.addEventListener("seeked", follow);
 
@@ -112,7 +117,23 @@
       hidden[1].focus();
       if (isStale) refresh();
     };
+    // What the line says on the server: somebody else may have corrected it while it was edited here.
+    const current = async () => {
+      const answer = await fetch(`${part().dataset.address}/transcript`, { headers: { Accept: "application/json" } });
+      if (!answer.ok) return null;
+      const { segments } = await answer.json();
+      return segments.find((segment) => Math.round(1000 * segment.start) === Number(line.dataset.start))?.text ?? null;
+    };
+    const unknown = () => null;
+    let seen = current().catch(unknown);
     const save = async (text) => {
+      const there = await current().catch(unknown);
+      const known = await seen;
+      if (known !== null && there !== null && there !== known) {
+        seen = Promise.resolve(there);
+        say(`Somebody has changed this line meanwhile. It says now: “${there}”. Save again to replace that.`);
+        return;
+      }
       const segment = { start: line.dataset.start / 1000, end: line.dataset.end / 1000, text };
       if (!(await send("PATCH", `${part().dataset.address}/transcript`, { segments: [segment] }))) return;
       form.remove();
