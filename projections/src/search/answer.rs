@@ -48,6 +48,9 @@ const CANNOT_GO_ON: &str = "The page before was found by meaning as well, and th
 /// From this likeness on a name says that its record is meant, and not something like it.
 const MEANT: f64 = 0.5;
 
+/// What a name counts for that is just what was asked for, beside one that only begins so or has more words.
+const CALLED_SO: f64 = 2.0;
+
 /// How to search.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
@@ -248,7 +251,9 @@ impl Search {
         let mut tx = connection.begin_with(begin).await?;
         let Wanted { asked, filter, .. } = wanted;
         let Followed { behind: lag, parked } = followed(&mut tx).await?;
+        let is_gone = is_any_gone(&mut tx, &filter.about).await?;
         let lexical = match mode {
+            _ if is_gone => Lexical::default(),
             Mode::Semantic => Lexical::default(),
             Mode::Hybrid | Mode::Lexical => {
                 let common = self.commonness.now(&mut tx).await?;
@@ -262,7 +267,8 @@ impl Search {
             }
             None => HashSet::new(),
         };
-        let mut meant = standing(&mut tx, nearest.near, filter).await?;
+        let near = if is_gone { vec![] } else { nearest.near };
+        let mut meant = standing(&mut tx, near, filter).await?;
         // Sets from before do not know which cards are brief.
         let is_telling = |passage: &Passage| !is_brief(passage.part, &passage.text);
         meant.retain(|passage| !filter.kinds.is_empty() || is_telling(passage));
@@ -281,6 +287,21 @@ impl Search {
         let (facets, is_behind) = (found.facets(), lag.is_some());
         Ok(Page { hits, facets, is_cut, is_behind, next: page.next, ..Page::default() })
     }
+}
+
+/// Whether any of these records is not there: nothing is linked to it any more.
+async fn is_any_gone(db: &mut PgConnection, records: &[RecordRef]) -> Result<bool, sqlx::Error> {
+    if records.is_empty() {
+        return Ok(false);
+    }
+    sqlx::query_scalar(
+        "select exists (select from unnest($1::text[], $2::bigint[]) as asked (kind, id)
+             left join findable f using (kind, id) where coalesce(f.archived, true))",
+    )
+    .bind(records.iter().map(|record| record.kind().as_str()).collect::<Vec<_>>())
+    .bind(records.iter().map(|record| record.id()).collect::<Vec<_>>())
+    .fetch_one(db)
+    .await
 }
 
 /// All that was found.
@@ -334,7 +355,9 @@ impl Found {
         };
         let named = lexical.names.iter().map(|hit| Ranked {
             item: hit.record,
-            weight: hit.likeness * if standing_alone(hit) { 2.0 } else { 1.0 },
+            weight: hit.likeness
+                * if standing_alone(hit) { 2.0 } else { 1.0 }
+                * if hit.is_exact && hit.likeness >= 1.0 { CALLED_SO } else { 1.0 },
             is_exact: hit.is_exact || asked.records.contains(&hit.record),
         });
         let named: Vec<Ranked<RecordRef>> = named.collect();

@@ -4,12 +4,14 @@ use domain::{Kind, RecordRef};
 
 use super::Language;
 use super::acronyms::Acronym;
-use super::names::WORDS_OF_NAME;
 use super::{language, spelling};
 use crate::prose::fold;
 
 /// The most characters of a question that are looked at.
 pub const MOST: usize = 1_000;
+
+/// How many words a question has that is brief.
+const BRIEF: usize = 6;
 
 /// The most ids of records that are looked at.
 const RECORDS: usize = 20;
@@ -30,13 +32,13 @@ pub struct Asked {
     pub language: Option<Language>,
     /// Words that were mistyped, so far as is known.
     pub corrections: Vec<Correction>,
-    /// What words that nobody wrote may be, so far as is known.
+    /// What words may be that nobody wrote in this form, so far as is known.
     pub near: Vec<Near>,
     /// Words that are initials of names, so far as is known.
     pub acronyms: Vec<Acronym>,
 }
 
-/// A word that nobody wrote, and the words of texts and names that it may be but for typing errors.
+/// A word that nobody wrote in this form, and the words of texts and names that it may be but for typing errors.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Near {
     /// Folded, as it stands in the question.
@@ -68,7 +70,7 @@ impl Asked {
 
     /// Whether it has few words, so that each counts.
     pub(super) fn is_brief(&self) -> bool {
-        spelling::words(&self.text).len() <= WORDS_OF_NAME
+        spelling::words(&self.text).len() <= BRIEF
     }
 
     /// The words that do not stand in a quotation, folded, each once.

@@ -26,7 +26,7 @@ const MOST: i64 = 50;
 const MOST_SHORTENED: i64 = 8;
 
 /// A longer question is not a name, though it may hold some.
-pub(super) const WORDS_OF_NAME: usize = 6;
+pub(super) const WORDS_OF_NAME: usize = 10;
 
 /// The most words in a row that are looked for as a name, and the most words that nobody wrote, which may be names
 /// mistyped.
@@ -167,10 +167,11 @@ pub(super) async fn find(
     let sought = Sought {
         whole,
         spans: spans(whole, &said, asked),
+        meant: meant(&said, &asked.near),
         inside: if said.len() <= WORDS_OF_NAME { said.clone() } else { vec![] },
         like: Alike::of(whole, &said, words, &asked.near),
         is_strict: words.iter().all(|word| word.is_known),
-        spelt: spelt(&said, words),
+        spelt: spelt(&said, words, &asked.near),
         records: &asked.records,
     };
     let found = sought.hits(db, filter).await?;
@@ -191,7 +192,7 @@ pub(super) async fn find(
         let changed = changed_since(db, position, records).await?;
         named.retain(|(hit, _)| !changed.contains(&hit.record));
     }
-    let inside = inside(titled, &said);
+    let inside = inside(titled, &said, &asked.near);
     if (Filter { kinds: vec![], ..filter.clone() }) == Filter::default() {
         let is_wanted = |kind| filter.kinds.is_empty() || filter.kinds.contains(&kind);
         let wanted = inside.iter().filter(|(hit, _)| is_wanted(hit.record.kind()));
@@ -231,16 +232,32 @@ fn is_all(said: &[&str], is_odd: bool, record: RecordRef, name: &str) -> bool {
 }
 
 /// The names that stand in a question with other words.
-fn inside(titled: &[Titled], said: &[&str]) -> Vec<(NameHit, String)> {
-    let inside = titled.iter().filter(|(_, name)| stands_in(name, said)).cloned();
-    let hit = |record| NameHit { record, likeness: INSIDE, is_exact: false, is_about: false };
-    inside.map(|(record, name)| (hit(record), name)).collect()
+fn inside(titled: &[Titled], said: &[&str], near: &[Near]) -> Vec<(NameHit, String)> {
+    let hit = |(record, name): &Titled| {
+        let errors = errors_inside(name, said, near)?;
+        #[allow(clippy::cast_precision_loss, reason = "a few words")]
+        let likeness = INSIDE - PER_ERROR * errors as f64;
+        let hit = NameHit { record: *record, likeness, is_exact: false, is_about: false };
+        Some((hit, name.clone()))
+    };
+    titled.iter().filter_map(hit).collect()
 }
 
-/// Whether a name of several words stands in a question.
-fn stands_in(name: &str, said: &[&str]) -> bool {
+/// How many words are mistyped of a name of several words that stands in a question; `None` if it does not.
+fn errors_inside(name: &str, said: &[&str], near: &[Near]) -> Option<usize> {
     let words = spelling::words(name);
-    words.len() > 1 && said.windows(words.len()).any(|window| window == words)
+    if words.len() < 2 {
+        return None;
+    }
+    let may_be = |said: &str, word: &str| {
+        near.iter().any(|near| near.typed == said && near.words.iter().any(|it| it == word))
+    };
+    let errors = |window: &[&str]| {
+        let pairs = window.iter().zip(&words);
+        let is_it = pairs.clone().all(|(said, word)| said == word || may_be(said, word));
+        is_it.then(|| pairs.filter(|(said, word)| said != word).count())
+    };
+    said.windows(words.len()).filter_map(errors).min()
 }
 
 /// The latest records about these, as far as the filter lets them pass: whoever names an organisation also looks for what
@@ -293,6 +310,8 @@ struct Sought<'a> {
     whole: &'a str,
     /// What may be a whole name.
     spans: Vec<String>,
+    /// What may be a whole name but for a mistyped word.
+    meant: Vec<String>,
     /// Words that may all be in a name.
     inside: Vec<&'a str>,
     /// What a name may be like.
@@ -348,10 +367,14 @@ impl Sought<'_> {
             }
         }
         judged.sort_by(|(one, ..), (other, ..)| other.likeness.total_cmp(&one.likeness));
-        let candidates = judged.iter().enumerate().filter_map(|(at, (hit, errors, _))| {
-            NAMED.contains(&hit.record.kind()).then_some(((*errors)?, at))
+        let question = self.spelt.iter().map(|said| said.word).collect::<Vec<_>>().join(" ");
+        let candidates = judged.iter().enumerate().filter_map(|(at, (hit, errors, title))| {
+            // Of names with the same words that is meant which has them in the order in which they were typed, and few more.
+            let rest = strsim::osa_distance(&question, &spelling::words(title).join(" "));
+            let begins = hit.likeness >= EXACT;
+            NAMED.contains(&hit.record.kind()).then_some(((*errors)?, !begins, rest, at))
         });
-        let best = candidates.min().map(|(_, at)| at);
+        let best = candidates.min().map(|(.., at)| at);
         for (at, (hit, ..)) in judged.iter_mut().enumerate() {
             let goes_first = best.is_none() || NAMED.contains(&hit.record.kind());
             hit.is_exact = best == Some(at) || (hit.likeness >= EXACT && goes_first);
@@ -368,13 +391,15 @@ impl Sought<'_> {
         statement.push(" then 1.0 when ");
         self.begins(&mut statement);
         statement.push(" then 0.95 when folded_title = any (").push_bind(self.spans.clone());
-        statement.push(format!(") then {INSIDE} when "));
+        statement.push(format!(") then {INSIDE} when folded_title = any ("));
+        statement.push_bind(self.meant.clone()).push(") or ");
         self.has_all(&mut statement);
         statement.push(" then 0.85 else greatest(0");
         self.like.likeness(&mut statement);
         statement.push(") end::float8 as likeness from findable where not archived and (");
         self.is_it(&mut statement);
-        statement.push(" or folded_title = any (").push_bind(self.spans.clone()).push(") or ");
+        let whole_names = self.spans.iter().chain(&self.meant).cloned().collect::<Vec<_>>();
+        statement.push(" or folded_title = any (").push_bind(whole_names).push(") or ");
         self.begins(&mut statement);
         statement.push(" or ");
         self.has_all(&mut statement);
@@ -450,19 +475,21 @@ impl Alike {
     fn of(whole: &str, said: &[&str], words: &[Word], known: &[Near]) -> Self {
         // Of fewer characters every other name has one of the trigrams.
         let is_long = |it: &String| it.chars().count() > 2;
-        let may_be_name = words.iter().any(Word::is_odd) && said.len() <= WORDS_OF_NAME;
+        let is_odd = words.iter().any(Word::is_odd) || !known.is_empty();
+        let may_be_name = is_odd && said.len() <= WORDS_OF_NAME;
         let whole = may_be_name.then(|| whole.to_owned()).filter(is_long);
         let mut like = Self { whole, words: vec![], near: vec![], apart: vec![] };
         for word in words.iter().filter(|word| !word.is_known).take(UNKNOWN) {
             let typed = word.mistyped.clone().or_else(|| word.lexemes.last().cloned());
             let Some(typed) = typed.filter(is_long) else { continue };
             let wanted = Wanted::new(&word.lexemes, 0.0);
-            match known.iter().find(|it| wanted.is(&it.typed)) {
-                Some(near) => like.near.push(near.words.clone()),
-                None => like.apart.push(typed.clone()),
+            if !known.iter().any(|it| wanted.is(&it.typed)) {
+                like.apart.push(typed.clone());
             }
             like.words.push(typed);
         }
+        let near = known.iter().filter(|_| said.len() <= WORDS_OF_NAME).take(UNKNOWN);
+        like.near = near.map(|near| near.words.clone()).collect();
         like
     }
 }
@@ -526,11 +553,14 @@ impl Alike {
 }
 
 /// The words of a question that may be a name.
-fn spelt<'a>(said: &[&'a str], words: &[Word]) -> Vec<Said<'a>> {
+fn spelt<'a>(said: &[&'a str], words: &[Word], near: &[Near]) -> Vec<Said<'a>> {
     if said.len() > WORDS_OF_NAME {
         return vec![];
     }
-    let is_known = |it: &str| words.iter().all(|word| word.mistyped.as_deref() != Some(it));
+    let is_known = |it: &str| {
+        words.iter().all(|word| word.mistyped.as_deref() != Some(it))
+            && near.iter().all(|near| near.typed != it)
+    };
     said.iter().map(|word| Said { word, is_known: is_known(word) }).collect()
 }
 
@@ -543,6 +573,25 @@ fn spans(whole: &str, said: &[&str], asked: &Asked) -> Vec<String> {
     let quoted = asked.quoted.iter();
     spans.extend(quoted.map(|phrase| fold(phrase)));
     spans
+}
+
+/// What may be a whole name of several words if one of them is what a mistyped one may be.
+fn meant(said: &[&str], near: &[Near]) -> Vec<String> {
+    let mut meant = Vec::new();
+    for length in 2..=SPAN.min(said.len()) {
+        for span in said.windows(length) {
+            for (at, typed) in span.iter().enumerate() {
+                for near in near.iter().filter(|near| near.typed == *typed) {
+                    for word in &near.words {
+                        let mut span = span.to_vec();
+                        span[at] = word;
+                        meant.push(span.join(" "));
+                    }
+                }
+            }
+        }
+    }
+    meant
 }
 
 /// The text with what `like` would take for wildcards taken as it is.

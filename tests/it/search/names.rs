@@ -134,6 +134,69 @@ async fn a_name_is_known_by_initials_by_how_it_begins_and_with_other_words_aroun
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_names_with_the_same_words_that_goes_first_which_was_typed() {
+    let api = Api::new().await;
+    let made = async |path: &str, field: &str, name: &str| {
+        let id = api.made(path, json!({field: name})).await;
+        format!("{}:{id}", if path == "people" { "person" } else { path.trim_end_matches('s') })
+    };
+    let longer = made("lps", "name", "Grupo Treviño VII").await;
+    let group = made("lps", "name", "Grupo Treviño").await;
+    made("lps", "name", "Robles & Milmo Endowment").await;
+    let endowment = made("lps", "name", "Endowment Milmo").await;
+    made("funds", "fund_name", "Clearwater Infrastructure Credit Opportunities II").await;
+    let clearwater = made("gps", "name", "Clearwater Infrastructure").await;
+    let long =
+        made("funds", "fund_name", "Juniper Energy Transition Partners Real Assets Fund V").await;
+    note(&api, "Call", "The credit of infrastructure was discussed; an endowed chair, too.").await;
+    for (question, expected) in [
+        ("Grupo Treviño", &group),
+        ("Grupo Treviño VII", &longer),
+        ("Endowmint Milmo", &endowment),
+        ("Clearwater Infraestructure", &clearwater),
+        ("Clarwater Infrdastructure", &clearwater),
+        ("Juniper Energy Transition Partners Real Assts Fund V", &long),
+    ] {
+        let page = search(&api, question, "").await;
+        assert_eq!(&named(&page)[0], expected, "{question}: {page}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_is_known_among_other_words_also_where_it_is_mistyped() {
+    let api = Api::new().await;
+    let goldberg = api.made("people", json!({"name": "Sofía Goldberg"})).await;
+    let cantu = api.made("people", json!({"name": "Mijael Cantú"})).await;
+    api.made("people", json!({"name": "David Cantú"})).await;
+    let lp = api.made("lps", json!({"name": "Lakeview Teachers Retirement System"})).await;
+    for n in 0..5 {
+        note(&api, &format!("Call {n}"), "Somebody said much about fees and management.").await;
+    }
+    for (question, expected) in [
+        ("Sofía Godlberg fees", format!("person:{goldberg}")),
+        ("call with Mihael Cantú", format!("person:{cantu}")),
+        ("what did Sofía Godlberg say about management fees", format!("person:{goldberg}")),
+        ("fees of Lakeview Techers Retirement System", format!("lp:{lp}")),
+    ] {
+        let found = found(&api, question, "&kinds=person,lp").await;
+        assert_eq!(found[0], expected, "{question}: {found:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_about_a_record_that_is_deleted() {
+    let api = Api::new().await;
+    let lp = api.made("lps", json!({"name": "Northmoor"})).await;
+    let about = note(&api, "Call", "They asked about pacing.").await;
+    api.post(&format!("/notes/{about}/lps/{lp}"), json!({})).await.expect(200, "link");
+    let rest = format!("&lp={lp}");
+    assert_eq!(found(&api, "pacing", &rest).await, [format!("note:{about}")]);
+    api.delete(&format!("/lps/{lp}")).await.expect(200, "delete");
+    assert_eq!(found(&api, "pacing", &rest).await, Vec::<String>::new());
+    assert_eq!(found(&api, "pacing", "").await, [format!("note:{about}")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_word_of_a_question_is_no_name_that_is_a_little_like_it() {
     let api = Api::new().await;
     let fund =

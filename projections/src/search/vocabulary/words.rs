@@ -221,11 +221,12 @@ impl Words {
         let acronyms: Vec<Acronym> =
             acronyms.iter().filter_map(|it| self.initials.named(it)).collect();
         let forgiven = if asked.is_brief() { spelling::forgiven } else { forgiven_in_long };
-        let is_acronym = |word: &str| acronyms.iter().any(|acronym| acronym.word == word);
-        let is_odd = |word: &&String| self.is_odd(word) && !is_acronym(word);
-        let odd: Vec<&String> = typed.iter().filter(is_odd).take(MOST).collect();
-        let corrections = odd.iter().filter_map(|word| self.correction(word, forgiven)).collect();
-        let near = odd.iter().filter_map(|word| self.near(word)).collect();
+        let is_named = |word: &&String| !acronyms.iter().any(|acronym| acronym.word == **word);
+        let unwritten = typed.iter().filter(|word| self.is_unwritten(word)).filter(is_named);
+        let unwritten: Vec<&String> = unwritten.take(MOST).collect();
+        let odd = unwritten.iter().filter(|word| self.is_odd(word));
+        let corrections = odd.filter_map(|word| self.correction(word, forgiven)).collect();
+        let near = unwritten.iter().filter_map(|word| self.near(word)).collect();
         Asked { corrections, near, acronyms, ..asked.clone() }
     }
 
@@ -236,13 +237,16 @@ impl Words {
     }
 
     /// Whether no text has a word in any form, though it is long enough to tell what was meant by it.
-    pub(super) fn is_odd(&self, word: &str) -> bool {
-        spelling::forgiven(word.chars().count(), 1) > 0
-            && !self.places.contains_key(word)
-            && !stems(word).iter().any(|stem| self.stems.contains_key(stem))
+    fn is_odd(&self, word: &str) -> bool {
+        self.is_unwritten(word) && !stems(word).iter().any(|stem| self.stems.contains_key(stem))
     }
 
-    /// The words that are like one that nobody wrote, if all of them are kept.
+    /// Whether no text has a word in this form, though it is long enough to tell what was meant by it.
+    pub(super) fn is_unwritten(&self, word: &str) -> bool {
+        spelling::forgiven(word.chars().count(), 1) > 0 && !self.places.contains_key(word)
+    }
+
+    /// The words that are like one that nobody wrote in this form, if all of them are kept.
     fn near(&self, typed: &str) -> Option<Near> {
         let shape = Shape::of(typed);
         let length = usize::from(shape.length);
