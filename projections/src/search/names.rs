@@ -315,7 +315,7 @@ struct Sought<'a> {
     /// Words that may all be in a name.
     inside: Vec<&'a str>,
     /// What a name may be like.
-    like: Alike,
+    like: Alike<'a>,
     /// Whether all words are known in some form, so that what is only like the question is no hit.
     is_strict: bool,
     /// The words of what may be a name, and nothing of what is longer.
@@ -459,20 +459,20 @@ impl Sought<'_> {
 
 /// What a name may be like. That it is like one word of a question may be chance, so that counts only by the power
 /// [`BY_CHANCE`]; that it is like the whole question is not.
-struct Alike {
+struct Alike<'a> {
     /// The question, if it may be a name.
     whole: Option<String>,
     /// Words that nobody wrote, which may be mistyped.
     words: Vec<String>,
-    /// What each of these may be, the nearest first.
-    near: Vec<Vec<String>>,
+    /// What these may be, and others of which texts have another form.
+    near: Vec<&'a Near>,
     /// Those of which it is not known what they may be.
     apart: Vec<String>,
 }
 
-impl Alike {
+impl<'a> Alike<'a> {
     /// Nothing where all words are known: whoever has them in the name is found by them.
-    fn of(whole: &str, said: &[&str], words: &[Word], known: &[Near]) -> Self {
+    fn of(whole: &str, said: &[&str], words: &[Word], known: &'a [Near]) -> Self {
         // Of fewer characters every other name has one of the trigrams.
         let is_long = |it: &String| it.chars().count() > 2;
         let is_odd = words.iter().any(Word::is_odd) || !known.is_empty();
@@ -483,18 +483,23 @@ impl Alike {
             let typed = word.mistyped.clone().or_else(|| word.lexemes.last().cloned());
             let Some(typed) = typed.filter(is_long) else { continue };
             let wanted = Wanted::new(&word.lexemes, 0.0);
-            if !known.iter().any(|it| wanted.is(&it.typed)) {
-                like.apart.push(typed.clone());
+            match known.iter().find(|it| wanted.is(&it.typed)) {
+                Some(near) => like.near.push(near),
+                None => like.apart.push(typed.clone()),
             }
             like.words.push(typed);
         }
-        let near = known.iter().filter(|_| said.len() <= WORDS_OF_NAME).take(UNKNOWN);
-        like.near = near.map(|near| near.words.clone()).collect();
+        // Of a whole name a word may be mistyped of which texts have another form.
+        for near in known.iter().filter(|_| said.len() <= WORDS_OF_NAME) {
+            if like.near.len() < UNKNOWN && !like.near.contains(&near) {
+                like.near.push(near);
+            }
+        }
         like
     }
 }
 
-impl Alike {
+impl Alike<'_> {
     /// Adds how much a name is like the question, as arguments of a function.
     fn likeness(&self, statement: &mut QueryBuilder<'_, Postgres>) {
         let Self { whole, words, .. } = self;
@@ -511,7 +516,7 @@ impl Alike {
     fn statement<'q>(&self, filter: &Filter) -> Option<QueryBuilder<'q, Postgres>> {
         let (mut patterns, mut words, mut ranks) = (vec![], vec![], vec![]);
         for (typed, near) in (0_i32..).zip(&self.near) {
-            for (rank, word) in (0_i32..).zip(near) {
+            for (rank, word) in (0_i32..).zip(&near.words) {
                 patterns.push(format!("%{}%", escaped(word)));
                 words.push(typed);
                 ranks.push(rank);

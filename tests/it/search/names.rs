@@ -177,6 +177,10 @@ async fn a_name_is_known_among_other_words_also_where_it_is_mistyped() {
         ("call with Mihael Cantú", format!("person:{cantu}")),
         ("what did Sofía Godlberg say about management fees", format!("person:{goldberg}")),
         ("fees of Lakeview Techers Retirement System", format!("lp:{lp}")),
+        (
+            "what was it again that the people of Lakevew said about the fees and the terms of ours",
+            format!("lp:{lp}"),
+        ),
     ] {
         let found = found(&api, question, "&kinds=person,lp").await;
         assert_eq!(found[0], expected, "{question}: {found:?}");
