@@ -268,7 +268,6 @@ impl Cluster {
             .username(USER)
             .database(database)
             .ssl_mode(PgSslMode::Disable)
-            .application_name("crm")
     }
 
     /// Starts the server again if it has died (called by a supervisor when connections fail). Cheap when it is alive.

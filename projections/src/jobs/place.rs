@@ -23,9 +23,17 @@ impl Place {
 
     /// Whether a process is known to be gone: one of this machine that does not run, or that had this process's own id.
     pub(super) fn knows_dead(&self, other: &Self) -> bool {
-        let runs = Path::new("/proc").join(other.process.to_string()).exists();
-        self.machine == other.machine && (!runs || self.process == other.process)
+        self.machine == other.machine && (!runs(other.process) || self.process == other.process)
     }
+}
+
+/// Whether a process runs here: one that has ended, and whose parent has yet to be told, does not.
+fn runs(process: u32) -> bool {
+    let stat = Path::new("/proc").join(process.to_string()).join("stat");
+    let Ok(stat) = std::fs::read_to_string(stat) else { return false };
+    // The state stands behind the name, which may have parentheses of its own.
+    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    !matches!(state, Some('Z' | 'X'))
 }
 
 impl fmt::Display for Place {
@@ -56,6 +64,13 @@ mod tests {
             let other = Place { machine: machine.to_owned(), process };
             assert_eq!(here.knows_dead(&other), expected, "{other}");
         };
+        // Ended, and its parent, which is this, does not ask.
+        let mut ended = std::process::Command::new("true").spawn().unwrap();
+        while runs(ended.id()) {
+            std::thread::yield_now();
+        }
+        check(&here.machine, ended.id(), true);
+        ended.wait().unwrap();
         // The parent of the tests runs, and process ids do not grow so high.
         check(&here.machine, std::os::unix::process::parent_id(), false);
         check(&here.machine, 4_194_305, true);
