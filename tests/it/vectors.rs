@@ -15,8 +15,10 @@ use projections::search::check;
 use projections::search::sets;
 use projections::search::vectors::{Upkeep, VectorOptions, Vectors};
 use serde_json::json;
+use sqlx::postgres::PgConnectOptions;
 
 use crate::contract::Api;
+use crate::harness::connect;
 use crate::qdrant::{Collection, Server as Qdrant};
 use subject::{PATIENCE, Subject, found};
 
@@ -193,6 +195,9 @@ async fn a_point_with_anothers_vector_or_links_is_told_of() {
     subject.settle().await;
     subject.stop().await;
     let engine = subject.engine().await;
+    // As a command does, beside which nothing is followed.
+    let options = PgConnectOptions::clone(&subject.pool().connect_options());
+    let connections = connect(options, 4);
     let swapped = format!(
         "update vector_point p set embedding = o.embedding from vector_point o
          where p.kind = 'note' and p.id = {note} and p.part <> 'card'
@@ -205,11 +210,11 @@ async fn a_point_with_anothers_vector_or_links_is_told_of() {
         (swapped, note, "has the vector of another text"),
         (refiled, lunch, "is filed under another date, language or record"),
     ] {
-        let reports = check::check(&subject.api.db.connections, &engine).await.unwrap();
+        let reports = check::check(&connections, &engine).await.unwrap();
         let before: Vec<String> = reports.into_iter().flat_map(|it| it.differences).collect();
         let changed = sqlx::query(&change).execute(subject.pool()).await.unwrap();
         assert_eq!(changed.rows_affected(), 1, "{change}");
-        let reports = check::check(&subject.api.db.connections, &engine).await.unwrap();
+        let reports = check::check(&connections, &engine).await.unwrap();
         let after: Vec<String> = reports.into_iter().flat_map(|it| it.differences).collect();
         let news: Vec<&String> = after.iter().filter(|it| !before.contains(it)).collect();
         assert_eq!(news, [&format!("note {record} text 0 {told}")], "{before:?}");

@@ -78,9 +78,9 @@ async fn check_set(
         if look > 0 {
             tokio::time::sleep(APART).await;
         }
-        let mut found = of_texts(db, set).await?;
-        found.extend(embedder::odd_points(database, set).await?);
-        in_texts.see(found);
+        if !in_texts.is_well() {
+            in_texts.see(of_texts(database, db, set).await?);
+        }
         let expected = points::all(db, &set.set).await?;
         points = expected.len();
         in_engine.look(set, &expected).await;
@@ -160,8 +160,12 @@ impl Lasting {
 }
 
 /// Pieces of text without a point, points without a piece, among the records that the set has passed, and points without a
-/// vector.
-async fn of_texts(db: &mut PgConnection, set: &VectorSet) -> Result<Vec<String>, sqlx::Error> {
+/// vector, or with that of another text.
+async fn of_texts(
+    database: &Database,
+    db: &mut PgConnection,
+    set: &VectorSet,
+) -> Result<Vec<String>, sqlx::Error> {
     let schema: Option<String> = sqlx::query_scalar(
         "select format('read_%s_%s', projector, number) from generation
          where projector = 'passage' and state = 'live' and version::text = split_part($1, '.', 1)
@@ -197,7 +201,8 @@ async fn of_texts(db: &mut PgConnection, set: &VectorSet) -> Result<Vec<String>,
     .bind(set.set.id)
     .fetch_all(&mut *db)
     .await?;
-    Ok(differing.into_iter().chain(damaged).collect())
+    let odd = embedder::odd_points(database, &schema, set).await?;
+    Ok(differing.into_iter().chain(damaged).chain(odd).collect())
 }
 
 /// How what the engine holds differs from what it should.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use domain::RecordRef;
-use sqlx::{ConnectOptions as _, PgConnection};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -71,16 +71,18 @@ pub(super) struct Embedder {
     pub(super) stop: CancellationToken,
 }
 
-/// The points of a set that have another vector than that of their heading and text, or are filed differently; nothing while
-/// the set is behind the texts. Tells of each what is odd.
+/// The points of a set that have another vector than that of their heading and text in this schema, or are filed differently;
+/// nothing while the set is behind the texts. Tells of each what is odd.
 ///
 /// # Errors
 /// When the database fails.
 pub(super) async fn odd_points(
     database: &Database,
+    schema: &str,
     set: &VectorSet,
 ) -> Result<Vec<String>, sqlx::Error> {
-    let mut db = database.pool.acquire().await?;
+    // One of its own: it may take a while, and a command has no read model in its search path.
+    let mut db = database.options_for(&[schema.to_owned()]).connect().await?;
     let texts = sets::texts(&mut db).await?;
     let is_level = |it: &Texts| it.chunks() == set.chunks && it.position <= set.position;
     if !texts.as_ref().is_some_and(is_level) {
@@ -88,9 +90,10 @@ pub(super) async fn odd_points(
     }
     let mut odd = Vec::new();
     for some in points::records(&mut db, &set.set).await?.chunks(PAGE as usize) {
-        let records = reading::records(database, some).await?;
+        let records = reading::seen(&mut db, some).await?;
         odd.extend(writing::odd_points(&mut db, set, &records).await?);
     }
+    db.close().await?;
     Ok(odd)
 }
 

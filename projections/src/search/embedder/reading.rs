@@ -88,17 +88,25 @@ pub(super) async fn records(
     records: &[RecordRef],
 ) -> Result<Vec<Record>, sqlx::Error> {
     let mut tx = snapshot(database).await?;
+    let records = seen(&mut tx, records).await?;
+    tx.commit().await?;
+    Ok(records)
+}
+
+/// These records as this connection sees them, as far as they are there.
+pub(super) async fn seen(
+    db: &mut PgConnection,
+    records: &[RecordRef],
+) -> Result<Vec<Record>, sqlx::Error> {
     let (kinds, ids) = keys(records);
     let rows: Vec<Row> = sqlx::query_as(&format!(
         "{FINDABLE} join unnest($1::text[], $2::bigint[]) as asked (kind, id) using (kind, id)"
     ))
     .bind(kinds)
     .bind(ids)
-    .fetch_all(&mut *tx)
+    .fetch_all(&mut *db)
     .await?;
-    let records = complete(&mut tx, rows).await?;
-    tx.commit().await?;
-    Ok(records)
+    complete(db, rows).await
 }
 
 /// The records that are about this one.
