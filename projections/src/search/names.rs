@@ -2,7 +2,7 @@
 //! word. What a mistyped word may be is looked up among the words that are known, since thousands of names share trigrams with
 //! any word.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use domain::{Kind, RecordRef};
 use sqlx::postgres::PgRow;
@@ -32,6 +32,9 @@ pub(super) const WORDS_OF_NAME: usize = 10;
 /// mistyped.
 const SPAN: usize = 4;
 const UNKNOWN: usize = 3;
+
+/// The most whole names that are looked for because a word may be mistyped.
+const MEANT: usize = 200;
 
 /// How similar a part of a name must be to the question to be looked at, from 0 to 1.
 pub(super) const SIMILAR: &str = "0.5";
@@ -369,10 +372,10 @@ impl Sought<'_> {
         judged.sort_by(|(one, ..), (other, ..)| other.likeness.total_cmp(&one.likeness));
         let question = self.spelt.iter().map(|said| said.word).collect::<Vec<_>>().join(" ");
         let candidates = judged.iter().enumerate().filter_map(|(at, (hit, errors, title))| {
+            let errors = errors.filter(|_| NAMED.contains(&hit.record.kind()))?;
             // Of names with the same words that is meant which has them in the order in which they were typed, and few more.
             let rest = strsim::osa_distance(&question, &spelling::words(title).join(" "));
-            let begins = hit.likeness >= EXACT;
-            NAMED.contains(&hit.record.kind()).then_some(((*errors)?, !begins, rest, at))
+            Some((errors, hit.likeness < EXACT, rest, at))
         });
         let best = candidates.min().map(|(.., at)| at);
         for (at, (hit, ..)) in judged.iter_mut().enumerate() {
@@ -562,10 +565,10 @@ fn spelt<'a>(said: &[&'a str], words: &[Word], near: &[Near]) -> Vec<Said<'a>> {
     if said.len() > WORDS_OF_NAME {
         return vec![];
     }
-    let is_known = |it: &str| {
-        words.iter().all(|word| word.mistyped.as_deref() != Some(it))
-            && near.iter().all(|near| near.typed != it)
-    };
+    // One word alone of which texts have another form is no name: that is only how it is inflected.
+    let is_near = |it: &str| said.len() > 1 && near.iter().any(|near| near.typed == it);
+    let is_known =
+        |it: &str| !is_near(it) && words.iter().all(|word| word.mistyped.as_deref() != Some(it));
     said.iter().map(|word| Said { word, is_known: is_known(word) }).collect()
 }
 
@@ -582,7 +585,7 @@ fn spans(whole: &str, said: &[&str], asked: &Asked) -> Vec<String> {
 
 /// What may be a whole name of several words if one of them is what a mistyped one may be.
 fn meant(said: &[&str], near: &[Near]) -> Vec<String> {
-    let mut meant = Vec::new();
+    let mut meant = BTreeSet::new();
     for length in 2..=SPAN.min(said.len()) {
         for span in said.windows(length) {
             for (at, typed) in span.iter().enumerate() {
@@ -590,13 +593,16 @@ fn meant(said: &[&str], near: &[Near]) -> Vec<String> {
                     for word in &near.words {
                         let mut span = span.to_vec();
                         span[at] = word;
-                        meant.push(span.join(" "));
+                        meant.insert(span.join(" "));
                     }
                 }
             }
+            if meant.len() >= MEANT {
+                break;
+            }
         }
     }
-    meant
+    meant.into_iter().take(MEANT).collect()
 }
 
 /// The text with what `like` would take for wildcards taken as it is.

@@ -188,6 +188,27 @@ async fn a_name_is_known_among_other_words_also_where_it_is_mistyped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_word_in_another_form_than_names_have_it_is_no_name() {
+    let api = Api::new().await;
+    let gp = api.made("gps", json!({"name": "Evergreen Partners"})).await;
+    let about =
+        note(&api, "Call", "The partners spoke of their partnership: one is a partnered fund.")
+            .await;
+    let hits = search(&api, "partner", "").await;
+    let of = |record: String| {
+        let at = named(&hits).iter().position(|it| *it == record);
+        at.unwrap_or_else(|| panic!("{record} {hits}"))
+    };
+    assert!(of(format!("note:{about}")) < 2 && of(format!("gp:{gp}")) < 2, "{hits}");
+    let scores: Vec<f64> =
+        hits["hits"].as_array().unwrap().iter().map(|hit| hit["score"].as_f64().unwrap()).collect();
+    assert!(
+        scores.is_sorted_by(|one, other| one >= other),
+        "nothing goes first whatever its score"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_about_a_record_that_is_deleted() {
     let api = Api::new().await;
     let lp = api.made("lps", json!({"name": "Northmoor"})).await;

@@ -89,6 +89,8 @@ pub(super) struct Words {
     initials: Initials,
     /// How many words records have together.
     size: usize,
+    /// Whether there was no room for some.
+    is_cut: bool,
     position: i64,
     /// In which tables they stand, see [`Database::era`].
     era: u64,
@@ -105,6 +107,7 @@ impl Default for Words {
             said: HashMap::new(),
             initials: Initials::default(),
             size: 0,
+            is_cut: false,
             position: i64::MIN,
             era: 0,
             begun: Instant::now(),
@@ -168,6 +171,7 @@ impl Words {
     /// Counts a word once more, if there is room for it.
     fn add(&mut self, word: &str) -> Option<u32> {
         if self.size >= MOST_PLACES {
+            self.is_cut = true;
             return None;
         }
         if let Some(place) = self.places.get(word) {
@@ -175,6 +179,7 @@ impl Words {
             return Some(*place);
         }
         if self.places.len() >= MOST_WORDS {
+            self.is_cut = true;
             return None;
         }
         for stem in stems(word) {
@@ -252,7 +257,7 @@ impl Words {
         let length = usize::from(shape.length);
         let most = spelling::forgiven(length, 2);
         let are_kept = LETTERS.contains(&(length - most)) && LETTERS.contains(&(length + most));
-        if !are_kept || !typed.chars().all(char::is_alphabetic) {
+        if self.is_cut || !are_kept || !typed.chars().all(char::is_alphabetic) {
             return None;
         }
         let near = self.entries.iter().filter(|entry| shape.is_near(entry.shape, most));
