@@ -2,6 +2,7 @@
 //! or damaged before somebody asks for it.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use domain::NoteId;
 use projections::database::{Database, DatabaseError};
@@ -64,6 +65,16 @@ impl From<sqlx::Error> for CheckError {
     }
 }
 
+/// What is wrong with a file that is not there.
+const MISSING: &str = "it is missing";
+
+/// How often a file is looked at while the storage does not answer, and how long is waited in between.
+const ATTEMPTS: usize = 5;
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// The longest name that a folder may have for a file, in bytes.
+const LONGEST_NAME: usize = 255;
+
 /// A file that is to be there.
 struct Wanted {
     key: String,
@@ -88,6 +99,8 @@ pub async fn check(
     files.store().check().await?;
     let mut db = database.options_for(&[]).connect().await?;
     let named = Named::read(database, &mut db).await?;
+    // It may take hours, in which a connection that says nothing is lost.
+    db.close().await?;
     let unreadable = named.unreadable.clone();
     let is_image = |key: &str| key.starts_with(IMAGES);
     let mut wanted = wanted(named);
@@ -104,19 +117,21 @@ pub async fn check(
     }
     if !found.faults.is_empty() {
         // What was removed or erased meanwhile is rightly gone.
+        let mut db = database.options_for(&[]).connect().await?;
         let still = self::wanted(Named::read(database, &mut db).await?);
+        db.close().await?;
         let still: HashSet<String> = still.into_iter().map(|file| file.key).collect();
         found.faults.retain(|fault| still.contains(&fault.key));
     }
-    db.close().await?;
     let missing = found.faults.iter().filter(|it| is_image(&it.key) && it.what == MISSING).count();
-    if missing as u64 == images {
+    if images > 1 && missing as u64 == images {
         found.faults.retain(|fault| !is_image(&fault.key));
         found.no_images = images;
     }
     Ok(found)
 }
 
+/// What the log names, each file once.
 fn wanted(named: Named) -> Vec<Wanted> {
     let Named { recordings, documents, images, .. } = named;
     let recordings = recordings.into_iter().map(|(id, (note, file))| Wanted {
@@ -135,7 +150,8 @@ fn wanted(named: Named) -> Vec<Wanted> {
     });
     let images = images.iter().flat_map(|(note, paths)| {
         let names = paths.split(',').filter_map(|path| image_name(path.trim()));
-        names.map(|name| Wanted {
+        // What is longer is no name of a file, whatever somebody has written there.
+        names.filter(|name| name.len() <= LONGEST_NAME).map(|name| Wanted {
             key: format!("{IMAGES}{name}"),
             of: format!("an image of note {}", note.0),
             content: None,
@@ -153,7 +169,15 @@ async fn look(
     files: &Files,
     file: &Wanted,
 ) -> Result<Option<String>, CheckError> {
-    match compare(database, files, file).await {
+    let mut compared = compare(database, files, file).await;
+    for _ in 1..ATTEMPTS {
+        if !matches!(compared, Err(CheckError::Files(FileError::Unavailable(_)))) {
+            break;
+        }
+        tokio::time::sleep(PAUSE).await;
+        compared = compare(database, files, file).await;
+    }
+    match compared {
         Ok(what) => Ok(what),
         Err(CheckError::Files(error @ FileError::Unavailable(_))) => Err(error.into()),
         Err(CheckError::Files(FileError::Missing(_))) => Ok(Some(MISSING.to_owned())),
@@ -164,8 +188,7 @@ async fn look(
     }
 }
 
-const MISSING: &str = "it is missing";
-
+/// How a file differs from what was stored.
 async fn compare(
     database: &Database,
     files: &Files,
