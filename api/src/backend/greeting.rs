@@ -142,7 +142,7 @@ fn advice(error: &sqlx::Error) -> Option<&'static str> {
                 _ if of_pooler => Some(DIRECTLY),
                 (_, Some(Shortage::Changes)) => Some(READ_ONLY),
                 (_, Some(Shortage::Connections)) => Some(
-                    "a crm takes up to 23 connections: lower CRM_DB_CONNECTIONS, or raise max_connections of Postgres",
+                    "a crm takes up to 24 connections: lower CRM_DB_CONNECTIONS, or raise max_connections of Postgres",
                 ),
                 ("28P01", _) => Some(
                     "look at DATABASE_URL; in a password @ / # ? % are percent-encoded there (%40 %2F %23 %3F %25)",

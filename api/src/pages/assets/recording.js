@@ -42,11 +42,15 @@
       is.scrollIntoView({ block: "center", behavior: calm.matches ? "instant" : "smooth" });
     }
   }
-  audio.addEventListener("error", async () => {
+  async function lament() {
     const answer = await fetch(audio.currentSrc || audio.src, { headers: { Range: "bytes=0-0" } }).catch(() => null);
     const told = answer && !answer.ok ? await answer.json().catch(() => null) : null;
-    say(typeof told?.detail === "string" ? told.detail : "This browser cannot play the recording.");
-  });
+    if (typeof told?.detail === "string") say(told.detail);
+    else say(answer?.ok ? "This browser cannot play the recording." : "crm does not answer, so the recording cannot be played at the moment.");
+  }
+  audio.addEventListener("error", lament);
+  // It may have failed before there was anybody to hear of it.
+  if (audio.error) lament();
   audio.addEventListener("timeupdate", follow);
   audio.addEventListener("seeked", follow);
 
@@ -120,17 +124,17 @@
     // What the line says on the server: somebody else may have corrected it while it was edited here.
     const current = async () => {
       const answer = await fetch(`${part().dataset.address}/transcript`, { headers: { Accept: "application/json" } });
-      if (!answer.ok) return null;
+      if (!answer.ok) throw new Error(answer.statusText);
       const { segments } = await answer.json();
-      return segments.find((segment) => Math.round(1000 * segment.start) === Number(line.dataset.start))?.text ?? null;
+      return segments.find((segment) => Math.round(1000 * segment.start) === Number(line.dataset.start))?.text ?? "";
     };
-    const unknown = () => null;
-    let seen = current().catch(unknown);
+    let seen = field.value;
     const save = async (text) => {
-      const there = await current().catch(unknown);
-      const known = await seen;
-      if (known !== null && there !== null && there !== known) {
-        seen = Promise.resolve(there);
+      // Whoever cannot be asked will not take the correction either, and say why.
+      const there = await current().catch(() => seen);
+      if (!form.isConnected) return;
+      if (there.trim() !== seen.trim()) {
+        seen = there;
         say(`Somebody has changed this line meanwhile. It says now: “${there}”. Save again to replace that.`);
         return;
       }

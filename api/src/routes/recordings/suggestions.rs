@@ -139,6 +139,7 @@ pub(super) async fn accept_interest(
 ) -> Result<Response, Problem> {
     // Before the fund hears of it.
     caller.attempts("AcceptInterest");
+    known(&app, id).await?;
     let _turn = turn(&app, id).await?;
     let stored = known(&app, id).await?;
     let suggested = stored.recording.interest.as_ref();
