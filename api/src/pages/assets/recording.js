@@ -42,6 +42,7 @@
       is.scrollIntoView({ block: "center", behavior: calm.matches ? "instant" : "smooth" });
     }
   }
+
   async function lament() {
     const answer = await fetch(audio.currentSrc || audio.src, { headers: { Range: "bytes=0-0" } }).catch(() => null);
     const told = answer && !answer.ok ? await answer.json().catch(() => null) : null;
@@ -51,6 +52,7 @@
   audio.addEventListener("error", lament);
   // It may have failed before there was anybody to hear of it.
   if (audio.error) lament();
+
   audio.addEventListener("timeupdate", follow);
   audio.addEventListener("seeked", follow);
 
