@@ -11,7 +11,7 @@ use crate::prose::fold;
 pub const MOST: usize = 1_000;
 
 /// How many words a question has that is brief.
-const BRIEF: usize = 6;
+pub(super) const BRIEF: usize = 6;
 
 /// The most ids of records that are looked at.
 const RECORDS: usize = 20;

@@ -3,7 +3,7 @@
 use sqlx::PgConnection;
 
 use super::{CARDS, TEXTS};
-use crate::search::asked::Correction;
+use crate::search::asked::{BRIEF, Correction};
 use crate::search::commonness::Common;
 use crate::search::highlight::Wanted;
 use crate::search::words::{asked, is_telling};
@@ -111,7 +111,7 @@ pub(super) async fn meant(
 /// The word of a question that may be a name of which these are the stems, unless its longest one is a usual word.
 fn may_be_mistyped(lexemes: &[String], common: &Common, said: &[&str]) -> Option<String> {
     let longest = lexemes.iter().max_by_key(|lexeme| lexeme.len())?;
-    if common.has(longest) || said.len() > names::WORDS_OF_NAME {
+    if common.has(longest) || said.len() > BRIEF {
         return None;
     }
     let wanted = Wanted::new(lexemes, 0.0);
