@@ -8,7 +8,7 @@ use sqlx::{PgConnection, Row as _};
 use super::{Passage, Word, ranked, record_of};
 use crate::search::highlight::Wanted;
 use crate::search::passage::named;
-use crate::search::{Filter, Part, names};
+use crate::search::{Filter, Part, names, spelling};
 
 /// Of how many cards the names are compared with the question.
 const TITLED: usize = 20;
@@ -63,7 +63,7 @@ pub(super) async fn linked<'a>(
 ) -> Result<HashMap<RecordRef, HashSet<usize>>, sqlx::Error> {
     let mut said: HashMap<String, Vec<usize>> = HashMap::new();
     for (record, name) in names {
-        let name = names::said(name);
+        let name = spelling::words(name);
         let is_in_it = |(word, wanted): (&Word, &Wanted)| {
             name.iter().any(|it| wanted.is(it) || word.is_like(wanted, it))
         };

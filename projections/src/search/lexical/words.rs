@@ -6,8 +6,8 @@ use super::{CARDS, TEXTS};
 use crate::search::asked::{BRIEF, Correction};
 use crate::search::commonness::Common;
 use crate::search::highlight::Wanted;
+use crate::search::spelling;
 use crate::search::words::{asked, is_telling};
-use crate::search::{names, spelling};
 
 /// How many passages rare words should give.
 const ENOUGH: f64 = 250.0;
@@ -50,7 +50,7 @@ pub(super) async fn words(
     .bind(text)
     .fetch_one(&mut *db)
     .await?;
-    let said = names::said(&folded);
+    let said = spelling::words(&folded);
     let mut words: Vec<Word> = Vec::new();
     for lexemes in asked(text) {
         if words.iter().any(|word| word.lexemes == lexemes) {

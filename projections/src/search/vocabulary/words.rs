@@ -248,7 +248,9 @@ impl Words {
 
     /// Whether no text has a word in this form, though it is long enough to tell what was meant by it.
     pub(super) fn is_unwritten(&self, word: &str) -> bool {
-        spelling::forgiven(word.chars().count(), 1) > 0 && !self.places.contains_key(word)
+        is_kept(word)
+            && spelling::forgiven(word.chars().count(), 1) > 0
+            && !self.places.contains_key(word)
     }
 
     /// The words that are like one that nobody wrote in this form, if all of them are kept.
@@ -323,10 +325,13 @@ async fn changed(db: &mut PgConnection, after: i64) -> Result<Vec<Said>, sqlx::E
 /// The words of a text that are kept, folded.
 fn words(text: &str) -> Vec<String> {
     let folded = fold(text);
-    let is_kept = |word: &&str| {
-        LETTERS.contains(&word.chars().count()) && word.chars().all(char::is_alphabetic)
-    };
-    spelling::words(&folded).into_iter().filter(is_kept).map(str::to_owned).collect()
+    let words = spelling::words(&folded).into_iter();
+    words.filter(|word| is_kept(word)).map(str::to_owned).collect()
+}
+
+/// Whether a word is one that is kept.
+fn is_kept(word: &str) -> bool {
+    LETTERS.contains(&word.chars().count()) && word.chars().all(char::is_alphabetic)
 }
 
 #[cfg(test)]

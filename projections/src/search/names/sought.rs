@@ -1,0 +1,251 @@
+//! What names are compared with, and which of those that are like it are what was asked for.
+
+use std::collections::{BTreeSet, HashSet};
+
+use domain::{Kind, RecordRef};
+use sqlx::{PgConnection, Postgres, QueryBuilder, Row as _};
+
+use super::alike::Alike;
+use super::{Called, INSIDE, MOST, NAMED, PER_ERROR, SAME, WORDS_OF_NAME};
+use super::{escaped, hits_of, restrict_kinds};
+use crate::prose::fold;
+use crate::search::Filter;
+use crate::search::asked::{Asked, BRIEF, Near};
+use crate::search::lexical::{Word, restrict_records};
+use crate::search::spelling::{self, Said};
+
+/// The most words in a row that are looked for as a name.
+const SPAN: usize = 4;
+
+/// The most whole names that are looked for because a word may be mistyped.
+const MEANT: usize = 200;
+
+/// From this likeness on a name is what was asked for, or begins with it.
+const EXACT: f64 = 0.95;
+
+/// From this likeness on a name is like the question, though no word of it may be as it is typed.
+const LIKE: f64 = 0.5;
+
+/// What names are compared with.
+pub(super) struct Sought<'a> {
+    /// The question.
+    whole: &'a str,
+    /// What may be a whole name.
+    spans: Vec<String>,
+    /// What may be a whole name but for a mistyped word.
+    meant: Vec<String>,
+    /// Words that may all be in a name.
+    inside: Vec<&'a str>,
+    /// What a name may be like.
+    like: Alike<'a>,
+    /// Whether all words are known in some form, so that what is only like the question is no hit.
+    is_strict: bool,
+    /// The words of what may be a name, and nothing of what is longer.
+    spelt: Vec<Said<'a>>,
+    records: &'a [RecordRef],
+}
+
+impl<'a> Sought<'a> {
+    /// What a question may name.
+    pub(super) fn of(folded: &'a str, said: &[&'a str], asked: &'a Asked, words: &[Word]) -> Self {
+        let whole = folded.trim_matches(|c: char| !c.is_alphanumeric());
+        Self {
+            whole,
+            spans: spans(whole, said, asked),
+            meant: meant(said, &asked.near),
+            inside: if said.len() <= WORDS_OF_NAME { said.to_vec() } else { vec![] },
+            like: Alike::of(whole, said, words, &asked.near),
+            is_strict: words.iter().all(|word| word.is_known),
+            spelt: spelt(said, words, &asked.near),
+            records: &asked.records,
+        }
+    }
+}
+
+impl Sought<'_> {
+    pub(super) async fn hits(
+        &self,
+        db: &mut PgConnection,
+        filter: &Filter,
+    ) -> Result<Vec<Called>, sqlx::Error> {
+        // There are too many ways to filter for all of them to be remembered.
+        let is_plain = *filter == Filter::default();
+        let statements = [Some(self.statement(filter)), self.like.statement(filter)];
+        let mut found: Vec<Called> = Vec::new();
+        let mut seen = HashSet::new();
+        for mut statement in statements.into_iter().flatten() {
+            let rows = statement.build().persistent(is_plain).fetch_all(&mut *db).await?;
+            for (row, hit) in rows.iter().zip(hits_of(&rows)?) {
+                if seen.insert(hit.record) {
+                    found.push((hit, row.try_get("folded_title")?));
+                }
+            }
+        }
+        Ok(self.told_apart(found))
+    }
+
+    /// Tells what was asked for from what is only like it, by the words of names. The best organisation, person, fund or
+    /// roadshow that has all words of the question, or has them but for typing errors, goes first.
+    fn told_apart(&self, hits: Vec<Called>) -> Vec<Called> {
+        let mut judged = Vec::with_capacity(hits.len());
+        for (mut hit, title) in hits {
+            let name = spelling::words(&title);
+            let is_person = hit.record.kind() == Kind::Person;
+            let errors = spelling::errors(&self.spelt, &name, is_person);
+            let is_same = self.spelt.iter().map(|said| said.word).eq(name.iter().copied());
+            if is_same && !name.is_empty() {
+                hit.likeness = 1.0;
+            } else if let Some(errors) = errors {
+                #[allow(clippy::cast_precision_loss, reason = "some words with two errors at most")]
+                let errors = errors as f64;
+                hit.likeness = hit.likeness.max(SAME - PER_ERROR * errors);
+            }
+            let is_odd = !self.is_strict && (hit.likeness >= LIKE || self.like.is_word_of(&name));
+            if errors.is_some() || is_odd || hit.likeness >= SAME {
+                judged.push((hit, errors, title));
+            }
+        }
+        judged.sort_by(|(one, ..), (other, ..)| other.likeness.total_cmp(&one.likeness));
+        let question = self.spelt.iter().map(|said| said.word).collect::<Vec<_>>().join(" ");
+        let candidates = judged.iter().enumerate().filter_map(|(at, (hit, errors, title))| {
+            let errors = errors.filter(|_| NAMED.contains(&hit.record.kind()))?;
+            // Of names with the same words that is meant which has them in the order in which they were typed, and few more.
+            let rest = strsim::osa_distance(&question, &spelling::words(title).join(" "));
+            Some((errors, hit.likeness < EXACT, rest, at))
+        });
+        let best = candidates.min().map(|(.., at)| at);
+        for (at, (hit, ..)) in judged.iter_mut().enumerate() {
+            let goes_first = best.is_none() || NAMED.contains(&hit.record.kind());
+            hit.is_exact = best == Some(at) || (hit.likeness >= EXACT && goes_first);
+        }
+        if let Some(at) = best {
+            judged[..=at].rotate_right(1);
+        }
+        judged.into_iter().map(|(hit, _, title)| (hit, title)).collect()
+    }
+
+    fn statement<'q>(&self, filter: &Filter) -> QueryBuilder<'q, Postgres> {
+        let mut statement = QueryBuilder::new("select kind, id, folded_title, case when ");
+        self.is_it(&mut statement);
+        statement.push(" then 1.0 when ");
+        self.begins(&mut statement);
+        statement.push(" then 0.95 when folded_title = any (").push_bind(self.spans.clone());
+        statement.push(format!(") then {INSIDE} when folded_title = any ("));
+        statement.push_bind(self.meant.clone()).push(") or ");
+        has_all(&mut statement, &self.inside);
+        statement.push(" then 0.85 else greatest(0");
+        self.like.likeness(&mut statement);
+        statement.push(") end::float8 as likeness from findable where not archived and (");
+        self.is_it(&mut statement);
+        let whole_names = self.spans.iter().chain(&self.meant).cloned().collect::<Vec<_>>();
+        statement.push(" or folded_title = any (").push_bind(whole_names).push(") or ");
+        self.begins(&mut statement);
+        statement.push(" or ");
+        has_all(&mut statement, &self.written());
+        // In a query of its own each is not compared with samples of all names while Postgres plans, and this way around the
+        // index's answer is looked at once.
+        if let Some(it) = self.like.whole.as_ref().filter(|_| self.is_brief()) {
+            statement.push(" or folded_title %> (select ").push_bind(it.clone()).push(")");
+        }
+        for it in &self.like.apart {
+            statement.push(" or folded_title %>> (select ").push_bind(it.clone()).push(")");
+        }
+        statement.push(")");
+        restrict_kinds(&mut statement, filter);
+        restrict_records(&mut statement, filter);
+        statement
+            .push(format!(" order by likeness desc, length(folded_title), kind, id limit {MOST}"));
+        statement
+    }
+
+    /// Whether the question has so few words that names are compared with all of it.
+    fn is_brief(&self) -> bool {
+        self.inside.len() <= BRIEF
+    }
+
+    /// Words that are all in a name that is asked for: of a question that is not brief those that some text has, so that a name of many
+    /// words is found though others are mistyped.
+    fn written(&self) -> Vec<&str> {
+        let spelt = self.spelt.iter().filter(|said| said.is_known || self.is_brief());
+        spelt.map(|said| said.word).collect()
+    }
+
+    /// Whether it is a record that is named by its id, or has just this name.
+    fn is_it(&self, statement: &mut QueryBuilder<'_, Postgres>) {
+        statement.push("(folded_title = ").push_bind(self.whole.to_owned());
+        for record in self.records {
+            statement.push(" or (kind = ").push_bind(record.kind().as_str());
+            statement.push(" and id = ").push_bind(record.id()).push(")");
+        }
+        statement.push(")");
+    }
+
+    fn begins(&self, statement: &mut QueryBuilder<'_, Postgres>) {
+        match self.whole.chars().count() {
+            // Every other name begins with one character or another.
+            0 | 1 => statement.push("false"),
+            _ => {
+                statement.push("folded_title like ").push_bind(format!("{}%", escaped(self.whole)))
+            }
+        };
+    }
+}
+
+/// The words of a question that may be a name.
+fn spelt<'a>(said: &[&'a str], words: &[Word], near: &[Near]) -> Vec<Said<'a>> {
+    if said.len() > WORDS_OF_NAME {
+        return vec![];
+    }
+    // One word alone of which texts have another form is no name: that is only how it is inflected.
+    let is_near = |it: &str| said.len() > 1 && near.iter().any(|near| near.typed == it);
+    let is_known =
+        |it: &str| !is_near(it) && words.iter().all(|word| word.mistyped.as_deref() != Some(it));
+    said.iter().map(|word| Said { word, is_known: is_known(word) }).collect()
+}
+
+/// Whether a name has all these words.
+fn has_all(statement: &mut QueryBuilder<'_, Postgres>, words: &[&str]) {
+    // Without a word of three letters the index is of no use.
+    if !words.iter().any(|word| word.chars().count() > 2) {
+        statement.push("false");
+        return;
+    }
+    for (before, word) in std::iter::once("(").chain(std::iter::repeat(" and ")).zip(words) {
+        let pattern = format!("%{}%", escaped(word));
+        statement.push(before).push("folded_title like ").push_bind(pattern);
+    }
+    statement.push(")");
+}
+
+/// What may be a whole name: the question, some words of it in a row, or what is quoted.
+fn spans(whole: &str, said: &[&str], asked: &Asked) -> Vec<String> {
+    let mut spans = vec![whole.to_owned(), said.join(" ")];
+    for length in 1..=SPAN.min(said.len()) {
+        spans.extend(said.windows(length).map(|span| span.join(" ")).filter(|it| it.len() > 3));
+    }
+    let quoted = asked.quoted.iter();
+    spans.extend(quoted.map(|phrase| fold(phrase)));
+    spans
+}
+
+/// What may be a whole name of several words if one of them is what a mistyped one may be.
+fn meant(said: &[&str], near: &[Near]) -> Vec<String> {
+    let mut meant = BTreeSet::new();
+    for length in 2..=SPAN.min(said.len()) {
+        for span in said.windows(length) {
+            for (at, typed) in span.iter().enumerate() {
+                for near in near.iter().filter(|near| near.typed == *typed) {
+                    for word in &near.words {
+                        let mut span = span.to_vec();
+                        span[at] = word;
+                        meant.insert(span.join(" "));
+                    }
+                }
+            }
+            if meant.len() >= MEANT {
+                break;
+            }
+        }
+    }
+    meant.into_iter().take(MEANT).collect()
+}
