@@ -1,7 +1,7 @@
 //! Search: what of each record can be found, and how it is found.
 //!
 //! [`passage`] keeps the texts of all records in pieces, with their words; `text` says which texts those are, `chunk` cuts
-//! them, `words` cuts and stems them, `language` guesses what they are written in, [`shift`] takes that out of vectors.
+//! them, `words` cuts and stems them, `language` guesses what they are written in, [`centre`] takes that and more out of vectors.
 //!
 //! [`Search`] answers what was [`asked`]: by word and by name in Postgres ([`lexical`]), by meaning with an engine, and makes
 //! [one list](fuse) of it.
@@ -16,6 +16,7 @@ mod answer;
 pub mod asked;
 pub(crate) mod blocks;
 mod card;
+pub mod centre;
 pub mod check;
 pub mod chunk;
 mod commonness;
@@ -36,7 +37,6 @@ mod names;
 pub mod passage;
 mod points;
 pub mod sets;
-pub mod shift;
 mod showing;
 mod silence;
 mod similar;

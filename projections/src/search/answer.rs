@@ -18,7 +18,7 @@ use super::commonness::Commonness;
 use super::fuse::{Fused, Ranked, Reason, by_share, fuse};
 use super::highlight;
 use super::lag::{Followed, changed_since, followed};
-use super::lexical::{self, Lexical, Passage};
+use super::lexical::{self, Lexical, Passage, WordHit};
 use super::meaning::{Nearest, Unready};
 use super::names::NameHit;
 use super::showing::{shown, standing};
@@ -47,6 +47,10 @@ const CANNOT_GO_ON: &str = "The page before was found by meaning as well, and th
 
 /// From this likeness on a name says that its record is meant, and not something like it.
 const MEANT: f64 = 0.5;
+
+/// From this share of a question on a card that has it is meant, and what that counts for beside texts, which may be near as well.
+const MOST_OF_IT: f64 = 0.5;
+const CARD: f64 = 2.0;
 
 /// What a name counts for that is just what was asked for, beside one that only begins so or has more words.
 const CALLED_SO: f64 = 2.0;
@@ -340,6 +344,8 @@ impl Found {
                 Mode::Hybrid if unspoken.contains(&hit.passage.record) => {
                     NEAR + by_share(hit.coverage)
                 }
+                // It has no vector either.
+                Mode::Hybrid if is_unembedded_card(hit) => CARD * hit.coverage,
                 Mode::Hybrid => by_share(hit.coverage),
                 _ => 1.0,
             },
@@ -406,6 +412,13 @@ impl Found {
     }
 }
 
+/// Whether it has much of the question, in a card that says who somebody is and is too short to be near to anything: only its words can
+/// speak for it.
+fn is_unembedded_card(hit: &WordHit) -> bool {
+    let Passage { record, part, text, .. } = &hit.passage;
+    record.kind() != Kind::Note && is_brief(*part, text) && hit.coverage >= MOST_OF_IT
+}
+
 /// Whether a question is nothing but rare words, as a name is, so that what has all of them is meant. Where some record is called so,
 /// that one is.
 fn means_its_words(asked: &Asked, lexical: &Lexical) -> bool {
@@ -418,7 +431,6 @@ fn means_its_words(asked: &Asked, lexical: &Lexical) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::Part;
-    use super::super::lexical::WordHit;
     use super::*;
 
     fn passage(note: i64) -> Passage {
@@ -446,6 +458,17 @@ mod tests {
         assert_eq!(first("Hendriks", having(0.95), true, &[]), 9);
         assert_eq!(first("Hendriks", having(0.95), false, &[]), 1);
         assert_eq!(first("what did we say to him of Hendriks", having(0.95), true, &[]), 1);
+    }
+
+    #[test]
+    fn a_card_that_has_most_of_a_question_goes_before_texts_that_are_only_near() {
+        let first = |coverage: f64, kind: Kind| {
+            let passage = Passage::example(kind.record(9), Part::Card);
+            first("Kestrel Lending Fund III", WordHit { passage, ..having(coverage) }, false, &[])
+        };
+        assert_eq!(first(0.7, Kind::Fund), 9);
+        assert_eq!(first(0.4, Kind::Fund), 1);
+        assert_eq!(first(0.7, Kind::Note), 1, "its text may be near");
     }
 
     #[test]

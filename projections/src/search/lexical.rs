@@ -26,7 +26,7 @@ use super::passage::named;
 use super::{Filter, Language, Part};
 
 pub(super) use linked::Titled;
-use linked::{cards, linked, titled};
+use linked::{cards, said_beside, titled};
 pub(super) use words::Word;
 use words::{any_form, any_of, meant, rare, words};
 
@@ -172,6 +172,7 @@ pub(super) async fn find(
     let query = any_of(&words[..rare]);
     let cards = cards(&best.passages);
     hits.extend(best.passages.into_iter().map(|passage| (passage, false)));
+    let sought = Sought::of(&wanted);
     // While Postgres looks for names, the words of what it has found are counted.
     let naming = async {
         let mut titled = titled(db, &words, &query, cards, filter).await?;
@@ -182,22 +183,20 @@ pub(super) async fn find(
         }
         let names = names::find(db, &folded, asked, &typed, &titled, filter, behind).await?;
         let named = names.named.iter().chain(&titled);
-        let linked = linked(db, &hits, named, words.iter().zip(&wanted)).await?;
-        Ok::<_, sqlx::Error>((names, linked))
+        let beside = said_beside(db, &hits, named, words.iter().zip(&wanted), &sought).await?;
+        Ok::<_, sqlx::Error>((names, beside))
     };
-    let counting = async {
-        let sought = Sought::of(&wanted);
-        hits.iter().map(|(passage, _)| sought.tally(&passage.text)).collect::<Vec<_>>()
-    };
+    let counting =
+        async { hits.iter().map(|(passage, _)| sought.tally(&passage.text)).collect::<Vec<_>>() };
     let (named, tallies) = tokio::join!(naming, counting);
-    let (names, linked) = named?;
+    let (names, beside) = named?;
     let mut hits: Vec<(Passage, bool, Tally<'_>)> = hits
         .into_iter()
         .zip(tallies)
         .map(|((passage, is_quoted), it)| (passage, is_quoted, it))
         .collect();
     for (passage, _, tally) in &mut hits {
-        linked.get(&passage.record).into_iter().for_each(|places| tally.say(places));
+        beside.get(&passage.record).into_iter().for_each(|places| tally.say(places));
     }
     let is_rare = are_rare(hits.iter().map(|(passage, _, tally)| (passage.record, tally)));
     let words = best_of_each(hits);

@@ -142,7 +142,11 @@ async fn called(
     filter: &Filter,
 ) -> Result<(Vec<Called>, bool), sqlx::Error> {
     let mut found = sought.hits(db, filter).await?;
-    let short = shortened(db, asked, words, filter).await?;
+    let short = shortened(db, asked, &sought.said, words, filter).await?;
+    if short.found.iter().any(|(hit, _)| hit.is_exact) {
+        // Whoever types initials means who has them, and no note that begins with them.
+        found.iter_mut().for_each(|(hit, _)| hit.is_exact &= NAMED.contains(&hit.record.kind()));
+    }
     found.extend(short.found);
     Ok((found, short.is_sure))
 }

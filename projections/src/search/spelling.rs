@@ -33,7 +33,10 @@ pub(super) fn errors(said: &[Said<'_>], name: &[&str], is_person: bool) -> Optio
             let mut rests = words.iter().filter_map(|other| other.strip_prefix(word));
             rests.any(|rest| rest.chars().count() <= most)
         };
-        if words.contains(word) || (length == 1 && has_initials && begins(usize::MAX)) {
+        let is_number =
+            number(word).is_some_and(|it| words.iter().any(|word| number(word) == Some(it)));
+        if words.contains(word) || is_number || (length == 1 && has_initials && begins(usize::MAX))
+        {
             continue;
         }
         if is_long(word) && !is_known && begins(usize::MAX) {
@@ -48,6 +51,18 @@ pub(super) fn errors(said: &[Said<'_>], name: &[&str], is_person: bool) -> Optio
         errors += words.iter().filter_map(|other| distance(word, other, most)).min()?;
     }
     (shortened <= 1).then_some(errors + shortened)
+}
+
+/// The number that a word is, as funds are numbered: in figures, or Roman up to 39.
+pub(super) fn number(word: &str) -> Option<u32> {
+    if word.len() <= 2 && word.bytes().all(|byte| byte.is_ascii_digit()) {
+        return word.parse().ok();
+    }
+    let tens = word.len() - word.trim_start_matches('x').len();
+    const UNITS: [&str; 10] = ["", "i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix"];
+    let units = UNITS.iter().position(|it| *it == &word[tens..])?;
+    let number = u32::try_from(tens * 10 + units).ok()?;
+    (1..40).contains(&number).then_some(number)
 }
 
 /// Whether a word has so many letters that it may be the beginning of another.
@@ -121,6 +136,23 @@ mod tests {
         assert_eq!(of("cost", true, "joao costa"), None);
         assert_eq!(of("granit peak", true, "granite peak"), Some(1));
         assert_eq!(of("port cost", true, "porto costa"), None);
+    }
+
+    #[test]
+    fn funds_are_numbered_in_figures_or_roman() {
+        let check =
+            |word: &str, expected: Option<u32>| assert_eq!(number(word), expected, "{word}");
+        for (word, expected) in
+            [("i", 1), ("iv", 4), ("ix", 9), ("x", 10), ("xxi", 21), ("7", 7), ("12", 12)]
+        {
+            check(word, Some(expected));
+        }
+        for word in ["", "xxxx", "iiii", "vx", "fund", "2024", "xi2", "mix"] {
+            check(word, None);
+        }
+        assert_eq!(of("northmoor fund 4", true, "northmoor buyout fund iv"), Some(0));
+        assert_eq!(of("northmoor fund 4", true, "northmoor buyout fund iii"), None);
+        assert_eq!(of("afore 21", true, "afore xxi banorte"), Some(0));
     }
 
     #[test]

@@ -281,3 +281,58 @@ async fn organisations_and_funds_are_found_by_their_initials_with_what_was_said_
     api.put(&format!("/lps/{lp}"), json!({"name": "Lakeside"})).await.expect(200, "rename");
     check("LTRS", "", &[]).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_title_of_a_note_counts_as_said_in_it_with_its_text_and_whom_it_is_about() {
+    let (api, _embeddings, vectors) = with_meaning().await;
+    let person = api.made("people", json!({"name": "Deborah Okonkwo"})).await;
+    let titled = note(&api, "Zebrafish outlook", "We spoke of quokkas. Nothing decided.").await;
+    api.post(&format!("/notes/{titled}/participants/{person}"), json!({}))
+        .await
+        .expect(200, "link");
+    for n in 0..5 {
+        note(&api, &format!("Quokkas {n}"), "The outlook for fees, as Okonkwo saw it.").await;
+        note(&api, &format!("Zebrafish {n}"), "Nothing was decided of the others.").await;
+    }
+    for question in
+        ["quokkas Okonkwo zebrafish", "zebrafish Okonkwo decided", "zebrafish quokkas decided"]
+    {
+        let page = search(&api, question, "&kinds=note").await;
+        let hit = &page["hits"][0];
+        assert_eq!(hit["id"], titled, "{question}: {page}");
+        let by_word = hit["parts"]["word"].as_f64().unwrap();
+        assert!(by_word > 0.04, "all words are there: {question}: {page}");
+    }
+    vectors.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn funds_and_organisations_are_found_however_they_are_written() {
+    let (api, _embeddings, vectors) = with_meaning().await;
+    let mut funds = Vec::new();
+    for name in [
+        "Northmoor Buyout Fund III",
+        "Northmoor Buyout Fund IV",
+        "Kestrel Direct Lending II",
+        "Kestrel Direct Lending III",
+    ] {
+        funds.push(format!("fund:{}", api.made("funds", json!({"fund_name": name})).await));
+    }
+    let lp = api.made("lps", json!({"name": "Ontario Teachers' Pension Plan"})).await;
+    for n in 0..20 {
+        let text =
+            "OTPP asked what KDL III and the fourth fund of Northmoor, Fund 4, lend directly.";
+        note(&api, &format!("OTPP on KDL III, {n}"), text).await;
+    }
+    for (question, expected) in [
+        ("Northmoor Fund 4", &funds[1]),
+        ("Northmoor Buyout 3", &funds[0]),
+        ("KDL III", &funds[3]),
+        ("Kestrel Direct Lending Fund III", &funds[3]),
+        ("OTPP", &format!("lp:{lp}")),
+    ] {
+        let page = search(&api, question, "").await;
+        assert_eq!(&named(&page)[0], expected, "{question}: {page}");
+    }
+    vectors.stop().await;
+}

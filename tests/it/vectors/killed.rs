@@ -93,12 +93,18 @@ async fn a_killed_server_leaves_no_stale_missing_or_double_vector() {
     assert!(server.stop().await);
 }
 
-/// Which notes are near to a question.
+/// Which notes are near to a question. An engine that does not answer in a second is asked again later.
 async fn near(server: &Server, question: &str) -> Vec<Value> {
     let url = format!("{}/search?mode=semantic&kinds=note&q={question}", server.url);
-    let answer: Value = reqwest::get(url).await.unwrap().json().await.unwrap();
-    let hits = answer["hits"].as_array().unwrap_or_else(|| panic!("{answer}"));
-    hits.iter().map(|hit| hit["id"].clone()).collect()
+    let started = Instant::now();
+    loop {
+        let answer: Value = reqwest::get(&url).await.unwrap().json().await.unwrap();
+        if let Some(hits) = answer["hits"].as_array() {
+            return hits.iter().map(|hit| hit["id"].clone()).collect();
+        }
+        assert!(started.elapsed() < PATIENCE, "{answer}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,39 +12,42 @@ use futures::future::BoxFuture;
 
 use super::{EncodeError, Encoder};
 use crate::background;
-use crate::search::language;
-use crate::search::shift::{LanguageShift, SENTENCES};
+use crate::search::centre::{self, Centre, SENTENCES};
 
-/// The model, loaded. Its vectors do not tell which language a text is in.
+/// The model, loaded. Its vectors tell little of what all texts of a language have in common.
 pub struct Local {
-    model: Arc<Shifted>,
+    model: Arc<Centred>,
     name: String,
 }
 
-struct Shifted {
+struct Centred {
     model: E5,
-    questions: LanguageShift,
-    passages: LanguageShift,
+    questions: Centre,
+    passages: Centre,
 }
 
-impl Shifted {
+impl Centred {
     fn new(model: E5) -> Self {
         let (english, spanish): (Vec<&str>, Vec<&str>) = SENTENCES.into_iter().unzip();
         let asked = |texts: &[&str]| texts.iter().map(|text| model.query(text)).collect::<Vec<_>>();
-        let questions = LanguageShift::between(&asked(&english), &asked(&spanish));
-        let passages = LanguageShift::between(&model.passages(&english), &model.passages(&spanish));
+        let questions = Centre::of(&asked(&english), &asked(&spanish));
+        let said = |texts: &[&str]| {
+            let passages = centre::passages(texts);
+            model.passages(&passages.iter().map(String::as_str).collect::<Vec<_>>())
+        };
+        let passages = Centre::of(&said(&english), &said(&spanish));
         Self { model, questions, passages }
     }
 
     fn question(&self, text: &str) -> Vec<f32> {
         let mut vector = self.model.query(text);
-        self.questions.remove(&mut vector, language::guess(text));
+        self.questions.remove(&mut vector);
         vector
     }
 
     fn passage(&self, text: &str) -> Vec<f32> {
         let mut vector = self.model.passages(&[text]).pop().unwrap_or_default();
-        self.passages.remove(&mut vector, language::guess(text));
+        self.passages.remove(&mut vector);
         vector
     }
 }
@@ -66,9 +69,9 @@ impl Local {
         let (weights, tokenizer) = (weights.to_owned(), tokenizer.to_owned());
         let loading = tokio::task::spawn_blocking(move || {
             let model = E5::open(&weights, &tokenizer)?;
-            // Vectors that were made before the language was taken out do not compare.
-            let name = format!("{}:without language 1", model.id());
-            Ok::<_, embed::OpenError>((Shifted::new(model), name))
+            // Vectors of which something else was taken out do not compare.
+            let name = format!("{}:centred 1", model.id());
+            Ok::<_, embed::OpenError>((Centred::new(model), name))
         });
         match loading.await {
             Ok(Ok((model, name))) => Ok(Self { model: Arc::new(model), name }),
@@ -105,7 +108,7 @@ impl Encoder for Local {
 }
 
 /// Embeds on all cores; each thread takes the next text when it is done with one.
-fn share_out(model: &Shifted, texts: &[String]) -> Vec<Vec<f32>> {
+fn share_out(model: &Centred, texts: &[String]) -> Vec<Vec<f32>> {
     let next = AtomicUsize::new(0);
     let vectors = Mutex::new(vec![Vec::new(); texts.len()]);
     let work = || {

@@ -1,12 +1,12 @@
-//! Names in a question that has other words as well: what they name, and which notes are about it.
+//! Words of a question that stand beside the texts of notes: names of what they are about, and those of their titles.
 
 use std::collections::{HashMap, HashSet};
 
-use domain::RecordRef;
+use domain::{Kind, RecordRef};
 use sqlx::{PgConnection, Row as _};
 
 use super::{Passage, Word, ranked, record_of};
-use crate::search::highlight::Wanted;
+use crate::search::highlight::{Sought, Wanted};
 use crate::search::passage::named;
 use crate::search::{Filter, Part, names, spelling};
 
@@ -53,13 +53,14 @@ pub(super) async fn titled(
     rows.iter().map(|row| Ok((record_of(row)?, row.try_get("folded_title")?))).collect()
 }
 
-/// Which words of the question are names of what each record is linked to, by their places: whoever names an organisation and a
-/// subject means what was said with it, be it named in the text or not.
-pub(super) async fn linked<'a>(
+/// Which words of the question each note has beside its text, by their places: in its title, or as names of what it is linked to.
+/// Whoever names an organisation and a subject means what was said with it, be it named in the text, in the title or not at all.
+pub(super) async fn said_beside<'a>(
     db: &mut PgConnection,
     hits: &[(Passage, bool)],
     names: impl Iterator<Item = &Titled>,
     words: impl Iterator<Item = (&'a Word, &'a Wanted)> + Clone,
+    sought: &Sought<'_>,
 ) -> Result<HashMap<RecordRef, HashSet<usize>>, sqlx::Error> {
     let mut said: HashMap<String, Vec<usize>> = HashMap::new();
     for (record, name) in names {
@@ -74,25 +75,29 @@ pub(super) async fn linked<'a>(
             said.insert(named(*record), places);
         }
     }
-    let texts = hits.iter().filter(|(passage, _)| passage.part != Part::Card);
-    let notes: HashSet<RecordRef> = texts.map(|(passage, _)| passage.record).collect();
-    if said.is_empty() || notes.is_empty() {
+    let notes = hits.iter().map(|(passage, _)| passage.record);
+    let notes: HashSet<RecordRef> = notes.filter(|it| it.kind() == Kind::Note).collect();
+    // One word is in a note or is not, wherever it stands.
+    if notes.is_empty() || (said.is_empty() && words.count() < 2) {
         return Ok(HashMap::new());
     }
     let rows = sqlx::query(
-        "select kind, id, about from unnest($1::text[], $2::bigint[]) as found (kind, id)
-             join findable using (kind, id) where about && $3",
+        "select kind, id, folded_title, case when about && $3 then about else '{}' end as about
+         from unnest($1::text[], $2::bigint[]) as found (kind, id) join findable using (kind, id)",
     )
     .bind(notes.iter().map(|record| record.kind().as_str()).collect::<Vec<_>>())
     .bind(notes.iter().map(|record| record.id()).collect::<Vec<_>>())
     .bind(said.keys().map(String::as_str).collect::<Vec<_>>())
     .fetch_all(db)
     .await?;
-    let mut linked: HashMap<RecordRef, HashSet<usize>> = HashMap::new();
+    let mut beside: HashMap<RecordRef, HashSet<usize>> = HashMap::new();
     for row in &rows {
-        let about: Vec<String> = row.try_get("about")?;
-        let places = about.iter().filter_map(|record| said.get(record)).flatten();
-        linked.entry(record_of(row)?).or_default().extend(places);
+        let (title, about): (&str, Vec<String>) =
+            (row.try_get("folded_title")?, row.try_get("about")?);
+        let title = sought.tally(title);
+        let titled = title.has().enumerate().filter_map(|(at, has)| has.then_some(at));
+        let linked = about.iter().filter_map(|record| said.get(record)).flatten().copied();
+        beside.entry(record_of(row)?).or_default().extend(titled.chain(linked));
     }
-    Ok(linked)
+    Ok(beside)
 }

@@ -8,12 +8,16 @@ use crate::search::acronyms;
 use crate::search::asked::Asked;
 use crate::search::highlight::Wanted;
 use crate::search::lexical::{Word, restrict_records};
+use crate::search::spelling::{self, Said};
 
 /// The most names that one acronym stands for.
 const MOST_SHORTENED: i64 = 8;
 
 /// The likeness of a name whose initials are a short word that texts have, which may be chance.
-const BY_CHANCE_INITIALS: f64 = 0.4;
+const BY_CHANCE_INITIALS: f64 = 0.5;
+
+/// Of how many at most all are meant whose initials are asked for.
+const FEW: usize = 3;
 
 /// Records by the initials of their names.
 #[derive(Default)]
@@ -24,10 +28,11 @@ pub(super) struct Shortened {
     pub(super) is_sure: bool,
 }
 
-/// Those that acronyms of the question stand for, as far as the filter lets them pass.
+/// Those that acronyms of the question, which has these words, stand for, as far as the filter lets them pass.
 pub(super) async fn shortened(
     db: &mut PgConnection,
     asked: &Asked,
+    said: &[&str],
     words: &[Word],
     filter: &Filter,
 ) -> Result<Shortened, sqlx::Error> {
@@ -50,14 +55,27 @@ pub(super) async fn shortened(
         statement.push(" order by length(folded_title), kind, id limit ").push_bind(MOST_SHORTENED);
         let statement = statement.build().persistent(*filter == Filter::default());
         let rows = statement.fetch_all(&mut *db).await?;
-        for (row, hit) in rows.iter().zip(hits_of(&rows)?) {
+        let is_few = rows.len() <= FEW;
+        for (row, mut hit) in rows.iter().zip(hits_of(&rows)?) {
             let name: String = row.try_get("folded_title")?;
             // It may have been renamed a moment ago.
-            if acronyms::of(&name).contains(&acronym.word) {
-                shortened.is_sure |= !is_known;
-                shortened.found.push((hit, format!("{name} {}", acronym.word)));
+            if !acronyms::of(&name).contains(&acronym.word) {
+                continue;
             }
+            let called = format!("{name} {}", acronym.word);
+            if has_all(&called, said) && (said.len() > 1 || !is_chance) {
+                hit.likeness = SAME;
+                hit.is_exact = is_few;
+            }
+            shortened.is_sure |= !is_known;
+            shortened.found.push((hit, called));
         }
     }
     Ok(shortened)
+}
+
+/// Whether a question has nothing but words of this name.
+fn has_all(name: &str, said: &[&str]) -> bool {
+    let said: Vec<Said<'_>> = said.iter().map(|word| Said { word, is_known: true }).collect();
+    spelling::errors(&said, &spelling::words(name), false) == Some(0)
 }

@@ -30,6 +30,8 @@ const LIKE: f64 = 0.5;
 pub(super) struct Sought<'a> {
     /// The question.
     whole: &'a str,
+    /// Its words.
+    pub(super) said: Vec<&'a str>,
     /// What may be a whole name.
     spans: Vec<String>,
     /// What may be a whole name but for a mistyped word.
@@ -51,6 +53,7 @@ impl<'a> Sought<'a> {
         let whole = folded.trim_matches(|c: char| !c.is_alphanumeric());
         Self {
             whole,
+            said: said.to_vec(),
             spans: spans(whole, said, asked),
             meant: meant(said, &asked.near),
             inside: if said.len() <= WORDS_OF_NAME { said.to_vec() } else { vec![] },
@@ -163,11 +166,12 @@ impl Sought<'_> {
         self.inside.len() <= BRIEF
     }
 
-    /// Words that are all in a name that is asked for: of a question that is not brief those that some text has, so that a name of many
-    /// words is found though others are mistyped.
+    /// Words that are all in a name that is asked for: not numbers, which may be written otherwise there, and of a question that is not
+    /// brief those that some text has, so that a name of many words is found though others are mistyped.
     fn written(&self) -> Vec<&str> {
         let spelt = self.spelt.iter().filter(|said| said.is_known || self.is_brief());
-        spelt.map(|said| said.word).collect()
+        let words = spelt.map(|said| said.word);
+        words.filter(|word| spelling::number(word).is_none()).collect()
     }
 
     /// Whether it is a record that is named by its id, or has just this name.
