@@ -3,9 +3,11 @@
 //! What the file is called or said to be does not count, only how it begins. It is read and decoded as it is asked for, so that
 //! hours of sound take no more memory than seconds.
 
+mod caf;
 mod mp4;
 mod resample;
 mod source;
+mod told;
 mod wav;
 
 use std::io::{self, Read, Seek};

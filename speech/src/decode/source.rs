@@ -7,7 +7,7 @@ use symphonia::core::errors::Error;
 use symphonia::core::io::MediaSource;
 
 use super::mp4;
-use super::wav::Told;
+use super::told::Told;
 
 /// The error that reading has met: some demuxers end silently at it.
 #[derive(Clone, Default)]

@@ -1,7 +1,9 @@
-//! WAV files whose head does not say how much sound they have: their recorder died before it wrote that, or it is more than
-//! the head of a WAV can say. Their demuxer goes by what stands there, so it is told what is there instead.
+//! WAV files whose head does not say how much sound they have: their recorder died before it wrote that or wrote it anew, or it
+//! is more than the head of a WAV can say. And those whose head is shorter than their demuxer wants it, as telephones write it.
 
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek};
+
+use super::told::{Head, bytes, read};
 
 /// Who has more chunks before the sound is not looked at any further.
 const MOST_CHUNKS: usize = 1 << 10;
@@ -11,129 +13,68 @@ const HEAD: u64 = 8;
 const FIRST: u64 = 12;
 /// What stands for a size that is not known, or that stands elsewhere.
 const UNKNOWN: u32 = u32::MAX;
+/// What every description of sound has at least, and the most that one is read of.
+const SHORTEST: usize = 16;
+const LONGEST: u32 = 1 << 12;
 
-/// A file as the demuxers are to see it: a WAV with the sizes that it has, anything else as it is.
-pub(super) struct Told<S> {
-    file: S,
-    at: u64,
-    /// Where it ends for the demuxers.
-    end: u64,
-    /// What stands where instead of what is in the file.
-    told: Vec<(u64, [u8; 4])>,
-}
-
-impl<S: Read + Seek> Told<S> {
-    pub(super) fn new(mut file: S) -> io::Result<Self> {
-        let length = file.seek(SeekFrom::End(0))?;
-        let (told, end) = match Sound::find(&mut file, length)? {
-            Some(sound) => (sound.head(), sound.end(length)),
-            None => (Vec::new(), length),
-        };
-        file.rewind()?;
-        Ok(Self { file, at: 0, end, told })
+/// The head of a WAV as it should be: how its sound is encoded, and how much of it there is. None if it is no WAV.
+pub(super) fn head(file: &mut (impl Read + Seek), length: u64) -> io::Result<Option<Head>> {
+    let Some((marker, _)) = read_head(file, 0, length)? else { return Ok(None) };
+    // RF64, or BW64, which are WAV for more than 4 GB: the sizes stand in a chunk of their own.
+    let is_long = matches!(&marker, b"RF64" | b"BW64");
+    let form = read(file, HEAD, length)?;
+    if !is_long && marker != *b"RIFF" || form != Some(*b"WAVE") {
+        return Ok(None);
     }
-
-    pub(super) fn length(&self) -> u64 {
-        self.end
-    }
-}
-
-impl<S: Read> Read for Told<S> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = usize::try_from(self.end.saturating_sub(self.at)).unwrap_or(usize::MAX);
-        let most = left.min(buffer.len());
-        let read = self.file.read(&mut buffer[..most])?;
-        for (place, bytes) in &self.told {
-            for (place, byte) in (*place..).zip(bytes) {
-                let within = place.checked_sub(self.at).and_then(|it| usize::try_from(it).ok());
-                if let Some(within) = within.filter(|within| *within < read) {
-                    buffer[within] = *byte;
-                }
+    let (mut at, mut format, mut long_size) = (FIRST, None, None);
+    for _ in 0..MOST_CHUNKS {
+        let Some((kind, size)) = read_head(file, at, length)? else { break };
+        let begin = at + HEAD;
+        match &kind {
+            b"data" => {
+                let written = match size {
+                    UNKNOWN if is_long => long_size,
+                    UNKNOWN => None,
+                    size => Some(size.into()),
+                };
+                let size = size_of(file, begin, written, length)?;
+                let head =
+                    |format: Vec<u8>| Head { bytes: written_anew(format, size), begin, size };
+                return Ok(format.map(head));
             }
-        }
-        self.at += read as u64;
-        Ok(read)
-    }
-}
-
-impl<S: Seek> Seek for Told<S> {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let to = match to {
-            SeekFrom::End(by) => {
-                let place = self.end.checked_add_signed(by).ok_or(io::ErrorKind::InvalidInput)?;
-                SeekFrom::Start(place)
+            b"fmt " if size <= LONGEST => format = bytes(file, begin, size as usize, length)?,
+            // The size of everything, then that of the sound.
+            b"ds64" if is_long => {
+                long_size = read(file, begin + 8, length)?.map(u64::from_le_bytes);
             }
-            to => to,
-        };
-        self.at = self.file.seek(to)?;
-        Ok(self.at)
-    }
-}
-
-/// Where a WAV has its sound.
-struct Sound {
-    /// RF64, or BW64, which are WAV for more than 4 GB: the sizes stand in a chunk of their own.
-    is_long: bool,
-    /// The size of everything, as it is written.
-    all: u32,
-    /// The first byte of the sound.
-    begin: u64,
-    /// How much of it there is.
-    size: u64,
-}
-
-impl Sound {
-    fn find(file: &mut (impl Read + Seek), length: u64) -> io::Result<Option<Self>> {
-        let Some((marker, all)) = read_head(file, 0, length)? else { return Ok(None) };
-        let is_long = matches!(&marker, b"RF64" | b"BW64");
-        let form = read(file, HEAD, length)?;
-        if !is_long && marker != *b"RIFF" || form != Some(*b"WAVE") {
-            return Ok(None);
+            _ => {}
         }
-        let (mut at, mut long_size) = (FIRST, None);
-        for _ in 0..MOST_CHUNKS {
-            let Some((kind, size)) = read_head(file, at, length)? else { break };
-            let begin = at + HEAD;
-            match &kind {
-                b"data" => {
-                    let written = match size {
-                        UNKNOWN if is_long => long_size,
-                        UNKNOWN => None,
-                        size => Some(size.into()),
-                    };
-                    let size = size_of(file, begin, written, length)?;
-                    return Ok(Some(Self { is_long, all, begin, size }));
-                }
-                // The size of everything, then that of the sound.
-                b"ds64" if is_long => {
-                    long_size = read(file, begin + 8, length)?.map(u64::from_le_bytes);
-                }
-                _ => {}
-            }
-            at = next(begin, size.into());
-        }
-        Ok(None)
+        at = next(begin, size.into());
     }
-
-    /// What stands in the head: what is written there, where that is right.
-    fn head(&self) -> Vec<(u64, [u8; 4])> {
-        let short = |size| u32::try_from(size).unwrap_or(UNKNOWN);
-        let end = self.begin + self.size;
-        let all = match u64::from(self.all) + HEAD >= end && !self.is_long {
-            true => self.all,
-            false => short(end - HEAD),
-        };
-        let size = short(self.size).to_le_bytes();
-        vec![(0, *b"RIFF"), (4, all.to_le_bytes()), (self.begin - 4, size)]
-    }
-
-    /// Where the file ends: with the sound if that is too long to say so, since what stands behind would be heard.
-    fn end(&self, length: u64) -> u64 {
-        if self.is_long { self.begin + self.size } else { length }
-    }
+    Ok(None)
 }
 
-/// How much sound there is from here: as much as is written, or all to the end of the file if that was never written.
+/// A head with this description of the sound, and this size.
+fn written_anew(mut format: Vec<u8>, size: u64) -> Vec<u8> {
+    // Of A-law and µ-law the demuxer wants two more bytes, which say that nothing more comes.
+    if let [6 | 7, 0, ..] = format[..]
+        && format.len() >= SHORTEST
+    {
+        format.truncate(SHORTEST);
+        format.extend([0, 0]);
+    }
+    if !format.len().is_multiple_of(2) {
+        format.push(0);
+    }
+    let short = |size| u32::try_from(size).unwrap_or(UNKNOWN).to_le_bytes();
+    let described = format.len() as u64;
+    let all = short(4 + HEAD + described + HEAD + size);
+    let (described, size) = (short(described), short(size));
+    [&b"RIFF"[..], &all, b"WAVE", b"fmt ", &described, &format, b"data", &size].concat()
+}
+
+/// How much sound there is from here: as much as is written, or all to the end of the file if that was never written, or is
+/// followed by more than chunks.
 fn size_of(
     file: &mut (impl Read + Seek),
     begin: u64,
@@ -142,17 +83,9 @@ fn size_of(
 ) -> io::Result<u64> {
     let there = length.saturating_sub(begin);
     Ok(match written {
-        Some(0) if are_chunks(file, begin, length)? => 0,
-        Some(size) if size == 0 || size > there => there,
-        Some(size) if is_guess(size) && !are_chunks(file, next(begin, size), length)? => there,
-        Some(size) => size,
-        None => there,
+        Some(size) if size <= there && are_chunks(file, next(begin, size), length)? => size,
+        _ => there,
     })
-}
-
-/// Whether it is a size as those write who cannot know it: the most that there is room for, or half of that, less a head.
-fn is_guess(size: u64) -> bool {
-    matches!(size, 0x7fff_0000..=0x7fff_ffff | 0xffff_0000..=0xffff_ffff)
 }
 
 /// Whether there are chunks alone from here to the end, and no sound.
@@ -182,19 +115,4 @@ fn read_head(
 ) -> io::Result<Option<([u8; 4], u32)>> {
     let head = read(file, at, length)?;
     Ok(head.map(|[a, b, c, d, size @ ..]: [u8; 8]| ([a, b, c, d], u32::from_le_bytes(size))))
-}
-
-/// The bytes that stand here, unless the file ends before. What is there to be read is read: an error is one of the disk.
-fn read<const N: usize>(
-    file: &mut (impl Read + Seek),
-    at: u64,
-    length: u64,
-) -> io::Result<Option<[u8; N]>> {
-    if length.checked_sub(at).is_none_or(|left| left < N as u64) {
-        return Ok(None);
-    }
-    let mut bytes = [0; N];
-    file.seek(SeekFrom::Start(at))?;
-    file.read_exact(&mut bytes)?;
-    Ok(Some(bytes))
 }

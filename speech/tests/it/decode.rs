@@ -207,6 +207,9 @@ fn a_wav_whose_recorder_died_is_heard_to_its_end() {
             (0x7fff_ffff, 0x7fff_ffff),
             (0, u32::MAX),
             (36, there + 1_000_000),
+            // It wrote how long it was half-way.
+            (there / 2 + 36, there / 2),
+            (there + 36, there / 2),
         ] {
             let died = with_sizes(&wav, of_all, of_sound);
             let told = format!("{codec}, {of_all} and {of_sound}");
@@ -259,6 +262,62 @@ fn a_wav_in_the_form_for_more_than_4_gb_is_decoded() {
     }
     let behind = [&long(&wav, b"BW64", there + 104, there)[..], b"axml\x18\0\0\0", &[0x55; 24]];
     assert!(decoded(&behind.concat()) == all);
+}
+
+#[test]
+fn a_wav_of_a_telephone_may_describe_its_sound_in_few_words() {
+    for codec in ["pcm_alaw", "pcm_mulaw"] {
+        let wav = finished(codec);
+        let all = decoded(&wav);
+        let at = wav.windows(4).position(|kind| kind == b"fmt ").unwrap();
+        assert_eq!(wav[at + 4..at + 8], 18_u32.to_le_bytes(), "{codec}");
+        let size = (wav.len() as u32 - 10).to_le_bytes();
+        let format = [&b"fmt \x10\0\0\0"[..], &wav[at + 8..at + 24]].concat();
+        let short = [&b"RIFF"[..], &size, &wav[8..at], &format, &wav[at + 26..]].concat();
+        assert!(decoded(&short) == all, "{codec}");
+        // And its recorder died.
+        assert!(decoded(&with_sizes(&short, 0, 0)) == all, "{codec}");
+        let ours = Audio::open(Cursor::new(short)).unwrap();
+        assert_eq!(ours.duration(), Audio::open(Cursor::new(wav)).unwrap().duration());
+        let mut audio = ours;
+        audio.skip_to(20_000).unwrap();
+        assert!(audio.flat_map(Result::unwrap).eq(all[20_000..].iter().copied()), "{codec}");
+    }
+}
+
+/// A CAF with this size of its sound in it.
+fn with_size(caf: &[u8], sound: i64) -> Vec<u8> {
+    let mut file = caf.to_vec();
+    let size = sound_of(caf);
+    file[size - 8..size].copy_from_slice(&sound.to_be_bytes());
+    file
+}
+
+/// Where the sound of a CAF begins, with how often it was edited before it.
+fn sound_of(caf: &[u8]) -> usize {
+    caf.windows(4).position(|kind| kind == b"data").unwrap() + 12
+}
+
+#[test]
+fn a_caf_that_was_never_finished_or_cut_off_is_heard_to_its_end() {
+    for codec in ["pcm_s16le", "pcm_f32be"] {
+        let caf = encode(sentence(), &["-ar", "16000", "-c:a", codec], "caf");
+        let all = decoded(&caf);
+        let there = (caf.len() - sound_of(&caf)) as i64;
+        for size in [there, -1, 0, there + 1_000_000, i64::MAX] {
+            let died = with_size(&caf, size);
+            assert!(decoded(&died) == all, "{codec}, {size}");
+            let length = Audio::open(Cursor::new(died)).unwrap().duration().unwrap();
+            let seconds = length.as_secs_f64() - all.len() as f64 / f64::from(RATE);
+            assert!(seconds.abs() < 0.01, "{codec}, {size}: {seconds} s too long");
+        }
+        let half = decoded(&caf[..caf.len() / 2]);
+        assert!(half.len() > all.len() / 3, "{codec}: {} of {}", half.len(), all.len());
+        assert_eq!(half[..half.len() - 200], all[..half.len() - 200], "{codec}");
+        let behind = [&caf[..], b"free\0\0\0\0\0\0\0\x04\0\0\0\0"].concat();
+        assert!(decoded(&behind) == all, "{codec}");
+        assert_refused(&with_size(&caf[..sound_of(&caf) + 4], -1), "holds no sound");
+    }
 }
 
 /// A file that nobody has room for: zeros between its beginning and what stands behind.
@@ -324,8 +383,9 @@ fn of_more_than_4_gb_the_sound_alone_is_heard() {
     let wav = finished("pcm_s16le");
     let sound = u64::from(u32::MAX) + 2;
     let head = long(&wav[..data(&wav)], b"RF64", sound + 72, sound);
-    let length = head.len() as u64 + sound + 4_000_000;
-    let audio = Audio::open(Large { head, length, at: 0, behind: vec![] }).unwrap();
+    let behind = [&b"\0axml\x20\xa1\x07\0"[..], &[0; 500_000]].concat();
+    let length = head.len() as u64 + sound + behind.len() as u64;
+    let audio = Audio::open(Large { head, length, at: 0, behind }).unwrap();
     let seconds = audio.measure().unwrap().as_secs_f64() - sound as f64 / (2.0 * 16_000.0);
     assert!(seconds.abs() < 0.1, "{seconds} s too long");
 }
