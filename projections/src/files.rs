@@ -49,7 +49,11 @@ pub const CHUNK: usize = 5 << 20;
 
 /// The file storage of an installation. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Files(Arc<dyn Store>);
+pub struct Files {
+    store: Arc<dyn Store>,
+    /// How long an answer of the store is waited for; `None`: as long as the store itself waits.
+    patience: Option<Duration>,
+}
 
 /// A place that keeps files by key.
 ///
@@ -135,17 +139,43 @@ pub struct Growth {
 impl Files {
     /// Keeps files in a folder, which is made when the first file comes.
     pub fn folder(folder: impl Into<std::path::PathBuf>) -> Self {
-        Self(Arc::new(Folder::new(folder)))
+        Self { store: Arc::new(Folder::new(folder)), patience: None }
     }
 
     /// Keeps files in a bucket.
     pub fn bucket(bucket: Bucket) -> Self {
-        Self(Arc::new(bucket))
+        Self { store: Arc::new(bucket), patience: None }
+    }
+
+    /// The same files for those who do not wait longer than this until a file is found, or its content begins to come: a
+    /// store that is silent for so long counts as one that does not answer.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience: Some(patience), ..self }
     }
 
     /// Where files are kept.
     pub fn store(&self) -> &dyn Store {
-        &*self.0
+        &*self.store
+    }
+
+    /// What is known of a file; `None` if there is none.
+    ///
+    /// # Errors
+    /// When the store does not answer, or refuses crm.
+    pub async fn facts(&self, key: &str) -> Result<Option<Facts>, FileError> {
+        self.in_time(key, self.store.facts(key)).await
+    }
+
+    /// What the store answers about this file, unless that takes too long.
+    async fn in_time<T>(
+        &self,
+        key: &str,
+        asking: impl Future<Output = Result<T, FileError>>,
+    ) -> Result<T, FileError> {
+        let Some(patience) = self.patience else { return asking.await };
+        let late = || FileError::Unavailable(format!("{key}: it was silent for {patience:?}"));
+        tokio::time::timeout(patience, asking).await.unwrap_or_else(|_| Err(late()))
     }
 
     /// Stores a document so that it survives a crash, and names it. Storing it again changes nothing.
@@ -155,11 +185,11 @@ impl Files {
     pub async fn put(&self, content: &[u8], media_type: &str) -> Result<Document, FileError> {
         let sha256 = hex::encode(Sha256::digest(content));
         let (key, size) = (document_key(&sha256)?, content.len() as u64);
-        let there = self.0.facts(&key).await?;
+        let there = self.facts(&key).await?;
         // One that nothing names may be removed once it is a day old: storing it again makes it young.
         let fresh = Utc::now() - Duration::from_secs(3600);
         if there.is_none_or(|there| there.size != size || there.modified < fresh) {
-            self.0.put(&key, Bytes::copy_from_slice(content)).await?;
+            self.store.put(&key, Bytes::copy_from_slice(content)).await?;
         }
         Ok(Document::Stored { sha256, size, media_type: media_type.to_owned() })
     }
@@ -183,7 +213,7 @@ impl Files {
     /// # Errors
     /// When there is no such file, or it cannot be read.
     pub async fn whole(&self, key: &str) -> Result<Vec<u8>, FileError> {
-        gather(self.0.read(key, 0..u64::MAX).await?).await
+        gather(self.read(key, 0..u64::MAX, None).await?).await
     }
 
     /// The bytes of a file from `range.start` up to `range.end` or its end, deciphered if it is enciphered.
@@ -197,7 +227,7 @@ impl Files {
         cipher: Option<FileCipher>,
     ) -> Result<Content, FileError> {
         let start = range.start;
-        let content = self.0.read(key, range).await?;
+        let content = self.in_time(key, self.store.read(key, range)).await?;
         Ok(match cipher {
             Some(cipher) => cipher.decipher(start, content),
             None => content,

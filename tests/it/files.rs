@@ -295,7 +295,7 @@ async fn temporary_keys_are_sent_with_their_token() {
 }
 
 /// A server that gives every request this status and code of S3's, or no answer at all.
-async fn answering(answer: Option<(u16, &'static str)>) -> String {
+pub async fn answering(answer: Option<(u16, &'static str)>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {

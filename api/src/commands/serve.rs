@@ -131,7 +131,7 @@ async fn serve_store(
 ) -> anyhow::Result<()> {
     measures::start();
     let key = backend::seal_key(settings)?;
-    let backend = Backend::start(store.database.clone(), store.files.clone()).await?;
+    let backend = Backend::start(store.database.clone(), prompt_files(settings, store)).await?;
     let sealer = Sealer::start(store.database.clone(), key, backend::seal_trust(settings)?);
     let meant = vectors::options(settings);
     let vectors = Vectors::start(store.database.clone(), meant, backend.live.heads());
@@ -188,7 +188,7 @@ async fn serve(
         log: backend.log.clone(),
         reader: backend.reader.clone(),
         search,
-        files: store.files.clone(),
+        files: prompt_files(settings, store),
         limits: Limits { body: settings.body_limit, time: settings.request_timeout },
         origins: Origins::new(&settings.frontend_origins),
         intake: intake.clone(),
@@ -261,6 +261,11 @@ async fn import_demo(store: &Store, backend: &Backend) -> anyhow::Result<()> {
         report.rows, report.events
     ));
     Ok(())
+}
+
+/// The files for requests, which say in time that the store does not answer.
+fn prompt_files(settings: &Settings, store: &Store) -> Files {
+    store.files.clone().with_patience(settings.request_timeout / 3)
 }
 
 /// Says at once what the first file would find out. Without its files crm does much of its work.

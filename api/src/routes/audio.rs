@@ -72,7 +72,7 @@ async fn show(
 
 /// Refuses to speak of a file that the storage does not have.
 async fn check_there(app: &App, file: &AudioFile) -> Result<(), Problem> {
-    let there = app.files.store().facts(&file.key).await?;
+    let there = app.files.facts(&file.key).await?;
     there.map(|_| ()).ok_or_else(|| lost(file))
 }
 

@@ -180,8 +180,18 @@ pub fn checksum(headers: &HeaderMap) -> Result<Option<Checksum>, Problem> {
 /// [`Problem::Invalid`] when it is none.
 pub fn number(headers: &HeaderMap, name: HeaderName) -> Result<Option<u64>, Problem> {
     let Some(value) = headers.get(&name) else { return Ok(None) };
-    let number = value.to_str().ok().and_then(|text| text.trim().parse::<u64>().ok());
-    number.map(Some).ok_or_else(|| bad(&name, "Should be a number of bytes"))
+    let text = String::from_utf8_lossy(value.as_bytes());
+    let digits = text.trim();
+    match !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        // A number, and more bytes than anything has.
+        true => Ok(Some(digits.parse().unwrap_or(u64::MAX))),
+        false => {
+            let place = ["header".into(), name.as_str().into()];
+            let said = "Should be a number of bytes, written in digits alone";
+            let shown: String = text.chars().take(100).collect();
+            Err(Problem::invalid(Fault::new("header", place, said).with_input(shown)))
+        }
+    }
 }
 
 fn bad(header: &HeaderName, said: &'static str) -> Problem {

@@ -36,7 +36,7 @@ pub enum UploadError {
     #[error("the upload stands at {0} bytes")]
     Elsewhere(u64),
     /// It is longer than may be stored, in bytes.
-    #[error("a recording may have {0} bytes")]
+    #[error("a recording may have {0} bytes at most, and this one has more")]
     TooLarge(u64),
     /// The same request has come once more, perhaps to another server.
     #[error("a request with this Idempotency-Key is under way; please send it again")]
