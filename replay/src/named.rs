@@ -7,7 +7,7 @@ use domain::note::{AudioFile, NoteEvent, RecordingId};
 use domain::{Change, Event, NoteId};
 use projections::database::Database;
 use projections::files::document_key;
-use projections::log::{LogReader, PageLimit, Recorded};
+use projections::log::{LogReader, PageLimit, Recorded, Stream};
 use serde_json::Value;
 use sqlx::PgConnection;
 
@@ -19,12 +19,22 @@ const PAGE: PageLimit = PageLimit { events: 2_000 };
 pub(crate) struct Named {
     /// Recordings, each with its note and its file.
     pub recordings: BTreeMap<RecordingId, (NoteId, AudioFile)>,
-    /// Documents by their keys, each with its hash, and its length where an event tells that it was stored.
-    pub documents: BTreeMap<String, (String, Option<u64>)>,
+    /// Documents by their keys.
+    pub documents: BTreeMap<String, NamedDocument>,
     /// The paths of the images of notes, between commas.
     pub images: BTreeMap<NoteId, String>,
     /// Positions of events that cannot be read: what they name is not known.
     pub unreadable: Vec<i64>,
+}
+
+/// A document that events name.
+#[derive(Debug, PartialEq)]
+pub(crate) struct NamedDocument {
+    pub sha256: String,
+    /// Its length, where an event tells that it was stored.
+    pub size: Option<u64>,
+    /// Whose events name it.
+    pub of: Vec<Stream>,
 }
 
 impl Named {
@@ -73,13 +83,13 @@ impl Named {
             _ => {}
         }
         match recorded.event.content() {
-            Ok(content) => self.documents_in(&content),
+            Ok(content) => self.documents_in(&content, &recorded.stream()),
             Err(_) => self.unreadable.push(recorded.position),
         }
     }
 
     /// Documents stand in events by their hash, wherever an event has one.
-    fn documents_in(&mut self, content: &Value) {
+    fn documents_in(&mut self, content: &Value, stream: &Stream) {
         match content {
             Value::Object(members) => {
                 if let Some(sha256) = members.get("sha256").and_then(Value::as_str)
@@ -87,12 +97,19 @@ impl Named {
                 {
                     let is_document = members.contains_key("media_type");
                     let size = members.get("size").filter(|_| is_document).and_then(Value::as_u64);
-                    let known = self.documents.entry(key).or_insert((sha256.to_owned(), size));
-                    known.1 = known.1.or(size);
+                    let known = self.documents.entry(key).or_insert_with(|| NamedDocument {
+                        sha256: sha256.to_owned(),
+                        size,
+                        of: Vec::new(),
+                    });
+                    known.size = known.size.or(size);
+                    if !known.of.contains(stream) {
+                        known.of.push(stream.clone());
+                    }
                 }
-                members.values().for_each(|value| self.documents_in(value));
+                members.values().for_each(|value| self.documents_in(value, stream));
             }
-            Value::Array(items) => items.iter().for_each(|item| self.documents_in(item)),
+            Value::Array(items) => items.iter().for_each(|item| self.documents_in(item, stream)),
             _ => {}
         }
     }
@@ -115,11 +132,21 @@ mod tests {
     fn a_document_is_named_wherever_it_stands() {
         let (one, two) = ("a".repeat(64), "b".repeat(64));
         let mut named = Named::default();
-        named.documents_in(&json!({"DetailsAmended": {"changes": {"flight_images":
-            {"sha256": one, "size": 1, "media_type": "text/plain"}, "list": [{"sha256": two}]}}}));
-        named.documents_in(&json!({"Renamed": {"name": "sha256"}, "sha256": "no hash"}));
-        let known = |sha256: &String, size| (document_key(sha256).unwrap(), (sha256.clone(), size));
-        let expected = BTreeMap::from([known(&one, Some(1)), known(&two, None)]);
+        let stream = |id: i64| Stream { kind: "roadshow".to_owned(), id: id.to_string() };
+        named.documents_in(
+            &json!({"DetailsAmended": {"changes": {"flight_images":
+            {"sha256": one, "size": 1, "media_type": "text/plain"}, "list": [{"sha256": two}]}}}),
+            &stream(7),
+        );
+        named
+            .documents_in(&json!({"Renamed": {"name": "sha256"}, "sha256": "no hash"}), &stream(7));
+        named.documents_in(&json!({"sha256": one}), &stream(9));
+        let known = |sha256: &String, size, of: &[i64]| {
+            let of = of.iter().copied().map(stream).collect();
+            let key = document_key(sha256).unwrap();
+            (key, NamedDocument { sha256: sha256.clone(), size, of })
+        };
+        let expected = BTreeMap::from([known(&one, Some(1), &[7, 9]), known(&two, None, &[7])]);
         assert_eq!(named.documents, expected);
     }
 }

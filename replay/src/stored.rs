@@ -7,6 +7,7 @@ use std::time::Duration;
 use domain::NoteId;
 use projections::database::{Database, DatabaseError};
 use projections::files::{FileError, Files, IMAGES};
+use projections::log::Stream;
 use projections::uploads::{self, CipherError};
 use serde::Serialize;
 use sqlx::{ConnectOptions as _, Connection as _};
@@ -79,8 +80,8 @@ const LONGEST_NAME: usize = 255;
 struct Wanted {
     key: String,
     of: String,
-    /// Its length and its SHA-256, where the log has them.
-    content: Option<(u64, String)>,
+    /// Its SHA-256, and its length, where the log has them.
+    content: Option<(String, Option<u64>)>,
     /// The note under whose key it is sealed.
     sealed: Option<NoteId>,
 }
@@ -112,7 +113,7 @@ pub async fn check(
             found.faults.push(Fault { key: file.key, of: file.of, what });
         }
         found.files += 1;
-        found.bytes += file.content.map_or(0, |(size, _)| size);
+        found.bytes += file.content.and_then(|(_, size)| size).unwrap_or_default();
         tell(&found);
     }
     if !found.faults.is_empty() {
@@ -137,16 +138,17 @@ fn wanted(named: Named) -> Vec<Wanted> {
     let recordings = recordings.into_iter().map(|(id, (note, file))| Wanted {
         of: format!("recording {id} of note {}", note.0),
         sealed: file.sealed.then_some(note),
-        content: Some((file.size, file.sha256)),
+        content: Some((file.sha256, Some(file.size))),
         key: file.key,
     });
-    let documents = documents.into_iter().filter_map(|(key, (sha256, size))| {
-        Some(Wanted {
+    let documents = documents.into_iter().map(|(key, document)| {
+        let of: Vec<String> = document.of.iter().map(Stream::to_string).collect();
+        Wanted {
             key,
-            of: "a document".to_owned(),
-            content: Some((size?, sha256)),
+            of: format!("a document of {}", of.join(", ")),
+            content: Some((document.sha256, document.size)),
             sealed: None,
-        })
+        }
     });
     let images = images.iter().flat_map(|(note, paths)| {
         let names = paths.split(',').filter_map(|path| image_name(path.trim()));
@@ -197,8 +199,8 @@ async fn compare(
     let Some(there) = files.store().facts(&file.key).await? else {
         return Ok(Some(MISSING.to_owned()));
     };
-    let Some((size, sha256)) = &file.content else { return Ok(None) };
-    if there.size != *size {
+    let Some((sha256, size)) = &file.content else { return Ok(None) };
+    if let Some(size) = size.filter(|size| there.size != *size) {
         return Ok(Some(format!("it has {} bytes and not {size}", there.size)));
     }
     let cipher = match file.sealed {

@@ -1,5 +1,6 @@
 //! Files that the log names: whether they are there, and are what was stored.
 
+use futures::TryStreamExt as _;
 use replay::stored::{self, Stored};
 use serde_json::{Value, json};
 
@@ -42,7 +43,9 @@ async fn files_that_are_lost_or_damaged_are_found_and_what_was_removed_is_not_mi
     let (of_erased, _) = uploaded(&api, erased, 5_000).await;
     let fund = api.made("funds", json!({"fund_name": "F"})).await;
     let images = format!("[\"{}\"]", "data:image/png;base64,AAAA".repeat(100));
-    api.made("roadshows", json!({"name": "Lima", "fund_id": fund, "flight_images": images})).await;
+    let of_roadshow = json!({"name": "Lima", "fund_id": fund, "flight_images": images});
+    let roadshow = api.made("roadshows", of_roadshow.clone()).await;
+    let another = api.made("roadshows", of_roadshow).await;
     api.delete(&format!("/recordings/{id_of_removed}")).await.expect(200, "removed");
     let reason = json!({"reason": "case 7"});
     api.post(&format!("/notes/{erased}/erase"), reason).await.expect(200, "erased");
@@ -73,6 +76,9 @@ async fn files_that_are_lost_or_damaged_are_found_and_what_was_removed_is_not_mi
     files.store().put(&second, other(1_999)).await.unwrap();
     files.store().put(&third, other(3_000)).await.unwrap();
     files.store().remove("images/b.png").await.unwrap();
+    let mut documents = files.store().list("files/").await.unwrap();
+    let document = documents.try_next().await.unwrap().unwrap().key;
+    files.store().put(&document, other(10)).await.unwrap();
     let (code, said) = check(true).await;
     assert_eq!(code, Some(1), "{said}");
     let said: Value = serde_json::from_str(&said).unwrap();
@@ -85,7 +91,12 @@ async fn files_that_are_lost_or_damaged_are_found_and_what_was_removed_is_not_mi
         [(first.as_str(), "it is missing"), (second.as_str(), "it has 1999 bytes and not 2000"),]
     );
     assert!(faults[2].0 == third && faults[2].1.starts_with("its SHA-256 is "), "{faults:?}");
-    assert_eq!(faults[3..], [("images/b.png", "it is missing")]);
+    assert!(faults[3].0 == document && faults[3].1.starts_with("it has 10 bytes"), "{faults:?}");
+    assert_eq!(
+        found.faults[3].of,
+        format!("a document of roadshow {roadshow}, roadshow {another}")
+    );
+    assert_eq!(faults[4..], [("images/b.png", "it is missing")]);
     assert_eq!(found.faults[0].of, format!("recording {id} of note {note}"));
     let (code, said) = check(false).await;
     assert_eq!(code, Some(1));
@@ -93,14 +104,14 @@ async fn files_that_are_lost_or_damaged_are_found_and_what_was_removed_is_not_mi
         said.contains(&format!("{first} (recording {id} of note {note}): it is missing")),
         "{said}"
     );
-    assert!(said.contains("4 NOT what was stored"), "{said}");
+    assert!(said.contains("5 NOT what was stored"), "{said}");
 
     files.store().remove("images/a.png").await.unwrap();
     let found = look(&api).await;
-    assert_eq!((found.faults.len(), found.no_images), (3, 2), "{found:?}");
+    assert_eq!((found.faults.len(), found.no_images), (4, 2), "{found:?}");
     let (code, said) = check(false).await;
     assert_eq!(code, Some(1));
     assert!(said.contains("none of the 2 images that notes name is there"), "{said}");
     let found = stored::check(&api.db.connections, &api.db.files(), false, |_| ()).await.unwrap();
-    assert_eq!((found.of, found.faults.len(), found.no_images), (4, 3, 0), "{found:?}");
+    assert_eq!((found.of, found.faults.len(), found.no_images), (4, 4, 0), "{found:?}");
 }
