@@ -318,6 +318,7 @@ impl Inner {
             LlmError::Busy { status, said, pause } => {
                 LlmError::Busy { status, said: self.shown(said), pause }
             }
+            LlmError::Refused(said) => LlmError::Refused(self.shown(said)),
             error => error,
         }
     }

@@ -104,6 +104,32 @@ async fn whatever_goes_wrong_has_a_class_and_says_what_to_do() {
 }
 
 #[tokio::test]
+async fn a_model_that_refuses_is_told_from_one_that_answers_and_in_its_own_words() {
+    let whole = r#"{"choices": [{"message": {"role": "assistant", "content": null,
+        "refusal": "I'm sorry, I cannot assist\nwith that, sk-very-secret."}, "finish_reason": "stop"}]}"#;
+    let pieces = r#"data: {"choices": [{"delta": {"role": "assistant", "content": null, "refusal": "I'm sorry,"}}]}
+
+data: {"choices": [{"delta": {"refusal": " I cannot assist\nwith that, sk-very-secret."}}]}
+
+data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}
+
+"#;
+    let server = ModelServer::start(Dialect::OpenAi, move |_, question| {
+        Reply::Body(if question.body["stream"] == true { pieces } else { whole })
+    })
+    .await;
+    let llm = server.llm();
+    let (text, streamed) = streamed(&llm).await;
+    assert_eq!(text, "");
+    for error in [llm.answer(&chat()).await.unwrap_err(), streamed.unwrap()] {
+        assert_eq!((error.class(), error.is_transient()), ("refused", false));
+        let told =
+            "the language model refuses to answer: “I'm sorry, I cannot assist with that, ***.”";
+        assert_eq!(error.to_string(), told);
+    }
+}
+
+#[tokio::test]
 async fn an_answer_that_breaks_off_is_no_answer() {
     for dialect in [Dialect::OpenAi, Dialect::Ollama] {
         let server = ModelServer::start(dialect, |_, _| Reply::Broken("Half a".to_owned())).await;

@@ -44,6 +44,9 @@ pub enum LlmError {
         /// The server's reason, shortened.
         said: String,
     },
+    /// The model itself does not want to.
+    #[error("the language model refuses to answer: “{0}”")]
+    Refused(String),
     /// What came is no answer.
     #[error(
         "the language model's server does not answer as it should ({0}): is LLM_URL the address of its API?"
@@ -100,7 +103,10 @@ impl LlmError {
             LlmError::Down(_) | LlmError::Busy { .. } | LlmError::Slow(_) => true,
             // What stands between crm and the server may have answered in its place.
             LlmError::Rubbish(_) => true,
-            LlmError::NoModel { .. } | LlmError::Rejected { .. } | LlmError::Truncated => false,
+            LlmError::NoModel { .. }
+            | LlmError::Rejected { .. }
+            | LlmError::Refused(_)
+            | LlmError::Truncated => false,
         }
     }
 
@@ -112,6 +118,7 @@ impl LlmError {
             LlmError::Slow(_) => "slow",
             LlmError::NoModel { .. } => "no_model",
             LlmError::Rejected { .. } => "rejected",
+            LlmError::Refused(_) => "refused",
             LlmError::Rubbish(_) => "rubbish",
             LlmError::Truncated => "truncated",
         }

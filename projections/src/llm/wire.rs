@@ -23,6 +23,8 @@ pub(super) enum Dialect {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Piece {
     pub(super) text: String,
+    /// In which words the model refuses to answer, if it does.
+    pub(super) refusal: String,
     /// How the answer ends here, if it does.
     pub(super) end: Option<End>,
 }
@@ -67,6 +69,7 @@ impl Piece {
     /// The text, if this is a whole answer.
     pub(super) fn complete(self) -> Result<String, LlmError> {
         match self.end {
+            Some(_) if !self.refusal.is_empty() => Err(refused(&self.refusal)),
             Some(end) => end.verdict().map(|()| self.text),
             None => {
                 Err(LlmError::Rubbish("it does not say whether its answer is whole".to_owned()))
@@ -139,6 +142,7 @@ struct Choice {
 #[derive(Default, Deserialize)]
 struct Said {
     content: Option<String>,
+    refusal: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -226,7 +230,8 @@ impl Dialect {
             return Err(LlmError::Rubbish("its answer ended without a finish_reason".to_owned()));
         }
         let piece = self.answer(json.as_bytes())?;
-        let says_something = !piece.text.is_empty() || piece.end.is_some();
+        let says_something =
+            !piece.text.is_empty() || !piece.refusal.is_empty() || piece.end.is_some();
         Ok(says_something.then_some(piece))
     }
 }
@@ -252,10 +257,11 @@ fn open_ai(body: &[u8]) -> Result<Piece, LlmError> {
     let answer: OpenAiAnswer = serde_json::from_slice(body).map_err(|_| unknown(body))?;
     // The last piece of some servers has no choices but counts tokens.
     let Some(choice) = answer.choices.into_iter().next() else {
-        return Ok(Piece { text: String::new(), end: None });
+        return Ok(Piece { text: String::new(), refusal: String::new(), end: None });
     };
-    let text = choice.message.unwrap_or_default().content.unwrap_or_default();
-    Ok(Piece { text, end: choice.finish_reason.as_deref().map(End::named) })
+    let said = choice.message.unwrap_or_default();
+    let (text, refusal) = (said.content.unwrap_or_default(), said.refusal.unwrap_or_default());
+    Ok(Piece { text, refusal, end: choice.finish_reason.as_deref().map(End::named) })
 }
 
 fn ollama(body: &[u8]) -> Result<Piece, LlmError> {
@@ -263,7 +269,7 @@ fn ollama(body: &[u8]) -> Result<Piece, LlmError> {
     let text = answer.message.content.unwrap_or_default();
     // Older versions give no reason.
     let end = answer.done.then(|| answer.done_reason.as_deref().map_or(End::Complete, End::named));
-    Ok(Piece { text, end })
+    Ok(Piece { text, refusal: String::new(), end })
 }
 
 /// What is said of a body that is no answer: not what it holds, which may be anything.
@@ -294,9 +300,18 @@ fn failure(body: &[u8]) -> Option<String> {
         ["error", "detail"].iter().map(|name| &answer[*name]).find(|error| !error.is_null())?;
     let said =
         [&error["message"], error].into_iter().find_map(Value::as_str).unwrap_or("no reason given");
-    let line: String =
-        said.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
-    Some(line.chars().take(LONGEST_REASON).collect())
+    Some(line(said))
+}
+
+/// That the model refuses, in its own words.
+pub(super) fn refused(refusal: &str) -> LlmError {
+    LlmError::Refused(line(refusal.trim()))
+}
+
+/// What was said, in one line that is not too long.
+fn line(said: &str) -> String {
+    let letters = said.chars().map(|letter| if letter.is_control() { ' ' } else { letter });
+    letters.take(LONGEST_REASON).collect()
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use reqwest::Response;
 
 use super::lines::Lines;
 use super::thinking::Thinking;
-use super::wire::{Dialect, Piece};
+use super::wire::{Dialect, Piece, refused};
 use super::{LONGEST, Llm, LlmError, broken, count};
 
 /// An answer that is being written.
@@ -16,6 +16,8 @@ pub(super) struct Writing {
     dialect: Dialect,
     lines: Lines,
     thinking: Thinking,
+    /// In which words the model refuses, as far as they have come.
+    refusal: String,
     begun: Instant,
     is_over: bool,
 }
@@ -24,7 +26,7 @@ impl Writing {
     /// The rest of an answer whose beginning is here.
     pub(super) fn begun(llm: Llm, dialect: Dialect, response: Response, begun: Instant) -> Self {
         let (lines, thinking) = (Lines::new(response), Thinking::default());
-        Self { llm, dialect, lines, thinking, begun, is_over: false }
+        Self { llm, dialect, lines, thinking, refusal: String::new(), begun, is_over: false }
     }
 
     pub(super) fn into_stream(self) -> BoxStream<'static, Result<String, LlmError>> {
@@ -34,11 +36,15 @@ impl Writing {
     async fn step(mut self) -> Option<(Result<String, LlmError>, Self)> {
         while !self.is_over {
             match self.piece().await {
-                Ok(Piece { text, end }) => {
+                Ok(Piece { text, refusal, end }) => {
                     let text = self.thinking.filter(&text);
+                    self.refusal.push_str(&refusal);
                     if let Some(end) = end {
                         self.is_over = true;
-                        let verdict = end.verdict();
+                        let verdict = match self.refusal.is_empty() {
+                            true => end.verdict(),
+                            false => Err(self.llm.inner.masked(refused(&self.refusal))),
+                        };
                         count(self.begun, verdict.as_ref().err());
                         if let Err(error) = verdict {
                             return Some((Err(error), self));

@@ -326,6 +326,22 @@ async fn a_model_that_writes_rubbish_gives_no_summary_and_says_why() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_refuses_gives_no_summary_and_its_words_say_why() {
+    let api = Api::new().await;
+    let refusal = r#"{"choices": [{"message": {"content": null, "refusal": "I cannot help with that."},
+        "finish_reason": "stop"}]}"#;
+    let server = ModelServer::start(Dialect::OpenAi, move |_, _| Reply::Body(refusal)).await;
+    let (_, id) = transcribed(&api).await;
+    let workers = summarising(&api, server.llm());
+    let it = until_so(&api, id, |it| it["why"] != Value::Null).await;
+    let why = "the language model refuses to answer: “I cannot help with that.”";
+    assert!(it["why"].as_str().unwrap().contains(why), "{it}");
+    workers.stop().await;
+    assert_eq!(server.questions().len(), 1, "asked again it would refuse again");
+    assert_eq!(recorded(&api.db.pool, ["Summarised", "SummaryFailed"]).await, [0, 1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_said_to_the_model_in_a_meeting_leads_to_nothing() {
     let api = Api::new().await;
     let mut obeying = good();

@@ -70,6 +70,14 @@ fn an_answer_counts_only_if_it_is_whole() {
         open_ai(json!({"content": "x"}), json!("content_filter")),
         Err(LlmError::Rejected { .. })
     ));
+    assert_eq!(
+        open_ai(json!({"content": null, "refusal": "I can't\nhelp."}), json!("stop")),
+        Err(LlmError::Refused("I can't help.".to_owned()))
+    );
+    assert_eq!(
+        open_ai(json!({"content": "Hi", "refusal": null}), json!("stop")),
+        Ok("Hi".to_owned())
+    );
     let ollama =
         |body: Value| Dialect::Ollama.answer(body.to_string().as_bytes()).and_then(Piece::complete);
     let said = json!({"content": "Hi"});
@@ -107,12 +115,15 @@ fn a_stream_is_read_line_by_line() {
         Ok(None)
     );
     let text = piece(r#"data: {"choices":[{"delta":{"content":"Hi"}}]}"#);
-    assert_eq!(text, Ok(Some(Piece { text: "Hi".to_owned(), end: None })));
+    assert_eq!(text, Ok(Some(Piece { text: "Hi".to_owned(), refusal: String::new(), end: None })));
     let end = piece(r#"data: {"choices":[{"delta":{},"finish_reason":"length"}]}"#);
-    assert_eq!(end, Ok(Some(Piece { text: String::new(), end: Some(End::Truncated) })));
+    assert_eq!(
+        end,
+        Ok(Some(Piece { text: String::new(), refusal: String::new(), end: Some(End::Truncated) }))
+    );
     assert!(matches!(piece("data: [DONE]"), Err(LlmError::Rubbish(_))));
     assert!(matches!(piece(r#"{"error":{"message":"no"}}"#), Err(LlmError::Rejected { .. })));
     assert!(matches!(piece("<html>"), Err(LlmError::Rubbish(_))));
     let line = Dialect::Ollama.piece(r#"{"message":{"content":"Hi"},"done":false}"#);
-    assert_eq!(line, Ok(Some(Piece { text: "Hi".to_owned(), end: None })));
+    assert_eq!(line, Ok(Some(Piece { text: "Hi".to_owned(), refusal: String::new(), end: None })));
 }
