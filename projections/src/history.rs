@@ -21,7 +21,7 @@ use domain::{FactChange, Kind, RecordRef};
 use uuid::Uuid;
 
 use crate::database::{Database, DatabaseError};
-use crate::log::{Entry, LogReader};
+use crate::log::{Entry, LogReader, RECORDED_AT};
 use crate::read::life;
 
 pub use causation::{Causation, Caused};
@@ -232,7 +232,8 @@ impl History {
     /// # Errors
     /// See [`DatabaseError`].
     pub async fn recorded_at(&self, position: i64) -> Result<Option<DateTime<Utc>>, DatabaseError> {
-        let question = sqlx::query_scalar("select recorded_at from events where position = $1");
+        let statement = format!("select {RECORDED_AT} from events where position = $1");
+        let question = sqlx::query_scalar(&statement);
         self.database.ask(question.bind(position).fetch_optional(&self.database.pool)).await
     }
 

@@ -6,6 +6,7 @@ use sqlx::PgConnection;
 
 use crate::generation;
 use crate::jobs::{self, ReactorStatus};
+use crate::log::RECORDED_AT;
 use crate::log::keys::{self, KeyCount};
 use crate::seal::store::{self, SealStatus};
 use crate::search::vector_status::{self, VectorStatus};
@@ -232,20 +233,18 @@ async fn projections(
     head: i64,
     only: Option<&str>,
 ) -> Result<Vec<ProjectionStatus>, sqlx::Error> {
-    let live: Vec<Live> = sqlx::query_as(
+    let statement = format!(
         "select projector, number, version, position,
              rate * exp(greatest(-50, extract(epoch from moved_at - now())::double precision / 60)),
              (select max(number) from generation as old
               where old.projector = generation.projector and old.state = 'previous'),
              coalesce(extract(epoch from clock_timestamp() - (
-                 select recorded_at from events where events.position > generation.position
+                 select {RECORDED_AT} from events where events.position > generation.position
                  order by position limit 1))::double precision, 0),
              greatest(0, position - (select coalesce(max(events.position), 0) from events))
-         from generation where state = 'live' and ($1::text is null or projector = $1) order by projector",
-    )
-    .bind(only)
-    .fetch_all(&mut *db)
-    .await?;
+         from generation where state = 'live' and ($1::text is null or projector = $1) order by projector"
+    );
+    let live: Vec<Live> = sqlx::query_as(&statement).bind(only).fetch_all(&mut *db).await?;
     let parked = parked_of(db, only).await?;
     let skipped = skipped_of(db, only).await?;
     let rebuilds = rebuilds_of(db, only).await?;
@@ -275,13 +274,12 @@ async fn projections(
 
 /// For how long the first event after a position has been in the log, in seconds; 0 if there is none.
 async fn unseen_for(db: &mut PgConnection, position: i64) -> Result<f64, sqlx::Error> {
-    let seconds: Option<f64> = sqlx::query_scalar(
-        "select extract(epoch from clock_timestamp() - recorded_at)::double precision from events
-         where position > $1 order by position limit 1",
-    )
-    .bind(position)
-    .fetch_optional(db)
-    .await?;
+    let statement = format!(
+        "select extract(epoch from clock_timestamp() - {RECORDED_AT})::double precision from events
+         where position > $1 order by position limit 1"
+    );
+    let seconds: Option<f64> =
+        sqlx::query_scalar(&statement).bind(position).fetch_optional(db).await?;
     Ok(seconds.unwrap_or_default().max(0.0))
 }
 

@@ -7,8 +7,8 @@ use serde::Serialize;
 use sqlx::{Connection as _, FromRow, PgConnection};
 use uuid::Uuid;
 
-use crate::log::Keys;
 use crate::log::keys::KeysError;
+use crate::log::{Keys, RECORDED_AT};
 use secret::Wrapped;
 pub(crate) use secret::rewrap;
 pub use secret::{Secret, SecretError, wrap_plain};
@@ -189,16 +189,14 @@ pub async fn all(db: &mut PgConnection) -> Result<Vec<Webhook>, sqlx::Error> {
 /// # Errors
 /// When the database fails.
 pub async fn standing(db: &mut PgConnection, head: i64) -> Result<Vec<WebhookStatus>, sqlx::Error> {
-    sqlx::query_as(
+    let statement = format!(
         "select id, state, reason, position, greatest(0, $1 - position) as lag, attempts,
              greatest(0, coalesce(extract(epoch from clock_timestamp() - (
-                 select recorded_at from events where events.position > webhook.position
+                 select {RECORDED_AT} from events where events.position > webhook.position
                  order by position limit 1)), 0))::double precision as lag_seconds
-         from webhook order by id",
-    )
-    .bind(head)
-    .fetch_all(db)
-    .await
+         from webhook order by id"
+    );
+    sqlx::query_as(&statement).bind(head).fetch_all(db).await
 }
 
 /// One receiver.

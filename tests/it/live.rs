@@ -132,6 +132,49 @@ async fn what_is_erased_before_a_slow_follower_comes_to_it_is_not_told_any_more(
     api.backend.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_of_an_infinite_time_is_told_with_the_farthest_and_hides_no_other() {
+    let api = contract::Api::new().await;
+    let lp = api.made("lps", json!({"name": "Sura"})).await;
+    for advisor in ["Mercer", "Aon"] {
+        let body = json!({"advisor": advisor});
+        api.put(&format!("/lps/{lp}"), body).await.expect(200, "revised");
+    }
+    api.read("/audit").await;
+    tamper(
+        &api.db.pool,
+        "update events set recorded_at = 'infinity', occurred_at = '-infinity' where position = 2;
+         update read_audit_1.audit set recorded_at = 'infinity' where position = 2",
+    )
+    .await;
+    let (first, last) = ("0001-01-01T00:00:00.000000Z", "9999-12-31T23:59:59.999999Z");
+    for uri in [format!("/lps/{lp}/history"), "/audit".to_owned()] {
+        let told = api.read(&uri).await;
+        assert_eq!(told["entries"].as_array().unwrap().len(), 3, "{told}");
+        let it = &told["entries"][1];
+        assert_eq!((&it["recorded_at"], &it["occurred_at"]), (&json!(last), &json!(first)));
+    }
+    for uri in ["/audit?from=2020-01-01", "/audit?limit=1&cursor=2", "/lps?as_of=2020-01-01"] {
+        api.read(uri).await;
+    }
+    let mut feed = api.backend.live.feed(Selection::default(), 0);
+    let mut times = Vec::new();
+    loop {
+        match feed.look().await.unwrap() {
+            Look::Entry(entry) => {
+                let event = CloudEvent::new(&api.backend.live.source, &entry).to_json().unwrap();
+                let event: Value = serde_json::from_str(&event).unwrap();
+                times.push(event["time"].clone());
+            }
+            Look::Further => {}
+            Look::Level => break,
+        }
+    }
+    assert_eq!(times.len(), 3);
+    assert!(times[1].as_str().unwrap().starts_with("9999-12-31T23:59:59"), "{times:?}");
+    api.backend.stop().await;
+}
+
 /// An app that listens on a port of its own until it is told to stop.
 pub struct Served {
     /// Where it is.

@@ -13,7 +13,7 @@ use projections::read;
 use projections::search::engine::memory::Memory;
 use projections::status;
 use projections::verification::{self, Checks, Ended};
-use replay::{Effort, ModelReport, RebuildError, VerifyOptions, VerifyReport, Witness};
+use replay::{Effort, Finding, ModelReport, RebuildError, VerifyOptions, VerifyReport, Witness};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
@@ -24,6 +24,7 @@ use crate::import::legacy;
 use crate::parked::of;
 use crate::rebuild::release::{release_with, renewing, server_of};
 use crate::rebuild::{rebuild, register};
+use crate::seals::seal;
 
 /// A whole check, as a process of its own would do it.
 pub async fn verify(db: &Database) -> VerifyReport {
@@ -122,6 +123,55 @@ async fn an_event_that_was_changed_moved_or_taken_out_is_named() {
     )
     .await;
     assert!(found.iter().any(|(check, _)| check == "reference"), "{found:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_of_infinity_is_named_and_ends_no_check() {
+    let db = imported().await;
+    seal(&db).await;
+    tamper(
+        &db.pool,
+        "update events set recorded_at = 'infinity' where position = 9;
+         update events set recorded_at = '-infinity' where position = 12;
+         update read_lp_1.lp set record = jsonb_set(record::jsonb, '{name}', '\"Forged\"')::json where id = 3",
+    )
+    .await;
+    let report = verify(&db).await;
+    let at = |findings: &[Finding], check: &str| -> Vec<Option<i64>> {
+        let of_check = findings.iter().filter(|found| found.check == check);
+        of_check.map(|found| found.position).collect()
+    };
+    assert_eq!(at(&report.log.findings, "recorded_at"), [Some(9), Some(12)]);
+    assert_eq!(report.log.errors, 2, "{:?}", report.log.findings);
+    assert_eq!(at(&report.seals.findings, "event"), [Some(9), Some(12)]);
+    let lp = report.projections.iter().find(|model| model.name == "lp").unwrap();
+    assert_eq!(lp.different, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_of_the_log_that_postgres_refuses_is_a_finding_and_the_others_are_made() {
+    let db = Database::new().await;
+    let backend = db.backend().await;
+    for _ in 0..3 {
+        register(&backend, "checked").await;
+    }
+    backend.stop().await;
+    seal(&db).await;
+    tamper(
+        &db.pool,
+        "update events set causation_id = gen_random_uuid() where position = 2;
+         alter table stream_key rename column aggregate_id to gone",
+    )
+    .await;
+    let report = verify(&db).await;
+    let found: Vec<_> = report.log.findings.iter().map(|it| (it.check, it.position)).collect();
+    assert_eq!(found, [("key", None), ("causation", Some(2))]);
+    let what = &report.log.findings[0].what;
+    assert!(what.contains("aggregate_id") && what.contains("could not be checked"), "{what}");
+    assert_eq!(report.seals.findings[0].position, Some(2));
+    // The histories tell causes as they were recorded.
+    let mut others = report.projections.iter().filter(|model| model.name != "audit");
+    assert!(others.next().is_some() && others.all(ModelReport::passed), "{report:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::named::{self, Word};
 use super::{History, Selection, touched_name};
+use crate::log::RECORDED_AT;
 use crate::read::audit::{self, named};
 
 /// How many rows are looked through one by one, newest first, before an index without order is asked.
@@ -210,15 +211,14 @@ async fn first_since(
     let last: Option<i64> =
         sqlx::query_scalar("select max(position) from audit").fetch_one(&mut *connection).await?;
     let (mut low, mut high) = (0, last.map_or(0, |last| last + 1));
+    let statement = format!(
+        "select position, {RECORDED_AT} from audit where position >= $1 order by position limit 1"
+    );
     // Everything before `low` is earlier, and what stands at `high` or after is not.
     while low < high {
         let middle = low + (high - low) / 2;
-        let (position, recorded_at): (i64, DateTime<Utc>) = sqlx::query_as(
-            "select position, recorded_at from audit where position >= $1 order by position limit 1",
-        )
-        .bind(middle)
-        .fetch_one(&mut *connection)
-        .await?;
+        let (position, recorded_at): (i64, DateTime<Utc>) =
+            sqlx::query_as(&statement).bind(middle).fetch_one(&mut *connection).await?;
         if recorded_at < time {
             low = position + 1;
         } else {

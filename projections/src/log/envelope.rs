@@ -110,9 +110,32 @@ struct Found {
     found: i64,
 }
 
+/// A column of times, in SQL, of which those that cannot be written down, such as infinity, are the farthest that can.
+macro_rules! writable {
+    ($column:literal) => {
+        concat!(
+            "case when ",
+            $column,
+            " is not null then least(greatest(",
+            $column,
+            ", '0001-01-01 00:00:00+00'),
+                 '9999-12-31 23:59:59.999999+00') end"
+        )
+    };
+}
+
+/// When an event was recorded, in SQL. Whoever has changed that by hand must not keep others from reading the log.
+pub(crate) const RECORDED_AT: &str = writable!("recorded_at");
+
 /// The columns of a [`Row`].
-const COLUMNS: &str = "position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload::text,
-    metadata::text, event_id, command_id, correlation_id, causation_id, actor, recorded_at, occurred_at";
+const COLUMNS: &str = concat!(
+    "position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload::text, metadata::text,
+     event_id, command_id, correlation_id, causation_id, actor, ",
+    writable!("recorded_at"),
+    " as recorded_at, ",
+    writable!("occurred_at"),
+    " as occurred_at"
+);
 
 impl Row {
     fn envelope(self) -> Envelope {

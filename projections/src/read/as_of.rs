@@ -11,7 +11,7 @@ use super::reader::{ReadError, Reader, StoredRecord};
 use super::records::{Rows, Shown};
 use super::tables::Tabled;
 use super::{fund, life};
-use crate::log::{Entry, LogReader, Recorded, Stream};
+use crate::log::{Entry, LogReader, RECORDED_AT, Recorded, Stream};
 use crate::projector::ProjectError;
 
 /// A position and when the log stood there.
@@ -77,11 +77,10 @@ impl Reader {
     /// # Errors
     /// See [`ReadError`].
     pub async fn time_at(&self, position: i64) -> Result<Time, ReadError> {
-        let asking = sqlx::query_scalar(
-            "select recorded_at from events where position <= $1 order by position desc limit 1",
-        )
-        .bind(position)
-        .fetch_optional(self.pool());
+        let statement = format!(
+            "select {RECORDED_AT} from events where position <= $1 order by position desc limit 1"
+        );
+        let asking = sqlx::query_scalar(&statement).bind(position).fetch_optional(self.pool());
         Ok(Time { position, recorded_at: self.database().ask(asking).await? })
     }
 
@@ -166,16 +165,14 @@ async fn position_at(db: &mut PgConnection, time: DateTime<Utc>) -> Result<i64, 
     let mut to: i64 = sqlx::query_scalar("select coalesce(max(position), 0) from events")
         .fetch_one(&mut *db)
         .await?;
+    let statement = format!(
+        "select position, {RECORDED_AT} from events where position > $1 and position <= $2
+         order by position desc limit 1"
+    );
     while from < to {
         let middle = from + (to - from + 1) / 2;
-        let last: Option<(i64, DateTime<Utc>)> = sqlx::query_as(
-            "select position, recorded_at from events where position > $1 and position <= $2
-             order by position desc limit 1",
-        )
-        .bind(from)
-        .bind(middle)
-        .fetch_optional(&mut *db)
-        .await?;
+        let last: Option<(i64, DateTime<Utc>)> =
+            sqlx::query_as(&statement).bind(from).bind(middle).fetch_optional(&mut *db).await?;
         match last {
             // Positions may have gaps.
             None => from = middle,
@@ -270,16 +267,17 @@ async fn absence(
     record: RecordRef,
     position: i64,
 ) -> Result<Then, sqlx::Error> {
-    let turns: Vec<(i64, DateTime<Utc>, i64, String)> = sqlx::query_as(
-        "select position, recorded_at, sequence, event_type from events
+    let statement = format!(
+        "select position, {RECORDED_AT}, sequence, event_type from events
          where aggregate_type = $1 and aggregate_id = $2
              and (sequence = 1 or event_type in ('Archived', 'Restored', 'Erased'))
-         order by sequence",
-    )
-    .bind(record.kind().as_str())
-    .bind(record.id().to_string())
-    .fetch_all(db)
-    .await?;
+         order by sequence"
+    );
+    let turns: Vec<(i64, DateTime<Utc>, i64, String)> = sqlx::query_as(&statement)
+        .bind(record.kind().as_str())
+        .bind(record.id().to_string())
+        .fetch_all(db)
+        .await?;
     let time = |(position, recorded_at, ..): &(i64, DateTime<Utc>, i64, String)| Time {
         position: *position,
         recorded_at: Some(*recorded_at),

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::key::PublicKey;
 use super::rows::Row;
 use super::{Digest, Link, Seal, digest};
+use crate::log::RECORDED_AT;
 
 /// What a seal says of the single events that it covers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -239,15 +240,14 @@ pub struct SealStatus {
 /// # Errors
 /// When the database fails.
 pub async fn status(db: &mut PgConnection) -> Result<Option<SealStatus>, sqlx::Error> {
-    sqlx::query_as(
+    let statement = format!(
         "select number, position, total as events, sealed_at,
              greatest(0, coalesce(extract(epoch from clock_timestamp() - (
-                 select recorded_at from events where events.position > seal.position
+                 select {RECORDED_AT} from events where events.position > seal.position
                  order by events.position limit 1))::double precision, 0)) as lag_seconds
-         from seal order by number desc limit 1",
-    )
-    .fetch_optional(db)
-    .await
+         from seal order by number desc limit 1"
+    );
+    sqlx::query_as(&statement).fetch_optional(db).await
 }
 
 #[cfg(test)]

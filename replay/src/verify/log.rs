@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use domain::{Event, Kind, RecordRef};
-use projections::database::Database;
+use projections::database::{Database, is_passing};
 use projections::follow::is_followed;
 use projections::log::{
     KeyRing, LogReader, ReadLogError, Recorded, Span, StoredEvent, Stream, Sweep,
@@ -47,32 +47,70 @@ impl LogReport {
             self.notices.push(finding);
         }
     }
+
+    /// Whether a check came to its end. What Postgres refuses to look at is found wrong like anything else, and keeps nobody
+    /// from looking at the rest.
+    fn settle(
+        &mut self,
+        check: &'static str,
+        outcome: Result<(), VerifyError>,
+    ) -> Result<bool, VerifyError> {
+        match outcome {
+            Err(VerifyError::Database(error)) if is_refused(&error) => {
+                let what = format!("this could not be checked to its end: {error}");
+                self.error(Finding::new(check, None, what));
+                Ok(false)
+            }
+            outcome => outcome.map(|()| true),
+        }
+    }
+}
+
+/// Whether Postgres will not answer a statement, however often it is asked.
+fn is_refused(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some() && !is_passing(error)
 }
 
 /// Checks everything up to a position.
 pub(super) async fn check(database: &Database, to: i64) -> Result<LogReport, VerifyError> {
     let mut report = LogReport::default();
     let mut connection = database.options_for(&[]).connect().await?;
-    let mut second = database.options_for(&[]).connect().await?;
     let skips = Skips::read(&mut connection).await?;
     let mut reading = Reading::new(LogReader::new(database.keys().clone()), skips);
-    {
-        let span = Span { after: 0, to, without: &[] };
-        let mut sweep = Sweep::begin(&mut connection, &span).await?;
-        while let Some(batch) = sweep.next().await? {
-            let ring = reading.log.ring_for(&mut second, batch.iter()).await?;
-            for stored in &batch {
-                reading.take(stored, &ring, &mut report)?;
-            }
+    let swept = sweep(database, &mut connection, to, &mut reading, &mut report).await;
+    report.streams = (reading.records.len() + reading.others.len()) as u64;
+    // Of a part of the log nobody can tell what is missing in it.
+    if report.settle("log", swept)? {
+        let checked = check_keys(&mut connection, &reading.erased, to, &mut report).await;
+        report.settle("key", checked)?;
+        let checked = check_references(&mut connection, reading, &mut report).await;
+        report.settle("reference", checked)?;
+    }
+    let checked = check_order(&mut connection, to, &mut report).await;
+    report.settle("recorded_at", checked)?;
+    let checked = check_causes(&mut connection, to, &mut report).await;
+    report.settle("causation", checked)?;
+    Ok(report)
+}
+
+/// Reads all of it, event by event.
+async fn sweep(
+    database: &Database,
+    connection: &mut PgConnection,
+    to: i64,
+    reading: &mut Reading,
+    report: &mut LogReport,
+) -> Result<(), VerifyError> {
+    let mut sweeping = database.options_for(&[]).connect().await?;
+    let span = Span { after: 0, to, without: &[] };
+    let mut sweep = Sweep::begin(&mut sweeping, &span).await?;
+    while let Some(batch) = sweep.next().await? {
+        let ring = reading.log.ring_for(connection, batch.iter()).await?;
+        for stored in &batch {
+            reading.take(stored, &ring, report)?;
         }
     }
-    report.streams = (reading.records.len() + reading.others.len()) as u64;
-    let mut connection = second;
-    check_keys(&mut connection, &reading.erased, to, &mut report).await?;
-    check_references(&mut connection, reading, &mut report).await?;
-    check_order(&mut connection, to, &mut report).await?;
-    check_causes(&mut connection, to, &mut report).await?;
-    Ok(report)
+    Ok(())
 }
 
 /// The events that people have told read models to skip, and by which.
@@ -317,22 +355,27 @@ async fn check_references(
 /// How far a clock may be set back before the log counts as disturbed, in seconds.
 const SET_BACK: f64 = 1.0;
 
-/// Events recorded later stand later, but for what a clock is set back by the network.
+/// Events recorded later stand later, but for what a clock is set back by the network. No clock shows infinity.
 async fn check_order(
     connection: &mut PgConnection,
     to: i64,
     report: &mut LogReport,
 ) -> Result<(), VerifyError> {
-    let back: Vec<(i64, f64)> = sqlx::query_as(
-        "select position, extract(epoch from before - recorded_at)::double precision
+    let back: Vec<(i64, Option<f64>)> = sqlx::query_as(
+        "select position, case when isfinite(recorded_at) then extract(epoch from before - recorded_at)::double precision end
          from (select position, recorded_at, lag(recorded_at) over (order by position) as before
                from events where position <= $1) as timed
-         where before > recorded_at order by position",
+         where not isfinite(recorded_at) or before > recorded_at and isfinite(before) order by position",
     )
     .bind(to)
     .fetch_all(connection)
     .await?;
     for (position, seconds) in back {
+        let Some(seconds) = seconds else {
+            let what = "it was recorded at a time that no clock shows: infinity";
+            report.error(Finding::new("recorded_at", position, what));
+            continue;
+        };
         let what = format!("it was recorded {seconds:.3} s before the one that stands before it");
         match seconds > SET_BACK {
             true => report.error(Finding::new("recorded_at", position, what)),
