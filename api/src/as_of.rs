@@ -178,10 +178,7 @@ pub async fn record_then(
             "{what} {id} was deleted at position {position}: that happened {}",
             when(deleted)
         ))),
-        Then::Erased(erased) => Err(Problem::NotThen(format!(
-            "{what} {id} was erased {}; what it was before can no longer be read",
-            when(erased)
-        ))),
+        Then::Erased(at) => Err(erased(record, at)),
     }
 }
 
@@ -197,12 +194,13 @@ fn about(query: &Query) -> Option<RecordRef> {
     }
 }
 
-/// Refuses to answer about a record that was added only after that position. Of one that is deleted or unknown whoever
-/// asks gets what he gets today: nothing, or what is left.
+/// Refuses to answer about a record that was added only after that position, or that was erased. Of one that is deleted or
+/// unknown whoever asks gets what he gets today: nothing, or what is left.
 async fn check_existed(app: &App, record: RecordRef, position: i64) -> Result<(), Problem> {
     match app.reader.record_then(record, position).await? {
         Then::NotYet(added) => Err(not_yet(record, position, added)),
-        _ => Ok(()),
+        Then::Erased(at) => Err(erased(record, at)),
+        Then::There(_) | Then::Deleted(_) | Then::Never => Ok(()),
     }
 }
 
@@ -210,6 +208,13 @@ fn not_yet(record: RecordRef, position: i64, added: Time) -> Problem {
     let (what, id, when) = (title(record.kind()), record.id(), when(added));
     Problem::NotThen(format!(
         "{what} {id} did not exist yet at position {position}: it was added {when}"
+    ))
+}
+
+fn erased(record: RecordRef, at: Time) -> Problem {
+    let (what, id, when) = (title(record.kind()), record.id(), when(at));
+    Problem::NotThen(format!(
+        "{what} {id} was erased {when}; what it was before can no longer be read"
     ))
 }
 

@@ -173,6 +173,9 @@ async fn what_was_not_there_says_why() {
     api.post(&format!("/people/{person}/erase"), json!({"reason": "case 7"})).await.expect(200, "");
     let told = why(format!("/people/{person}?as_of={there}")).await;
     assert!(told.contains("was erased") && !told.contains("Ana"), "{told}");
+    for of in OF_EACH[KINDS.iter().position(|(path, _)| *path == "people").unwrap()] {
+        assert_eq!(why(format!("/people/{person}/{of}?as_of={there}")).await, told, "{of}");
+    }
     // The scene that was built before the erasure shows it no more.
     assert_eq!(list(api.read(&format!("/people?as_of={there}")).await), 0);
     api.backend.stop().await;
