@@ -83,6 +83,8 @@ pub struct Caller {
     user_agent: Option<String>,
     trace_id: Option<[u8; 16]>,
     attempted: Attempted,
+    /// The command or event that its commands follow from.
+    pub cause: Option<Uuid>,
     /// The tags of which the record must have one.
     pub if_match: Option<String>,
     /// The key, if it has one.
@@ -110,6 +112,7 @@ impl Caller {
             user_agent: text(header::USER_AGENT),
             trace_id: traces::trace_of(headers),
             attempted: extensions.get().cloned().unwrap_or_default(),
+            cause: None,
             if_match: if_match.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()),
             idempotency: extensions.get().cloned(),
         }
@@ -155,7 +158,7 @@ impl Caller {
             actor: self.actor().to_owned(),
             command_id: Uuid::now_v7(),
             correlation_id: current_correlation(),
-            causation_id: None,
+            causation_id: self.cause,
             source: "api".to_owned(),
             client: self.address.clone(),
             user_agent: self.user_agent.clone(),

@@ -268,6 +268,13 @@ async fn a_suggested_interest_becomes_a_stage_in_the_funnel() {
     );
     let funnel = api.read(&format!("/funds/{fund}/sales-funnel")).await;
     assert_eq!(funnel[0]["interest"], json!("meeting"));
+    let cause = "select event_id::text from events where event_type = 'InterestRecorded'";
+    let cause: String = sqlx::query_scalar(cause).fetch_one(&api.db.pool).await.unwrap();
+    let tree = api.read(&format!("/audit/causation/{cause}")).await;
+    let commands = tree["commands"].as_array().unwrap();
+    assert_eq!(commands.len(), 1, "{tree}");
+    assert_eq!(commands[0]["events"][0]["event_id"], json!(cause));
+    assert_eq!(commands[0]["led_to"][0]["events"][0]["event"], "InterestAccepted", "{tree}");
     let events = api.events().await;
     api.post(&path, json!({})).await.expect(200, "accept again");
     assert_eq!(api.events().await, events);

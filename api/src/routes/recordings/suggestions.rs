@@ -19,7 +19,7 @@ use crate::coerce::null_character;
 use crate::json::Json as Sent;
 use crate::problem::{Fault, Problem};
 use crate::resource::record_of;
-use crate::writes::{check_exist, condition, contact, execute, send};
+use crate::writes::{check_exist, condition, contact, send};
 
 /// The advisory lock of whoever accepts the interest of a recording.
 const INTEREST_LOCK: i32 = 0x6372_6d69;
@@ -167,8 +167,11 @@ pub(super) async fn accept_interest(
         contact,
         legacy: None,
     };
-    let own = caller.unconditional();
-    execute::<Fund>(&app, &own, fund.0, "RecordInterest", record, None).await?;
+    let telling = caller.unconditional().request("RecordInterest");
+    let told = app.log.execute::<Fund>(fund.0, record, &telling).await;
+    let told = told.map_err(|error| Problem::of_command(error, fund.into()))?;
+    // Only what the log has is a cause.
+    caller.cause = told.position.map(|_| telling.command_id);
     // The condition was met, and the fund has heard of it.
     caller.if_match = None;
     let command = RecordingCommand::AcceptInterest { as_recorded };
