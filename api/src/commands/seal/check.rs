@@ -62,8 +62,10 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
             audit.take(&link)?;
         }
     }
+    let strange = audit.strange();
     let (new, key) = audit.finish()?;
     say(&format!("The log continues it, signed by {key}: {}", describe(&new)));
+    strange.iter().for_each(|told| say(told));
     Ok(())
 }
 
@@ -82,6 +84,8 @@ pub(super) struct Audit<'k> {
     is_met: bool,
     /// The last seal that one of the keys signed.
     signed: Option<(Checkpoint, &'k PublicKey)>,
+    /// The first seal that none of the keys signed, and how many there are.
+    unknown: Option<(i64, u64)>,
     /// The last seal of all.
     last: i64,
     /// The latest time that a seal from the checkpoint on has.
@@ -99,6 +103,7 @@ impl<'k> Audit<'k> {
             chain: Chain::at(old),
             is_met: false,
             signed: None,
+            unknown: None,
             last: 0,
             latest: old.sealed_at,
         }
@@ -158,9 +163,22 @@ impl<'k> Audit<'k> {
                 "seal {} was CHANGED since it was signed, perhaps its time: the signature is not that of its text",
                 link.number
             ),
-            Err(_) => {}
+            Err(_) => self.unknown.get_or_insert((link.number, 0)).1 += 1,
         }
         Ok(())
+    }
+
+    /// What is to be known of seals that none of the keys signed.
+    pub(super) fn strange(&self) -> Option<String> {
+        let (first, count) = self.unknown?;
+        let seals = match count {
+            1 => format!("1 seal, number {first}, is"),
+            _ => format!("{count} seals, the first of them number {first}, are"),
+        };
+        Some(format!(
+            "But {seals} signed by none of the given keys. That they follow on from the checkpoint is certain, who made them, and \
+             when, is not: if the key has changed, name the other one with another --key"
+        ))
     }
 
     pub(super) fn finish(self) -> anyhow::Result<(Checkpoint, &'k PublicKey)> {
@@ -273,8 +291,9 @@ mod tests {
         let note = kept.note().unwrap();
         let mut audit = Audit::begin(note.open(keys).unwrap().0, keys);
         let taken = links.iter().try_for_each(|link| audit.take(link));
+        let strange = audit.strange();
         match taken.and_then(|()| audit.finish()) {
-            Ok(_) => "well".to_owned(),
+            Ok(_) => strange.unwrap_or_else(|| "well".to_owned()),
             Err(error) => error.to_string(),
         }
     }
@@ -287,7 +306,10 @@ mod tests {
             assert!(said.contains(expected), "{seals:?}: {said}");
         };
         let (mine, another) = (true, false);
-        check(&[(1_000, mine), (2_000, mine), (3_000, another), (4_000, mine)], "well");
+        check(
+            &[(1_000, mine), (2_000, mine), (3_000, another), (4_000, mine)],
+            "But 1 seal, number 3,",
+        );
         // The clocks of two servers.
         check(&[(1_000, mine), (2_000, mine), (1_950, mine), (1_960, mine)], "well");
         check(
@@ -302,6 +324,30 @@ mod tests {
             &[(9_000, mine), (2_000, mine), (3_000, mine)],
             "has a later time than the checkpoint",
         );
+    }
+
+    #[test]
+    fn seals_that_none_of_the_keys_signed_are_counted() {
+        let check = |seals: &[bool], expected: &str| {
+            let seals: Vec<_> = (1..).map(|at| at * 1_000).zip(seals.iter().copied()).collect();
+            let (links, keys) = chain(&seals);
+            let said = said(&links, &links[1], &keys);
+            assert!(said.contains(expected), "{seals:?}: {said}");
+        };
+        check(&[true, true, true], "well");
+        // What was there before the checkpoint is not looked at.
+        check(&[false, true, true], "well");
+        check(&[true, true, false, true], "1 seal, number 3, is signed by none of the given keys");
+        check(&[true, true, false, true, false, true], "2 seals, the first of them number 3, are");
+        check(&[true, true, true, false], "the last seals, up to number 4, are signed by none");
+        // Whoever changes the name of a signer keeps its signature from being looked at.
+        let (mut links, keys) =
+            chain(&[(1_000, true), (2_000, true), (3_000, true), (4_000, true)]);
+        let genuine = links[2].checkpoint.clone();
+        links[2].checkpoint = genuine.replace("— crm/", "— other/");
+        assert_ne!(links[2].checkpoint, genuine);
+        let said = said(&links, &links[1], &keys);
+        assert!(said.contains("1 seal, number 3, is signed by none"), "{said}");
     }
 
     #[test]
