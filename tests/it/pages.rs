@@ -634,6 +634,16 @@ async fn pages_take_the_filters_that_the_api_takes() {
     assert_eq!(entries("/audit?limit=7".to_owned()).await, 7);
     assert_eq!(entries(format!("/audit/lp/{lp}?limit=500")).await, 61);
     assert_eq!(entries(format!("/audit/lp/{lp}?limit=500&related=true")).await, 62);
+    // Where to ask for that, and how it is taken away again.
+    let (_, html) = page(&api, &format!("/audit/lp/{lp}")).await;
+    assert!(html.contains(r#"<input name="related" type="checkbox" value="true">"#), "{html}");
+    let (_, html) = page(&api, &format!("/audit/lp/{lp}?related=true")).await;
+    let ticked = r#"<input name="related" type="checkbox" value="true" checked>"#;
+    assert!(html.contains(ticked), "{html}");
+    assert!(html.contains(&format!("<a href=\"/audit/lp/{lp}\">Also what is about it ")), "{html}");
+    assert_eq!(html.matches("name=\"related\"").count(), 1, "{html}");
+    let (_, html) = page(&api, &format!("/audit?record=lp/{lp}&related=true")).await;
+    assert!(html.contains(r#"<input type="hidden" name="related" value="true">"#), "{html}");
     assert_eq!(page(&api, "/audit?limit=501").await.0, 400);
     let (_, html) = page(&api, "/audit?limit=7").await;
     assert!(html.contains("/audit?limit=7&amp;cursor="), "{html}");

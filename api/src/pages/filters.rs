@@ -18,7 +18,7 @@ const FILTERS: &[(&str, &str)] = &[
     ("q", "Words"),
     ("kind", "Kind"),
     ("record", "Record"),
-    ("related", "What is about it too"),
+    ("related", "Also what is about it"),
     ("actor", "Who"),
     ("event", "Event"),
     ("field", "Field"),
@@ -175,7 +175,7 @@ impl Filters {
                 ul.chips aria-label="Filters that are set" {
                     @for (name, value) in &self.set {
                         li { a href=(self.address(name, &[])) {
-                            (called(name)) ": " (value) " " span aria-hidden="true" { "×" } span.hidden { " (remove this filter)" }
+                            (told(name, value)) " " span aria-hidden="true" { "×" } span.hidden { " (remove this filter)" }
                         } }
                     }
                     @if self.set.len() > 1 { li { a href=(self.path) { "Remove all" } } }
@@ -186,7 +186,7 @@ impl Filters {
 
     /// What is set, in a line that is seen while the form is folded.
     fn told(&self) -> Markup {
-        let set = self.set.iter().map(|(name, value)| format!("{}: {value}", called(name)));
+        let set = self.set.iter().map(|(name, value)| told(name, value));
         html! { span.told id="filters-told" { (set.collect::<Vec<_>>().join(", ")) } }
     }
 
@@ -259,8 +259,15 @@ impl Filters {
                     (date("to"))
                     (named("event", "such as Renamed", events(of)))
                     (text("source", "such as api"))
+                    @if of.is_some() {
+                        label.check {
+                            input name="related" type="checkbox" value="true" checked[self.selection.related];
+                            (called("related"))
+                        }
+                    }
                     @for name in ["record", "related", "correlation"] {
-                        @if !self.value(name).is_empty() { input type="hidden" name=(name) value=(self.value(name)); }
+                        @let is_asked = name == "related" && of.is_some();
+                        @if !is_asked && !self.value(name).is_empty() { input type="hidden" name=(name) value=(self.value(name)); }
                     }
                     @if self.limit != USUAL { input type="hidden" name="limit" value=(self.limit); }
                     div.actions {
@@ -289,6 +296,15 @@ fn events(of: Option<Kind>) -> Markup {
 pub fn called(name: &str) -> &str {
     let mut all = FILTERS.iter().chain([&STATUS]);
     all.find(|(known, _)| *known == name).map_or(name, |(_, called)| called)
+}
+
+/// A filter that is set, in words.
+fn told(name: &str, value: &str) -> String {
+    match (name, value) {
+        ("related", "true") => called(name).to_owned(),
+        ("related", _) => "Nothing else that is about it".to_owned(),
+        _ => format!("{}: {value}", called(name)),
+    }
 }
 
 /// A moment; a date alone is its beginning.
