@@ -576,6 +576,25 @@ async fn values_of_blanks_alone_can_be_seen() {
 }
 
 #[tokio::test]
+async fn links_that_come_and_go_are_told_in_words() {
+    let api = Api::new().await;
+    let note = api.made("notes", json!({"name": "Call"})).await;
+    let lp = api.made("lps", json!({"name": "Sura"})).await;
+    api.post(&format!("/notes/{note}/lps/{lp}"), json!({})).await.expect(200, "link");
+    api.delete(&format!("/notes/{note}/lps/{lp}")).await.expect(200, "unlink");
+    let change = async |event: &str| {
+        let position = sqlx::query_scalar("select position from events where event_type = $1");
+        let position: i64 = position.bind(event).fetch_one(&api.db.pool).await.unwrap();
+        page(&api, &format!("/audit/note/{note}/changes/{position}")).await.1
+    };
+    for (event, word) in [("Linked", "added"), ("Unlinked", "removed")] {
+        let html = change(event).await;
+        assert!(html.contains(&format!("Sura</a></dt><dd>{word}</dd>")), "{html}");
+        assert!(!html.contains("nothing"), "{html}");
+    }
+}
+
+#[tokio::test]
 async fn a_browser_that_opens_the_bare_address_comes_to_the_history() {
     let api = Api::new().await;
     let answer = async |method: Method, accept: &str| {

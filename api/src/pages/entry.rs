@@ -39,7 +39,10 @@ fn tells_its_change(entry: &HistoryEntry) -> bool {
                 || (is_said(&change.from) && is_said(&change.to))
         }
         // A new record says only what it is called, a link only what it leads to.
-        changes => changes.iter().all(|change| change.about.is_some() && change.to.is_boolean()),
+        changes => changes.iter().all(|change| {
+            let FactChange { about, from, to, .. } = change;
+            about.is_some() && (to.is_boolean() || from.is_boolean() && to.is_null())
+        }),
     }
 }
 

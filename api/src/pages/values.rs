@@ -117,11 +117,23 @@ fn difference(names: &Names, change: &FactChange, room: Room) -> Markup {
     {
         return rewritten(from, to, room);
     }
+    if let Some(words) = tie(change) {
+        return html! { (words) };
+    }
     html! {
         @if !from.is_null() { del { span.hidden { "was " } (shown(names, field, from, room)) } }
         @if !from.is_null() || to.is_null() { span aria-hidden="true" { " → " } }
         @if to.is_null() { span.none { "nothing" } }
         @else { ins { span.hidden { " is now " } (shown(names, field, to, room)) } }
+    }
+}
+
+/// What became of a link, which says nothing but that it is there.
+fn tie(change: &FactChange) -> Option<&'static str> {
+    match (change.about, &change.from, &change.to) {
+        (Some(_), Value::Null, Value::Bool(true)) => Some("added"),
+        (Some(_), Value::Bool(true), Value::Null) => Some("removed"),
+        _ => None,
     }
 }
 

@@ -1,5 +1,6 @@
 use super::{
-    Part, Sentence, Told, added, amended, deleted, legacy_kept, moved, renamed, restored, say,
+    Part, Sentence, Told, added, amended, deleted, legacy_kept, moved, plain, renamed, restored,
+    say,
 };
 use crate::facts::FactChange;
 use crate::fund::{FundEvent, FundRecord};
@@ -60,7 +61,7 @@ impl Told for FundRecord {
 
 fn interested(own: RecordRef, lp: LpId, was: Option<&str>, is: &str) -> Sentence {
     let lp = RecordRef::from(lp);
-    let stage = |stage: &str| Part::Value(stage.to_owned());
+    let stage = |stage: &str| Part::Value(plain(&stage.into()));
     match was {
         None => say!["Interest of ", lp, " was recorded as ", stage(is), " for ", own],
         Some(was) if was == is => say!["Last contact with ", lp, " about ", own, " changed"],

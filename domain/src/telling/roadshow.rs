@@ -84,7 +84,7 @@ impl Told for RoadshowRecord {
 
 fn standing(own: RecordRef, lp: LpId, was: Option<&str>, is: &str) -> Sentence {
     let lp = RecordRef::from(lp);
-    let status = |status: &str| Part::Value(status.to_owned());
+    let status = |status: &str| Part::Value(plain(&status.into()));
     match was {
         None => say!["Status of ", lp, " was recorded as ", status(is), " for ", own],
         Some(was) if was == is => say!["Last contact with ", lp, " about ", own, " changed"],

@@ -69,6 +69,26 @@ fn values_of_blanks_alone_are_told_in_words() {
     check(" a ", " a ");
     let sentence = renamed("eFront", "  ").to_text(called);
     assert_eq!(sentence, "eFront was renamed to two spaces");
+    let last = |kind: Kind, payloads: [Value; 3]| {
+        let mut subject = Subject::new(kind);
+        let told = payloads.map(|payload| {
+            let event = Event::decode(kind.as_str(), "", &payload.to_string()).unwrap();
+            subject.step(kind.record(7), &event).sentence.to_text(called)
+        });
+        told.last().cloned().unwrap()
+    };
+    let added = json!({"Registered": {"fund_name": "III", "details": {}}});
+    let stage = |stage: &str| json!({"InterestRecorded": {"lp": 2, "interest": stage}});
+    assert_eq!(
+        last(Kind::Fund, [added, stage(""), stage("meeting")]),
+        "Interest of lp 2 moved from an empty text to meeting for fund 7"
+    );
+    let added = json!({"Registered": {"name": "May", "fund_id": 4, "details": {}}});
+    let status = |status: &str| json!({"StatusRecorded": {"lp": 2, "status": status}});
+    assert_eq!(
+        last(Kind::Roadshow, [added, status("offered"), status("")]),
+        "Status of lp 2 moved from offered to an empty text for roadshow 7"
+    );
 }
 
 #[test]
