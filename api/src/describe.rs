@@ -290,8 +290,7 @@ impl Endpoint {
                 .schema(Some(path_schema(name)))
                 .build()
         });
-        let steering =
-            header_parameters(&self.method, path.contains('{')).filter(|_| is_steered(tag));
+        let steering = header_parameters(&self.method, tag, path.contains('{'));
         let body = self.takes.as_ref().map(|content| {
             RequestBodyBuilder::new()
                 .content(content.media_type(), content.build())
@@ -350,10 +349,22 @@ pub fn json_response(description: &str, content: &Content) -> utoipa::openapi::R
 }
 
 /// The headers that steer a request of this method, all optional. Where the path names no record there is no tag.
-fn header_parameters(method: &HttpMethod, is_of_a_record: bool) -> impl Iterator<Item = Parameter> {
+fn header_parameters(
+    method: &HttpMethod,
+    tag: &str,
+    is_of_a_record: bool,
+) -> impl Iterator<Item = Parameter> {
     const ONCE: (&str, &str) = ("Idempotency-Key", "Carry the request out once for this key");
     let steering: &[(&str, &str)] = match method {
-        HttpMethod::Get => &[("If-None-Match", "Answer 304 if the tag is still this")],
+        HttpMethod::Get if is_steered(tag) => {
+            &[("If-None-Match", "Answer 304 if the tag is still this")]
+        }
+        HttpMethod::Post | HttpMethod::Put | HttpMethod::Delete
+            if [SERVER, LIVE].contains(&tag) =>
+        {
+            &[ONCE]
+        }
+        _ if !is_steered(tag) => &[],
         HttpMethod::Post if !is_of_a_record => &[ONCE],
         _ => &[ONCE, ("If-Match", "Carry it out only if the record's tag is still this")],
     };

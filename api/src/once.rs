@@ -3,6 +3,7 @@
 //! The key goes into the log in the same transaction as the events of its command; the answer is stored right after. A
 //! repeated request gets that answer. If the server died in between, or could not say all, the request is answered anew
 //! from what is recorded with its key, and neither its conditions nor the rules are asked again: they were met, and may no longer be.
+//! So is one whose answer shows a secret, which is not stored a second time.
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -12,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use domain::{Kind, RecordRef};
 use http_body_util::BodyExt;
-use projections::log::{CommandError, KeyRecord, Receipt};
+use projections::log::{Answer, CommandError, KeyRecord, Receipt};
 use sha2::{Digest, Sha256};
 
 use crate::answers::{PATIENCE, POSITION, READ_MODEL, record_etag};
@@ -23,6 +24,14 @@ use crate::writes::Provisional;
 
 /// Tells a stored answer from a fresh one.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+/// Marks an answer that shows a secret: it is not stored, and a repetition of its request is answered anew.
+#[derive(Clone, Copy, Debug)]
+pub struct Secretive;
+
+/// Marks the answer to a write that neither an event nor a row of its own tells of: it is stored by itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Lone;
 
 /// The longest key.
 const KEY_LENGTH: usize = 255;
@@ -48,12 +57,14 @@ pub async fn carry_out(
         Some(KeyRecord {
             answer: Some((status, body)),
             position,
+            answered_position,
             aggregate_type,
             aggregate_id,
             ..
         }) => {
             let record = Kind::parse(&aggregate_type)
                 .and_then(|kind| Some(kind.record(aggregate_id.parse().ok()?)));
+            let position = answered_position.or(position);
             return Ok(replayed(&app, status, body, position, record).await);
         }
         Some(KeyRecord { aggregate_id, position, version, .. }) => {
@@ -61,16 +72,39 @@ pub async fn carry_out(
             Some(Receipt { id, position, version })
         }
     };
+    let is_repeated = earlier.is_some();
     let idempotency = IdempotencyKey { key: key.clone(), request_hash, earlier };
     request.extensions_mut().insert(idempotency);
-    let response = next.run(request).await;
+    let mut response = next.run(request).await;
     if !response.status().is_success() || response.extensions().get::<Provisional>().is_some() {
         return Ok(response);
     }
+    if response.extensions().get::<Secretive>().is_some() {
+        if is_repeated {
+            response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+        }
+        return Ok(response);
+    }
+    record(&app, &key, &request_hash, response).await
+}
+
+/// Keeps an answer for its key.
+async fn record(
+    app: &App,
+    key: &str,
+    request_hash: &[u8],
+    response: Response,
+) -> Result<Response, Problem> {
     let (parts, body) = response.into_parts();
     let body = body.collect().await.map_err(|error| Problem::Internal(error.into()))?.to_bytes();
-    if let Err(error) = app.log.record_answer(&key, parts.status.as_u16(), &body).await {
-        // The write itself is recorded with its key: a repetition will still not be carried out twice.
+    let position = parts.headers.get(POSITION).and_then(|told| told.to_str().ok()?.parse().ok());
+    let answer = Answer { status: parts.status.as_u16(), body: &body, position };
+    let recorded = match parts.extensions.get::<Lone>() {
+        None => app.log.record_answer(key, answer).await,
+        Some(Lone) => app.log.record_lone_answer(key, request_hash, answer).await,
+    };
+    if let Err(error) = recorded {
+        // A write that is recorded with its key will still not be carried out twice.
         tracing::warn!(%error, "an answer could not be kept for its idempotency key");
     }
     Ok(Response::from_parts(parts, Body::from(body)))
@@ -140,9 +174,11 @@ async fn replayed(
     if let Some(tag) = tag_of(app, record, &body).await {
         headers.insert(header::ETAG, tag);
     }
-    let position = position.unwrap_or_else(|| app.reader.position());
     headers.insert(REPLAYED, HeaderValue::from_static("true"));
-    headers.insert(POSITION, HeaderValue::from(position));
+    // An earlier release did not keep which one it told of what recorded nothing.
+    if let Some(position) = position.or_else(|| record.map(|_| app.reader.position())) {
+        headers.insert(POSITION, HeaderValue::from(position));
+    }
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     (status, headers, body).into_response()
 }

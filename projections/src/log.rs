@@ -42,7 +42,7 @@ pub(crate) use envelope::RECORDED_AT;
 pub use envelope::{Entries, Entry, Envelope, Selection};
 pub use executable::Executable;
 pub use execute::{COMMANDS, EventLog};
-pub use idempotency::KeyRecord;
+pub use idempotency::{Answer, KeyRecord, take_key};
 pub use keys::{KeyRing, Keys, KeysError};
 pub use master::{MasterFile, MasterKey};
 pub use reader::{LogReader, Page, PageLimit, ReadLogError, Recorded, Stream};

@@ -208,7 +208,7 @@ pub async fn find(db: &mut PgConnection, id: i32) -> Result<Option<Webhook>, sql
     sqlx::query_as(&statement).bind(id).fetch_optional(db).await
 }
 
-/// Changes a receiver. A new address or place is tried at once.
+/// Changes a receiver, whose secret is wrapped. A new address or place is tried at once.
 ///
 /// # Errors
 /// When crm has not the master key that the database is under, or the database fails.
@@ -218,7 +218,6 @@ pub async fn change(
     id: i32,
     wish: &Wish,
 ) -> Result<Option<Webhook>, KeysError> {
-    wrap_plain(db, keys).await?;
     let mut tx = db.begin().await?;
     let master = keys.hold_master(&mut tx).await?;
     let statement = format!(
@@ -261,13 +260,13 @@ pub async fn enable(db: &mut PgConnection, id: i32) -> Result<Option<Webhook>, s
     sqlx::query_as(&statement).bind(id).fetch_optional(db).await
 }
 
-/// Forgets a receiver. Tells whether there was one.
+/// Forgets a receiver. Returns what it was, if there was one.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn remove(db: &mut PgConnection, id: i32) -> Result<bool, sqlx::Error> {
-    let removed = sqlx::query("delete from webhook where id = $1").bind(id).execute(db).await?;
-    Ok(removed.rows_affected() > 0)
+pub async fn remove(db: &mut PgConnection, id: i32) -> Result<Option<Webhook>, sqlx::Error> {
+    let statement = format!("delete from webhook where id = $1 returning {COLUMNS}");
+    sqlx::query_as(&statement).bind(id).fetch_optional(db).await
 }
 
 /// The last attempts at telling a receiver, newest first.

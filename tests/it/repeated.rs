@@ -158,3 +158,19 @@ async fn a_repeated_request_does_not_ask_again_whether_what_it_names_is_there() 
     forget_answers(&api).await;
     assert_eq!(send().await, first);
 }
+
+#[tokio::test]
+async fn a_repeated_request_that_changed_nothing_tells_the_position_of_the_first_time() {
+    let api = Api::new().await;
+    let uri = format!("/lps/{}", api.made("lps", json!({"name": "Ada"})).await);
+    let send = async || {
+        let mut request = json_request(Method::PUT, &uri, &json!({"name": "Ada"}));
+        request.headers_mut().insert("idempotency-key", "nothing".parse().unwrap());
+        api.send(request).await
+    };
+    let first = send().await;
+    api.made("lps", json!({"name": "Bob"})).await;
+    let again = send().await;
+    assert_eq!(again.position(), first.position());
+    assert_eq!(again.expect(200, "again"), first.expect(200, "first"));
+}

@@ -1,6 +1,7 @@
 //! Webhooks: receivers are told of every event in order, whatever they answer and whoever is killed, and nobody inside
 //! is called by mistake.
 
+mod repeated;
 mod secrets;
 
 use std::collections::VecDeque;

@@ -3,11 +3,11 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use futures::Stream;
 use projections::search::sets;
 use projections::search::vector_status::{self, VectorStatus};
@@ -19,6 +19,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::app::App;
 use crate::commands::rebuild::VECTORS;
 use crate::describe::{Content, Routes, SERVER, delete, get, post};
+use crate::once::Lone;
 use crate::problem::Problem;
 use crate::rebuilds::News;
 
@@ -207,7 +208,8 @@ async fn roll_back(State(app): State<App>, Path(name): Path<String>) -> Result<R
     match tokio::time::timeout(ROLLBACK, app.rebuilds.roll_back(&name)).await {
         Ok(done) => {
             done.map_err(problem)?;
-            Ok(Json(json!({"status": "done", "projection": name})).into_response())
+            let body = json!({"status": "done", "projection": name});
+            Ok((Extension(Lone), Json(body)).into_response())
         }
         Err(_) => Ok(accepted(&name)),
     }
@@ -215,8 +217,8 @@ async fn roll_back(State(app): State<App>, Path(name): Path<String>) -> Result<R
 
 fn accepted(name: &str) -> Response {
     let body = json!({"status": "accepted", "projection": name});
-    (StatusCode::ACCEPTED, [(header::LOCATION, format!("/projections/{name}"))], Json(body))
-        .into_response()
+    let location = [(header::LOCATION, format!("/projections/{name}"))];
+    (StatusCode::ACCEPTED, Extension(Lone), location, Json(body)).into_response()
 }
 
 fn problem(error: RebuildError) -> Problem {

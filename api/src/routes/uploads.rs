@@ -52,7 +52,8 @@ pub fn routes() -> Routes {
                 .header("Upload-Metadata", "By tus: filename, language and sha256, each in base64")
                 .header("Repr-Digest", "Its SHA-256, which is then checked: sha-256=:, the sum in base64, and a colon")
                 .header("Content-Digest", "Likewise, where the body is the recording and no form")
-                .header("If-Match", "Take it only if the note's tag is still this"),
+                .header("If-Match", "Take it only if the note's tag is still this")
+                .header("Idempotency-Key", "Take it once for this key; by tus its offset does that"),
                 options("What uploads by tus can do here", Content::Nothing, abilities).succeeds("204"),
             ],
         )

@@ -1,21 +1,23 @@
 //! `/webhooks`: who is told of events by POST.
 
-use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use projections::database::DatabaseError;
-use projections::log::Keys;
 use projections::log::keys::KeysError;
+use projections::log::{Keys, take_key};
 use projections::webhooks::{self, Secret, Webhook, Wish};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use sqlx::PgConnection;
+use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::body::{Body, Ids};
+use crate::caller::Caller;
 use crate::describe::{Content, LIVE, Routes, delete, get, post, put};
 use crate::live::selection;
+use crate::once::{self, Lone, Secretive};
 use crate::problem::{Fault, Problem};
 use crate::webhooks::{Parcel, signature};
 
@@ -148,12 +150,69 @@ fn id_of(Ids([id]): Ids<1>) -> Result<i32, Problem> {
     i32::try_from(id).map_err(|_| Problem::NoSuchWebhook)
 }
 
-fn with_secret(hook: &Webhook, secret: Option<&Secret>) -> Result<Json<Value>, Problem> {
-    let mut answer = serde_json::to_value(hook).map_err(anyhow::Error::from)?;
-    if let Some(secret) = secret {
-        answer["secret"] = signature::shown(secret).into();
+/// What has become of a write.
+enum Done {
+    Now(Webhook),
+    /// It was carried out before, under the same idempotency key, for this webhook.
+    Before(i64),
+}
+
+/// Carries out a write in one transaction with its idempotency key, if it has one.
+async fn carry_out(
+    app: &App,
+    caller: &Caller,
+    change: impl AsyncFnOnce(&mut PgConnection, &Keys) -> Result<Option<Webhook>, KeysError>,
+) -> Result<Done, Problem> {
+    let key = caller.idempotency.as_ref();
+    let done = ask_with_keys(app, async |db, keys| {
+        let mut tx = db.begin().await?;
+        let Some(hook) = change(&mut tx, keys).await? else { return Ok(None) };
+        if let Some(key) = key {
+            let id = hook.id.to_string();
+            if !take_key(&mut tx, &key.key, &key.request_hash, ("webhook", &id)).await? {
+                return Ok(None);
+            }
+        }
+        tx.commit().await?;
+        Ok(Some(hook))
+    })
+    .await?;
+    match done {
+        Some(hook) => {
+            app.webhooks.look();
+            Ok(Done::Now(hook))
+        }
+        None => Ok(Done::Before(carried_out_meanwhile(app, caller).await?)),
     }
-    Ok(Json(answer))
+}
+
+/// The webhook that the same request was about when another server has carried it out in the same moment.
+async fn carried_out_meanwhile(app: &App, caller: &Caller) -> Result<i64, Problem> {
+    let Some(key) = &caller.idempotency else { return Err(Problem::NoSuchWebhook) };
+    let recorded = app.log.recorded_answer(&key.key).await.map_err(once::problem)?;
+    let Some(recorded) = recorded else { return Err(Problem::NoSuchWebhook) };
+    if recorded.request_hash.is_none_or(|hash| hash != key.request_hash) {
+        return Err(Problem::key_reused());
+    }
+    Ok(recorded.aggregate_id.parse().map_err(anyhow::Error::from)?)
+}
+
+/// A webhook, and the secret that this very request has brought about.
+fn shown(hook: &Webhook, secret: Option<&Secret>) -> Result<Response, Problem> {
+    let mut answer = serde_json::to_value(hook).map_err(anyhow::Error::from)?;
+    let Some(secret) = secret else { return Ok(Json(answer).into_response()) };
+    answer["secret"] = signature::shown(secret).into();
+    Ok((Extension(Secretive), Json(answer)).into_response())
+}
+
+/// Answers a request that was carried out before with the webhook as it is now, and the secret that it signs with.
+async fn shown_again(app: &App, id: i64, with_secret: bool) -> Result<Response, Problem> {
+    let hook = find(app, i32::try_from(id).map_err(|_| Problem::NoSuchWebhook)?).await?;
+    let secrets = match with_secret {
+        true => hook.secrets(app.live.database().keys()).map_err(anyhow::Error::from)?,
+        false => Vec::new(),
+    };
+    shown(&hook, secrets.first())
 }
 
 async fn list(State(app): State<App>) -> Result<Json<Vec<Webhook>>, Problem> {
@@ -168,58 +227,80 @@ async fn show(State(app): State<App>, ids: Ids<1>) -> Result<Json<Webhook>, Prob
     Ok(Json(find(&app, id_of(ids)?).await?))
 }
 
-async fn add(State(app): State<App>, body: Body) -> Result<Json<Value>, Problem> {
+async fn add(State(app): State<App>, caller: Caller, body: Body) -> Result<Response, Problem> {
+    if let Some(earlier) = caller.earlier() {
+        return shown_again(&app, earlier.id, true).await;
+    }
     let (wish, _) = body.into_wish::<Sent>()?.wish(&app).await?;
     let missing = || Problem::invalid(Fault::missing(["body".into(), "url".into()]));
     let url = wish.url.clone().ok_or_else(missing)?;
     let secret = signature::new_secret()?;
     let add = async |db: &mut PgConnection, keys: &Keys| {
-        webhooks::add(db, keys, &url, &secret, &wish).await
+        webhooks::add(db, keys, &url, &secret, &wish).await.map(Some)
     };
-    let hook = ask_with_keys(&app, add).await?;
-    tracing::info!(webhook = hook.id, position = hook.position, "a webhook is added");
-    app.webhooks.look();
-    with_secret(&hook, Some(&secret))
+    match carry_out(&app, &caller, add).await? {
+        Done::Now(hook) => {
+            tracing::info!(webhook = hook.id, position = hook.position, "a webhook is added");
+            shown(&hook, Some(&secret))
+        }
+        Done::Before(id) => shown_again(&app, id, true).await,
+    }
 }
 
 async fn change_it(
     State(app): State<App>,
     ids: Ids<1>,
+    caller: Caller,
     body: Body,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Response, Problem> {
     let id = id_of(ids)?;
-    let (mut wish, rotate_secret) = body.into_wish::<Sent>()?.wish(&app).await?;
+    let sent = body.into_wish::<Sent>()?;
+    if let Some(earlier) = caller.earlier() {
+        return shown_again(&app, earlier.id, sent.rotate_secret).await;
+    }
+    let (mut wish, rotate_secret) = sent.wish(&app).await?;
     if rotate_secret {
         wish.secret = Some(signature::new_secret()?);
     }
+    ask_with_keys(&app, async |db, keys| webhooks::wrap_plain(db, keys).await).await?;
     let change =
         async |db: &mut PgConnection, keys: &Keys| webhooks::change(db, keys, id, &wish).await;
-    let changed = ask_with_keys(&app, change).await?;
-    let hook = changed.ok_or(Problem::NoSuchWebhook)?;
-    tracing::info!(webhook = id, rotate_secret, "a webhook is changed");
-    app.webhooks.look();
-    with_secret(&hook, wish.secret.as_ref())
-}
-
-async fn remove(State(app): State<App>, ids: Ids<1>) -> Result<Response, Problem> {
-    let id = id_of(ids)?;
-    if !ask(&app, async |db| webhooks::remove(db, id).await).await? {
-        return Err(Problem::NoSuchWebhook);
+    match carry_out(&app, &caller, change).await? {
+        Done::Now(hook) => {
+            tracing::info!(webhook = id, rotate_secret, "a webhook is changed");
+            shown(&hook, wish.secret.as_ref())
+        }
+        Done::Before(id) => shown_again(&app, id, rotate_secret).await,
     }
-    tracing::info!(webhook = id, "a webhook is removed");
-    app.webhooks.look();
-    Ok(Json(json!({"status": "deleted"})).into_response())
 }
 
-async fn enable(State(app): State<App>, ids: Ids<1>) -> Result<Json<Webhook>, Problem> {
+async fn remove(
+    State(app): State<App>,
+    ids: Ids<1>,
+    caller: Caller,
+) -> Result<Json<Value>, Problem> {
     let id = id_of(ids)?;
-    let enabled = ask(&app, async |db| webhooks::enable(db, id).await).await?;
-    app.webhooks.look();
-    Ok(Json(enabled.ok_or(Problem::NoSuchWebhook)?))
+    let remove = async |db: &mut PgConnection, _: &Keys| Ok(webhooks::remove(db, id).await?);
+    if caller.earlier().is_none() {
+        carry_out(&app, &caller, remove).await?;
+        tracing::info!(webhook = id, "a webhook is removed");
+    }
+    Ok(Json(json!({"status": "deleted"})))
+}
+
+async fn enable(State(app): State<App>, ids: Ids<1>, caller: Caller) -> Result<Response, Problem> {
+    let id = id_of(ids)?;
+    let enable = async |db: &mut PgConnection, _: &Keys| Ok(webhooks::enable(db, id).await?);
+    if caller.earlier().is_none()
+        && let Done::Now(hook) = carry_out(&app, &caller, enable).await?
+    {
+        return shown(&hook, None);
+    }
+    shown_again(&app, i64::from(id), false).await
 }
 
 /// What the receiver makes of it is the answer, whatever it is.
-async fn test(State(app): State<App>, ids: Ids<1>) -> Result<Json<Value>, Problem> {
+async fn test(State(app): State<App>, ids: Ids<1>) -> Result<Response, Problem> {
     let mut hook = find(&app, id_of(ids)?).await?;
     // A test is an attempt of its own, however many others have failed.
     hook.attempts = 0;
@@ -231,8 +312,9 @@ async fn test(State(app): State<App>, ids: Ids<1>) -> Result<Json<Value>, Proble
     let outcome = app.webhooks.sender.send(&hook, &secrets, &parcel).await;
     app.webhooks.keep(hook.id, &outcome).await?;
     let delivery = &outcome.delivery;
-    Ok(Json(json!({"delivered": outcome.is_delivered(), "status": delivery.status,
-        "error": delivery.error, "duration_ms": delivery.duration_ms})))
+    let body = json!({"delivered": outcome.is_delivered(), "status": delivery.status,
+        "error": delivery.error, "duration_ms": delivery.duration_ms});
+    Ok((Extension(Lone), Json(body)).into_response())
 }
 
 async fn deliveries(State(app): State<App>, ids: Ids<1>) -> Result<Json<Value>, Problem> {

@@ -1,5 +1,7 @@
 //! Answers of requests that carried an idempotency key.
 
+use sqlx::PgConnection;
+
 use super::{CommandError, EventLog};
 
 /// What is known of an idempotency key.
@@ -11,12 +13,49 @@ pub struct KeyRecord {
     pub answer: Option<(u16, Vec<u8>)>,
     /// The last position of the command; `None` if it recorded nothing.
     pub position: Option<i64>,
-    /// The type of the record that the command was for.
+    /// The position that the answer told.
+    pub answered_position: Option<i64>,
+    /// The type of the record that the command was for, or of what else was written.
     pub aggregate_type: String,
     /// The id of that record.
     pub aggregate_id: String,
     /// The record's version after the command.
     pub version: i64,
+}
+
+/// What a request was answered.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer<'a> {
+    /// Its status.
+    pub status: u16,
+    /// Its body.
+    pub body: &'a [u8],
+    /// The position that it told, if any.
+    pub position: Option<i64>,
+}
+
+/// Takes a key for a write without events, in the write's transaction: what was written, and its id. Tells whether the
+/// key was free.
+///
+/// # Errors
+/// When the database fails.
+pub async fn take_key(
+    transaction: &mut PgConnection,
+    key: &str,
+    request_hash: &[u8],
+    (kind, id): (&str, &str),
+) -> Result<bool, sqlx::Error> {
+    let taken = sqlx::query(
+        "insert into idempotency_key (key, request_hash, aggregate_type, aggregate_id, version)
+         values ($1, $2, $3, $4, 0) on conflict (key) do nothing",
+    )
+    .bind(key)
+    .bind(request_hash)
+    .bind(kind)
+    .bind(id)
+    .execute(transaction)
+    .await?;
+    Ok(taken.rows_affected() > 0)
 }
 
 impl EventLog {
@@ -25,40 +64,71 @@ impl EventLog {
     /// # Errors
     /// [`CommandError::Unavailable`] when the database cannot be reached.
     pub async fn recorded_answer(&self, key: &str) -> Result<Option<KeyRecord>, CommandError> {
-        type Row = (Vec<u8>, Option<i16>, Option<Vec<u8>>, Option<i64>, String, String, i64);
+        type Row =
+            (Vec<u8>, Option<i16>, Option<Vec<u8>>, Option<i64>, Option<i64>, String, String, i64);
         self.database.check()?;
         let row: Option<Row> = self.database.ask(sqlx::query_as(
-            "select request_hash, status, answer, position, aggregate_type, aggregate_id, version
+            "select request_hash, status, answer, position, answered_position, aggregate_type, aggregate_id, version
              from idempotency_key where key = $1",
         )
         .bind(key)
         .fetch_optional(&self.database.pool)).await?;
-        Ok(row.map(|(hash, status, answer, position, aggregate_type, aggregate_id, version)| {
-            let answer = status.zip(answer).map(|(status, body)| (status.unsigned_abs(), body));
-            let request_hash = Some(hash).filter(|hash| !hash.is_empty());
-            KeyRecord { request_hash, answer, position, aggregate_type, aggregate_id, version }
-        }))
+        let record =
+            |(hash, status, answer, position, answered, kind, id, version): Row| KeyRecord {
+                request_hash: Some(hash).filter(|hash| !hash.is_empty()),
+                answer: status.zip(answer).map(|(status, body)| (status.unsigned_abs(), body)),
+                position,
+                answered_position: answered,
+                aggregate_type: kind,
+                aggregate_id: id,
+                version,
+            };
+        Ok(row.map(record))
     }
 
     /// Records the answer to the request that used the key, unless one was put there: the record may have been erased.
     ///
     /// # Errors
     /// [`CommandError::Unavailable`] when the database cannot be reached.
-    pub async fn record_answer(
+    pub async fn record_answer(&self, key: &str, answer: Answer<'_>) -> Result<(), CommandError> {
+        self.database
+            .ask(
+                sqlx::query(
+                    "update idempotency_key set status = $2, answer = $3, answered_position = $4
+                     where key = $1 and status is null",
+                )
+                .bind(key)
+                .bind(answer.status.cast_signed())
+                .bind(answer.body)
+                .bind(answer.position)
+                .execute(&self.database.pool),
+            )
+            .await?;
+        Ok(())
+    }
+
+    /// Records the answer to a request that neither an event nor a row tells of: it alone says that it was carried out.
+    ///
+    /// # Errors
+    /// [`CommandError::Unavailable`] when the database cannot be reached.
+    pub async fn record_lone_answer(
         &self,
         key: &str,
-        status: u16,
-        body: &[u8],
+        request_hash: &[u8],
+        answer: Answer<'_>,
     ) -> Result<(), CommandError> {
         self.database
             .ask(
                 sqlx::query(
-                    "update idempotency_key set status = $2, answer = $3
-                     where key = $1 and status is null",
+                    "insert into idempotency_key
+                         (key, request_hash, aggregate_type, aggregate_id, version, status, answer, answered_position)
+                     values ($1, $2, '', '', 0, $3, $4, $5) on conflict (key) do nothing",
                 )
                 .bind(key)
-                .bind(status.cast_signed())
-                .bind(body)
+                .bind(request_hash)
+                .bind(answer.status.cast_signed())
+                .bind(answer.body)
+                .bind(answer.position)
                 .execute(&self.database.pool),
             )
             .await?;

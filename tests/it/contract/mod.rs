@@ -253,7 +253,9 @@ pub async fn send(router: &Router, request: Request<Body>) -> Answer {
 pub async fn ask(router: &Router, request: Request<Body>) -> Answer {
     let what = format!("{} {:.200}", request.method(), request.uri().to_string());
     let operation = described::operation(router, &request).await;
-    let is_write = matches!(*request.method(), Method::POST | Method::PUT | Method::DELETE);
+    // The log has nothing of webhooks.
+    let is_write = matches!(*request.method(), Method::POST | Method::PUT | Method::DELETE)
+        && !request.uri().path().starts_with("/webhooks");
     let is_large = request.body().size_hint().lower() > 1 << 20;
     let is_told = !matches!(*request.method(), Method::HEAD | Method::OPTIONS);
     let from_page = request.headers().get("origin").is_some_and(|origin| origin == ORIGIN);

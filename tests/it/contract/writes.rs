@@ -15,7 +15,7 @@ impl Api {
         self.send(builder.body(Body::empty()).unwrap()).await
     }
 
-    async fn write_with(
+    pub async fn write_with(
         &self,
         method: Method,
         uri: &str,

@@ -8,7 +8,7 @@ use super::*;
 use crate::harness::connect;
 
 /// All that the database has about webhooks.
-async fn stored(pool: &PgPool) -> String {
+pub(super) async fn stored(pool: &PgPool) -> String {
     sqlx::query_scalar(
         "select concat((select string_agg(w::text, ' ') from webhook w), (select string_agg(k::text, ' ') from
              idempotency_key k))",
