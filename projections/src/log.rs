@@ -39,7 +39,7 @@ use keys::{Known, NewStreamKey};
 pub use aside::{Aside, AsideError};
 pub use claims::Claim;
 pub(crate) use envelope::RECORDED_AT;
-pub use envelope::{Entries, Entry, Envelope, Selection};
+pub use envelope::{Entries, Entry, Envelope, Selection, check_metadata};
 pub use executable::Executable;
 pub use execute::{COMMANDS, EventLog};
 pub use idempotency::{Answer, KeyRecord, take_key};

@@ -51,6 +51,7 @@ mod server;
 mod shortage;
 mod startup;
 mod stored;
+mod unreadable;
 mod unseen;
 mod upgraded;
 mod uploads;

@@ -205,13 +205,10 @@ impl EventLog {
         let reading = async {
             let mut connection = self.database.pool.acquire().await?;
             let reader = LogReader::new(self.database.keys().clone());
-            reader.entries_of_stream(&mut connection, &stream, None).await
+            reader.unreadable_of_stream(&mut connection, &stream).await
         };
-        let entries = self.database.ask(reading).await.ok()?;
-        entries.into_iter().find_map(|entry| {
-            let (position, event, error) = (entry.position, entry.event_type, entry.event.err()?);
-            Some(CommandError::Unreadable { record, position, event, error })
-        })
+        let (position, event, error) = self.database.ask(reading).await.ok()??;
+        Some(CommandError::Unreadable { record, position, event, error })
     }
 
     async fn attempt<A: Executable>(

@@ -1,6 +1,7 @@
 //! cqrs-es's view of the log for one command: postgres-es loads, the appender persists.
 
 use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
@@ -9,6 +10,7 @@ use cqrs_es::persist::{
     PersistedEventRepository, PersistenceError, ReplayStream, SerializedEvent, SerializedSnapshot,
 };
 use domain::{Event, Kind};
+use futures::FutureExt as _;
 use postgres_es::PostgresEventRepository;
 use serde_json::Value;
 use uuid::Uuid;
@@ -20,6 +22,7 @@ use super::reader::ERASURE;
 use super::states::Remembered;
 use super::{Claim, CommandRequest, NewEvent};
 use crate::database::Database;
+use crate::panic;
 
 /// Lives as long as one attempt at one command; clones share it.
 #[derive(Clone)]
@@ -200,6 +203,17 @@ impl CommandRepository {
         asking.await.map_err(failed)
     }
 
+    /// The whole stream by postgres-es, which panics where Postgres takes for JSON what Rust does not: half a surrogate pair.
+    async fn all_events<A: Aggregate>(
+        &self,
+        id: &str,
+    ) -> Result<Vec<SerializedEvent>, PersistenceError> {
+        let loading = AssertUnwindSafe(self.0.stored.get_events::<A>(id)).catch_unwind();
+        loading.await.unwrap_or_else(|caught| {
+            Err(PersistenceError::DeserializationError(panic::text(&*caught).into()))
+        })
+    }
+
     /// What the stream has after an event, up to the last of which it is then known; `None` if that event is not in the log.
     async fn later_events(
         &self,
@@ -298,7 +312,7 @@ impl PersistedEventRepository for CommandRepository {
             Some(events) => events,
             None => {
                 self.with(|state| (state.since, state.stream_key) = (None, None));
-                self.0.stored.get_events::<A>(id).await?
+                self.all_events::<A>(id).await?
             }
         };
         self.open::<A>(id, events).await

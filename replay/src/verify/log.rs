@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use domain::{Event, Kind, RecordRef};
+use futures::TryStreamExt as _;
 use projections::database::{Database, is_passing};
 use projections::follow::is_followed;
 use projections::log::{
-    KeyRing, LogReader, ReadLogError, Recorded, Span, StoredEvent, Stream, Sweep,
+    self, KeyRing, LogReader, ReadLogError, Recorded, Span, StoredEvent, Stream, Sweep,
 };
 use projections::projector::Projector;
 use projections::{read, status};
@@ -86,6 +87,8 @@ pub(super) async fn check(database: &Database, to: i64) -> Result<LogReport, Ver
         let checked = check_references(&mut connection, reading, &mut report).await;
         report.settle("reference", checked)?;
     }
+    let checked = check_metadata(&mut connection, to, &mut report).await;
+    report.settle("metadata", checked)?;
     let checked = check_order(&mut connection, to, &mut report).await;
     report.settle("recorded_at", checked)?;
     let checked = check_causes(&mut connection, to, &mut report).await;
@@ -347,6 +350,26 @@ async fn check_references(
                 true => report.notice(Finding::new("reference", *position, what)),
                 false => report.error(Finding::new("reference", *position, what)),
             }
+        }
+    }
+    Ok(())
+}
+
+/// Nobody can change a record with an event whose metadata cannot be read.
+async fn check_metadata(
+    connection: &mut PgConnection,
+    to: i64,
+    report: &mut LogReport,
+) -> Result<(), VerifyError> {
+    let mut rows = sqlx::query_as::<_, (i64, String, String, String)>(
+        "select position, aggregate_type, aggregate_id, metadata::text from events
+         where position <= $1 order by position",
+    )
+    .bind(to)
+    .fetch(connection);
+    while let Some((position, kind, id, metadata)) = rows.try_next().await? {
+        if let Err(error) = log::check_metadata(&metadata) {
+            report.error(Finding::new("metadata", position, format!("{kind} {id}: {error}")));
         }
     }
     Ok(())
