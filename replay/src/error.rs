@@ -62,8 +62,8 @@ pub enum ImportError {
     Sqlite(rusqlite::Error),
     #[error("the database failed: {0}; run the import again, it goes on where it stopped")]
     Database(#[from] sqlx::Error),
-    #[error("the event log cannot be read: {0}")]
-    Log(#[from] domain::DecodeError),
+    #[error("position {position} of the event log: {source}")]
+    Log { position: i64, source: domain::DecodeError },
     #[error("position {position} of the event log: {source}")]
     Sealed { position: i64, source: projections::log::cipher::OpenError },
     #[error("{kind} {id} cannot be imported: {reason}")]
@@ -82,7 +82,7 @@ impl From<ReadLogError> for ImportError {
     fn from(error: ReadLogError) -> Self {
         match error {
             ReadLogError::Database(error) => error.into(),
-            ReadLogError::Decode { source, .. } => source.into(),
+            ReadLogError::Decode { position, source } => ImportError::Log { position, source },
             ReadLogError::Sealed { position, source } => ImportError::Sealed { position, source },
         }
     }

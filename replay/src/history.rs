@@ -15,6 +15,8 @@ pub struct History {
     pub events: Vec<Event>,
     /// The sequence of the last one.
     pub version: i64,
+    /// The first event that cannot be read, by its position, and why: then nobody knows what state the record is in.
+    pub unreadable: Option<(i64, String)>,
 }
 
 /// How much of the log is loaded at once, as stored, where long texts are compressed; one stream may be larger.
@@ -59,7 +61,7 @@ fn divide(sized: impl Iterator<Item = (i64, i64)>, limit: i64) -> Vec<Vec<i64>> 
 /// Loads the streams of these records.
 ///
 /// # Errors
-/// When the database fails or an event cannot be read.
+/// When the database fails.
 pub async fn load(
     pool: &PgPool,
     keys: &Keys,
@@ -70,10 +72,15 @@ pub async fn load(
     let mut connection = pool.acquire().await?;
     let read = LogReader::new(keys.clone()).read_streams(&mut connection, kind, &ids).await?;
     let mut histories: HashMap<i64, History> = HashMap::new();
-    for recorded in read {
+    for recorded in read.events {
         let history = histories.entry(recorded.id).or_default();
         history.version = recorded.sequence;
         history.events.push(recorded.event);
+    }
+    for broken in read.broken {
+        let Ok(id) = broken.stream.id.parse() else { continue };
+        let history = histories.entry(id).or_default();
+        history.unreadable.get_or_insert((broken.position, broken.error));
     }
     Ok(histories)
 }

@@ -257,6 +257,17 @@ impl Reader {
     ) -> Result<(), ImportError> {
         let key = (kind, pending.id);
         let Some(entry) = self.ledger.records.get(&key).cloned() else { return Ok(()) };
+        if let Some((position, error)) = history.unreadable {
+            self.conflict(
+                key,
+                &format!(
+                    "its event at position {position} of the log cannot be read by this release of crm ({error}); what the file \
+                     says of it was left out. Import the file again with the release that recorded it, or a newer one; \
+                     `crm verify --log` names all such events"
+                ),
+            );
+            return self.chunks.flush_if_large();
+        }
         match pending.unit {
             None => self.remove(key, &entry, history)?,
             Some((unit, hash)) => self.amend(source, &unit, hash, &entry, history)?,

@@ -227,17 +227,17 @@ impl LogReader {
         self.page(connection, rows).await
     }
 
-    /// All events of some streams of one kind, stream by stream.
+    /// All events of some streams of one kind, stream by stream, with what cannot be decoded set apart.
     ///
     /// # Errors
-    /// As [`LogReader::read_after`].
+    /// When the database fails.
     pub async fn read_streams(
         &self,
         connection: &mut PgConnection,
         kind: Kind,
         ids: &[String],
-    ) -> Result<Vec<Recorded>, ReadLogError> {
-        let rows: Vec<Row> = sqlx::query_as(
+    ) -> Result<Page, sqlx::Error> {
+        let rows = sqlx::query_as(
             "select position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload::text
              from events where aggregate_type = $1 and aggregate_id = any($2) order by aggregate_id, sequence",
         )
@@ -245,8 +245,7 @@ impl LogReader {
         .bind(ids)
         .fetch_all(&mut *connection)
         .await?;
-        let ring = self.ring(connection, rows.iter().map(stored_text)).await?;
-        rows.iter().map(|row| self.decode(row, &ring)).collect()
+        self.page(connection, rows).await
     }
 
     /// The keys that these rows are sealed under. An erasure among them is heard of here as well.

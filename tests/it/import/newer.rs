@@ -173,6 +173,33 @@ async fn a_record_that_was_changed_in_crm_is_a_conflict_and_stays_as_it_is() {
 }
 
 #[tokio::test]
+async fn a_record_that_cannot_be_read_is_a_conflict_and_the_rest_is_imported() {
+    let (db, file) = imported("").await;
+    for id in [1, 3] {
+        happen(&db, "lp", id, "Unheard", r#"{"Unheard": {}}"#).await;
+    }
+    let before = events(&db).await;
+    execute(
+        &file,
+        "update lp set priority = 'Z' where id in (1, 2); delete from lp where id = 3;
+         insert into gp (id, name) values (500, 'New')",
+    );
+    for appended in [2, 0] {
+        let report = run(&db, &file).await.unwrap();
+        assert_eq!((report.events, report.conflicts), (appended, 2), "{:?}", report.notices);
+        let conflicts = report.notices.iter().filter(|notice| notice.conflict);
+        for (notice, (id, position)) in conflicts.zip([(1, before - 1), (3, before)]) {
+            assert_eq!((&*notice.table, &notice.id), ("lp", &json!(id)));
+            let names = notice.reason.contains(&format!("at position {position} of the log"));
+            assert!(names && notice.reason.contains("`crm verify --log`"), "{}", notice.reason);
+        }
+    }
+    let mut names = names_after(&db, before).await;
+    names.sort();
+    assert_eq!(names, ["gp 500 Registered", "lp 2 Prioritised"]);
+}
+
+#[tokio::test]
 async fn a_conflict_says_what_was_left_out_down_to_each_lp() {
     let (db, file) = imported("").await;
     let theirs = |interest: &str| {
