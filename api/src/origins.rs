@@ -27,8 +27,8 @@ const ALWAYS: &[&str] = &[
 const METHODS: HeaderValue =
     HeaderValue::from_static("DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT");
 const EXPOSED: HeaderValue = HeaderValue::from_static(
-    "X-Position, ETag, X-Read-Model, X-Missing, X-Request-Id, Idempotency-Replayed, Location, Content-Location, \
-     Content-Range, Tus-Resumable, Tus-Version, Tus-Extension, Tus-Max-Size, Upload-Offset, Upload-Length, Upload-Defer-Length, \
+    "X-Position, ETag, X-Read-Model, X-Missing, X-Request-Id, X-Correlation-Id, Idempotency-Replayed, Location, \
+     Content-Location, Content-Range, Content-Disposition, Link, Retry-After, Tus-Resumable, Tus-Version, Tus-Extension, Tus-Max-Size, Upload-Offset, Upload-Length, Upload-Defer-Length, \
      Upload-Metadata, Upload-Expires",
 );
 const VARY: HeaderValue = HeaderValue::from_static("Origin");
@@ -170,6 +170,17 @@ mod tests {
         let mut answer = HeaderMap::new();
         origins().open(Some(&"https://evil.example".parse().unwrap()), &mut answer);
         assert!(!answer.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN));
+    }
+
+    #[test]
+    fn a_page_that_may_read_sees_when_to_come_again_and_what_a_file_is_called() {
+        let mut answer = HeaderMap::new();
+        origins().open(Some(&"http://localhost:5173".parse().unwrap()), &mut answer);
+        let exposed = answer[header::ACCESS_CONTROL_EXPOSE_HEADERS].to_str().unwrap();
+        let exposed: Vec<&str> = exposed.split(", ").collect();
+        for name in ["Retry-After", "Link", "X-Correlation-Id", "Content-Disposition", "ETag"] {
+            assert!(exposed.contains(&name), "{name}");
+        }
     }
 
     #[test]

@@ -36,8 +36,19 @@ impl fmt::Debug for Secret {
 pub(super) fn shown(setting: &Setting, value: &str) -> String {
     match setting.name {
         _ if setting.secret => "***".to_owned(),
-        name if name.ends_with("_URL") || name.ends_with("_ENDPOINT") => without_password(value),
+        "DATABASE_URL" => without_password(value),
+        name if name.ends_with("_URL") || name.ends_with("_ENDPOINT") => {
+            without_query(&without_password(value))
+        }
         _ => value.to_owned(),
+    }
+}
+
+/// Masks what follows the path of a URL: where no parameter is expected, it may be a key.
+fn without_query(url: &str) -> String {
+    match url.find(['?', '#']) {
+        Some(at) => format!("{}***", &url[..=at]),
+        None => url.to_owned(),
     }
 }
 

@@ -104,7 +104,16 @@ fn each_wrong_value_is_refused_with_what_is_expected() {
     for value in ["localhost:6334", "ftp://host", "http://", "http://qdrant@host:6334"] {
         check("QDRANT_URL", value, "http://localhost:6334");
     }
-    check("EMBED_URL", "http://host/v1?key=1", "http://localhost:11434/v1");
+    for (name, value) in [
+        ("QDRANT_URL", "http://host:6334?api-key=hush"),
+        ("EMBED_URL", "http://host/v1?key=hush"),
+        ("AWS_ENDPOINT_URL", "http://host:9000/#hush"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4318/?key=hush"),
+    ] {
+        let found = errors(&[(name, value)]).remove(0);
+        assert!(found.starts_with(&format!("{name} is `http://")), "{found}");
+        assert!(found.contains("***`") && !found.contains("hush"), "{found}");
+    }
     for value in ["http://a/path", "a.example.com", "http://user@host", "*"] {
         check("FRONTEND_URL", value, "without a path");
     }
@@ -131,7 +140,7 @@ fn each_wrong_value_is_refused_with_what_is_expected() {
     check("CRM_SEAL_RECORDINGS", "no", "on or off");
     check("CRM_VERIFY_AT", "25:00", "a time like 03:00, or off");
     check("CRM_REFUSALS_DAYS", "-1", "a whole number from 0 to 36500");
-    for value in ["localhost:4318", "grpc://localhost:4317", "http://localhost:4318/?key=1"] {
+    for value in ["localhost:4318", "grpc://localhost:4317"] {
         check("OTEL_EXPORTER_OTLP_ENDPOINT", value, "http://localhost:4318");
     }
     check("S3_BUCKET", "My Bucket", "the name of a bucket");
