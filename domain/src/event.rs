@@ -161,9 +161,7 @@ impl Event {
             | Event::Person(PersonEvent::Affiliated { with: to }) => to.clone(),
             Event::Fund(FundEvent::InterestRecorded { lp, .. })
             | Event::Roadshow(RoadshowEvent::StatusRecorded { lp, .. }) => vec![(*lp).into()],
-            Event::Roadshow(
-                RoadshowEvent::Registered { fund_id, .. } | RoadshowEvent::FundAssigned { fund_id },
-            ) => vec![(*fund_id).into()],
+            Event::Roadshow(event) => event.fund().into_iter().map(RecordRef::from).collect(),
             Event::Note(NoteEvent::ActionItemAccepted { todo, .. }) => vec![todo.id.into()],
             Event::Note(NoteEvent::InterestAccepted { as_recorded, .. }) => {
                 vec![as_recorded.lp.into(), as_recorded.fund.into()]

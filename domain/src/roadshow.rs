@@ -63,8 +63,8 @@ standing!(Standing { status: LpStatus });
 pub struct RoadshowRecord {
     /// What the team calls it.
     pub name: String,
-    /// The fund that it is for; a legacy id may point nowhere.
-    pub fund_id: FundId,
+    /// The fund that it is for; a legacy id may point nowhere, and a legacy value may be no id.
+    pub fund_id: Option<FundId>,
     /// Everything optional.
     #[serde(flatten)]
     pub details: RoadshowDetails,
@@ -86,8 +86,8 @@ pub enum RoadshowCommand {
     Register {
         /// What the team calls it.
         name: String,
-        /// The fund that it is for.
-        fund_id: FundId,
+        /// The fund that it is for; only a legacy file names none.
+        fund_id: Option<FundId>,
         /// Everything optional.
         details: RoadshowChanges,
         /// Source values that the attributes cannot hold.
@@ -98,7 +98,7 @@ pub enum RoadshowCommand {
         /// The new name.
         name: Option<String>,
         /// Another fund.
-        fund_id: Option<FundId>,
+        fund_id: Change<FundId>,
         /// The other changes.
         changes: RoadshowChanges,
         /// The roadshow date that readers see at the fund: any PUT puts this roadshow's arrival there.
@@ -136,7 +136,8 @@ pub enum RoadshowCommand {
     },
 }
 
-// Variant and field names are the storage format: rename only with an upcaster.
+// Variant and field names are the storage format: rename only with an upcaster. A fund that is null is none, and one that
+// is missing an error.
 /// What has happened to a roadshow.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, AsRefStr, VariantNames)]
 #[serde(deny_unknown_fields)]
@@ -145,7 +146,8 @@ pub enum RoadshowEvent {
     /// It was taken up.
     Registered {
         name: String,
-        fund_id: FundId,
+        #[serde(deserialize_with = "Option::deserialize")]
+        fund_id: Option<FundId>,
         details: RoadshowChanges,
         #[serde(default, skip_serializing_if = "Verbatim::is_empty")]
         legacy: Verbatim,
@@ -153,7 +155,10 @@ pub enum RoadshowEvent {
     /// It got another name.
     Renamed { name: String },
     /// It is for another fund.
-    FundAssigned { fund_id: FundId },
+    FundAssigned {
+        #[serde(deserialize_with = "Option::deserialize")]
+        fund_id: Option<FundId>,
+    },
     /// A leg of the trip is at another time.
     Rescheduled {
         #[serde(default, skip_serializing_if = "Change::is_keep")]
@@ -201,6 +206,14 @@ impl RoadshowEvent {
                 | ArrivalReaffirmed { .. }
                 | DetailsAmended { .. }
         )
+    }
+
+    /// The fund that it puts the roadshow to, if it does.
+    pub fn fund(&self) -> Option<FundId> {
+        match self {
+            Self::Registered { fund_id, .. } | Self::FundAssigned { fund_id } => *fund_id,
+            _ => None,
+        }
     }
 }
 
@@ -264,7 +277,7 @@ impl RoadshowRecord {
     fn revise(
         &self,
         name: Option<String>,
-        fund_id: Option<FundId>,
+        fund_id: Change<FundId>,
         changes: RoadshowChanges,
         fund_date: Option<Moment>,
     ) -> Vec<RoadshowEvent> {
@@ -275,7 +288,7 @@ impl RoadshowRecord {
         if let Some(name) = name.filter(|name| *name != self.name) {
             events.push(RoadshowEvent::Renamed { name });
         }
-        if let Some(fund_id) = fund_id.filter(|fund| *fund != self.fund_id) {
+        if let Some(fund_id) = fund_id.against(&self.fund_id).into_option() {
             events.push(RoadshowEvent::FundAssigned { fund_id });
         }
         if !(arrival.is_keep() && second_arrival.is_keep() && departure.is_keep()) {
@@ -316,7 +329,7 @@ impl RoadshowRecord {
         let changes = self.details.toward(&to.details);
         // Its arrival is not announced again: it is the roadshow that is taken back, not its fund.
         let shown = self.details.arrival;
-        let mut events = self.revise(Some(to.name.clone()), Some(to.fund_id), changes, shown);
+        let mut events = self.revise(Some(to.name.clone()), to.fund_id.into(), changes, shown);
         let cleared = self.statuses.keys().filter(|lp| !to.statuses.contains_key(lp));
         events.extend(cleared.map(|lp| RoadshowEvent::StatusCleared { lp: *lp }));
         for (lp, Standing { status, remembered }) in &to.statuses {

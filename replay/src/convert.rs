@@ -112,16 +112,15 @@ pub fn typed(kind: FieldKind, cell: &Cell) -> Converted {
     }
 }
 
-/// Like [`typed`], for an attribute that is never null.
+/// Like [`typed`], for an attribute that a legacy file always has: a text is never null.
 pub fn typed_required(kind: FieldKind, cell: &Cell) -> Converted {
     let converted = typed(kind, cell);
     if !converted.value.is_null() {
         return converted;
     }
     match (kind, cell) {
-        (FieldKind::Whole, _) => {
-            Converted::odd(json!(0), "required but not a whole number; 0 instead")
-        }
+        (FieldKind::Whole, Cell::Null) => Converted::odd(Json::Null, "required but null"),
+        (FieldKind::Whole, _) => converted,
         (_, Cell::Null) => Converted::odd(json!(""), "required but null; empty text instead"),
         (_, Cell::Text(bytes) | Cell::Blob(bytes)) => Converted::odd(
             json!(String::from_utf8_lossy(bytes).replace('\0', "\u{fffd}")),
@@ -356,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_required_attribute_is_never_null() {
+    fn a_required_text_is_never_null() {
         let check = |kind, cell: Cell, value: Json| {
             let converted = typed_required(kind, &cell);
             assert_eq!((converted.value, converted.exact), (value, false), "{cell:?}");
@@ -364,6 +363,14 @@ mod tests {
         check(FieldKind::Text, Cell::Null, json!(""));
         check(FieldKind::Text, Cell::Text(vec![b'P', 0xe9]), json!("P\u{fffd}"));
         check(FieldKind::Text, Cell::Blob(vec![0, b'x']), json!("\u{fffd}x"));
-        check(FieldKind::Whole, text_cell("abc"), json!(0));
+    }
+
+    #[test]
+    fn what_is_no_id_is_none_and_not_the_id_0() {
+        for cell in [text_cell("abc"), text_cell(""), Cell::Real(1.5), Cell::Null] {
+            let converted = typed_required(FieldKind::Whole, &cell);
+            assert_eq!((converted.value, converted.exact), (Json::Null, false), "{cell:?}");
+            assert!(converted.odd.is_some(), "{cell:?}");
+        }
     }
 }

@@ -256,7 +256,7 @@ impl Imported for Roadshow {
     ) -> Result<RoadshowCommand, serde_json::Error> {
         Ok(RoadshowCommand::Revise {
             name: Some(own(content, "name")?),
-            fund_id: Some(fund_id(content)),
+            fund_id: fund_id(content).into(),
             changes: details(content)?,
             // Nobody has written the roadshow, so that nothing is announced unless something changed.
             fund_date: self.record().and_then(|record| record.details.arrival),
@@ -286,7 +286,7 @@ impl Imported for Roadshow {
 
     fn announces(&self, event: &RoadshowEvent) -> Option<(FundId, Moment)> {
         let record = self.record().filter(|_| event.announces_arrival())?;
-        Some((record.fund_id, record.details.arrival?))
+        Some((record.fund_id?, record.details.arrival?))
     }
 }
 
@@ -351,8 +351,8 @@ impl Imported for Todo {
     }
 }
 
-fn fund_id(content: &Content) -> FundId {
-    FundId(content.own.get("fund_id").and_then(serde_json::Value::as_i64).unwrap_or_default())
+fn fund_id(content: &Content) -> Option<FundId> {
+    content.own.get("fund_id").and_then(serde_json::Value::as_i64).map(FundId)
 }
 
 /// All that a file's row remembers, also that it is nothing.

@@ -231,8 +231,7 @@ fn convert_row(layout: &Layout, row: &Values, id: &Json, foreign: &Foreign) -> C
             if own { convert::typed_required(kind, cell) } else { convert::typed(kind, cell) };
         let target = column.target.or_else(|| organisation(layout, row, column));
         if target.zip(result.value.as_i64()).is_some_and(|record| foreign.contains(&record)) {
-            let nobody = if own { json!(0) } else { Json::Null };
-            result = convert::Converted::odd(nobody, TAKEN);
+            result = convert::Converted::odd(Json::Null, TAKEN);
         }
         if !result.exact {
             keep(cell);
@@ -404,7 +403,7 @@ mod tests {
         check(Kind::Gp, "distributor_id", Kind::Distributor, Cell::Integer(21), json!(null));
         check(Kind::Todo, "note_id", Kind::Note, Cell::Real(21.0), json!(null));
         check(Kind::Todo, "parent_todo_id", Kind::Todo, Cell::Integer(21), json!(null));
-        check(Kind::Roadshow, "fund_id", Kind::Fund, Cell::Integer(21), json!(0));
+        check(Kind::Roadshow, "fund_id", Kind::Fund, Cell::Integer(21), json!(null));
         check(Kind::Note, "lp_id", Kind::Lp, Cell::Integer(21), json!(null));
     }
 

@@ -196,9 +196,11 @@ fn roadshow_dates(log: &[Recorded]) -> BTreeMap<i64, Option<Moment>> {
                 let trip = trips.entry(recorded.id).or_default();
                 trip.apply(event.clone());
                 let record = trip.record().unwrap();
-                if let (true, Some(arrival)) = (event.announces_arrival(), record.details.arrival) {
+                if let (true, Some(fund), Some(arrival)) =
+                    (event.announces_arrival(), record.fund_id, record.details.arrival)
+                {
                     // Only a fund that exists by then learns of it.
-                    dates.entry(record.fund_id.0).and_modify(|date| *date = Some(arrival));
+                    dates.entry(fund.0).and_modify(|date| *date = Some(arrival));
                 }
             }
             _ => {}

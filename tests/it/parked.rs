@@ -5,7 +5,7 @@ use std::sync::Arc;
 use domain::fund::{Fund, FundCommand};
 use domain::lp::{Lp, LpChanges, LpCommand};
 use domain::roadshow::{Roadshow, RoadshowCommand};
-use domain::{FundId, Moment, Verbatim};
+use domain::{Change, FundId, Moment, Verbatim};
 use projections::log::{EventLog, Receipt, Stream};
 use projections::projector::Projector;
 use proptest::prelude::*;
@@ -77,11 +77,13 @@ async fn carry_out(log: &EventLog, step: Step) {
             fund(id, revise_fund(None, json!({"roadshow_date": day(date)}))).await
         }
         Step::RegisterRoadshow(id, of) => {
-            let (name, fund_id, details) = (format!("trip {id}"), FundId(of), from(none()));
+            let (name, fund_id, details) = (format!("trip {id}"), Some(FundId(of)), from(none()));
             trip(id, RoadshowCommand::Register { name, fund_id, details, legacy }).await
         }
-        Step::Arrive(id, date) => trip(id, revise(None, json!({"arrival": day(date)}))).await,
-        Step::Reassign(id, to) => trip(id, revise(Some(FundId(to)), none())).await,
+        Step::Arrive(id, date) => {
+            trip(id, revise(Change::Keep, json!({"arrival": day(date)}))).await
+        }
+        Step::Reassign(id, to) => trip(id, revise(Change::Set(FundId(to)), none())).await,
         Step::Archive(id) => fund(id, FundCommand::Archive).await,
         Step::Restore(id) => fund(id, FundCommand::Restore).await,
     }

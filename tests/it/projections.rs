@@ -10,7 +10,7 @@ use domain::note::{Note, NoteCommand};
 use domain::person::{Person, PersonCommand};
 use domain::roadshow::{Roadshow, RoadshowCommand};
 use domain::todo::{Todo, TodoCommand, TodoStatus};
-use domain::{FundId, Kind, LpId, Moment, TodoId, Verbatim};
+use domain::{Change, FundId, Kind, LpId, Moment, TodoId, Verbatim};
 use projections::log::{CommandError, EventLog};
 use projections::read::{Query, TodoFilter};
 use proptest::prelude::*;
@@ -127,7 +127,7 @@ async fn carry_out(log: &EventLog, step: Step) {
             let changes = from(json!({"arrival": on_day(day)}));
             let command = RoadshowCommand::Revise {
                 name: None,
-                fund_id: None,
+                fund_id: Change::Keep,
                 changes,
                 fund_date: on_day(Some(1)),
             };
@@ -199,7 +199,7 @@ async fn register(log: &EventLog, kind: Kind, id: i64) -> Done {
             .await
         }
         Kind::Roadshow => {
-            let fund_id = FundId(id % 3 + 1);
+            let fund_id = Some(FundId(id % 3 + 1));
             let command = RoadshowCommand::Register { name, fund_id, details: from(none), legacy };
             log.execute::<Roadshow>(id, command, &named).await
         }

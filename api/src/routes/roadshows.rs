@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::response::Response;
 use domain::lp::Lp;
 use domain::roadshow::{LpStatus, Roadshow, RoadshowCommand, RoadshowRecord};
-use domain::{Document, FundId, Kind, LpId, Moment, RoadshowId, Verbatim};
+use domain::{Change, Document, FundId, Kind, LpId, Moment, RoadshowId, Verbatim};
 use projections::read::{Query, StoredRecord};
 use serde_json::json;
 
@@ -18,6 +18,7 @@ use crate::problem::Problem;
 use crate::resource::{archive, list, notes, record_of, show};
 use crate::writes::{
     self, attribute, check_exist, check_shown, condition, current, execute, standing,
+    without_known_nulls,
 };
 
 /// The routes of roadshows.
@@ -79,7 +80,7 @@ async fn register(State(app): State<App>, caller: Caller, body: Body) -> Result<
     store_flight_images(&app, &mut form).await?;
     let command = RoadshowCommand::Register {
         name: form.require("name")?,
-        fund_id: form.require("fund_id")?,
+        fund_id: Some(form.require("fund_id")?),
         details: form.changes()?,
         legacy: Verbatim::default(),
     };
@@ -93,13 +94,14 @@ async fn revise(
     body: Body,
 ) -> Result<Response, Problem> {
     let members = body.into_members(Shape::Dict)?;
+    let members = without_known_nulls::<Roadshow>(&app, &caller, id, members).await?;
     let mut form = Form::read::<RoadshowRecord>(&members, Occasion::Revise)?;
     let (row, version) = current(&app, &caller, record_of::<Roadshow>(id)).await?;
     store_flight_images(&app, &mut form).await?;
     let fund_id: Option<FundId> = form.get("fund_id")?;
     let command = RoadshowCommand::Revise {
         name: form.get("name")?,
-        fund_id,
+        fund_id: fund_id.map_or(Change::Keep, Change::Set),
         changes: form.changes()?,
         fund_date: fund_date(&app, row.as_ref(), fund_id).await?,
     };

@@ -23,14 +23,14 @@ fn moment(text: &str) -> Moment {
 fn registered() -> RoadshowEvent {
     RoadshowEvent::Registered {
         name: "Mexico May".into(),
-        fund_id: FundId(4),
+        fund_id: Some(FundId(4)),
         details: changes(json!({"arrival": "2025-05-20", "lv_hotel": "Needed"})),
         legacy: Verbatim::default(),
     }
 }
 
 fn register(details: Value) -> RoadshowCommand {
-    let (name, fund_id) = ("Mexico May".into(), FundId(4));
+    let (name, fund_id) = ("Mexico May".into(), Some(FundId(4)));
     let legacy = Verbatim::default();
     RoadshowCommand::Register { name, fund_id, details: changes(details), legacy }
 }
@@ -39,7 +39,7 @@ fn register(details: Value) -> RoadshowCommand {
 fn revise(value: Value) -> RoadshowCommand {
     RoadshowCommand::Revise {
         name: None,
-        fund_id: None,
+        fund_id: Change::Keep,
         changes: changes(value),
         fund_date: Some(moment("2025-05-20")),
     }
@@ -66,7 +66,7 @@ fn kept() -> Verbatim {
 fn revision() -> RoadshowCommand {
     RoadshowCommand::Revise {
         name: Some("Mexico June".into()),
-        fund_id: Some(FundId(5)),
+        fund_id: Change::Set(FundId(5)),
         changes: changes(json!({"arrival": "2025-06-20", "departure": "2025-06-24T18:00:00",
             "second_arrival": "2025-06-22", "lv_hotel": "Done", "lv_flight": null})),
         fund_date: Some(moment("2025-06-20")),
@@ -86,7 +86,7 @@ fn a_roadshow_is_registered_once_without_what_is_empty() {
 fn a_revision_records_only_what_changed_each_in_its_own_event() {
     given(vec![registered()]).when(revision()).then_expect_events(vec![
         RoadshowEvent::Renamed { name: "Mexico June".into() },
-        RoadshowEvent::FundAssigned { fund_id: FundId(5) },
+        RoadshowEvent::FundAssigned { fund_id: Some(FundId(5)) },
         RoadshowEvent::Rescheduled {
             arrival: Change::Set(moment("2025-06-20")),
             second_arrival: Change::Set(moment("2025-06-22")),
@@ -115,7 +115,7 @@ fn what_changes_nothing_records_nothing() {
     let commands = [
         RoadshowCommand::Revise {
             name: Some("Mexico May".into()),
-            fund_id: Some(FundId(4)),
+            fund_id: Change::Set(FundId(4)),
             changes: changes(json!({"arrival": "2025-05-20", "lv_hotel": "Needed"})),
             fund_date: Some(moment("2025-05-20")),
         },
@@ -135,7 +135,7 @@ fn an_unchanged_arrival_is_reaffirmed_only_if_the_fund_shows_another_date() {
         let changes = changes(json!({"lv_hotel": "Needed"}));
         let fund_date = shown.map(moment);
         given(history)
-            .when(RoadshowCommand::Revise { name: None, fund_id: None, changes, fund_date })
+            .when(RoadshowCommand::Revise { name: None, fund_id: Change::Keep, changes, fund_date })
             .then_expect_events(expected);
     };
     let reaffirmed = || vec![RoadshowEvent::ArrivalReaffirmed { arrival: moment("2025-05-20") }];
@@ -155,11 +155,11 @@ fn a_change_announces_the_arrival_without_reaffirming_it() {
     given(vec![registered()])
         .when(RoadshowCommand::Revise {
             name: None,
-            fund_id: Some(FundId(5)),
+            fund_id: Change::Set(FundId(5)),
             changes: changes(json!({})),
             fund_date: Some(moment("2025-03-01")),
         })
-        .then_expect_events(vec![RoadshowEvent::FundAssigned { fund_id: FundId(5) }]);
+        .then_expect_events(vec![RoadshowEvent::FundAssigned { fund_id: Some(FundId(5)) }]);
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn the_arrival_is_announced_when_the_roadshow_is_written_as_a_whole() {
     };
     check(registered(), true);
     check(RoadshowEvent::Renamed { name: "X".into() }, true);
-    check(RoadshowEvent::FundAssigned { fund_id: FundId(5) }, true);
+    check(RoadshowEvent::FundAssigned { fund_id: Some(FundId(5)) }, true);
     let departure = Change::Set(moment("2025-05-24"));
     check(
         RoadshowEvent::Rescheduled {
@@ -304,7 +304,7 @@ fn the_stored_form_of_an_event_never_changes() {
     check(
         RoadshowEvent::Registered {
             name: "Mexico May".into(),
-            fund_id: FundId(0),
+            fund_id: Some(FundId(0)),
             details: changes(json!({})),
             legacy: kept(),
         },
@@ -313,9 +313,25 @@ fn the_stored_form_of_an_event_never_changes() {
     );
     check(RoadshowEvent::Renamed { name: "X".into() }, json!({"Renamed": {"name": "X"}}));
     check(
-        RoadshowEvent::FundAssigned { fund_id: FundId(5) },
+        RoadshowEvent::FundAssigned { fund_id: Some(FundId(5)) },
         json!({"FundAssigned": {"fund_id": 5}}),
     );
+    check(
+        RoadshowEvent::Registered {
+            name: "Mexico May".into(),
+            fund_id: None,
+            details: changes(json!({})),
+            legacy: Verbatim::default(),
+        },
+        json!({"Registered": {"name": "Mexico May", "fund_id": null, "details": {}}}),
+    );
+    check(
+        RoadshowEvent::FundAssigned { fund_id: None },
+        json!({"FundAssigned": {"fund_id": null}}),
+    );
+    let without = json!({"Registered": {"name": "Mexico May", "details": {}}});
+    let error = serde_json::from_value::<RoadshowEvent>(without).unwrap_err().to_string();
+    assert_eq!(error, "missing field `fund_id`");
     check(
         RoadshowEvent::ArrivalReaffirmed { arrival: moment("2025-05-20") },
         json!({"ArrivalReaffirmed": {"arrival": "2025-05-20T00:00:00"}}),

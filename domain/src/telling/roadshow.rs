@@ -1,5 +1,6 @@
 use super::{
-    Part, Sentence, Told, amended, deleted, legacy_kept, moved, plain, renamed, restored, say,
+    Part, Sentence, Told, added, amended, deleted, legacy_kept, moved, plain, renamed, restored,
+    say,
 };
 use crate::facts::FactChange;
 use crate::roadshow::{RoadshowEvent, RoadshowRecord};
@@ -17,9 +18,10 @@ impl Told for RoadshowRecord {
         changes: &[FactChange],
     ) -> Sentence {
         match event {
-            RoadshowEvent::Registered { fund_id, .. } => {
-                say![own, " was added for ", RecordRef::from(*fund_id)]
-            }
+            RoadshowEvent::Registered { .. } => match event.fund() {
+                Some(fund) => say![own, " was added for ", RecordRef::from(fund)],
+                None => added(own),
+            },
             RoadshowEvent::Renamed { name } => renamed(&before.name, name),
             RoadshowEvent::FundAssigned { .. } => moved(own, "fund_id", changes),
             RoadshowEvent::Rescheduled { .. } | RoadshowEvent::DetailsAmended { .. } => {

@@ -666,9 +666,9 @@ fn a_required_fact_cannot_be_missing() {
     let event = json!({"Registered": {"name": "May", "fund_id": 4, "details": {}}});
     subject.apply(&Event::decode("roadshow", "", &event.to_string()).unwrap());
     let mut facts = subject.facts();
-    facts.retain(|name, _| name.field != "fund_id");
+    facts.retain(|name, _| name.field != "name");
     let error = Subject::from_facts(Kind::Roadshow, facts).unwrap_err().to_string();
-    assert_eq!(error, "this cannot be undone alone: missing field `fund_id`");
+    assert_eq!(error, "this cannot be undone alone: missing field `name`");
 }
 
 #[test]

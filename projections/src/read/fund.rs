@@ -20,7 +20,8 @@ pub(super) struct FundProjector;
 /// What a roadshow has announced.
 #[derive(Clone, Copy)]
 struct Trip {
-    fund_id: i64,
+    /// None where a legacy file names none.
+    fund_id: Option<i64>,
     arrival: Option<Moment>,
 }
 
@@ -30,15 +31,14 @@ impl Projector for FundProjector {
     }
 
     fn version(&self) -> i32 {
-        2
+        3
     }
 
     fn tables(&self) -> Vec<Table> {
         // What a roadshow last announced, so that its arrival can be copied onto its fund.
         let trips = Table {
             name: "fund_roadshow",
-            columns: "roadshow_id bigint not null, fund_id bigint not null, arrival text"
-                .to_owned(),
+            columns: "roadshow_id bigint not null, fund_id bigint, arrival text".to_owned(),
             long: &[],
             is_whole: false,
             key: &["roadshow_id"],
@@ -132,12 +132,12 @@ impl Fold for Funds {
 /// Keeps up with what the event says about the trip.
 fn follow(trips: &mut BTreeMap<i64, Trip>, id: i64, event: &RoadshowEvent) -> Option<Trip> {
     match event {
-        RoadshowEvent::Registered { fund_id, details, .. } => {
+        RoadshowEvent::Registered { details, .. } => {
             let mut arrival = None;
             details.arrival.clone().apply(&mut arrival);
-            trips.insert(id, Trip { fund_id: fund_id.0, arrival });
+            trips.insert(id, Trip { fund_id: named_fund(event), arrival });
         }
-        RoadshowEvent::FundAssigned { fund_id } => trips.get_mut(&id)?.fund_id = fund_id.0,
+        RoadshowEvent::FundAssigned { .. } => trips.get_mut(&id)?.fund_id = named_fund(event),
         RoadshowEvent::Rescheduled { arrival, .. } => {
             arrival.clone().apply(&mut trips.get_mut(&id)?.arrival);
         }
@@ -146,15 +146,18 @@ fn follow(trips: &mut BTreeMap<i64, Trip>, id: i64, event: &RoadshowEvent) -> Op
     trips.get(&id).copied()
 }
 
+/// The fund that the event puts a roadshow to.
+fn named_fund(event: &RoadshowEvent) -> Option<i64> {
+    event.fund().map(|fund| fund.0)
+}
+
 /// Every fund that a roadshow event of the page may be about.
 fn announced_funds(page: &[Recorded], trips: &BTreeMap<i64, Trip>) -> BTreeSet<i64> {
     let named = page.iter().filter_map(|recorded| match &recorded.event {
-        Event::Roadshow(
-            RoadshowEvent::Registered { fund_id, .. } | RoadshowEvent::FundAssigned { fund_id },
-        ) => Some(fund_id.0),
+        Event::Roadshow(event) => named_fund(event),
         _ => None,
     });
-    named.chain(trips.values().map(|trip| trip.fund_id)).collect()
+    named.chain(trips.values().filter_map(|trip| trip.fund_id)).collect()
 }
 
 /// The row of one fund after these events, which are its own and those of the roadshows that were ever for it, in order.
@@ -177,7 +180,7 @@ pub(super) fn announced(entries: Vec<Entry>) -> Vec<(FundId, Moment, Entry)> {
         };
         let trip = follow(&mut trips, id, event);
         let trip = trip.filter(|_| event.announces_arrival() && !broken.contains(&id));
-        if let Some(Trip { fund_id, arrival: Some(arrival) }) = trip {
+        if let Some(Trip { fund_id: Some(fund_id), arrival: Some(arrival) }) = trip {
             all.push((FundId(fund_id), arrival, entry));
         }
     }
@@ -228,8 +231,10 @@ impl Funds {
         let Event::Roadshow(event) = &recorded.event else { return };
         let Some(trip) = follow(&mut self.trips, recorded.id, event) else { return };
         self.moved.insert(recorded.id);
-        if let (true, Some(arrival)) = (event.announces_arrival(), trip.arrival) {
-            self.funds.amend(trip.fund_id, recorded.position, |fund| {
+        if let (true, Some(fund), Some(arrival)) =
+            (event.announces_arrival(), trip.fund_id, trip.arrival)
+        {
+            self.funds.amend(fund, recorded.position, |fund| {
                 fund.details.roadshow_date = Some(arrival);
             });
         }
@@ -249,7 +254,7 @@ impl Funds {
         if ids.is_empty() {
             return Ok(());
         }
-        let rows: Vec<(i64, i64, Option<String>)> = sqlx::query_as(
+        let rows: Vec<(i64, Option<i64>, Option<String>)> = sqlx::query_as(
             "select roadshow_id, fund_id, arrival from fund_roadshow where roadshow_id = any($1)",
         )
         .bind(ids.into_iter().collect::<Vec<_>>())
@@ -278,7 +283,9 @@ async fn save_trips(
         let columns = ["roadshow_id", "fund_id", "arrival"];
         let mut copy = CopyIn::begin(db, "fund_roadshow", &columns).await?;
         for (id, trip) in &moved {
-            copy.int(*id).int(trip.fund_id).maybe(arrival(trip).as_deref(), CopyIn::text);
+            copy.int(*id)
+                .maybe(trip.fund_id, CopyIn::int)
+                .maybe(arrival(trip).as_deref(), CopyIn::text);
             copy.end_row().await?;
         }
         copy.finish().await?;

@@ -197,7 +197,10 @@ pub(super) fn of_roadshow(roadshow: &RoadshowRecord) -> Found {
         title: roadshow.name.clone(),
         detail: detail([it.arrival_city.as_deref(), it.second_city.as_deref()]),
         date: it.arrival.map(|arrival| arrival.instant()),
-        about: std::iter::once(roadshow.fund_id.into())
+        about: roadshow
+            .fund_id
+            .map(Into::into)
+            .into_iter()
             .chain(roadshow.statuses.keys().map(|lp| (*lp).into()))
             .collect(),
         sources: vec![card.line(&it.notes).source()],

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::legacy::{LISTS, Legacy, RELATIONS, table, untied, wall};
 use super::{Api, kinds};
 use crate::harness::{Database, demo_file};
+use crate::import::assert_log_tells;
 
 /// The product after an import, and the file.
 pub async fn imported(file: &Path) -> (Api, Legacy) {
@@ -249,6 +250,33 @@ async fn a_file_that_broke_the_legacy_server_is_served_without_what_broke_it() {
     assert_eq!(api.read("/lps/35").await["name"], "P\u{fffd}rep\u{fffd}");
     assert_eq!(api.read("/notes/70").await["summary"], Value::Null);
     save_everything(&api, "dirty").await;
+}
+
+#[tokio::test]
+async fn a_roadshow_whose_fund_is_no_id_is_for_no_fund() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("no-fund.db");
+    std::fs::copy(demo_file(), &file).unwrap();
+    crate::import::execute(
+        &file,
+        "insert into fund (id, fund_name) values (0, 'Zero');
+         update roadshow set fund_id = 'abc', arrival = '2026-05-01 00:00:00.000000' where id = 1;
+         update roadshow set fund_id = '' where id = 2; update roadshow set fund_id = 1.5 where id = 3",
+    );
+    let (api, _) = imported(&file).await;
+    assert_log_tells(&api.db.pool, &api.db.files(), &file, "no fund").await;
+    for id in 1..=3 {
+        let uri = format!("/roadshows/{id}");
+        let row = api.read(&uri).await;
+        assert_eq!(row["fund_id"], Value::Null, "{uri}");
+        api.put(&uri, row).await.expect(200, "sent back whole");
+    }
+    assert_eq!(api.read("/funds/0").await["roadshow_date"], Value::Null);
+    let report = crate::verify::verify(&api.db).await;
+    assert!(report.passed, "{report:?}");
+    api.put("/roadshows/1", json!({"fund_id": 4})).await.expect(200, "assigned");
+    assert_eq!(api.read("/roadshows/1").await["fund_id"], json!(4));
+    assert_eq!(api.read("/funds/4").await["roadshow_date"], json!("2026-05-01T00:00:00"));
 }
 
 #[tokio::test]
