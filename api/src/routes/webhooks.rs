@@ -152,7 +152,7 @@ fn id_of(Ids([id]): Ids<1>) -> Result<i32, Problem> {
 
 /// What has become of a write.
 enum Done {
-    Now(Webhook),
+    Now(Box<Webhook>),
     /// It was carried out before, under the same idempotency key, for this webhook.
     Before(i64),
 }
@@ -180,7 +180,7 @@ async fn carry_out(
     match done {
         Some(hook) => {
             app.webhooks.look();
-            Ok(Done::Now(hook))
+            Ok(Done::Now(hook.into()))
         }
         None => Ok(Done::Before(carried_out_meanwhile(app, caller).await?)),
     }
