@@ -152,17 +152,10 @@ impl Scenes {
         })
     }
 
-    /// Drops all scenes, as when something that they show was erased. Returns once nobody is answered any more from what was
-    /// there before: whoever waits for a scene that is still being built asks the log first, learns of the erasure there, and
-    /// has another one built. Such a scene is dropped when it is ready.
+    /// Drops all scenes, as when something that they show was erased. Returns once none of them can be asked.
     pub async fn forget_all(&self) {
         let all = std::mem::take(&mut *self.0.kept());
-        let (built, building): (Vec<_>, Vec<_>) = all.into_iter().partition(Kept::is_built);
-        for kept in building {
-            let shared = self.0.clone();
-            self.0.tasks.spawn(async move { shared.drop_scene(kept).await });
-        }
-        for kept in built {
+        for kept in all {
             self.0.drop_scene(kept).await;
         }
     }

@@ -335,47 +335,6 @@ async fn what_the_read_models_have_not_taken_in_yet_is_read_from_the_log() {
     api.backend.stop().await;
 }
 
-/// Whoever erases is not kept waiting for what others have asked, and they do not get to see it.
-#[tokio::test(flavor = "multi_thread")]
-async fn an_erasure_waits_for_no_scene_and_none_that_was_being_built_shows_what_was_erased() {
-    let api = Api::new().await;
-    let person = api.made("people", json!({"name": "Ana Ruiz"})).await;
-    api.made("people", json!({"name": "Eva"})).await;
-    let there = head(&api).await;
-    api.made("lps", json!({"name": "Profuturo"})).await;
-    // What a scene needs at its end is held: its tables have the rows by then.
-    let mut holding = api.db.pool.begin().await.unwrap();
-    let lock = sqlx::query("lock table pg_statistic in share mode");
-    lock.execute(&mut *holding).await.unwrap();
-    let uri = format!("/people?as_of={there}");
-    let erasing = async {
-        until_at_its_end(&api.db).await;
-        let (uri, reason) = (format!("/people/{person}/erase"), json!({"reason": "case 7"}));
-        let erasing = api.post(&uri, reason);
-        let erased = tokio::time::timeout(Duration::from_secs(20), erasing).await;
-        erased.expect("it waits for a scene").expect(200, "erase");
-        holding.rollback().await.unwrap();
-    };
-    let (seen, ()) = tokio::join!(api.read(&uri), erasing);
-    let names: Vec<_> = seen.as_array().unwrap().iter().map(|row| &row["name"]).collect();
-    assert_eq!(names, ["Eva"]);
-    // It was dropped, and the other one answers.
-    until_scenes(&api.db, |scenes| scenes.len() == 1).await;
-    api.backend.stop().await;
-}
-
-/// Waits until a scene waits for its statistics.
-async fn until_at_its_end(db: &Database) {
-    let waits = "select exists (select from pg_locks where relation = 'pg_statistic'::regclass and not granted
-        and database = (select oid from pg_database where datname = current_database()))";
-    let waiting = async {
-        while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&db.pool).await.unwrap() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("a scene is being built");
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn few_scenes_are_built_at_a_time_and_when_many_wait_one_more_is_told_to_try_again() {
     let api = Api::new().await;

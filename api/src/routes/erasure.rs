@@ -89,9 +89,8 @@ async fn erase<A: Erasable>(
     let command = A::erase(reason_in(body)?);
     let version = condition(&app, &caller, record_of::<A>(id)).await?;
     let written = execute::<A>(&app, &caller, id, "Erase", command, version).await?;
-    // First: whoever waits for the answer may give up.
-    app.erasures.wake();
     app.scenes.forget_all().await;
+    app.erasures.wake();
     Ok(written.answer(json!({"status": "erased", "scrub": "pending"})))
 }
 
