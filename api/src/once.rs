@@ -14,6 +14,7 @@ use bytes::Bytes;
 use domain::{Kind, RecordRef};
 use http_body_util::BodyExt;
 use projections::log::{Answer, CommandError, KeyRecord, Receipt};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::answers::{PATIENCE, POSITION, READ_MODEL, record_etag};
@@ -104,7 +105,7 @@ async fn record(
         Some(Lone) => app.log.record_lone_answer(key, request_hash, answer).await,
     };
     if let Err(error) = recorded {
-        // A write that is recorded with its key will still not be carried out twice.
+        // A write that is recorded with its key will still not be carried out twice; one that is alone may be.
         tracing::warn!(%error, "an answer could not be kept for its idempotency key");
     }
     Ok(Response::from_parts(parts, Body::from(body)))
@@ -179,8 +180,19 @@ async fn replayed(
     if let Some(position) = position.or_else(|| record.map(|_| app.reader.position())) {
         headers.insert(POSITION, HeaderValue::from(position));
     }
+    if let Some(place) = place_of(status, &body) {
+        headers.insert(header::LOCATION, place);
+    }
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     (status, headers, body).into_response()
+}
+
+/// Where to look how far it is, if an answer tells that something has begun: of all that is answered so, only what is done to a read
+/// model is kept for its key.
+fn place_of(status: StatusCode, body: &[u8]) -> Option<HeaderValue> {
+    let begun: Value =
+        serde_json::from_slice(body).ok().filter(|_| status == StatusCode::ACCEPTED)?;
+    HeaderValue::from_str(&format!("/projections/{}", begun["projection"].as_str()?)).ok()
 }
 
 /// The tag of the row that an answer shows, if the record still is what it shows. Else the client has to read it again.

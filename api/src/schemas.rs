@@ -138,6 +138,9 @@ fn attributes<R: Record>() -> (Vec<&'static Field>, &'static [&'static str]) {
     (R::fields().collect(), R::REQUIRED)
 }
 
+/// What must be sent, and may be missing of records that were imported.
+const LACKING: [(Kind, &str); 2] = [(Kind::Note, "name"), (Kind::Roadshow, "fund_id")];
+
 fn record_schema(kind: Kind, fields: &[&Field], required: &[&str]) -> Schema {
     let mut example = json!({"id": 1});
     let mut schema = ObjectBuilder::new()
@@ -145,9 +148,9 @@ fn record_schema(kind: Kind, fields: &[&Field], required: &[&str]) -> Schema {
         .required("id");
     let sent = body_example(kind);
     for field in fields {
-        schema = schema
-            .property(field.name, field_schema(field.kind, !required.contains(&field.name)))
-            .required(field.name);
+        let may_lack = !required.contains(&field.name) || LACKING.contains(&(kind, field.name));
+        schema =
+            schema.property(field.name, field_schema(field.kind, may_lack)).required(field.name);
         example[field.name] = sent.get(field.name).cloned().unwrap_or_default();
     }
     schema.examples([example]).build().into()

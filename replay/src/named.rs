@@ -27,13 +27,16 @@ pub(crate) struct Named {
     pub unreadable: Vec<i64>,
 }
 
+/// The most records that are named of those that have a document.
+pub(crate) const MOST_NAMED: usize = 5;
+
 /// A document that events name.
 #[derive(Debug, PartialEq)]
 pub(crate) struct NamedDocument {
     pub sha256: String,
     /// Its length, where an event tells that it was stored.
     pub size: Option<u64>,
-    /// Whose events name it.
+    /// Whose events name it: one more than [`MOST_NAMED`] at most.
     pub of: Vec<Stream>,
 }
 
@@ -103,7 +106,7 @@ impl Named {
                         of: Vec::new(),
                     });
                     known.size = known.size.or(size);
-                    if !known.of.contains(stream) {
+                    if known.of.len() <= MOST_NAMED && !known.of.contains(stream) {
                         known.of.push(stream.clone());
                     }
                 }

@@ -12,7 +12,7 @@ use projections::uploads::{self, CipherError};
 use serde::Serialize;
 use sqlx::{ConnectOptions as _, Connection as _};
 
-use crate::named::{Named, image_name};
+use crate::named::{MOST_NAMED, Named, image_name};
 
 /// How far a check is, or what it has come to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -142,10 +142,11 @@ fn wanted(named: Named) -> Vec<Wanted> {
         key: file.key,
     });
     let documents = documents.into_iter().map(|(key, document)| {
-        let of: Vec<String> = document.of.iter().map(Stream::to_string).collect();
+        let of: Vec<String> = document.of.iter().take(MOST_NAMED).map(Stream::to_string).collect();
+        let others = if document.of.len() > MOST_NAMED { " and others" } else { "" };
         Wanted {
             key,
-            of: format!("a document of {}", of.join(", ")),
+            of: format!("a document of {}{others}", of.join(", ")),
             content: Some((document.sha256, document.size)),
             sealed: None,
         }

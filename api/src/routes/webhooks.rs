@@ -282,8 +282,9 @@ async fn remove(
     let id = id_of(ids)?;
     let remove = async |db: &mut PgConnection, _: &Keys| Ok(webhooks::remove(db, id).await?);
     if caller.earlier().is_none() {
-        carry_out(&app, &caller, remove).await?;
-        tracing::info!(webhook = id, "a webhook is removed");
+        if let Done::Now(_) = carry_out(&app, &caller, remove).await? {
+            tracing::info!(webhook = id, "a webhook is removed");
+        }
     }
     Ok(Json(json!({"status": "deleted"})))
 }

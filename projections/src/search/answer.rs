@@ -278,7 +278,7 @@ impl Search {
         meant.retain(|passage| !filter.kinds.is_empty() || is_telling(passage));
         meant.truncate(NEAREST);
         let is_cut = lexical.is_cut;
-        let mut found = Found::of(asked, lexical, &unspoken, meant, mode);
+        let mut found = Found::of(wanted, lexical, &unspoken, meant, mode);
         found.hits.retain(|hit| !parked.contains(&hit.item));
         if let Some(position) = lag {
             let records = found.hits.iter().map(|hit| hit.item);
@@ -325,12 +325,13 @@ struct Chosen {
 impl Found {
     /// Of the `unspoken` their words say all that can be said: meaning does not know them yet.
     fn of(
-        asked: &Asked,
+        wanted: &Wanted,
         lexical: Lexical,
         unspoken: &HashSet<RecordRef>,
         meant: Vec<Passage>,
         mode: Mode,
     ) -> Self {
+        let Wanted { asked, filter, .. } = wanted;
         let is_foreign = |passage: &Passage| {
             let both = asked.language.zip(passage.language);
             mode == Mode::Hybrid && both.is_some_and(|(question, text)| question != text)
@@ -344,8 +345,10 @@ impl Found {
                 Mode::Hybrid if unspoken.contains(&hit.passage.record) => {
                     NEAR + by_share(hit.coverage)
                 }
-                // It has no vector either.
-                Mode::Hybrid if is_unembedded_card(hit) => CARD * hit.coverage,
+                // Its vector is not looked at unless its kind is asked for.
+                Mode::Hybrid if filter.kinds.is_empty() && is_telling_card(hit) => {
+                    CARD * hit.coverage
+                }
                 Mode::Hybrid => by_share(hit.coverage),
                 _ => 1.0,
             },
@@ -412,9 +415,9 @@ impl Found {
     }
 }
 
-/// Whether it has much of the question, in a card that says who somebody is and is too short to be near to anything: only its words can
-/// speak for it.
-fn is_unembedded_card(hit: &WordHit) -> bool {
+/// Whether it has much of the question, in a card that says who somebody is and is too short for its nearness to mean something: only its
+/// words can speak for it.
+fn is_telling_card(hit: &WordHit) -> bool {
     let Passage { record, part, text, .. } = &hit.passage;
     record.kind() != Kind::Note && is_brief(*part, text) && hit.coverage >= MOST_OF_IT
 }
@@ -442,7 +445,8 @@ mod tests {
         let lexical = Lexical { words: vec![hit], is_rare, ..Lexical::default() };
         let (unspoken, meant) =
             (unspoken.iter().copied().collect(), (1..=4).map(passage).collect());
-        Found::of(&Asked::of(question), lexical, &unspoken, meant, Mode::Hybrid).hits[0].item.id()
+        let wanted = Wanted { asked: Asked::of(question), ..Wanted::default() };
+        Found::of(&wanted, lexical, &unspoken, meant, Mode::Hybrid).hits[0].item.id()
     }
 
     fn having(coverage: f64) -> WordHit {

@@ -53,16 +53,25 @@ pub(super) fn errors(said: &[Said<'_>], name: &[&str], is_person: bool) -> Optio
     (shortened <= 1).then_some(errors + shortened)
 }
 
+/// Roman numbers up to nine.
+const ROMAN: [&str; 10] = ["", "i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix"];
+
 /// The number that a word is, as funds are numbered: in figures, or Roman up to 39.
-pub(super) fn number(word: &str) -> Option<u32> {
+pub(super) fn number(word: &str) -> Option<usize> {
     if word.len() <= 2 && word.bytes().all(|byte| byte.is_ascii_digit()) {
-        return word.parse().ok();
+        return word.parse().ok().filter(|number| (1..40).contains(number));
     }
     let tens = word.len() - word.trim_start_matches('x').len();
-    const UNITS: [&str; 10] = ["", "i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix"];
-    let units = UNITS.iter().position(|it| *it == &word[tens..])?;
-    let number = u32::try_from(tens * 10 + units).ok()?;
-    (1..40).contains(&number).then_some(number)
+    let ones = ROMAN.iter().position(|it| *it == &word[tens..])?;
+    Some(tens * 10 + ones).filter(|number| (1..40).contains(number))
+}
+
+/// The other way to write a [`number`] that a word is.
+pub(super) fn written_otherwise(word: &str, number: usize) -> String {
+    match word.starts_with(|first: char| first.is_ascii_digit()) {
+        true => format!("{}{}", "x".repeat(number / 10), ROMAN[number % 10]),
+        false => number.to_string(),
+    }
 }
 
 /// Whether a word has so many letters that it may be the beginning of another.
@@ -141,13 +150,17 @@ mod tests {
     #[test]
     fn funds_are_numbered_in_figures_or_roman() {
         let check =
-            |word: &str, expected: Option<u32>| assert_eq!(number(word), expected, "{word}");
+            |word: &str, expected: Option<usize>| assert_eq!(number(word), expected, "{word}");
         for (word, expected) in
             [("i", 1), ("iv", 4), ("ix", 9), ("x", 10), ("xxi", 21), ("7", 7), ("12", 12)]
         {
             check(word, Some(expected));
         }
-        for word in ["", "xxxx", "iiii", "vx", "fund", "2024", "xi2", "mix"] {
+        assert_eq!(
+            (written_otherwise("24", 24), written_otherwise("xix", 19)),
+            ("xxiv".into(), "19".into())
+        );
+        for word in ["", "0", "40", "xxxx", "iiii", "vx", "fund", "2024", "xi2", "mix"] {
             check(word, None);
         }
         assert_eq!(of("northmoor fund 4", true, "northmoor buyout fund iv"), Some(0));

@@ -16,6 +16,8 @@ const UNKNOWN: u32 = u32::MAX;
 /// What every description of sound has at least, and the most that one is read of.
 const SHORTEST: usize = 16;
 const LONGEST: u32 = 1 << 12;
+/// Less than one part in so many of the sound is not taken for more of it.
+const LITTLE: u64 = 8;
 
 /// The head of a WAV as it should be: how its sound is encoded, and how much of it there is. None if it is no WAV.
 pub(super) fn head(file: &mut (impl Read + Seek), length: u64) -> io::Result<Option<Head>> {
@@ -74,7 +76,7 @@ fn written_anew(mut format: Vec<u8>, size: u64) -> Vec<u8> {
 }
 
 /// How much sound there is from here: as much as is written, or all to the end of the file if that was never written, or is
-/// followed by more than chunks.
+/// followed by much that is no chunk. A little may be anything, such as chunks that are not filled up or cut off.
 fn size_of(
     file: &mut (impl Read + Seek),
     begin: u64,
@@ -83,6 +85,7 @@ fn size_of(
 ) -> io::Result<u64> {
     let there = length.saturating_sub(begin);
     Ok(match written {
+        Some(size) if size <= there && there - size < size / LITTLE => size,
         Some(size) if size <= there && are_chunks(file, next(begin, size), length)? => size,
         _ => there,
     })

@@ -269,6 +269,7 @@ fn a_wav_of_a_telephone_may_describe_its_sound_in_few_words() {
     for codec in ["pcm_alaw", "pcm_mulaw"] {
         let wav = finished(codec);
         let all = decoded(&wav);
+        assert!(decoded(&[&wav[..], &[b'\t'; 128]].concat()) == all, "{codec}, and something else");
         let at = wav.windows(4).position(|kind| kind == b"fmt ").unwrap();
         assert_eq!(wav[at + 4..at + 8], 18_u32.to_le_bytes(), "{codec}");
         let size = (wav.len() as u32 - 10).to_le_bytes();

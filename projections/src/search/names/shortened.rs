@@ -13,7 +13,8 @@ use crate::search::spelling::{self, Said};
 /// The most names that one acronym stands for.
 const MOST_SHORTENED: i64 = 8;
 
-/// The likeness of a name whose initials are a short word that texts have, which may be chance.
+/// The likeness of a name whose initials are a short word that texts have, which may be chance: enough for it to stand among the first, behind
+/// texts that have the word and are near to it.
 const BY_CHANCE_INITIALS: f64 = 0.5;
 
 /// Of how many at most all are meant whose initials are asked for.

@@ -145,6 +145,10 @@ impl Sought<'_> {
         self.begins(&mut statement);
         statement.push(" or ");
         has_all(&mut statement, &self.written());
+        for (one, other) in self.numbers() {
+            statement.push(" and (folded_title like ").push_bind(format!("%{one}%"));
+            statement.push(" or folded_title like ").push_bind(format!("%{other}%")).push(")");
+        }
         // In a query of its own each is not compared with samples of all names while Postgres plans, and this way around the
         // index's answer is looked at once.
         if let Some(it) = self.like.whole.as_ref().filter(|_| self.is_brief()) {
@@ -164,6 +168,13 @@ impl Sought<'_> {
     /// Whether the question has so few words that names are compared with all of it.
     fn is_brief(&self) -> bool {
         self.inside.len() <= BRIEF
+    }
+
+    /// The numbers of a question, as they are typed and as they may be written instead.
+    fn numbers(&self) -> impl Iterator<Item = (&str, String)> {
+        let numbers =
+            self.spelt.iter().filter_map(|said| Some((said.word, spelling::number(said.word)?)));
+        numbers.map(|(word, number)| (word, spelling::written_otherwise(word, number)))
     }
 
     /// Words that are all in a name that is asked for: not numbers, which may be written otherwise there, and of a question that is not
