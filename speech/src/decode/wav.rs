@@ -16,8 +16,9 @@ const UNKNOWN: u32 = u32::MAX;
 /// What every description of sound has at least, and the most that one is read of.
 const SHORTEST: usize = 16;
 const LONGEST: u32 = 1 << 12;
-/// Less than one part in so many of the sound is not taken for more of it.
-const LITTLE: u64 = 8;
+/// Less than one part in so many of the sound, and so many bytes, is not taken for more of it.
+const PART: u64 = 8;
+const LITTLE: u64 = 1 << 16;
 
 /// The head of a WAV as it should be: how its sound is encoded, and how much of it there is. None if it is no WAV.
 pub(super) fn head(file: &mut (impl Read + Seek), length: u64) -> io::Result<Option<Head>> {
@@ -85,7 +86,7 @@ fn size_of(
 ) -> io::Result<u64> {
     let there = length.saturating_sub(begin);
     Ok(match written {
-        Some(size) if size <= there && there - size < size / LITTLE => size,
+        Some(size) if size <= there && there - size < LITTLE.min(size / PART) => size,
         Some(size) if size <= there && are_chunks(file, next(begin, size), length)? => size,
         _ => there,
     })
