@@ -18,7 +18,7 @@ const SHORTEST: usize = 16;
 const LONGEST: u32 = 1 << 12;
 /// Less than one part in so many of the sound, and so many bytes, is not taken for more of it.
 const PART: u64 = 8;
-const LITTLE: u64 = 1 << 16;
+const LITTLE: u64 = 1 << 15;
 
 /// The head of a WAV as it should be: how its sound is encoded, and how much of it there is. None if it is no WAV.
 pub(super) fn head(file: &mut (impl Read + Seek), length: u64) -> io::Result<Option<Head>> {
