@@ -281,10 +281,10 @@ async fn remove(
 ) -> Result<Json<Value>, Problem> {
     let id = id_of(ids)?;
     let remove = async |db: &mut PgConnection, _: &Keys| Ok(webhooks::remove(db, id).await?);
-    if caller.earlier().is_none() {
-        if let Done::Now(_) = carry_out(&app, &caller, remove).await? {
-            tracing::info!(webhook = id, "a webhook is removed");
-        }
+    if caller.earlier().is_none()
+        && let Done::Now(_) = carry_out(&app, &caller, remove).await?
+    {
+        tracing::info!(webhook = id, "a webhook is removed");
     }
     Ok(Json(json!({"status": "deleted"})))
 }
