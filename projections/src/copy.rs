@@ -1,10 +1,14 @@
-//! Rows in the binary format of COPY, the fastest way into a table: neither side escapes or parses anything.
+//! Rows in the binary format of COPY, the fastest way into a table, and out of it: neither side escapes or parses anything.
+
+mod out;
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::tsvector::TsVector;
+
+pub(crate) use out::{CopyOut, malformed};
 
 /// How much is sent in one piece, in bytes.
 const PIECE: usize = 1 << 20;

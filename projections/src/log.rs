@@ -43,7 +43,7 @@ pub use envelope::{Entries, Entry, Envelope, Selection, check_metadata};
 pub use executable::Executable;
 pub use execute::{COMMANDS, EventLog};
 pub use idempotency::{Answer, KeyRecord, take_key};
-pub use keys::{KeyRing, Keys, KeysError};
+pub use keys::{AllKeys, KeyRing, Keys, KeysError};
 pub use master::{MasterFile, MasterKey};
 pub use reader::{LogReader, Page, PageLimit, ReadLogError, Recorded, Stream};
 pub use request::{CommandError, CommandRequest, Receipt};
@@ -200,7 +200,7 @@ async fn bulk_keys<'a>(
         .map(|event| (event.aggregate_type, event.aggregate_id.as_str()))
         .collect();
     let continued = streams.iter().filter(|(kind, id)| !begun.contains(&(kind.as_str(), *id)));
-    let ring = keys.fresh_ring(tx, continued.copied()).await?;
+    let ring = keys.passing_ring(tx, continued.copied(), None).await?;
     let current: Option<String> =
         sqlx::query_scalar("select id from master_key").fetch_optional(&mut **tx).await?;
     if !current.is_some_and(|id| keys.turn_to(&id)) {

@@ -16,7 +16,7 @@ use projections::background;
 use projections::database::Database;
 use projections::dead_letter::Parked;
 use projections::follow::is_followed;
-use projections::log::{LogReader, Recorded, Span, StoredEvent, Stream, Sweep};
+use projections::log::{AllKeys, LogReader, Recorded, Span, StoredEvent, Stream, Sweep};
 use projections::projector::{ProjectError, Projector};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, PgConnection};
@@ -199,6 +199,7 @@ async fn load_here(
     stop: &CancellationToken,
 ) -> Result<Vec<Filled>, LoadError> {
     let workers = effort.workers;
+    let all_keys = Arc::<AllKeys>::default();
     let shared = Arc::new(Shared::new(fillings));
     let schemas: Vec<String> = fillings.iter().map(|filling| filling.schema.clone()).collect();
     let (written, all_written) = mpsc::unbounded_channel();
@@ -208,7 +209,7 @@ async fn load_here(
         let (way, batches) = mpsc::channel::<Batch>(AHEAD);
         ways.push(way);
         let options = database.options_for(&schemas).options([("synchronous_commit", "off")]);
-        let log = LogReader::new(database.keys().clone());
+        let log = LogReader::new(database.keys().clone()).with_all_keys(all_keys.clone());
         let worker = Worker::new(fillings, index, effort, shared.clone(), written.clone(), log);
         let database = database.clone();
         tasks.spawn(async move {

@@ -10,7 +10,9 @@ use domain::{Event, Kind, Verbatim};
 use projections::dead_letter::DeadLetters;
 use projections::follow::{Follower, Target};
 use projections::generation::{self, Checkpoint, State};
-use projections::log::{LogReader, NewEvent, Page, PageLimit, Recorded, Span, Sweep, bulk_append};
+use projections::log::{
+    AllKeys, LogReader, NewEvent, Page, PageLimit, Recorded, Span, Sweep, bulk_append,
+};
 use projections::read;
 use replay::Rebuild;
 use serde_json::json;
@@ -172,6 +174,7 @@ async fn copy_out(bench: &Workbench) -> anyhow::Result<f64> {
 async fn decode(bench: &Workbench) -> anyhow::Result<f64> {
     let start = Instant::now();
     let mut connection = bench.database.options_for(&[]).connect().await?;
+    let all_keys = Arc::<AllKeys>::default();
     let span = Span { after: 0, to: i64::MAX, without: &[] };
     let mut sweep = Sweep::begin(&mut connection, &span).await?;
     let mut workers = tokio::task::JoinSet::new();
@@ -179,9 +182,9 @@ async fn decode(bench: &Workbench) -> anyhow::Result<f64> {
     for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
         let (way, mut batches) = mpsc::channel::<Vec<projections::log::StoredEvent>>(4);
         ways.push(way);
-        let database = bench.database.clone();
+        let (database, all_keys) = (bench.database.clone(), all_keys.clone());
         workers.spawn(async move {
-            let log = LogReader::new(database.keys().clone());
+            let log = LogReader::new(database.keys().clone()).with_all_keys(all_keys);
             let mut connection = database.options_for(&[]).connect().await?;
             while let Some(batch) = batches.recv().await {
                 let ring = log.ring_for(&mut connection, batch.iter()).await?;

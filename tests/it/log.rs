@@ -8,7 +8,8 @@ use domain::lp::{Lp, LpChanges, LpCommand, LpEvent};
 use domain::person::{Person, PersonChanges, PersonCommand};
 use domain::{Event, Kind, RecordRef, Refusal, Verbatim};
 use projections::log::{
-    CommandError, CommandRequest, EventLog, LogReader, PageLimit, Selection, Stream,
+    AllKeys, CommandError, CommandRequest, EventLog, LogReader, PageLimit, Selection, Span, Stream,
+    Sweep,
 };
 use projections::read::Query;
 use serde_json::{Value, json};
@@ -90,6 +91,48 @@ async fn concurrent_revisions_of_one_record_are_all_kept() {
     let stored = backend.reader.record(Kind::Lp.record(1)).await.unwrap().unwrap().value().unwrap();
     for field in fields {
         assert_eq!(stored[field], json!("x"), "{field}");
+    }
+    backend.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_opens_what_is_sealed_whether_all_keys_were_read_before_or_some_or_none() {
+    let db = Database::new().await;
+    let backend = db.backend().await;
+    for id in 1..=5 {
+        let register = PersonCommand::Register {
+            name: format!("Ana {id}"),
+            details: PersonChanges::default(),
+            legacy: Verbatim::default(),
+        };
+        backend.log.execute::<Person>(id, register, &request("Register")).await.unwrap();
+        let (name, changes) = (Some(format!("Ana Ruiz {id}")), PersonChanges::default());
+        let rename = PersonCommand::Revise { name, changes };
+        backend.log.execute::<Person>(id, rename, &request("Revise")).await.unwrap();
+    }
+    let erase = PersonCommand::Erase { reason: "asked for it".into() };
+    backend.log.execute::<Person>(3, erase, &request("Erase")).await.unwrap();
+
+    let database = &db.connections;
+    let mut connection = database.pool.acquire().await.unwrap();
+    let mut sweeping = database.pool.acquire().await.unwrap();
+    let plain = LogReader::new(database.keys().clone());
+    let limit = PageLimit { events: 100 };
+    let expected = plain.read_after(&mut connection, 0, limit).await.unwrap();
+    let expected: Vec<Event> = expected.into_iter().map(|recorded| recorded.event).collect();
+    assert_eq!(expected.iter().filter(|event| **event == Event::Erased(Kind::Person)).count(), 2);
+    assert_eq!(expected.len(), 11);
+    for most in [0, 2, 200] {
+        let all = AllKeys::up_to(most);
+        let log = LogReader::new(database.keys().clone()).with_all_keys(all.into());
+        let span = Span { after: 0, to: i64::MAX, without: &[] };
+        let mut sweep = Sweep::begin(&mut sweeping, &span).await.unwrap();
+        let mut events = Vec::new();
+        while let Some(batch) = sweep.next().await.unwrap() {
+            let ring = log.ring_for(&mut connection, batch.iter()).await.unwrap();
+            events.extend(batch.iter().map(|it| log.decode_stored(it, &ring).unwrap().event));
+        }
+        assert_eq!(events, expected, "{most}");
     }
     backend.stop().await;
 }

@@ -3,6 +3,8 @@
 //! A key is written in the transaction of the event that it was made for, and destroyed in the transaction that says so, so
 //! that neither is ever without the other. Here keys are kept unwrapped, a bounded number of them, until they are dropped.
 
+mod all;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -14,6 +16,8 @@ use sqlx::{PgConnection, PgTransaction};
 use super::cipher::{OpenError, Place, StreamKey, is_sealed};
 use super::master::{MasterFile, MasterKey, MasterKeyError};
 use crate::webhooks;
+
+pub use all::AllKeys;
 
 /// The channel on which erasures are announced; the payload is the kind and the id.
 pub const ERASED: &str = "crm_erased";
@@ -312,17 +316,22 @@ impl Keys {
         Ok(ring)
     }
 
-    /// The keys of these streams as the database has them now, for those who read very much: nothing is kept.
+    /// The keys of these streams, for those who read very much: nothing is kept. Those that were not read before are looked up.
     ///
     /// # Errors
     /// When the database fails.
-    pub(super) async fn fresh_ring<'a>(
+    pub(super) async fn passing_ring<'a>(
         &self,
         db: &mut PgConnection,
         streams: impl Iterator<Item = (Kind, &'a str)>,
+        all: Option<&AllKeys>,
     ) -> Result<KeyRing, sqlx::Error> {
         let mut ring = KeyRing::default();
-        self.load(db, streams.collect(), &mut ring).await?;
+        let mut missing = streams.collect();
+        if let Some(all) = all {
+            missing = all.hand_out(db, self, missing, &mut ring).await?;
+        }
+        self.load(db, missing, &mut ring).await?;
         Ok(ring)
     }
 

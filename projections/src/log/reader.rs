@@ -3,13 +3,14 @@
 use std::fmt;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use cqrs_es::persist::EventUpcaster;
 use domain::{DecodeError, Event, Kind, import};
 use sqlx::PgConnection;
 
 use super::cipher::{OpenError, Place};
-use super::keys::{self, KeyRing, Keys};
+use super::keys::{self, AllKeys, KeyRing, Keys};
 use super::sweep::StoredEvent;
 use crate::dead_letter::Parked;
 
@@ -130,6 +131,7 @@ impl ReadLogError {
 /// Reads the log, opens what is sealed, and turns stored events into today's form.
 pub struct LogReader {
     keys: Keys,
+    all: Option<Arc<AllKeys>>,
     upcasters: Vec<Box<dyn EventUpcaster>>,
 }
 
@@ -164,13 +166,19 @@ async fn fetch(
 impl LogReader {
     /// A reader that opens what is sealed with these keys.
     pub fn new(keys: Keys) -> Self {
-        Self { keys, upcasters: domain::upcasters() }
+        Self { keys, all: None, upcasters: domain::upcasters() }
     }
 
     /// Applies these upcasters instead of the usual ones.
     #[must_use]
     pub fn with_upcasters(self, upcasters: Vec<Box<dyn EventUpcaster>>) -> Self {
         Self { upcasters, ..self }
+    }
+
+    /// Takes keys from these, as far as they go, in [`LogReader::ring_for`].
+    #[must_use]
+    pub fn with_all_keys(self, all: Arc<AllKeys>) -> Self {
+        Self { all: Some(all), ..self }
     }
 
     /// The entries that follow a position, oldest first.
@@ -264,7 +272,7 @@ impl LogReader {
         self.keys.ring(connection, streams).await
     }
 
-    /// The keys that these events are sealed under, as the database has them now.
+    /// The keys that these events are sealed under: as the database has them now, or had them when all were read.
     ///
     /// # Errors
     /// When the database fails.
@@ -273,7 +281,8 @@ impl LogReader {
         connection: &mut PgConnection,
         events: impl Iterator<Item = &StoredEvent>,
     ) -> Result<KeyRing, sqlx::Error> {
-        self.keys.fresh_ring(connection, events.filter_map(StoredEvent::locked)).await
+        let streams = events.filter_map(StoredEvent::locked);
+        self.keys.passing_ring(connection, streams, self.all.as_deref()).await
     }
 
     async fn page(

@@ -1,13 +1,12 @@
 //! The log read from end to end as fast as Postgres gives it, by COPY.
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use domain::Kind;
-use futures::StreamExt as _;
-use futures::stream::BoxStream;
 use sqlx::PgConnection;
 
 use super::keys::{self, KeyRing};
 use super::reader::{LogReader, ReadLogError, Recorded, Stream};
+use crate::copy::{CopyOut, malformed};
 
 /// An event as it is stored, not looked at yet. Clones share the bytes.
 #[derive(Clone, Debug)]
@@ -74,10 +73,7 @@ const BATCH: usize = 1_000;
 const BATCH_BYTES: usize = 1 << 20;
 
 /// The events of a span, in order.
-pub struct Sweep<'c> {
-    rows: BoxStream<'c, Result<Bytes, sqlx::Error>>,
-    has_begun: bool,
-}
+pub struct Sweep<'c>(CopyOut<'c>);
 
 impl<'c> Sweep<'c> {
     /// Begins to read. The connection does nothing else until the last batch has come.
@@ -91,14 +87,11 @@ impl<'c> Sweep<'c> {
         let Span { after, to, without } = span;
         let left_out: String =
             without.iter().map(|kind| format!(" and aggregate_type <> '{kind}'")).collect();
-        let rows = connection
-            .copy_out_raw(&format!(
-                "copy (select position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload
-                       from events where position > {after} and position <= {to}{left_out} order by position)
-                 to stdout (format binary)"
-            ))
-            .await?;
-        Ok(Self { rows, has_begun: false })
+        let query = format!(
+            "select position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload
+             from events where position > {after} and position <= {to}{left_out} order by position"
+        );
+        Ok(Self(CopyOut::begin(connection, &query).await?))
     }
 
     /// The next events; `None` after the last.
@@ -109,63 +102,21 @@ impl<'c> Sweep<'c> {
         let mut batch = Vec::with_capacity(BATCH);
         let mut bytes = 0;
         while batch.len() < BATCH && bytes < BATCH_BYTES {
-            let Some(piece) = self.rows.next().await else { break };
-            let mut piece = piece?;
-            if !std::mem::replace(&mut self.has_begun, true) {
-                // Signature, flags, and the length of an extension that no version has.
-                take(&mut piece, 11 + 4 + 4)?;
-            }
-            while piece.has_remaining() {
-                let Some(event) = read_row(&mut piece)? else { break };
-                bytes += event.size();
-                batch.push(event);
-            }
+            let Some(mut row) = self.0.next::<7>().await? else { break };
+            let event = StoredEvent {
+                position: row.integer()?,
+                aggregate_type: row.text()?,
+                aggregate_id: row.text()?,
+                sequence: row.integer()?,
+                event_type: row.text()?,
+                event_version: row.text()?,
+                payload: row.text()?,
+            };
+            bytes += event.size();
+            batch.push(event);
         }
         Ok((!batch.is_empty()).then_some(batch))
     }
-}
-
-/// A row in COPY's binary format; `None` at the end.
-fn read_row(piece: &mut Bytes) -> Result<Option<StoredEvent>, sqlx::Error> {
-    match take(piece, 2)?.get_i16() {
-        -1 => return Ok(None),
-        7 => {}
-        other => return Err(malformed(&format!("a row of {other} columns"))),
-    }
-    Ok(Some(StoredEvent {
-        position: read_i64(piece)?,
-        aggregate_type: read_field(piece)?,
-        aggregate_id: read_field(piece)?,
-        sequence: read_i64(piece)?,
-        event_type: read_field(piece)?,
-        event_version: read_field(piece)?,
-        payload: read_field(piece)?,
-    }))
-}
-
-fn read_field(piece: &mut Bytes) -> Result<Bytes, sqlx::Error> {
-    let length = take(piece, 4)?.get_i32();
-    let length = usize::try_from(length).map_err(|_| malformed("a column without a value"))?;
-    take(piece, length)
-}
-
-fn read_i64(piece: &mut Bytes) -> Result<i64, sqlx::Error> {
-    let mut field = read_field(piece)?;
-    match field.len() {
-        8 => Ok(field.get_i64()),
-        other => Err(malformed(&format!("an integer of {other} bytes"))),
-    }
-}
-
-fn take(piece: &mut Bytes, length: usize) -> Result<Bytes, sqlx::Error> {
-    match length <= piece.len() {
-        true => Ok(piece.split_to(length)),
-        false => Err(malformed("a row that ends too early")),
-    }
-}
-
-fn malformed(what: &str) -> sqlx::Error {
-    sqlx::Error::Protocol(format!("COPY gave {what}"))
 }
 
 impl LogReader {

@@ -8,7 +8,7 @@ use futures::TryStreamExt as _;
 use projections::database::{Database, is_passing};
 use projections::follow::is_followed;
 use projections::log::{
-    self, KeyRing, LogReader, ReadLogError, Recorded, Span, StoredEvent, Stream, Sweep,
+    self, AllKeys, KeyRing, LogReader, ReadLogError, Recorded, Span, StoredEvent, Stream, Sweep,
 };
 use projections::projector::Projector;
 use projections::{read, status};
@@ -77,7 +77,8 @@ pub(super) async fn check(database: &Database, to: i64) -> Result<LogReport, Ver
     let mut report = LogReport::default();
     let mut connection = database.options_for(&[]).connect().await?;
     let skips = Skips::read(&mut connection).await?;
-    let mut reading = Reading::new(LogReader::new(database.keys().clone()), skips);
+    let log = LogReader::new(database.keys().clone()).with_all_keys(Arc::default());
+    let mut reading = Reading::new(log, skips);
     let swept = sweep(database, &mut connection, to, &mut reading, &mut report).await;
     report.streams = (reading.records.len() + reading.others.len()) as u64;
     // Of a part of the log nobody can tell what is missing in it.
