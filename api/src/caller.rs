@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
-use axum::http::{Extensions, HeaderMap, HeaderName, header};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, header};
 use domain::RecordRef;
 use projections::log::{CommandRequest, Receipt};
 use uuid::Uuid;
@@ -87,6 +87,8 @@ pub struct Caller {
     pub cause: Option<Uuid>,
     /// The tags of which the record must have one.
     pub if_match: Option<String>,
+    /// The tags of which the record must have none.
+    pub if_none_match: Option<String>,
     /// The key, if it has one.
     pub idempotency: Option<IdempotencyKey>,
 }
@@ -106,14 +108,18 @@ impl Caller {
             })
         };
         let address = extensions.get::<ConnectInfo<SocketAddr>>();
-        let if_match = headers.get(header::IF_MATCH);
+        let tags = |name| {
+            let value = headers.get(name)?;
+            Some(String::from_utf8_lossy(HeaderValue::as_bytes(value)).into_owned())
+        };
         Self {
             address: address.map(|ConnectInfo(address)| address.ip().to_string()),
             user_agent: text(header::USER_AGENT),
             trace_id: traces::trace_of(headers),
             attempted: extensions.get().cloned().unwrap_or_default(),
             cause: None,
-            if_match: if_match.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()),
+            if_match: tags(header::IF_MATCH),
+            if_none_match: tags(header::IF_NONE_MATCH),
             idempotency: extensions.get().cloned(),
         }
     }
@@ -121,7 +127,12 @@ impl Caller {
     /// The same for another command of the request: its conditions and its key are about the one that was asked for.
     #[must_use]
     pub fn unconditional(&self) -> Self {
-        Self { if_match: None, idempotency: None, ..self.clone() }
+        Self { if_match: None, if_none_match: None, idempotency: None, ..self.clone() }
+    }
+
+    /// Whether the record must be in a certain state.
+    pub fn is_conditional(&self) -> bool {
+        self.if_match.is_some() || self.if_none_match.is_some()
     }
 
     /// Who acts.

@@ -366,7 +366,11 @@ fn header_parameters(
         }
         _ if !is_steered(tag) => &[],
         HttpMethod::Post if !is_of_a_record => &[ONCE],
-        _ => &[ONCE, ("If-Match", "Carry it out only if the record's tag is still this")],
+        _ => &[
+            ONCE,
+            ("If-Match", "Carry it out only if the record's tag is still this"),
+            ("If-None-Match", "Carry it out only if the record's tag is none of these"),
+        ],
     };
     steering.iter().map(|(name, description)| header_parameter(name, description))
 }

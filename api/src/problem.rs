@@ -151,6 +151,8 @@ pub enum Problem {
     Invalid(Vec<Fault>),
     /// The record is not as the request's `If-Match` has it.
     Outdated,
+    /// The record is as the request's `If-None-Match` does not want it.
+    AsNamed,
     /// Others changed the record at the same time, or it is in a state that does not allow this.
     Conflict(Cow<'static, str>),
     /// What is recorded of the record cannot be read by this release.
@@ -268,7 +270,7 @@ impl Problem {
             Problem::Erased(_) => StatusCode::GONE,
             Problem::Unreadable | Problem::Parameter(_) => StatusCode::BAD_REQUEST,
             Problem::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Problem::Outdated => StatusCode::PRECONDITION_FAILED,
+            Problem::Outdated | Problem::AsNamed => StatusCode::PRECONDITION_FAILED,
             Problem::Conflict(_) | Problem::NotOfThisRelease(_) | Problem::Contested { .. } => {
                 StatusCode::CONFLICT
             }
@@ -316,6 +318,9 @@ impl Problem {
             Problem::Unreadable => "There was an error parsing the body".into(),
             Problem::Invalid(faults) => told(faults),
             Problem::Outdated => "The record has changed since you read it".into(),
+            Problem::AsNamed => {
+                "If-None-Match names the record as it stands (* names any that is there), so nothing was changed".into()
+            }
             Problem::Conflict(reason) => reason.to_string().into(),
             Problem::NotOfThisRelease(error) => {
                 let correlation = crate::caller::current_correlation();

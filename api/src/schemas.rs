@@ -22,7 +22,8 @@ const DESCRIPTION: &str = "\
 A record answers with every attribute, `null` where there is none. PUT changes only what the body names; `null` clears.
 
 * **ETag, If-None-Match, If-Match**: a reader that has the newest state gets 304; any write to a record with `If-Match` \
-is refused with 412 when somebody else was faster; for a recording the tag is that of its note.
+is refused with 412 when somebody else was faster, with `If-None-Match` when the record has that tag (`*`: any); for a \
+recording the tag is that of its note.
 * **X-Position**: every write tells how far the log has come; `X-Min-Position` (or `?min_position=`) makes a reader \
 wait until it sees that position. `X-Read-Model: behind` says that it does not see it yet.
 * **Idempotency-Key**: a POST, PUT or DELETE with the same key is carried out once, however often it is sent.

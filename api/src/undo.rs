@@ -250,8 +250,11 @@ async fn check_version(
     plan: &Plan,
 ) -> Result<(), Problem> {
     // A deleted record has no tag that could match.
-    if caller.if_match.is_some() && plan.present.is_archived() {
-        return Err(Problem::Outdated);
+    if plan.present.is_archived() {
+        return match caller.if_match {
+            Some(_) => Err(Problem::Outdated),
+            None => Ok(()),
+        };
     }
     match condition(app, caller, record).await? {
         Some(version) if version != plan.version => Err(Problem::Outdated),

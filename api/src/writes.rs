@@ -178,11 +178,12 @@ pub async fn without_known_nulls<A: Resource>(
     Ok(members)
 }
 
-/// The record that a write is about, as readers see it, if `If-Match` allows the change. The version is there
-/// when the client set that condition. A repeated request has met it already, and there need no longer be a record.
+/// The record that a write is about, as readers see it, if `If-Match` and `If-None-Match` allow the change. The version is
+/// there when the client set such a condition. A repeated request has met it already, and there need no longer be a record.
 ///
 /// # Errors
-/// [`Problem::NotFound`], [`Problem::Erased`], or [`Problem::Outdated`] when the client knows another state.
+/// [`Problem::NotFound`], [`Problem::Erased`], [`Problem::Outdated`] when the client knows another state, or
+/// [`Problem::AsNamed`] when it knows this one and wants another.
 pub async fn current(
     app: &App,
     caller: &Caller,
@@ -192,12 +193,18 @@ pub async fn current(
         return Ok((standing(app, record).await?, None));
     }
     let stored = present(app, record).await?;
-    let Some(tags) = &caller.if_match else { return Ok((Some(stored), None)) };
-    if !names_tag(tags, &stored.tag, Comparison::Strong) {
+    if let Some(tags) = &caller.if_match
+        && !names_tag(tags, &stored.tag, Comparison::Strong)
+    {
         return Err(Problem::Outdated);
     }
-    let version = stored.version;
-    Ok((Some(stored), Some(version)))
+    if let Some(tags) = &caller.if_none_match
+        && names_tag(tags, &stored.tag, Comparison::Weak)
+    {
+        return Err(Problem::AsNamed);
+    }
+    let version = caller.is_conditional().then_some(stored.version);
+    Ok((Some(stored), version))
 }
 
 /// A record as it stands after all writes that were answered before: its row, or what its events make while its table is
@@ -242,7 +249,7 @@ async fn absent(app: &App, record: RecordRef) -> Problem {
     }
 }
 
-/// The version that `If-Match` asks for, of a record that must be there before anything else is looked at.
+/// The version that the request's conditions ask for, of a record that must be there before anything else is looked at.
 ///
 /// # Errors
 /// As [`current`].
@@ -254,7 +261,7 @@ pub async fn writable(
     Ok(current(app, caller, record).await?.1)
 }
 
-/// The version that `If-Match` asks for. Without the condition the log alone knows whether the record is there, and
+/// The version that the request's conditions ask for. Without any the log alone knows whether the record is there, and
 /// nothing is read.
 ///
 /// # Errors
@@ -264,9 +271,9 @@ pub async fn condition(
     caller: &Caller,
     record: RecordRef,
 ) -> Result<Option<i64>, Problem> {
-    match caller.if_match {
-        Some(_) => Ok(current(app, caller, record).await?.1),
-        None => Ok(None),
+    match caller.is_conditional() {
+        true => Ok(current(app, caller, record).await?.1),
+        false => Ok(None),
     }
 }
 

@@ -148,7 +148,15 @@ async fn a_condition_keeps_a_write_from_undoing_somebody_elses(api: &Api) {
             let late = api.write_with(Method::DELETE, &uri, Value::Null, ("if-match", stale)).await;
             late.expect(412, stale);
         }
+        for known in ["*", &new, &format!("\"x\", W/{new}")] {
+            let condition = ("if-none-match", known);
+            let body = json!({text: "unwanted"});
+            api.write_with(Method::PUT, &uri, body, condition).await.expect(412, known);
+            api.write_with(Method::DELETE, &uri, Value::Null, condition).await.expect(412, known);
+        }
         assert_eq!((api.events().await, &api.read(&uri).await[text]), (events, &json!("mine")));
+        let unless = ("if-none-match", "\"x\"");
+        api.write_with(Method::PUT, &uri, json!({text: "other"}), unless).await.expect(200, &uri);
         let any = api.write_with(Method::PUT, &uri, json!({text: "any"}), ("if-match", "*")).await;
         let tag = any.header("etag").unwrap().to_owned();
         let gone = api.write_with(Method::DELETE, &uri, Value::Null, ("if-match", &tag)).await;

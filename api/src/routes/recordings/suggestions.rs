@@ -172,8 +172,8 @@ pub(super) async fn accept_interest(
     let told = told.map_err(|error| Problem::of_command(error, fund.into()))?;
     // Only what the log has is a cause.
     caller.cause = told.position.map(|_| telling.command_id);
-    // The condition was met, and the fund has heard of it.
-    caller.if_match = None;
+    // The conditions were met, and the fund has heard of it.
+    (caller.if_match, caller.if_none_match) = (None, None);
     let command = RecordingCommand::AcceptInterest { as_recorded };
     Ok(shown(&app, process(&app, &caller, id, "AcceptInterest", command).await?).await)
 }
