@@ -18,11 +18,12 @@ use super::commonness::Commonness;
 use super::fuse::{Fused, Ranked, Reason, by_share, fuse};
 use super::highlight;
 use super::lag::{Followed, changed_since, followed};
-use super::lexical::{self, Lexical, Passage, WordHit};
+use super::lexical::{self, Lexical, Passage, Titled, WordHit};
 use super::meaning::{Nearest, Unready};
 use super::names::NameHit;
 use super::showing::{shown, standing};
 use super::text::is_brief;
+use super::topic::Topic;
 use super::unembedded::unembedded;
 use super::vocabulary::Vocabulary;
 use super::{Filter, Meaning};
@@ -200,7 +201,8 @@ impl Search {
     /// # Errors
     /// See [`SearchError`].
     pub async fn find(&self, wanted: &Wanted) -> Result<Page, SearchError> {
-        let asked = self.vocabulary.understood(&self.database, &wanted.asked).await?;
+        let mut asked = self.vocabulary.understood(&self.database, &wanted.asked).await?;
+        asked.keep_corrections(|typed| !self.meaning.knows(typed));
         let wanted = &Wanted { asked, ..wanted.clone() };
         let before = wanted.after.and_then(|after| after.mode);
         let goes_on_by_word = wanted.mode == Mode::Hybrid && before == Some(Mode::Lexical);
@@ -264,6 +266,10 @@ impl Search {
                 lexical::find(&mut tx, common, asked, filter, lag).await?
             }
         };
+        let topical = match mode {
+            Mode::Hybrid if !is_gone => self.topical(&mut tx, wanted, &lexical.named).await?,
+            _ => vec![],
+        };
         let unspoken = match nearest.answerer.filter(|_| mode == Mode::Hybrid) {
             Some(answerer) => {
                 let records = lexical.words.iter().map(|hit| hit.passage.record);
@@ -273,12 +279,10 @@ impl Search {
         };
         let near = if is_gone { vec![] } else { nearest.near };
         let mut meant = standing(&mut tx, near, filter).await?;
-        // Sets from before do not know which cards are brief.
-        let is_telling = |passage: &Passage| !is_brief(passage.part, &passage.text);
-        meant.retain(|passage| !filter.kinds.is_empty() || is_telling(passage));
+        meant.retain(|passage| tells_enough(passage, filter));
         meant.truncate(NEAREST);
         let is_cut = lexical.is_cut;
-        let mut found = Found::of(wanted, lexical, &unspoken, meant, mode);
+        let mut found = Found::of(wanted, lexical, &unspoken, [meant, topical], mode);
         found.hits.retain(|hit| !parked.contains(&hit.item));
         if let Some(position) = lag {
             let records = found.hits.iter().map(|hit| hit.item);
@@ -291,6 +295,39 @@ impl Search {
         let (facets, is_behind) = (found.facets(), lag.is_some());
         Ok(Page { hits, facets, is_cut, is_behind, next: page.next, ..Page::default() })
     }
+}
+
+impl Search {
+    /// What was said about the topic of a question with whom it names, the nearest first.
+    async fn topical(
+        &self,
+        db: &mut PgConnection,
+        Wanted { asked, filter, .. }: &Wanted,
+        named: &[Titled],
+    ) -> Result<Vec<Passage>, sqlx::Error> {
+        let topic = Topic::of(asked, named, |word| self.meaning.knows(word));
+        let Some(Topic { about, rest }) = topic else { return Ok(vec![]) };
+        let question = Asked::of(&rest);
+        let mut near = Vec::new();
+        for record in &about {
+            let mut narrowed = filter.clone();
+            narrowed.about.push(*record);
+            // Where that cannot be asked now, what was found otherwise is the answer.
+            let found = self.meaning.nearest(&question, &narrowed, NEAREST).await;
+            near.extend(found.map(|found| found.near).unwrap_or_default());
+        }
+        near.sort_by(|one, other| other.score.total_cmp(&one.score));
+        let mut meant = standing(db, near, filter).await?;
+        let mut seen: HashSet<RecordRef> = about.into_iter().collect();
+        meant.retain(|passage| tells_enough(passage, filter) && seen.insert(passage.record));
+        meant.truncate(NEAREST);
+        Ok(meant)
+    }
+}
+
+/// Whether a passage says enough to be near to something. Sets from before do not know which cards are brief.
+fn tells_enough(passage: &Passage, filter: &Filter) -> bool {
+    !filter.kinds.is_empty() || !is_brief(passage.part, &passage.text)
 }
 
 /// Whether any of these records is not there: nothing is linked to it any more.
@@ -323,12 +360,13 @@ struct Chosen {
 }
 
 impl Found {
-    /// Of the `unspoken` their words say all that can be said: meaning does not know them yet.
+    /// Of the `unspoken` their words say all that can be said: meaning does not know them yet. What is `meant` are the nearest to the
+    /// question, and to its topic among what is about whom it names.
     fn of(
         wanted: &Wanted,
         lexical: Lexical,
         unspoken: &HashSet<RecordRef>,
-        meant: Vec<Passage>,
+        meant: [Vec<Passage>; 2],
         mode: Mode,
     ) -> Self {
         let Wanted { asked, filter, .. } = wanted;
@@ -370,17 +408,18 @@ impl Found {
             is_exact: hit.is_exact || asked.records.contains(&hit.record),
         });
         let named: Vec<Ranked<RecordRef>> = named.collect();
-        let nearest = meant.iter().map(|passage| passage.record);
         let weight = if lexical.is_name { NEAR_A_NAME } else { NEAR };
-        let nearest = nearest.map(|item| Ranked { item, weight, is_exact: false });
-        let nearest = nearest.collect();
+        let ranked = |passage: &Passage| Ranked { item: passage.record, weight, is_exact: false };
+        let nearest =
+            meant.each_ref().map(|list| (Reason::Meaning, list.iter().map(ranked).collect()));
         // What is in another language is shown only if nothing else speaks for the record.
         let (foreign, own): (Vec<Passage>, Vec<Passage>) =
             lexical.words.into_iter().map(|hit| hit.passage).partition(is_foreign);
-        for passage in own.into_iter().chain(meant).chain(foreign) {
+        for passage in own.into_iter().chain(meant.into_iter().flatten()).chain(foreign) {
             passages.entry(passage.record).or_insert(passage);
         }
-        let lists = [(Reason::Word, words), (Reason::Name, named), (Reason::Meaning, nearest)];
+        let [nearest, topical] = nearest;
+        let lists = [(Reason::Word, words), (Reason::Name, named), nearest, topical];
         Self { hits: fuse(&lists), passages, wanted: lexical.wanted }
     }
 
@@ -443,8 +482,8 @@ mod tests {
     /// The first note where note 9 has this of the question's words, and notes 1 to 4 are the nearest.
     fn first(question: &str, hit: WordHit, is_rare: bool, unspoken: &[RecordRef]) -> i64 {
         let lexical = Lexical { words: vec![hit], is_rare, ..Lexical::default() };
-        let (unspoken, meant) =
-            (unspoken.iter().copied().collect(), (1..=4).map(passage).collect());
+        let unspoken = unspoken.iter().copied().collect();
+        let meant = [(1..=4).map(passage).collect(), vec![]];
         let wanted = Wanted { asked: Asked::of(question), ..Wanted::default() };
         Found::of(&wanted, lexical, &unspoken, meant, Mode::Hybrid).hits[0].item.id()
     }

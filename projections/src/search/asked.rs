@@ -104,6 +104,17 @@ impl Asked {
         meant
     }
 
+    /// Takes back the corrections of words, as they were typed, that this does not want corrected.
+    pub(super) fn keep_corrections(&mut self, is_wanted: impl Fn(&str) -> bool) {
+        let words = self.text.split(|c: char| !c.is_alphanumeric());
+        let known: Vec<String> = words
+            .filter(|word| self.corrections.iter().any(|it| it.typed == fold(word)))
+            .filter(|word| !is_wanted(word))
+            .map(fold)
+            .collect();
+        self.corrections.retain(|it| !known.contains(&it.typed));
+    }
+
     /// Whether some text may be near to it: signs, numbers, the id of a record and a single Latin letter mean nothing by
     /// themselves.
     pub(super) fn means_something(&self) -> bool {

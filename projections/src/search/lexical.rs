@@ -124,6 +124,8 @@ struct Best {
 pub(super) struct Lexical {
     pub(super) words: Vec<WordHit>,
     pub(super) names: Vec<NameHit>,
+    /// Whom the question may name, with their names, folded.
+    pub(super) named: Vec<Titled>,
     /// Whether more passages have words of the question than are looked at.
     pub(super) is_cut: bool,
     /// Whether the question is a name and nothing else.
@@ -184,12 +186,12 @@ pub(super) async fn find(
         let names = names::find(db, &folded, asked, &typed, &titled, filter, behind).await?;
         let named = names.named.iter().chain(&titled);
         let beside = said_beside(db, &hits, named, words.iter().zip(&wanted), &sought).await?;
-        Ok::<_, sqlx::Error>((names, beside))
+        Ok::<_, sqlx::Error>((names, titled, beside))
     };
     let counting =
         async { hits.iter().map(|(passage, _)| sought.tally(&passage.text)).collect::<Vec<_>>() };
     let (named, tallies) = tokio::join!(naming, counting);
-    let (names, beside) = named?;
+    let (names, titled, beside) = named?;
     let mut hits: Vec<(Passage, bool, Tally<'_>)> = hits
         .into_iter()
         .zip(tallies)
@@ -201,7 +203,8 @@ pub(super) async fn find(
     let is_rare = are_rare(hits.iter().map(|(passage, _, tally)| (passage.record, tally)));
     let words = best_of_each(hits);
     let (is_cut, is_name) = (best.is_cut, names.is_all);
-    Ok(Lexical { words, names: names.hits, is_cut, is_name, is_rare, wanted })
+    let named = names.named.into_iter().chain(titled).collect();
+    Ok(Lexical { words, names: names.hits, named, is_cut, is_name, is_rare, wanted })
 }
 
 impl Best {

@@ -212,6 +212,11 @@ impl Meaning {
         self.means().err().map(|missing| missing.to_string())
     }
 
+    /// Whether the model knows a word as one: then it is no typing error, even if no text has it.
+    pub(super) fn knows(&self, word: &str) -> bool {
+        self.means().is_ok_and(|means| means.encoder.pieces(word) == Some(1))
+    }
+
     /// The pieces of text that are nearest to what somebody asks, the nearest first. The engine may be a moment behind the
     /// texts: of each, the digest tells whether it still stands there. A mistyped word is corrected if the model knows
     /// what was probably meant as a word, and not what was typed: that would be no typing error, even if no text has it.

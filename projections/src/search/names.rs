@@ -19,6 +19,7 @@ use self::shortened::shortened;
 use self::sought::Sought;
 use super::Filter;
 use super::asked::{Asked, Near};
+use super::day;
 use super::lag::changed_since;
 use super::lexical::{Titled, Word, record_of, restrict_records};
 use super::passage;
@@ -100,6 +101,9 @@ pub(super) async fn find(
     let inside = inside(titled, &said, &asked.near);
     let (found, is_acronym) = called(db, &sought, asked, words, filter).await?;
     let mut hits: Vec<NameHit> = found.iter().map(|(hit, _)| *hit).collect();
+    if let Some(time) = day::named(folded) {
+        hits.extend(dated(db, time, filter).await?);
+    }
     if (Filter { kinds: vec![], ..filter.clone() }) == Filter::default() {
         let is_wanted = |kind| filter.kinds.is_empty() || filter.kinds.contains(&kind);
         let wanted = inside.iter().filter(|(hit, _)| is_wanted(hit.record.kind()));
@@ -200,6 +204,24 @@ fn errors_inside(name: &str, said: &[&str], near: &[Near]) -> Option<usize> {
         is_it.then(|| pairs.filter(|(said, word)| said != word).count())
     };
     said.windows(words.len()).filter_map(errors).min()
+}
+
+/// The records of a day or a month, which a question asks for that names nothing else.
+async fn dated(
+    db: &mut PgConnection,
+    (from, to): day::Time,
+    filter: &Filter,
+) -> Result<Vec<NameHit>, sqlx::Error> {
+    let mut statement = QueryBuilder::new(
+        "select kind, id, 1::float8 as likeness from findable where not archived and on_date >= ",
+    );
+    statement.push_bind(from).push(" and on_date < ").push_bind(to);
+    restrict_kinds(&mut statement, filter);
+    restrict_records(&mut statement, filter);
+    statement.push(format!(" order by on_date, kind, id limit {MOST}"));
+    let mut hits = hits_of(&statement.build().persistent(false).fetch_all(db).await?)?;
+    hits.iter_mut().for_each(|hit| hit.is_exact = true);
+    Ok(hits)
 }
 
 /// The latest records about these, as far as the filter lets them pass: whoever names an organisation also looks for what

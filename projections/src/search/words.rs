@@ -7,11 +7,14 @@
 //!
 //! The stop words are Snowball's, as Postgres has them.
 
+mod amounts;
+
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use rust_stemmers::{Algorithm, Stemmer};
 
+use self::amounts::{Piece, pieces};
 use super::Language;
 use crate::prose::{cut, fold};
 use crate::tsvector::TsVector;
@@ -71,18 +74,25 @@ pub(super) fn indexed(text: &str, language: Option<Language>) -> TsVector {
     TsVector::of(stems.iter().map(String::as_str))
 }
 
-/// The words of a question in their order, each by its stems in either language. What is a stop word in one of them is left out,
-/// unless nothing else is there.
+/// The words of a question in their order, each by its stems in either language, an amount by all that it may be written as. What is a
+/// stop word in one of them is left out, unless nothing else is there.
 pub(super) fn asked(question: &str) -> Vec<Vec<String>> {
     let folded = fold(question);
-    let words: Vec<[Option<String>; 2]> = cut(&folded).map(telling_stems).collect();
-    let is_telling = |stems: &&[Option<String>; 2]| stems.iter().all(Option::is_some);
-    let has_telling = words.iter().any(|stems| is_telling(&stems));
-    let kept = words.iter().filter(|stems| !has_telling || is_telling(stems));
-    let stems = kept.map(|stems| {
-        let stems: BTreeSet<String> = stems.iter().flatten().cloned().collect();
-        stems.into_iter().collect::<Vec<_>>()
-    });
+    let words: Vec<&str> = cut(&folded).collect();
+    let said: Vec<(BTreeSet<String>, bool)> = pieces(&words)
+        .into_iter()
+        .map(|piece| match piece {
+            Piece::Amount(stems) => (stems, true),
+            Piece::Word(word) => {
+                let stems = telling_stems(word);
+                let is_telling = stems.iter().all(Option::is_some);
+                (stems.into_iter().flatten().collect(), is_telling)
+            }
+        })
+        .collect();
+    let has_telling = said.iter().any(|(_, is_telling)| *is_telling);
+    let kept = said.into_iter().filter(|(_, is_telling)| *is_telling || !has_telling);
+    let stems = kept.map(|(stems, _)| stems.into_iter().collect::<Vec<_>>());
     stems.filter(|stems| !stems.is_empty()).collect()
 }
 

@@ -53,8 +53,9 @@ pub(super) async fn titled(
     rows.iter().map(|row| Ok((record_of(row)?, row.try_get("folded_title")?))).collect()
 }
 
-/// Which words of the question each note has beside its text, by their places: in its title, or as names of what it is linked to.
-/// Whoever names an organisation and a subject means what was said with it, be it named in the text, in the title or not at all.
+/// Which words of the question each note and person has beside its text, by their places: in its title, or as names of what it is
+/// linked to. Whoever names an organisation and a subject means what was said with it, be it named in the text, in the title or not at
+/// all; and with a role, whoever has that role there.
 pub(super) async fn said_beside<'a>(
     db: &mut PgConnection,
     hits: &[(Passage, bool)],
@@ -75,18 +76,19 @@ pub(super) async fn said_beside<'a>(
             said.insert(named(*record), places);
         }
     }
-    let notes = hits.iter().map(|(passage, _)| passage.record);
-    let notes: HashSet<RecordRef> = notes.filter(|it| it.kind() == Kind::Note).collect();
+    let linked = hits.iter().map(|(passage, _)| passage.record);
+    let is_linked = |it: &RecordRef| matches!(it.kind(), Kind::Note | Kind::Person);
+    let linked: HashSet<RecordRef> = linked.filter(is_linked).collect();
     // One word is in a note or is not, wherever it stands.
-    if notes.is_empty() || (said.is_empty() && words.count() < 2) {
+    if linked.is_empty() || (said.is_empty() && words.count() < 2) {
         return Ok(HashMap::new());
     }
     let rows = sqlx::query(
         "select kind, id, folded_title, case when about && $3 then about else '{}' end as about
          from unnest($1::text[], $2::bigint[]) as found (kind, id) join findable using (kind, id)",
     )
-    .bind(notes.iter().map(|record| record.kind().as_str()).collect::<Vec<_>>())
-    .bind(notes.iter().map(|record| record.id()).collect::<Vec<_>>())
+    .bind(linked.iter().map(|record| record.kind().as_str()).collect::<Vec<_>>())
+    .bind(linked.iter().map(|record| record.id()).collect::<Vec<_>>())
     .bind(said.keys().map(String::as_str).collect::<Vec<_>>())
     .fetch_all(db)
     .await?;

@@ -20,6 +20,9 @@ const SPAN: usize = 4;
 /// The most whole names that are looked for because a word may be mistyped.
 const MEANT: usize = 200;
 
+/// How many digits a year has.
+const YEAR: usize = 4;
+
 /// From this likeness on a name is what was asked for, or begins with it.
 const EXACT: f64 = 0.95;
 
@@ -196,8 +199,10 @@ impl Sought<'_> {
     }
 
     fn begins(&self, statement: &mut QueryBuilder<'_, Postgres>) {
+        // Every other name begins with one character or another, and titles of notes with the day.
+        let is_number = self.whole.len() < YEAR && self.whole.bytes().all(|it| it.is_ascii_digit());
         match self.whole.chars().count() {
-            // Every other name begins with one character or another.
+            _ if is_number => statement.push("false"),
             0 | 1 => statement.push("false"),
             _ => {
                 statement.push("folded_title like ").push_bind(format!("{}%", escaped(self.whole)))
