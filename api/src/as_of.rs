@@ -234,6 +234,9 @@ async fn scene(app: &App, query: &Query, position: i64) -> Result<Answer, Proble
         SceneError::Busy => {
             Problem::Busy("Too many earlier states are being looked up; please try again")
         }
+        SceneError::Erased => {
+            Problem::Busy("Records were erased while this was looked up; please try again")
+        }
         SceneError::Stopped => Problem::Unavailable("the server is stopping".to_owned()),
         error @ SceneError::Failed { .. } => Problem::Internal(error.into()),
     })?;

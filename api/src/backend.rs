@@ -333,7 +333,7 @@ impl Backend {
             Ok(reader) => {
                 let checkpoints = runner.checkpoints().clone();
                 let rebuilds = Rebuilds::start(database.clone(), projectors.clone(), checkpoints);
-                let scenes = Scenes::start(database.clone(), projectors);
+                let scenes = Scenes::start(database.clone(), projectors, runner.erased());
                 let (own, announced) = (log.head(), runner.announced());
                 let stop = CancellationToken::new();
                 let tail = Tail::start(database.clone(), own, announced, stop.clone());

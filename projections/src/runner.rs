@@ -65,6 +65,7 @@ pub struct Runner {
     failures: watch::Receiver<BTreeMap<&'static str, String>>,
     survived: watch::Receiver<u64>,
     announced: watch::Receiver<u64>,
+    erased: watch::Receiver<u64>,
     dead_letters: Arc<DeadLetters>,
     /// Those that answers to writes wait for.
     awaited: Arc<BTreeSet<&'static str>>,
@@ -92,6 +93,7 @@ impl Runner {
         let dead_letters = Arc::<DeadLetters>::default();
         let (survivor, survived) = watch::channel(database.outages());
         let (announcer, announced) = watch::channel(0);
+        let (erasures, erased) = watch::channel(0);
         let (following, followed) = watch::channel(BTreeSet::new());
         let stop = CancellationToken::new();
         let process = Uuid::new_v4().simple().to_string();
@@ -102,6 +104,7 @@ impl Runner {
             failures,
             survivor,
             announcer,
+            erasures,
             following,
             served: Mutex::default(),
             learning: tokio::sync::Mutex::default(),
@@ -125,6 +128,7 @@ impl Runner {
             failures: failed,
             survived,
             announced,
+            erased,
             dead_letters,
             awaited,
             followed,
@@ -147,6 +151,12 @@ impl Runner {
     /// not heard.
     pub fn announced(&self) -> watch::Receiver<u64> {
         self.announced.clone()
+    }
+
+    /// Changes whenever something was erased, by this process or another: when that is heard, and when it may have gone
+    /// unheard.
+    pub fn erased(&self) -> watch::Receiver<u64> {
+        self.erased.clone()
     }
 
     /// How many streams are parked for a projector that this process runs.
@@ -239,6 +249,7 @@ struct Shared {
     failures: watch::Sender<BTreeMap<&'static str, String>>,
     survivor: watch::Sender<u64>,
     announcer: watch::Sender<u64>,
+    erasures: watch::Sender<u64>,
     /// The projectors whose own generation this release serves.
     following: watch::Sender<BTreeSet<&'static str>>,
     /// The generations that readers see.

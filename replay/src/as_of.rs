@@ -4,9 +4,15 @@
 //! A scene's schema is locked by the connection that asks it; what a dead process leaves behind is free, and dropped by the
 //! next that starts. Its tables are unlogged: a crash of Postgres would empty them, but it also breaks that connection, and
 //! the scene with it.
+//!
+//! A scene may show what was erased after it was begun. So no answer of it is given out before the log has been looked
+//! through for erasures since then, by whichever process: that keeps answers right. What makes processes drop such scenes,
+//! and give up those that they are building, is hearing of the erasure; the scrub waits until they have.
+
+mod kept;
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
@@ -21,22 +27,15 @@ use uuid::Uuid;
 
 use crate::load::{Effort, Filling, Gauge, LoadError, load};
 
+use kept::{Found, Kept, Shelf};
+
 /// The first key of the advisory lock on a scene; the second is the hash of its schema.
 const SCENE_LOCK: i32 = 0x6372_7363;
-
-/// The most scenes kept at a time.
-const KEPT: usize = 3;
 
 /// The most scenes built at a time: each reads the log from its beginning, on connections of its own.
 const BUILT_AT_ONCE: usize = 2;
 
-/// The most scenes being built or waiting for their turn. Whoever asks for one more is told to try again.
-const WAITING: usize = 10;
-
-/// How long a scene is kept that nobody asks.
-const IDLE: Duration = Duration::from_secs(600);
-
-/// How often to look for scenes that nobody asks, or that show what was erased meanwhile.
+/// How often to look for scenes that nobody asks, or that show what was erased meanwhile in case that was not heard.
 const LOOK: Duration = Duration::from_secs(30);
 
 /// Why a scene cannot be asked.
@@ -56,6 +55,9 @@ pub enum SceneError {
     /// So many are being built that this one would have to wait for long.
     #[error("too many earlier states are being looked up")]
     Busy,
+    /// What there was might have shown what was erased since.
+    #[error("records were erased meanwhile")]
+    Erased,
     /// The server is stopping.
     #[error("the server is stopping")]
     Stopped,
@@ -68,23 +70,12 @@ pub struct Scenes(Arc<Shared>);
 struct Shared {
     database: Database,
     projectors: Vec<Arc<dyn Projector>>,
-    kept: Mutex<Vec<Kept>>,
+    kept: Shelf,
     /// Whoever has one builds a scene.
     turns: Semaphore,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
-
-/// A scene that is there or being built.
-#[derive(Clone)]
-struct Kept {
-    position: i64,
-    asked: Instant,
-    built: Building,
-}
-
-/// Tells when it is built.
-type Building = watch::Receiver<Option<Result<Arc<Scene>, SceneError>>>;
 
 struct Scene {
     schema: String,
@@ -99,13 +90,18 @@ struct Open {
 }
 
 impl Scenes {
-    /// Keeps scenes of these read models, none yet, and clears away what dead processes have left.
-    pub fn start(database: Database, mut projectors: Vec<Arc<dyn Projector>>) -> Self {
+    /// Keeps scenes of these read models, none yet, and clears away what dead processes have left. `erased` changes whenever
+    /// something was erased, here or elsewhere.
+    pub fn start(
+        database: Database,
+        mut projectors: Vec<Arc<dyn Projector>>,
+        erased: watch::Receiver<u64>,
+    ) -> Self {
         projectors.retain(|projector| projector.has_past());
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let (kept, turns) = (Mutex::default(), Semaphore::new(BUILT_AT_ONCE));
+        let (kept, turns) = (Shelf::default(), Semaphore::new(BUILT_AT_ONCE));
         let scenes = Self(Arc::new(Shared { database, projectors, kept, turns, tasks, stop }));
-        scenes.0.tasks.spawn(scenes.0.clone().tend());
+        scenes.0.tasks.spawn(scenes.0.clone().tend(erased));
         scenes
     }
 
@@ -119,135 +115,101 @@ impl Scenes {
         position: i64,
         question: impl for<'c> Fn(&'c mut PgConnection) -> BoxFuture<'c, Result<T, sqlx::Error>> + Sync,
     ) -> Result<T, SceneError> {
-        const ATTEMPTS: usize = 2;
-        let mut failure = None;
+        // One connection may be lost, and one erasure may come between.
+        const ATTEMPTS: usize = 3;
+        let mut failure = SceneError::Erased;
         for _ in 0..ATTEMPTS {
-            let scene = self.0.scene(position).await?;
+            let mut kept = self.0.find_or_begin(position)?;
+            let scene = match kept.built().await {
+                Err(SceneError::Erased) => continue,
+                scene => scene?,
+            };
             let mut open = scene.open.lock().await;
             let Some(there) = open.as_mut() else { continue };
             let asking = async {
-                match there.shows_what_is_erased().await? {
-                    true => Ok(None),
-                    false => question(&mut there.connection).await.map(Some),
-                }
+                let answer = question(&mut there.connection).await?;
+                // Only now: what was erased while it was asked is not to be shown either.
+                Ok((!there.shows_what_is_erased().await?).then_some(answer))
             };
             match self.0.database.ask(asking).await {
                 Ok(Some(answer)) => return Ok(answer),
                 Ok(None) => {}
-                Err(error) => failure = Some(error),
+                Err(error) => failure = explain(position, error),
             }
             // Its connection is of no use any more, or what it shows is not to be shown.
-            let gone = open.take();
-            drop(open);
-            self.0.forget(position, &scene);
-            if let Some(gone) = gone {
+            self.0.kept.forget(&kept);
+            if let Some(gone) = open.take() {
                 let shared = self.0.clone();
-                self.0.tasks.spawn(async move { shared.clear(gone, &scene.schema).await });
+                let schema = scene.schema.clone();
+                self.0.tasks.spawn(async move { shared.clear(gone.connection, &schema).await });
             }
         }
-        Err(match failure {
-            Some(DatabaseError::Unavailable(reason)) => SceneError::Unavailable(reason),
-            Some(error) => SceneError::Failed { position, error: error.to_string() },
-            None => SceneError::Unavailable("records were erased meanwhile".to_owned()),
-        })
-    }
-
-    /// Drops all scenes, as when something that they show was erased. Returns once none of them can be asked.
-    pub async fn forget_all(&self) {
-        let all = std::mem::take(&mut *self.0.kept());
-        for kept in all {
-            self.0.drop_scene(kept).await;
-        }
+        Err(failure)
     }
 
     /// Drops all scenes and ends.
     pub async fn stop(&self) {
         self.0.stop.cancel();
-        self.0.turns.close();
-        self.forget_all().await;
+        self.0.give_up(self.0.kept.take_all());
         self.0.tasks.close();
         self.0.tasks.wait().await;
     }
 }
 
 impl Shared {
-    fn kept(&self) -> std::sync::MutexGuard<'_, Vec<Kept>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The scene of a position, which is built unless somebody has begun to.
-    async fn scene(self: &Arc<Self>, position: i64) -> Result<Arc<Scene>, SceneError> {
-        let mut built = self.find_or_begin(position)?;
-        let built = built.wait_for(Option::is_some).await.map_err(|_| SceneError::Stopped)?;
-        built.clone().unwrap_or(Err(SceneError::Stopped))
-    }
-
-    fn find_or_begin(self: &Arc<Self>, position: i64) -> Result<Building, SceneError> {
-        let mut kept = self.kept();
-        if let Some(known) = kept.iter_mut().find(|kept| kept.position == position) {
-            known.asked = Instant::now();
-            return Ok(known.built.clone());
-        }
-        if kept.iter().filter(|kept| !kept.is_built()).count() >= WAITING {
-            return Err(SceneError::Busy);
-        }
-        let (tell, built) = watch::channel(None);
-        kept.push(Kept { position, asked: Instant::now(), built: built.clone() });
-        drop(kept);
-        let shared = self.clone();
+    fn find_or_begin(self: &Arc<Self>, position: i64) -> Result<Kept, SceneError> {
+        let (kept, tell) = match self.kept.find(position, &self.stop)? {
+            Found::Known(kept) => return Ok(kept),
+            Found::New(kept, tell) => (kept, tell),
+        };
+        let (shared, own) = (self.clone(), kept.clone());
         self.tasks.spawn(async move {
-            let scene = match shared.turns.acquire().await {
-                Ok(_turn) => shared.build(position).await,
-                Err(_) => Err(SceneError::Stopped),
-            };
+            let scene = shared.build(position, &own.stop).await;
             if let Err(error) = &scene {
                 tracing::warn!(position, %error, "a scene was not built");
-                shared.kept().retain(|kept| kept.position != position);
+                shared.kept.forget(&own);
             }
             tell.send_replace(Some(scene));
-            for surplus in shared.surplus(position) {
-                shared.drop_scene(surplus).await;
-            }
+            shared.give_up(shared.kept.take_surplus(&own));
         });
-        Ok(built)
+        Ok(kept)
     }
 
-    /// Takes out what is too much now that there is a scene of this position: those that nobody has asked for longest. What is
-    /// still being built is waited for by somebody, and so is this one.
-    fn surplus(&self, position: i64) -> Vec<Kept> {
-        let mut kept = self.kept();
-        let mut surplus = Vec::new();
-        while kept.iter().filter(|kept| kept.is_built()).count() > KEPT {
-            let others = kept.iter().enumerate();
-            let others = others.filter(|(_, kept)| kept.is_built() && kept.position != position);
-            let Some((oldest, _)) = others.min_by_key(|(_, kept)| kept.asked) else { break };
-            surplus.push(kept.remove(oldest));
-        }
-        surplus
-    }
-
-    async fn build(&self, position: i64) -> Result<Arc<Scene>, SceneError> {
+    /// Builds a scene when it is its turn, unless it is called off.
+    async fn build(
+        self: &Arc<Self>,
+        position: i64,
+        stop: &CancellationToken,
+    ) -> Result<Arc<Scene>, SceneError> {
+        let called_off = || match self.stop.is_cancelled() {
+            true => SceneError::Stopped,
+            false => SceneError::Erased,
+        };
+        let turn = stop.run_until_cancelled(self.turns.acquire()).await;
+        let _turn = turn.and_then(Result::ok).ok_or_else(called_off)?;
         let schema = format!("scene_{}", Uuid::new_v4().simple());
         let started = Instant::now();
         let options = self.database.options_for(std::slice::from_ref(&schema));
         let connecting = self.database.ask(options.connect()).await;
         let mut connection = connecting.map_err(|error| explain(position, error))?;
-        let failed = |error: LoadError| match error {
-            LoadError::Stopped => SceneError::Stopped,
-            LoadError::Database(error) => explain(position, self.database.judge(error)),
-            error => SceneError::Failed { position, error: error.to_string() },
-        };
-        match self.fill(&mut connection, &schema, position).await {
+        let filling = self.fill(&mut connection, &schema, position, stop);
+        let filled = stop.run_until_cancelled(filling).await.unwrap_or(Err(LoadError::Stopped));
+        match filled {
             Ok(searched) => {
                 tracing::debug!(position, elapsed = ?started.elapsed(), "a scene is there");
                 let open = tokio::sync::Mutex::new(Some(Open { connection, searched }));
                 Ok(Arc::new(Scene { schema, open }))
             }
             Err(error) => {
-                if let Err(error) = generation::drop_tables(&mut connection, &schema).await {
-                    tracing::info!(%error, schema, "what is left of a scene is dropped later");
-                }
-                Err(failed(error))
+                // What Postgres is still doing there has to end first, which whoever wants another one need not wait for.
+                let shared = self.clone();
+                self.tasks.spawn(async move { shared.clear(connection, &schema).await });
+                Err(match error {
+                    LoadError::Stopped => called_off(),
+                    LoadError::Database(error) => explain(position, self.database.judge(error)),
+                    error => SceneError::Failed { position, error: error.to_string() },
+                })
             }
         }
     }
@@ -257,6 +219,7 @@ impl Shared {
         connection: &mut PgConnection,
         schema: &str,
         position: i64,
+        stop: &CancellationToken,
     ) -> Result<i64, LoadError> {
         sqlx::query("select pg_advisory_lock($1, hashtext($2))")
             .bind(SCENE_LOCK)
@@ -289,84 +252,71 @@ impl Shared {
                 parked: parked.collect(),
             });
         }
-        load(&self.database, &fillings, Effort::single(), &Arc::<Gauge>::default(), &self.stop)
-            .await?;
+        load(&self.database, &fillings, Effort::single(), &Arc::<Gauge>::default(), stop).await?;
         Ok(searched)
     }
 
-    /// No longer gives this scene to anybody.
-    fn forget(&self, position: i64, scene: &Arc<Scene>) {
-        self.kept().retain(|kept| {
-            let is_it =
-                matches!(&*kept.built.borrow(), Some(Ok(built)) if Arc::ptr_eq(built, scene));
-            kept.position != position || !is_it
-        });
-    }
-
-    /// Drops a scene, once it is built and nobody is asking it.
-    async fn drop_scene(&self, mut kept: Kept) {
-        let built = match kept.built.wait_for(Option::is_some).await {
-            Ok(built) => built.clone(),
-            Err(_) => return,
-        };
-        let Some(Ok(scene)) = built else { return };
-        let open = scene.open.lock().await.take();
-        if let Some(open) = open {
-            self.clear(open, &scene.schema).await;
+    /// Calls off those of these scenes that are being built, and drops each as soon as nobody asks it.
+    fn give_up(self: &Arc<Self>, scenes: Vec<Kept>) {
+        for mut kept in scenes {
+            kept.stop.cancel();
+            let shared = self.clone();
+            self.tasks.spawn(async move {
+                let Ok(scene) = kept.built().await else { return };
+                let open = scene.open.lock().await.take();
+                if let Some(open) = open {
+                    shared.clear(open.connection, &scene.schema).await;
+                }
+            });
         }
     }
 
-    async fn clear(&self, mut open: Open, schema: &str) {
-        let dropped = generation::drop_tables(&mut open.connection, schema);
+    async fn clear(&self, mut connection: PgConnection, schema: &str) {
+        let dropped = generation::drop_tables(&mut connection, schema);
         match self.database.ask(dropped).await {
             // Its lock goes with it.
-            Ok(()) => drop(open.connection.close().await),
+            Ok(()) => drop(connection.close().await),
             Err(error) => tracing::info!(%error, schema, "a scene is dropped later"),
         }
     }
 
     /// Clears away what is of no use any more, until the server stops.
-    async fn tend(self: Arc<Self>) {
+    async fn tend(self: Arc<Self>, mut erased: watch::Receiver<u64>) {
         while !self.stop.is_cancelled() {
-            if let Err(error) = drop_abandoned(&self.database).await {
+            if let Err(error) = self.drop_abandoned().await {
                 tracing::debug!(%error, "scenes of dead processes are dropped later");
             }
-            let idle: Vec<Kept> =
-                self.kept().extract_if(.., |kept| kept.asked.elapsed() > IDLE).collect();
-            for kept in idle {
-                self.drop_scene(kept).await;
-            }
+            self.give_up(self.kept.take_idle());
             self.drop_erased().await;
             tokio::select! {
                 () = self.stop.cancelled() => {}
                 () = tokio::time::sleep(LOOK) => {}
+                Ok(()) = erased.changed() => self.give_up(self.kept.take_all()),
             }
         }
+    }
+
+    async fn drop_abandoned(&self) -> Result<(), sqlx::Error> {
+        let mut connection = self.database.options_for(&[]).connect().await?;
+        drop_abandoned(&mut connection).await?;
+        connection.close().await
     }
 
     /// Drops scenes that show what was erased since, by whichever process.
     async fn drop_erased(&self) {
-        let all = self.kept().clone();
-        for kept in all {
-            let Some(Ok(scene)) = kept.built.borrow().clone() else { continue };
-            let mut open = scene.open.lock().await;
+        for kept in self.kept.all() {
+            let Some(Ok(scene)) = kept.outcome() else { continue };
+            // Whoever asks it looks as well.
+            let Ok(mut open) = scene.open.try_lock() else { continue };
             let Some(there) = open.as_mut() else { continue };
             if matches!(self.database.ask(there.shows_what_is_erased()).await, Ok(false)) {
                 continue;
             }
-            let gone = open.take();
-            drop(open);
-            self.forget(kept.position, &scene);
-            if let Some(gone) = gone {
-                self.clear(gone, &scene.schema).await;
+            self.kept.forget(&kept);
+            if let Some(gone) = open.take() {
+                self.clear(gone.connection, &scene.schema).await;
             }
         }
-    }
-}
-
-impl Kept {
-    fn is_built(&self) -> bool {
-        self.built.borrow().is_some()
     }
 }
 
@@ -379,8 +329,11 @@ impl Open {
         .bind(self.searched)
         .fetch_one(&mut self.connection)
         .await?;
-        self.searched = last.unwrap_or(self.searched);
-        Ok(is_erased.unwrap_or(false))
+        let is_erased = is_erased.unwrap_or(false);
+        if let (Some(last), false) = (last, is_erased) {
+            self.searched = last;
+        }
+        Ok(is_erased)
     }
 }
 
@@ -391,27 +344,31 @@ fn explain(position: i64, error: DatabaseError) -> SceneError {
     }
 }
 
-/// Drops the scenes that no connection holds.
-async fn drop_abandoned(database: &Database) -> Result<(), sqlx::Error> {
-    let mut connection = database.options_for(&[]).connect().await?;
+/// Drops the scenes that no connection holds, and names the others, of whichever process.
+pub(crate) async fn drop_abandoned(
+    connection: &mut PgConnection,
+) -> Result<Vec<String>, sqlx::Error> {
     let all: Vec<String> =
         sqlx::query_scalar("select nspname::text from pg_namespace where nspname like 'scene\\_%'")
-            .fetch_all(&mut connection)
+            .fetch_all(&mut *connection)
             .await?;
+    let mut held = Vec::new();
     for schema in all {
         let is_free: bool = sqlx::query_scalar("select pg_try_advisory_lock($1, hashtext($2))")
             .bind(SCENE_LOCK)
             .bind(&schema)
-            .fetch_one(&mut connection)
+            .fetch_one(&mut *connection)
             .await?;
-        if is_free {
-            generation::drop_tables(&mut connection, &schema).await?;
-            sqlx::query("select pg_advisory_unlock($1, hashtext($2))")
-                .bind(SCENE_LOCK)
-                .bind(&schema)
-                .execute(&mut connection)
-                .await?;
+        if !is_free {
+            held.push(schema);
+            continue;
         }
+        generation::drop_tables(connection, &schema).await?;
+        sqlx::query("select pg_advisory_unlock($1, hashtext($2))")
+            .bind(SCENE_LOCK)
+            .bind(&schema)
+            .execute(&mut *connection)
+            .await?;
     }
-    connection.close().await
+    Ok(held)
 }

@@ -2,7 +2,7 @@
 //! quoted it, files, and the write-ahead log. A scrub wipes them off the disk.
 //!
 //! Postgres does not overwrite what it deletes. So the read models that had the record are built anew beside the old ones,
-//! which are dropped with their files; small tables are rewritten; and the write-ahead log is moved on until all of it is
+//! which are dropped with their files, as are tables of checks and of earlier states; small tables are rewritten; and the write-ahead log is moved on until all of it is
 //! younger than that. What is to be scrubbed stands in `stream_key`, so that a scrub that was killed is begun again.
 
 use std::path::Path;
@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use tokio_util::sync::CancellationToken;
 
+use crate::as_of::drop_abandoned;
 use crate::load::Effort;
 use crate::named::image_name;
 use crate::rebuild::{Rebuild, RebuildError, drop_old};
@@ -29,7 +30,7 @@ use crate::verify::VERIFY_LOCK;
 /// The advisory lock of whoever scrubs: one at a time.
 const SCRUB_LOCK: i64 = 0x6372_6d5f_7363_7201;
 
-/// How long to wait for rebuilds, checks and readers that are in the way.
+/// How long to wait for rebuilds, checks, scenes and readers that are in the way.
 const PATIENCE: Duration = Duration::from_secs(600);
 const AGAIN: Duration = Duration::from_millis(200);
 
@@ -91,6 +92,11 @@ pub enum ScrubError {
         "a check has been running for too long to scrub what it has built; try again when `crm verify` is done"
     )]
     Checking,
+    /// A server still has tables of an earlier state.
+    #[error(
+        "a server has kept what `?as_of=` is answered from for too long to scrub it; try again when it has dropped the schema {0}"
+    )]
+    Shown(String),
     /// Somebody may still see what was deleted.
     #[error(
         "the transaction of Postgres's process {0} has been open for too long: what it may still see of erased records stays on \
@@ -186,6 +192,7 @@ async fn wipe(
         .collect();
     rebuild_all(database, &concerned, options).await?;
     drop_likenesses(control, &concerned).await?;
+    wait_for_scenes(control, options).await?;
     let files = remove_files(database, &waiting, &options.files).await?;
     let todos = todos_of(control, &records).await?;
     clean_tables(control, &records).await?;
@@ -288,6 +295,25 @@ async fn drop_likenesses(
         }
         tokio::time::sleep(AGAIN).await;
     }
+}
+
+/// Waits until all scenes are gone that are there now: whoever keeps one drops it when it hears of an erasure, as soon as
+/// nobody asks it. Those that are begun later find no key any more of what was erased.
+async fn wait_for_scenes(
+    control: &mut PgConnection,
+    options: &ScrubOptions,
+) -> Result<(), ScrubError> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut before = drop_abandoned(control).await?;
+    while let Some(schema) = before.first() {
+        if Instant::now() > deadline {
+            return Err(ScrubError::Shown(schema.clone()));
+        }
+        pause(options).await?;
+        let held = drop_abandoned(control).await?;
+        before.retain(|schema| held.contains(schema));
+    }
+    Ok(())
 }
 
 /// Removes the recordings of erased notes, and the images that no other note shows.

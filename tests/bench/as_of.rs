@@ -53,7 +53,8 @@ pub async fn run() -> anyhow::Result<()> {
         taken.push(start.elapsed().as_secs_f64() * 1000.0);
     }
     table.figure("the position of a time, p95, ms", format!("{:.2}", self::p95(&mut taken)));
-    let scenes = Scenes::start(bench.database.clone(), projections::read::projectors());
+    let erased = backend.runner().erased();
+    let scenes = Scenes::start(bench.database.clone(), projections::read::projectors(), erased);
     for name in ["a list, the first time, s", "a list, once it is built, s"] {
         let start = Instant::now();
         let asked = scenes.ask(SIZE / 2, |connection| {

@@ -1,5 +1,7 @@
 //! Whatever was read once can be read again as of then, byte for byte.
 
+mod erased;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

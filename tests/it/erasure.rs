@@ -505,7 +505,10 @@ async fn nothing_of_an_erased_person_or_note_is_left_on_the_disk() {
     let server = Server::start(&home, &[]).await;
     let id = posted(&server, "/people", &person()).await["id"].to_string();
     let noted = posted(&server, "/notes", &note()).await["id"].to_string();
-    reqwest::get(format!("{}/people", server.url)).await.unwrap();
+    for path in ["/people", "/people?as_of=1", "/notes?as_of=2"] {
+        let shown = reqwest::get(format!("{}{path}", server.url)).await.unwrap();
+        assert!(shown.text().await.unwrap().contains("Quetzalli Xochitl"), "{path}");
+    }
     let rebuilt = home.crm(&["rebuild", "--all"]).output().await.unwrap();
     assert!(rebuilt.status.success(), "{}", String::from_utf8_lossy(&rebuilt.stderr));
     assert!(is_on_disk(home.path(), "quetzalli"), "the test sees what is on the disk");

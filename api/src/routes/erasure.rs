@@ -89,7 +89,6 @@ async fn erase<A: Erasable>(
     let command = A::erase(reason_in(body)?);
     let version = condition(&app, &caller, record_of::<A>(id)).await?;
     let written = execute::<A>(&app, &caller, id, "Erase", command, version).await?;
-    app.scenes.forget_all().await;
     app.erasures.wake();
     Ok(written.answer(json!({"status": "erased", "scrub": "pending"})))
 }

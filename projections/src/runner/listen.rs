@@ -51,6 +51,7 @@ impl Shared {
         // Until now erasures may have gone unheard.
         self.database.keys().forget_all();
         self.database.states().forget_all();
+        self.erasures.send_modify(|count| *count += 1);
         loop {
             match tokio::time::timeout(POLL, listener.try_recv()).await {
                 Ok(Ok(Some(news))) if news.channel() == APPENDED => self.look_for_more(),
@@ -83,6 +84,7 @@ impl Shared {
                 self.database.states().forget(kind, id);
             }
         }
+        self.erasures.send_modify(|count| *count += 1);
     }
 
     /// Takes over what the table says where it is further than what is known here.
