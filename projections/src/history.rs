@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use domain::telling::Sentence;
-use domain::{FactChange, Kind, RecordRef};
+use domain::{FactChange, Kind, RecordRef, import};
 use uuid::Uuid;
 
 use crate::database::{Database, DatabaseError};
@@ -76,8 +76,8 @@ pub struct HistoryEntry {
 pub struct Selection {
     /// By this actor.
     pub actor: Option<String>,
-    /// Of records of this kind; across records only.
-    pub kind: Option<Kind>,
+    /// Of this kind; across records only.
+    pub kind: Option<Of>,
     /// Of this record; across records only.
     pub record: Option<RecordRef>,
     /// Of the record and about it: also events of others that speak of it.
@@ -97,6 +97,40 @@ pub struct Selection {
     pub correlation: Option<Uuid>,
     /// With all of these words in what they say or in the names of those that they are about; across records only.
     pub text: Option<String>,
+}
+
+/// What entries are of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Of {
+    /// Records of a kind.
+    Records(Kind),
+    /// Imports: rows of a legacy file that belong to no record.
+    Imports,
+}
+
+impl Of {
+    /// All there is.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Kind::ALL.iter().copied().map(Self::Records).chain([Self::Imports])
+    }
+
+    /// Its name, which is that of the type of the streams.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Records(kind) => kind.as_str(),
+            Self::Imports => import::STREAM_TYPE,
+        }
+    }
+
+    /// What has this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::all().find(|of| of.as_str() == name)
+    }
+
+    /// All names, for whoever has none of them.
+    pub fn names() -> String {
+        Self::all().map(Self::as_str).collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// Some entries, newest first.

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::Kind;
-use projections::history::{History, Selection};
+use projections::history::{History, Of, Selection};
 use projections::read;
 use replay::Rebuild;
 use tokio_util::sync::CancellationToken;
@@ -112,7 +112,7 @@ fn filters((first, last): (DateTime<Utc>, DateTime<Utc>)) -> Vec<Filter> {
         of("no filter", |_, _| {}),
         of("actor, each of ten", |s, at| s.actor = Some(format!("actor {}", at % 10))),
         of("actor of old events only", |s, _| s.actor = Some("importer".into())),
-        of("kind", |s, at| s.kind = Some([Kind::Lp, Kind::Fund][at % 2])),
+        of("kind", |s, at| s.kind = Some(Of::Records([Kind::Lp, Kind::Fund][at % 2]))),
         of("record", move |s, at| s.record = Some(Kind::Lp.record(id(at)))),
         of("record and what is about it", move |s, at| {
             s.record = Some(Kind::Lp.record(id(at)));

@@ -4,7 +4,7 @@
 use axum::http::{HeaderMap, Uri, header};
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use domain::Kind;
-use projections::history::{RefusalFilter, Selection};
+use projections::history::{Of, RefusalFilter, Selection};
 use uuid::Uuid;
 
 use super::names;
@@ -125,7 +125,7 @@ impl Wanted {
     pub fn selection(&self) -> Result<Selection, Problem> {
         Ok(Selection {
             actor: self.text("actor")?,
-            kind: self.kind()?,
+            kind: self.parsed("kind", &format!("one of {}", Of::names()), Of::parse)?,
             record: self.record()?,
             related: self.flag("related")?,
             event: self.named("event", names::event)?,
@@ -315,11 +315,12 @@ mod tests {
     fn what_is_asked_for_is_understood() {
         let query = "kind=lp&record=fund/2&from=2025-01-31&to=2025-02-01T00:00:00%2B01:00&related=true&q=a+b";
         let selection = of(query).unwrap().selection().unwrap();
-        assert_eq!(selection.kind, Some(Kind::Lp));
+        assert_eq!(selection.kind, Some(Of::Records(Kind::Lp)));
         assert_eq!(selection.record, Some(Kind::Fund.record(2)));
         assert_eq!(selection.from.unwrap().to_rfc3339(), "2025-01-31T00:00:00+00:00");
         assert_eq!(selection.to.unwrap().to_rfc3339(), "2025-01-31T23:00:00+00:00");
         let selection_of = |query: &str| of(query).unwrap().selection().unwrap();
+        assert_eq!(selection_of("kind=import").kind, Some(Of::Imports));
         for time in
             ["2025-01-31T15:04:05", "2025-01-31T10:04:05-05:00", "2025-01-31T16:04:05+01:00"]
         {

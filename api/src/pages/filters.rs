@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use domain::telling::{known, label};
 use domain::{Kind, Moment};
 use maud::{Markup, html};
-use projections::history::Selection;
+use projections::history::{Of, Selection};
 use uuid::Uuid;
 
 use super::story::record_of;
@@ -99,11 +99,8 @@ impl Filters {
             "field" => wanted.field = Some(names::field(value)?),
             "source" => wanted.source = text(),
             "kind" => {
-                let kinds: Vec<&str> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
-                let kind = Kind::parse(value);
-                wanted.kind = Some(kind.ok_or_else(|| {
-                    format!("There is no such kind; there are {}", kinds.join(", "))
-                })?);
+                let none = || format!("There is no such kind; there are {}", Of::names());
+                wanted.kind = Some(Of::parse(value).ok_or_else(none)?);
             }
             "record" => {
                 let record = value.split_once('/').and_then(|(kind, id)| record_of(kind, id).ok());
@@ -247,8 +244,8 @@ impl Filters {
                             label for="f-kind" { (called("kind")) }
                             select id="f-kind" name="kind" {
                                 option value="" { "All kinds" }
-                                @for kind in Kind::ALL {
-                                    option value=(kind) selected[self.value("kind") == kind.as_str()] { (problem::title(*kind)) }
+                                @for kind in Of::all() {
+                                    option value=(kind.as_str()) selected[self.value("kind") == kind.as_str()] { (title(kind)) }
                                 }
                             }
                         }
@@ -296,6 +293,14 @@ fn events(of: Option<Kind>) -> Markup {
 pub fn called(name: &str) -> &str {
     let mut all = FILTERS.iter().chain([&STATUS]);
     all.find(|(known, _)| *known == name).map_or(name, |(_, called)| called)
+}
+
+/// What entries are of, as people call it.
+fn title(of: Of) -> &'static str {
+    match of {
+        Of::Records(kind) => problem::title(kind),
+        Of::Imports => "Rows of no record",
+    }
 }
 
 /// A filter that is set, in words.

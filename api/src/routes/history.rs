@@ -75,7 +75,9 @@ fn described(endpoint: Endpoint, parameters: &[&str]) -> Endpoint {
 fn meaning(parameter: &str) -> &'static str {
     match parameter {
         "actor" => "Only what this actor asked for",
-        "kind" => "Only of this kind of record, such as lp",
+        "kind" => {
+            "Only of this kind of record, such as lp; across all changes also import: rows of a legacy file that belong to no record"
+        }
         "record" => "Only of this record, such as lp/7",
         "related" => {
             "true: also what happened to other records and speaks of it, such as notes that were linked to it"

@@ -79,7 +79,7 @@ impl Selection {
             ("event", self.event.as_deref().map(Value::Text)),
             ("actor", self.actor.as_deref().map(Value::Text)),
             ("source", self.source.as_deref().map(Value::Text)),
-            ("kind", self.kind.map(|kind| Value::Text(kind.as_str()))),
+            ("kind", self.kind.map(|of| Value::Text(of.as_str()))),
         ];
         columns.into_iter().filter_map(|(column, value)| Some((column, value?))).collect()
     }
