@@ -96,7 +96,8 @@ async fn measure(
 
 type Filter = (&'static str, Box<dyn Fn(usize) -> Selection>);
 
-/// Every filter alone: common values, rare ones, and those that only old events have, which is the hardest.
+/// Every filter alone: common values, rare ones, and those that only old events have, which is the hardest; and those that are
+/// hard together.
 fn filters((first, last): (DateTime<Utc>, DateTime<Utc>)) -> Vec<Filter> {
     fn of(name: &'static str, change: impl Fn(&mut Selection, usize) + 'static) -> Filter {
         let selection = move |at| {
@@ -136,6 +137,17 @@ fn filters((first, last): (DateTime<Utc>, DateTime<Utc>)) -> Vec<Filter> {
         of("words, common", |s, _| s.text = Some("urgent".into())),
         of("words, old", |s, _| s.text = Some("ciudad méxico".into())),
         of("word, one event", move |s, at| s.text = Some(format!("name{}", id(at)))),
+        of("words, two that neither new events nor many names have", |s, _| {
+            s.text = Some("credit office".into())
+        }),
+        of("the same, and kind", |s, _| {
+            s.text = Some("credit office".into());
+            s.kind = Some(Of::Records(Kind::Lp));
+        }),
+        of("word, and an event that has it once", |s, _| {
+            s.text = Some("real".into());
+            s.event = Some("Registered".into());
+        }),
         of("field and actor", |s, at| {
             s.field = Some("priority".into());
             s.actor = Some(format!("actor {}", at % 10));
@@ -144,13 +156,14 @@ fn filters((first, last): (DateTime<Utc>, DateTime<Utc>)) -> Vec<Filter> {
 }
 
 /// Records are imported, then changed by ten people over time; at the end much happens to one of them, and some LPs are
-/// interested in a fund.
+/// interested in a fund. Some words are in names and, beside others, in what was said before the last two changes.
 async fn fill(bench: &Workbench) -> anyhow::Result<()> {
     let insert = "insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload,
                                       metadata, command_id, correlation_id, actor)";
     let ids = "gen_random_uuid(), gen_random_uuid()";
+    let names = "case when id % 1000 = 7 then ' Credit' when id % 1000 = 8 then ' Office' when id = 5 then ' Real' else '' end";
     let registered = format!(
-        "{insert} select 'lp', id::text, 1, 'Registered', '1', ('{{\"Registered\":{{\"name\":\"Name' || id || '\",
+        "{insert} select 'lp', id::text, 1, 'Registered', '1', ('{{\"Registered\":{{\"name\":\"Name' || id || {names} || '\",
                 \"details\":{{\"location\":\"Ciudad de México\",\"advisor\":\"Stratum\"}}}}}}')::json,
                 '{{\"command\":\"Import\",\"source\":\"import:old.db\"}}', {ids}, 'importer'
          from generate_series(1, {}) as id",
@@ -171,7 +184,13 @@ async fn fill(bench: &Workbench) -> anyhow::Result<()> {
     };
     for sequence in 2..=EVENTS_EACH {
         let words = if sequence % 2 == 0 { "urgent" } else { "later" };
-        let value = format!("'{words} {sequence}'");
+        let others = match sequence <= EVENTS_EACH - 2 {
+            true => {
+                "case when id % 20 = 0 then ' real credit office' when id % 10 = 0 then ' real credit' else '' end"
+            }
+            false => "''",
+        };
+        let value = format!("'{words} {sequence}' || {others}");
         let range = format!("generate_series(1, {RECORDS}) as id");
         statements.push(prioritised(&range, &sequence.to_string(), &value));
     }

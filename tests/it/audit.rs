@@ -1,6 +1,7 @@
 //! What happened across all records is found by every filter, page by page, and sent whole as CSV and NDJSON.
 
 mod imports;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;

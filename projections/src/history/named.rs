@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use domain::{Kind, RecordRef};
 use sqlx::{PgConnection, Postgres, QueryBuilder};
 
-use super::words;
+use super::{Of, words};
 use crate::prose::cut;
 use crate::read::audit;
 
@@ -22,6 +22,10 @@ const SHORTEST: usize = 3;
 
 /// So many words of a question are looked for in names.
 const WORDS: usize = 8;
+
+/// So many records are looked for at a time in the index of those that events are about: it compares each event that is about
+/// one of them with all of them.
+const AT_A_TIME: usize = 16;
 
 /// A word, and who has it in their name.
 pub(super) struct Word {
@@ -61,24 +65,58 @@ async fn named(db: &mut PgConnection, word: &str) -> Result<Vec<RecordRef>, sqlx
     Ok(has_it.filter_map(|(kind, id, _)| Some(Kind::parse(&kind)?.record(id))).collect())
 }
 
-/// Asks for what says all of these words, or happened to or is about what is called by them.
-pub(super) fn push(query: &mut QueryBuilder<'_, Postgres>, words: &[Word]) {
+impl Word {
+    /// Those who have it in their name and can be what something happened to, if only one kind is asked for.
+    fn subjects(&self, of: Option<Of>) -> BTreeMap<Kind, Vec<i64>> {
+        let mut ids = BTreeMap::<Kind, Vec<i64>>::new();
+        let named =
+            self.named.iter().filter(|record| of.is_none_or(|of| of == Of::Records(record.kind())));
+        named.for_each(|record| ids.entry(record.kind()).or_default().push(record.id()));
+        ids
+    }
+
+    /// Whether it is looked for by the records that something happened to.
+    pub(super) fn has_subjects(&self, of: Option<Of>) -> bool {
+        !self.subjects(of).is_empty()
+    }
+}
+
+/// Asks for what says all of these words, or happened to or is about what is called by them; of one kind perhaps, which is
+/// asked for elsewhere.
+///
+/// What each word is found by has to be gathered from indexes before any row is looked at, since rows are long. Postgres
+/// does so only as long as no two words have a condition in common, as they do if one name has both, and as any has with what
+/// is asked for beside it alone. So each has a mark of its own, that no row has, and words that no name has are asked for in
+/// the same form.
+pub(super) fn push(query: &mut QueryBuilder<'_, Postgres>, words: &[Word], of: Option<Of>) {
     let (named, plain): (Vec<&Word>, Vec<&Word>) =
         words.iter().partition(|word| !word.named.is_empty());
     if !plain.is_empty() || words.is_empty() {
         let plain: Vec<&str> = plain.iter().map(|word| word.word.as_str()).collect();
-        query.push(" and words @@ ").push_bind(words::query(&plain)).push("::tsquery");
-    }
-    for Word { word, named } in named {
-        query.push(" and (words @@ ").push_bind(words::query(&[word])).push("::tsquery");
-        let about: Vec<String> = named.iter().map(|record| audit::named(*record)).collect();
-        query.push(" or about && ").push_bind(about);
-        let mut ids = BTreeMap::<Kind, Vec<i64>>::new();
-        named.iter().for_each(|record| ids.entry(record.kind()).or_default().push(record.id()));
-        for (kind, ids) in ids {
-            query.push(" or kind = ").push_bind(kind.as_str());
-            query.push(" and id = any (").push_bind(ids).push(")");
+        query.push(" and (words @@ ").push_bind(words::query(&plain)).push("::tsquery");
+        if !named.is_empty() {
+            query.push(" or about && ").push_bind(vec![mark(0)]);
         }
         query.push(")");
     }
+    for (word, number) in named.into_iter().zip(1_i64..) {
+        query.push(" and (words @@ ").push_bind(words::query(&[&word.word])).push("::tsquery");
+        let mark = mark(number);
+        for some in word.named.chunks(AT_A_TIME) {
+            let about = some.iter().map(|record| audit::named(*record));
+            query.push(" or about && ");
+            query.push_bind(about.chain([mark.clone()]).collect::<Vec<_>>());
+        }
+        for (kind, mut ids) in word.subjects(of) {
+            ids.push(-number);
+            query.push(" or kind = any (").push_bind(vec![kind.to_string(), mark.clone()]);
+            query.push(") and id = any (").push_bind(ids).push(")");
+        }
+        query.push(")");
+    }
+}
+
+/// Names no record.
+fn mark(number: i64) -> String {
+    format!("#{number}")
 }

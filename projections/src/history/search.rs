@@ -16,6 +16,9 @@ const NEWEST: i64 = 2_000;
 /// finds them soon, unless they rarely meet.
 const NEWEST_OF_BOTH: i64 = 10_000;
 
+/// In a range of no more positions than this it is better to look only there.
+const NARROW: i64 = 50_000;
+
 impl History {
     /// The newest positions before the cursor that pass, at most so many, newest first; and the streams that are not
     /// searched.
@@ -49,7 +52,7 @@ impl History {
         // to be gathered by an index that has no order. Postgres alone would choose by how often a value occurs, as if it
         // occurred evenly, and look through the whole table for what only old events have.
         let floor = match selection.looked_through() {
-            Some(rows) => floor(&mut connection, from, to, rows).await?,
+            Some(rows) => selection.floor(&mut connection, from, to, rows).await?,
             None => None,
         };
         let Some(floor) = floor else {
@@ -92,6 +95,22 @@ impl Selection {
         }
         (self.equalities().len() > 1).then_some(NEWEST_OF_BOTH)
     }
+
+    /// Where the newest rows of a range begin, if it has more than those. Where a column must have a value, they are the newest
+    /// of those that have it: all others may be newer.
+    async fn floor(
+        &self,
+        connection: &mut PgConnection,
+        from: i64,
+        to: i64,
+        rows: i64,
+    ) -> Result<Option<i64>, sqlx::Error> {
+        let mut query = QueryBuilder::new("select position from audit where position < ");
+        query.push_bind(to).push(" and position >= ").push_bind(from);
+        push_order(&mut query, self.equalities().first().copied(), from, to);
+        query.push(" offset ").push_bind(rows).push(" limit 1");
+        query.build_query_scalar().persistent(false).fetch_optional(connection).await
+    }
 }
 
 /// What a column must be equal to.
@@ -108,6 +127,27 @@ impl<'s> Value<'s> {
             Self::Id(id) => query.push_bind(id),
         };
     }
+}
+
+/// Has rows read in the order of their positions, newest first: by the index of a column that must have a value, if there is
+/// one.
+fn push_order<'s>(
+    query: &mut QueryBuilder<'s, Postgres>,
+    leading: Option<(&'static str, Value<'s>)>,
+    from: i64,
+    to: i64,
+) {
+    let Some((column, value)) = leading else {
+        query.push(" order by position desc");
+        return;
+    };
+    // It is not called equal too: Postgres would take it for constant, and any index for as good.
+    for (comparison, position) in [("<", to), (">=", from)] {
+        query.push(format!(" and ({column}, position) {comparison} ("));
+        value.push(query);
+        query.push(", ").push_bind(position).push(")");
+    }
+    query.push(format!(" order by {column} desc, position desc"));
 }
 
 /// How rows get into order.
@@ -138,15 +178,17 @@ struct Asked<'s> {
 impl Asked<'_> {
     fn statement(&self, from: i64, to: i64, limit: usize, order: Order) -> Statement<'_> {
         let selection = self.selection;
-        let mut query = QueryBuilder::new("select position from audit where position < ");
+        let is_apart = order == Order::OnceGathered && self.is_gathered_apart(from, to);
+        let position = if is_apart { "position + 0" } else { "position" };
+        let mut query =
+            QueryBuilder::new(format!("select position from audit where {position} < "));
         query.push_bind(to);
         if from > 0 {
-            query.push(" and position >= ").push_bind(from);
+            query.push(format!(" and {position} >= ")).push_bind(from);
         }
         let equalities = selection.equalities();
-        // A column that is read in order is not called equal too: Postgres would take it for constant, and any index for as good.
         let (leading, others) = match (order, equalities.split_first()) {
-            (Order::AsRead, Some((leading, others))) => (Some(leading), others),
+            (Order::AsRead, Some((leading, others))) => (Some(*leading), others),
             _ => (None, &equalities[..]),
         };
         for (column, value) in others {
@@ -165,41 +207,24 @@ impl Asked<'_> {
             query.push(" and fields @> ").push_bind(vec![touched_name(field).to_owned()]);
         }
         if let Some(words) = &self.words {
-            named::push(&mut query, words);
+            named::push(&mut query, words, selection.kind);
         }
-        match (order, leading) {
-            (Order::AsRead, Some((column, value))) => {
-                for (comparison, position) in [("<", to), (">=", from)] {
-                    query.push(format!(" and ({column}, position) {comparison} ("));
-                    value.push(&mut query);
-                    query.push(", ").push_bind(position).push(")");
-                }
-                query.push(format!(" order by {column} desc, position desc limit "));
-            }
-            (Order::AsRead, None) => _ = query.push(" order by position desc limit "),
+        match order {
+            Order::AsRead => push_order(&mut query, leading, from, to),
             // No index is in the order of a sum.
-            (Order::OnceGathered, _) => _ = query.push(" order by position + 0 desc limit "),
+            Order::OnceGathered => _ = query.push(" order by position + 0 desc"),
         }
-        query.push_bind(i64::try_from(limit).unwrap_or(i64::MAX));
+        query.push(" limit ").push_bind(i64::try_from(limit).unwrap_or(i64::MAX));
         Statement(query)
     }
-}
 
-/// Where the newest rows of a range begin, if it has more than those.
-async fn floor(
-    connection: &mut PgConnection,
-    from: i64,
-    to: i64,
-    rows: i64,
-) -> Result<Option<i64>, sqlx::Error> {
-    sqlx::query_scalar(
-        "select position from audit where position >= $1 and position < $2 order by position desc offset $3 limit 1",
-    )
-    .bind(from)
-    .bind(to)
-    .bind(rows)
-    .fetch_optional(connection)
-    .await
+    /// Whether no index is asked for the range, since it would be for each word: the index that tells what happened to a record
+    /// has positions too. Postgres takes two words, or a word and an event, that are looked for in the same range for parts of
+    /// one condition, gathers one of them, and looks through all of its rows for the other.
+    fn is_gathered_apart(&self, from: i64, to: i64) -> bool {
+        let mut words = self.words.iter().flatten();
+        to - from > NARROW && words.any(|word| word.has_subjects(self.selection.kind))
+    }
 }
 
 /// The first position that was recorded then or later. Positions are in the order of time, so no index on the time is
