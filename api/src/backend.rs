@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use projections::database::{Database, Surroundings};
-use projections::files::{Bucket, BucketOptions, Files};
+use projections::files::{Bucket, BucketOptions, Files, MarkedFolder};
 use projections::jobs::{SpeechModels, Tools, Workers};
 use projections::log::{EventLog, Keys, MasterFile, MasterKey};
 use projections::projector::Projector;
@@ -79,7 +79,7 @@ impl Store {
         if cluster.is_some() {
             database = database.on_own_server();
         }
-        let (files, stop) = (files(settings).await, CancellationToken::new());
+        let (files, stop) = (files(settings, &database).await, CancellationToken::new());
         let store = Self { database, files, data_dir: settings.data_dir.clone(), cluster, stop };
         if let Some(cluster) = &store.cluster {
             let supervisor =
@@ -194,15 +194,15 @@ pub fn seal_witness(settings: &Settings) -> Result<Witness, KeyError> {
 }
 
 /// The files beside the log where no bucket is set.
-pub fn files_in(data_dir: &Path) -> Files {
-    Files::folder(data_dir)
+pub fn files_in(data_dir: &Path, database: &Database) -> Files {
+    Files::marked(MarkedFolder::new(data_dir, database.clone()))
 }
 
 /// The files beside the log: in the bucket that the settings name, or else in the data folder.
-pub async fn files(settings: &Settings) -> Files {
+async fn files(settings: &Settings, database: &Database) -> Files {
     match &settings.s3_bucket {
         Some(name) => Files::bucket(bucket(settings, name).await),
-        None => files_in(&settings.data_dir),
+        None => files_in(&settings.data_dir, database),
     }
 }
 

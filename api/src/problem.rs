@@ -284,7 +284,7 @@ impl Problem {
             Problem::Files(error) => match error {
                 FileError::Full(_) => StatusCode::INSUFFICIENT_STORAGE,
                 FileError::Denied(_) => StatusCode::BAD_GATEWAY,
-                FileError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+                error if error.is_outage() => StatusCode::SERVICE_UNAVAILABLE,
                 FileError::Missing(_) => StatusCode::NOT_FOUND,
                 _ => StatusCode::INTERNAL_SERVER_ERROR,
             },

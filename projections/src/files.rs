@@ -15,6 +15,7 @@ mod cipher;
 mod content;
 mod error;
 mod folder;
+mod marked;
 
 use std::fmt;
 use std::ops::Range;
@@ -36,6 +37,7 @@ pub use cipher::FileCipher;
 pub use content::{Content, gather, media_type};
 pub use error::FileError;
 pub use folder::Folder;
+pub use marked::MarkedFolder;
 
 /// Where documents are.
 pub const DOCUMENTS: &str = "files/";
@@ -98,6 +100,19 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     /// Whether files can be stored here as far as is known without storing one.
     async fn check(&self) -> Result<(), FileError>;
+
+    /// Whether this is the store that is meant, as far as that can be told at once: it is asked every few seconds.
+    ///
+    /// # Errors
+    /// [`FileError::OtherFolder`] when it is not, and when that is not known.
+    async fn recognise(&self) -> Result<(), FileError> {
+        Ok(())
+    }
+
+    /// Whether what it does not have under such a key is lost: it is known to be where the files of the database were put.
+    fn is_known(&self, _key: &str) -> bool {
+        false
+    }
 }
 
 /// What a store knows of a file.
@@ -140,6 +155,11 @@ impl Files {
     /// Keeps files in a folder, which is made when the first file comes.
     pub fn folder(folder: impl Into<std::path::PathBuf>) -> Self {
         Self { store: Arc::new(Folder::new(folder)), patience: None }
+    }
+
+    /// Likewise, in a folder that is known by its mark.
+    pub fn marked(folder: MarkedFolder) -> Self {
+        Self { store: Arc::new(folder), patience: None }
     }
 
     /// Keeps files in a bucket.

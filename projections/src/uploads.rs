@@ -10,7 +10,7 @@ mod intake;
 use chrono::{DateTime, Utc};
 use domain::Kind;
 use sqlx::types::Json;
-use sqlx::{FromRow, PgConnection};
+use sqlx::{FromRow, PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::database::{Database, DatabaseError};
@@ -339,6 +339,17 @@ pub async fn of_notes(db: &mut PgConnection, notes: &[i64]) -> Result<Vec<Uuid>,
         .bind(notes)
         .fetch_all(db)
         .await
+}
+
+/// The keys of some recordings that notes have, the same ones each time.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn some_attached(pool: &PgPool) -> Result<Vec<String>, sqlx::Error> {
+    // In the order of random numbers: old ones and new ones.
+    let statement = "select id from upload where attached_at is not null order by id limit 20";
+    let ids: Vec<Uuid> = sqlx::query_scalar(statement).fetch_all(pool).await?;
+    Ok(ids.into_iter().map(key).collect())
 }
 
 /// Which of these uploads may still go on, or become recordings.

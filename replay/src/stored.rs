@@ -174,7 +174,7 @@ async fn look(
 ) -> Result<Option<String>, CheckError> {
     let mut compared = compare(database, files, file).await;
     for _ in 1..ATTEMPTS {
-        if !matches!(compared, Err(CheckError::Files(FileError::Unavailable(_)))) {
+        if !matches!(&compared, Err(CheckError::Files(error)) if error.is_outage()) {
             break;
         }
         tokio::time::sleep(PAUSE).await;
@@ -182,7 +182,7 @@ async fn look(
     }
     match compared {
         Ok(what) => Ok(what),
-        Err(CheckError::Files(error @ FileError::Unavailable(_))) => Err(error.into()),
+        Err(CheckError::Files(error)) if error.is_outage() => Err(error.into()),
         Err(CheckError::Files(FileError::Missing(_))) => Ok(Some(MISSING.to_owned())),
         // What a person called an image may be the name of nothing that can be stored.
         Err(CheckError::Files(FileError::NoKey(_))) if file.content.is_none() => Ok(None),

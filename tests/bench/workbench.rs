@@ -64,7 +64,8 @@ impl Workbench {
 
     /// The product in this process.
     pub async fn backend(&self, database: &Database) -> anyhow::Result<Backend> {
-        Backend::start(database.clone(), backend::files_in(self.folder.path())).await
+        let files = backend::files_in(self.folder.path(), database);
+        Backend::start(database.clone(), files).await
     }
 
     /// A program of Postgres's, told how to connect.

@@ -317,7 +317,7 @@ async fn an_import_that_is_killed_at_any_moment_is_completed_by_the_next_run() {
 
     let cluster = Cluster::open(home.path()).await.unwrap();
     let database = crate::harness::connect(cluster.options("crm"), 2);
-    let files = api::backend::files_in(home.path());
+    let files = api::backend::files_in(home.path(), &database);
     assert_log_tells(&database.pool, &files, &file, "after all the kills").await;
     database.pool.close().await;
     cluster.close().await.unwrap();

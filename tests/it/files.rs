@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
+use crate::harness::Database;
 use crate::s3::S3;
 
 /// Bytes that differ from place to place.
@@ -46,6 +47,7 @@ async fn listed(files: &Files, prefix: &str) -> Vec<(String, u64)> {
 async fn a_folder_and_a_bucket_keep_files_alike() {
     let folder = TempDir::new().unwrap();
     contract(&Files::folder(folder.path())).await;
+    contract(&Database::new().await.files()).await;
     let s3 = S3::start().await;
     let bucket = s3.files("contract").await;
     // This server makes a bucket with its first file.

@@ -57,7 +57,7 @@ impl Database {
 
     /// The file storage in its folder.
     pub fn files(&self) -> Files {
-        backend::files_in(self.dir.path())
+        backend::files_in(self.dir.path(), &self.connections)
     }
 
     /// The product on this database.

@@ -45,14 +45,14 @@ const MEETING: &str = "Good morning, and thank you for taking the time today. We
     The next meeting of our committee is at the end of the month. Then let us talk again in the first week of June.";
 
 /// Speech as a sound file.
-fn speech(path: &Path, text: &str) {
+pub fn speech(path: &Path, text: &str) {
     let mut speaking = std::process::Command::new("espeak-ng");
     let status = speaking.args(["-v", "en-us", "-s", "150", "-w"]).arg(path).arg(text).status();
     assert!(status.unwrap().success(), "espeak-ng makes the sound for the tests");
 }
 
 /// The small English model.
-async fn tiny_en() -> PathBuf {
+pub async fn tiny_en() -> PathBuf {
     let models = crate::models::kept(&catalogue::WHISPER_TINY).await;
     models.path(&catalogue::WHISPER_TINY.items[0])
 }
@@ -355,7 +355,7 @@ async fn transcript(api: &Api, id: RecordingId) -> Vec<u8> {
 async fn a_worker_or_server_killed_twenty_times_leaves_the_transcript_of_one_that_was_not() {
     let api = Api::new().await;
     let home = Home::new();
-    let files = api::backend::files_in(home.path());
+    let files = api::backend::files_in(home.path(), &api.db.connections);
     let note = api.made("notes", json!({"name": "Call"})).await;
     let lp = api.made("lps", json!({"name": "Profuturo"})).await;
     api.post(&format!("/notes/{note}/lps/{lp}"), json!({})).await.expect(200, "link");

@@ -28,6 +28,7 @@ mod log;
 mod memory;
 mod model;
 mod models;
+mod mounted;
 mod observed;
 mod ordering;
 mod pages;

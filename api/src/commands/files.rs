@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
+use projections::files::MarkedFolder;
 use replay::garbage::{self, Garbage};
 use replay::stored::{self, Fault, Stored};
 use serde_json::json;
@@ -39,6 +40,8 @@ enum What {
         #[arg(long)]
         json: bool,
     },
+    /// Take the folder of files as it is, after files were moved there by hand or are lost for good: see docs/operations.md first
+    Adopt,
 }
 
 /// Does what the options say.
@@ -59,6 +62,7 @@ pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<()> {
                 () = interruption.next() => Err(anyhow::anyhow!("the check was called off")),
             }
         }
+        What::Adopt => adopt(settings, &store).await,
     };
     let closed = store.close().await;
     result.and(closed)
@@ -82,6 +86,24 @@ fn told(found: &Garbage, dry_run: bool) -> String {
          that no event names: {:.1} MiB of files.",
         mebibytes(*bytes)
     )
+}
+
+async fn adopt(settings: &Settings, store: &Store) -> anyhow::Result<()> {
+    if let Some(bucket) = &settings.s3_bucket {
+        anyhow::bail!("files are kept in the bucket {bucket}, and only folders are adopted");
+    }
+    let folder = MarkedFolder::new(settings.data_dir.clone(), store.database.clone());
+    let adopted = folder.adopt().await.context("the folder is not adopted")?;
+    if adopted.is_empty() {
+        say("The folder of files is the one that this database knows: there is nothing to adopt.");
+    }
+    for folder in &adopted {
+        say(&format!("{} is now the folder of this database's files.", folder.display()));
+    }
+    if !adopted.is_empty() {
+        say("`crm files check` tells which of them are missing there.");
+    }
+    Ok(())
 }
 
 async fn check(store: &Store, images: bool, json: bool) -> anyhow::Result<()> {

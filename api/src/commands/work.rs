@@ -1,5 +1,7 @@
 //! `crm work`: works on recordings, until interrupted. The same workers as in `crm serve`, on another machine.
 
+use projections::files::FileError;
+
 use crate::backend::{Backend, Store};
 use crate::commands::{self, Interruption, say};
 use crate::settings::Settings;
@@ -58,11 +60,13 @@ async fn check_files(settings: &Settings, store: &Store) -> anyhow::Result<()> {
         "select record->'file'->>'key' from recording where not hidden order by id desc limit 20";
     let keys: Vec<String> =
         sqlx::query_scalar(NEWEST).fetch_all(&store.database.pool).await.unwrap_or_default();
+    let files = store.files.store();
     for key in &keys {
-        match store.files.store().facts(key).await {
-            Ok(None) => {}
-            // Also where they cannot be read at present: they are waited for.
-            Ok(Some(_)) | Err(_) => return Ok(()),
+        match files.facts(key).await {
+            Err(FileError::OtherFolder(_)) => {}
+            Ok(None) if !files.is_known(key) => {}
+            // Also where it is lost, and where they cannot be read at present: they are waited for.
+            Ok(_) | Err(_) => return Ok(()),
         }
     }
     let (place, what) = match &settings.s3_bucket {
@@ -74,7 +78,7 @@ async fn check_files(settings: &Settings, store: &Store) -> anyhow::Result<()> {
     };
     anyhow::ensure!(
         keys.is_empty(),
-        "this worker keeps files in {place}, which has none of the newest recordings: set {what} as the server has it"
+        "this worker keeps files in {place}, which has none of the newest recordings: set {what} as the server has it, or is a disk not mounted?"
     );
     Ok(())
 }

@@ -39,7 +39,12 @@ async fn livez() -> Json<Value> {
 
 async fn readyz(State(app): State<App>) -> (StatusCode, Json<Value>) {
     let health = app.reader.health().await;
-    let reasons = reasons_against(&health);
+    let mut reasons = reasons_against(&health);
+    if health.database
+        && let Err(error) = app.files.store().recognise().await
+    {
+        reasons.push(error.to_string());
+    }
     let projectors: Vec<Value> = health
         .projectors
         .iter()

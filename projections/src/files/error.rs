@@ -20,6 +20,9 @@ pub enum FileError {
     /// The store does not answer, or not in time; it may later.
     #[error("the file storage does not answer: {0}")]
     Unavailable(String),
+    /// The folder is not the one in which the files were put: they are away, and nothing may be put there. The text says what to do.
+    #[error("{0}")]
+    OtherFolder(String),
     /// What is stored is not what was stored.
     #[error("stored file {key} is damaged: {what}")]
     Damaged {
@@ -34,6 +37,12 @@ pub enum FileError {
 }
 
 impl FileError {
+    /// Whether the store is away and may come back: nothing is known of its files until then.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        matches!(self, FileError::Unavailable(_) | FileError::OtherFolder(_))
+    }
+
     /// What people are told who only use crm. The whole is for the log, since it may name buckets and folders.
     #[must_use]
     pub fn in_plain_words(&self) -> &'static str {
@@ -46,6 +55,10 @@ impl FileError {
                  S3_BUCKET and its keys"
             }
             FileError::Unavailable(_) => "the file storage does not answer",
+            FileError::OtherFolder(_) => {
+                "the folder of files is not the one that this database knows, so nothing is read from it or stored there: whoever runs \
+                 crm should look into its log, and whether the disk is mounted"
+            }
             FileError::Missing(_) => "the file is not in the file storage",
             FileError::Damaged { .. } => "the stored file is damaged",
             FileError::NoKey(_) | FileError::Failed(_) => "the file storage failed",
@@ -55,14 +68,21 @@ impl FileError {
     /// What the system's answer means for a file of this name.
     pub(super) fn of_system(error: &io::Error, key: &str) -> Self {
         use io::ErrorKind::{
-            FileTooLarge, NotFound, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem,
-            StorageFull,
+            FileTooLarge, HostUnreachable, NetworkUnreachable, NotConnected, NotFound,
+            PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StaleNetworkFileHandle,
+            StorageFull, TimedOut,
         };
         let said = format!("{key}: {error}");
         match error.kind() {
             NotFound => FileError::Missing(key.to_owned()),
             StorageFull | QuotaExceeded | FileTooLarge => FileError::Full(said),
             PermissionDenied | ReadOnlyFilesystem => FileError::Denied(said),
+            // A folder on another machine.
+            HostUnreachable
+            | NetworkUnreachable
+            | NotConnected
+            | StaleNetworkFileHandle
+            | TimedOut => FileError::Unavailable(said),
             _ => FileError::Failed(said),
         }
     }
@@ -84,6 +104,8 @@ mod tests {
         check(13, "the file storage refuses crm");
         check(30, "the file storage refuses crm");
         check(2, "there is no stored file");
+        check(116, "the file storage does not answer");
+        check(107, "the file storage does not answer");
         check(5, "the file storage failed");
     }
 }

@@ -189,7 +189,7 @@ async fn write_whole(path: &Path, content: &[u8]) -> std::io::Result<()> {
 }
 
 /// Makes the name of a file survive a crash.
-async fn sync_folder(path: &Path) -> std::io::Result<()> {
+pub(super) async fn sync_folder(path: &Path) -> std::io::Result<()> {
     File::open(path.parent().unwrap_or(Path::new("."))).await?.sync_all().await
 }
 

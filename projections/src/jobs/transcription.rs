@@ -85,6 +85,9 @@ async fn sound(tools: &Tools, lease: &Lease, file: &AudioFile) -> Result<File, T
         Err(error @ FileError::Missing(_)) => error,
         copied => return Ok(copied?),
     };
+    if tools.files.store().is_known(&file.key) {
+        return Err(Trouble::ForGood(LOST.to_owned()));
+    }
     Err(match has_others(tools, lease).await? {
         Some(true) => Trouble::ForGood(LOST.to_owned()),
         // Another worker, or another attempt, may find it.

@@ -74,9 +74,10 @@ impl From<FileError> for Trouble {
         tracing::warn!(%error, "a job cannot go on");
         let told = error.in_plain_words();
         match error {
-            FileError::Unavailable(_) | FileError::Denied(_) | FileError::Full(_) => {
-                Trouble::away(told)
-            }
+            FileError::Unavailable(_)
+            | FileError::OtherFolder(_)
+            | FileError::Denied(_)
+            | FileError::Full(_) => Trouble::away(told),
             // It was there when the server took it. Where it is not, others of the installation may have it.
             FileError::Missing(_) => Trouble::away(&format!(
                 "{told} where this worker keeps files: S3_BUCKET, or a CRM_DATA_DIR that is shared, must be as the server has it"
@@ -153,6 +154,7 @@ mod tests {
     fn only_what_nobody_can_explain_is_counted() {
         let said = || "no".to_owned();
         assert_eq!(kind(FileError::Unavailable(said())), "waited for");
+        assert_eq!(kind(FileError::OtherFolder(said())), "waited for");
         assert_eq!(kind(FileError::Denied(said())), "waited for");
         assert_eq!(kind(FileError::Full(said())), "waited for");
         assert_eq!(kind(FileError::Missing(said())), "waited for");

@@ -142,8 +142,10 @@ async fn a_recording_that_is_lost_fails_and_goes_on_once_its_file_is_back() {
     assert!(told.starts_with("The audio file is missing from the file storage"), "{told}");
     assert!(told.contains("backup") && told.contains("`crm files check`"), "{told}");
 
-    // None of them is there: it may be the storage that is away.
-    let workers = work(&api, with_tiny().await);
+    // None of them is there, and nobody knows whether this is where they should be: it may be the storage that is away.
+    let unknown = Files::folder(api.db.dir.path());
+    let tools = tools(&api.backend.log, unknown, with_tiny().await);
+    let workers = Workers::start(tools, 1, api.backend.live.heads()).unwrap();
     let waiting = async {
         loop {
             let it = api.read(&format!("/recordings/{id}")).await;
