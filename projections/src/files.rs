@@ -53,8 +53,6 @@ pub const CHUNK: usize = 5 << 20;
 #[derive(Clone, Debug)]
 pub struct Files {
     store: Arc<dyn Store>,
-    /// How long an answer of the store is waited for; `None`: as long as the store itself waits.
-    patience: Option<Duration>,
 }
 
 /// A place that keeps files by key.
@@ -62,6 +60,9 @@ pub struct Files {
 /// Keys are relative paths of plain parts; each implementation refuses others.
 #[async_trait]
 pub trait Store: fmt::Debug + Send + Sync {
+    /// The same for those who do not wait longer than this for a sign of life.
+    fn with_patience(&self, patience: Duration) -> Arc<dyn Store>;
+
     /// Stores a file in place of what was there. It appears whole or not at all, and then survives a crash.
     async fn put(&self, key: &str, content: Bytes) -> Result<(), FileError>;
 
@@ -154,24 +155,24 @@ pub struct Growth {
 impl Files {
     /// Keeps files in a folder, which is made when the first file comes.
     pub fn folder(folder: impl Into<std::path::PathBuf>) -> Self {
-        Self { store: Arc::new(Folder::new(folder)), patience: None }
+        Self { store: Arc::new(Folder::new(folder)) }
     }
 
     /// Likewise, in a folder that is known by its mark.
     pub fn marked(folder: MarkedFolder) -> Self {
-        Self { store: Arc::new(folder), patience: None }
+        Self { store: Arc::new(folder) }
     }
 
     /// Keeps files in a bucket.
     pub fn bucket(bucket: Bucket) -> Self {
-        Self { store: Arc::new(bucket), patience: None }
+        Self { store: Arc::new(bucket) }
     }
 
-    /// The same files for those who do not wait longer than this until a file is found, or its content begins to come: a
-    /// store that is silent for so long counts as one that does not answer.
+    /// The same files for those who do not wait longer than this for a sign of life: that a file is found, that some more of
+    /// it comes, that some of what is sent is taken. A store that is silent for so long counts as one that does not answer.
     #[must_use]
-    pub fn with_patience(self, patience: Duration) -> Self {
-        Self { patience: Some(patience), ..self }
+    pub fn with_patience(&self, patience: Duration) -> Self {
+        Self { store: self.store.with_patience(patience) }
     }
 
     /// Where files are kept.
@@ -184,18 +185,7 @@ impl Files {
     /// # Errors
     /// When the store does not answer, or refuses crm.
     pub async fn facts(&self, key: &str) -> Result<Option<Facts>, FileError> {
-        self.in_time(key, self.store.facts(key)).await
-    }
-
-    /// What the store answers about this file, unless that takes too long.
-    async fn in_time<T>(
-        &self,
-        key: &str,
-        asking: impl Future<Output = Result<T, FileError>>,
-    ) -> Result<T, FileError> {
-        let Some(patience) = self.patience else { return asking.await };
-        let late = || FileError::Unavailable(format!("{key}: it was silent for {patience:?}"));
-        tokio::time::timeout(patience, asking).await.unwrap_or_else(|_| Err(late()))
+        self.store.facts(key).await
     }
 
     /// Stores a document so that it survives a crash, and names it. Storing it again changes nothing.
@@ -247,7 +237,7 @@ impl Files {
         cipher: Option<FileCipher>,
     ) -> Result<Content, FileError> {
         let start = range.start;
-        let content = self.in_time(key, self.store.read(key, range)).await?;
+        let content = self.store.read(key, range).await?;
         Ok(match cipher {
             Some(cipher) => cipher.decipher(start, content),
             None => content,

@@ -1,6 +1,6 @@
 //! A real S3 server, SeaweedFS, for the tests of buckets.
 
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -82,6 +82,11 @@ impl S3 {
     /// Its address.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.ports[3])
+    }
+
+    /// Likewise, for who connects without HTTP.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports[3]))
     }
 
     /// How to get to a bucket of it.

@@ -2,17 +2,16 @@
 
 mod given_up;
 mod killed;
+mod silent;
 mod two_servers;
 
 use std::time::{Duration, Instant};
 
-use api::app::Parts;
-use api::backend::Backend;
 use axum::body::Body;
 use axum::http::{Method, Request};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use projections::files::{Bucket, BucketOptions, CHUNK, FileError, Files};
+use projections::files::{CHUNK, FileError, Files};
 use projections::uploads::{self, Intake};
 use replay::garbage::{self, Garbage};
 use serde_json::{Value, json};
@@ -23,7 +22,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::contract::{Answer, Api, app, ask, request};
-use crate::files::{answering, noise};
+use crate::files::noise;
 use crate::harness::Database;
 use crate::s3::{KEYS, S3};
 use crate::server::{Home, Server};
@@ -531,44 +530,6 @@ async fn a_bucket_that_goes_away_costs_an_upload_nothing() {
     files.store().put(&key, altered.into()).await.unwrap();
     let error = files.copy(&key, &hash(&content), cipher).await.unwrap_err();
     assert!(matches!(error, FileError::Damaged { .. }), "{error}");
-}
-
-#[tokio::test]
-async fn a_store_that_is_silent_is_told_before_the_request_has_taken_too_long() {
-    let api = Api::new().await;
-    let note = made_note(&api).await;
-    let sending = request(Method::POST, &format!("/notes/{note}/recordings"));
-    let sent = ask(&api.router, sending.body(Body::from(wav(1_000))).unwrap()).await;
-    let audio = format!("/recordings/{}/audio", sent.body["id"]);
-    let fund = api.made("funds", json!({"fund_name": "F"})).await;
-    let images = format!("[\"{}\"]", "data:image/png;base64,AAAA".repeat(100));
-    let roadshow = json!({"name": "Lima", "fund_id": fund, "flight_images": images});
-    let roadshow = api.made("roadshows", roadshow).await;
-    api.backend.settle().await.unwrap();
-
-    let options = BucketOptions {
-        keys: Some((KEYS.0.to_owned(), KEYS.1.to_owned())),
-        endpoint: Some(answering(None).await),
-        ..BucketOptions::new("silent")
-    };
-    let silent = Files::bucket(Bucket::open(&options).await);
-    let silent = silent.with_patience(Duration::from_millis(300));
-    let connections = api.db.connections.clone();
-    let backend = Backend::start(connections, silent.clone()).await.unwrap();
-    backend.settle().await.unwrap();
-    let app = Parts { files: silent, ..app(&api.db, &backend, 64 << 20) };
-    let router = api::server::router(app);
-    let get = async |method: Method, uri: &str| {
-        ask(&router, request(method, uri).body(Body::empty()).unwrap()).await
-    };
-    for uri in [audio.clone(), format!("/roadshows/{roadshow}"), "/images/a.png".to_owned()] {
-        let answer = get(Method::GET, &uri).await;
-        assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")), "{uri}");
-        let told = "The file storage does not answer; please try again";
-        assert_eq!(answer.body["detail"], told, "{uri}");
-    }
-    assert_eq!(get(Method::HEAD, &audio).await.status, 503);
-    backend.stop().await;
 }
 
 /// The recording that was attached first, as the storage has it, and the name of its file.

@@ -179,7 +179,7 @@ async fn serve(
     let webhooks = Webhooks::new(backend.live.clone(), reach)?;
     let intake = Intake::new(
         store.database.clone(),
-        store.files.clone(),
+        prompt_files(settings, store),
         settings.upload_limit,
         backend.rebuilds.stop_token().clone(),
     );
@@ -265,7 +265,7 @@ async fn import_demo(store: &Store, backend: &Backend) -> anyhow::Result<()> {
 
 /// The files for requests, which say in time that the store does not answer.
 fn prompt_files(settings: &Settings, store: &Store) -> Files {
-    store.files.clone().with_patience(settings.request_timeout / 3)
+    store.files.with_patience(settings.request_timeout / 3)
 }
 
 /// Says at once what the first file would find out. Without its files crm does much of its work.

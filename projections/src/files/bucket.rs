@@ -5,8 +5,10 @@
 
 mod failure;
 mod lock;
+mod pace;
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,7 +17,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
-    Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
+    Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation, SharedHttpClient,
     StalledStreamProtectionConfig,
 };
 use aws_sdk_s3::presigning::PresigningConfig;
@@ -31,6 +33,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 
 use self::failure::{failure, is_beyond, is_missing};
 pub use self::lock::{Lock, LockError, LockMode};
+use self::pace::Paced;
 use super::{CHUNK, Content, Facts, FileError, Growth, Shown, Store, check_key, gather};
 
 /// The most pieces that wait beside a key; then they are put together.
@@ -52,7 +55,7 @@ pub struct BucketOptions {
     pub session: Option<String>,
     /// The server, if it is not Amazon's; buckets are then parts of its paths.
     pub endpoint: Option<String>,
-    /// How long to wait for an answer; then it is asked again, twice.
+    /// How long to wait for a sign of life; then it is asked again, twice.
     pub patience: Duration,
 }
 
@@ -75,26 +78,30 @@ impl BucketOptions {
 #[derive(Clone, Debug)]
 pub struct Bucket {
     client: Client,
+    /// Waits as long as anybody here does: to put parts together may take minutes, of which no server says anything.
+    patient: Client,
+    connector: SharedHttpClient,
     name: String,
+    patience: Duration,
 }
 
 impl Bucket {
     /// Finds credentials and region; the bucket itself is not asked yet.
     pub async fn open(options: &BucketOptions) -> Self {
+        let patience = options.patience;
         let connector = Builder::new()
             .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
             .build_https();
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .http_client(connector)
+            .http_client(Paced { client: connector.clone(), patience, again: true })
             .retry_config(RetryConfig::standard().with_max_attempts(3))
             .timeout_config(
                 TimeoutConfig::builder()
-                    .connect_timeout(options.patience.min(Duration::from_secs(5)))
-                    .read_timeout(options.patience)
+                    .connect_timeout(patience.min(Duration::from_secs(5)))
                     .build(),
             )
             .stalled_stream_protection(
-                StalledStreamProtectionConfig::enabled().grace_period(options.patience).build(),
+                StalledStreamProtectionConfig::enabled().grace_period(patience).build(),
             );
         let anywhere = options.endpoint.as_ref().map(|_| "us-east-1".to_owned());
         if let Some(region) = options.region.clone().or(anywhere) {
@@ -113,7 +120,8 @@ impl Bucket {
         if let Some(endpoint) = &options.endpoint {
             config = config.endpoint_url(endpoint).force_path_style(true);
         }
-        Self { client: Client::from_conf(config.build()), name: options.name.clone() }
+        let client = Client::from_conf(config.build());
+        Self { patient: client.clone(), client, connector, name: options.name.clone(), patience }
     }
 
     async fn put_object(&self, key: &str, content: Bytes) -> Result<(), FileError> {
@@ -190,7 +198,7 @@ impl Bucket {
             .zip(tags)
             .map(|(number, tag)| CompletedPart::builder().part_number(number).e_tag(tag).build());
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts.collect())).build();
-        let complete = self.client.complete_multipart_upload().bucket(&self.name).key(key);
+        let complete = self.patient.complete_multipart_upload().bucket(&self.name).key(key);
         let sent = complete.upload_id(ticket).multipart_upload(parts).send().await;
         sent.map(|_| ()).map_err(|error| failure(error, key))
     }
@@ -246,6 +254,12 @@ impl Bucket {
 
 #[async_trait]
 impl Store for Bucket {
+    fn with_patience(&self, patience: Duration) -> Arc<dyn Store> {
+        let client = Paced { client: self.connector.clone(), patience, again: false };
+        let config = self.client.config().to_builder().http_client(client).build();
+        Arc::new(Self { client: Client::from_conf(config), patience, ..self.clone() })
+    }
+
     async fn put(&self, key: &str, content: Bytes) -> Result<(), FileError> {
         check_key(key)?;
         self.put_object(key, content).await
@@ -280,13 +294,19 @@ impl Store for Bucket {
             Err(error) if is_beyond(&error) => return Ok(stream::empty().boxed()),
             Err(error) => return Err(failure(error, key)),
         };
-        let pieces = stream::try_unfold((found.body, key.to_owned()), async |(mut body, key)| {
-            match body.next().await {
-                None => Ok(None),
-                Some(Ok(piece)) => Ok(Some((piece, (body, key)))),
-                Some(Err(error)) => Err(FileError::Unavailable(format!("{key}: {error}"))),
-            }
-        });
+        let first = (found.body, key.to_owned(), self.patience);
+        let pieces =
+            stream::try_unfold(
+                first,
+                async |(mut body, key, patience)| match tokio::time::timeout(patience, body.next())
+                    .await
+                {
+                    Ok(None) => Ok(None),
+                    Ok(Some(Ok(piece))) => Ok(Some((piece, (body, key, patience)))),
+                    Ok(Some(Err(error))) => Err(FileError::Unavailable(format!("{key}: {error}"))),
+                    Err(_) => Err(FileError::silent(&key, patience)),
+                },
+            );
         Ok(pieces.boxed())
     }
 

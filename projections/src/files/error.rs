@@ -1,6 +1,7 @@
 //! Why a file could not be stored or read, by what is to be done about it.
 
 use std::io;
+use std::time::Duration;
 
 /// Why a file could not be stored or read.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +64,11 @@ impl FileError {
             FileError::Damaged { .. } => "the stored file is damaged",
             FileError::NoKey(_) | FileError::Failed(_) => "the file storage failed",
         }
+    }
+
+    /// The store has said nothing about this file for so long.
+    pub(super) fn silent(key: &str, patience: Duration) -> Self {
+        FileError::Unavailable(format!("{key}: it was silent for {patience:?}"))
     }
 
     /// What the system's answer means for a file of this name.

@@ -3,6 +3,7 @@
 use std::io::SeekFrom;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -42,6 +43,11 @@ impl Folder {
 
 #[async_trait]
 impl Store for Folder {
+    /// A disk answers or fails.
+    fn with_patience(&self, _: Duration) -> Arc<dyn Store> {
+        Arc::new(self.clone())
+    }
+
     async fn put(&self, key: &str, content: Bytes) -> Result<(), FileError> {
         let path = self.path(key)?;
         write_whole(&path, &content).await.map_err(|error| FileError::of_system(&error, key))

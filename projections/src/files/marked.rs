@@ -42,6 +42,8 @@ pub struct MarkedFolder {
     folder: Folder,
     root: PathBuf,
     database: Database,
+    /// How long the mark and what is looked up are waited for: a folder of another machine may be silent.
+    patience: Option<Duration>,
     /// The ids of the database as this process has seen them last.
     known: Arc<Mutex<HashMap<&'static str, Uuid>>>,
 }
@@ -70,7 +72,8 @@ impl MarkedFolder {
     /// Keeps the files of this database in this folder, which is made when the first file comes.
     pub fn new(folder: impl Into<PathBuf>, database: Database) -> Self {
         let root = folder.into();
-        Self { folder: Folder::new(root.clone()), root, database, known: Arc::default() }
+        let folder = Folder::new(root.clone());
+        Self { folder, root, database, patience: None, known: Arc::default() }
     }
 
     /// Takes the folders for those of the database's files as they are, where they are not known to be, and tells which these
@@ -104,12 +107,26 @@ impl MarkedFolder {
         if is_mark(key) {
             return Err(FileError::NoKey(key.to_owned()));
         }
-        for place in PLACES {
-            if key.starts_with(place) || place.starts_with(key) {
-                self.recognise_place(place, want).await?;
+        let recognising = async {
+            for place in PLACES {
+                if key.starts_with(place) || place.starts_with(key) {
+                    self.recognise_place(place, want).await?;
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        };
+        self.in_time(key, recognising).await
+    }
+
+    /// What the folder answers, unless that takes too long.
+    async fn in_time<T>(
+        &self,
+        key: &str,
+        asking: impl Future<Output = Result<T, FileError>>,
+    ) -> Result<T, FileError> {
+        let Some(patience) = self.patience else { return asking.await };
+        let answered = tokio::time::timeout(patience, asking).await;
+        answered.unwrap_or_else(|_| Err(FileError::silent(key, patience)))
     }
 
     async fn recognise_place(&self, place: &'static str, want: Want) -> Result<(), FileError> {
@@ -277,6 +294,10 @@ async fn set_mark(path: &Path, text: &str) -> std::io::Result<()> {
 
 #[async_trait]
 impl Store for MarkedFolder {
+    fn with_patience(&self, patience: Duration) -> Arc<dyn Store> {
+        Arc::new(Self { patience: Some(patience), ..self.clone() })
+    }
+
     async fn put(&self, key: &str, content: Bytes) -> Result<(), FileError> {
         self.admit(key, Want::Fill).await?;
         self.folder.put(key, content).await
@@ -284,12 +305,12 @@ impl Store for MarkedFolder {
 
     async fn facts(&self, key: &str) -> Result<Option<Facts>, FileError> {
         self.admit(key, Want::Look).await?;
-        self.folder.facts(key).await
+        self.in_time(key, self.folder.facts(key)).await
     }
 
     async fn read(&self, key: &str, range: Range<u64>) -> Result<Content, FileError> {
         self.admit(key, Want::Look).await?;
-        self.folder.read(key, range).await
+        self.in_time(key, self.folder.read(key, range)).await
     }
 
     async fn remove(&self, key: &str) -> Result<(), FileError> {
