@@ -21,6 +21,7 @@ use symphonia::core::codecs::audio::{AudioCodecParameters, AudioDecoder, AudioDe
 use symphonia::core::codecs::registry::CodecRegistry;
 use symphonia::core::errors::Error;
 use symphonia::core::formats::probe::Hint;
+use symphonia::core::formats::well_known::FORMAT_ID_CAF;
 use symphonia::core::formats::{FormatOptions, FormatReader, Track, TrackType};
 use symphonia::core::io::{MediaSourceStream, MediaSourceStreamOptions};
 use symphonia::core::meta::MetadataOptions;
@@ -53,11 +54,11 @@ pub enum DecodeError {
         "this is no sound file that can be read, or too little of one: WebM, Ogg, MP4 (M4A), MP3, FLAC, WAV, AIFF and CAF can"
     )]
     NotSound,
-    /// Where its sound is stands at its end, which is not there.
+    /// Where its sound is stands at its end, which is not there; this kind of file has such an end.
     #[error(
-        "the MP4 file was cut off or never finished: without its index, which most recorders write at its end, nothing of it can be read"
+        "the {0} file was cut off or never finished: without its index, which most recorders write at its end, nothing of it can be read"
     )]
-    NoIndex,
+    NoIndex(&'static str),
     /// A video without sound, for instance.
     #[error("the file has no sound track")]
     NoTrack,
@@ -226,20 +227,25 @@ impl Audio {
         let Some(packet) = self.packet()? else {
             self.ended = true;
             let last = self.resampler.as_mut().map(Resampler::finish).unwrap_or_default();
-            return if self.given == 0 && last.is_empty() {
-                Err(DecodeError::Empty)
-            } else {
-                Ok(last)
-            };
+            return if self.given == 0 && last.is_empty() { Err(self.nothing()) } else { Ok(last) };
         };
         match self.decode(&packet) {
             Ok(Some(rate)) => self.resample(rate),
             Ok(None) => Ok(Vec::new()),
-            Err(Error::IoError(error)) if error.kind() != io::ErrorKind::UnexpectedEof => {
-                Err(DecodeError::Read(error))
-            }
             Err(Error::Unsupported(what)) => Err(unknown(what)),
+            // The packet is in memory: no disk has failed, even if the decoder calls its end one of its input.
             Err(error) => self.silence_for(&error),
+        }
+    }
+
+    /// Why there was no sound. A CAF without the list of its packets, where these are not all alike, looks as if it had none.
+    fn nothing(&self) -> DecodeError {
+        let length = self.format.default_track(TrackType::Audio).and_then(|track| track.num_frames);
+        match length {
+            None if self.format.format_info().format == FORMAT_ID_CAF => {
+                DecodeError::NoIndex("CAF")
+            }
+            _ => DecodeError::Empty,
         }
     }
 
@@ -401,7 +407,9 @@ fn length(base: TimeBase, duration: units::Duration) -> Option<Duration> {
 
 fn not_opened(error: &Error) -> DecodeError {
     match error {
-        Error::Unsupported(problem) if problem.contains("missing moov") => DecodeError::NoIndex,
+        Error::Unsupported(problem) if problem.contains("missing moov") => {
+            DecodeError::NoIndex("MP4")
+        }
         Error::DecodeError(problem) | Error::LimitError(problem) => {
             DecodeError::Damaged { problem: (*problem).to_owned(), seconds: 0 }
         }

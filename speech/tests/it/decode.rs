@@ -321,6 +321,30 @@ fn a_caf_that_was_never_finished_or_cut_off_is_heard_to_its_end() {
     }
 }
 
+/// A CAF with the list of its packets before them, as Apple's recorders write it, rather than behind.
+fn with_list_first(caf: &[u8]) -> Vec<u8> {
+    let sound = sound_of(caf) - 12;
+    let list = caf.windows(4).rposition(|kind| kind == b"pakt").unwrap();
+    [&caf[..sound], &caf[list..], &caf[sound..list]].concat()
+}
+
+#[test]
+fn a_caf_with_packets_is_heard_as_far_as_it_says_where_they_are() {
+    let caf = encode(sentence(), &["-ar", "16000", "-c:a", "alac"], "caf");
+    let all = decoded(&caf);
+    let list = caf.windows(4).rposition(|kind| kind == b"pakt").unwrap();
+    let never = "CAF file was cut off or never finished: without its index";
+    for died in [&caf[..list], &caf[..list / 2], &with_size(&caf[..list], -1)] {
+        assert_refused(died, never);
+    }
+    let first = with_list_first(&caf);
+    assert!(decoded(&first) == all);
+    let half = decoded(&first[..first.len() / 2]);
+    assert!(half.len() > all.len() / 4, "{} of {}", half.len(), all.len());
+    // But for the packet that was cut.
+    assert_eq!(half[..half.len() - 5_000], all[..half.len() - 5_000]);
+}
+
 /// A file that nobody has room for: zeros between its beginning and what stands behind.
 struct Large {
     head: Vec<u8>,
