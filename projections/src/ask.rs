@@ -10,7 +10,6 @@
 
 mod answering;
 mod citation;
-mod claim;
 mod prompt;
 mod standing;
 mod whole;

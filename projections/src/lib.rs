@@ -7,6 +7,7 @@
 
 pub mod ask;
 pub mod background;
+mod claim;
 mod copy;
 pub mod database;
 pub mod dead_letter;

@@ -10,7 +10,7 @@ mod stop_words;
 pub use folding::{cut, fold};
 pub(crate) use folding::{fold_into, is_unseen};
 pub use links::{Unfit, plain};
-pub use numbers::numbers;
+pub use numbers::{Number, Numbers};
 pub use sentences::{complete_sentences, sentences};
 pub use stop_words::is_stop_word;
 

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::claim::{Claim, Ground};
 use super::prompt::DENIAL;
 use super::{Sentence, Source};
+use crate::claim::{Claim, Ground};
 use crate::prose::plain;
 use crate::search::language::guess;
 
@@ -191,6 +191,8 @@ mod tests {
             "Las Afores preguntaron por las comisiones del Fondo en febrero. [2]",
             "Afore Coppel asked about hedging and fees in Spain. [2]",
             "The fees are 35 points. [2]",
+            "They would put fifty million in at once. [1]",
+            "The ticket is $50,000,000. [1]",
         ] {
             assert!(judged(sentence).is_ok(), "{sentence}");
         }
@@ -204,6 +206,8 @@ mod tests {
             "They asked about hedging. [0]",
             "They asked about hedging [one].",
             "The ticket is 75 million. [1]",
+            "The ticket is 50 billion. [1]",
+            "The ticket is 50% of the peso. [1]",
             "Bananas are yellow. [1]",
             "See https://evil.example/?q=peso [1]",
             "See [the peso](http://evil.example) [1]",

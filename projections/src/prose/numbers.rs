@@ -1,145 +1,355 @@
-//! Numbers of a text, whether they are written in digits or, up to 99, in words.
+//! Numbers of a text, in digits or in words, each with what it counts: `$25 million`, `twenty-five million` and `25,000,000`
+//! are one number, and `25 billion`, `25 %` and `25` are others.
 
-use std::collections::BTreeSet;
+mod named;
+mod parts;
 
-use super::words;
+use parts::{Part, Piece, pieces};
 
-/// Numbers from here on say something that can be false; smaller ones count the points of a list, or are not meant.
-const LEAST: u32 = 10;
+/// Amounts are counted in millionths, so that `1.75` is one.
+const ONE: u128 = 1_000_000;
 
-/// English and Spanish, folded.
-const NAMED: &[(&str, u32)] = &[
-    ("one", 1),
-    ("two", 2),
-    ("three", 3),
-    ("four", 4),
-    ("five", 5),
-    ("six", 6),
-    ("seven", 7),
-    ("eight", 8),
-    ("nine", 9),
-    ("ten", 10),
-    ("eleven", 11),
-    ("twelve", 12),
-    ("thirteen", 13),
-    ("fourteen", 14),
-    ("fifteen", 15),
-    ("sixteen", 16),
-    ("seventeen", 17),
-    ("eighteen", 18),
-    ("nineteen", 19),
-    ("twenty", 20),
-    ("thirty", 30),
-    ("forty", 40),
-    ("fifty", 50),
-    ("sixty", 60),
-    ("seventy", 70),
-    ("eighty", 80),
-    ("ninety", 90),
-    ("hundred", 100),
-    ("uno", 1),
-    ("una", 1),
-    ("dos", 2),
-    ("tres", 3),
-    ("cuatro", 4),
-    ("cinco", 5),
-    ("seis", 6),
-    ("siete", 7),
-    ("ocho", 8),
-    ("nueve", 9),
-    ("diez", 10),
-    ("once", 11),
-    ("doce", 12),
-    ("trece", 13),
-    ("catorce", 14),
-    ("quince", 15),
-    ("dieciseis", 16),
-    ("diecisiete", 17),
-    ("dieciocho", 18),
-    ("diecinueve", 19),
-    ("veinte", 20),
-    ("veintiuno", 21),
-    ("veintidos", 22),
-    ("veintitres", 23),
-    ("veinticuatro", 24),
-    ("veinticinco", 25),
-    ("treinta", 30),
-    ("cuarenta", 40),
-    ("cincuenta", 50),
-    ("sesenta", 60),
-    ("setenta", 70),
-    ("ochenta", 80),
-    ("noventa", 90),
-    ("cien", 100),
-    ("ciento", 100),
-];
+/// Bare numbers from here on say something that can be false; smaller ones count the points of a list, or are not meant.
+const LEAST: u128 = 10 * ONE;
 
-/// The numbers of a text that are ten or more, as digits without separators: `1,500` and `1.500` are both `1500`, and
-/// `sixty-five` is `65`.
-pub fn numbers(text: &str) -> BTreeSet<String> {
-    let mut found = in_digits(text);
-    found.extend(in_words(text));
-    found
+/// What a number counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unit {
+    None,
+    /// Thousands, millions and more, which its value has taken in.
+    Scale,
+    Percent,
 }
 
-fn in_digits(text: &str) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    let mut digits = String::new();
-    let mut letters = text.chars().peekable();
-    while let Some(letter) = letters.next() {
-        let follows = letters.peek().is_some_and(char::is_ascii_digit);
-        match letter {
-            '0'..='9' => digits.push(letter),
-            ',' | '.' | '\'' | '\u{a0}' | '\u{202f}' if !digits.is_empty() && follows => {}
-            _ => note(&mut digits, &mut found),
+/// A number of a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Number {
+    written: String,
+    /// Without its unit: the 25 of `25 million`.
+    bare: u128,
+    value: u128,
+    unit: Unit,
+}
+
+impl Number {
+    /// As it stands in the text.
+    pub fn as_written(&self) -> &str {
+        &self.written
+    }
+
+    fn is_telling(&self) -> bool {
+        self.unit != Unit::None || self.value >= LEAST || !self.value.is_multiple_of(ONE)
+    }
+
+    /// Whether who said the other said this: with its unit, if it has one.
+    fn is_said_by(&self, other: &Self) -> bool {
+        match self.unit {
+            Unit::None => self.value == other.value || self.value == other.bare,
+            Unit::Scale => other.unit != Unit::Percent && self.value == other.value,
+            Unit::Percent => other.unit == Unit::Percent && self.value == other.value,
         }
     }
-    note(&mut digits, &mut found);
-    found
 }
 
-fn note(digits: &mut String, found: &mut BTreeSet<String>) {
-    let number = std::mem::take(digits);
-    let number = number.trim_start_matches('0');
-    if number.len() > 1 {
-        found.insert(number.to_owned());
+/// The numbers of a text.
+#[derive(Clone, Debug, Default)]
+pub struct Numbers {
+    said: Vec<Number>,
+    /// What some of them may mean as well: the first of `20 to 25 million`.
+    meant: Vec<Number>,
+}
+
+impl Numbers {
+    /// Those of a text. A word that is a number in one language and an everyday word of the other, such as `once`, is one only in a
+    /// text of its language, or before what numbers stand before.
+    pub fn of(text: &str) -> Self {
+        let pieces = pieces(text);
+        let mut found =
+            Found { text, pieces: &pieces, spans: Vec::new(), numbers: Self::default() };
+        let mut at = 0;
+        while at < pieces.len() {
+            at = found.read(at);
+        }
+        found.lend();
+        found.numbers
+    }
+
+    /// Those that say something that can be false: with a unit, or ten and more.
+    pub fn telling(&self) -> impl Iterator<Item = &Number> {
+        self.said.iter().filter(|number| number.is_telling())
+    }
+
+    /// Whether this number of another text is among them.
+    pub fn bear_out(&self, number: &Number) -> bool {
+        self.said.iter().chain(&self.meant).any(|said| number.is_said_by(said))
+    }
+
+    /// Whether this folded word is part of one that says something.
+    pub fn has_word(&self, word: &str) -> bool {
+        self.telling().any(|number| super::words(&number.written).iter().any(|it| it == word))
     }
 }
 
-fn in_words(text: &str) -> Vec<String> {
-    let named =
-        |word: &String| NAMED.iter().find(|(name, _)| name == word).map(|(_, value)| *value);
-    let values: Vec<Option<u32>> =
-        words(text).iter().filter(|word| *word != "y").map(named).collect();
-    let alone = values.iter().flatten().copied();
-    let together = values.windows(2).filter_map(|pair| match pair {
-        [Some(tens), Some(units)] if *tens >= 20 && tens % 10 == 0 && *units < 10 => {
-            Some(tens + units)
+impl Extend<Numbers> for Numbers {
+    fn extend<T: IntoIterator<Item = Numbers>>(&mut self, others: T) {
+        for other in others {
+            self.said.extend(other.said);
+            self.meant.extend(other.meant);
         }
-        _ => None,
-    });
-    let enough = alone.chain(together).filter(|number| *number >= LEAST);
-    enough.map(|number| number.to_string()).collect()
+    }
+}
+
+impl FromIterator<Numbers> for Numbers {
+    fn from_iter<T: IntoIterator<Item = Numbers>>(all: T) -> Self {
+        let mut numbers = Self::default();
+        numbers.extend(all);
+        numbers
+    }
+}
+
+/// What has been read of a text.
+struct Found<'a> {
+    text: &'a str,
+    pieces: &'a [Piece],
+    /// Of each number that was said: where it begins and ends among the pieces, and what its unit multiplies by.
+    spans: Vec<(usize, usize, u128)>,
+    numbers: Numbers,
+}
+
+impl Found<'_> {
+    fn part(&self, at: usize) -> Part {
+        self.pieces.get(at).map_or(Part::Other, |piece| piece.part)
+    }
+
+    /// Reads the number that begins here, if one does. Tells where to go on.
+    fn read(&mut self, from: usize) -> usize {
+        let Some((bare, mut at)) = self.beginning(from) else { return from + 1 };
+        let is_in_words = !matches!(self.part(from), Part::Digits(_));
+        // Of `two million three hundred thousand`: what is closed already, and what the next scale multiplies.
+        let (mut closed, mut group, mut factor) = (0_u128, bare, 1_u128);
+        let mut last = 0;
+        loop {
+            if let Some(scale) = self.scale(at) {
+                let by = 10_u128.pow(scale);
+                let is_whole = closed != 0 && closed < by.saturating_mul(ONE);
+                group = group.wrapping_add(if is_whole { std::mem::take(&mut closed) } else { 0 });
+                group = group.wrapping_mul(by);
+                (factor, last, at) = (factor.saturating_mul(by), scale, at + 1);
+            } else if let Some((more, behind)) =
+                self.continued(at, last).filter(|_| is_in_words && factor > 1)
+            {
+                self.numbers.meant.push(self.number((from, at), bare, closed + group, Unit::Scale));
+                closed = closed.wrapping_add(group);
+                (group, at) = (more, behind);
+            } else {
+                break;
+            }
+        }
+        let unit = match self.part(at) {
+            Part::Percent => Unit::Percent,
+            _ if factor > 1 => Unit::Scale,
+            _ => Unit::None,
+        };
+        at += usize::from(unit == Unit::Percent);
+        let number = self.number((from, at), bare, closed.wrapping_add(group), unit);
+        self.numbers.said.push(number);
+        self.spans.push((from, at, factor));
+        at
+    }
+
+    fn number(&self, (from, to): (usize, usize), bare: u128, value: u128, unit: Unit) -> Number {
+        let span = self.pieces[from].span.start..self.pieces[to - 1].span.end;
+        Number { written: self.text[span].to_owned(), bare, value, unit }
+    }
+
+    /// The number without any scale that begins here, and where it ends.
+    fn beginning(&self, at: usize) -> Option<(u128, usize)> {
+        match self.part(at) {
+            Part::Digits(amount) => Some((amount, at + 1)),
+            // Spanish says neither one nor a thousand.
+            Part::Mil(_) => Some((ONE, at)),
+            Part::One if self.scale(at + 1).is_some() => Some((ONE, at + 1)),
+            Part::One if self.part(at + 1) != Part::Hundred => None,
+            _ => self.spoken(at),
+        }
+    }
+
+    fn scale(&self, at: usize) -> Option<u32> {
+        match self.part(at) {
+            Part::Scale(scale) | Part::Mil(scale) => Some(scale),
+            _ => None,
+        }
+    }
+
+    /// What goes on behind a scale: `two hundred thousand` behind `one million`, `fifty` behind `two thousand and`.
+    fn continued(&self, at: usize, scale: u32) -> Option<(u128, usize)> {
+        let from = at + usize::from(matches!(self.part(at), Part::And | Part::Y));
+        let (more, behind) = self.spoken(from)?;
+        let is_part =
+            scale == 3 || more >= 100 * ONE || self.scale(behind).is_some_and(|it| it < scale);
+        is_part.then_some((more, behind))
+    }
+
+    /// A number below a thousand in words.
+    fn spoken(&self, at: usize) -> Option<(u128, usize)> {
+        let is_hundred = |at| self.part(at) == Part::Hundred;
+        let (mut sum, mut at) = match self.part(at) {
+            Part::Hundred => (100 * ONE, at + 1),
+            Part::One if is_hundred(at + 1) => (ONE, at + 1),
+            _ => self.tens(at)?,
+        };
+        if sum < 100 * ONE && is_hundred(at) {
+            (sum, at) = (sum * 100, at + 1);
+        }
+        if sum >= 100 * ONE {
+            let from = at + usize::from(self.part(at) == Part::And);
+            let rest =
+                self.tens(from).filter(|(rest, behind)| *rest < 100 * ONE && !is_hundred(*behind));
+            if let Some((rest, behind)) = rest {
+                (sum, at) = (sum + rest, behind);
+            }
+        }
+        Some((sum, at))
+    }
+
+    fn tens(&self, at: usize) -> Option<(u128, usize)> {
+        let Part::Small(tens) = self.part(at) else { return None };
+        let next = at + 1 + usize::from(matches!(self.part(at + 1), Part::Y | Part::Hyphen));
+        match self.part(next) {
+            Part::Small(units) if (20..100).contains(&tens) && tens % 10 == 0 && units < 10 => {
+                Some((u128::from(tens + units) * ONE, next + 1))
+            }
+            _ => Some((u128::from(tens) * ONE, at + 1)),
+        }
+    }
+
+    /// The unit of the last of several numbers may be meant of all of them: `20 to 25 million`, `10, 15 or 20 %`.
+    fn lend(&mut self) {
+        let mut lent: Option<(Unit, u128)> = None;
+        for index in (0..self.spans.len()).rev() {
+            let (number, (_, end, factor)) = (&self.numbers.said[index], self.spans[index]);
+            let is_joined = self.spans.get(index + 1).is_some_and(|(next, ..)| {
+                (1..=3).contains(&(next - end)) && (end..*next).all(|at| self.part(at).joins())
+            });
+            lent = match (number.unit, lent.filter(|_| is_joined)) {
+                (Unit::None, Some((unit, by))) => {
+                    let value = number.bare.wrapping_mul(by);
+                    self.numbers.meant.push(Number { value, unit, ..number.clone() });
+                    Some((unit, by))
+                }
+                (Unit::None, None) => None,
+                (unit, _) => Some((unit, factor)),
+            };
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn told(text: &str) -> Vec<String> {
+        Numbers::of(text).telling().map(|number| number.as_written().to_owned()).collect()
+    }
+
+    /// Whether a text bears out all numbers of another.
+    fn is_borne_out(claim: &str, said: &str) -> bool {
+        let said = Numbers::of(said);
+        Numbers::of(claim).telling().all(|number| said.bear_out(number))
+    }
+
+    #[test]
+    fn numbers_are_found_with_their_units() {
+        let check = |text: &str, expected: &[&str]| assert_eq!(told(text), expected, "{text}");
+        check("$1,500 or 1.500, in 2026.", &["1,500", "1.500", "2026"]);
+        check("1.75% a year", &["1.75%"]);
+        check("fifty million, sixty-five", &["fifty million", "sixty-five"]);
+        check("treinta y cinco millones", &["treinta y cinco millones"]);
+        check("on 31.12.2026, 2 percent", &["31", "12", "2026", "2 percent"]);
+        check(
+            "a million, un millón, mil millones de pesos",
+            &["a million", "un millón", "mil millones"],
+        );
+        check("3 points, seven days, 007, a few millions, thousands of them", &[]);
+        check("", &[]);
+    }
+
+    #[test]
+    fn a_word_of_both_languages_is_a_number_only_in_its_own() {
+        let check = |text: &str, expected: &[&str]| assert_eq!(told(text), expected, "{text}");
+        check("They want the documents at once.", &[]);
+        check(
+            "Once they have approved it, the quince is for them, the dos and don'ts as well.",
+            &[],
+        );
+        check("Once approved.", &[]);
+        check("Once", &[]);
+        check("Quieren que eleven la comisión del fondo. ¡Ten cuidado!", &[]);
+        check("Nos vemos a las once con los quince de la afore.", &["once", "quince"]);
+        check("Once millones", &["Once millones"]);
+        check("ten percent", &["ten percent"]);
+        check("The ten of them are on the eleven boards.", &["ten", "eleven"]);
+        check("They would commit fifty mil to the fund.", &["fifty mil"]);
+    }
+
     #[test]
     fn a_number_is_the_same_however_it_is_written() {
-        let check = |text: &str, expected: &[&str]| {
-            assert_eq!(
-                numbers(text).iter().map(String::as_str).collect::<Vec<_>>(),
-                expected,
-                "{text}"
-            );
-        };
-        check("$1,500 or 1.500, in 2026.", &["1500", "2026"]);
-        check("1.75% a year", &["175"]);
-        check("fifty million, sixty-five", &["50", "60", "65"]);
-        check("treinta y cinco millones", &["30", "35"]);
-        check("3 points, seven days, 007", &[]);
-        check("", &[]);
+        for same in [
+            ["twenty-five million dollars", "a ticket of $25 million"],
+            ["25,000,000", "$25 million"],
+            ["$25m", "twenty five million"],
+            ["US$25MM", "veinticinco millones de dólares"],
+            ["1.5 billion", "1,500 million"],
+            ["1.500 mdd", "mil quinientos millones"],
+            ["two hundred and fifty thousand", "250k"],
+            ["one million two hundred thousand", "1.2 million"],
+            ["dos mil quinientos millones", "2.5 mil millones"],
+            ["25 mil millones", "25 billion"],
+            ["dos mil veintiséis", "in 2026"],
+            ["They would commit fifty mil to the fund", "50 million"],
+            ["quince por ciento", "15 %"],
+            ["20 percent", "twenty per cent"],
+            ["25", "$25 million"],
+            ["20 million", "between 20 and 25 million"],
+            ["$5 million", "5 to 10 million"],
+            ["de 20 a 25 millones", "between twenty and twenty-five million"],
+            ["10% and 15%", "10, 15 or 20 percent"],
+            ["100 and 200 million", "between one hundred and two hundred million"],
+            ["50 million", "they put in fifty million two weeks ago"],
+        ] {
+            assert!(is_borne_out(same[0], same[1]), "{same:?}");
+        }
+    }
+
+    #[test]
+    fn a_number_with_another_unit_is_another() {
+        for claim in [
+            "25 billion",
+            "$25 thousand",
+            "25%",
+            "25k",
+            "$26 million",
+            "2.5 million",
+            "25,000",
+            "250",
+            "25 mil",
+        ] {
+            assert!(!is_borne_out(claim, "a ticket of $25 million"), "{claim}");
+        }
+        assert!(!is_borne_out("25 million", "about 25 of them"));
+        assert!(!is_borne_out("3%", "a fee of 2%, for 3 years"));
+        assert!(!is_borne_out("2% of it", "2 million"));
+        assert!(!is_borne_out("11", "They want it at once."));
+    }
+
+    #[test]
+    fn numbers_of_any_length_are_read() {
+        for text in [
+            "9".repeat(400),
+            format!("{} billion million thousand", "9".repeat(60)),
+            "hundred ".repeat(99),
+        ] {
+            assert!(is_borne_out(&text, &text), "{text}");
+        }
     }
 }

@@ -1,8 +1,6 @@
 //! Whether something was said, and when.
 
-use std::collections::BTreeSet;
-
-use crate::prose::{numbers, words};
+use crate::prose::{Numbers, words};
 use domain::note::Line;
 
 /// All that was said, to look things up in.
@@ -11,24 +9,24 @@ pub(super) struct Evidence {
     text: String,
     /// Where each line begins in it, and when.
     begins: Vec<(usize, u64)>,
-    numbers: BTreeSet<String>,
+    numbers: Numbers,
 }
 
 impl Evidence {
     pub(super) fn of(lines: &[Line]) -> Self {
         let (mut text, mut begins) = (" ".to_owned(), Vec::new());
-        let mut all = BTreeSet::new();
         for line in lines {
             begins.push((text.len() - 1, line.start_ms));
             for word in words(&line.text) {
                 text.push_str(&word);
                 text.push(' ');
             }
-            all.extend(numbers(&line.text));
         }
-        // A number may stand across two lines.
-        all.extend(numbers(&text));
-        Self { text, begins, numbers: all }
+        // A number may stand across two lines, and a line may be in another language than most.
+        let all = lines.iter().map(|line| line.text.as_str()).collect::<Vec<_>>().join(" ");
+        let texts = lines.iter().map(|line| line.text.as_str()).chain([all.as_str()]);
+        let numbers = texts.map(Numbers::of).collect();
+        Self { text, begins, numbers }
     }
 
     /// When these words were said, in milliseconds, one after the other and first; `None` if they were not, or are fewer than
@@ -45,7 +43,9 @@ impl Evidence {
 
     /// The first number of a text that was not said.
     pub(super) fn unsaid_number(&self, text: &str) -> Option<String> {
-        numbers(text).into_iter().find(|number| !self.numbers.contains(number))
+        let numbers = Numbers::of(text);
+        let unsaid = numbers.telling().find(|number| !self.numbers.bear_out(number))?;
+        Some(unsaid.as_written().to_owned())
     }
 }
 
@@ -71,6 +71,6 @@ mod tests {
         assert_eq!(evidence.said("by Friday", 3), None);
         assert_eq!(evidence.said("…", 0), None);
         assert_eq!(evidence.unsaid_number("50 million"), None);
-        assert_eq!(evidence.unsaid_number("75 million"), Some("75".to_owned()));
+        assert_eq!(evidence.unsaid_number("75 million"), Some("75 million".to_owned()));
     }
 }

@@ -74,6 +74,23 @@ fn a_draft_that_obeys_the_transcript_carries_nothing_out_of_it() {
 }
 
 #[test]
+fn a_number_counts_by_its_value_and_with_its_unit() {
+    let kept = |summary: &str| !checked(json!({"summary": summary})).0.summary.is_empty();
+    for said in [
+        "Once they like the fund, they want the PPM at once.",
+        "They look at $50 million.",
+        "A ticket of 50,000,000.",
+        "A ticket of $50m.",
+    ] {
+        assert!(kept(said), "{said}");
+    }
+    for unsaid in ["They look at $50 billion.", "50 thousand.", "They look at 50%.", "A fee of 2%."]
+    {
+        assert!(!kept(unsaid), "{unsaid}");
+    }
+}
+
+#[test]
 fn a_draft_is_found_in_what_models_write_around_it() {
     let check = |answer: &str, expected: bool| {
         assert_eq!(object::<Draft>(answer).is_ok(), expected, "{answer}")

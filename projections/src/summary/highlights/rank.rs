@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::spoken::Sentence;
-use crate::prose::{numbers, stems};
+use crate::prose::{Numbers, stems};
 
 /// Sentences that are ranked together: about half an hour of speech. So a long recording is covered from end to end, and
 /// the cost grows with its length and not with the square of it.
@@ -54,7 +54,8 @@ fn of_window(window: &[Sentence], wanted: usize) -> Vec<(f32, usize)> {
     let telling = |index: &usize| vectors[*index].len() >= LEAST_STEMS;
     let weight = |index: usize| {
         // Amounts, dates and percentages are what people look for afterwards.
-        let bonus = if numbers(&window[index].text).is_empty() { 1.0 } else { 1.25 };
+        let has_number = Numbers::of(&window[index].text).telling().next().is_some();
+        let bonus = if has_number { 1.25 } else { 1.0 };
         (index, bonus * ranks[index] / highest)
     };
     let mut candidates: Vec<(usize, f32)> = (0..window.len()).filter(telling).map(weight).collect();

@@ -7,7 +7,7 @@ mod neutral;
 
 use std::collections::BTreeSet;
 
-use crate::prose::{fold, is_stop_word, is_unseen, numbers, sentences, stem, words};
+use crate::prose::{Number, Numbers, fold, is_stop_word, is_unseen, sentences, stem, words};
 use neutral::{is_money, is_mute, translations};
 
 /// One in so many of the words of a sentence must be of its sources or of the question.
@@ -20,7 +20,7 @@ const FORM: usize = 4;
 const FORM_OF_NAME: usize = 5;
 
 /// What texts say, as sentences are compared with it.
-pub(super) struct Ground {
+pub(crate) struct Ground {
     words: BTreeSet<String>,
     /// Of the words that say something.
     stems: BTreeSet<String>,
@@ -28,7 +28,7 @@ pub(super) struct Ground {
     capitals: BTreeSet<String>,
     names: BTreeSet<String>,
     small: BTreeSet<String>,
-    numbers: BTreeSet<String>,
+    numbers: Numbers,
     /// All of it without what separates words, for names that are written in one word or in two.
     joined: String,
     /// The first letters of all words, and of those that say something.
@@ -37,7 +37,7 @@ pub(super) struct Ground {
 
 impl Ground {
     /// Of these texts.
-    pub(super) fn of<'a>(texts: impl Iterator<Item = &'a str> + Clone) -> Self {
+    pub(crate) fn of<'a>(texts: impl Iterator<Item = &'a str> + Clone) -> Self {
         let cut: Vec<String> = texts.clone().flat_map(words).collect();
         let telling = || cut.iter().filter(|word| !is_stop_word(word));
         let (capitals, small): (Vec<&str>, Vec<&str>) =
@@ -53,7 +53,7 @@ impl Ground {
                 .filter(|word| is_capital(word))
                 .map(fold)
                 .collect(),
-            numbers: texts.flat_map(numbers).collect(),
+            numbers: texts.map(Numbers::of).collect(),
             joined: cut.concat(),
             initials: [
                 cut.iter().filter_map(initials).collect(),
@@ -107,9 +107,9 @@ struct Name {
 }
 
 /// What a sentence says.
-pub(super) struct Claim {
+pub(crate) struct Claim {
     names: Vec<Name>,
-    numbers: BTreeSet<String>,
+    numbers: Numbers,
     /// Words that say something and are no names, folded, each once.
     words: BTreeSet<String>,
 }
@@ -117,11 +117,12 @@ pub(super) struct Claim {
 impl Claim {
     /// Of a sentence that cites these sources. Its first word has a capital anyway: it is a name if they write it with one too, or
     /// other texts do inside a sentence.
-    pub(super) fn of(sentence: &str, sources: &Ground, others: &[&Ground]) -> Self {
+    pub(crate) fn of(sentence: &str, sources: &Ground, others: &[&Ground]) -> Self {
         let (mut names, mut said) = (Vec::new(), BTreeSet::new());
+        let numbers = Numbers::of(sentence);
         for (place, word) in raw_words(sentence).enumerate() {
             let folded = fold(word);
-            let is_number = word.starts_with(char::is_numeric) || !numbers(word).is_empty();
+            let is_number = word.starts_with(char::is_numeric) || numbers.has_word(&folded);
             if is_number || is_stop_word(&folded) || is_mute(&folded) {
                 continue;
             }
@@ -141,24 +142,24 @@ impl Claim {
         // Initials of people stand for names that are beside them.
         names.retain(|name| name.folded.chars().nth(1).is_some());
         said.retain(|word| word.chars().nth(1).is_some());
-        Self { names, numbers: numbers(sentence), words: said }
+        Self { names, numbers, words: said }
     }
 
     /// Whether all of its names and numbers are known from these texts.
-    pub(super) fn has_no_other(&self, texts: &[&Ground]) -> bool {
+    pub(crate) fn has_no_other(&self, texts: &[&Ground]) -> bool {
         let has_name = |name: &Name| texts.iter().any(|text| text.has_name(name));
-        let has_number = |number: &String| texts.iter().any(|text| text.numbers.contains(number));
-        self.names.iter().all(has_name) && self.numbers.iter().all(has_number)
+        let has_number = |number: &Number| texts.iter().any(|text| text.numbers.bear_out(number));
+        self.names.iter().all(has_name) && self.numbers.telling().all(has_number)
     }
 
     /// Whether a name or a number of it stands in these texts.
-    pub(super) fn is_named_in(&self, sources: &Ground) -> bool {
+    pub(crate) fn is_named_in(&self, sources: &Ground) -> bool {
         self.names.iter().any(|name| sources.has_name(name))
-            || self.numbers.iter().any(|number| sources.numbers.contains(number))
+            || self.numbers.telling().any(|number| sources.numbers.bear_out(number))
     }
 
     /// Whether it speaks of something that the sources speak of, and of little that neither they nor the question do.
-    pub(super) fn is_spoken_of(&self, sources: &Ground, question: &Ground) -> bool {
+    pub(crate) fn is_spoken_of(&self, sources: &Ground, question: &Ground) -> bool {
         let is_in_sources = |word: &String| sources.has_word(word);
         let is_known = |word: &&String| is_in_sources(word) || question.has_word(word);
         let known = self.words.iter().filter(is_known).count();
