@@ -6,6 +6,7 @@
 mod neutral;
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use crate::prose::{Number, Numbers, fold, is_stop_word, is_unseen, sentences, stem, words};
 use neutral::{is_money, is_mute, translations};
@@ -65,7 +66,7 @@ impl Ground {
 
     /// Whether this name, folded, stands in them: in another form, as initials, in one word with others, or translated too.
     fn has_name(&self, name: &Name) -> bool {
-        let Name { folded, is_acronym } = name;
+        let Name { folded, is_acronym, .. } = name;
         let is_joined = folded.chars().count() >= FORM_OF_NAME && self.joined.contains(folded);
         let is_initials = *is_acronym
             && folded.chars().count() >= 3
@@ -102,8 +103,25 @@ fn are_forms(one: &str, other: &str, least: usize) -> bool {
 
 /// A name in a sentence.
 struct Name {
+    written: String,
     folded: String,
     is_acronym: bool,
+}
+
+/// What a sentence has and others do not, as it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stray<'a> {
+    Name(&'a str),
+    Number(&'a str),
+}
+
+impl fmt::Display for Stray<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Stray::Name(name) => write!(f, "the name {name}"),
+            Stray::Number(number) => write!(f, "the number {number}"),
+        }
+    }
 }
 
 /// What a sentence says.
@@ -134,7 +152,7 @@ impl Claim {
             let is_name = has_inner_capital || is_capital(word) && (place > 0 || is_written_so());
             if is_name && !is_money(&folded) {
                 let is_acronym = word.chars().all(char::is_uppercase);
-                names.push(Name { folded, is_acronym });
+                names.push(Name { written: word.to_owned(), folded, is_acronym });
             } else {
                 said.insert(folded);
             }
@@ -147,9 +165,17 @@ impl Claim {
 
     /// Whether all of its names and numbers are known from these texts.
     pub(crate) fn has_no_other(&self, texts: &[&Ground]) -> bool {
-        let has_name = |name: &Name| texts.iter().any(|text| text.has_name(name));
-        let has_number = |number: &Number| texts.iter().any(|text| text.numbers.bear_out(number));
-        self.names.iter().all(has_name) && self.numbers.telling().all(has_number)
+        self.stray(texts).is_none()
+    }
+
+    /// The first of its names and numbers that none of these texts has.
+    pub(crate) fn stray(&self, texts: &[&Ground]) -> Option<Stray<'_>> {
+        let has_name = |name: &&Name| texts.iter().any(|text| text.has_name(name));
+        let has_number = |number: &&Number| texts.iter().any(|text| text.numbers.bear_out(number));
+        let name = self.names.iter().find(|name| !has_name(name));
+        let number = || self.numbers.telling().find(|number| !has_number(number));
+        let name = name.map(|name| Stray::Name(&name.written));
+        name.or_else(|| number().map(|number| Stray::Number(number.as_written())))
     }
 
     /// Whether a name or a number of it stands in these texts.

@@ -2,7 +2,7 @@
 //!
 //! A transcript is what others said, and a model may obey it. So the model's answer is no more than a draft: a key point
 //! or an action item counts only with words that stand in the transcript, an owner or a date only if it was said, a
-//! number likewise, and nothing may hold a link or markup ([`check`]). What is left are suggestions, which a person
+//! number likewise, a name only if it was said or is one of whom and what the note is about, and nothing may hold a link or markup ([`check`]). What is left are suggestions, which a person
 //! accepts or dismisses.
 //!
 //! Long transcripts are summarised in parts, and the summaries of the parts once more ([`parts`]).
@@ -59,17 +59,22 @@ impl SummaryError {
     }
 }
 
-/// Summarises a transcript: by the model if there is one, else by extraction, and then says so.
+/// Summarises a transcript: by the model if there is one, else by extraction, and then says so. The model may speak of these
+/// names though nobody said them.
 ///
 /// # Errors
 /// When nothing was said, or the model fails. Whether to try again, or to be content with [`highlights`], is for the caller
 /// to decide.
-pub async fn summarise(llm: Option<&Llm>, lines: &[Line]) -> Result<Summarised, SummaryError> {
+pub async fn summarise(
+    llm: Option<&Llm>,
+    lines: &[Line],
+    names: &[String],
+) -> Result<Summarised, SummaryError> {
     if said::is_empty(lines) {
         return Err(SummaryError::Nothing);
     }
     match llm {
-        Some(llm) => parts::summarise(llm, lines).await,
+        Some(llm) => parts::summarise(llm, lines, names).await,
         None => Ok(highlights(lines)),
     }
 }

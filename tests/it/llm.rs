@@ -194,7 +194,7 @@ async fn what_a_server_does_not_know_is_left_out_from_then_on() {
     .await;
     let llm = server.llm();
     for asked in [4, 5] {
-        assert!(summarise(Some(&llm), &meeting()).await.is_ok());
+        assert!(summarise(Some(&llm), &meeting(), &[]).await.is_ok());
         assert_eq!(server.questions().len(), asked);
     }
 }
@@ -228,7 +228,7 @@ fn good() -> Value {
 async fn a_recording_is_summarised_with_model_and_prompt() {
     let server = ModelServer::start(Dialect::OpenAi, |_, _| Reply::json(&good())).await;
     let Summarised { summary, items, interest } =
-        summarise(Some(&server.llm()), &meeting()).await.unwrap();
+        summarise(Some(&server.llm()), &meeting(), &[]).await.unwrap();
     let author = Author::Model { model: "test-model".to_owned(), prompt: "summary-1".to_owned() };
     assert_eq!(summary.author, author);
     assert_eq!(summary.text, "They like the fund and look at a ticket of 50 million.");
@@ -256,7 +256,8 @@ async fn the_fund_is_suggested_also_where_nobody_says_how_far_they_are() {
     let mut answer = good();
     (answer["interest"], answer["interest_quote"]) = (Value::Null, Value::Null);
     let server = ModelServer::start(Dialect::OpenAi, move |_, _| Reply::json(&answer)).await;
-    let suggested = summarise(Some(&server.llm()), &meeting()).await.unwrap().interest.unwrap();
+    let suggested =
+        summarise(Some(&server.llm()), &meeting(), &[]).await.unwrap().interest.unwrap();
     assert_eq!((suggested.interest, suggested.fundraise.as_deref()), (None, Some("Fund Three")));
 }
 
@@ -267,7 +268,7 @@ async fn what_is_wrong_with_an_answer_is_told_once() {
         _ => Reply::json(&good()),
     })
     .await;
-    assert!(summarise(Some(&server.llm()), &meeting()).await.is_ok());
+    assert!(summarise(Some(&server.llm()), &meeting(), &[]).await.is_ok());
     let questions = server.questions();
     assert_eq!(questions.len(), 2);
     assert!(
@@ -277,7 +278,7 @@ async fn what_is_wrong_with_an_answer_is_told_once() {
     );
 
     let hopeless = ModelServer::saying("Sure!").await;
-    let error = summarise(Some(&hopeless.llm()), &meeting()).await.unwrap_err();
+    let error = summarise(Some(&hopeless.llm()), &meeting(), &[]).await.unwrap_err();
     assert!(matches!(error, SummaryError::Unusable { .. }) && !error.is_transient(), "{error}");
     assert_eq!(hopeless.questions().len(), 2);
 }
@@ -289,7 +290,7 @@ async fn an_answer_that_was_cut_off_is_asked_for_shorter() {
         _ => Reply::json(&good()),
     })
     .await;
-    assert!(summarise(Some(&server.llm()), &meeting()).await.is_ok());
+    assert!(summarise(Some(&server.llm()), &meeting(), &[]).await.is_ok());
     assert!(server.questions()[1].last_words().contains("too long"));
 }
 
@@ -304,7 +305,7 @@ async fn a_model_that_thinks_for_long_has_room_for_it_at_the_second_try() {
     })
     .await;
     let roomy = LlmConfig { context: 16_384, ..server.config() };
-    assert!(summarise(Some(&Llm::new(&roomy).unwrap()), &meeting()).await.is_ok());
+    assert!(summarise(Some(&Llm::new(&roomy).unwrap()), &meeting(), &[]).await.is_ok());
     let limits = |server: &ModelServer| {
         server.questions().iter().map(|it| it.body["max_tokens"].clone()).collect::<Vec<_>>()
     };
@@ -312,10 +313,10 @@ async fn a_model_that_thinks_for_long_has_room_for_it_at_the_second_try() {
     // The first answer stands in the second question, so there is less room for another.
     let wordy = ModelServer::saying("Sure!").await;
     let roomy = LlmConfig { context: 16_384, ..wordy.config() };
-    assert!(summarise(Some(&Llm::new(&roomy).unwrap()), &meeting()).await.is_err());
+    assert!(summarise(Some(&Llm::new(&roomy).unwrap()), &meeting(), &[]).await.is_err());
     assert_eq!(limits(&wordy), [1500, 2596]);
     // Where the context is short, the limit is doubled at least, and a person is told what lengthens it.
-    let error = summarise(Some(&server.llm()), &meeting()).await.unwrap_err().to_string();
+    let error = summarise(Some(&server.llm()), &meeting(), &[]).await.unwrap_err().to_string();
     assert_eq!(limits(&server)[2..], [1500, 3000]);
     assert!(error.contains("raise LLM_CONTEXT_TOKENS"), "{error}");
 }
@@ -330,7 +331,7 @@ async fn ollama_is_asked_not_to_think_unless_it_refuses_that() {
         .await;
     let llm = server.llm();
     for _ in 0..2 {
-        assert!(summarise(Some(&llm), &meeting()).await.is_ok());
+        assert!(summarise(Some(&llm), &meeting(), &[]).await.is_ok());
     }
     let questions = server.questions();
     let told: Vec<_> = questions.iter().map(|it| it.body.get("think").cloned()).collect();
@@ -356,7 +357,7 @@ async fn a_model_that_obeys_the_transcript_gets_nothing_out() {
     })
     .await;
     let Summarised { summary, items, interest } =
-        summarise(Some(&server.llm()), &meeting()).await.unwrap();
+        summarise(Some(&server.llm()), &meeting(), &[]).await.unwrap();
     assert_eq!(summary.text, "They like the fund.");
     assert_eq!((summary.key_points, interest), (vec![], None));
     assert_eq!(items.len(), 1);
@@ -379,7 +380,7 @@ async fn a_long_recording_is_summarised_in_parts_that_fit() {
     let text = "and so they went on to talk about the fund and all that it does";
     let lines: Vec<Line> =
         (0..600).map(|at| line(at * 5000, &format!("Point {at} {text}"))).collect();
-    let Summarised { summary, .. } = summarise(Some(&llm), &lines).await.unwrap();
+    let Summarised { summary, .. } = summarise(Some(&llm), &lines, &[]).await.unwrap();
     assert_eq!(summary.text, "They talk all day.");
     let questions = server.questions();
     assert!(questions.len() > 5, "{}", questions.len());
@@ -399,10 +400,10 @@ async fn a_long_recording_is_summarised_in_parts_that_fit() {
 
 #[tokio::test]
 async fn without_a_model_there_are_highlights_and_without_words_nothing() {
-    let Summarised { summary, items, .. } = summarise(None, &meeting()).await.unwrap();
+    let Summarised { summary, items, .. } = summarise(None, &meeting(), &[]).await.unwrap();
     assert_eq!(summary.author, Author::Highlights);
     assert_eq!(items[0].owner.as_deref(), Some("Ana"));
-    assert_eq!(summarise(None, &[line(0, " … ")]).await, Err(SummaryError::Nothing));
+    assert_eq!(summarise(None, &[line(0, " … ")], &[]).await, Err(SummaryError::Nothing));
 }
 
 /// Run by hand, to see what a model writes: `LLM_URL=… LLM_MODEL=… cargo test -p tests --test it -- --ignored --nocapture a_real_model`.
@@ -423,7 +424,7 @@ async fn a_real_model_answers_in_the_protocol() {
     let (text, error) = streamed(&llm).await;
     println!("stream: {text} ({error:?})");
     assert!(!text.is_empty());
-    println!("summary: {:#?}", summarise(Some(&llm), &meeting()[..2]).await);
+    println!("summary: {:#?}", summarise(Some(&llm), &meeting()[..2], &[]).await);
     let api = Api::new().await;
     let (title, text) = ("Call with Afore XXI", "Afore XXI asked how the fund hedges the peso.");
     let id = api.made("notes", json!({"name": title, "content_text": text})).await;

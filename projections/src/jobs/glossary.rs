@@ -6,6 +6,16 @@ use sqlx::PgPool;
 /// The most names; the prompt has no room for more.
 const MOST: i64 = 60;
 
+/// The names of whom and what a note is about, and its title: what may be told of it though nobody said it.
+pub(super) async fn with_title(pool: &PgPool, note: NoteId) -> Result<Vec<String>, sqlx::Error> {
+    let mut names = of(pool, note).await?;
+    let title = "select record->>'name' from note where id = $1 and not archived";
+    let title: Option<Option<String>> =
+        sqlx::query_scalar(title).bind(note.0).fetch_optional(pool).await?;
+    names.extend(title.flatten());
+    Ok(names)
+}
+
 /// The names of whom and what a note is about, the likeliest to be said first: who was there, the organisations and funds,
 /// and the people who belong to these.
 pub(super) async fn of(pool: &PgPool, note: NoteId) -> Result<Vec<String>, sqlx::Error> {

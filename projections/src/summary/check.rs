@@ -101,10 +101,9 @@ pub(super) fn prose(
             return None;
         }
     };
-    let is_borne_out = |sentence: &&str| match evidence.unsaid_number(sentence) {
-        Some(number) => {
-            complaints
-                .push(format!("{name} has the number {number}, which is not in the transcript"));
+    let is_borne_out = |sentence: &&str| match evidence.unsaid(sentence) {
+        Some(unsaid) => {
+            complaints.push(format!("{name} has {unsaid}, which is not in the transcript"));
             false
         }
         None => true,

@@ -1,6 +1,7 @@
 //! Whether something was said, and when.
 
-use crate::prose::{Numbers, words};
+use crate::claim::{Claim, Ground};
+use crate::prose::words;
 use domain::note::Line;
 
 /// All that was said, to look things up in.
@@ -9,11 +10,13 @@ pub(super) struct Evidence {
     text: String,
     /// Where each line begins in it, and when.
     begins: Vec<(usize, u64)>,
-    numbers: Numbers,
+    /// What was said, and whom and what it is about.
+    ground: Ground,
 }
 
 impl Evidence {
-    pub(super) fn of(lines: &[Line]) -> Self {
+    /// Of what was said, and the names of whom and what it is about: nobody need have said these.
+    pub(super) fn of(lines: &[Line], names: &[String]) -> Self {
         let (mut text, mut begins) = (" ".to_owned(), Vec::new());
         for line in lines {
             begins.push((text.len() - 1, line.start_ms));
@@ -25,8 +28,8 @@ impl Evidence {
         // A number may stand across two lines, and a line may be in another language than most.
         let all = lines.iter().map(|line| line.text.as_str()).collect::<Vec<_>>().join(" ");
         let texts = lines.iter().map(|line| line.text.as_str()).chain([all.as_str()]);
-        let numbers = texts.map(Numbers::of).collect();
-        Self { text, begins, numbers }
+        let ground = Ground::of(texts.chain(names.iter().map(String::as_str)));
+        Self { text, begins, ground }
     }
 
     /// When these words were said, in milliseconds, one after the other and first; `None` if they were not, or are fewer than
@@ -41,11 +44,10 @@ impl Evidence {
         Some(self.begins[line.checked_sub(1)?].1)
     }
 
-    /// The first number of a text that was not said.
-    pub(super) fn unsaid_number(&self, text: &str) -> Option<String> {
-        let numbers = Numbers::of(text);
-        let unsaid = numbers.telling().find(|number| !self.numbers.bear_out(number))?;
-        Some(unsaid.as_written().to_owned())
+    /// The first name or number of a sentence that was not said.
+    pub(super) fn unsaid(&self, sentence: &str) -> Option<String> {
+        let claim = Claim::of(sentence, &self.ground, &[]);
+        claim.stray(&[&self.ground]).map(|stray| stray.to_string())
     }
 }
 
@@ -61,7 +63,7 @@ mod tests {
             line(4000, 4000, "We’d commit fifty"),
             line(9000, 9000, "million, by Friday."),
         ];
-        let evidence = Evidence::of(&lines);
+        let evidence = Evidence::of(&lines, &["Kestrel Capital".to_owned()]);
         assert_eq!(evidence.said("good morning", 1), Some(0));
         assert_eq!(evidence.said("“Commit FIFTY million”", 3), Some(4000));
         assert_eq!(evidence.said("million by Friday", 3), Some(9000));
@@ -70,7 +72,9 @@ mod tests {
         assert_eq!(evidence.said("commit million", 1), None);
         assert_eq!(evidence.said("by Friday", 3), None);
         assert_eq!(evidence.said("…", 0), None);
-        assert_eq!(evidence.unsaid_number("50 million"), None);
-        assert_eq!(evidence.unsaid_number("75 million"), Some("75 million".to_owned()));
+        let unsaid = |sentence: &str| evidence.unsaid(sentence).unwrap_or_default();
+        assert_eq!(unsaid("Ana of Kestrel commits 50 million"), "");
+        assert_eq!(unsaid("They commit 75 million"), "the number 75 million");
+        assert_eq!(unsaid("They met John Smith of Kestrel"), "the name John");
     }
 }

@@ -16,8 +16,12 @@ const MOST: usize = 20;
 const LEAST: usize = 500;
 
 /// Summarises by asking the model.
-pub(super) async fn summarise(llm: &Llm, lines: &[Line]) -> Result<Summarised, SummaryError> {
-    let evidence = Evidence::of(lines);
+pub(super) async fn summarise(
+    llm: &Llm,
+    lines: &[Line],
+    names: &[String],
+) -> Result<Summarised, SummaryError> {
+    let evidence = Evidence::of(lines, names);
     let room = room(llm);
     let lines = shortened(lines, room);
     let mut parts = Vec::new();

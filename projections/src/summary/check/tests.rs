@@ -16,7 +16,7 @@ fn evidence() -> Evidence {
         .zip([0, 10_000, 20_000])
         .map(|(text, at)| line(at, at + 9_000, text))
         .collect();
-    Evidence::of(&lines)
+    Evidence::of(&lines, &["Call with Nordwind Pension".to_owned()])
 }
 
 fn checked(draft: Value) -> (Kept, Vec<String>) {
@@ -71,6 +71,24 @@ fn a_draft_that_obeys_the_transcript_carries_nothing_out_of_it() {
     }));
     assert_eq!(kept, Kept::default());
     assert_eq!(complaints.len(), 7, "{complaints:#?}");
+}
+
+#[test]
+fn a_name_counts_only_if_it_was_said_or_the_note_is_about_it() {
+    let (kept, complaints) = checked(json!({
+        "summary": "The meeting was held with Goldman Sachs and John Smith. Laura of Nordwind likes the Fund.",
+        "key_points": [
+            {"text": "Goldman Sachs will co-invest.", "quote": "We like the fund"},
+            {"text": "Nordwind Pension looks at a ticket.", "quote": "would look at a ticket"},
+        ],
+        "action_items": [{"text": "Send the PPM to John Smith.", "owner": "Ana", "due": null, "quote": "Ana will send the PPM"}],
+    }));
+    assert_eq!(kept.summary, "Laura of Nordwind likes the Fund.");
+    let points: Vec<_> = kept.key_points.iter().map(|point| point.text.as_str()).collect();
+    assert_eq!(points, ["Nordwind Pension looks at a ticket."]);
+    assert_eq!(kept.action_items, []);
+    assert_eq!(complaints[0], "summary has the name Goldman, which is not in the transcript");
+    assert_eq!(complaints.len(), 3, "{complaints:#?}");
 }
 
 #[test]
