@@ -106,7 +106,7 @@ impl Standing {
             Stage::SummaryFailed { reason } if has_summary => (made, Some(kept("summary", reason))),
             Stage::AwaitsTranscript => self.waiting(),
             Stage::AwaitsSummary => ("transcribed", self.delay()),
-            Stage::Done => ("summarised", self.taken_for_english()),
+            Stage::Done => ("summarised", self.reservations()),
             Stage::TranscriptionCancelled => ("cancelled", None),
             Stage::SummaryCancelled => {
                 ("transcribed", Some("the summary was cancelled".to_owned()))
@@ -116,6 +116,19 @@ impl Standing {
                 ("transcribed", Some(format!("there is no summary: {reason}")))
             }
         }
+    }
+
+    /// What is to be known of what was made.
+    fn reservations(&self) -> Option<String> {
+        let all: Vec<_> =
+            [self.no_summary(), self.taken_for_english()].into_iter().flatten().collect();
+        (!all.is_empty()).then(|| all.join("; "))
+    }
+
+    /// Why there are highlights though there is a language model.
+    fn no_summary(&self) -> Option<String> {
+        let why = self.stored.recording.summary.as_ref()?.author.instead_of_model()?;
+        Some(format!("{why}; these are highlights, not AI-written"))
     }
 
     /// A model that knows only English hears English whatever is spoken.
@@ -325,6 +338,17 @@ mod tests {
         check("whisper-tiny.en-921e4cf8686f", None, true);
         check("whisper-tiny.en-921e4cf8686f", Some("en"), false);
         check("whisper-base-ba8ad06f2b54", None, false);
+    }
+
+    #[test]
+    fn highlights_that_stand_in_for_a_summary_say_why() {
+        let mut it = standing(Stage::Done);
+        it.stored.recording.transcript = heard("whisper-base-ba8ad06f2b54");
+        let why = "the language model m writes nonsense".to_owned();
+        let author = Author::HighlightsInstead { why };
+        it.stored.recording.summary = highlights().map(|summary| Summary { author, ..summary });
+        let told = "the language model m writes nonsense; these are highlights, not AI-written";
+        assert_eq!(it.state(), ("summarised", Some(told.to_owned())));
     }
 
     #[test]

@@ -48,7 +48,9 @@ pub(super) fn recording(standing: &Standing) -> Value {
 fn summary(summary: &Summary) -> Value {
     let (author, label, model, prompt) = match &summary.author {
         Author::Model { model, prompt } => ("model", "Summary", Some(model), Some(prompt)),
-        Author::Highlights => ("highlights", Summary::HIGHLIGHTS, None, None),
+        Author::Highlights | Author::HighlightsInstead { .. } => {
+            ("highlights", Summary::HIGHLIGHTS, None, None)
+        }
     };
     let points = summary
         .key_points

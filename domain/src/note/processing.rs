@@ -31,7 +31,7 @@ pub enum RecordingCommand {
     },
     /// Has it summarised again, as it was corrected.
     AskSummary,
-    /// Asks again for what failed or was cancelled.
+    /// Asks again for what failed or was cancelled, and for a summary that highlights stand in for.
     Retry,
     /// Stops what is under way.
     Cancel,
@@ -272,8 +272,15 @@ impl Recording {
                 Ok(self.ask_transcription(recording, self.language.clone(), self.model.clone()))
             }
             Stage::SummaryCancelled | Stage::SummaryFailed { .. } => self.ask_summary(recording),
+            Stage::Done if self.awaits_model() => self.ask_summary(recording),
             Stage::Done => Err(Refusal::NothingToRetry),
         }
+    }
+
+    /// Whether it has highlights where a model should have written a summary.
+    fn awaits_model(&self) -> bool {
+        let summary = self.summary.as_ref();
+        summary.is_some_and(|summary| summary.author.instead_of_model().is_some())
     }
 
     fn cancel(&self, recording: RecordingId) -> Result<Vec<NoteEvent>, Refusal> {

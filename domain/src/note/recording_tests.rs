@@ -235,6 +235,12 @@ fn what_was_cancelled_or_failed_is_tried_again_in_the_next_round() {
     let stopped = [with_transcript(), vec![stopped]].concat();
     given(&stopped).when(first(keep_summary(1, &[]))).then_expect_error(Refusal::Superseded);
     given(&with_suggestions()).when(retry()).then_expect_error(Refusal::NothingToRetry);
+    let instead = json!({"author": {"highlights_instead": {"why": "rubbish"}}, "text": ""});
+    let instead = json!({"Summarised": {"recording": FIRST, "round": 1, "summary": instead}});
+    let asked = json!({"SummaryAsked": {"recording": FIRST, "round": 2}});
+    given(&[with_transcript(), vec![instead]].concat())
+        .when(retry())
+        .then_expect_events(events(&[asked]));
     given(&with_suggestions()).when(cancel()).then_expect_error(Refusal::NothingToCancel);
 }
 
@@ -620,6 +626,8 @@ fn the_stored_form_of_an_event_never_changes() {
             "key_points": [{"text": "Size", "start_ms": 4000}, {"text": "Fees"}]}}}),
         json!({"Summarised": {"recording": 5, "round": 1, "summary": {
             "author": "highlights", "text": ""}}}),
+        json!({"Summarised": {"recording": 5, "round": 1, "summary": {
+            "author": {"highlights_instead": {"why": "rubbish"}}, "text": ""}}}),
         json!({"SummaryFailed": {"recording": 5, "round": 1, "reason": "rubbish"}}),
         json!({"SummaryCancelled": {"recording": 5}}),
         suggested(),

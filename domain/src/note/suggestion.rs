@@ -19,6 +19,21 @@ pub enum Author {
     },
     /// Nobody: sentences were picked from the transcript.
     Highlights,
+    /// Likewise, since a model that was asked wrote nothing that can be used.
+    HighlightsInstead {
+        /// What is wrong with the model.
+        why: String,
+    },
+}
+
+impl Author {
+    /// Why a model that was asked did not write it.
+    pub fn instead_of_model(&self) -> Option<&str> {
+        match self {
+            Author::HighlightsInstead { why } => Some(why),
+            Author::Model { .. } | Author::Highlights => None,
+        }
+    }
 }
 
 /// A point of a summary.
@@ -58,7 +73,7 @@ impl Summary {
     pub fn to_text(&self) -> String {
         let mut text = match self.author {
             Author::Model { .. } => self.text.clone(),
-            Author::Highlights => Self::HIGHLIGHTS.to_owned(),
+            Author::Highlights | Author::HighlightsInstead { .. } => Self::HIGHLIGHTS.to_owned(),
         };
         for point in &self.key_points {
             let _ = write!(text, "\n- {}", point.text);
@@ -183,11 +198,11 @@ mod tests {
             ];
             assert_eq!(Summary { author, text: text.into(), key_points }.to_text(), expected);
         };
-        check(
-            Author::Highlights,
-            "",
-            "Highlights (not AI-written)\n- They like it. (1:05)\n- They wait.",
-        );
+        let instead = Author::HighlightsInstead { why: "rubbish".into() };
+        for nobody in [Author::Highlights, instead] {
+            let expected = "Highlights (not AI-written)\n- They like it. (1:05)\n- They wait.";
+            check(nobody, "", expected);
+        }
         let model = Author::Model { model: "m".into(), prompt: "1".into() };
         check(model, "A call.", "A call.\n- They like it. (1:05)\n- They wait.");
     }

@@ -53,7 +53,9 @@ impl Told for NoteRecord {
             NoteEvent::SummaryAsked { .. } => asked(before, event, own, "summary"),
             NoteEvent::Summarised { summary, .. } => match &summary.author {
                 Author::Model { .. } => happened(before, event, own, "was summarised"),
-                Author::Highlights => happened(before, event, own, "got highlights"),
+                Author::Highlights | Author::HighlightsInstead { .. } => {
+                    happened(before, event, own, "got highlights")
+                }
             },
             NoteEvent::SummaryFailed { reason, .. } => {
                 failed(before, event, own, "summarised", reason)

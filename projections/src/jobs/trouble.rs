@@ -16,6 +16,9 @@ use crate::log::{AsideError, CommandError};
 use crate::summary::SummaryError;
 use crate::uploads::CipherError;
 
+/// A failure that nobody can explain is taken for good after so many attempts.
+const MOST_FAILURES: i32 = 10;
+
 /// Why a job was not done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Trouble {
@@ -36,6 +39,16 @@ pub(super) enum Trouble {
 }
 
 impl Trouble {
+    /// The same after so many failures of the job that nobody could explain: at last it is for good.
+    pub(super) fn after(self, failures: i32) -> Self {
+        match self {
+            Trouble::Passing(reason) if failures + 1 >= MOST_FAILURES => {
+                Trouble::ForGood(format!("{reason} (after {MOST_FAILURES} attempts)"))
+            }
+            other => other,
+        }
+    }
+
     pub(super) fn passing(error: &(impl fmt::Display + ?Sized)) -> Self {
         Trouble::Passing(error.to_string())
     }
@@ -172,6 +185,14 @@ mod tests {
             source: std::io::Error::other("no"),
         };
         assert_eq!(kind(NoModel::Unusable(unreadable)), "waited for");
+    }
+
+    #[test]
+    fn what_nobody_can_explain_is_given_up_after_ten_attempts() {
+        let failed = |failures| Trouble::passing("no").after(failures);
+        assert_eq!(failed(8), Trouble::passing("no"));
+        assert_eq!(failed(9), Trouble::ForGood("no (after 10 attempts)".to_owned()));
+        assert_eq!(Trouble::away("no").after(99), Trouble::away("no"));
     }
 
     #[test]

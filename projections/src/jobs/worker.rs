@@ -28,9 +28,6 @@ use crate::log::{CommandError, CommandRequest, EventLog, LogReader, Stream};
 /// How often a worker that has nothing to do looks for a job that another process may have left.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// A failure that nobody can explain is taken for good after so many attempts.
-const MOST_FAILURES: i32 = 10;
-
 /// What work on recordings needs.
 #[derive(Clone)]
 pub struct Tools {
@@ -306,14 +303,7 @@ impl Worker {
 
     /// Books what became of the job. What cannot be booked now is found again when the lease has run out.
     async fn conclude(&self, lease: &Lease, done: Result<(), Trouble>) -> &'static str {
-        let done = match done {
-            Err(Trouble::Passing(reason)) if lease.failures() + 1 >= MOST_FAILURES => {
-                let reason = format!("{reason} (after {MOST_FAILURES} attempts)");
-                Err(Trouble::ForGood(reason))
-            }
-            done => done,
-        };
-        let (outcome, booked) = match done {
+        let (outcome, booked) = match done.map_err(|trouble| trouble.after(lease.failures())) {
             Ok(()) => ("done", lease.finish(self.pool()).await),
             Err(Trouble::Withdrawn) => ("withdrawn", lease.finish(self.pool()).await),
             Err(Trouble::Interrupted) => ("interrupted", lease.release(self.pool()).await),

@@ -313,20 +313,39 @@ async fn no_model_is_asked_twice_however_often_read_models_are_built_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_model_that_writes_rubbish_gives_no_summary_and_says_why() {
+async fn a_model_that_writes_rubbish_leaves_highlights_and_says_why_until_it_is_asked_again() {
     let api = Api::new().await;
-    let server = ModelServer::saying("I would rather talk about the weather.").await;
+    let server = ModelServer::start(Dialect::OpenAi, |number, _| match number {
+        0 | 1 | 3 | 4 => Reply::Text("I would rather talk about the weather.".to_owned()),
+        _ => Reply::json(&good()),
+    })
+    .await;
     let (_, id) = transcribed(&api).await;
     let workers = summarising(&api, server.llm());
-    let has_failed = |it: &Value| it["why"].as_str().is_some_and(|why| why.contains("no summary"));
-    let it = until_so(&api, id, has_failed).await;
-    assert!(it["why"].as_str().unwrap().contains("try a larger model"), "{it}");
+    let by = |author: &'static str| move |it: &Value| it["summary"]["author"] == json!(author);
+    let it = until_so(&api, id, by("highlights")).await;
+    assert_eq!(
+        (&it["state"], &it["summary"]["label"]),
+        (&json!("summarised"), &json!("Highlights (not AI-written)"))
+    );
+    let why = it["why"].as_str().unwrap();
+    assert!(why.contains("try a larger model") && why.contains("these are highlights"), "{it}");
+    api.post(&format!("/recordings/{id}/retry"), json!({})).await.expect(200, "retry");
+    let it = until_so(&api, id, by("model")).await;
+    assert_eq!(it["why"], Value::Null);
+    // What a model wrote does not give way to highlights.
+    api.post(&format!("/recordings/{id}/summarise"), json!({})).await.expect(200, "summarise");
+    let it = until_so(&api, id, |it| it["why"] != Value::Null).await;
+    assert!(
+        by("model")(&it) && it["why"].as_str().unwrap().contains("earlier one is kept"),
+        "{it}"
+    );
     workers.stop().await;
-    assert_eq!(recorded(&api.db.pool, ["Summarised", "SummaryFailed"]).await, [0, 1]);
+    assert_eq!(recorded(&api.db.pool, ["Summarised", "SummaryFailed"]).await, [2, 1]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_model_that_refuses_gives_no_summary_and_its_words_say_why() {
+async fn a_model_that_refuses_leaves_highlights_and_its_words_say_why() {
     let api = Api::new().await;
     let refusal = r#"{"choices": [{"message": {"content": null, "refusal": "I cannot help with that."},
         "finish_reason": "stop"}]}"#;
@@ -338,7 +357,8 @@ async fn a_model_that_refuses_gives_no_summary_and_its_words_say_why() {
     assert!(it["why"].as_str().unwrap().contains(why), "{it}");
     workers.stop().await;
     assert_eq!(server.questions().len(), 1, "asked again it would refuse again");
-    assert_eq!(recorded(&api.db.pool, ["Summarised", "SummaryFailed"]).await, [0, 1]);
+    assert_eq!(it["summary"]["author"], json!("highlights"));
+    assert_eq!(recorded(&api.db.pool, ["Summarised", "SummaryFailed"]).await, [1, 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -48,7 +48,9 @@ fn summary_of(summary: &Summary) -> Markup {
                     h2 id="summary-title" { "Summary" }
                     p.quiet { "Written by " (model) ": check it before you rely on it." }
                 },
-                Author::Highlights => h2 id="summary-title" { (Summary::HIGHLIGHTS) },
+                Author::Highlights | Author::HighlightsInstead { .. } => {
+                    h2 id="summary-title" { (Summary::HIGHLIGHTS) }
+                },
             }
             @if summary.is_empty() { (empty("No sentence stands out.")) }
             @for paragraph in summary.text.lines().filter(|line| !line.trim().is_empty()) { p { (paragraph) } }
