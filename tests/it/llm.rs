@@ -242,6 +242,8 @@ async fn a_recording_is_summarised_with_model_and_prompt() {
         (interest.interest.as_deref(), interest.fundraise.as_deref()),
         (Some("interested"), Some("Fund Three"))
     );
+    let rests_on = (interest.quote.as_deref(), interest.start_ms);
+    assert_eq!(rests_on, (Some("We like Fund Three"), Some(0)));
     let asked = &server.questions()[0];
     let schema = &asked.body["response_format"]["json_schema"]["schema"];
     assert!(schema["properties"]["action_items"].is_object());

@@ -89,6 +89,8 @@ impl Room {
             interest: Some(InterestSuggestion {
                 interest: Some("meeting".into()),
                 fundraise: Some("Fund III".into()),
+                quote: Some("likes it".into()),
+                start_ms: Some(1_000),
             }),
         })
         .await;
@@ -191,6 +193,8 @@ async fn decides(browser: &Browser, room: &Room) {
     let todos = room.api.read("/todos").await;
     let titles: Vec<&Value> = todos.as_array().unwrap().iter().map(|todo| &todo["title"]).collect();
     assert_eq!(titles, ["Send the deck"]);
+    let quote = browser.text("section[aria-labelledby=interest-title] blockquote").await;
+    assert_eq!(quote, "likes it");
     browser.press("form[data-send$='/interest/accept'] button").await;
     browser
         .until(

@@ -98,6 +98,8 @@ pub fn summary(round: u32) -> RecordingCommand {
         interest: Some(InterestSuggestion {
             interest: Some("meeting".to_owned()),
             fundraise: None,
+            quote: Some("likes it".to_owned()),
+            start_ms: Some(1500),
         }),
     }
 }
@@ -261,6 +263,16 @@ async fn a_suggested_interest_becomes_a_stage_in_the_funnel() {
     let lp = api.made("lps", json!({"name": "Profuturo"})).await;
     api.post(&format!("/notes/{note}/funds/{fund}"), json!({})).await.expect(200, "link");
     api.post(&format!("/notes/{note}/lps/{lp}"), json!({})).await.expect(200, "link");
+    // What is no stage would take the LP out of the funnel.
+    for stage in ["bogus", "Meeting", "", " "] {
+        let answer = api.post(&path, json!({"interest": stage})).await;
+        let told = answer.body["detail"][0]["msg"].as_str().unwrap().to_owned();
+        assert!(told.contains("meeting_offered"), "{told}");
+        assert_eq!(answer.faults(), ["enum at body.interest"], "{stage}");
+    }
+    let it = shown(&api, id).await;
+    let rests_on = (&it["interest"]["quote"], &it["interest"]["start"]);
+    assert_eq!(rests_on, (&json!("likes it"), &json!(1.5)));
     let it = api.post(&path, json!({})).await.expect(200, "accept");
     assert_eq!(
         (&it["interest"]["state"], &it["interest"]["lp_id"]),
@@ -307,7 +319,7 @@ async fn an_interest_is_accepted_at_the_fund_and_at_the_note_or_at_neither() {
     let lp = api.made("lps", json!({"name": "Profuturo"})).await;
     let of_note = request(Method::GET, &format!("/notes/{note}")).body(Body::empty()).unwrap();
     let tag = send(&api.router, of_note).await.header("etag").unwrap().to_owned();
-    let body = json!({"fund_id": fund, "lp_id": lp, "interest": "offered"});
+    let body = json!({"fund_id": fund, "lp_id": lp, "interest": "meeting_offered"});
     let mut accept =
         json_request(Method::POST, &format!("/recordings/{id}/interest/accept"), &body);
     accept.headers_mut().insert("if-match", tag.parse().unwrap());
@@ -330,7 +342,7 @@ async fn an_interest_is_accepted_at_the_fund_and_at_the_note_or_at_neither() {
     };
     tokio::join!(send(&api.router, accept), editing).0.expect(200, "accept");
     let funnel = api.read(&format!("/funds/{fund}/sales-funnel")).await;
-    assert_eq!(funnel[0]["interest"], json!("offered"));
+    assert_eq!(funnel[0]["interest"], json!("meeting_offered"));
     assert_eq!(shown(&api, id).await["interest"]["state"], json!("accepted"));
 }
 
@@ -356,7 +368,7 @@ async fn an_interest_that_two_servers_are_asked_to_accept_is_told_to_the_fund_on
             until_waiting(&api, 2).await;
             others_turn.rollback().await.unwrap();
         };
-        tokio::join!(send(&other, accept("offered")), releasing).0
+        tokio::join!(send(&other, accept("meeting_offered")), releasing).0
     };
     let (first, second) = tokio::join!(send(&api.router, accept("meeting")), second);
     first.expect(200, "accept");

@@ -80,6 +80,7 @@ fn interest(suggested: &SuggestedInterest) -> Value {
         Decision::Open | Decision::Dismissed => None,
     };
     json!({"interest": suggestion.interest, "fundraise": suggestion.fundraise,
+        "quote": suggestion.quote, "start": suggestion.start_ms.map(seconds),
         "state": decision.in_a_word(), "fund_id": accepted.map(|it| it.fund),
         "lp_id": accepted.map(|it| it.lp), "accepted_as": accepted.map(|it| &it.interest)})
 }

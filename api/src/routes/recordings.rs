@@ -101,7 +101,8 @@ fn example() -> Value {
             "text": "They like the fund.", "key_points": [{"text": "Size", "start": 62.0}]},
         "action_items": [{"number": 1, "text": "Send the deck", "owner": "Ana", "due": "Friday",
             "quote": "I will send it", "start": 93.5, "state": "open", "todo_id": null}],
-        "interest": {"interest": "meeting", "fundraise": "Fund III", "state": "open", "fund_id": null,
+        "interest": {"interest": "meeting", "fundraise": "Fund III", "quote": "let us meet in May",
+            "start": 120.0, "state": "open", "fund_id": null,
             "lp_id": null, "accepted_as": null}})
 }
 

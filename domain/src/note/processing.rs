@@ -330,7 +330,7 @@ impl Recording {
         let numbers = self.numbered + 1..;
         let items: Vec<_> =
             numbers.zip(items).map(|(number, item)| NumberedItem { number, item }).collect();
-        let interest = interest.filter(|it| !self.decided.contains(it));
+        let interest = interest.filter(|it| !self.decided.iter().any(|known| known.is_like(it)));
         let mut events = vec![NoteEvent::Summarised { recording, round: self.round, summary }];
         if !items.is_empty() {
             events.push(NoteEvent::ActionItemsSuggested { recording, items });

@@ -224,7 +224,7 @@ impl Recording {
     fn decide_interest(&mut self, decision: Decision<AcceptedInterest>) {
         if let Some(suggested) = &mut self.interest {
             suggested.decision = decision;
-            if !self.decided.contains(&suggested.suggestion) {
+            if !self.decided.iter().any(|it| it.is_like(&suggested.suggestion)) {
                 self.decided.push(suggested.suggestion.clone());
             }
         }

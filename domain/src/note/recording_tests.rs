@@ -435,6 +435,16 @@ fn an_interest_that_was_decided_on_is_never_suggested_again() {
     given(&history)
         .when(first(keep("meeting")))
         .then_expect_events(events(&[summarised(FIRST, 3)]));
+    // Other words for it make it no other.
+    let mut again = suggestion("meeting");
+    (again["quote"], again["start_ms"]) = (json!("let us meet"), json!(3000));
+    let again = RecordingCommand::KeepSummary {
+        round: 3,
+        summary: serde_json::from_value(summary("They like it.")).unwrap(),
+        items: vec![],
+        interest: Some(serde_json::from_value(again).unwrap()),
+    };
+    given(&history).when(first(again)).then_expect_events(events(&[summarised(FIRST, 3)]));
     // One that nobody has looked at may come again.
     given(&history)
         .when(first(keep("offered")))
@@ -638,6 +648,8 @@ fn the_stored_form_of_an_event_never_changes() {
         json!({"ActionItemDismissed": {"recording": 5, "item": 1}}),
         interest(),
         json!({"InterestSuggested": {"recording": 5, "suggestion": {"interest": "high"}}}),
+        json!({"InterestSuggested": {"recording": 5, "suggestion": {"interest": "meeting",
+            "quote": "let us meet", "start_ms": 3000}}}),
         json!({"InterestAccepted": {"recording": 5,
             "as_recorded": {"fund": 2, "lp": 1, "interest": "meeting"}}}),
         json!({"InterestDismissed": {"recording": 5}}),

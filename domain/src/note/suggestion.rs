@@ -126,9 +126,20 @@ pub struct InterestSuggestion {
     /// In which fund, as it was said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fundraise: Option<String>,
+    /// The words that show how much.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quote: Option<String>,
+    /// Where in the recording they are said, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_ms: Option<u64>,
 }
 
 impl InterestSuggestion {
+    /// Whether both suggest the same, whatever they rest on.
+    pub fn is_like(&self, other: &Self) -> bool {
+        (&self.interest, &self.fundraise) == (&other.interest, &other.fundraise)
+    }
+
     /// What it says, in a few words.
     pub fn in_words(&self) -> String {
         let parts = [self.interest.as_deref(), self.fundraise.as_deref()];

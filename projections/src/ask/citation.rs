@@ -191,7 +191,7 @@ mod tests {
             "Las Afores preguntaron por las comisiones del Fondo en febrero. [2]",
             "Afore Coppel asked about hedging and fees in Spain. [2]",
             "The fees are 35 points. [2]",
-            "They would put fifty million in at once. [1]",
+            "They asked for the ticket of fifty million at once. [1]",
             "The ticket is $50,000,000. [1]",
         ] {
             assert!(judged(sentence).is_ok(), "{sentence}");

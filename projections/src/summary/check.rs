@@ -52,7 +52,15 @@ pub(super) struct Kept {
     pub(super) key_points: Vec<KeyPoint>,
     pub(super) action_items: Vec<ActionItem>,
     pub(super) fundraise: Option<String>,
-    pub(super) interest: Option<String>,
+    pub(super) interest: Option<KeptInterest>,
+}
+
+/// A stage of the funnel, with the words that show it and when they were said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct KeptInterest {
+    pub(super) stage: String,
+    pub(super) quote: String,
+    pub(super) start_ms: u64,
 }
 
 /// A JSON object out of an answer, which some models wrap in a sentence or in marks of code.
@@ -128,15 +136,25 @@ fn proved(
     complaints: &mut Vec<String>,
 ) -> Option<(String, String, u64)> {
     let text = prose(name, text, ITEM, evidence, complaints)?;
+    let (quote, start_ms) = quoted(&format!("the quote of {name}"), quote, evidence, complaints)?;
+    Some((text, quote, start_ms))
+}
+
+/// Words that were said, and when.
+fn quoted(
+    name: &str,
+    quote: &str,
+    evidence: &Evidence,
+    complaints: &mut Vec<String>,
+) -> Option<(String, u64)> {
     let Some(start_ms) = evidence.said(quote, QUOTE) else {
-        complaints
-            .push(format!("the quote of {name} does not stand in the transcript word for word"));
+        complaints.push(format!("{name} does not stand in the transcript word for word"));
         return None;
     };
     match plain(quote, ITEM) {
-        Ok(quote) => Some((text, quote, start_ms)),
+        Ok(quote) => Some((quote, start_ms)),
         Err(unfit) => {
-            complaints.push(format!("the quote of {name} {unfit}"));
+            complaints.push(format!("{name} {unfit}"));
             None
         }
     }
@@ -233,18 +251,16 @@ fn interest(
     quote: Option<&str>,
     evidence: &Evidence,
     complaints: &mut Vec<String>,
-) -> Option<String> {
+) -> Option<KeptInterest> {
     let level = level.filter(|level| !is_nothing(level))?;
     let level = level.trim();
     if !Interest::KNOWN.contains(&level) {
         complaints.push(format!("interest is none of {}", Interest::KNOWN.join(", ")));
         return None;
     }
-    if quote.and_then(|quote| evidence.said(quote, QUOTE)).is_none() {
-        complaints.push("interest_quote does not stand in the transcript word for word".to_owned());
-        return None;
-    }
-    Some(level.to_owned())
+    let (quote, start_ms) =
+        quoted("interest_quote", quote.unwrap_or_default(), evidence, complaints)?;
+    Some(KeptInterest { stage: level.to_owned(), quote, start_ms })
 }
 
 #[cfg(test)]

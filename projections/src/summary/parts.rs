@@ -3,7 +3,7 @@
 use domain::note::{ActionItem, Author, InterestSuggestion, KeyPoint, Line, Summary};
 use serde::Deserialize;
 
-use super::check::{Draft, Kept, SUMMARY, check, object, prose};
+use super::check::{Draft, Kept, KeptInterest, SUMMARY, check, object, prose};
 use super::evidence::Evidence;
 use super::said::timed;
 use super::{Summarised, SummaryError, prompt};
@@ -38,13 +38,32 @@ pub(super) async fn summarise(
     let fundraise = parts.iter().find_map(|part| part.fundraise.clone());
     // What was said last holds.
     let interest = parts.iter().rev().find_map(|part| part.interest.clone());
-    // Which fund it is about is worth saying also where nobody said how far they are.
-    let is_said = interest.is_some() || fundraise.is_some();
-    let interest = is_said.then_some(InterestSuggestion { interest, fundraise });
+    let interest = suggested(interest, fundraise);
     let (key_points, items) = merged(parts);
     let author =
         Author::Model { model: llm.model().to_owned(), prompt: prompt::VERSION.to_owned() };
     Ok(Summarised { summary: Summary { author, text, key_points }, items, interest })
+}
+
+/// Which fund it is about is worth saying also where nobody said how far they are.
+fn suggested(
+    interest: Option<KeptInterest>,
+    fundraise: Option<String>,
+) -> Option<InterestSuggestion> {
+    match interest {
+        Some(KeptInterest { stage, quote, start_ms }) => Some(InterestSuggestion {
+            interest: Some(stage),
+            fundraise,
+            quote: Some(quote),
+            start_ms: Some(start_ms),
+        }),
+        None => fundraise.map(|fundraise| InterestSuggestion {
+            interest: None,
+            fundraise: Some(fundraise),
+            quote: None,
+            start_ms: None,
+        }),
+    }
 }
 
 /// How many tokens of a transcript one question has room for, beside both answers: a repair shows the first to the model

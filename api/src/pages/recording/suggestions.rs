@@ -101,6 +101,8 @@ fn interest_of(
         section.box aria-labelledby="interest-title" {
             h2 id="interest-title" { "Interest" }
             p { (suggestion.in_words()) }
+            @if let Some(quote) = &suggestion.quote { blockquote { (quote) } }
+            @if let Some(start) = suggestion.start_ms { p.quiet { (seek(start)) } }
             @match decision {
                 Decision::Accepted(AcceptedInterest { fund, lp, interest }) => p {
                     "✓ Accepted: " (interest) ", of "

@@ -252,8 +252,13 @@ fn stage(members: &[(String, Sent)], suggested: Option<&str>) -> Result<String, 
     let known = suggested.filter(|suggested| Interest::KNOWN.contains(suggested));
     let message = || format!("Say which stage of the funnel: {}", Interest::KNOWN.join(", "));
     match said {
-        Some(Sent::Text(text)) if !text.contains('\0') && !text.trim().is_empty() => {
+        // The funnel has no place for any other.
+        Some(Sent::Text(text)) if Interest::KNOWN.contains(&text.trim()) => {
             Ok(text.trim().to_owned())
+        }
+        Some(Sent::Text(text)) => {
+            let fault = Fault::field("interest", "enum", message());
+            Err(Problem::invalid(fault.with_input(text.clone())))
         }
         Some(Sent::Null) | None => known
             .map(str::to_owned)

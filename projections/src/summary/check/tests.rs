@@ -39,7 +39,8 @@ fn a_draft_that_the_transcript_bears_out_is_kept_as_it_is() {
     );
     assert_eq!(kept.action_items[0].owner.as_deref(), Some("Ana"));
     assert_eq!(kept.action_items[0].due.as_deref(), Some("by Friday"));
-    assert_eq!(kept.interest.as_deref(), Some("interested"));
+    let (stage, quote) = ("interested".to_owned(), "would look at a ticket".to_owned());
+    assert_eq!(kept.interest, Some(KeptInterest { stage, quote, start_ms: 0 }));
 }
 
 #[test]
