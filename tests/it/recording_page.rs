@@ -78,7 +78,7 @@ impl Room {
         let item = |text: &str| ActionItem {
             text: text.into(),
             owner: Some("Ana".into()),
-            due: None,
+            due: Some("2025-02-07".into()),
             quote: None,
             start_ms: Some(4_000),
         };
@@ -176,6 +176,8 @@ async fn corrects(browser: &Browser, room: &Room) {
 }
 
 async fn decides(browser: &Browser, room: &Room) {
+    let due = browser.ask("return document.getElementById('item-1-due').value").await;
+    assert_eq!(due, "2025-02-07");
     browser.press("form[data-send$='/action-items/1/accept'] button").await;
     browser
         .until(
@@ -193,6 +195,7 @@ async fn decides(browser: &Browser, room: &Room) {
     let todos = room.api.read("/todos").await;
     let titles: Vec<&Value> = todos.as_array().unwrap().iter().map(|todo| &todo["title"]).collect();
     assert_eq!(titles, ["Send the deck"]);
+    assert_eq!(todos[0]["due_date"], "2025-02-07T00:00:00");
     let quote = browser.text("section[aria-labelledby=interest-title] blockquote").await;
     assert_eq!(quote, "likes it");
     browser.press("form[data-send$='/interest/accept'] button").await;

@@ -234,6 +234,7 @@ async fn an_accepted_action_item_is_one_todo_however_often_it_is_accepted() {
     assert_eq!(todos.as_array().unwrap().len(), 1, "{todos}");
     let todo = &todos[0];
     assert_eq!(todo["title"], json!("Send the deck to Ana"));
+    assert_eq!(todo["priority"], json!("medium"), "as of any todo that is made without one");
     assert_eq!(
         (&todo["note_id"], &todo["due_date"]),
         (&json!(note), &json!("2025-02-07T00:00:00"))
@@ -245,6 +246,11 @@ async fn an_accepted_action_item_is_one_todo_however_often_it_is_accepted() {
     api.post(&path("2/dismiss"), json!({})).await.expect(200, "dismiss");
     assert_eq!(shown(&api, id).await["action_items"][1]["state"], json!("dismissed"));
     assert_eq!(api.post(&path("1/dismiss"), json!({})).await.status, 409);
+    // Whoever says that it is not due need not take the day that was said.
+    let never = json!({"due_date": null});
+    api.post(&path("2/accept"), never).await.expect(200, "accept after all");
+    let second = shown(&api, id).await["action_items"][1]["todo_id"].clone();
+    assert_eq!(api.read(&format!("/todos/{second}")).await["due_date"], Value::Null);
     assert_eq!(api.post(&path("3/accept"), json!({})).await.status, 404);
     assert_eq!(api.post(&path("2/accept"), json!({"due_date": "soon"})).await.status, 422);
     assert_eq!(api.post(&path("2/accept"), json!({"title": 7})).await.status, 422);

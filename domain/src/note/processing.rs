@@ -7,7 +7,7 @@ use super::suggestion::{
 use super::transcript::{Correction, Transcript};
 use super::{Note, NoteEvent, NoteRecord};
 use crate::erasure::Holdable as _;
-use crate::todo::{TodoChanges, TodoEvent, TodoStatus};
+use crate::todo::{Priority, TodoChanges, TodoEvent, TodoStatus};
 use crate::{Change, NoteId, Refusal, TodoId, Verbatim};
 
 /// What can be asked of a recording of a note. Results name the round that they were made for.
@@ -123,6 +123,8 @@ impl ActionItem {
                 "Said in /recordings/{recording}{}",
                 time.unwrap_or_default()
             )),
+            // As of a todo that is made without saying how much it matters.
+            priority: Change::Set(Priority::Medium),
             created_at: Change::Set(todo.at),
             due_date: todo.due_date.map_or(Change::Keep, Change::Set),
             note_id: Change::Set(note),

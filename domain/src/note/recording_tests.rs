@@ -383,7 +383,7 @@ fn an_action_item_becomes_one_todo() {
     let (id, events) = note.follow_up(NoteId(7), &[accepted()]).unwrap();
     let todo: TodoEvent = serde_json::from_value(json!({"Registered": {
         "title": "Send the deck to Profuturo", "status": "pending",
-        "details": {"description": "Said in /recordings/5, at 0:04",
+        "details": {"description": "Said in /recordings/5, at 0:04", "priority": "medium",
             "created_at": "2025-02-03T09:00:00", "due_date": "2025-02-07T00:00:00", "note_id": 7}}}))
     .unwrap();
     assert_eq!(

@@ -83,11 +83,12 @@
     return false;
   }
 
-  // The fields of a form that say something; numbers as numbers.
+  // The fields of a form that say something, numbers as numbers, and null for those that did and were emptied.
   function said(form) {
     const fields = {};
     for (const [name, value] of new FormData(form)) {
       if (value !== "") fields[name] = form.elements[name].hasAttribute("data-number") ? Number(value) : value;
+      else if (form.elements[name].defaultValue) fields[name] = null;
     }
     return fields;
   }

@@ -2,9 +2,10 @@
 
 use domain::fund::Interest;
 use domain::note::{
-    AcceptedInterest, Author, Decision, KeyPoint, SuggestedInterest, SuggestedItem, Summary,
+    AcceptedInterest, ActionItem, Author, Decision, KeyPoint, SuggestedInterest, SuggestedItem,
+    Summary,
 };
-use domain::{Kind, RecordRef};
+use domain::{Kind, Moment, RecordRef};
 use maud::{Markup, html};
 
 use super::super::empty;
@@ -82,7 +83,7 @@ fn item_of(shown: &Shown, number: u32, SuggestedItem { item, decision }: &Sugges
                     form data-send={(place) "/accept"} {
                         div.row {
                             div { label for=(title) { "Todo" } input id=(title) name="title" value=(item.text) required; }
-                            div { label for={(title) "-due"} { "Due" } input id={(title) "-due"} name="due_date" type="date"; }
+                            div { label for={(title) "-due"} { "Due" } input id={(title) "-due"} name="due_date" type="date" value=[due_day(item)]; }
                             button.primary type="submit" { "Accept" }
                         }
                     }
@@ -91,6 +92,12 @@ fn item_of(shown: &Shown, number: u32, SuggestedItem { item, decision }: &Sugges
             }
         }
     }
+}
+
+/// The day that an item is due, if what was said is one.
+fn due_day(item: &ActionItem) -> Option<String> {
+    let due = Moment::parse_wall(item.due.as_deref()?).ok()?;
+    Some(due.date().to_string())
 }
 
 fn interest_of(

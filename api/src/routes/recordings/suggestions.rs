@@ -50,7 +50,7 @@ pub(super) async fn accept_item(
     let todo = AcceptedTodo {
         id: TodoId(0),
         title: said.title.unwrap_or_else(|| suggested.text.clone()),
-        due_date: said.due_date.or(spoken),
+        due_date: said.due_date.or(spoken.filter(|_| !said.is_due_never)),
         at: Moment::from(Utc::now().naive_utc()),
     };
     let note = stored.note.0;
@@ -80,6 +80,8 @@ fn item_number(number: i64) -> Result<u32, Problem> {
 struct Said {
     title: Option<String>,
     due_date: Option<Moment>,
+    /// Whether the day that was said does not count either.
+    is_due_never: bool,
 }
 
 impl Said {
@@ -90,7 +92,8 @@ impl Said {
         }
         for (name, value) in body.into_members(Shape::Model)? {
             match (name.as_str(), value) {
-                ("title" | "due_date", Sent::Null) => {}
+                ("title", Sent::Null) => {}
+                ("due_date", Sent::Null) => said.is_due_never = true,
                 ("title", Sent::Text(text)) if text.contains('\0') => {
                     let place = ["body".into(), "title".into()];
                     return Err(Problem::invalid(null_character().at(place)));
