@@ -132,7 +132,7 @@ async fn create(
         answer => answer.unwrap_or_else(IntoResponse::into_response),
     };
     if !answer.status().is_success() && is_kept(&app, upload.id).await {
-        // What has come is there; whoever wants to may go on from it.
+        // All of it has come, and it becomes a recording by itself or when it is asked for here.
         answer.headers_mut().extend(location(&upload));
     }
     Ok(answer)
@@ -203,16 +203,15 @@ async fn arrive(
 ) -> Result<Response, Problem> {
     let Coming { bytes, surplus } = coming;
     let taken = match app.intake.append(upload.id, 0, bytes, None).await {
-        Err(UploadError::Interrupted) if surplus.is_there() => {
-            app.intake.discard(upload.id).await?;
-            return Err(plain::several());
+        Ok(taken) => taken,
+        Err(error) => {
+            // Nobody knows how far it came, so nobody can go on with it.
+            app.intake.abandon(upload.id, &error).await;
+            return Err(match error {
+                UploadError::Interrupted if surplus.is_there() => plain::several(),
+                error => error.into(),
+            });
         }
-        Err(error @ (UploadError::TooLarge(_) | UploadError::Excess(_))) => {
-            // Nobody can go on with it.
-            app.intake.discard(upload.id).await?;
-            return Err(error.into());
-        }
-        taken => taken?,
     };
     if taken.received() == 0 {
         app.intake.discard(upload.id).await?;

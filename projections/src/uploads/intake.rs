@@ -461,6 +461,22 @@ impl Intake {
         }
     }
 
+    /// Gives an upload up that its sender cannot go on with, since it came in one request and that has failed with this
+    /// error. What cannot be removed now goes with the garbage.
+    pub async fn abandon(&self, id: Uuid, why: &UploadError) {
+        let _turn = self.turns.take(id).await;
+        let removed = match self.ask(async |db| super::give_up(db, id).await).await {
+            // A store that does not answer would not be waited for again.
+            Ok(true) if !matches!(why, UploadError::Files(FileError::Unavailable(_))) => {
+                self.remove(id).await
+            }
+            given_up => given_up.map(|_| ()).map_err(UploadError::from),
+        };
+        if let Err(error) = removed {
+            tracing::warn!(upload = %id, %error, "what came of an upload is removed with the garbage");
+        }
+    }
+
     /// Removes the file of a recording that its note no longer has.
     ///
     /// # Errors

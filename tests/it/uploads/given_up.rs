@@ -18,6 +18,43 @@ async fn half_sent(api: &Api, note: i64, content: &[u8]) -> String {
     place
 }
 
+/// Sends a recording in one request that breaks off after so many bytes.
+async fn broken_off(api: &Api, note: i64, length: usize) -> Answer {
+    let pieces = wav(length).chunks(1 << 20).map(|some| Ok(some.to_vec())).collect::<Vec<_>>();
+    let gone = [Err(std::io::Error::other("the client is gone"))];
+    let body = Body::from_stream(futures::stream::iter(pieces.into_iter().chain(gone)));
+    let sending = request(Method::POST, &format!("/notes/{note}/recordings")).body(body);
+    ask(&api.router, sending.unwrap()).await
+}
+
+#[tokio::test]
+async fn of_a_recording_whose_only_request_breaks_off_nothing_is_left() {
+    let s3 = S3::start().await;
+    for bucket in [None, Some("uploads")] {
+        let db = Database::new().await;
+        let files = match bucket {
+            None => db.files(),
+            Some(bucket) => s3.files(bucket).await,
+        };
+        let backend = db.backend().await;
+        let mut app = app(&db, &backend, 64 << 20);
+        app.files = files.clone();
+        let stop = CancellationToken::new();
+        app.intake = Intake::new(db.connections.clone(), files.clone(), 1 << 30, stop);
+        let api = Api { router: api::server::router(app), backend, db };
+        let note = made_note(&api).await;
+        for length in [1_000, 2 * CHUNK + 99] {
+            let answer = broken_off(&api, note, length).await;
+            assert!(answer.status >= 400 && answer.header("location").is_none());
+            let left = sqlx::query_scalar::<_, i64>("select count(*) from upload");
+            assert_eq!(left.fetch_one(&api.db.pool).await.unwrap(), 0, "{length}");
+            assert_eq!(recordings_in(&files).await, 0, "{length}");
+        }
+    }
+    let begun = s3.client().list_multipart_uploads().bucket("uploads").send().await.unwrap();
+    assert_eq!(begun.uploads().len(), 0);
+}
+
 #[tokio::test]
 async fn an_upload_is_given_up_or_becomes_a_recording_and_never_both() {
     let api = Api::new().await;
