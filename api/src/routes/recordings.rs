@@ -66,7 +66,7 @@ pub fn routes() -> Routes {
         ])
         .at("/recordings/{recording_id}/transcribe", [doing("Has it transcribed again", transcribe)
             .query("language", false, "The spoken language, such as en or es; not set: it is detected")
-            .query("model", false, "A model of the server, such as base; not set: the server's own")])
+            .query("model", false, "A model of the server, such as base or whisper-base; not set: the server's own")])
         .at("/recordings/{recording_id}/summarise", [doing("Has it summarised again, as corrected", summarise)])
         .at("/recordings/{recording_id}/retry", [doing("Tries again what failed or was cancelled, and a summary that highlights stand in for", retry)])
         .at("/recordings/{recording_id}/cancel", [doing("Stops what is under way", cancel)])

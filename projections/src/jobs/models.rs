@@ -52,7 +52,11 @@ impl SpeechModels {
         match (name, &self.configured) {
             (None, Some(path)) => path.is_file().then(|| path.clone()),
             (None, None) => self.there().into_values().next(),
-            (Some(name), _) => self.there().remove(&(name != "base", name.to_owned())),
+            (Some(name), _) => {
+                let mut there = self.there();
+                let mut named = |name: &str| there.remove(&(name != "base", name.to_owned()));
+                named(name).or_else(|| named(short(name)))
+            }
         }
     }
 
@@ -68,12 +72,13 @@ impl SpeechModels {
 
     /// The file of a model, or what to do about that there is none.
     pub(super) fn path(&self, name: Option<&str>) -> Result<PathBuf, NoModel> {
-        let missing = || match name {
+        let missing = || match name.map(short) {
             Some(name) if OBTAINABLE.contains(&name) => format!(
                 "there is no speech model {name}: run `crm models get whisper-{name}`, or ask for another"
             ),
             Some(name) => format!(
-                "there is no speech model {name}: put {PREFIX}{name}{SUFFIX} into {}, or ask for another",
+                "there is no speech model {name}: `crm models get` obtains {}; put any other as {PREFIX}{name}{SUFFIX} into {}, or ask for another",
+                OBTAINABLE.map(|name| format!("whisper-{name}")).join(" and "),
                 self.folder.display()
             ),
             None => Self::ADVICE.to_owned(),
@@ -97,6 +102,21 @@ impl SpeechModels {
     }
 }
 
+/// The name of a model in the folder, also where it is called as in `crm models` (`whisper-base`), or as a transcript tells
+/// what it was made with (`whisper-base-ba8ad06f2b54`).
+fn short(name: &str) -> &str {
+    let Some(rest) = name.strip_prefix("whisper-") else { return name };
+    match rest.rsplit_once('-') {
+        Some((model, digest)) if is_digest(digest) => model,
+        _ => rest,
+    }
+}
+
+/// Whether these are the first digits of a model's SHA-256, as a transcript has them.
+fn is_digest(text: &str) -> bool {
+    text.len() == 12 && text.bytes().all(|digit| digit.is_ascii_hexdigit())
+}
+
 fn open(path: &Path) -> Result<Model, ModelError> {
     tracing::info!(path = %path.display(), "loading the speech model");
     Model::open(path)
@@ -118,7 +138,12 @@ mod tests {
         let base = path("ggml-base.bin");
         assert_eq!(models(None).find(None), Some(base.clone()));
         assert_eq!(models(None).find(Some("tiny.en")), Some(path("ggml-tiny.en.bin")));
-        assert_eq!(models(None).find(Some("small")), None);
+        for name in ["whisper-tiny.en", "whisper-tiny.en-921e4cf8686f"] {
+            assert_eq!(models(None).find(Some(name)), Some(path("ggml-tiny.en.bin")), "{name}");
+        }
+        for name in ["small", "whisper-small", "whisper-", "tiny.en-921e4cf8686f"] {
+            assert_eq!(models(None).find(Some(name)), None, "{name}");
+        }
         assert_eq!(models(None).find(Some("../ggml-base")), None);
         let set = models(Some(path("ggml-tiny.en.bin")));
         assert_eq!(set.find(None), Some(path("ggml-tiny.en.bin")));
@@ -135,6 +160,8 @@ mod tests {
         };
         check(None, "crm models get speech");
         check(Some("tiny.en"), "crm models get whisper-tiny.en");
-        check(Some("large-v3"), "put ggml-large-v3.bin into /data/models");
+        check(Some("whisper-tiny.en"), "crm models get whisper-tiny.en");
+        check(Some("large-v3"), "`crm models get` obtains whisper-base and whisper-tiny.en");
+        check(Some("large-v3"), "put any other as ggml-large-v3.bin into /data/models");
     }
 }
