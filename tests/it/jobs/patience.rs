@@ -121,7 +121,8 @@ async fn a_model_that_is_asked_for_and_not_there_is_waited_for_without_end() {
     let workers = work(&api, SpeechModels::new(None, folder.path().to_owned()));
     let it = until_so(&api, id, |it| it["state"] == json!("waiting_for_model")).await;
     let why = it["why"].as_str().unwrap();
-    assert!(why.contains("ggml-large-v3.bin") && !why.contains("crm models get"), "{it}");
+    assert!(why.contains("ggml-large-v3.bin"), "{it}");
+    assert!(why.contains("`crm models get` obtains whisper-base and whisper-tiny.en"), "{it}");
     let counted = "select count(*) from job where failures > 0";
     assert_eq!(number(&api.db.pool, counted).await, 0);
     std::os::unix::fs::symlink(&tiny, link("large-v3")).unwrap();
@@ -332,7 +333,7 @@ async fn a_model_that_writes_rubbish_leaves_highlights_and_says_why_until_it_is_
     assert!(why.contains("try a larger model") && why.contains("these are highlights"), "{it}");
     api.post(&format!("/recordings/{id}/retry"), json!({})).await.expect(200, "retry");
     let it = until_so(&api, id, by("model")).await;
-    assert_eq!(it["why"], Value::Null);
+    assert!(!it["why"].as_str().unwrap_or_default().contains("highlights"), "{it}");
     // What a model wrote does not give way to highlights.
     api.post(&format!("/recordings/{id}/summarise"), json!({})).await.expect(200, "summarise");
     let it = until_so(&api, id, |it| it["why"] != Value::Null).await;

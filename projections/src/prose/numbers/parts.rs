@@ -163,7 +163,7 @@ impl Cut<'_> {
         let sign = |group: &Range<usize>| self.text[..group.start].chars().next_back();
         let is_thousands = |groups: &[Range<usize>]| {
             (1..=3).contains(&first.len())
-                && self.text[first.clone()].trim_start_matches('0') != ""
+                && self.text[first.clone()].contains(|digit| digit != '0')
                 && groups.iter().all(|group| group.len() == 3 && sign(group) == sign(&groups[0]))
         };
         let joined = |groups: &[Range<usize>]| {
