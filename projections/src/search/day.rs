@@ -70,7 +70,7 @@ fn called(word: &str) -> Option<u32> {
     let is_it = |name: &&str| {
         name == &word || (name.get(..3) == Some(word)) || (*name == "september" && word == "sept")
     };
-    let at = MONTHS.iter().position(|names| names.iter().any(|name| is_it(name)))?;
+    let at = MONTHS.iter().position(|names| names.iter().any(&is_it))?;
     u32::try_from(at + 1).ok()
 }
 

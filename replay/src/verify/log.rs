@@ -8,7 +8,7 @@ use futures::TryStreamExt as _;
 use projections::database::{Database, is_passing};
 use projections::follow::is_followed;
 use projections::log::{
-    self, AllKeys, KeyRing, LogReader, ReadLogError, Recorded, Span, StoredEvent, Stream, Sweep,
+    self, KeyRing, LogReader, ReadLogError, Recorded, Span, StoredEvent, Stream, Sweep,
 };
 use projections::projector::Projector;
 use projections::{read, status};
