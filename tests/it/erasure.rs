@@ -236,7 +236,7 @@ async fn an_erased_note_takes_every_image_with_it_that_it_ever_named_alone() {
     let left = std::fs::read_dir(&images).unwrap().map(|it| it.unwrap().file_name());
     let mut left: Vec<_> = left.map(|name| name.into_string().unwrap()).collect();
     left.sort();
-    assert_eq!(left, ["11.png", "shared.png"]);
+    assert_eq!(left, ["11.png", "crm-folder-id.txt", "shared.png"]);
     api.backend.stop().await;
 }
 

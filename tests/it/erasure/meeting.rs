@@ -146,7 +146,8 @@ async fn nothing_of_an_erased_meeting_is_left_on_the_disk() {
     assert!(before.contains(said[0]) && before.contains("zyxwv.wav") && before.contains(&journal));
     assert!(!found(home.path(), &vectors).is_empty(), "vectors are looked for as they are stored");
     let recordings = home.path().join("recordings");
-    assert_eq!(std::fs::read_dir(&recordings).unwrap().count(), 3, "two, and half of a third");
+    let files = std::fs::read_dir(&recordings).unwrap().count();
+    assert_eq!(files, 4, "the folder's mark, two, and half of a third");
     assert!(!is_on_disk(&recordings, "zyxwv"), "nobody who has the disk hears them");
     let played = reqwest::get(format!("{}/recordings/{heard}/audio", server.url)).await.unwrap();
     assert_eq!(played.bytes().await.unwrap(), sound());

@@ -97,6 +97,6 @@ async fn images_are_copied_once_and_missing_ones_reported() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     names.sort();
-    assert_eq!(names, ["a.png", "other.jpg"]);
+    assert_eq!(names, ["a.png", "crm-folder-id.txt", "other.jpg"]);
     assert_eq!(run_with(&db, &options).await.unwrap().images, 0);
 }
