@@ -597,14 +597,13 @@ async fn settings_that_the_bucket_refuses_are_told_and_cost_nothing_else() {
         http.post(format!("{}/notes/{}/recordings", server.url, note["id"])).body(wav(1_000));
     let refused = upload.try_clone().unwrap().send().await.unwrap();
     assert_eq!(refused.status(), 502);
-    let place = refused.headers()["location"].to_str().unwrap().to_owned();
+    assert!(!refused.headers().contains_key("location"), "it is given up");
     let detail: Value = refused.json().await.unwrap();
     assert!(detail["detail"].as_str().unwrap().contains("S3_BUCKET and its keys"), "{detail}");
     server.kill().await;
     let settings = [&settings[..3], &[("AWS_SECRET_ACCESS_KEY", KEYS.1)]].concat();
     // The embedded server's file storage makes the bucket with the first file.
     let server = Server::start_with(&home, &[], &settings).await;
-    assert_eq!(offset_of(&http, &server.url, &place).await, 0);
     let upload =
         http.post(format!("{}/notes/{}/recordings", server.url, note["id"])).body(wav(1_000));
     assert_eq!(upload.send().await.unwrap().status(), 201);
