@@ -1,4 +1,4 @@
-//! Words of a question that stand beside the texts of notes: names of what they are about, and those of their titles.
+//! Words of a question that stand beside the texts of notes and the cards of people: names of what they are linked to, and those of titles.
 
 use std::collections::{HashMap, HashSet};
 
