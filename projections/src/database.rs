@@ -146,6 +146,15 @@ impl Database {
         self.is_own_server
     }
 
+    /// What people call it: its name, and where its server is if that is not this program's own.
+    pub fn address(&self) -> String {
+        let name = self.options.get_database().unwrap_or_default();
+        match self.is_own_server {
+            true => format!("{name} of the embedded server"),
+            false => format!("{name} at {}:{}", self.options.get_host(), self.options.get_port()),
+        }
+    }
+
     /// How to connect such that tables are looked for in these schemas before all others.
     pub fn options_for(&self, schemas: &[String]) -> PgConnectOptions {
         self.around.looking_in(PgConnectOptions::clone(&self.options), schemas)

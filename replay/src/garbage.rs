@@ -2,14 +2,16 @@
 //!
 //! A file is stored before the event that names it, so young files are left alone, and so are uploads that may go on. What
 //! is named is read from the whole log; where an event cannot be read, nothing at all is removed but uploads that were never
-//! whole, which no event names.
+//! whole, which no event names. And nothing is removed from a store whose files are another database's, see `owner.rs`.
+
+mod owner;
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::TryStreamExt as _;
-use projections::database::Database;
+use projections::database::{Database, DatabaseError};
 use projections::files::{DOCUMENTS, FileError, Files, RECORDINGS};
 use projections::uploads;
 use serde::Serialize;
@@ -17,6 +19,7 @@ use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use uuid::Uuid;
 
 use crate::named::Named;
+use owner::Owner;
 
 /// The advisory lock of whoever collects: one at a time.
 const GARBAGE_LOCK: i64 = 0x6372_6d5f_6763_0001;
@@ -43,6 +46,9 @@ pub enum GarbageError {
     /// The database failed.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
+    /// The database does not answer.
+    #[error(transparent)]
+    Unavailable(#[from] DatabaseError),
     /// The file storage failed.
     #[error(transparent)]
     Files(#[from] FileError),
@@ -52,6 +58,28 @@ pub enum GarbageError {
          `crm verify` says more"
     )]
     Unreadable(i64),
+    /// The files are those of another database.
+    #[error(
+        "the files belong to the database {owner} (crm-owner.txt beside them says so), and this is {this}, which therefore \
+         removes nothing. If this database has taken the other one's place, `crm files adopt` makes it the owner"
+    )]
+    Others {
+        /// What the other one is called.
+        owner: String,
+        /// What this one is called.
+        this: String,
+    },
+    /// Nobody knows whose the files are.
+    #[error(
+        "{unnamed} of {files} files are named by no event, so they seem to belong to another database, and nothing was \
+         removed. If they do not, `crm files adopt` makes this database the owner"
+    )]
+    Ownerless {
+        /// How many files nothing names.
+        unnamed: usize,
+        /// Of how many.
+        files: usize,
+    },
     /// Somebody else is at it.
     #[error("another process is collecting")]
     Running,
@@ -75,30 +103,72 @@ pub async fn collect(
     if !got {
         return Err(GarbageError::Running);
     }
-    let mut found = Garbage::default();
+    let this = owner::name(database).await?;
+    let owner = owner::of(files, &this).await?;
+    if let Owner::Other(owner) = owner {
+        return Err(GarbageError::Others { owner, this });
+    }
     let expired = uploads::expired(&mut db).await?;
+    let before = Utc::now() - grace;
+    let mut old = Old::list(&mut db, files, before).await?;
+    // What has come of them is counted with them, where it still lies there.
+    old.recordings.retain(|id, _| !expired.contains(id));
+    if owner == Owner::Nobody {
+        let named = named(database, &mut db).await?;
+        let (unnamed, files_there) = (old.unnamed(&named), old.len());
+        if unnamed > files_there - unnamed {
+            return Err(GarbageError::Ownerless { unnamed, files: files_there });
+        }
+        if !dry_run {
+            owner::set(files, &this).await?;
+        }
+    }
+    let mut found = Garbage::default();
     for &id in &expired {
         found.uploads += 1;
         if !dry_run && uploads::give_up(&mut db, id).await? {
             remove_upload(&mut db, files, id).await?;
         }
     }
-    let before = Utc::now() - grace;
-    let mut old = Old::list(&mut db, files, before).await?;
-    // What has come of them is counted with them, where it still lies there.
-    old.recordings.retain(|id, _| !expired.contains(id));
     let untaken = uploads::untaken(&mut db).await?;
-    if !old.is_empty() || !untaken.is_empty() {
-        let named = Named::read(database, &mut db).await?;
-        if let Some(&position) = named.unreadable.first() {
-            return Err(GarbageError::Unreadable(position));
-        }
-        let named = named.keys();
+    if old.len() > 0 || !untaken.is_empty() {
+        let named = named(database, &mut db).await?;
         old.remove(&mut db, files, &named, before, dry_run, &mut found).await?;
         found.uploads += settle(&mut db, &named, &untaken, dry_run).await?;
     }
     db.close().await?;
     Ok(found)
+}
+
+/// Makes this database the one that removes what it does not name, whosever the files were. Tells what it is called, and
+/// whose they were if they were not its own already.
+///
+/// # Errors
+/// When the database or the store fails.
+pub async fn own(
+    database: &Database,
+    files: &Files,
+) -> Result<(String, Option<String>), GarbageError> {
+    let this = owner::name(database).await?;
+    let before = match owner::of(files, &this).await? {
+        Owner::This => return Ok((this, None)),
+        Owner::Other(owner) => owner,
+        Owner::Nobody => "nobody".to_owned(),
+    };
+    owner::set(files, &this).await?;
+    Ok((this, Some(before)))
+}
+
+/// The keys of the files that events name.
+async fn named(
+    database: &Database,
+    db: &mut PgConnection,
+) -> Result<HashSet<String>, GarbageError> {
+    let named = Named::read(database, db).await?;
+    match named.unreadable.first() {
+        Some(&position) => Err(GarbageError::Unreadable(position)),
+        None => Ok(named.keys()),
+    }
 }
 
 /// Notes of the uploads that came wholly which of them the log names, and forgets the others. Tells how many these are.
@@ -165,8 +235,15 @@ impl Old {
         Ok(old)
     }
 
-    fn is_empty(&self) -> bool {
-        self.documents.is_empty() && self.recordings.is_empty()
+    fn len(&self) -> usize {
+        self.documents.len() + self.recordings.len()
+    }
+
+    /// How many of them nothing names.
+    fn unnamed(&self, named: &HashSet<String>) -> usize {
+        let documents = self.documents.keys().filter(|key| !named.contains(*key)).count();
+        let recordings = self.recordings.keys().filter(|id| !named.contains(&uploads::key(**id)));
+        documents + recordings.count()
     }
 
     async fn remove(

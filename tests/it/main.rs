@@ -15,6 +15,7 @@ mod erasure;
 mod eval;
 mod faults;
 mod files;
+mod garbage;
 mod gate;
 mod harness;
 mod history;

@@ -40,7 +40,8 @@ enum What {
         #[arg(long)]
         json: bool,
     },
-    /// Take the folder of files as it is, after files were moved there by hand or are lost for good: see docs/operations.md first
+    /// Take the files as they are for those of this database, after they were moved by hand, the database was, or they are lost for
+    /// good: see docs/operations.md first
     Adopt,
 }
 
@@ -89,16 +90,27 @@ fn told(found: &Garbage, dry_run: bool) -> String {
 }
 
 async fn adopt(settings: &Settings, store: &Store) -> anyhow::Result<()> {
-    if let Some(bucket) = &settings.s3_bucket {
-        anyhow::bail!("files are kept in the bucket {bucket}, and only folders are adopted");
-    }
-    let folder = MarkedFolder::new(settings.data_dir.clone(), store.database.clone());
-    let adopted = folder.adopt().await.context("the folder is not adopted")?;
-    if adopted.is_empty() {
-        say("The folder of files is the one that this database knows: there is nothing to adopt.");
-    }
+    let adopted = match settings.s3_bucket {
+        // A bucket is never an empty place where a disk should be.
+        Some(_) => Vec::new(),
+        None => {
+            let folder = MarkedFolder::new(settings.data_dir.clone(), store.database.clone());
+            folder.adopt().await.context("the folder is not adopted")?
+        }
+    };
     for folder in &adopted {
         say(&format!("{} is now the folder of this database's files.", folder.display()));
+    }
+    let owned = garbage::own(&store.database, &store.files).await;
+    let (this, before) = owned.context("the files have no new owner")?;
+    match &before {
+        Some(owner) => say(&format!(
+            "The files belong to the database {this} now, which will remove what it does not name; they belonged to {owner}."
+        )),
+        None if adopted.is_empty() => {
+            say("The files are known to be those of this database: there is nothing to adopt.");
+        }
+        None => {}
     }
     if !adopted.is_empty() {
         say("`crm files check` tells which of them are missing there.");
