@@ -22,6 +22,7 @@ pub mod chunk;
 mod commonness;
 mod compare;
 mod day;
+mod dictionary;
 mod embedder;
 pub mod encoder;
 pub mod engine;

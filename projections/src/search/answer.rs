@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::asked::{Asked, Correction};
 use super::commonness::Commonness;
+use super::dictionary;
 use super::fuse::{Fused, Ranked, Reason, by_share, fuse};
 use super::highlight;
 use super::lag::{Followed, changed_since, followed};
@@ -202,7 +203,7 @@ impl Search {
     /// See [`SearchError`].
     pub async fn find(&self, wanted: &Wanted) -> Result<Page, SearchError> {
         let mut asked = self.vocabulary.understood(&self.database, &wanted.asked).await?;
-        asked.keep_corrections(|typed| !self.meaning.knows(typed));
+        asked.keep_corrections(|typed| !dictionary::has(typed));
         let wanted = &Wanted { asked, ..wanted.clone() };
         let before = wanted.after.and_then(|after| after.mode);
         let goes_on_by_word = wanted.mode == Mode::Hybrid && before == Some(Mode::Lexical);

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 use super::spelling;
-use super::words::has_stem;
+use super::words::{Figure, figures, has_stem, is_form};
 use crate::prose::{cut, fold, fold_into, is_unseen};
 
 /// How many letters of a stem all forms of a word begin with.
@@ -44,6 +44,11 @@ impl Wanted {
         // One that begins with another finds nothing that the other does not.
         beginnings.dedup_by(|later, earlier| later.starts_with(earlier.as_str()));
         Self { stems, beginnings, weight, share: 1.0 }
+    }
+
+    /// Whether it may be a figure.
+    fn is_figure(&self) -> bool {
+        self.stems.iter().any(|stem| is_form(stem))
     }
 
     /// Whether a word of a text, folded, is this one.
@@ -143,6 +148,10 @@ impl<'a> Sought<'a> {
                 }
             }
         }
+        for (times, wanted) in times.iter_mut().zip(self.wanted).filter(|(_, it)| it.is_figure()) {
+            *times +=
+                figures(text).filter(|it| it.forms.iter().any(|form| wanted.is(form))).count();
+        }
         Tally { wanted: self.wanted, times, length }
     }
 }
@@ -213,6 +222,12 @@ pub(super) fn highlights(text: &str, wanted: &[Wanted], quoted: &[String]) -> Ve
         .filter(|(_, word)| is_wanted(word))
         .map(|(place, _)| place.clone())
         .collect();
+    if wanted.iter().any(Wanted::is_figure) {
+        let is_wanted = |figure: &Figure| figure.forms.iter().any(|form| is_wanted(form));
+        let chars = |bytes: usize| text[..bytes].chars().count();
+        let figures = figures(text).filter(is_wanted).map(|figure| figure.place);
+        found.extend(figures.map(|place| chars(place.start)..chars(place.end)));
+    }
     for phrase in quoted {
         found.extend(occurrences(&words, &Words::of(phrase)));
     }

@@ -24,6 +24,7 @@ use super::lag::changed_since;
 use super::lexical::{Titled, Word, record_of, restrict_records};
 use super::passage;
 use super::spelling::{self, Said};
+use super::words::{figures, without_figures};
 
 /// The most names that are hits.
 const MOST: i64 = 50;
@@ -92,6 +93,10 @@ pub(super) async fn find(
     filter: &Filter,
     behind: Option<i64>,
 ) -> Result<Names, sqlx::Error> {
+    // Names have no figures, unless nothing else is asked for: `20%` is no name that begins with `20`.
+    let rest = without_figures(folded);
+    let has_words = !spelling::words(&rest).is_empty();
+    let folded = if has_words { &rest } else { folded };
     let said = spelling::words(folded);
     // Names are of no language.
     if said.is_empty() || filter.language.is_some() {
@@ -99,7 +104,12 @@ pub(super) async fn find(
     }
     let sought = Sought::of(folded, &said, asked, words);
     let inside = inside(titled, &said, &asked.near);
-    let (found, is_acronym) = called(db, &sought, asked, words, filter).await?;
+    let figure = figures(folded).next().filter(|_| !has_words);
+    let has_figure = |(_, title): &Called| {
+        figure.as_ref().is_none_or(|figure| figures(title).any(|it| it.has(figure.whole())))
+    };
+    let (mut found, is_acronym) = called(db, &sought, asked, words, filter).await?;
+    found.retain(has_figure);
     let mut hits: Vec<NameHit> = found.iter().map(|(hit, _)| *hit).collect();
     if let Some(time) = day::named(folded) {
         hits.extend(dated(db, time, filter).await?);
@@ -116,7 +126,7 @@ pub(super) async fn find(
             called(db, &sought, asked, words, &all).await?.0
         }
     };
-    named.retain(|(hit, _)| NAMED.contains(&hit.record.kind()));
+    named.retain(|it| NAMED.contains(&it.0.record.kind()) && has_figure(it));
     if let Some(position) = behind {
         let records = named.iter().map(|(hit, _)| hit.record);
         let changed = changed_since(db, position, records).await?;

@@ -20,7 +20,7 @@ use crate::projector::{Fold, ProjectError, Projector, Table, Tables};
 pub const NAME: &str = "passage";
 
 /// To be raised whenever other texts, or other pieces of them, come of the same events, or they are stored otherwise.
-pub const VERSION: i32 = 6;
+pub const VERSION: i32 = 7;
 
 /// How many bytes of the SHA-256 of a passage name its text.
 pub const DIGEST: usize = 16;
@@ -61,6 +61,7 @@ impl Projector for PassageProjector {
                     &gin("folded_title gin_trgm_ops"),
                     "using hash (folded_title)",
                     &gin("about"),
+                    "(on_date) where not archived",
                 ]),
             },
             Table {

@@ -5,16 +5,21 @@
 //! the server's locale: `¿hedging?`, `“hedging”` and `USD/hedging` have the word that `hedging` asks for. Postgres's own parser
 //! takes every sign beyond ASCII for a letter where the locale is C, and keeps addresses and paths whole.
 //!
+//! A number of several such words, as `9.8` and `20%` are, is found as a whole too, and looked for as nothing else.
+//!
 //! The stop words are Snowball's, as Postgres has them.
 
 mod amounts;
+mod figures;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use rust_stemmers::{Algorithm, Stemmer};
 
 use self::amounts::{Piece, pieces};
+pub(super) use self::figures::{Figure, figures, is_form, without_figures};
 use super::Language;
 use crate::prose::{cut, fold};
 use crate::tsvector::TsVector;
@@ -56,7 +61,7 @@ pub(super) fn has_stem(word: &str, stems: &[String]) -> bool {
     })
 }
 
-/// What a text is found by: the stems of its words in its language, in both if it is not known, but for stop words.
+/// What a text is found by: the stems of its words in its language, in both if it is not known, but for stop words; and its figures.
 pub(super) fn indexed(text: &str, language: Option<Language>) -> TsVector {
     let folded = fold(text);
     let mut stems: Vec<String> = Vec::new();
@@ -71,14 +76,28 @@ pub(super) fn indexed(text: &str, language: Option<Language>) -> TsVector {
             add(&SPANISH);
         }
     }
+    stems.extend(figures(text).flat_map(|figure| figure.forms));
     TsVector::of(stems.iter().map(String::as_str))
+}
+
+/// The words of what is folded, and its figures in the place of theirs.
+fn words_and_figures(folded: &str) -> Vec<Cow<'_, str>> {
+    let (mut all, mut at) = (Vec::new(), 0);
+    for figure in figures(folded) {
+        all.extend(cut(&folded[at..figure.place.start]).map(Cow::Borrowed));
+        all.push(Cow::Owned(figure.whole().to_owned()));
+        at = figure.place.end;
+    }
+    all.extend(cut(&folded[at..]).map(Cow::Borrowed));
+    all
 }
 
 /// The words of a question in their order, each by its stems in either language, an amount by all that it may be written as. What is a
 /// stop word in one of them is left out, unless nothing else is there.
 pub(super) fn asked(question: &str) -> Vec<Vec<String>> {
     let folded = fold(question);
-    let words: Vec<&str> = cut(&folded).collect();
+    let words = words_and_figures(&folded);
+    let words: Vec<&str> = words.iter().map(|word| &**word).collect();
     let said: Vec<(BTreeSet<String>, bool)> = pieces(&words)
         .into_iter()
         .map(|piece| match piece {
@@ -158,6 +177,7 @@ mod tests {
         check("The funds were hedging", Some(Language::English), &["fund", "hedg"]);
         check("Los fondos de pensión también", Some(Language::Spanish), &["fond", "pension"]);
         check("the funds", None, &["fund", "funds", "the"]);
+        check("Fees: 1,5%", Some(Language::English), &["1", "1.5", "1.5%", "5", "fee"]);
         check(" \0 – ", None, &[]);
     }
 
@@ -169,6 +189,7 @@ mod tests {
         check("the pension funds", &[&["pension"], &["fund", "funds"]]);
         check("¿Comisiones?", &[&["comision"]]);
         check("the who", &[&["the"], &["who"]]);
+        check("a 9,8 % return", &[&["9.8%"], &["return"]]);
         check("", &[]);
         assert!(is_telling("the fees") && !is_telling("the who") && !is_telling("?"));
     }

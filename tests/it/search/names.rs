@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{found, named, note, search, until, with_meaning};
+use super::{found, highlighted, named, note, search, until, with_meaning};
 use crate::contract::Api;
 
 /// Names are found first, also where texts speak of them more than their own cards do.
@@ -335,4 +335,33 @@ async fn funds_and_organisations_are_found_however_they_are_written() {
         assert_eq!(&named(&page)[0], expected, "{question}: {page}");
     }
     vectors.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_percentage_or_a_number_with_a_point_is_found_as_a_whole_and_is_no_part_of_a_name() {
+    let api = Api::new().await;
+    note(&api, "20 July with Horizonte", "We spoke of 9 funds and 8 fees.").await;
+    let percent = note(&api, "Terms", "A carry of 20 per cent, as usual.").await;
+    let spanish = note(&api, "Plazos", "La comisión es del 20 por ciento.").await;
+    let decimal = note(&api, "Return", "El retorno fue del 9,8 % en 2024.").await;
+    let titled = note(&api, "20% carry", "Nothing else was said.").await;
+    let all = |ids: &[i64]| {
+        let mut named: Vec<String> = ids.iter().map(|id| format!("note:{id}")).collect();
+        named.sort_unstable();
+        named
+    };
+    let check = async |question: &str, expected: &[i64]| {
+        let mut found = found(&api, question, "&mode=lexical").await;
+        found.sort_unstable();
+        assert_eq!(found, all(expected), "{question}");
+    };
+    for question in ["20%", "20 percent", "20 por ciento"] {
+        check(question, &[percent, spanish, titled]).await;
+    }
+    for question in ["9.8", "9,8%", "9.8 %"] {
+        check(question, &[decimal]).await;
+    }
+    check("8%", &[]).await;
+    let page = search(&api, "9.8%", "").await;
+    assert_eq!(highlighted(&page["hits"][0]), ["9,8 %"]);
 }

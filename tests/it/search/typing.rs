@@ -34,6 +34,18 @@ async fn mistyped_words_of_texts_are_found_and_the_answer_says_what_was_taken_fo
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_word_of_either_language_is_none_that_texts_have_though_it_is_like_one() {
+    let api = Api::new().await;
+    note(&api, "Call", "They leave their files of the forest with us.").await;
+    for question in ["lease", "fires"] {
+        let page = search(&api, question, "").await;
+        assert_eq!(page["corrected"], json!({}), "{question}");
+    }
+    let page = search(&api, "fiels", "").await;
+    assert_eq!(page["corrected"], json!({"fiels": "files"}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_corrected_by_words_of_what_was_edited_deleted_or_erased() {
     let api = Api::new().await;
     let check = async |what: &str, is_there: bool| {

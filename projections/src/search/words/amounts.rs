@@ -63,9 +63,9 @@ fn unit(is_it: impl Fn(&Unit) -> bool) -> Option<&'static Unit> {
     UNITS.iter().find(|unit| is_it(unit))
 }
 
-/// How many digits a word begins with.
+/// How much of a word is the number that it begins with.
 fn digits(word: &str) -> usize {
-    word.bytes().take_while(u8::is_ascii_digit).count()
+    word.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b'.').count()
 }
 
 #[cfg(test)]
@@ -87,6 +87,8 @@ mod tests {
             assert_eq!(pieces(same), expected, "{same:?}");
         }
         assert_ne!(pieces(&["50bn"]), expected);
+        assert_eq!(pieces(&["12.5m"]), pieces(&["12.5", "million"]));
+        assert_eq!(pieces(&["12.5%"]), [Piece::Word("12.5%")]);
         let words = ["usd", "2025", "fund", "m", "million", "12x", "3i"];
         assert_eq!(pieces(&words), words.map(Piece::Word));
         assert_eq!(pieces(&["1", "2bn"]).len(), 3);

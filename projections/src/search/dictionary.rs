@@ -1,0 +1,81 @@
+//! The words of English and Spanish: what is one of them is no typing error, even if no text has it.
+//!
+//! The dictionaries are those of LibreOffice, as the packages `dictionary-en` and `dictionary-es` 4.0.0 have them, under
+//! the licences beside them.
+
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
+use spellbook::Dictionary;
+
+use crate::prose::fold;
+
+/// Some 10 MB, which take a twentieth of a second to read when the first odd word is asked for.
+static DICTIONARIES: LazyLock<Dictionaries> = LazyLock::new(Dictionaries::read);
+
+const ENGLISH: [&str; 2] =
+    [include_str!("dictionary/english.aff"), include_str!("dictionary/english.dic")];
+const SPANISH: [&str; 2] =
+    [include_str!("dictionary/spanish.aff"), include_str!("dictionary/spanish.dic")];
+
+#[derive(Default)]
+struct Dictionaries {
+    languages: Vec<Dictionary>,
+    /// Words with accents, folded: hardly anybody types these in a question.
+    unaccented: HashSet<String>,
+}
+
+impl Dictionaries {
+    fn read() -> Self {
+        let mut all = Self::default();
+        for [affixes, words] in [ENGLISH, SPANISH] {
+            match Dictionary::new(affixes, words) {
+                Ok(language) => all.languages.push(language),
+                // A test reads them, so this is never seen.
+                Err(error) => tracing::error!(%error, "a dictionary cannot be read"),
+            }
+            let words = words.lines().filter_map(|line| line.split('/').next());
+            let accented = words.filter(|word| !word.is_ascii());
+            all.unaccented.extend(accented.map(fold));
+        }
+        all
+    }
+}
+
+/// Whether a word is one of English or Spanish, in any of its forms, as it is typed or but for its accents.
+pub(super) fn has(word: &str) -> bool {
+    let all = &*DICTIONARIES;
+    all.languages.iter().any(|language| language.check(word))
+        || all.unaccented.contains(&fold(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_languages_are_known_in_all_forms() {
+        assert_eq!(DICTIONARIES.languages.len(), 2);
+        for word in [
+            "lease",
+            "fires",
+            "Trees",
+            "dredging",
+            "cobertura",
+            "inversiones",
+            "rendimiento",
+            "comisión",
+            "comision",
+            "pensiones",
+        ] {
+            assert!(has(word), "{word}");
+        }
+    }
+
+    #[test]
+    fn what_is_mistyped_is_no_word() {
+        for word in ["hedgng", "curency", "commitee", "rendimeinto", "pensoin", "fnuds", "🙂"] {
+            assert!(!has(word), "{word}");
+        }
+    }
+}

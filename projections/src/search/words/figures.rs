@@ -1,0 +1,115 @@
+//! Numbers that are more than one word: `9.8`, `1,250,000`, `20%`. They are found as a whole, beside the words that they are cut into.
+
+use std::ops::Range;
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+/// A number.
+const NUMBER: &str = "([0-9]+(?:[.,][0-9]+)*)";
+
+/// What makes a percentage of it.
+const PERCENT: &str = r"(\s?(?:%|(?:percent|per cent|por ciento)(?-u:\b)))";
+
+/// A number, letters that stand at it, and whether it is a percentage.
+static FIGURE: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(&format!("(?i){NUMBER}([a-z]{{0,3}}){PERCENT}?")).ok());
+
+/// What follows the first of two numbers that are percentages: `18-20%`, `18 to 20 percent`.
+static RANGE: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(&format!(r"(?i)^\s?(?:[-–—]|to|and|or|a|y|o)\s?{NUMBER}{PERCENT}")).ok()
+});
+
+/// A number that is more than one word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::search) struct Figure {
+    /// Where it stands, in bytes.
+    pub(in crate::search) place: Range<usize>,
+    /// How it is found, the whole of it last: `9.8`, `9.8%`. A comma counts as a point: which of them parts thousands depends on the language.
+    pub(in crate::search) forms: Vec<String>,
+}
+
+impl Figure {
+    /// All of it.
+    pub(in crate::search) fn whole(&self) -> &str {
+        self.forms.last().map_or("", String::as_str)
+    }
+
+    /// Whether it is found by this.
+    pub(in crate::search) fn has(&self, form: &str) -> bool {
+        self.forms.iter().any(|it| it == form)
+    }
+}
+
+/// The numbers of a text that are more than one word, in their order.
+pub(in crate::search) fn figures(text: &str) -> impl Iterator<Item = Figure> {
+    let numbers = FIGURE.iter().flat_map(|figure| figure.captures_iter(text));
+    numbers.filter_map(|found| {
+        let (number, letters, percent) = (found.get(1)?, found.get(2)?, found.get(3));
+        let after = &text[letters.end()..];
+        // The letters are the beginning of a word.
+        if percent.is_none() && after.starts_with(char::is_alphanumeric) {
+            return None;
+        }
+        let written = number.as_str().replace(',', ".");
+        let mut forms = Vec::new();
+        if written.contains('.') {
+            forms.push(written.clone());
+            if !letters.is_empty() {
+                forms.push(format!("{written}{}", letters.as_str().to_lowercase()));
+            }
+        }
+        let is_first = || RANGE.as_ref().is_some_and(|range| range.is_match(after));
+        if letters.is_empty() && (percent.is_some() || is_first()) {
+            forms.push(format!("{written}%"));
+        }
+        let end = percent.map_or(letters.end(), |percent| percent.end());
+        (!forms.is_empty()).then_some(Figure { place: number.start()..end, forms })
+    })
+}
+
+/// A text without them.
+pub(in crate::search) fn without_figures(text: &str) -> String {
+    let (mut rest, mut at) = (String::with_capacity(text.len()), 0);
+    for figure in figures(text) {
+        rest.push_str(&text[at..figure.place.start]);
+        rest.push(' ');
+        at = figure.place.end;
+    }
+    rest.push_str(&text[at..]);
+    rest
+}
+
+/// Whether a form is that of a figure, and of no word.
+pub(in crate::search) fn is_form(lexeme: &str) -> bool {
+    lexeme.contains(['.', '%'])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_of_several_words_is_found_as_a_whole() {
+        let check = |text: &str, expected: &[&str]| {
+            let forms: Vec<String> = figures(text).flat_map(|figure| figure.forms).collect();
+            assert_eq!(forms, expected, "{text}");
+        };
+        check("9.8", &["9.8"]);
+        check("a 9,8% return", &["9.8", "9.8%"]);
+        check("20%, 20 %, 20 percent, 20 per cent", &["20%", "20%", "20%", "20%"]);
+        check("el 20 por ciento", &["20%"]);
+        check("18-20% or 1,5 a 2 por ciento", &["18%", "20%", "1.5", "1.5%", "2%"]);
+        check("$12.5m or USD1,250,000.", &["12.5", "12.5m", "1.250.000"]);
+        check("-48.31 €47,312.55", &["48.31", "47.312.55"]);
+        for none in ["20", "350k", "8 July", "20 percentile", "fund 2.", "1.5degrees", ""] {
+            check(none, &[]);
+        }
+    }
+
+    #[test]
+    fn what_is_left_has_no_part_of_them() {
+        assert_eq!(without_figures("Afore 1.5% fee, 20 por ciento carry"), "Afore   fee,   carry");
+        assert_eq!(without_figures("Fund 2"), "Fund 2");
+    }
+}
