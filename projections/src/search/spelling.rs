@@ -16,9 +16,12 @@ pub(super) fn words(folded: &str) -> Vec<&str> {
     cut(folded).collect()
 }
 
+/// The most initials that are written as one word.
+const INITIALS: usize = 3;
+
 /// How many typing errors there are in a question that has nothing but words of this name; `None` if it has others. Of the
 /// name's words two in a row may be written as one; what somebody is still typing is the beginning of a word, and no error; and
-/// of a person's name single letters beside a word are initials.
+/// of a person's name letters beside a word are initials, of several names in a row also without signs (`JB Delacroix`).
 pub(super) fn errors(said: &[Said<'_>], name: &[&str], is_person: bool) -> Option<usize> {
     if said.is_empty() {
         return None;
@@ -35,8 +38,13 @@ pub(super) fn errors(said: &[Said<'_>], name: &[&str], is_person: bool) -> Optio
         };
         let is_number =
             number(word).is_some_and(|it| words.iter().any(|word| number(word) == Some(it)));
-        if words.contains(word) || is_number || (length == 1 && has_initials && begins(usize::MAX))
-        {
+        let is_initials = has_initials && (1..=INITIALS).contains(&length) && {
+            let begin = |names: &[&str]| {
+                names.iter().zip(word.chars()).all(|(name, initial)| name.starts_with(initial))
+            };
+            name.windows(length).any(begin)
+        };
+        if words.contains(word) || is_number || is_initials {
             continue;
         }
         if is_long(word) && !is_known && begins(usize::MAX) {
@@ -131,6 +139,9 @@ mod tests {
         check("weiling tan", "wei-ling tan", Some(0));
         check("j. m. ibanez", "jose maria ibanez de la torre", Some(0));
         check("j. x. ibanez", "jose maria ibanez de la torre", None);
+        check("jm ibanez", "jose maria ibanez de la torre", Some(0));
+        check("ibanez jm", "jose maria ibanez de la torre", Some(0));
+        check("mj ibanez", "jose maria ibanez de la torre", None);
         check("infra", "andes infrastructure ii", Some(0));
         check("inf", "andes infrastructure ii", None);
         check("j", "jose", None);
