@@ -5,25 +5,28 @@
 //! which are dropped with their files, as are tables of checks and of earlier states; small tables are rewritten; and the write-ahead log is moved on until all of it is
 //! younger than that. What is to be scrubbed stands in `stream_key`, so that a scrub that was killed is begun again.
 
-use std::path::Path;
+mod files;
+mod small_tables;
+mod write_ahead_log;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use domain::{Kind, RecordRef};
 use projections::database::{Database, Shortage};
-use projections::files::{FileError, Files, IMAGES, Store};
+use projections::files::{FileError, Files};
 use projections::follow::FollowError;
 use projections::generation;
 use projections::projector::Projector;
-use projections::uploads;
 use serde::Serialize;
-use serde_json::{Value, json};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use tokio_util::sync::CancellationToken;
 
+use self::files::remove_files;
+use self::small_tables::{clean_tables, rewrite_tables};
+use self::write_ahead_log::move_log_on;
 use crate::as_of::drop_abandoned;
 use crate::load::Effort;
-use crate::named::image_name;
 use crate::rebuild::{Rebuild, RebuildError, drop_old};
 use crate::verify::VERIFY_LOCK;
 
@@ -33,28 +36,6 @@ const SCRUB_LOCK: i64 = 0x6372_6d5f_7363_7201;
 /// How long to wait for rebuilds, checks, scenes and readers that are in the way.
 const PATIENCE: Duration = Duration::from_secs(600);
 const AGAIN: Duration = Duration::from_millis(200);
-
-/// The tables that may quote a record, or that held what was destroyed.
-const SMALL_TABLES: [&str; 15] = [
-    "stream_key",
-    "notion_claim",
-    "idempotency_key",
-    "dead_letter",
-    "skipped_event",
-    "verification",
-    "rebuild",
-    "import_unit",
-    "vector_point",
-    "embedding",
-    "upload",
-    "job",
-    "transcript_chunk",
-    "transcription",
-    "recording_length",
-];
-
-/// The most segments of the write-ahead log that are written over: 4 GiB of the usual ones.
-const MOST_SEGMENTS: usize = 256;
 
 /// What was wiped.
 #[derive(Clone, Debug, Serialize)]
@@ -316,79 +297,6 @@ async fn wait_for_scenes(
     Ok(())
 }
 
-/// Removes the recordings of erased notes, and the images that no other note shows.
-async fn remove_files(
-    database: &Database,
-    waiting: &[Waiting],
-    files: &Files,
-) -> Result<u64, ScrubError> {
-    let store = files.store();
-    let mut removed = remove_recordings(database, waiting, store).await?;
-    for (record, paths) in waiting.iter().filter(|(record, _)| record.kind() == Kind::Note) {
-        for path in paths {
-            let Some(name) = image_name(path) else { continue };
-            if is_shared(database, record.id(), name).await? {
-                continue;
-            }
-            let key = format!("{IMAGES}{name}");
-            if store.facts(&key).await?.is_some() {
-                store.remove(&key).await?;
-                removed += 1;
-            }
-        }
-    }
-    Ok(removed)
-}
-
-/// Removes the recordings of erased notes, and what was still on its way to become one.
-async fn remove_recordings(
-    database: &Database,
-    waiting: &[Waiting],
-    store: &dyn Store,
-) -> Result<u64, ScrubError> {
-    let of_notes = || waiting.iter().filter(|(record, _)| record.kind() == Kind::Note);
-    let notes: Vec<i64> = of_notes().map(|(record, _)| record.id()).collect();
-    let mut connection = database.pool.acquire().await?;
-    let mut ids = uploads::of_notes(&mut connection, &notes).await?;
-    ids.extend(of_notes().flat_map(|(_, names)| names).filter_map(|name| uploads::upload_of(name)));
-    ids.sort();
-    ids.dedup();
-    let mut removed = 0;
-    for id in ids {
-        let key = uploads::key(id);
-        removed += u64::from(store.facts(&key).await?.is_some());
-        store.remove(&key).await?;
-        uploads::forget(&mut connection, id).await?;
-    }
-    Ok(removed)
-}
-
-/// Whether another note names the file too. In doubt it stays.
-async fn is_shared(database: &Database, note: i64, name: &str) -> Result<bool, sqlx::Error> {
-    let mut connection = database.pool.acquire().await?;
-    let live: Vec<String> = generation::all(&mut connection)
-        .await?
-        .into_iter()
-        .filter(|it| it.projector == "note" && it.state == generation::State::Live)
-        .map(|it| it.schema())
-        .collect();
-    let Some(schema) = live.first() else { return Ok(true) };
-    let others: Vec<String> = sqlx::query_scalar(&format!(
-        "select record->>'image_paths' from {schema}.note where id <> $1 and strpos(record->>'image_paths', $2) > 0"
-    ))
-    .bind(note)
-    .bind(name)
-    .fetch_all(&mut *connection)
-    .await?;
-    Ok(others.iter().any(|paths| names(paths, name)))
-}
-
-/// Whether one of these paths, between commas, leads to a file of this name.
-fn names(paths: &str, name: &str) -> bool {
-    let mut files = paths.split(',').map(|path| Path::new(path.trim()).file_name());
-    files.any(|file| file.is_some_and(|file| file == name))
-}
-
 /// The todos that action items of these notes became, and those that followed from them. Their titles are words of the
 /// meeting perhaps, and earlier releases copied what was said into them: somebody has to look.
 async fn todos_of(
@@ -421,75 +329,6 @@ async fn todos_of(
     Ok(ids.into_iter().map(|id| Kind::Todo.record(id)).collect())
 }
 
-/// Takes out of small tables what may say something of the records.
-async fn clean_tables(
-    control: &mut PgConnection,
-    records: &[RecordRef],
-) -> Result<(), sqlx::Error> {
-    let kinds: Vec<&str> = records.iter().map(|record| record.kind().as_str()).collect();
-    let ids: Vec<String> = records.iter().map(|record| record.id().to_string()).collect();
-    for statement in [
-        // Hashes of a name are as good as the name to whoever has a list of names.
-        "update import_unit set hash = null, identity = '\\x00000000000000000000000000000000'
-         from unnest($1::text[], $2::text[]) as gone (kind, id)
-         where import_unit.kind = gone.kind and key = gone.id",
-        "update dead_letter set error = 'the record was erased'
-         from unnest($1::text[], $2::text[]) as gone (kind, id)
-         where aggregate_type = gone.kind and aggregate_id = gone.id",
-        // A vector tells about what its text said; where nobody embeds at present, nobody else deletes it.
-        "delete from vector_point using unnest($1::text[], $2::text[]) as gone (kind, id)
-         where vector_point.kind = gone.kind and vector_point.id::text = gone.id",
-        "update stream_key set leftovers = null from unnest($1::text[], $2::text[]) as gone (kind, id)
-         where aggregate_type = gone.kind and aggregate_id = gone.id",
-    ] {
-        sqlx::query(statement).bind(&kinds).bind(&ids).execute(&mut *control).await?;
-    }
-    sqlx::query(
-        "delete from embedding where not exists (
-             select from vector_point p where p.model = embedding.model and p.embedding = embedding.digest)",
-    )
-    .execute(&mut *control)
-    .await?;
-    sqlx::query("update rebuild set error = 'not kept after an erasure' where error is not null")
-        .execute(&mut *control)
-        .await?;
-    sqlx::query(
-        "update verification set error = 'not kept after an erasure' where error is not null",
-    )
-    .execute(&mut *control)
-    .await?;
-    let reports: Vec<(i64, Value)> =
-        sqlx::query_as("select id, report from verification where not passed")
-            .fetch_all(&mut *control)
-            .await?;
-    for (id, mut report) in reports {
-        forget_values(&mut report);
-        sqlx::query("update verification set report = $2 where id = $1")
-            .bind(id)
-            .bind(sqlx::types::Json(report))
-            .execute(&mut *control)
-            .await?;
-    }
-    Ok(())
-}
-
-/// Takes the values out of a report on a check, which says what was wrong by quoting it.
-fn forget_values(report: &mut Value) {
-    match report {
-        Value::Object(fields) => {
-            for (name, value) in fields {
-                match name.as_str() {
-                    "what" => *value = json!("not kept after an erasure"),
-                    "live" | "log" if !value.is_object() => *value = Value::Null,
-                    _ => forget_values(value),
-                }
-            }
-        }
-        Value::Array(values) => values.iter_mut().for_each(forget_values),
-        _ => {}
-    }
-}
-
 /// Waits until no transaction sees any more what was deleted: into a table that is written anew Postgres takes along what
 /// somebody may still see, such as a backup that is being made.
 async fn wait_for_readers(
@@ -518,92 +357,8 @@ async fn wait_for_readers(
     }
 }
 
-/// Writes small tables anew without what was deleted from them, and forgets what the planner remembered of values. Tells
-/// what of that crm has no right to.
-async fn rewrite_tables(control: &mut PgConnection) -> Result<Option<String>, sqlx::Error> {
-    const FILE: &str = "select pg_relation_filenode('pg_catalog.pg_statistic')::bigint";
-    for table in SMALL_TABLES {
-        sqlx::query(&format!("vacuum (full, analyze) {table}")).execute(&mut *control).await?;
-    }
-    let before: Option<i64> = sqlx::query_scalar(FILE).fetch_one(&mut *control).await?;
-    let rewritten = sqlx::query("vacuum full pg_catalog.pg_statistic").execute(&mut *control).await;
-    let why = match rewritten {
-        Err(error) if is_no_right(&error) => error.to_string(),
-        Err(error) => return Err(error),
-        // Whose table it is not is only warned, and nothing is done.
-        Ok(_) if before == sqlx::query_scalar(FILE).fetch_one(control).await? => {
-            "they are another role's".to_owned()
-        }
-        Ok(_) => return Ok(None),
-    };
-    Ok(Some(format!(
-        "the planner's statistics, which crm may not rewrite here ({why}): they may quote names that read models had"
-    )))
-}
-
 /// Whether the role lacks a right, as roles of managed servers do.
 fn is_no_right(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
     code.is_some_and(|code| code == "42501")
-}
-
-/// Moves the write-ahead log on until every segment on the disk was begun after now. Segments that Postgres keeps to be
-/// used again hold what they held before: they are gone through, since what is left of a segment is written over when it
-/// is left.
-async fn move_log_on(control: &mut PgConnection) -> Result<(), sqlx::Error> {
-    leave_segment(control).await?;
-    sqlx::query("checkpoint").execute(&mut *control).await?;
-    let highest: Option<String> =
-        sqlx::query_scalar("select max(name) from pg_ls_waldir() where name ~ '^[0-9A-F]{24}$'")
-            .fetch_one(&mut *control)
-            .await?;
-    for _ in 0..MOST_SEGMENTS {
-        let current = leave_segment(control).await?;
-        if highest.as_ref().is_none_or(|highest| current >= *highest) {
-            break;
-        }
-    }
-    sqlx::query("checkpoint").execute(control).await?;
-    Ok(())
-}
-
-/// Goes on to the next segment of the write-ahead log. Tells which was left.
-async fn leave_segment(control: &mut PgConnection) -> Result<String, sqlx::Error> {
-    // A segment is only left if there is something in it.
-    let left: String = sqlx::query_scalar(
-        "select pg_walfile_name(pg_logical_emit_message(false, 'crm', 'an erased record is scrubbed'))",
-    )
-    .fetch_one(&mut *control)
-    .await?;
-    sqlx::query("select pg_switch_wal()").execute(control).await?;
-    Ok(left)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_is_named_by_the_whole_name_between_commas() {
-        let check = |paths: &str, expected: bool| assert_eq!(names(paths, "1.png"), expected);
-        check("1.png", true);
-        check("2.png, 1.png", true);
-        check("folder/1.png,2.png", true);
-        check("11.png", false);
-        check("1.png.jpg,a1.png", false);
-        check("", false);
-    }
-
-    #[test]
-    fn a_report_without_values_still_says_where_something_was_wrong() {
-        let mut report = json!({"passed": false, "log": {"errors": 1, "findings":
-                [{"check": "payload", "position": 7, "what": "invalid type: string \"Ana\""}]},
-            "projections": [{"name": "person", "different": 1, "differences":
-                [{"table": "person", "key": ["7"], "columns": [{"column": "record.name", "live": "Ana", "log": "Eva"}]}]}]});
-        forget_values(&mut report);
-        let text = report.to_string();
-        assert!(!text.contains("Ana") && !text.contains("Eva"), "{text}");
-        assert_eq!(report["log"]["findings"][0]["position"], 7);
-        assert_eq!(report["projections"][0]["differences"][0]["key"], json!(["7"]));
-    }
 }
