@@ -1,7 +1,7 @@
 //! The words of English and Spanish: what is one of them is no typing error, even if no text has it.
 //!
-//! The dictionaries are those of LibreOffice, as the packages `dictionary-en` and `dictionary-es` 4.0.0 have them, under
-//! the licences beside them.
+//! The dictionaries are those of LibreOffice, as the packages `dictionary-en` and `dictionary-es` 4.0.0 and `dictionary-en-gb` 3.0.0
+//! have them, under the licences beside them.
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
@@ -13,10 +13,12 @@ use crate::prose::fold;
 /// Some 10 MB, which take a twentieth of a second to read when the first odd word is asked for.
 static DICTIONARIES: LazyLock<Dictionaries> = LazyLock::new(Dictionaries::read);
 
-const ENGLISH: [&str; 2] =
-    [include_str!("dictionary/english.aff"), include_str!("dictionary/english.dic")];
-const SPANISH: [&str; 2] =
-    [include_str!("dictionary/spanish.aff"), include_str!("dictionary/spanish.dic")];
+/// How words are inflected, and the words.
+const LANGUAGES: [[&str; 2]; 3] = [
+    [include_str!("dictionary/english.aff"), include_str!("dictionary/english-us.dic")],
+    [include_str!("dictionary/english.aff"), include_str!("dictionary/english-gb.dic")],
+    [include_str!("dictionary/spanish.aff"), include_str!("dictionary/spanish.dic")],
+];
 
 #[derive(Default)]
 struct Dictionaries {
@@ -28,7 +30,7 @@ struct Dictionaries {
 impl Dictionaries {
     fn read() -> Self {
         let mut all = Self::default();
-        for [affixes, words] in [ENGLISH, SPANISH] {
+        for [affixes, words] in LANGUAGES {
             match Dictionary::new(affixes, words) {
                 Ok(language) => all.languages.push(language),
                 // A test reads them, so this is never seen.
@@ -55,9 +57,11 @@ mod tests {
 
     #[test]
     fn both_languages_are_known_in_all_forms() {
-        assert_eq!(DICTIONARIES.languages.len(), 2);
+        assert_eq!(DICTIONARIES.languages.len(), LANGUAGES.len());
         for word in [
             "lease",
+            "harbour",
+            "harbor",
             "fires",
             "Trees",
             "dredging",

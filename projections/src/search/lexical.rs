@@ -5,7 +5,7 @@
 //! texts, so that thousands of contacts leave room for what was said. Names are compared by their trigrams, which forgives
 //! typing errors. All of it is asked in one snapshot.
 
-mod linked;
+mod beside;
 mod quoted;
 mod words;
 
@@ -25,8 +25,8 @@ use super::names::{self, NameHit};
 use super::passage::named;
 use super::{Filter, Language, Part};
 
-pub(super) use linked::Titled;
-use linked::{cards, said_beside, titled};
+pub(super) use beside::Titled;
+use beside::{cards, said_beside, titled};
 pub(super) use words::Word;
 use words::{any_form, any_of, meant, rare, words};
 
