@@ -21,7 +21,7 @@ use super::trouble::Trouble;
 use super::worker::{Leash, Tools};
 use crate::files::FileError;
 use crate::log::AsideError;
-use crate::uploads::{self, LOST};
+use crate::uploads::{self, CipherError, LOST};
 
 /// From so many percent on it is sure which language is spoken, and the chunks that follow are in the same.
 const SURE: u8 = 50;
@@ -77,13 +77,17 @@ async fn sound(tools: &Tools, lease: &Lease, file: &AudioFile) -> Result<File, T
     let (database, note) = (tools.log.database(), lease.note.0);
     let mut cipher = None;
     if file.sealed {
-        let found = uploads::cipher(database, note, &file.key).await?;
+        let found = uploads::cipher(database, note, &file.key).await;
+        let found = found.map_err(|error| match error {
+            CipherError::File(error) => not_had(lease, error),
+            CipherError::Database(error) => error.into(),
+        })?;
         let missing = || Trouble::passing(&AsideError::NoKey(Kind::Note.record(note)));
         cipher = Some(found.ok_or_else(missing)?);
     }
     let error = match tools.files.copy(&file.key, &file.sha256, cipher).await {
         Err(error @ FileError::Missing(_)) => error,
-        copied => return Ok(copied?),
+        copied => return copied.map_err(|error| not_had(lease, error)),
     };
     if tools.files.store().is_known(&file.key) {
         return Err(Trouble::ForGood(LOST.to_owned()));
@@ -91,9 +95,15 @@ async fn sound(tools: &Tools, lease: &Lease, file: &AudioFile) -> Result<File, T
     Err(match has_others(tools, lease).await? {
         Some(true) => Trouble::ForGood(LOST.to_owned()),
         // Another worker, or another attempt, may find it.
-        Some(false) => error.into(),
+        Some(false) => not_had(lease, error),
         None => Trouble::Passing(LOST.to_owned()),
     })
+}
+
+/// Why the file cannot be had, in plain words; all that is known of it is for the log alone, since it may name buckets and folders.
+fn not_had(lease: &Lease, error: FileError) -> Trouble {
+    tracing::warn!(recording = lease.recording.0, %error, "the file of a recording cannot be had");
+    error.into()
 }
 
 /// Whether the file of any other recording is there, of the newest; none if there is no other recording. Where none of them
@@ -105,7 +115,8 @@ async fn has_others(tools: &Tools, lease: &Lease) -> Result<Option<bool>, Troubl
     let asking = sqlx::query_scalar(OTHERS).bind(lease.recording.0).fetch_all(&database.pool);
     let keys: Vec<String> = database.ask(asking).await?;
     for key in &keys {
-        if tools.files.store().facts(key).await?.is_some() {
+        let facts = tools.files.store().facts(key).await;
+        if facts.map_err(|error| not_had(lease, error))?.is_some() {
             return Ok(Some(true));
         }
     }

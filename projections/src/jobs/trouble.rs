@@ -14,7 +14,6 @@ use crate::files::FileError;
 use crate::llm::LlmError;
 use crate::log::{AsideError, CommandError};
 use crate::summary::SummaryError;
-use crate::uploads::CipherError;
 
 /// A failure that nobody can explain is taken for good after so many attempts.
 const MOST_FAILURES: i32 = 10;
@@ -84,7 +83,6 @@ impl From<CommandError> for Trouble {
 
 impl From<FileError> for Trouble {
     fn from(error: FileError) -> Self {
-        tracing::warn!(%error, "a job cannot go on");
         let told = error.in_plain_words();
         match error {
             FileError::Unavailable(_)
@@ -96,15 +94,6 @@ impl From<FileError> for Trouble {
                 "{told} where this worker keeps files: S3_BUCKET, or a CRM_DATA_DIR that is shared, must be as the server has it"
             )),
             _ => Trouble::passing(told),
-        }
-    }
-}
-
-impl From<CipherError> for Trouble {
-    fn from(error: CipherError) -> Self {
-        match error {
-            CipherError::File(error) => error.into(),
-            CipherError::Database(error) => error.into(),
         }
     }
 }
