@@ -3,12 +3,14 @@
 //! Words of two languages cannot be compared, but names and numbers can. Nothing here understands what is said: a sentence that
 //! turns round what its source says has the words of it.
 
+mod initials;
 mod neutral;
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::prose::{Number, Numbers, fold, is_stop_word, is_unseen, sentences, stem, words};
+use initials::{acronym, acronyms, acronyms_of, phrases, terms_of};
 use neutral::{is_money, is_mute, translations};
 
 /// One in so many of the words of a sentence must be of its sources or of the question.
@@ -34,6 +36,10 @@ pub(crate) struct Ground {
     joined: String,
     /// The first letters of all words, and of those that say something.
     initials: [String; 2],
+    /// Those of two words that stand side by side, both with a capital.
+    pairs: BTreeSet<String>,
+    /// What is written as an acronym.
+    acronyms: BTreeSet<String>,
 }
 
 impl Ground {
@@ -54,29 +60,53 @@ impl Ground {
                 .filter(|word| is_capital(word))
                 .map(fold)
                 .collect(),
-            numbers: texts.map(Numbers::of).collect(),
             joined: cut.concat(),
             initials: [
                 cut.iter().filter_map(initials).collect(),
                 telling().filter_map(initials).collect(),
             ],
+            pairs: texts.clone().flat_map(phrases).flat_map(|it| it.pairs()).collect(),
+            acronyms: texts.clone().flat_map(acronyms).collect(),
+            numbers: texts.map(Numbers::of).collect(),
             words: cut.into_iter().collect(),
         }
     }
 
     /// Whether this name, folded, stands in them: in another form, as initials, in one word with others, or translated too.
     fn has_name(&self, name: &Name) -> bool {
-        let Name { folded, is_acronym, .. } = name;
+        let Name { folded, acronym, .. } = name;
         let is_joined = folded.chars().count() >= FORM_OF_NAME && self.joined.contains(folded);
-        let is_initials = *is_acronym
-            && folded.chars().count() >= 3
-            && self.initials.iter().any(|initials| initials.contains(folded));
+        let is_initials = acronym.as_ref().is_some_and(|acronym| self.spells_out(acronym));
         // A word like others, written as a title.
         let least = |word: &String| if self.small.contains(word) { FORM } else { FORM_OF_NAME };
         is_joined
             || is_initials
+            || self.has_initials_of(name)
             || self.words.iter().any(|word| are_forms(word, folded, least(word)))
             || translations(folded).any(|other| self.words.contains(other))
+    }
+
+    /// Whether words that these are the initials of stand there. Of two letters that is so in any longer text: the words are names,
+    /// or a term.
+    fn spells_out(&self, acronym: &str) -> bool {
+        match acronym.chars().count() {
+            0..=2 => {
+                self.pairs.contains(acronym)
+                    || terms_of(acronym).any(|term| self.joined.contains(&term.concat()))
+            }
+            _ => self.initials.iter().any(|initials| initials.contains(acronym)),
+        }
+    }
+
+    /// Whether the words that the name is one of stand there as an acronym. One of two letters may be that of other words, unless
+    /// they are a term, or one of them is there as well.
+    fn has_initials_of(&self, name: &Name) -> bool {
+        name.phrases.iter().any(|words| {
+            let initials: String = words.iter().filter_map(|word| word.chars().next()).collect();
+            let is_known = words.len() > 2 || words.iter().any(|word| self.has_word(word));
+            is_known && self.acronyms.contains(&initials)
+                || acronyms_of(words).any(|acronym| self.acronyms.contains(acronym))
+        })
     }
 
     fn has_word(&self, word: &str) -> bool {
@@ -105,7 +135,10 @@ fn are_forms(one: &str, other: &str, least: usize) -> bool {
 struct Name {
     written: String,
     folded: String,
-    is_acronym: bool,
+    /// If it may be one.
+    acronym: Option<String>,
+    /// The names of several words that it may be one of.
+    phrases: Vec<Vec<String>>,
 }
 
 /// What a sentence has and others do not, as it is written.
@@ -138,6 +171,7 @@ impl Claim {
     pub(crate) fn of(sentence: &str, sources: &Ground, others: &[&Ground]) -> Self {
         let (mut names, mut said) = (Vec::new(), BTreeSet::new());
         let numbers = Numbers::of(sentence);
+        let phrases = phrases(sentence);
         for (place, word) in raw_words(sentence).enumerate() {
             let folded = fold(word);
             let is_number = word.starts_with(char::is_numeric) || numbers.has_word(&folded);
@@ -151,8 +185,9 @@ impl Claim {
             };
             let is_name = has_inner_capital || is_capital(word) && (place > 0 || is_written_so());
             if is_name && !is_money(&folded) {
-                let is_acronym = word.chars().all(char::is_uppercase);
-                names.push(Name { written: word.to_owned(), folded, is_acronym });
+                let phrases = phrases.iter().flat_map(|it| it.around(place)).collect();
+                let acronym = acronym(word);
+                names.push(Name { written: word.to_owned(), folded, acronym, phrases });
             } else {
                 said.insert(folded);
             }

@@ -223,6 +223,8 @@ mod tests {
             "Coppel asked how they hedge the peso. [1]",
             "Afore XXI asked about the hedging of Carla. [1]",
             "Afore XXI asked about the TIR and the NAV. [1]",
+            "Afore XXI asked about the IC. [1]",
+            "Afore XXI asked about the Risk Committee. [1]",
             // Words of the question alone.
             "Nordwind asked about currency. [1]",
             // In another language than its source.

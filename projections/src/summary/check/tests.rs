@@ -93,6 +93,42 @@ fn a_name_counts_only_if_it_was_said_or_the_note_is_about_it() {
 }
 
 #[test]
+fn a_name_counts_as_its_initials_and_initials_as_the_name() {
+    let kept = |said: &str, summary: &str| {
+        let evidence = Evidence::of(&[line(0, 9_000, said)], &[]);
+        let draft = object(&json!({"summary": summary}).to_string()).unwrap();
+        !check(draft, &evidence).0.summary.is_empty()
+    };
+    for (said, written) in [
+        ("Our IC meets in May.", "The Investment Committee meets in May."),
+        ("Our IC meets in May.", "Investment Committee approval is due in May."),
+        ("Our I.C. meets in May.", "The Investment Committees meet in May."),
+        ("El IC sesiona en mayo.", "El Comité de Inversiones sesiona en mayo."),
+        ("The risk is for the RC.", "It is for the Risk Committee."),
+        ("They ask for the IRR.", "They ask for the Internal Rate of Return."),
+        ("The CIO likes it.", "The new Chief Investment Officer likes it."),
+        ("The investment committee meets in May.", "The IC meets in May."),
+        ("Our Risk Committee meets in May.", "Both RCs meet in May."),
+        ("It goes to due diligence next.", "DD is next."),
+        ("The chief investment officer likes it.", "The CIO likes it."),
+    ] {
+        assert!(kept(said, written), "{said} {written}");
+    }
+    for (said, written) in [
+        ("Our IC meets in May.", "Ignacio Castillo meets them in May."),
+        ("Our IC meets in May.", "The Investment Board meets in May."),
+        ("Our IC meets in May.", "The Investment Committee of Kestrel meets in May."),
+        ("I see, it is costly.", "The IC finds it costly."),
+        ("I see that Ana is here.", "The Investment Committee is here."),
+        ("The CIO likes it.", "John Smith, Chief Investment Officer, likes it."),
+        ("They ask for the IRR.", "They ask for the NAV."),
+        ("Our risk, and a committee.", "The RC meets."),
+    ] {
+        assert!(!kept(said, written), "{said} {written}");
+    }
+}
+
+#[test]
 fn a_number_counts_by_its_value_and_with_its_unit() {
     let kept = |summary: &str| !checked(json!({"summary": summary})).0.summary.is_empty();
     for said in [
