@@ -4,10 +4,14 @@
 mod named;
 mod parts;
 
+use super::fold;
 use parts::{Part, Piece, pieces};
 
 /// Amounts are counted in millionths, so that `1.75` is one.
 const ONE: u128 = 1_000_000;
+
+/// The usual fees, of what is managed and of what is gained, in percent.
+const FEES: [u128; 2] = [2 * ONE, 20 * ONE];
 
 /// Bare numbers from here on say something that can be false; smaller ones count the points of a list, or are not meant.
 const LEAST: u128 = 10 * ONE;
@@ -71,6 +75,7 @@ impl Numbers {
             at = found.read(at);
         }
         found.lend();
+        found.mean_fees();
         found.numbers
     }
 
@@ -242,6 +247,30 @@ impl Found<'_> {
             };
         }
     }
+
+    /// `two and twenty` are the usual fees of a fund, in percent. Of other numbers, and of two and twenty that count something,
+    /// nobody can know.
+    fn mean_fees(&mut self) {
+        for at in 1..self.spans.len() {
+            let ((first, end, _), (next, last, _)) = (self.spans[at - 1], self.spans[at]);
+            let pair = [&self.numbers.said[at - 1], &self.numbers.said[at]];
+            let is_usual = pair.map(|it| (it.unit, it.value)) == FEES.map(|it| (Unit::None, it));
+            let joint = self.text[self.pieces[end - 1].span.end..self.pieces[next].span.start]
+                .trim_matches(|it: char| it == '-' || it.is_whitespace());
+            let is_range =
+                first.checked_sub(1).is_some_and(|at| named::begins_range(&self.word(at)));
+            let counts_nothing = named::may_follow_fees(&self.word(last));
+            if is_usual && named::is_and(&fold(joint)) && !is_range && counts_nothing {
+                let meant = pair.map(|it| Number { unit: Unit::Percent, ..it.clone() });
+                self.numbers.meant.extend(meant);
+            }
+        }
+    }
+
+    /// What stands here, folded; empty behind the end.
+    fn word(&self, at: usize) -> String {
+        self.pieces.get(at).map_or(String::new(), |piece| fold(&self.text[piece.span.clone()]))
+    }
 }
 
 #[cfg(test)]
@@ -316,6 +345,12 @@ mod tests {
             ["10% and 15%", "10, 15 or 20 percent"],
             ["100 and 200 million", "between one hundred and two hundred million"],
             ["50 million", "they put in fifty million two weeks ago"],
+            ["2% and 20%", "They charge two and twenty."],
+            ["a fee of 2 percent, a carry of 20 percent", "the usual two-and-twenty structure"],
+            ["2 % y 20 %", "cobran dos y veinte, como todos"],
+            ["2% and 20%", "una comisión de 2 y 20"],
+            ["2 and 20", "two and twenty"],
+            ["20% carry", "it is 2 and 20 with a hurdle, or 2&20"],
         ] {
             assert!(is_borne_out(same[0], same[1]), "{same:?}");
         }
@@ -339,6 +374,25 @@ mod tests {
         assert!(!is_borne_out("25 million", "about 25 of them"));
         assert!(!is_borne_out("3%", "a fee of 2%, for 3 years"));
         assert!(!is_borne_out("2% of it", "2 million"));
+        for counted in [
+            "two and twenty basis points",
+            "between two and twenty",
+            "entre dos y veinte",
+            "two or twenty",
+            "2, 20",
+            "two to twenty",
+            "three and twenty",
+            "two and thirty",
+            "two and twenty million",
+            "two and twenty people",
+            "two and twenty of them",
+            "page two. And twenty.",
+        ] {
+            assert!(!is_borne_out("2%", counted), "{counted}");
+            assert!(!is_borne_out("20%", counted), "{counted}");
+        }
+        assert!(!is_borne_out("$2 million", "two and twenty"));
+        assert!(!is_borne_out("22%", "two and twenty"));
         assert!(!is_borne_out("11", "They want it at once."));
     }
 

@@ -1,6 +1,7 @@
 //! Words that are numbers, in English and Spanish, folded.
 
 use super::parts::Part;
+use crate::prose::is_stop_word;
 use crate::search::language::Language;
 
 /// What a word is in numbers.
@@ -46,6 +47,39 @@ pub(super) fn only_in(word: &str) -> Option<Language> {
         "ten" | "eleven" => Some(Language::English),
         _ => None,
     }
+}
+
+/// Whether this stands between two numbers that belong together, as a word or a sign.
+pub(super) fn is_and(joint: &str) -> bool {
+    ["and", "y", "&"].contains(&joint)
+}
+
+/// Whether the two numbers behind this word are the ends of a range.
+pub(super) fn begins_range(word: &str) -> bool {
+    ["between", "entre"].contains(&word)
+}
+
+/// Whether this may stand behind fees that were said without their unit. Any other word may be what is counted.
+pub(super) fn may_follow_fees(word: &str) -> bool {
+    const FEES: [&str; 14] = [
+        "arrangement",
+        "carry",
+        "comision",
+        "comisiones",
+        "economics",
+        "estructura",
+        "fee",
+        "fees",
+        "fund",
+        "funds",
+        "management",
+        "model",
+        "structure",
+        "terms",
+    ];
+    let counts = ["de", "del", "mas", "more", "of"].contains(&word);
+    let is_word = word.starts_with(char::is_alphanumeric);
+    !is_word || is_stop_word(word) && !counts || FEES.contains(&word)
 }
 
 /// In the order of the alphabet.

@@ -129,6 +129,22 @@ fn a_name_counts_as_its_initials_and_initials_as_the_name() {
 }
 
 #[test]
+fn two_and_twenty_are_fees_in_percent() {
+    let kept = |said: &str, summary: &str| {
+        let evidence = Evidence::of(&[line(0, 9_000, said)], &[]);
+        let draft = object(&json!({"summary": summary}).to_string()).unwrap();
+        !check(draft, &evidence).0.summary.is_empty()
+    };
+    for fees in ["The fees are 2% and 20%.", "The fees are 2 and 20.", "A carry of 20 percent."] {
+        assert!(kept("It is the usual two and twenty.", fees), "{fees}");
+    }
+    for other in ["The fees are 2% and 22%.", "They commit $20 million.", "A carry of 20 percent."]
+    {
+        assert!(!kept("We met two and twenty people.", other), "{other}");
+    }
+}
+
+#[test]
 fn a_number_counts_by_its_value_and_with_its_unit() {
     let kept = |summary: &str| !checked(json!({"summary": summary})).0.summary.is_empty();
     for said in [
