@@ -3,8 +3,11 @@
 pub mod shown;
 pub mod transcript;
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
-use domain::note::{RecordingId, Stage};
+use domain::note::{Decision, RecordingId, Stage, SuggestedItem};
+use domain::{RecordRef, TodoId};
 use projections::jobs::{self, Present, Progress};
 use projections::read::StoredRecording;
 use serde_json::Value;
@@ -23,6 +26,8 @@ pub struct Standing {
     pub length_ms: Option<i64>,
     /// Which workers there are.
     pub workers: Present,
+    /// The todos that action items became and that are deleted.
+    pub deleted: HashSet<TodoId>,
 }
 
 /// The read model of recordings.
@@ -68,12 +73,35 @@ pub async fn standing(app: &App, all: Vec<StoredRecording>) -> Result<Vec<Standi
         Ok((progress, lengths, jobs::present_workers(&mut db).await?))
     };
     let (mut progress, lengths, workers) = database.ask(asking).await?;
+    let deleted = deleted(app, &all).await?;
     let all = all.into_iter().map(|stored| {
         let progress = progress.remove(&stored.id);
         let length_ms = lengths.get(&stored.id).copied();
-        Standing { stored, progress, length_ms, workers }
+        let todos = stored.recording.items.values().filter_map(todo_of);
+        let deleted = todos.filter(|todo| deleted.contains(todo)).collect();
+        Standing { stored, progress, length_ms, workers, deleted }
     });
     Ok(all.collect())
+}
+
+/// The todo that an action item became.
+pub fn todo_of(suggested: &SuggestedItem) -> Option<TodoId> {
+    match &suggested.decision {
+        Decision::Accepted(todo) => Some(todo.id),
+        Decision::Open | Decision::Dismissed => None,
+    }
+}
+
+/// Those of the todos that action items became which are deleted. The log is asked: the table of todos may know less than
+/// that of recordings.
+async fn deleted(app: &App, all: &[StoredRecording]) -> Result<HashSet<TodoId>, Problem> {
+    let items = all.iter().flat_map(|stored| stored.recording.items.values());
+    let todos: Vec<RecordRef> = items.filter_map(todo_of).map(RecordRef::from).collect();
+    if todos.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let missing = app.reader.missing_in_log(&todos).await?;
+    Ok(missing.into_iter().map(|todo| TodoId(todo.id())).collect())
 }
 
 /// Lets the next attempt at a recording begin now, if it has been put off. If that cannot be done, it comes in its time.
@@ -233,7 +261,7 @@ mod tests {
         let stored =
             StoredRecording { id: RecordingId(5), note: NoteId(7), position: 1, recording };
         let workers = Present { any: true, transcribers: true };
-        Standing { stored, progress: None, length_ms: None, workers }
+        Standing { stored, progress: None, length_ms: None, workers, deleted: HashSet::new() }
     }
 
     fn progress(is_running: bool, reason: Option<&str>) -> Option<Progress> {

@@ -258,6 +258,33 @@ async fn an_accepted_action_item_is_one_todo_however_often_it_is_accepted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_item_whose_todo_was_deleted_can_become_another_one() {
+    let api = Api::new().await;
+    let (_, id) = summarised(&api).await;
+    let accept = format!("/recordings/{id}/action-items/1/accept");
+    let it = api.post(&accept, json!({})).await.expect(200, "accept");
+    let first = it["action_items"][0]["todo_id"].clone();
+    assert_eq!(it["action_items"][0]["todo_deleted"], json!(false), "{it}");
+    api.delete(&format!("/todos/{first}")).await.expect(200, "delete");
+    let it = shown(&api, id).await;
+    let item = &it["action_items"][0];
+    assert_eq!((&item["state"], &item["todo_id"]), (&json!("accepted"), &first));
+    assert_eq!(item["todo_deleted"], json!(true));
+    let again = || api.post(&accept, json!({"title": "Send the whole deck"}));
+    let (one, two) = tokio::join!(again(), again());
+    for answer in [one, two] {
+        answer.expect(200, "accept again");
+    }
+    let todos = api.read("/todos").await;
+    let titles: Vec<&Value> = todos.as_array().unwrap().iter().map(|it| &it["title"]).collect();
+    assert_eq!(titles, ["Send the whole deck"], "one, however often it is asked for at once");
+    let it = shown(&api, id).await;
+    let item = &it["action_items"][0];
+    assert_eq!((&item["todo_id"], &item["todo_deleted"]), (&todos[0]["id"], &json!(false)));
+    assert_read_models_match_the_log(&api.db.pool).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_suggested_interest_becomes_a_stage_in_the_funnel() {
     let api = Api::new().await;
     let (note, id) = summarised(&api).await;

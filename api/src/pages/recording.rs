@@ -16,7 +16,7 @@ use super::layout::{Here, page_with};
 use super::recorder::languages;
 use crate::app::App;
 use crate::problem::Problem;
-use crate::recordings::{self, Standing};
+use crate::recordings::{self, Standing, todo_of};
 use crate::resource::record_of;
 
 /// A recording with whom its note is about, by name.
@@ -35,7 +35,7 @@ impl Shown {
         let linked = app.reader.linked_to(note).await?;
         let of = |kind: Kind| linked.iter().filter(move |it| it.kind() == kind).map(|it| it.id());
         let (funds, lps) = (of(Kind::Fund).map(FundId).collect(), of(Kind::Lp).map(LpId).collect());
-        let todos = now.stored.recording.items.values().filter_map(suggestions::todo_of);
+        let todos = now.stored.recording.items.values().filter_map(todo_of).map(RecordRef::from);
         let spoken = linked.iter().copied().chain(todos).chain([note]).collect::<Vec<_>>();
         let names = Names::of(app.log.database(), spoken).await?;
         Ok(Self { now, note, funds, lps, names })

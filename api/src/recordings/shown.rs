@@ -1,11 +1,9 @@
 //! The JSON of a recording. Times are seconds from its beginning.
 
-use domain::note::{
-    Author, Decision, KeyPoint, Recording, SuggestedInterest, SuggestedItem, Summary,
-};
+use domain::note::{Author, Decision, KeyPoint, SuggestedInterest, Summary};
 use serde_json::{Value, json};
 
-use super::Standing;
+use super::{Standing, todo_of};
 
 /// Milliseconds as seconds.
 #[allow(clippy::cast_precision_loss, reason = "milliseconds of a recording")]
@@ -40,7 +38,7 @@ pub(super) fn recording(standing: &Standing) -> Value {
         "transcript_path": transcript.map(|_| format!("/recordings/{id}/transcript")),
         "corrections": recording.corrections.len(),
         "summary": recording.summary.as_ref().map(summary),
-        "action_items": items(recording),
+        "action_items": items(standing),
         "interest": recording.interest.as_ref().map(interest),
     })
 }
@@ -60,15 +58,13 @@ fn summary(summary: &Summary) -> Value {
         "key_points": points.collect::<Vec<_>>()})
 }
 
-fn items(recording: &Recording) -> Vec<Value> {
-    let items = recording.items.iter().map(|(number, SuggestedItem { item, decision })| {
-        let todo = match decision {
-            Decision::Accepted(todo) => Some(todo.id),
-            Decision::Open | Decision::Dismissed => None,
-        };
+fn items(standing: &Standing) -> Vec<Value> {
+    let items = standing.stored.recording.items.iter().map(|(number, suggested)| {
+        let (item, todo) = (&suggested.item, todo_of(suggested));
         json!({"number": number, "text": item.text, "owner": item.owner, "due": item.due,
             "quote": item.quote, "start": item.start_ms.map(seconds),
-            "state": decision.in_a_word(), "todo_id": todo})
+            "state": suggested.decision.in_a_word(), "todo_id": todo,
+            "todo_deleted": todo.is_some_and(|todo| standing.deleted.contains(&todo))})
     });
     items.collect()
 }

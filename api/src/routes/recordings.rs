@@ -71,7 +71,7 @@ pub fn routes() -> Routes {
         .at("/recordings/{recording_id}/retry", [doing("Tries again what failed or was cancelled, and a summary that highlights stand in for", retry)])
         .at("/recordings/{recording_id}/cancel", [doing("Stops what is under way", cancel)])
         .at("/recordings/{recording_id}/action-items/{number}/accept", [
-            doing("Makes a todo of a suggested action item, also of one that was dismissed", accept_item).takes(Content::Example(accepted)),
+            doing("Makes a todo of a suggested action item, also of one that was dismissed, or whose todo was deleted", accept_item).takes(Content::Example(accepted)),
         ])
         .at("/recordings/{recording_id}/action-items/{number}/dismiss", [
             doing("Puts a suggested action item away", dismiss_item),
@@ -100,7 +100,8 @@ fn example() -> Value {
         "summary": {"author": "model", "label": "Summary", "model": "llama3.1", "prompt": "1",
             "text": "They like the fund.", "key_points": [{"text": "Size", "start": 62.0}]},
         "action_items": [{"number": 1, "text": "Send the deck", "owner": "Ana", "due": "Friday",
-            "quote": "I will send it", "start": 93.5, "state": "open", "todo_id": null}],
+            "quote": "I will send it", "start": 93.5, "state": "open", "todo_id": null,
+            "todo_deleted": false}],
         "interest": {"interest": "meeting", "fundraise": "Fund III", "quote": "let us meet in May",
             "start": 120.0, "state": "open", "fund_id": null,
             "lp_id": null, "accepted_as": null}})

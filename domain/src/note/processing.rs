@@ -78,6 +78,8 @@ pub enum RecordingCommand {
         item: u32,
         /// The todo, under a fresh id. If it was accepted before, that todo stays the only one.
         todo: AcceptedTodo,
+        /// The todo that it became before, if that is deleted: this one takes its place.
+        deleted: Option<TodoId>,
     },
     /// Puts a suggested action item away.
     DismissItem {
@@ -220,12 +222,12 @@ impl Recording {
                 Ok(is_news.then_some(event).into_iter().collect())
             }
             RecordingCommand::Correct { corrections } => self.correction(recording, corrections),
-            RecordingCommand::AcceptItem { item, todo } => match self.item(item)?.decision {
-                Decision::Accepted(_) => Ok(vec![]),
-                Decision::Open | Decision::Dismissed => {
-                    Ok(vec![NoteEvent::ActionItemAccepted { recording, item, todo }])
+            RecordingCommand::AcceptItem { item, todo, deleted } => {
+                match &self.item(item)?.decision {
+                    Decision::Accepted(known) if deleted != Some(known.id) => Ok(vec![]),
+                    _ => Ok(vec![NoteEvent::ActionItemAccepted { recording, item, todo }]),
                 }
-            },
+            }
             RecordingCommand::DismissItem { item } => match self.item(item)?.decision {
                 Decision::Accepted(_) => Err(Refusal::SuggestionAccepted),
                 Decision::Dismissed => Ok(vec![]),

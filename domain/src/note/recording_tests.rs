@@ -368,7 +368,9 @@ fn a_new_summary_suggests_only_what_nobody_has_decided_on() {
 
 #[test]
 fn an_action_item_becomes_one_todo() {
-    let accept = |id| first(RecordingCommand::AcceptItem { item: 1, todo: todo(id) });
+    let instead =
+        |id, deleted| first(RecordingCommand::AcceptItem { item: 1, todo: todo(id), deleted });
+    let accept = |id| instead(id, None);
     let accepted = || NoteEvent::ActionItemAccepted { recording: FIRST, item: 1, todo: todo(9) };
     given(&with_suggestions()).when(accept(9)).then_expect_events(vec![accepted()]);
     let mut history = with_suggestions();
@@ -376,6 +378,10 @@ fn an_action_item_becomes_one_todo() {
     given(&history).when(accept(9)).then_expect_events(vec![accepted()]);
     history.push(serde_json::to_value(accepted()).unwrap());
     given(&history).when(accept(10)).then_expect_events(vec![]);
+    // Only the todo that it is now can have another in its place.
+    given(&history).when(instead(10, Some(TodoId(8)))).then_expect_events(vec![]);
+    let again = NoteEvent::ActionItemAccepted { recording: FIRST, item: 1, todo: todo(10) };
+    given(&history).when(instead(10, Some(TodoId(9)))).then_expect_events(vec![again]);
 
     let mut note = Note::default();
     let before = std::iter::once(registered()).chain(with_suggestions()).map(event);

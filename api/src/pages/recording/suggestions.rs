@@ -2,8 +2,8 @@
 
 use domain::fund::Interest;
 use domain::note::{
-    AcceptedInterest, ActionItem, Author, Decision, KeyPoint, SuggestedInterest, SuggestedItem,
-    Summary,
+    AcceptedInterest, AcceptedTodo, ActionItem, Author, Decision, KeyPoint, SuggestedInterest,
+    SuggestedItem, Summary,
 };
 use domain::{Kind, Moment, RecordRef};
 use maud::{Markup, html};
@@ -11,14 +11,6 @@ use maud::{Markup, html};
 use super::super::empty;
 use super::super::values::path;
 use super::{Shown, action, seek};
-
-/// The todo that an action item became.
-pub fn todo_of(item: &SuggestedItem) -> Option<RecordRef> {
-    match &item.decision {
-        Decision::Accepted(todo) => Some(todo.id.into()),
-        Decision::Open | Decision::Dismissed => None,
-    }
-}
 
 /// All that was made of the recording.
 pub fn section(shown: &Shown) -> Markup {
@@ -66,7 +58,6 @@ fn point_of(KeyPoint { text, start_ms }: &KeyPoint) -> Markup {
 
 fn item_of(shown: &Shown, number: u32, SuggestedItem { item, decision }: &SuggestedItem) -> Markup {
     let place = shown.path(&format!("/action-items/{number}"));
-    let title = format!("item-{number}");
     html! {
         li {
             @if !matches!(decision, Decision::Open) { p { (item.text) } }
@@ -77,18 +68,39 @@ fn item_of(shown: &Shown, number: u32, SuggestedItem { item, decision }: &Sugges
                 @if let Some(start) = item.start_ms { (seek(start)) }
             }
             @match decision {
-                Decision::Accepted(todo) => p { "✓ Accepted: " a href=(path(todo.id.into())) { (shown.names.call(todo.id.into())) } },
+                Decision::Accepted(todo) => (accepted(shown, number, item, todo)),
                 Decision::Dismissed => { p.quiet { "Dismissed." } (action(&format!("{place}/accept"), "Accept after all", None)) },
                 Decision::Open => {
-                    form data-send={(place) "/accept"} {
-                        div.row {
-                            div { label for=(title) { "Todo" } input id=(title) name="title" value=(item.text) required; }
-                            div { label for={(title) "-due"} { "Due" } input id={(title) "-due"} name="due_date" type="date" value=[due_day(item)]; }
-                            button.primary type="submit" { "Accept" }
-                        }
-                    }
+                    (item_form(shown, number, item, "Accept"))
                     (action(&format!("{place}/dismiss"), "Dismiss", None))
                 },
+            }
+        }
+    }
+}
+
+/// The todo that an item became, or how to make another when that is deleted.
+fn accepted(shown: &Shown, number: u32, item: &ActionItem, todo: &AcceptedTodo) -> Markup {
+    let link = html! { a href=(path(todo.id.into())) { (shown.names.call(todo.id.into())) } };
+    html! {
+        @if shown.now.deleted.contains(&todo.id) {
+            p { "✓ Accepted, but its " (link) " was deleted." }
+            (item_form(shown, number, item, "Make another"))
+        } @else {
+            p { "✓ Accepted: " (link) }
+        }
+    }
+}
+
+/// A form that makes a todo of an item.
+fn item_form(shown: &Shown, number: u32, item: &ActionItem, button: &str) -> Markup {
+    let title = format!("item-{number}");
+    html! {
+        form data-send=(shown.path(&format!("/action-items/{number}/accept"))) {
+            div.row {
+                div { label for=(title) { "Todo" } input id=(title) name="title" value=(item.text) required; }
+                div { label for={(title) "-due"} { "Due" } input id={(title) "-due"} name="due_date" type="date" value=[due_day(item)]; }
+                button.primary type="submit" { (button) }
             }
         }
     }

@@ -5,7 +5,9 @@ use axum::response::Response;
 use chrono::Utc;
 use domain::fund::{Fund, FundCommand, Interest};
 use domain::lp::Lp;
-use domain::note::{AcceptedInterest, AcceptedTodo, Note, NoteCommand, RecordingCommand};
+use domain::note::{
+    AcceptedInterest, AcceptedTodo, Note, NoteCommand, RecordingCommand, SuggestedItem,
+};
 use domain::{FundId, Kind, LpId, Moment, RecordRef, Refusal, TodoId};
 use projections::log::CommandError;
 use sqlx::{ConnectOptions as _, PgConnection};
@@ -18,8 +20,9 @@ use crate::caller::Caller;
 use crate::coerce::null_character;
 use crate::json::Json as Sent;
 use crate::problem::{Fault, Problem};
+use crate::recordings::todo_of;
 use crate::resource::record_of;
-use crate::writes::{check_exist, condition, contact, send};
+use crate::writes::{check_exist, condition, contact, missing, send};
 
 /// The advisory lock of whoever accepts the interest of a recording.
 const INTEREST_LOCK: i32 = 0x6372_6d69;
@@ -42,9 +45,11 @@ pub(super) async fn accept_item(
     caller.attempts("AcceptActionItem");
     let stored = known(&app, id).await?;
     let item = item_number(number)?;
-    let suggested = stored.recording.items.get(&item).map(|suggested| &suggested.item);
+    let suggested = stored.recording.items.get(&item);
     let suggested =
         suggested.ok_or_else(|| Problem::NoRecording(Refusal::NoSuchSuggestion.to_string()))?;
+    let deleted = deleted_todo(&app, suggested).await?;
+    let suggested = &suggested.item;
     let said = Said::read(body)?;
     let spoken = suggested.due.as_deref().and_then(|due| Moment::parse_wall(due).ok());
     let todo = AcceptedTodo {
@@ -59,7 +64,7 @@ pub(super) async fn accept_item(
         let fresh = app.log.fresh_id(Kind::Todo).await;
         let fresh = fresh.map_err(|error| Problem::of_command(error, record_of::<Note>(note)))?;
         let todo = AcceptedTodo { id: TodoId(fresh), ..todo.clone() };
-        let command = RecordingCommand::AcceptItem { item, todo };
+        let command = RecordingCommand::AcceptItem { item, todo, deleted };
         let command = NoteCommand::Process { recording: stored.id, command };
         match send::<Note>(&app, &caller, note, "AcceptActionItem", command, version).await {
             // An import was faster to use that id.
@@ -69,6 +74,12 @@ pub(super) async fn accept_item(
         }
     }
     Err(Problem::Conflict("no id was free for the todo; please try again".into()))
+}
+
+/// The todo that the item became before, if it is deleted.
+async fn deleted_todo(app: &App, suggested: &SuggestedItem) -> Result<Option<TodoId>, Problem> {
+    let Some(todo) = todo_of(suggested) else { return Ok(None) };
+    Ok((!missing(app, &[todo.into()]).await?.is_empty()).then_some(todo))
 }
 
 fn item_number(number: i64) -> Result<u32, Problem> {
