@@ -1,5 +1,7 @@
 //! The page of a recording, in a real browser: what is heard, read, corrected and decided there.
 
+mod followed;
+
 use std::time::Duration;
 
 use axum::body::Body;

@@ -51,6 +51,9 @@ pub static RECORDER: LazyLock<Asset> =
 /// Plays a recording along its transcript.
 pub static RECORDING: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("recording", "js", include_bytes!("assets/recording.js")));
+/// Lets a part of a page become another, node by node.
+pub static IDIOMORPH: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("idiomorph", "js", include_bytes!("assets/idiomorph.min.js")));
 /// Replaces parts of a page without loading it anew.
 pub static HTMX: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("htmx", "js", include_bytes!("assets/htmx.min.js")));
@@ -59,7 +62,7 @@ pub static HTMX: LazyLock<Asset> =
 pub async fn show(file: Result<Path<String>, PathRejection>) -> Result<Response, Problem> {
     let Path(file) = file.map_err(|_| Problem::NoSuchPath)?;
     let is_asked = |asset: &&&LazyLock<Asset>| asset.path.ends_with(&format!("/{file}"));
-    let asset = [&STYLE, &SCRIPT, &HTMX, &RECORDINGS, &TUS, &RECORDER, &RECORDING];
+    let asset = [&STYLE, &SCRIPT, &HTMX, &IDIOMORPH, &RECORDINGS, &TUS, &RECORDER, &RECORDING];
     let asset = asset.iter().find(is_asked).ok_or(Problem::NoSuchPath)?;
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(asset.media_type)),
@@ -73,8 +76,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_vendored_script_is_the_one_that_the_readme_names() {
+    fn the_vendored_scripts_are_the_ones_that_the_readme_names() {
         let readme = include_str!("assets/README.md");
-        assert!(readme.contains(&hex::encode(Sha256::digest(HTMX.content))));
+        for asset in [&HTMX, &IDIOMORPH] {
+            assert!(readme.contains(&hex::encode(Sha256::digest(asset.content))), "{}", asset.path);
+        }
     }
 }

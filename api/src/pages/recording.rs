@@ -11,7 +11,7 @@ use maud::{Markup, html};
 use projections::history::Names;
 
 use super::answer;
-use super::assets::RECORDING;
+use super::assets::{IDIOMORPH, RECORDING};
 use super::layout::{Here, page_with};
 use super::recorder::languages;
 use crate::app::App;
@@ -21,6 +21,8 @@ use crate::resource::record_of;
 
 /// A recording with whom its note is about, by name.
 struct Shown {
+    /// What is shown is no older than the log was here.
+    position: i64,
     now: Standing,
     note: RecordRef,
     funds: Vec<FundId>,
@@ -30,15 +32,22 @@ struct Shown {
 
 impl Shown {
     async fn read(app: &App, id: i64) -> Result<Self, Problem> {
+        let position = app.reader.position();
         let now = recordings::find(app, RecordingId(id)).await?;
         let note = record_of::<Note>(now.stored.note.0);
         let linked = app.reader.linked_to(note).await?;
         let of = |kind: Kind| linked.iter().filter(move |it| it.kind() == kind).map(|it| it.id());
         let (funds, lps) = (of(Kind::Fund).map(FundId).collect(), of(Kind::Lp).map(LpId).collect());
-        let todos = now.stored.recording.items.values().filter_map(todo_of).map(RecordRef::from);
-        let spoken = linked.iter().copied().chain(todos).chain([note]).collect::<Vec<_>>();
+        let spoken = linked.iter().copied().chain(todos(&now)).chain([note]).collect::<Vec<_>>();
         let names = Names::of(app.log.database(), spoken).await?;
-        Ok(Self { now, note, funds, lps, names })
+        Ok(Self { position, now, note, funds, lps, names })
+    }
+
+    /// Where to hear of all that changes what is shown: of the note, and of the todos that action items became.
+    fn feed(&self) -> String {
+        let records = std::iter::once(self.note).chain(todos(&self.now));
+        let records: Vec<_> = records.map(|it| format!("{}/{}", it.kind(), it.id())).collect();
+        format!("/events?record={}", records.join(","))
     }
 
     /// The path of one of its endpoints.
@@ -47,13 +56,18 @@ impl Shown {
     }
 }
 
+/// The todos that action items became.
+fn todos(now: &Standing) -> impl Iterator<Item = RecordRef> {
+    now.stored.recording.items.values().filter_map(todo_of).map(RecordRef::from)
+}
+
 /// Shows the page.
 pub async fn show(app: &App, headers: &HeaderMap, id: i64) -> Response {
     answer(app, headers, async {
         let shown = Shown::read(app, id).await?;
         let recording = &shown.now.stored.recording;
         let body = html! {
-            div.lead {
+            div.lead id="lead" {
                 div {
                     p.quiet { a href={"/audit/note/" (shown.note.id())} { (shown.names.begin(shown.note)) } }
                     h1 { (recording.name) }
@@ -61,8 +75,10 @@ pub async fn show(app: &App, headers: &HeaderMap, id: i64) -> Response {
                 p { a.button href={"/notes/" (shown.note.id()) "/record"} { "Record another" } }
             }
             div.notice id="said" role="alert" hidden {}
-            div.player { audio id="audio" controls preload="metadata" src=(shown.path("/audio")) aria-label="The recording" {} }
-            div id="recording" data-address=(shown.path("")) data-under-way[shown.now.is_under_way()] {
+            p.quiet id="cut-off" role="status" {}
+            div.player id="player" { audio id="audio" controls preload="metadata" src=(shown.path("/audio")) aria-label="The recording" {} }
+            div id="recording" data-address=(shown.path("")) data-under-way[shown.now.is_under_way()]
+                data-feed=(shown.feed()) data-position=(shown.position) {
                 (standing(&shown))
                 div.listening {
                     (transcript::section(&shown))
@@ -71,7 +87,7 @@ pub async fn show(app: &App, headers: &HeaderMap, id: i64) -> Response {
             }
             (transcript::editor())
         };
-        Ok(page_with(app, &recording.name, Here::Recordings, &[&RECORDING], body).await)
+        Ok(page_with(app, &recording.name, Here::Recordings, &[&IDIOMORPH, &RECORDING], body).await)
     })
     .await
 }
@@ -113,7 +129,7 @@ fn standing(shown: &Shown) -> Markup {
             @if !can_cancel {
                 details {
                     summary { "Transcribe it again" }
-                    form.row data-send=(shown.path("/transcribe")) data-query {
+                    form.row id="transcribe-again" data-send=(shown.path("/transcribe")) data-query data-part {
                         div { label for="again" { "Language spoken" } (languages("again", recording.language.as_deref())) }
                         button type="submit" { "Transcribe again" }
                     }

@@ -104,8 +104,11 @@
     for (const button of form.querySelectorAll("button")) button.disabled = true;
     const done = await send(form.dataset.method ?? "POST", form.dataset.send + query, body);
     for (const button of form.querySelectorAll("button")) button.disabled = false;
-    if (done && form.dataset.then) location.assign(form.dataset.then);
-    else if (done) await refresh();
+    if (!done) return;
+    if (form.dataset.then) return location.assign(form.dataset.then);
+    // What was written in it is sent.
+    form.reset();
+    await refresh();
   });
 
   // --- Correcting ------------------------------------------------------------------------------------------------------
@@ -118,11 +121,14 @@
     field.value = "empty" in line.dataset ? "" : text.textContent;
     const hidden = [text, line.querySelector("[data-edit]")];
     for (const element of hidden) element.hidden = true;
-    const close = () => {
+    const end = () => {
       form.remove();
       for (const element of hidden) element.hidden = false;
+    };
+    const close = () => {
+      end();
       hidden[1].focus();
-      if (isStale) refresh();
+      refresh();
     };
     // What the line says on the server: somebody else may have corrected it while it was edited here.
     const current = async () => {
@@ -132,18 +138,24 @@
       return segments.find((segment) => Math.round(1000 * segment.start) === Number(line.dataset.start))?.text ?? "";
     };
     let seen = field.value;
+    // Says that the line is another now. Who saves after that knows what is replaced.
+    const differs = (there) => {
+      if (there.trim() === seen.trim()) return false;
+      seen = there;
+      tell(form, `Somebody has changed this line meanwhile. It says now: “${there}”. Save to replace that.`);
+      return true;
+    };
+    form.addEventListener("overtaken", ({ detail: fresh }) => {
+      if (fresh) differs("empty" in fresh.dataset ? "" : fresh.querySelector("p").textContent);
+      else tell(form, "This line is not in the transcript any more. What you have written can only be copied from here.");
+    });
     const save = async (text) => {
       // Whoever cannot be asked will not take the correction either, and say why.
       const there = await current().catch(() => seen);
-      if (!form.isConnected) return;
-      if (there.trim() !== seen.trim()) {
-        seen = there;
-        say(`Somebody has changed this line meanwhile. It says now: “${there}”. Save again to replace that.`);
-        return;
-      }
+      if (!form.isConnected || differs(there)) return;
       const segment = { start: line.dataset.start / 1000, end: line.dataset.end / 1000, text };
       if (!(await send("PATCH", `${part().dataset.address}/transcript`, { segments: [segment] }))) return;
-      form.remove();
+      end();
       await refresh();
       document.querySelector(`#transcript > li[data-start="${line.dataset.start}"] [data-edit]`)?.focus();
     };
@@ -176,31 +188,179 @@
 
   // --- What becomes of it meanwhile ------------------------------------------------------------------------------------
 
-  let source = null;
-  let isStale = false;
+  // A form in which somebody writes what is not sent yet. One that corrects a line is there for nothing else.
+  const isAsItWas = (control) =>
+    control.options
+      ? control.selectedIndex === Math.max(0, [...control.options].findIndex((option) => option.defaultSelected))
+      : control.value === (control.defaultValue ?? control.value);
+  const isWrittenIn = (form) => form.matches("#transcript form") || [...form.elements].some((control) => !isAsItWas(control));
+  const formsOf = (element) => (element.matches("form") ? [element] : [...element.querySelectorAll("form")]);
+  const writtenIn = (element) => formsOf(element).filter(isWrittenIn);
 
-  // Not under the hands of somebody who is writing.
-  async function refresh() {
-    isStale = document.querySelector("#transcript form") !== null;
-    if (isStale) return;
-    const pressed = document.getElementById("follow")?.getAttribute("aria-pressed");
-    await htmx.ajax("GET", location.pathname, { target: "#recording", select: "#recording", swap: "outerHTML" });
-    if (pressed) document.getElementById("follow")?.setAttribute("aria-pressed", pressed);
+  function tell(form, text) {
+    const line = form.querySelector(".meanwhile") ?? document.createElement("p");
+    line.className = "meanwhile";
+    line.setAttribute("role", "alert");
+    line.textContent = text;
+    form.prepend(line);
+    return line;
+  }
+
+  // Says that a form is about what is not so any more. Its own listener, if it has one, has more to say.
+  function tellOvertaken(form, fresh) {
+    if (form.matches("#transcript form")) return form.dispatchEvent(new CustomEvent("overtaken", { detail: fresh }));
+    const line = tell(form, "Somebody has changed this meanwhile; what you write here is kept. ");
+    const show = document.createElement("button");
+    show.type = "button";
+    show.textContent = "Show it as it is now";
+    show.addEventListener("click", () => {
+      line.remove();
+      form.reset();
+      refresh();
+    });
+    line.append(show);
+  }
+
+  // What the server has shown last.
+  let shown = part().cloneNode(true);
+
+  // A part in which somebody writes stays, and tells if the server shows another one now, or none.
+  function stays(part, fresh) {
+    const forms = writtenIn(part);
+    if (!forms.length) return false;
+    const before = shown.querySelector(`#${CSS.escape(part.id)}`);
+    if (before && !(fresh && before.isEqualNode(fresh))) for (const form of forms) tellOvertaken(form, fresh);
+    return true;
+  }
+
+  const isPart = (node) => node instanceof Element && node.hasAttribute("data-part");
+  // What the page, or who looks at it, has set.
+  const OWN = ["aria-current", "aria-pressed", "disabled", "open"];
+  const callbacks = {
+    beforeNodeMorphed: (old, fresh) => !(isPart(old) && stays(old, fresh)),
+    beforeNodeRemoved: (old) => {
+      if (!(old instanceof Element) || !writtenIn(old).length) return true;
+      for (const part of isPart(old) ? [old] : old.querySelectorAll("[data-part]")) stays(part, null);
+      return false;
+    },
+    beforeAttributeUpdated: (name) => !OWN.includes(name),
+  };
+
+  function become(page) {
+    const fresh = page.getElementById("recording");
+    Idiomorph.morph(document.getElementById("lead"), page.getElementById("lead"));
+    Idiomorph.morph(part(), fresh, { callbacks });
+    document.title = page.title;
+    const player = document.getElementById("player");
+    if (player.hidden) say("");
+    player.hidden = false;
+    shown = fresh;
+    heard = Number(fresh.dataset.position);
     follow();
+  }
+
+  // It may come back, with its note.
+  function vanish() {
+    const player = document.getElementById("player");
+    // It is told once, with what was written by then.
+    if (player.hidden) return;
+    const texts = writtenIn(part()).flatMap((form) => [...form.elements].filter((control) => control.matches("input, textarea")));
+    const written = texts.map((control) => control.value.trim()).filter((text) => text);
+    audio.pause();
+    player.hidden = true;
+    part().replaceChildren();
+    delete part().dataset.underWay;
+    shown = part().cloneNode(true);
+    const kept = written.length ? ` What you were writing: “${written.join("”, “")}”` : "";
+    say(`This recording is not there any more: it was removed, or its note was deleted or erased.${kept}`);
+  }
+
+  const AGAIN = 2000;
+  const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
+  const cutOff = (text) => (document.getElementById("cut-off").textContent = text);
+
+  // The page as it is after this position.
+  async function fetched(position) {
+    const answer = await fetch(`${location.pathname}?min_position=${position}`, { headers: { Accept: "text/html" } });
+    if (answer.status === 404) return null;
+    if (!answer.ok) throw new Error(answer.statusText);
+    if (answer.headers.has("x-read-model")) throw new Error("it is behind");
+    return new DOMParser().parseFromString(await answer.text(), "text/html");
+  }
+
+  let wanted = null;
+  let renewing = null;
+  async function renew() {
+    while (wanted !== null) {
+      const position = wanted;
+      wanted = null;
+      try {
+        const page = await fetched(position);
+        if (page) become(page);
+        else vanish();
+        cutOff("");
+      } catch (error) {
+        wanted = Math.max(wanted ?? 0, position);
+        cutOff(`What is shown here may be old: crm does not tell what is new (${error.message}). Trying again…`);
+        await pause(AGAIN);
+      }
+    }
     watch();
   }
 
+  // Shows what the server shows, at least as it is after this position.
+  function refresh(position = 0) {
+    wanted = Math.max(wanted ?? 0, position);
+    renewing ??= renew().finally(() => (renewing = null));
+    return renewing;
+  }
+
+  // Everything up to here was heard of.
+  let heard = Number(part().dataset.position);
+  let changes = null;
+  let progress = null;
+
+  // A browser has few connections for all of its pages: those that nobody looks at have none, and go on later from where they
+  // were.
   function watch() {
-    if (!("underWay" in part().dataset)) {
-      source?.close();
-      source = null;
-      return;
+    const isSeen = document.visibilityState === "visible";
+    const { feed, address } = part().dataset;
+    if (changes && (!isSeen || changes.feed !== feed || changes.source.readyState === EventSource.CLOSED)) {
+      changes.source.close();
+      changes = null;
     }
-    if (source) return;
-    source = new EventSource(part().dataset.address);
+    if (isSeen) changes ??= { feed, source: hear(`${feed}&after=${heard}`) };
+    if (progress && !(isSeen && "underWay" in part().dataset && progress.readyState !== EventSource.CLOSED)) {
+      progress.close();
+      progress = null;
+    }
+    if (isSeen && "underWay" in part().dataset) progress ??= seeProgress(address);
+  }
+
+  // What anybody does with the recording, its note, and the todos that came of it.
+  function hear(address) {
+    const source = new EventSource(address);
+    source.onopen = () => cutOff("");
+    source.onerror = () => {
+      cutOff("Cut off from crm: what is shown here may be old. Trying again…");
+      // A browser does not come back to a server that refuses.
+      if (source.readyState === EventSource.CLOSED) pause(AGAIN).then(() => changes?.source === source && refresh());
+    };
+    source.onmessage = ({ lastEventId }) => {
+      heard = Number(lastEventId);
+      if (heard > Number(part().dataset.position)) refresh(heard);
+    };
+    return source;
+  }
+
+  // What no event tells: how far the work is, and why it waits.
+  function seeProgress(address) {
+    const source = new EventSource(address);
+    source.onerror = () => source.readyState === EventSource.CLOSED && pause(AGAIN).then(watch);
     source.addEventListener("recording", (event) => {
       const { state, why, progress } = JSON.parse(event.data);
       const standing = document.getElementById("standing");
+      if (!standing) return;
       if (state !== standing.dataset.state || why !== (standing.dataset.why ?? null)) {
         standing.dataset.state = state;
         if (why === null) delete standing.dataset.why;
@@ -210,7 +370,9 @@
       const bar = document.getElementById("progress");
       if (bar && progress !== null) bar.value = progress;
     });
+    return source;
   }
 
+  document.addEventListener("visibilitychange", watch);
   watch();
 })();

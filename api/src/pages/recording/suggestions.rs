@@ -59,7 +59,7 @@ fn point_of(KeyPoint { text, start_ms }: &KeyPoint) -> Markup {
 fn item_of(shown: &Shown, number: u32, SuggestedItem { item, decision }: &SuggestedItem) -> Markup {
     let place = shown.path(&format!("/action-items/{number}"));
     html! {
-        li {
+        li id={"action-item-" (number)} data-part {
             @if !matches!(decision, Decision::Open) { p { (item.text) } }
             @if let Some(quote) = &item.quote { blockquote { (quote) } }
             p.quiet {
@@ -117,7 +117,7 @@ fn interest_of(
     SuggestedInterest { suggestion, decision }: &SuggestedInterest,
 ) -> Markup {
     html! {
-        section.box aria-labelledby="interest-title" {
+        section.box id="suggested-interest" aria-labelledby="interest-title" data-part {
             h2 id="interest-title" { "Interest" }
             p { (suggestion.in_words()) }
             @if let Some(quote) = &suggestion.quote { blockquote { (quote) } }

@@ -89,11 +89,16 @@ fn parts(parts: &[Part<'_>]) -> Markup {
     }
 }
 
+/// What the page calls the part of a transcript between these times.
+fn place(start: u64, end: u64) -> String {
+    format!("line-{start}-{end}")
+}
+
 /// Where nothing was understood, and a person may write what is said.
 fn hole(start: u64, end: u64, why: &str) -> Markup {
     let time = super::spoken_time(start);
     html! {
-        li data-start=(start) data-end=(end) data-empty {
+        li id=(place(start, end)) data-start=(start) data-end=(end) data-empty data-part {
             (seek(start))
             p.hole { (why) }
             button.edit type="button" data-edit aria-label={"Write what is said at " (time)} { "Write" }
@@ -105,7 +110,8 @@ fn said(line: &Line) -> Markup {
     let is_unsure = line.confidence.is_some_and(|confidence| confidence < UNSURE);
     let time = super::spoken_time(line.start_ms);
     html! {
-        li data-start=(line.start_ms) data-end=(line.end_ms) data-corrected[line.is_corrected()] {
+        li id=(place(line.start_ms, line.end_ms)) data-start=(line.start_ms) data-end=(line.end_ms)
+            data-corrected[line.is_corrected()] data-part {
             (seek(line.start_ms))
             p.unsure[is_unsure].corrected[line.is_corrected()] title=[is_unsure.then_some("The model was not sure of this")] { bdi { (line.text) } }
             button.edit type="button" data-edit aria-label={"Edit what is said at " (time)} { "Edit" }
