@@ -211,6 +211,16 @@ impl Standing {
         }
     }
 
+    /// Whether its next attempt was put off, and there is somebody who could begin it now.
+    pub fn is_put_off(&self) -> bool {
+        let is_put_off = self.progress.as_ref().is_some_and(|it| it.next_attempt_at.is_some());
+        let has_worker = match self.stored.recording.stage {
+            Stage::AwaitsTranscript => self.workers.transcribers,
+            _ => self.workers.any,
+        };
+        is_put_off && has_worker && self.is_under_way()
+    }
+
     /// Whether something is still to come.
     pub fn is_under_way(&self) -> bool {
         matches!(self.stored.recording.stage, Stage::AwaitsTranscript | Stage::AwaitsSummary)
@@ -299,6 +309,25 @@ mod tests {
         };
         check((true, true), lacking(false), "waiting_for_model", "no model large");
         check((true, true), lacking(true), "transcribing", "");
+    }
+
+    #[test]
+    fn whoever_waits_for_another_attempt_can_have_it_now_if_somebody_is_there_to_make_it() {
+        let all = Present { any: true, transcribers: true };
+        let check = |stage: Stage, workers: Present, is_later: bool, expected: bool| {
+            let next_attempt_at = is_later.then(Utc::now);
+            let progress = progress(false, Some("the file storage does not answer"));
+            let progress = progress.map(|it| Progress { next_attempt_at, ..it });
+            let it = Standing { progress, workers, ..standing(stage.clone()) };
+            assert_eq!(it.is_put_off(), expected, "{stage:?} {workers:?} {is_later}");
+        };
+        check(Stage::AwaitsTranscript, all, true, true);
+        check(Stage::AwaitsTranscript, all, false, false);
+        check(Stage::AwaitsTranscript, Present { transcribers: false, ..all }, true, false);
+        check(Stage::AwaitsSummary, Present { transcribers: false, ..all }, true, true);
+        check(Stage::AwaitsSummary, Present { any: false, transcribers: false }, true, false);
+        // A job that is over may not be cleared away yet.
+        check(Stage::Done, all, true, false);
     }
 
     #[test]

@@ -119,6 +119,7 @@ fn standing(shown: &Shown) -> Markup {
             }
             div.actions {
                 @if can_cancel { (action(&shown.path("/cancel"), "Stop", None)) }
+                @if shown.now.is_put_off() { (action(&shown.path("/retry"), "Try now", None)) }
                 @if can_retry { (action(&shown.path("/retry"), "Try again", None)) }
                 @if recording.transcript.is_some() && !can_cancel { (action(&shown.path("/summarise"), "Summarise again", None)) }
                 form.actions data-send=(shown.path("")) data-method="DELETE" data-then={"/notes/" (shown.note.id()) "/record"}

@@ -68,7 +68,7 @@ pub fn routes() -> Routes {
             .query("language", false, "The spoken language, such as en or es; not set: it is detected")
             .query("model", false, "A model of the server, such as base or whisper-base; not set: the server's own")])
         .at("/recordings/{recording_id}/summarise", [doing("Has it summarised again, as corrected", summarise)])
-        .at("/recordings/{recording_id}/retry", [doing("Tries again what failed or was cancelled, and a summary that highlights stand in for", retry)])
+        .at("/recordings/{recording_id}/retry", [doing("Tries again what failed or was cancelled, and a summary that highlights stand in for; at once what waits for its next attempt", retry)])
         .at("/recordings/{recording_id}/cancel", [doing("Stops what is under way", cancel)])
         .at("/recordings/{recording_id}/action-items/{number}/accept", [
             doing("Makes a todo of a suggested action item, also of one that was dismissed, or whose todo was deleted", accept_item).takes(Content::Example(accepted)),

@@ -31,7 +31,8 @@ pub enum RecordingCommand {
     },
     /// Has it summarised again, as it was corrected.
     AskSummary,
-    /// Asks again for what failed or was cancelled, and for a summary that highlights stand in for.
+    /// Asks again for what failed or was cancelled, and for a summary that highlights stand in for. What is awaited anyway need
+    /// not be asked for; its next attempt may come earlier.
     Retry,
     /// Stops what is under way.
     Cancel,

@@ -1,8 +1,14 @@
 //! The page follows what others do, and leaves alone what somebody writes or plays there meanwhile.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+
 use fantoccini::Locator;
+use projections::jobs::{SpeechModels, Tools, Workers};
 
 use super::*;
+use crate::llm_server::{Dialect, ModelServer, Reply};
 
 /// A page of a recording with all that can be made of it, at rest.
 async fn at_rest() -> (Room, Browser) {
@@ -210,4 +216,44 @@ async fn an_item_whose_todo_was_deleted_says_so_and_becomes_another() {
     let todos = room.api.read("/todos").await;
     assert_eq!(todos.as_array().unwrap().len(), 1, "{todos}");
     browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_the_language_model_is_tried_at_once_when_somebody_wants_it() {
+    let room = Room::new().await;
+    room.is_transcribed().await;
+    let is_back = Arc::new(AtomicBool::new(false));
+    let back = is_back.clone();
+    let summary = json!({"summary": "They like it.", "key_points": [], "action_items": [],
+        "fundraise": null, "interest": null, "interest_quote": null});
+    let server = ModelServer::start(Dialect::OpenAi, move |_, _| match back.load(Relaxed) {
+        true => Reply::json(&summary),
+        false => Reply::Refused(503, "loading"),
+    })
+    .await;
+    let tools = Tools {
+        log: room.api.backend.log.clone(),
+        files: room.api.db.files(),
+        models: SpeechModels::new(None, "/nowhere".into()),
+        llm: Some(server.llm()),
+        chunk: Duration::from_secs(10),
+        threads: 1,
+    };
+    let workers = Workers::start(tools, 1, room.api.backend.live.heads()).unwrap();
+    let pool = &room.api.db.pool;
+    let put_off = "update job set ready_at = now() + interval '1 hour'
+        where stage = 'summarise' and outages > 0 and ready_at > now()";
+    while sqlx::query(put_off).execute(pool).await.unwrap().rows_affected() == 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let browser = Browser::hearing(1200, &room.folder.path().join("sound.wav")).await;
+    browser.open(&room.url()).await;
+    browser.until_says("#standing", "tries again at").await;
+    assert_eq!(browser.violations().await, Vec::<String>::new());
+    is_back.store(true, Relaxed);
+    browser.press("form[data-send$='/retry'] button").await;
+    browser.until_says("aside", "They like it.").await;
+    assert_eq!(browser.count("form[data-send$='/retry']").await, 0);
+    browser.close().await;
+    workers.stop().await;
 }
