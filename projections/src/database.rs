@@ -146,12 +146,12 @@ impl Database {
         self.is_own_server
     }
 
-    /// What people call it: its name, and where its server is if that is not this program's own.
+    /// What people call it: its name, and where its server is.
     pub fn address(&self) -> String {
-        let name = self.options.get_database().unwrap_or_default();
-        match self.is_own_server {
-            true => format!("{name} of the embedded server"),
-            false => format!("{name} at {}:{}", self.options.get_host(), self.options.get_port()),
+        let (options, name) = (&self.options, self.options.get_database().unwrap_or_default());
+        match options.get_socket() {
+            Some(folder) => format!("{name} at {}", folder.display()),
+            None => format!("{name} at {}:{}", options.get_host(), options.get_port()),
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! A file is stored before the event that names it, so young files are left alone, and so are uploads that may go on. What
 //! is named is read from the whole log; where an event cannot be read, nothing at all is removed but uploads that were never
-//! whole, which no event names. And nothing is removed from a store whose files are another database's, see `owner.rs`.
+//! whole, which no event names. And nothing at all is removed from a store whose files are another database's, see `owner.rs`.
 
 mod owner;
 
@@ -13,6 +13,7 @@ use chrono::{DateTime, Utc};
 use futures::TryStreamExt as _;
 use projections::database::{Database, DatabaseError};
 use projections::files::{DOCUMENTS, FileError, Files, RECORDINGS};
+use projections::seal::{SealError, Trust};
 use projections::uploads;
 use serde::Serialize;
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
@@ -60,7 +61,7 @@ pub enum GarbageError {
     Unreadable(i64),
     /// The files are those of another database.
     #[error(
-        "the files belong to the database {owner} (crm-owner.txt beside them says so), and this is {this}, which therefore \
+        "the files belong to the database {owner} (recordings/crm-owner.txt says so), and this is {this}, which therefore \
          removes nothing. If this database has taken the other one's place, `crm files adopt` makes it the owner"
     )]
     Others {
@@ -69,6 +70,11 @@ pub enum GarbageError {
         /// What this one is called.
         this: String,
     },
+    /// Nobody knows whether this is the log that it was.
+    #[error(
+        "{0}. Until then nothing is removed: an older log does not name the files that came after it"
+    )]
+    Doubtful(SealError),
     /// Nobody knows whose the files are.
     #[error(
         "{unnamed} of {files} files are named by no event, so they seem to belong to another database, and nothing was \
@@ -85,23 +91,21 @@ pub enum GarbageError {
     Running,
 }
 
-/// Removes what nothing names and is older than `grace`; or only tells what that would be.
+/// Removes what nothing names and is older than `grace`; or only tells what that would be. The log has to be one that
+/// this installation has sealed, as far as `trust` tells.
 ///
 /// # Errors
 /// See [`GarbageError`].
 pub async fn collect(
     database: &Database,
     files: &Files,
+    trust: &Trust,
     grace: Duration,
     dry_run: bool,
 ) -> Result<Garbage, GarbageError> {
-    let mut db = database.options_for(&[]).connect().await?;
-    let got: bool = sqlx::query_scalar("select pg_try_advisory_lock($1)")
-        .bind(GARBAGE_LOCK)
-        .fetch_one(&mut db)
-        .await?;
-    if !got {
-        return Err(GarbageError::Running);
+    let mut db = begin(database).await?;
+    if let Some(doubt) = trust.doubt(&mut db).await? {
+        return Err(GarbageError::Doubtful(doubt));
     }
     let this = owner::name(database).await?;
     let owner = owner::of(files, &this).await?;
@@ -114,13 +118,9 @@ pub async fn collect(
     // What has come of them is counted with them, where it still lies there.
     old.recordings.retain(|id, _| !expired.contains(id));
     if owner == Owner::Nobody {
-        let named = named(database, &mut db).await?;
-        let (unnamed, files_there) = (old.unnamed(&named), old.len());
-        if unnamed > files_there - unnamed {
-            return Err(GarbageError::Ownerless { unnamed, files: files_there });
-        }
+        admit(database, &mut db, files).await?;
         if !dry_run {
-            owner::set(files, &this).await?;
+            become_owner(files, this).await?;
         }
     }
     let mut found = Garbage::default();
@@ -138,6 +138,72 @@ pub async fn collect(
     }
     db.close().await?;
     Ok(found)
+}
+
+/// Makes this database the one that removes what it does not name, if nobody is and it names most of what is there: before
+/// anybody can have made a copy of it that would do the same. Tells whether somebody is by now; of no files nobody is.
+///
+/// # Errors
+/// See [`GarbageError`].
+pub async fn claim(
+    database: &Database,
+    files: &Files,
+    trust: &Trust,
+) -> Result<bool, GarbageError> {
+    let mut db = begin(database).await?;
+    let this = owner::name(database).await?;
+    if owner::of(files, &this).await? == Owner::Nobody {
+        if let Some(doubt) = trust.doubt(&mut db).await? {
+            return Err(GarbageError::Doubtful(doubt));
+        }
+        if admit(database, &mut db, files).await? == 0 {
+            return Ok(false);
+        }
+    }
+    db.close().await?;
+    become_owner(files, this).await?;
+    Ok(true)
+}
+
+/// Refuses files most of which the log does not name, whatever their age. Tells how many there are.
+async fn admit(
+    database: &Database,
+    db: &mut PgConnection,
+    files: &Files,
+) -> Result<usize, GarbageError> {
+    let mut there = Old::list(db, files, Utc::now()).await?;
+    // Those were begun by this database.
+    let expired = uploads::expired(db).await?;
+    there.recordings.retain(|id, _| !expired.contains(id));
+    let files = there.len();
+    if files > 0 {
+        let unnamed = there.unnamed(&named(database, db).await?);
+        if unnamed >= files - unnamed {
+            return Err(GarbageError::Ownerless { unnamed, files });
+        }
+    }
+    Ok(files)
+}
+
+/// Sets the mark, unless it is another's. Of two that do so at once one is told.
+async fn become_owner(files: &Files, this: String) -> Result<(), GarbageError> {
+    if owner::of(files, &this).await? == Owner::Nobody {
+        owner::set(files, &this).await?;
+    }
+    match owner::of(files, &this).await? {
+        Owner::Other(owner) => Err(GarbageError::Others { owner, this }),
+        Owner::This | Owner::Nobody => Ok(()),
+    }
+}
+
+/// A connection that has the lock until it is closed.
+async fn begin(database: &Database) -> Result<PgConnection, GarbageError> {
+    let mut db = database.options_for(&[]).connect().await?;
+    let got: bool = sqlx::query_scalar("select pg_try_advisory_lock($1)")
+        .bind(GARBAGE_LOCK)
+        .fetch_one(&mut db)
+        .await?;
+    if got { Ok(db) } else { Err(GarbageError::Running) }
 }
 
 /// Makes this database the one that removes what it does not name, whosever the files were. Tells what it is called, and

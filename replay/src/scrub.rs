@@ -358,7 +358,7 @@ async fn wait_for_readers(
 }
 
 /// Whether the role lacks a right, as roles of managed servers do.
-fn is_no_right(error: &sqlx::Error) -> bool {
+pub(crate) fn is_no_right(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
     code.is_some_and(|code| code == "42501")
 }

@@ -11,7 +11,8 @@ use axum::body::Body;
 use axum::http::{Method, Request};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use projections::files::{CHUNK, FileError, Files};
+use projections::files::{CHUNK, Facts, FileError, Files};
+use projections::seal::Trust;
 use projections::uploads::{self, Intake};
 use replay::garbage::{self, Garbage};
 use serde_json::{Value, json};
@@ -356,7 +357,8 @@ async fn a_recording_comes_in_one_request_as_well() {
 async fn recordings_in(files: &Files) -> usize {
     use futures::TryStreamExt as _;
     let found = files.store().list("recordings/").await.unwrap();
-    found.try_collect::<Vec<_>>().await.unwrap().len()
+    let is_one = |file: &Facts| !file.key.ends_with("crm-owner.txt");
+    found.try_collect::<Vec<_>>().await.unwrap().iter().filter(|file| is_one(file)).count()
 }
 
 #[tokio::test]
@@ -636,7 +638,8 @@ async fn what_nothing_names_is_collected_once_it_is_old() {
     let roadshow = api.made("roadshows", roadshow).await;
 
     let collect = async |grace, dry_run| {
-        let found = garbage::collect(&api.db.connections, &files, grace, dry_run).await;
+        let found =
+            garbage::collect(&api.db.connections, &files, &Trust::default(), grace, dry_run).await;
         found.unwrap()
     };
     let expired = Garbage { uploads: 1, ..Garbage::default() };

@@ -9,7 +9,7 @@ use replay::garbage::{self, Garbage};
 use replay::stored::{self, Fault, Stored};
 use serde_json::json;
 
-use crate::backend::Store;
+use crate::backend::{self, Store};
 use crate::commands::{self, Interruption, say};
 use crate::settings::Settings;
 
@@ -56,7 +56,7 @@ pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<()> {
         return Ok(());
     };
     let result = match args.what {
-        What::Gc { dry_run, json } => collect(&store, dry_run, json).await,
+        What::Gc { dry_run, json } => collect(settings, &store, dry_run, json).await,
         What::Check { no_images, json } => {
             tokio::select! {
                 result = check(&store, !no_images, json) => result,
@@ -69,8 +69,15 @@ pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<()> {
     result.and(closed)
 }
 
-async fn collect(store: &Store, dry_run: bool, json: bool) -> anyhow::Result<()> {
-    let found = garbage::collect(&store.database, &store.files, garbage::GRACE, dry_run).await;
+async fn collect(
+    settings: &Settings,
+    store: &Store,
+    dry_run: bool,
+    json: bool,
+) -> anyhow::Result<()> {
+    let trust = backend::seal_trust(settings)?;
+    let Store { database, files, .. } = store;
+    let found = garbage::collect(database, files, &trust, garbage::GRACE, dry_run).await;
     let found = found.context("the file storage is not tidied up")?;
     say(&match json {
         true => json!({"dry_run": dry_run, "garbage": found}).to_string(),

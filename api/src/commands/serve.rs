@@ -9,7 +9,7 @@ use projections::database::Database;
 use projections::files::Files;
 use projections::history::History;
 use projections::log::Turns;
-use projections::seal::Sealer;
+use projections::seal::{Sealer, Trust};
 use projections::search::Search;
 use projections::search::vectors::Vectors;
 use projections::uploads::Intake;
@@ -217,7 +217,11 @@ async fn serve(
         tokio::spawn(forget_old_refusals(store.database.clone(), settings.refusals_days)),
         tokio::spawn(measures::tidy()),
         tokio::spawn(check_files(store.files.clone())),
-        tokio::spawn(collect_garbage(store.database.clone(), store.files.clone())),
+        tokio::spawn(collect_garbage(
+            store.database.clone(),
+            store.files.clone(),
+            backend::seal_trust(settings)?,
+        )),
         tokio::spawn(uploads::attach_waiting(backend.log.clone(), intake)),
     ];
     let rebuilds = backend.rebuilds.clone();
@@ -275,14 +279,32 @@ async fn check_files(files: Files) {
     }
 }
 
-/// Removes every day what nothing names.
-async fn collect_garbage(database: Database, files: Files) {
+/// Removes every day what nothing names, once it is known whose the files are.
+async fn collect_garbage(database: Database, files: Files, trust: Trust) {
     const DAY: Duration = Duration::from_secs(24 * 3600);
+    const AGAIN: Duration = Duration::from_secs(60);
+    loop {
+        match garbage::claim(&database, &files, &trust).await {
+            Ok(true) => break,
+            Ok(false)
+            | Err(
+                GarbageError::Running
+                | GarbageError::Database(_)
+                | GarbageError::Unavailable(_)
+                | GarbageError::Files(_),
+            ) => {}
+            Err(error) => {
+                tracing::warn!(%error, "files that nothing names will not be removed");
+                break;
+            }
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
     // Not at once: whoever starts a server often does not want the whole log read as often.
     let mut daily = tokio::time::interval_at(Instant::now() + DAY / 24, DAY);
     loop {
         daily.tick().await;
-        match garbage::collect(&database, &files, garbage::GRACE, false).await {
+        match garbage::collect(&database, &files, &trust, garbage::GRACE, false).await {
             Ok(found) if found == Garbage::default() => {}
             Ok(found) => tracing::info!(?found, "files that nothing names are removed"),
             Err(GarbageError::Running) => {}

@@ -7,15 +7,17 @@
 use projections::database::{Database, DatabaseError};
 use projections::files::{FileError, Files, gather};
 
-/// Where the mark is. It is a file like the others, so that it stays with them when they are copied.
-const MARK: &str = "crm-owner.txt";
+use crate::scrub::is_no_right;
+
+/// Where the mark is: among the files, so that it stays with them when they are copied, or are on a disk of their own.
+const MARK: &str = "recordings/crm-owner.txt";
 
 /// How much of a mark is read, in bytes.
 const MOST: u64 = 4096;
 
 /// What follows the name of the database in a mark, for people.
-const EXPLANATION: &str = "This database of crm removes from here what it does not name. \
-    Others may use these files, but remove none: `crm files adopt` makes one of them the owner.";
+const EXPLANATION: &str = "This database of crm removes from here what it does not name and is older than a day, also what \
+    other databases have put here. Those remove nothing: `crm files adopt` makes one of them the owner.";
 
 /// Who may remove what nothing names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,19 +30,21 @@ pub(super) enum Owner {
     Nobody,
 }
 
-/// What this database is called in a mark. A copy is called otherwise, unless it is at the original's address and in a copy
-/// of the original's server.
+/// What this database is called in a mark. A copy is called otherwise, unless it is at the original's address, or in the same
+/// folder of another machine, and in a copy of the original's server.
 ///
 /// # Errors
 /// When the database does not answer.
 pub(super) async fn name(database: &Database) -> Result<String, DatabaseError> {
     let server = "select system_identifier::text from pg_control_system()";
-    let server = match database.ask(sqlx::query_scalar(server).fetch_one(&database.pool)).await {
-        Err(error @ DatabaseError::Unavailable(_)) => return Err(error),
-        // Where that may not be asked, the address has to do.
-        Err(_) => "unknown".to_owned(),
-        Ok(id) => id,
+    let asking = async {
+        match sqlx::query_scalar(server).fetch_one(&database.pool).await {
+            // Where that may not be asked, the address has to do.
+            Err(error) if is_no_right(&error) => Ok("unknown".to_owned()),
+            answer => answer,
+        }
     };
+    let server = database.ask(asking).await?;
     Ok(format!("{} (server {server})", database.address()))
 }
 

@@ -1,6 +1,7 @@
 //! Uploads that are given up, by their sender or by time, while or after all of them has come.
 
 use projections::log::APPEND_LOCK;
+use projections::seal::Trust;
 use projections::uploads::{Announcement, Upload};
 
 use super::*;
@@ -136,7 +137,14 @@ async fn what_an_event_names_is_kept_however_long_no_server_noted_it() {
     assert_eq!(waiting(&api).await.len(), 1, "the next server attaches it");
     let files = api.db.files();
     for dry_run in [true, false] {
-        let found = garbage::collect(&api.db.connections, &files, Duration::ZERO, dry_run).await;
+        let found = garbage::collect(
+            &api.db.connections,
+            &files,
+            &Trust::default(),
+            Duration::ZERO,
+            dry_run,
+        )
+        .await;
         assert_eq!(found.unwrap(), Garbage::default());
     }
     assert!(waiting(&api).await.is_empty(), "it is noted now");
@@ -159,7 +167,9 @@ async fn what_no_note_took_in_time_is_forgotten_first_and_its_file_removed_later
     intake.finish(upload.id).await.unwrap();
     left_for_a_week(&api, &format!("/uploads/{}", upload.id)).await;
     let collect = async || {
-        let found = garbage::collect(&api.db.connections, &files, Duration::ZERO, false).await;
+        let found =
+            garbage::collect(&api.db.connections, &files, &Trust::default(), Duration::ZERO, false)
+                .await;
         found.unwrap()
     };
     assert_eq!(collect().await, Garbage { uploads: 1, ..Garbage::default() });
