@@ -43,7 +43,7 @@ impl Shown {
         Ok(Self { position, now, note, funds, lps, names })
     }
 
-    /// Where to hear of all that changes what is shown: of the note, and of the todos that action items became.
+    /// Where to hear of what changes the note, and the todos that action items became. Names of funds and LPs are shown as they were.
     fn feed(&self) -> String {
         let records = std::iter::once(self.note).chain(todos(&self.now));
         let records: Vec<_> = records.map(|it| format!("{}/{}", it.kind(), it.id())).collect();

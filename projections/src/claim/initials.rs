@@ -1,7 +1,7 @@
 //! Acronyms, and the names and terms that they are the initials of. All of it folded.
 
 use super::{FORM, are_forms, is_capital, raw_words};
-use crate::prose::{fold, is_stop_word};
+use crate::prose::{fold, is_stop_word, is_unseen};
 
 /// The most words of a name that are looked at together.
 const LONGEST: usize = 6;
@@ -27,8 +27,10 @@ impl Phrase {
     /// Those of its words that stand together and have this place among them, in every way.
     pub(super) fn around(&self, place: usize) -> Vec<Vec<String>> {
         let Some(at) = self.0.iter().position(|(it, _)| *it == place) else { return vec![] };
-        let spans = (0..=at).flat_map(|from| (at + 1..=self.0.len()).map(move |to| from..to));
-        let spans = spans.filter(|span| (2..=LONGEST).contains(&span.len()));
+        let ends = |from: usize| at + 1..=self.0.len().min(from + LONGEST);
+        let froms = at.saturating_sub(LONGEST - 1)..=at;
+        let spans = froms.flat_map(|from| ends(from).map(move |to| from..to));
+        let spans = spans.filter(|span| span.len() > 1);
         spans.map(|span| self.0[span].iter().map(|(_, word)| word.clone()).collect()).collect()
     }
 
@@ -44,7 +46,9 @@ pub(super) fn phrases(text: &str) -> Vec<Phrase> {
     /// What may stand inside.
     const INSIDE: [&str; 9] = ["de", "del", "el", "for", "la", "las", "los", "of", "the"];
     let (mut phrases, mut place) = (Vec::new(), 0);
-    for piece in text.split(|it: char| !it.is_alphanumeric() && !it.is_whitespace() && it != '-') {
+    let separates =
+        |it: char| !it.is_alphanumeric() && !it.is_whitespace() && !is_unseen(it) && it != '-';
+    for piece in text.split(separates) {
         let mut phrase = Vec::new();
         for word in raw_words(piece) {
             let folded = fold(word);

@@ -259,7 +259,13 @@ impl Found<'_> {
                 .trim_matches(|it: char| it == '-' || it.is_whitespace());
             let is_range =
                 first.checked_sub(1).is_some_and(|at| named::begins_range(&self.word(at)));
-            let counts_nothing = named::may_follow_fees(&self.word(last));
+            let behind = self.pieces.get(last - 1).map_or("", |it| &self.text[it.span.end..]);
+            let before = &self.text[..self.pieces[first].span.start];
+            let is_currency = ['$', '€', '£'];
+            let is_money = behind.trim_start().starts_with(is_currency)
+                || before.trim_end().ends_with(is_currency);
+            let counts_nothing =
+                !is_money && !behind.starts_with('-') && named::may_follow_fees(&self.word(last));
             if is_usual && named::is_and(&fold(joint)) && !is_range && counts_nothing {
                 let meant = pair.map(|it| Number { unit: Unit::Percent, ..it.clone() });
                 self.numbers.meant.extend(meant);
@@ -385,6 +391,9 @@ mod tests {
             "two and thirty",
             "two and twenty million",
             "two and twenty people",
+            "it costs 2 and 20 €",
+            "€2 and 20",
+            "2 and 20-year bonds",
             "two and twenty of them",
             "page two. And twenty.",
         ] {

@@ -44,7 +44,7 @@ impl Dictionaries {
     }
 }
 
-/// Whether a word is one of English or Spanish, in any of its forms, as it is typed or but for its accents.
+/// Whether a word is one of English or Spanish in any of its forms, as it is typed; base forms also without their accents.
 pub(super) fn has(word: &str) -> bool {
     let all = &*DICTIONARIES;
     all.languages.iter().any(|language| language.check(word))

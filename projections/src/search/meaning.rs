@@ -212,7 +212,7 @@ impl Meaning {
         self.means().err().map(|missing| missing.to_string())
     }
 
-    /// Whether the model knows a word as one: then it is no typing error, even if no text has it.
+    /// Whether the model knows a word as one, as it does the most usual ones.
     pub(super) fn knows(&self, word: &str) -> bool {
         self.means().is_ok_and(|means| means.encoder.pieces(word) == Some(1))
     }

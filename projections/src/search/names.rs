@@ -96,8 +96,9 @@ pub(super) async fn find(
     // Names have no figures, unless nothing else is asked for: `20%` is no name that begins with `20`.
     let rest = without_figures(folded);
     let has_words = !spelling::words(&rest).is_empty();
-    let folded = if has_words { &rest } else { folded };
-    let said = spelling::words(folded);
+    let rest = if has_words { &rest } else { folded };
+    let said = spelling::words(rest);
+    let is_whole = rest == folded;
     // Names are of no language.
     if said.is_empty() || filter.language.is_some() {
         return Ok(Names::default());
@@ -141,7 +142,9 @@ pub(super) async fn find(
     hits.retain(|hit| seen.insert(hit.record));
     let is_odd = words.iter().all(Word::is_odd);
     let is_all = (is_acronym && said.len() == 1)
-        || named.iter().any(|(hit, name)| hit.is_exact && is_all(&said, is_odd, hit.record, name));
+        || named
+            .iter()
+            .any(|(hit, name)| is_whole && hit.is_exact && is_all(&said, is_odd, hit.record, name));
     let named = named.into_iter().map(|(hit, name)| (hit.record, name)).collect();
     Ok(Names { hits, named, is_all })
 }

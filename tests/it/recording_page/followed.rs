@@ -243,9 +243,14 @@ async fn what_waits_for_the_language_model_is_tried_at_once_when_somebody_wants_
     let pool = &room.api.db.pool;
     let put_off = "update job set ready_at = now() + interval '1 hour'
         where stage = 'summarise' and outages > 0 and ready_at > now()";
-    while sqlx::query(put_off).execute(pool).await.unwrap().rows_affected() == 0 {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let is_put_off = async {
+        while sqlx::query(put_off).execute(pool).await.unwrap().rows_affected() == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), is_put_off)
+        .await
+        .expect("it waits for the model");
     let browser = Browser::hearing(1200, &room.folder.path().join("sound.wav")).await;
     browser.open(&room.url()).await;
     browser.until_says("#standing", "tries again at").await;

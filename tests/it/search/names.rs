@@ -362,6 +362,13 @@ async fn a_percentage_or_a_number_with_a_point_is_found_as_a_whole_and_is_no_par
         check(question, &[decimal]).await;
     }
     check("8%", &[]).await;
+    let [first, second] = ["Fondo 1.5", "Fondo 2.5"].map(|name| json!({"fund_name": name}));
+    api.made("funds", first).await;
+    let second = api.made("funds", second).await;
+    for mode in ["", "&mode=lexical"] {
+        let found = found(&api, "Fondo 2.5", mode).await;
+        assert_eq!(found[0], format!("fund:{second}"));
+    }
     let page = search(&api, "9.8%", "").await;
     assert_eq!(highlighted(&page["hits"][0]), ["9,8 %"]);
 }

@@ -157,7 +157,9 @@
       if (!(await send("PATCH", `${part().dataset.address}/transcript`, { segments: [segment] }))) return;
       end();
       await refresh();
-      document.querySelector(`#transcript > li[data-start="${line.dataset.start}"] [data-edit]`)?.focus();
+      // Unless the person has gone on meanwhile.
+      if (document.activeElement === document.body)
+        document.querySelector(`#transcript > li[data-start="${line.dataset.start}"] [data-edit]`)?.focus();
     };
     form.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -276,15 +278,19 @@
   }
 
   const AGAIN = 2000;
+  const PATIENCE = 30000;
   const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
   const cutOff = (text) => (document.getElementById("cut-off").textContent = text);
 
   // The page as it is after this position.
   async function fetched(position) {
-    const answer = await fetch(`${location.pathname}?min_position=${position}`, { headers: { Accept: "text/html" } });
+    const answer = await fetch(`${location.pathname}?min_position=${position}`, {
+      headers: { Accept: "text/html" },
+      signal: AbortSignal.timeout(PATIENCE),
+    });
+    if (answer.headers.has("x-read-model")) throw new Error("it is behind");
     if (answer.status === 404) return null;
     if (!answer.ok) throw new Error(answer.statusText);
-    if (answer.headers.has("x-read-model")) throw new Error("it is behind");
     return new DOMParser().parseFromString(await answer.text(), "text/html");
   }
 

@@ -11,14 +11,17 @@ const NUMBER: &str = "([0-9]+(?:[.,][0-9]+)*)";
 /// What makes a percentage of it.
 const PERCENT: &str = r"(\s?(?:%|(?:percent|per cent|por ciento)(?-u:\b)))";
 
-/// A number, letters that stand at it, and whether it is a percentage.
-static FIGURE: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(&format!("(?i){NUMBER}([a-z]{{0,3}}){PERCENT}?")).ok());
+/// A number, and what makes a percentage of it or letters that stand at it.
+static FIGURE: LazyLock<Regex> =
+    LazyLock::new(|| regex(&format!("(?i){NUMBER}(?:{PERCENT}|([a-z]{{0,3}}))")));
 
 /// What follows the first of two numbers that are percentages: `18-20%`, `18 to 20 percent`.
-static RANGE: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(&format!(r"(?i)^\s?(?:[-–—]|to|and|or|a|y|o)\s?{NUMBER}{PERCENT}")).ok()
-});
+static RANGE: LazyLock<Regex> =
+    LazyLock::new(|| regex(&format!(r"(?i)^\s?(?:[-–—]|to|and|or|a|y|o)\s?{NUMBER}{PERCENT}")));
+
+fn regex(pattern: &str) -> Regex {
+    Regex::new(pattern).expect("the pattern is made of constants")
+}
 
 /// A number that is more than one word.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,12 +46,15 @@ impl Figure {
 
 /// The numbers of a text that are more than one word, in their order.
 pub(in crate::search) fn figures(text: &str) -> impl Iterator<Item = Figure> {
-    let numbers = FIGURE.iter().flat_map(|figure| figure.captures_iter(text));
-    numbers.filter_map(|found| {
-        let (number, letters, percent) = (found.get(1)?, found.get(2)?, found.get(3));
-        let after = &text[letters.end()..];
-        // The letters are the beginning of a word.
-        if percent.is_none() && after.starts_with(char::is_alphanumeric) {
+    FIGURE.captures_iter(text).filter_map(|found| {
+        let (number, percent) = (found.get(1)?, found.get(2));
+        let letters = found.get(3).map_or("", |letters| letters.as_str());
+        let end = found.get(0)?.end();
+        let after = &text[end..];
+        // The letters are the beginning of a word; or there is a part of the number that is not looked at: `.5`.
+        if (percent.is_none() && after.starts_with(char::is_alphanumeric))
+            || text[..number.start()].ends_with(['.', ','])
+        {
             return None;
         }
         let written = number.as_str().replace(',', ".");
@@ -56,14 +62,13 @@ pub(in crate::search) fn figures(text: &str) -> impl Iterator<Item = Figure> {
         if written.contains('.') {
             forms.push(written.clone());
             if !letters.is_empty() {
-                forms.push(format!("{written}{}", letters.as_str().to_lowercase()));
+                forms.push(format!("{written}{}", letters.to_lowercase()));
             }
         }
-        let is_first = || RANGE.as_ref().is_some_and(|range| range.is_match(after));
+        let is_first = || RANGE.is_match(after);
         if letters.is_empty() && (percent.is_some() || is_first()) {
             forms.push(format!("{written}%"));
         }
-        let end = percent.map_or(letters.end(), |percent| percent.end());
         (!forms.is_empty()).then_some(Figure { place: number.start()..end, forms })
     })
 }
@@ -98,11 +103,11 @@ mod tests {
         check("9.8", &["9.8"]);
         check("a 9,8% return", &["9.8", "9.8%"]);
         check("20%, 20 %, 20 percent, 20 per cent", &["20%", "20%", "20%", "20%"]);
-        check("el 20 por ciento", &["20%"]);
+        check("el 20 por ciento, 20percent", &["20%", "20%"]);
         check("18-20% or 1,5 a 2 por ciento", &["18%", "20%", "1.5", "1.5%", "2%"]);
         check("$12.5m or USD1,250,000.", &["12.5", "12.5m", "1.250.000"]);
         check("-48.31 €47,312.55", &["48.31", "47.312.55"]);
-        for none in ["20", "350k", "8 July", "20 percentile", "fund 2.", "1.5degrees", ""] {
+        for none in ["20", "350k", "8 July", "20 percentile", "fund 2.", ".5%", "1.5degrees", ""] {
             check(none, &[]);
         }
     }
