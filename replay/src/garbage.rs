@@ -104,7 +104,21 @@ pub async fn collect(
     dry_run: bool,
 ) -> Result<Garbage, GarbageError> {
     let mut db = begin(database).await?;
-    if let Some(doubt) = trust.doubt(&mut db).await? {
+    let found = collect_on(&mut db, database, files, trust, grace, dry_run).await;
+    // Whatever came of it, the next one finds the lock free.
+    db.close().await?;
+    found
+}
+
+async fn collect_on(
+    db: &mut PgConnection,
+    database: &Database,
+    files: &Files,
+    trust: &Trust,
+    grace: Duration,
+    dry_run: bool,
+) -> Result<Garbage, GarbageError> {
+    if let Some(doubt) = trust.doubt(db).await? {
         return Err(GarbageError::Doubtful(doubt));
     }
     let this = owner::name(database).await?;
@@ -112,13 +126,13 @@ pub async fn collect(
     if let Owner::Other(owner) = owner {
         return Err(GarbageError::Others { owner, this });
     }
-    let expired = uploads::expired(&mut db).await?;
+    let expired = uploads::expired(db).await?;
     let before = Utc::now() - grace;
-    let mut old = Old::list(&mut db, files, before).await?;
+    let mut old = Old::list(db, files, before).await?;
     // What has come of them is counted with them, where it still lies there.
     old.recordings.retain(|id, _| !expired.contains(id));
     if owner == Owner::Nobody {
-        admit(database, &mut db, files).await?;
+        admit(database, db, files).await?;
         if !dry_run {
             become_owner(files, this).await?;
         }
@@ -126,17 +140,16 @@ pub async fn collect(
     let mut found = Garbage::default();
     for &id in &expired {
         found.uploads += 1;
-        if !dry_run && uploads::give_up(&mut db, id).await? {
-            remove_upload(&mut db, files, id).await?;
+        if !dry_run && uploads::give_up(db, id).await? {
+            remove_upload(db, files, id).await?;
         }
     }
-    let untaken = uploads::untaken(&mut db).await?;
+    let untaken = uploads::untaken(db).await?;
     if old.len() > 0 || !untaken.is_empty() {
-        let named = named(database, &mut db).await?;
-        old.remove(&mut db, files, &named, before, dry_run, &mut found).await?;
-        found.uploads += settle(&mut db, &named, &untaken, dry_run).await?;
+        let named = named(database, db).await?;
+        old.remove(db, files, &named, before, dry_run, &mut found).await?;
+        found.uploads += settle(db, &named, &untaken, dry_run).await?;
     }
-    db.close().await?;
     Ok(found)
 }
 
@@ -151,16 +164,26 @@ pub async fn claim(
     trust: &Trust,
 ) -> Result<bool, GarbageError> {
     let mut db = begin(database).await?;
+    let claimed = claim_on(&mut db, database, files, trust).await;
+    db.close().await?;
+    claimed
+}
+
+async fn claim_on(
+    db: &mut PgConnection,
+    database: &Database,
+    files: &Files,
+    trust: &Trust,
+) -> Result<bool, GarbageError> {
     let this = owner::name(database).await?;
     if owner::of(files, &this).await? == Owner::Nobody {
-        if let Some(doubt) = trust.doubt(&mut db).await? {
+        if let Some(doubt) = trust.doubt(db).await? {
             return Err(GarbageError::Doubtful(doubt));
         }
-        if admit(database, &mut db, files).await? == 0 {
+        if admit(database, db, files).await? == 0 {
             return Ok(false);
         }
     }
-    db.close().await?;
     become_owner(files, this).await?;
     Ok(true)
 }

@@ -14,7 +14,7 @@ use crate::gate::{Gate, Way};
 use crate::jobs::address;
 
 /// How long the store may be silent.
-const SILENCE: Duration = Duration::from_secs(1);
+const SILENCE: Duration = Duration::from_secs(2);
 
 /// Who is told has been told long before, and long before the store's own patience ends.
 const IN_TIME: Duration = Duration::from_secs(15);
@@ -140,7 +140,7 @@ async fn a_store_that_takes_a_part_slowly_takes_all_of_it() {
     let (router, backend) = product(&api, &bucket(gate.url()).await).await;
     let note = made_note(&api).await;
     // 320 pieces: some seconds for the part, of which the store is never silent.
-    gate.slow_down(Duration::from_millis(10));
+    gate.slow_down(Duration::from_millis(20));
     let begun = Instant::now();
     let content = wav(CHUNK);
     let sending = request(Method::POST, &format!("/notes/{note}/recordings"));
