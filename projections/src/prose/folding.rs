@@ -4,14 +4,19 @@ use unicode_normalization::char::{decompose_compatible, is_combining_mark};
 
 /// A text in lower case and without accents.
 pub fn fold(text: &str) -> String {
-    if text.is_ascii() {
-        return text.to_ascii_lowercase();
-    }
     let mut folded = String::with_capacity(text.len());
-    for c in text.chars() {
+    let mut rest = text;
+    loop {
+        // Most of any text is ASCII, which need not be looked at letter by letter.
+        let plain = rest.bytes().position(|byte| !byte.is_ascii()).unwrap_or(rest.len());
+        let begin = folded.len();
+        folded.push_str(&rest[..plain]);
+        folded[begin..].make_ascii_lowercase();
+        let mut chars = rest[plain..].chars();
+        let Some(c) = chars.next() else { return folded };
         fold_into(c, &mut folded);
+        rest = chars.as_str();
     }
-    folded
 }
 
 /// Adds a character in lower case and without accents, with ligatures and wide letters as the plain ones.

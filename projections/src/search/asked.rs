@@ -1,5 +1,7 @@
 //! What somebody asks for: the words of a question, what is quoted in it, and the records that it names.
 
+use std::collections::BTreeMap;
+
 use domain::{Kind, RecordRef};
 
 use super::Language;
@@ -36,6 +38,8 @@ pub struct Asked {
     pub near: Vec<Near>,
     /// Words that are initials of names, so far as is known.
     pub acronyms: Vec<Acronym>,
+    /// Of its words, folded, whether any text has them in this form, where that is known.
+    pub written: BTreeMap<String, bool>,
 }
 
 /// A word that nobody wrote in this form, and the words of texts and names that it may be but for typing errors.
@@ -64,8 +68,7 @@ impl Asked {
         let text = text.trim().to_owned();
         let quoted = quoted(&text);
         let (records, language) = (records(&text), language::guess(&text));
-        let (corrections, near, acronyms) = (vec![], vec![], vec![]);
-        Self { text, quoted, records, language, corrections, near, acronyms }
+        Self { text, quoted, records, language, ..Self::default() }
     }
 
     /// Whether it has few words, so that each counts.

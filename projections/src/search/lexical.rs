@@ -136,12 +136,13 @@ pub(super) struct Lexical {
     pub(super) wanted: Vec<Wanted>,
 }
 
-/// Settings of the transaction that [`find`] wants: the planner must not read the whole table to be done early, and what
-/// makes names similar.
+/// Settings of the transaction that [`find`] wants: the planner must read neither a whole table to be done early nor a whole index
+/// instead of a hundred of its entries, which are in memory or on a disk without moving parts; and what makes names similar.
 pub(super) fn settings() -> String {
     let (part, word) = (names::SIMILAR, names::SIMILAR_WORD);
     format!(
-        "set local enable_seqscan = off; set local pg_trgm.word_similarity_threshold = {part};
+        "set local enable_seqscan = off; set local random_page_cost = 1.1;
+         set local pg_trgm.word_similarity_threshold = {part};
          set local pg_trgm.strict_word_similarity_threshold = {word}"
     )
 }
@@ -158,8 +159,8 @@ pub(super) async fn find(
     if asked.is_empty() {
         return Ok(Lexical::default());
     }
-    let (folded, typed) = words(db, &common, &asked.text).await?;
-    let words = meant(db, &common, &typed, &asked.corrections).await?;
+    let (folded, typed) = words(db, &common, asked).await?;
+    let words = meant(db, &common, &typed, asked).await?;
     let wanted: Vec<Wanted> = words.iter().map(Word::wanted).collect();
     let mut hits = Vec::new();
     if !asked.quoted.is_empty() {

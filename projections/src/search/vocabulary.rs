@@ -47,9 +47,10 @@ impl Vocabulary {
             let is_plain = acronyms.iter().all(|word| words.is_mere_word(word))
                 && !typed.iter().any(|word| words.is_unwritten(word));
             if is_plain || words.catch_up(database).await? == Reach::Behind {
-                return Ok(asked.clone());
+                return Ok(Asked { written: words.written(asked, false), ..asked.clone() });
             }
-            Ok(words.understood(asked, &typed, &acronyms))
+            let written = words.written(asked, true);
+            Ok(Asked { written, ..words.understood(asked, &typed, &acronyms) })
         };
         tokio::time::timeout(WAIT, understanding).await.unwrap_or_else(|_| Ok(asked.clone()))
     }

@@ -3,11 +3,11 @@
 use sqlx::PgConnection;
 
 use super::{CARDS, TEXTS};
-use crate::search::asked::{BRIEF, Correction};
+use crate::search::asked::{Asked, BRIEF, Correction};
 use crate::search::commonness::Common;
 use crate::search::highlight::Wanted;
 use crate::search::spelling;
-use crate::search::words::{asked, is_telling};
+use crate::search::words::{asked as lexemes, is_telling};
 
 /// How many passages rare words should give.
 const ENOUGH: f64 = 250.0;
@@ -40,25 +40,26 @@ pub(in crate::search) struct Word {
 pub(super) async fn words(
     db: &mut PgConnection,
     common: &Common,
-    text: &str,
+    asked: &Asked,
 ) -> Result<(String, Vec<Word>), sqlx::Error> {
     // As names are folded in the table. The setting goes along: whatever comes after is planned for the very words that are
     // asked for, since how common they are decides how they are best found.
     let folded: String = sqlx::query_scalar(
         "select crm_fold($1) from set_config('plan_cache_mode', 'force_custom_plan', true)",
     )
-    .bind(text)
+    .bind(&asked.text)
     .fetch_one(&mut *db)
     .await?;
     let said = spelling::words(&folded);
     let mut words: Vec<Word> = Vec::new();
-    for lexemes in asked(text) {
+    for lexemes in lexemes(&asked.text) {
         if words.iter().any(|word| word.lexemes == lexemes) {
             continue;
         }
         let is_known = lexemes.iter().any(|lexeme| common.has(lexeme));
         let passages_with = lexemes.iter().map(|it| common.passages_with(it)).fold(0.0, f64::max);
-        let mistyped = may_be_mistyped(&lexemes, common, &said);
+        let mistyped = may_be_mistyped(&lexemes, common, &said)
+            .filter(|word| asked.written.get(word) != Some(&true));
         words.push(Word {
             lexemes,
             passages_with,
@@ -68,7 +69,7 @@ pub(super) async fn words(
             is_corrected: false,
         });
     }
-    look_up(db, &mut words).await?;
+    look_up(db, &mut words, asked).await?;
     Ok((folded, weighed(words, common)))
 }
 
@@ -87,24 +88,24 @@ pub(super) async fn meant(
     db: &mut PgConnection,
     common: &Common,
     words: &[Word],
-    corrections: &[Correction],
+    asked: &Asked,
 ) -> Result<Vec<Word>, sqlx::Error> {
     let mut meant = words.to_vec();
-    if corrections.is_empty() {
+    if asked.corrections.is_empty() {
         return Ok(meant);
     }
-    for Correction { typed, word } in corrections {
+    for Correction { typed, word } in &asked.corrections {
         let is_it = |it: &&mut Word| !it.is_known && Wanted::new(&it.lexemes, 0.0).is(typed);
         let Some(at) = meant.iter_mut().find(is_it) else { continue };
         // A stop word says nothing.
-        at.lexemes = if is_telling(word) { asked(word).concat() } else { vec![] };
+        at.lexemes = if is_telling(word) { lexemes(word).concat() } else { vec![] };
         at.is_known = at.lexemes.iter().any(|lexeme| common.has(lexeme));
         at.passages_with = at.lexemes.iter().map(|it| common.passages_with(it)).fold(0.0, f64::max);
         at.mistyped = Some(typed.clone());
         at.is_corrected = true;
     }
     meant.retain(|word| !word.lexemes.is_empty());
-    look_up(db, &mut meant).await?;
+    look_up(db, &mut meant, asked).await?;
     Ok(weighed(meant, common))
 }
 
@@ -119,23 +120,29 @@ fn may_be_mistyped(lexemes: &[String], common: &Common, said: &[&str]) -> Option
 }
 
 /// Looks whether any passage has those words of which that is not known, and has them as they are typed.
-async fn look_up(db: &mut PgConnection, words: &mut [Word]) -> Result<(), sqlx::Error> {
+async fn look_up(
+    db: &mut PgConnection,
+    words: &mut [Word],
+    asked: &Asked,
+) -> Result<(), sqlx::Error> {
     let is_doubtful = |word: &&mut Word| !word.is_known || word.mistyped.is_some();
     let mut doubtful: Vec<&mut Word> = words.iter_mut().filter(is_doubtful).collect();
     if doubtful.is_empty() {
         return Ok(());
     }
     let queries: Vec<String> = doubtful.iter().map(|word| word.query()).collect();
-    let typed: Vec<Option<&str>> = doubtful.iter().map(|word| word.mistyped.as_deref()).collect();
+    let unsure = |word: &&str| !asked.written.contains_key(*word);
+    let typed: Vec<Option<&str>> =
+        doubtful.iter().map(|word| word.mistyped.as_deref().filter(unsure)).collect();
     let known: Vec<(bool, bool)> = sqlx::query_as(&format!(
         // Each group by its own index. Whether a word is there as it is typed is looked at in some passages with its stem.
         "select exists (select from passage where {0} and words @@ query::tsquery)
                  or exists (select from passage where {1} and words @@ query::tsquery),
-             typed is null
-                 or exists (select from (select text from passage where {0} and words @@ query::tsquery limit {SPELT}) as sample
+             typed is not null
+                 and (exists (select from (select text from passage where {0} and words @@ query::tsquery limit {SPELT}) as sample
                      where crm_fold(text) ~ ('\\m' || typed || '\\M'))
                  or exists (select from (select text from passage where {1} and words @@ query::tsquery limit {SPELT}) as sample
-                     where crm_fold(text) ~ ('\\m' || typed || '\\M'))
+                     where crm_fold(text) ~ ('\\m' || typed || '\\M')))
          from unnest($1::text[], $2::text[]) with ordinality as asked (query, typed, at) order by at",
         TEXTS.condition, CARDS.condition
     ))

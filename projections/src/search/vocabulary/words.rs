@@ -1,6 +1,6 @@
 //! The words of all texts at a position of the log, and of which records they are.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -235,6 +235,17 @@ impl Words {
         Asked { corrections, near, acronyms, ..asked.clone() }
     }
 
+    /// Of the words of a question whether texts have them in this form, where that is known for sure: that they do not, only if the words
+    /// are up with the texts.
+    pub(super) fn written(&self, asked: &Asked, are_level: bool) -> BTreeMap<String, bool> {
+        let folded = fold(&asked.text);
+        let is_sure = |is_there: bool| is_there || (are_level && !self.is_cut);
+        let kept = spelling::words(&folded).into_iter().filter(|word| is_kept(word));
+        kept.map(|word| (word.to_owned(), self.places.contains_key(word)))
+            .filter(|(_, is_there)| is_sure(*is_there))
+            .collect()
+    }
+
     /// Whether a word that may be an acronym is one of texts, and nobody's initials.
     pub(super) fn is_mere_word(&self, written: &str) -> bool {
         let word = fold(written);
@@ -397,6 +408,21 @@ mod tests {
         // What it may be is not kept: a word of three letters, or with figures.
         assert_eq!(near("loan"), None);
         assert_eq!(near("local2"), None);
+    }
+
+    #[test]
+    fn it_is_known_which_words_of_a_question_texts_have_as_they_are_typed() {
+        let check = |words: &Words, are_level, expected: &[&str]| {
+            let written = words.written(&Asked::of("Hedging Pensiónes at pensions"), are_level);
+            let found: Vec<String> =
+                written.iter().map(|(it, there)| format!("{it} {there}")).collect();
+            assert_eq!(found, expected);
+        };
+        let mut words = of(&["hedging of pensiones"]);
+        check(&words, true, &["hedging true", "pensiones true", "pensions false"]);
+        check(&words, false, &["hedging true", "pensiones true"]);
+        words.is_cut = true;
+        check(&words, true, &["hedging true", "pensiones true"]);
     }
 
     #[test]
