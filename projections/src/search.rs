@@ -42,6 +42,7 @@ pub mod sets;
 mod showing;
 mod silence;
 mod similar;
+mod sound;
 mod spelling;
 mod standing;
 mod stored;

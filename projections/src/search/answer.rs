@@ -19,7 +19,7 @@ use super::dictionary;
 use super::fuse::{Fused, Ranked, Reason, by_share, fuse};
 use super::highlight;
 use super::lag::{Followed, changed_since, followed};
-use super::lexical::{self, Lexical, Passage, Titled, WordHit};
+use super::lexical::{self, Lexical, Passage, WordHit};
 use super::meaning::{Nearest, Unready};
 use super::names::NameHit;
 use super::showing::{shown, standing};
@@ -27,7 +27,7 @@ use super::text::is_brief;
 use super::topic::Topic;
 use super::unembedded::unembedded;
 use super::vocabulary::Vocabulary;
-use super::{Filter, Meaning};
+use super::{Filter, Meaning, Part};
 use crate::database::{Database, DatabaseError};
 use crate::line::Lines;
 
@@ -187,6 +187,7 @@ impl Search {
     /// Keeps the words of texts in memory, by which typing errors are corrected, up with the texts until it is stopped. `tail` tells
     /// where the log ends. Without it a question reads them, and those of many texts are not read in time.
     pub async fn keep_words(self, tail: watch::Receiver<i64>, stop: CancellationToken) {
+        tokio::task::spawn_blocking(dictionary::prepare);
         self.vocabulary.keep(self.database, tail, stop).await;
     }
 
@@ -268,7 +269,7 @@ impl Search {
             }
         };
         let topical = match mode {
-            Mode::Hybrid if !is_gone => self.topical(&mut tx, wanted, &lexical.named).await?,
+            Mode::Hybrid if !is_gone => self.topical(&mut tx, wanted, &lexical).await?,
             _ => vec![],
         };
         let unspoken = match nearest.answerer.filter(|_| mode == Mode::Hybrid) {
@@ -304,10 +305,16 @@ impl Search {
         &self,
         db: &mut PgConnection,
         Wanted { asked, filter, .. }: &Wanted,
-        named: &[Titled],
+        lexical: &Lexical,
     ) -> Result<Vec<Passage>, sqlx::Error> {
-        let topic = Topic::of(asked, named, |word| self.meaning.knows(word));
-        let Some(Topic { about, rest }) = topic else { return Ok(vec![]) };
+        let topic = Topic::of(asked, &lexical.named, |word| self.meaning.knows(word));
+        let Some(topic) = topic else { return Ok(vec![]) };
+        let cards = lexical.words.iter().map(|hit| &hit.passage).filter(|it| it.part == Part::Card);
+        let mut theirs = cards.filter(|it| topic.about.contains(&it.record));
+        if theirs.any(|card| topic.is_description(&card.text)) {
+            return Ok(vec![]);
+        }
+        let Topic { about, rest } = topic;
         let question = Asked::of(&rest);
         let mut near = Vec::new();
         for record in &about {
@@ -473,7 +480,6 @@ fn means_its_words(asked: &Asked, lexical: &Lexical) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Part;
     use super::*;
 
     fn passage(note: i64) -> Passage {

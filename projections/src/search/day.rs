@@ -36,6 +36,7 @@ pub(super) fn named(folded: &str) -> Option<Time> {
         Some((date, date.succ_opt()?))
     };
     let (from, to) = match words[..] {
+        [all] if all.len() == 8 && all.is_ascii() => day(&all[..4], number(&all[4..6]), &all[6..])?,
         [month, year] => {
             let first = NaiveDate::from_ymd_opt(self::year(year)?, called(month)?, 1)?;
             (first, first.checked_add_months(Months::new(1))?)
@@ -90,6 +91,7 @@ mod tests {
         for question in [
             "2025-07-08",
             "2025_07_08",
+            "20250708",
             "08/07/2025",
             "8.7.2025",
             "8 july 2025",

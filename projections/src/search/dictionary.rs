@@ -10,7 +10,7 @@ use spellbook::Dictionary;
 
 use crate::prose::fold;
 
-/// Some 10 MB, which take a twentieth of a second to read when the first odd word is asked for.
+/// Some 10 MB, which take a twentieth of a second to read.
 static DICTIONARIES: LazyLock<Dictionaries> = LazyLock::new(Dictionaries::read);
 
 /// How words are inflected, and the words.
@@ -42,6 +42,11 @@ impl Dictionaries {
         }
         all
     }
+}
+
+/// Reads them, unless that was done, so that no question waits for it.
+pub(super) fn prepare() {
+    LazyLock::force(&DICTIONARIES);
 }
 
 /// Whether a word is one of English or Spanish in any of its forms, as it is typed; base forms also without their accents.

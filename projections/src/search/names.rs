@@ -20,11 +20,15 @@ use self::sought::Sought;
 use super::Filter;
 use super::asked::{Asked, Near};
 use super::day;
+use super::dictionary;
 use super::lag::changed_since;
 use super::lexical::{Titled, Word, record_of, restrict_records};
 use super::passage;
 use super::spelling::{self, Said};
 use super::words::{figures, without_figures};
+
+/// How many letters a word has at least that names somebody, and is no short form or number.
+const LETTERS: usize = 5;
 
 /// The most names that are hits.
 const MOST: i64 = 50;
@@ -179,15 +183,21 @@ fn best_first<T>(hits: &mut Vec<T>, hit: impl Fn(&T) -> &NameHit) {
 }
 
 /// Whether a question that has only words of a name can hardly mean anything else: it is most of the name, or words of a person's
-/// name, which say nothing, unless it is a single one that texts have.
+/// name, which say nothing, or has one that no dictionary has, unless it is a single one that texts have.
 fn is_all(said: &[&str], is_odd: bool, record: RecordRef, name: &str) -> bool {
     let name = spelling::words(name);
     let letters = |words: &[&str]| words.iter().map(|word| word.chars().count()).sum::<usize>();
     let is_most = letters(said) * 4 >= letters(&name) * 3;
     let is_person = record.kind() == Kind::Person;
     let words: Vec<Said<'_>> = said.iter().map(|word| Said { word, is_known: false }).collect();
+    let says_nothing = || is_person || said.iter().any(|word| is_odd_word(word));
     spelling::errors(&words, &name, is_person).is_some()
-        && (is_most || (is_person && (said.len() > 1 || is_odd)))
+        && (is_most || ((said.len() > 1 || is_odd) && says_nothing()))
+}
+
+/// Whether a word is long enough for a name, and none of English or Spanish.
+fn is_odd_word(word: &str) -> bool {
+    word.chars().filter(|c| c.is_alphabetic()).count() >= LETTERS && !dictionary::has(word)
 }
 
 /// The names that stand in a question with other words.

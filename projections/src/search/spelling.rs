@@ -1,5 +1,6 @@
 //! Whether a name has all the words of a question, but for typing errors and signs.
 
+use super::sound;
 use crate::prose::cut;
 
 /// A word of a question.
@@ -56,7 +57,7 @@ pub(super) fn errors(said: &[Said<'_>], name: &[&str], is_person: bool) -> Optio
             continue;
         }
         let most = if *is_known { 0 } else { forgiven(length, said.len()) };
-        errors += words.iter().filter_map(|other| distance(word, other, most)).min()?;
+        errors += words.iter().filter_map(|other| mistakes(word, other, most)).min()?;
     }
     (shortened <= 1).then_some(errors + shortened)
 }
@@ -89,7 +90,13 @@ fn is_long(word: &str) -> bool {
 
 /// Whether a word that no text has is this word of a name, mistyped.
 pub(super) fn is_like(typed: &str, word: &str) -> bool {
-    distance(typed, word, forgiven(typed.chars().count(), 2)).is_some()
+    mistakes(typed, word, forgiven(typed.chars().count(), 2)).is_some()
+}
+
+/// How many typing errors make one word of the other, if that is not more than `most`; what is only written otherwise than it sounds
+/// is one.
+fn mistakes(typed: &str, word: &str, most: usize) -> Option<usize> {
+    distance(typed, word, most).or_else(|| (most > 0 && sound::is_same(typed, word)).then_some(1))
 }
 
 /// How many errors there may be in a word of this length. A short one says too little by itself.

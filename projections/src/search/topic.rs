@@ -8,9 +8,10 @@ use std::collections::BTreeSet;
 use domain::RecordRef;
 
 use super::asked::Asked;
+use super::highlight::{Sought, Wanted};
 use super::lexical::Titled;
 use super::spelling;
-use super::words::is_telling;
+use super::words::{asked, is_telling};
 use crate::prose::fold;
 
 /// The most records that a name may stand for. What more are called is no name but a kind of thing.
@@ -79,6 +80,15 @@ impl Topic {
         let says_more = is_telling(&rest)
             && spelling::words(&fold(&rest)).into_iter().any(|it| is_telling(it) && is_subject(it));
         (about.len() <= MOST && says_more).then_some(Self { about, rest })
+    }
+
+    /// Whether the rest only describes who is meant (`sovereign wealth Abu Dhabi`): their card has half of its words at least.
+    pub(super) fn is_description(&self, card: &str) -> bool {
+        let words = asked(&self.rest);
+        let wanted: Vec<Wanted> = words.iter().map(|lexemes| Wanted::new(lexemes, 1.0)).collect();
+        let sought = Sought::of(&wanted);
+        let had = sought.tally(card).has().filter(|has| *has).count();
+        had * 2 >= wanted.len()
     }
 }
 
@@ -151,6 +161,19 @@ mod tests {
             assert_eq!(of(&format!("Quillayute {rest}"), &["quillayute trust"]), None, "{rest}");
         }
         assert_eq!(of("zurich fees", &["zurich a", "zurich b", "zurich c", "zurich d"]), None);
+    }
+
+    #[test]
+    fn what_the_card_says_as_well_is_no_topic() {
+        let card = "Abu Rashid Investment Authority\nAbu Dhabi\nSovereign";
+        let check = |rest: &str, expected: bool| {
+            let topic = Topic { about: vec![], rest: rest.to_owned() };
+            assert_eq!(topic.is_description(card), expected, "{rest}");
+        };
+        check("sovereign wealth", true);
+        check("the sovereigns", true);
+        check("sovereign wealth limits", false);
+        check("hedging", false);
     }
 
     #[test]

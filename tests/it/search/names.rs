@@ -12,6 +12,7 @@ async fn names_first(api: &Api) {
     let pension = api.made("lps", json!({"name": "PensionISSSTE", "location": "CDMX"})).await;
     let firm = api.made("gps", json!({"name": "Peñaloza & Treviño"})).await;
     let person = api.made("people", json!({"name": "María Núñez"})).await;
+    let family = api.made("lps", json!({"name": "Grupo Familiar Etxeberría"})).await;
     for n in 0..20 {
         let text = "We met Afore XXI Banorte again. Afore XXI Banorte was keen on pensions.";
         note(api, &format!("Afore XXI Banorte {n}"), text).await;
@@ -41,6 +42,7 @@ async fn names_first(api: &Api) {
     }
     check("Penaloza Trevino", &firm_hit).await;
     check("maria nunez", &format!("person:{person}")).await;
+    check("Grupo Echeverria", &format!("lp:{family}")).await;
     check("Bridgwater", &format!("lp:{other}")).await;
     check("bridgewater asociates", &format!("lp:{other}")).await;
     check(&format!("lp:{other}"), &format!("lp:{other}")).await;

@@ -1,4 +1,8 @@
-//! What words look like from afar.
+//! What words look and sound like from afar.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use crate::search::sound::sound;
 
 /// What tells most words from each other without looking at them letter by letter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,5 +26,25 @@ impl Shape {
     pub(super) fn is_near(self, other: Self, errors: usize) -> bool {
         usize::from(self.length.abs_diff(other.length)) <= errors
             && (self.letters ^ other.letters).count_ones() as usize <= 2 * errors
+    }
+}
+
+/// How a word sounds, hashed; 0 if it is too short to tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sound(u64);
+
+impl Sound {
+    pub(super) fn of(word: &str) -> Self {
+        let hash = |sound: String| {
+            let mut hasher = DefaultHasher::new();
+            sound.hash(&mut hasher);
+            hasher.finish()
+        };
+        Self(sound(word).map_or(0, hash))
+    }
+
+    /// Whether it is the same.
+    pub(super) fn is(self, other: Self) -> bool {
+        self.0 != 0 && self == other
     }
 }

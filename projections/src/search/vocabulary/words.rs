@@ -13,7 +13,7 @@ use super::super::lag::lag;
 use super::super::lexical::record_of;
 use super::super::spelling;
 use super::super::words::stems;
-use super::shape::Shape;
+use super::shape::{Shape, Sound};
 use crate::database::{Database, DatabaseError};
 use crate::prose::fold;
 
@@ -73,6 +73,7 @@ impl FromRow<'_, sqlx::postgres::PgRow> for Said {
 struct Entry {
     word: Arc<str>,
     shape: Shape,
+    sound: Sound,
     records: u32,
 }
 
@@ -185,7 +186,8 @@ impl Words {
         for stem in stems(word) {
             *self.stems.entry(stem).or_default() += 1;
         }
-        let entry = Entry { word: word.into(), shape: Shape::of(word), records: 1 };
+        let (shape, sound) = (Shape::of(word), Sound::of(word));
+        let entry = Entry { word: word.into(), shape, sound, records: 1 };
         let key = entry.word.clone();
         let place = match self.free.pop() {
             Some(place) => {
@@ -209,7 +211,7 @@ impl Words {
             return;
         }
         let word = std::mem::replace(&mut entry.word, "".into());
-        entry.shape = Shape::default();
+        (entry.shape, entry.sound) = (Shape::default(), Sound::default());
         self.places.remove(&word);
         self.free.push(place);
         for stem in stems(&word) {
@@ -273,10 +275,14 @@ impl Words {
         if self.is_cut || !are_kept || !typed.chars().all(char::is_alphabetic) {
             return None;
         }
-        let near = self.entries.iter().filter(|entry| shape.is_near(entry.shape, most));
-        let mut near: Vec<(usize, u32, &str)> = near
+        let sound = Sound::of(typed);
+        let mut near: Vec<(usize, u32, &str)> = self
+            .entries
+            .iter()
             .filter_map(|entry| {
-                let errors = spelling::distance(typed, &entry.word, most)?;
+                let is_near = shape.is_near(entry.shape, most);
+                let errors = is_near.then(|| spelling::distance(typed, &entry.word, most));
+                let errors = errors.flatten().or_else(|| sound.is(entry.sound).then_some(1))?;
                 Some((errors, u32::MAX - entry.records, &*entry.word))
             })
             .collect();
@@ -290,14 +296,15 @@ impl Words {
     fn correction(&self, typed: &str, forgiven: fn(usize, usize) -> usize) -> Option<Correction> {
         let shape = Shape::of(typed);
         let forgiven = forgiven(usize::from(shape.length), 1);
+        let sound = Sound::of(typed);
         let near = self.entries.iter().filter_map(|entry| {
             let begins = entry.shape.first == shape.first;
             // Hardly anybody mistypes the first letter and another one.
             let most = if begins { forgiven } else { forgiven.min(1) };
-            if !shape.is_near(entry.shape, most) {
-                return None;
-            }
-            let errors = spelling::distance(typed, &entry.word, most)?;
+            let is_near = shape.is_near(entry.shape, most);
+            let errors = is_near.then(|| spelling::distance(typed, &entry.word, most)).flatten();
+            let is_said_alike = || forgiven > 0 && sound.is(entry.sound);
+            let errors = errors.or_else(|| is_said_alike().then_some(1))?;
             if errors > 1 && is_another_ending(typed, &entry.word) {
                 return None;
             }
@@ -411,6 +418,17 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_taken_for_the_one_that_sounds_so() {
+        let words = of(&["Etxeberría, Giménez y Vázquez."]);
+        for (typed, word) in
+            [("echeverria", "etxeberria"), ("ximenes", "gimenez"), ("basques", "vazquez")]
+        {
+            assert_eq!(corrected(&words, typed).as_deref(), Some(word));
+            assert_eq!(words.near(typed).unwrap().words, [word]);
+        }
+    }
+
+    #[test]
     fn it_is_known_which_words_of_a_question_texts_have_as_they_are_typed() {
         let check = |words: &Words, are_level, expected: &[&str]| {
             let written = words.written(&Asked::of("Hedging Pensiónes at pensions"), are_level);
@@ -442,8 +460,9 @@ mod tests {
         };
         check("country", true, false);
         check("commitee", true, true);
-        check("comitee", false, false);
-        check("comittte", true, false);
+        check("comitee", true, false);
+        check("comitae", false, false);
+        check("comittae", true, false);
     }
 
     #[test]
