@@ -104,7 +104,8 @@ fn short_list(names: &Names, entry: &HistoryEntry) -> Markup {
     html! {
         (change_list(names, first, whole))
         @if !more.is_empty() {
-            details { summary { (more.len()) " more fields" } (change_list(names, more, whole)) }
+            @let words = if more.len() == 1 { " more field" } else { " more fields" };
+            details { summary { (more.len()) (words) } (change_list(names, more, whole)) }
         }
     }
 }

@@ -66,6 +66,19 @@ fn a_prompt_costs_neither_times_nor_words() {
 }
 
 #[test]
+fn numbers_are_heard_whole_after_names() {
+    let said = "The net internal rate of return of the second fund was fourteen point three percent last year. \
+        They asked whether the management fee of one point five percent could come down for large tickets. \
+        The preferred return is eight point two five percent and the catch up is full.";
+    let sound = decoded(&speak("en-us", said));
+    let model = Model::open(&BASE.converted()).unwrap();
+    let text = transcribe(&model, &sound, &model.prompt(clips::NAMES)).text();
+    for number in ["14.3", "1.5", "8.25"] {
+        assert!(text.contains(number), "{number}: {text}");
+    }
+}
+
+#[test]
 fn what_whisper_repeats_or_leaves_out_is_heard_after_all() {
     // Names that nobody says make base repeat itself for half a minute here, if it is left to itself.
     let sound = decoded(&speak("en-us+m3", clips::COUNSEL));
