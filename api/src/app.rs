@@ -16,6 +16,7 @@ use replay::Scenes;
 
 use crate::answers::PATIENCE;
 use crate::erasures::Erasures;
+use crate::file_keeper::FileKeeper;
 use crate::live::Live;
 use crate::origins::Origins;
 use crate::problem::Problem;
@@ -51,6 +52,8 @@ pub struct Parts {
     pub search: Search,
     /// Storage for what is too large for the log.
     pub files: Files,
+    /// What looks after it.
+    pub keeper: FileKeeper,
     /// What depends on the installation.
     pub limits: Limits,
     /// Which browsers may call.

@@ -13,6 +13,7 @@ pub mod describe;
 pub mod embedded;
 pub mod envelope;
 pub mod erasures;
+pub mod file_keeper;
 pub mod form;
 pub mod history;
 pub mod json;

@@ -19,7 +19,7 @@ use projections::jobs::JOBS;
 use projections::llm::{ANSWER_SECONDS, ASKED};
 use projections::log::COMMANDS;
 use projections::log::appender::{APPEND_SECONDS, GROUP_COMMANDS, GROUP_EVENTS};
-use projections::status::{Following, Status};
+use projections::status::{FileStatus, Following, Status};
 use projections::webhooks::WebhookStatus;
 
 use crate::app::App;
@@ -67,6 +67,9 @@ const JOBS_OLDEST: &str = "crm_jobs_oldest_seconds";
 const WORKERS: &str = "crm_workers";
 const VERIFIED_AT: &str = "crm_verification_timestamp_seconds";
 const UNVERIFIED: &str = "crm_verification_unfinished";
+const DATABASE_WRITABLE: &str = "crm_database_writable";
+const FILES_WRITABLE: &str = "crm_files_writable";
+const GARBAGE_KEPT: &str = "crm_files_garbage_kept";
 
 /// Upper bounds, in seconds: from what an answer out of memory takes to what no client waits for.
 const SECONDS: &[f64] =
@@ -113,6 +116,18 @@ const COUNTERS: &[(&str, &str)] = &[
 const GAUGES: &[(&str, &str)] = &[
     (IN_FLIGHT, "Requests whose answer has not begun"),
     (DATABASE_UP, "1 if the database answers, else 0"),
+    (
+        DATABASE_WRITABLE,
+        "0 if the database takes nothing new, by the last write to it, as when its disk is full; else 1",
+    ),
+    (
+        FILES_WRITABLE,
+        "0 if no documents, images or recordings (files: in a bucket) can be stored, by the last write; else 1",
+    ),
+    (
+        GARBAGE_KEPT,
+        "1 while files that nothing names are not removed, since they are another's, else 0",
+    ),
     (POOL_SIZE, "Open connections of the database pool"),
     (POOL_IDLE, "Connections of the database pool that wait for work"),
     (POOL_IN_USE, "Connections of the database pool that are in use"),
@@ -231,10 +246,22 @@ async fn refresh_gauges(app: &App) {
     if let Some(health) = health {
         gauge!(HEAD).set(health.head as f64);
     }
+    let takes_writes = app.log.database().write_trouble().is_none();
+    gauge!(DATABASE_WRITABLE).set(f64::from(takes_writes));
+    refresh_files(app);
     let status = tokio::time::timeout(PATIENCE, app.rebuilds.status()).await;
     if let Ok(Ok(status)) = status {
         refresh_projections(&status);
     }
+}
+
+fn refresh_files(app: &App) {
+    let FileStatus { troubles, garbage } = app.keeper.status();
+    for place in app.files.places() {
+        let takes_files = troubles.iter().all(|trouble| trouble.place != place);
+        gauge!(FILES_WRITABLE, "place" => place).set(f64::from(takes_files));
+    }
+    gauge!(GARBAGE_KEPT).set(f64::from(garbage.is_some()));
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a gauge is a float; positions are far below 2^53")]

@@ -20,6 +20,11 @@ pub fn options(settings: &Settings) -> VectorOptions {
     }
 }
 
+/// What must be done to have a model, as far as the settings tell.
+pub fn lacking(settings: &Settings) -> Option<String> {
+    source(settings).lacking()
+}
+
 /// The engine that holds the vectors of this log.
 ///
 /// # Errors

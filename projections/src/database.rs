@@ -1,6 +1,7 @@
 //! Whether the database can be reached, so that nobody waits for one that is gone.
 
 mod session;
+mod writes;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,6 +12,7 @@ use sqlx::{PgConnection, PgPool};
 use tokio::sync::Notify;
 
 pub use self::session::Surroundings;
+pub use self::writes::WriteTrouble;
 use crate::log::{Keys, States};
 
 /// A pool that knows whether its database answers.
@@ -43,6 +45,7 @@ struct Health {
     /// Where tables are looked for from then on; empty: nowhere in particular.
     search_path: Mutex<String>,
     failed: Notify,
+    writes: writes::Writes,
 }
 
 impl Health {
@@ -133,6 +136,7 @@ impl Database {
         let states = States::default();
         let database = Self { pool, options, around, keys, states, is_own_server: false, health };
         tokio::spawn(database.clone().watch());
+        tokio::spawn(database.clone().watch_writes());
         database
     }
 
@@ -238,6 +242,7 @@ impl Database {
             self.lost();
             DatabaseError::Unavailable(error.to_string())
         } else if let Some(shortage) = Shortage::of(&error) {
+            self.note_refusal(&error);
             if shortage == Shortage::Changes {
                 self.condemn();
             }

@@ -16,6 +16,7 @@ mod content;
 mod error;
 mod folder;
 mod marked;
+mod watched;
 
 use std::fmt;
 use std::ops::Range;
@@ -38,6 +39,8 @@ pub use content::{Content, gather, media_type};
 pub use error::FileError;
 pub use folder::Folder;
 pub use marked::MarkedFolder;
+pub use watched::FileTrouble;
+use watched::Watched;
 
 /// Where documents are.
 pub const DOCUMENTS: &str = "files/";
@@ -46,13 +49,16 @@ pub const IMAGES: &str = "images/";
 /// Where recordings are.
 pub const RECORDINGS: &str = "recordings/";
 
+/// What may be on a disk of its own.
+const PLACES: [&str; 3] = [DOCUMENTS, IMAGES, RECORDINGS];
+
 /// What a chunk of a growing file should have, in bytes. S3 takes no smaller parts but the last, and 10,000 of them.
 pub const CHUNK: usize = 5 << 20;
 
 /// The file storage of an installation. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Files {
-    store: Arc<dyn Store>,
+    store: Watched,
 }
 
 /// A place that keeps files by key.
@@ -101,6 +107,13 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     /// Whether files can be stored here as far as is known without storing one.
     async fn check(&self) -> Result<(), FileError>;
+
+    /// The places that may be on disks of their own, each with what its keys begin with.
+    fn places(&self) -> &'static [&'static str];
+
+    /// Whether files can be stored in such a place, found out by storing a little of nothing, which is gone at once. A `whole`
+    /// chunk of it is stored where anything less may find room that a file does not.
+    async fn probe(&self, place: &'static str, whole: bool) -> Result<(), FileError>;
 
     /// Whether this is the store that is meant, as far as that can be told at once: it is asked every few seconds.
     ///
@@ -155,29 +168,44 @@ pub struct Growth {
 impl Files {
     /// Keeps files in a folder, which is made when the first file comes.
     pub fn folder(folder: impl Into<std::path::PathBuf>) -> Self {
-        Self { store: Arc::new(Folder::new(folder)) }
+        Self { store: Watched::new(Folder::new(folder)) }
     }
 
     /// Likewise, in a folder that is known by its mark.
     pub fn marked(folder: MarkedFolder) -> Self {
-        Self { store: Arc::new(folder) }
+        Self { store: Watched::new(folder) }
     }
 
     /// Keeps files in a bucket.
     pub fn bucket(bucket: Bucket) -> Self {
-        Self { store: Arc::new(bucket) }
+        Self { store: Watched::new(bucket) }
     }
 
     /// The same files for those who do not wait longer than this for a sign of life: that a file is found, that some more of
     /// it comes, that some of what is sent is taken. A store that is silent for so long counts as one that does not answer.
     #[must_use]
     pub fn with_patience(&self, patience: Duration) -> Self {
-        Self { store: self.store.with_patience(patience) }
+        Self { store: self.store.patient(patience) }
     }
 
     /// Where files are kept.
     pub fn store(&self) -> &dyn Store {
-        &*self.store
+        &self.store
+    }
+
+    /// Where no files can be stored, as far as is known by the last write.
+    pub fn troubles(&self) -> Vec<FileTrouble> {
+        self.store.troubles()
+    }
+
+    /// What a [`FileTrouble`] may be of.
+    pub fn places(&self) -> impl Iterator<Item = &'static str> {
+        self.store.kept()
+    }
+
+    /// Tries whether files can be stored: [`troubles`](Self::troubles) tells where not. For now and then: it writes.
+    pub async fn probe(&self) {
+        self.store.probe().await;
     }
 
     /// What is known of a file; `None` if there is none.

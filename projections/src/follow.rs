@@ -109,6 +109,15 @@ impl FollowError {
             FollowError::Lost | FollowError::Overtaken(_) => true,
         }
     }
+
+    /// What the database has said, if that is what is wrong.
+    pub(crate) fn of_database(&self) -> Option<&sqlx::Error> {
+        match self {
+            FollowError::Database(error)
+            | FollowError::Project { source: ProjectError::Database(error), .. } => Some(error),
+            _ => None,
+        }
+    }
 }
 
 impl Follower {

@@ -334,6 +334,9 @@ impl Shared {
     }
 
     fn report(&self, lane: Lane, error: &FollowError) {
+        if let Some(error) = error.of_database() {
+            self.database.note_refusal(error);
+        }
         let text = error.to_string();
         let named = match error {
             FollowError::Project { name, .. } => Some(*name),

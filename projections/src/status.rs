@@ -4,6 +4,8 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::PgConnection;
 
+use crate::database::WriteTrouble;
+use crate::files::FileTrouble;
 use crate::generation;
 use crate::jobs::{self, ReactorStatus};
 use crate::log::RECORDED_AT;
@@ -38,6 +40,31 @@ pub struct Status {
     pub unsealed_seconds: f64,
     /// What is searched by meaning; none before there was a model.
     pub vectors: Vec<VectorStatus>,
+    /// What is missing to embed texts, if whoever asks knows of something.
+    pub vectors_lack: Option<String>,
+    /// Why the database takes nothing new, if whoever asks knows that it does not.
+    pub writes: Option<WriteTrouble>,
+    /// The files beside the log, as whoever asks sees them.
+    pub files: FileStatus,
+}
+
+/// How the files beside the log stand.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct FileStatus {
+    /// Where none can be stored.
+    pub troubles: Vec<FileTrouble>,
+    /// Why those that nothing names are not removed, if that is so.
+    pub garbage: Option<String>,
+}
+
+impl Status {
+    /// Nobody can tell how long it takes until there is what is missing.
+    pub fn lack_for_vectors(&mut self, lack: Option<String>) {
+        if lack.is_some() {
+            self.vectors.iter_mut().for_each(|set| set.eta_seconds = None);
+        }
+        self.vectors_lack = lack;
+    }
 }
 
 /// One read model.
@@ -204,6 +231,9 @@ pub async fn status(db: &mut PgConnection) -> Result<Status, sqlx::Error> {
         seal_doubt: None,
         unsealed_seconds,
         vectors,
+        vectors_lack: None,
+        writes: None,
+        files: FileStatus::default(),
     })
 }
 

@@ -91,6 +91,32 @@ pub enum GarbageError {
     Running,
 }
 
+impl GarbageError {
+    /// For those who only use crm: the whole message may name hosts and folders.
+    #[must_use]
+    pub fn in_short(&self) -> &'static str {
+        match self {
+            GarbageError::Others { .. } => {
+                "the files belong to another database; `crm status` says more"
+            }
+            GarbageError::Ownerless { .. } => {
+                "most files are named by no event, so they seem to belong to another database; `crm status` says more"
+            }
+            GarbageError::Doubtful(_) => {
+                "nobody knows whether this is the log that was sealed here; `crm status` says more"
+            }
+            _ => "nobody knows which files are named; `crm files gc --dry-run` says more",
+        }
+    }
+
+    /// Whether it stays so until somebody does something about it.
+    #[must_use]
+    pub fn is_lasting(&self) -> bool {
+        use GarbageError::{Doubtful, Others, Ownerless, Unreadable};
+        matches!(self, Doubtful(_) | Others { .. } | Ownerless { .. } | Unreadable(_))
+    }
+}
+
 /// Removes what nothing names and is older than `grace`; or only tells what that would be. The log has to be one that
 /// this installation has sealed, as far as `trust` tells.
 ///
@@ -217,6 +243,41 @@ async fn become_owner(files: &Files, this: String) -> Result<(), GarbageError> {
         Owner::Other(owner) => Err(GarbageError::Others { owner, this }),
         Owner::This | Owner::Nobody => Ok(()),
     }
+}
+
+/// Whether this database removes what it does not name, as far as that is known without looking through the files.
+#[derive(Debug)]
+pub enum Standing {
+    /// It does.
+    Owner,
+    /// Nobody does yet.
+    Nobody,
+    /// It does not, for this reason.
+    Hindered(GarbageError),
+}
+
+/// Tells whether this database removes what it does not name. Nothing is changed.
+///
+/// # Errors
+/// When the database or the store fails.
+pub async fn standing(
+    database: &Database,
+    files: &Files,
+    trust: &Trust,
+) -> Result<Standing, GarbageError> {
+    let asking = async {
+        let mut db = database.pool.acquire().await?;
+        trust.doubt(&mut db).await
+    };
+    if let Some(doubt) = database.ask(asking).await? {
+        return Ok(Standing::Hindered(GarbageError::Doubtful(doubt)));
+    }
+    let this = owner::name(database).await?;
+    Ok(match owner::of(files, &this).await? {
+        Owner::This => Standing::Owner,
+        Owner::Other(owner) => Standing::Hindered(GarbageError::Others { owner, this }),
+        Owner::Nobody => Standing::Nobody,
+    })
 }
 
 /// A connection that has the lock until it is closed.

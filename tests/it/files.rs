@@ -36,7 +36,8 @@ async fn part(files: &Files, key: &str, range: Range<u64>) -> Result<Vec<u8>, Fi
     gather(files.store().read(key, range).await?).await
 }
 
-async fn listed(files: &Files, prefix: &str) -> Vec<(String, u64)> {
+/// The keys that begin so, each with the length of its file.
+pub async fn listed(files: &Files, prefix: &str) -> Vec<(String, u64)> {
     let found = files.store().list(prefix).await.unwrap();
     let mut found: Vec<_> = found.map_ok(|file| (file.key, file.size)).try_collect().await.unwrap();
     found.sort();

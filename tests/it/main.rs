@@ -9,6 +9,7 @@ mod check;
 mod claims;
 mod contract;
 mod crash;
+mod degraded;
 mod embeddings;
 mod engines;
 mod erasure;

@@ -234,10 +234,14 @@ async fn a_read_only_database_is_read_and_takes_changes_again_when_it_may() {
         .oneshot(request(Method::GET, "/readyz").body(Body::empty()).unwrap())
         .await
         .unwrap();
-    assert_eq!(readiness.status(), 503);
+    assert_eq!(readiness.status(), 200, "it can be read");
     let told_of = axum::body::to_bytes(readiness.into_body(), usize::MAX).await.unwrap();
-    let told_of = String::from_utf8(told_of.to_vec()).unwrap();
-    assert!(told_of.contains("DATABASE_URL must name the writer"), "{told_of}");
+    let told_of: Value = serde_json::from_slice(&told_of).unwrap();
+    assert_eq!(told_of["parts"]["writes"]["status"], "degraded");
+    let reason = told_of["parts"]["writes"]["reasons"][0].as_str().unwrap();
+    assert!(reason.contains("DATABASE_URL must name the writer"), "{reason}");
+    let status = api.read("/projections").await;
+    assert_eq!(status["writes"]["error"], reason);
     let takes_none = told("it takes no changes at present");
     assert_eq!(post(&api, "Bob").await, takes_none);
     let uri = format!("/lps/{id}");
@@ -312,12 +316,12 @@ async fn slow_clients_that_take_all_connections_hold_up_nobody_for_long() {
 }
 
 /// A disk of its own below a folder, that is soon full.
-struct SmallDisk(PathBuf);
+pub struct SmallDisk(PathBuf);
 
 impl SmallDisk {
     /// Mounts one of so many megabytes, if the tests may: that takes root, or a container with the right to. If they may not,
     /// says that this was not tested.
-    fn mount(folder: &Path, megabytes: u32, what: &str) -> Option<Self> {
+    pub fn mount(folder: &Path, megabytes: u32, what: &str) -> Option<Self> {
         std::fs::create_dir_all(folder).unwrap();
         let mount = Command::new("mount")
             .args(["-t", "tmpfs", "-o", &format!("size={megabytes}m,mode=755"), "crm-tests"])
@@ -334,13 +338,21 @@ impl SmallDisk {
     }
 
     /// Takes all the room that there is.
-    fn fill(&self) {
+    pub fn fill(&self) {
         let mut ballast = std::fs::File::create(self.ballast()).unwrap();
         while ballast.write_all(&[0; 1024]).is_ok() {}
     }
 
-    fn make_room(&self) {
+    /// Gives it back.
+    pub fn make_room(&self) {
         std::fs::remove_file(self.ballast()).unwrap();
+    }
+
+    /// Lets nothing be written any more, or lets it again.
+    pub fn remount(&self, how: &str) {
+        let options = format!("remount,{how}");
+        let done = Command::new("mount").args(["-o", &options]).arg(&self.0).status();
+        assert!(done.unwrap().success(), "{options}");
     }
 
     fn ballast(&self) -> PathBuf {
@@ -393,6 +405,17 @@ async fn a_full_disk_stops_writers_only_and_only_until_there_is_room() {
     assert_eq!(detail, "The database is not available: its disk is full; please try again");
     let rows: Value = client.get(&lps).send().await.unwrap().json().await.unwrap();
     assert_eq!(rows, json!([ada]), "it can be read");
+    let part = async || {
+        let ready = client.get(format!("{}/readyz", server.url)).send().await.unwrap();
+        assert_eq!(ready.status(), 200, "it can be read");
+        ready.json::<Value>().await.unwrap()["parts"]["writes"].clone()
+    };
+    let told = part().await;
+    assert_eq!(told["status"], "degraded");
+    assert!(told["reasons"][0].as_str().unwrap().contains("its disk is full; make room"), "{told}");
+    let status = home.crm(&["status"]).output().await.unwrap();
+    let said = String::from_utf8(status.stdout).unwrap();
+    assert!(said.contains("NOT well: the database takes nothing new, its disk is full"), "{said}");
 
     disk.make_room();
     let deadline = Instant::now() + Duration::from_secs(30);
@@ -404,6 +427,10 @@ async fn a_full_disk_stops_writers_only_and_only_until_there_is_room() {
         }
         assert_eq!(answer.status(), 503);
         assert!(Instant::now() < deadline, "it goes on once there is room");
+    }
+    while part().await != json!({"status": "ok", "reasons": []}) {
+        assert!(Instant::now() < deadline, "it says so by itself");
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let rows: Vec<Value> = client.get(&notes).send().await.unwrap().json().await.unwrap();
     for id in &kept {

@@ -19,7 +19,9 @@ use sqlx::postgres::PgConnectOptions;
 
 use crate::contract::Api;
 use crate::harness::connect;
+use crate::jobs::address;
 use crate::qdrant::{Collection, Server as Qdrant};
+use crate::server::Home;
 use subject::{PATIENCE, Subject, found};
 
 /// Texts come, change and go; search by meaning follows.
@@ -504,4 +506,28 @@ async fn a_collection_of_other_dimensions_is_left_alone_and_told() {
     subject.finds("currency hedging", note).await;
     subject.assert_right().await;
     subject.stop().await;
+}
+
+#[tokio::test]
+async fn nobody_is_promised_when_texts_are_embedded_that_nobody_embeds() {
+    let mut subject = Subject::in_memory().await;
+    subject.note("Call", "They asked about currency hedging of the fund.").await;
+    subject.settle().await;
+    assert!(subject.status().await.iter().all(|set| set.at_work));
+    subject.stop().await;
+    subject.note("Lunch", "Management charges are their main worry.").await;
+    subject.api.backend.settle().await.unwrap();
+    let [set] = &subject.status().await[..] else { panic!("one set") };
+    assert!(set.rate > 0.0 && set.waiting > 0, "{set:?}");
+    assert_eq!((set.at_work, set.eta_seconds), (false, None));
+    let status = subject.api.read("/projections").await;
+    assert_eq!(status["vectors_lack"], "there is no model in this test");
+
+    let home = Home::new();
+    let mut asking = home.crm(&["status"]);
+    let said = asking.env("DATABASE_URL", address(&subject.api.db)).output().await.unwrap();
+    let said = String::from_utf8(said.stdout).unwrap();
+    assert!(said.contains(" to go, at which nobody is") && !said.contains("about"), "{said}");
+    let lack = "NOT well: texts are not embedded; there is no embedding model";
+    assert!(said.contains(lack) && said.contains("run `crm models get embed`"), "{said}");
 }

@@ -9,20 +9,19 @@ use projections::database::Database;
 use projections::files::Files;
 use projections::history::History;
 use projections::log::Turns;
-use projections::seal::{Sealer, Trust};
+use projections::seal::Sealer;
 use projections::search::Search;
 use projections::search::vectors::Vectors;
 use projections::uploads::Intake;
-use replay::garbage::{self, Garbage, GarbageError};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{Limits, Parts};
 use crate::backend::{self, Backend, Store};
 use crate::commands::{self, Interruption, say};
 use crate::erasures::Erasures;
+use crate::file_keeper::FileKeeper;
 use crate::measures;
 use crate::origins::Origins;
 use crate::rebuilds::{Daily, SOON};
@@ -184,11 +183,14 @@ async fn serve(
         backend.rebuilds.stop_token().clone(),
     );
     let intake = if settings.seal_recordings { intake } else { intake.without_seals() };
+    let trust = backend::seal_trust(settings)?;
+    let keeper = FileKeeper::new(store.database.clone(), store.files.clone(), trust);
     let parts = Parts {
         log: backend.log.clone(),
         reader: backend.reader.clone(),
         search,
         files: prompt_files(settings, store),
+        keeper: keeper.clone(),
         limits: Limits { body: settings.body_limit, time: settings.request_timeout },
         origins: Origins::new(&settings.frontend_origins),
         intake: intake.clone(),
@@ -216,12 +218,8 @@ async fn serve(
         tokio::spawn(forget_old_keys(backend.log.clone())),
         tokio::spawn(forget_old_refusals(store.database.clone(), settings.refusals_days)),
         tokio::spawn(measures::tidy()),
-        tokio::spawn(check_files(store.files.clone())),
-        tokio::spawn(collect_garbage(
-            store.database.clone(),
-            store.files.clone(),
-            backend::seal_trust(settings)?,
-        )),
+        tokio::spawn(keeper.clone().watch()),
+        tokio::spawn(keeper.collect_garbage()),
         tokio::spawn(uploads::attach_waiting(backend.log.clone(), intake)),
     ];
     let rebuilds = backend.rebuilds.clone();
@@ -270,49 +268,6 @@ async fn import_demo(store: &Store, backend: &Backend) -> anyhow::Result<()> {
 /// The files for requests, which say in time that the store does not answer.
 fn prompt_files(settings: &Settings, store: &Store) -> Files {
     store.files.with_patience(settings.request_timeout / 3)
-}
-
-/// Says at once what the first file would find out. Without its files crm does much of its work.
-async fn check_files(files: Files) {
-    if let Err(error) = files.store().check().await {
-        tracing::error!(%error, "files cannot be stored or read; crm tries again whenever one is");
-    }
-}
-
-/// Removes every day what nothing names, once it is known whose the files are.
-async fn collect_garbage(database: Database, files: Files, trust: Trust) {
-    const DAY: Duration = Duration::from_secs(24 * 3600);
-    const AGAIN: Duration = Duration::from_secs(60);
-    loop {
-        match garbage::claim(&database, &files, &trust).await {
-            Ok(true) => break,
-            Ok(false)
-            | Err(
-                GarbageError::Running
-                | GarbageError::Database(_)
-                | GarbageError::Unavailable(_)
-                | GarbageError::Files(_),
-            ) => {}
-            Err(error) => {
-                tracing::warn!(%error, "files that nothing names will not be removed");
-                break;
-            }
-        }
-        tokio::time::sleep(AGAIN).await;
-    }
-    // Not at once: whoever starts a server often does not want the whole log read as often.
-    let mut daily = tokio::time::interval_at(Instant::now() + DAY / 24, DAY);
-    loop {
-        daily.tick().await;
-        match garbage::collect(&database, &files, &trust, garbage::GRACE, false).await {
-            Ok(found) if found == Garbage::default() => {}
-            Ok(found) => tracing::info!(?found, "files that nothing names are removed"),
-            Err(GarbageError::Running) => {}
-            Err(error) => {
-                tracing::warn!(%error, "files that nothing names are not removed; the next day tries again");
-            }
-        }
-    }
 }
 
 /// Idempotency keys are promised for a day; this keeps their table small.

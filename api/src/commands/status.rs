@@ -3,13 +3,14 @@
 use std::fmt::Write as _;
 
 use projections::search::vector_status::VectorStatus;
-use projections::status::{Following, ProjectionStatus, RebuildStatus, Status};
+use projections::status::{FileStatus, Following, ProjectionStatus, RebuildStatus, Status};
 use projections::verification::{Checks, VerificationStatus};
 use projections::webhooks::WebhookStatus;
 
 use crate::backend::{self, Store};
 use crate::commands::{self, Interruption, say};
 use crate::settings::Settings;
+use crate::{file_keeper, vectors};
 
 /// Options of `crm status`.
 #[derive(clap::Args, Debug)]
@@ -42,10 +43,20 @@ async fn ask(settings: &Settings, store: &Store) -> anyhow::Result<Status> {
     let mut connection = store.database.pool.acquire().await?;
     projections::generation::ensure(&mut connection, &projections::read::projectors()).await?;
     let mut status = projections::status::status(&mut connection).await?;
-    status.seal_doubt = match backend::seal_trust(settings) {
+    let trust = backend::seal_trust(settings);
+    status.seal_doubt = match &trust {
         Ok(trust) => trust.doubt(&mut connection).await?.map(|doubt| doubt.to_string()),
         Err(error) => Some(error.to_string()),
     };
+    drop(connection);
+    status.lack_for_vectors(vectors::lacking(settings));
+    // What no process has written down is found out as a server finds it out.
+    if let Err(error) = store.database.probe_writes().await {
+        tracing::warn!(%error, "nobody knows whether the database takes writes");
+    }
+    status.writes = store.database.write_trouble();
+    status.files =
+        file_keeper::look_once(&store.database, &store.files, &trust.unwrap_or_default()).await?;
     Ok(status)
 }
 
@@ -75,6 +86,8 @@ fn describe(status: &Status) -> String {
     }
     if status.vectors.is_empty() {
         text.push_str(NO_VECTORS);
+    } else if let Some(lack) = &status.vectors_lack {
+        let _ = writeln!(text, "NOT well: texts are not embedded; {lack}.");
     }
     for projection in &status.projections {
         if projection.beyond > 0 {
@@ -156,7 +169,26 @@ fn describe(status: &Status) -> String {
         let _ = writeln!(text, "NOT well: {doubt}.");
     }
     describe_checks(&mut text, &status.checks);
+    describe_stores(&mut text, status);
     text.trim_end().to_owned()
+}
+
+/// Whether anything can be stored, in the database and beside it.
+fn describe_stores(text: &mut String, status: &Status) {
+    // Writing to a String cannot fail.
+    if let Some(trouble) = &status.writes {
+        let _ = writeln!(text, "\nNOT well: {}.", trouble.error);
+    }
+    let FileStatus { troubles, garbage } = &status.files;
+    if troubles.is_empty() {
+        let _ = writeln!(text, "\nFiles can be stored.");
+    }
+    for trouble in troubles {
+        let _ = writeln!(text, "\nNOT well: {trouble}.");
+    }
+    if let Some(why) = garbage {
+        let _ = writeln!(text, "Files that nothing names are not removed: {why}.");
+    }
 }
 
 /// The last full check, and what came after it.
@@ -210,7 +242,8 @@ fn describe_vectors(set: &VectorStatus) -> String {
         (_, Some(seconds)) => {
             write!(text, ", {waiting} to go at {rate:.1}/s, about {:.0} s", seconds.ceil())
         }
-        (_, None) => write!(text, ", {waiting} to go"),
+        (_, None) if set.at_work => write!(text, ", {waiting} to go"),
+        (_, None) => write!(text, ", {waiting} to go, at which nobody is"),
     };
     if *untold > 0 {
         let _ = write!(text, ", {engine} not told of {untold} records");
@@ -375,11 +408,15 @@ mod tests {
                 lag: 2,
                 points: 120,
                 waiting: 30,
+                at_work: true,
                 rate: 12.5,
                 eta_seconds: Some(2.4),
                 untold: 3,
                 error: None,
             }],
+            vectors_lack: None,
+            writes: None,
+            files: FileStatus { troubles: vec![], garbage: Some("they are another's".into()) },
         };
         let expected = "\
 The log ends at position 42.
@@ -403,8 +440,20 @@ Not sealed yet; `crm serve` does it.
 NOT well: the seals are not those that were made here.
 Last check of everything: DIFFERENCES, see `crm status --json` at 1970-01-01 00:00 UTC, up to position 42.
 Later check of everything at 1970-01-01 00:00 UTC: CAME TO NOTHING: the check was called off
-Later check of log, lp alone: all well at 1970-01-01 00:00 UTC, up to position 42.";
+Later check of log, lp alone: all well at 1970-01-01 00:00 UTC, up to position 42.
+
+Files can be stored.
+Files that nothing names are not removed: they are another's.";
         assert_eq!(describe(&status), expected);
+        let mut lacking = status.clone();
+        lacking.lack_for_vectors(Some("run `crm models get embed`".into()));
+        let told = describe(&lacking);
+        let waits = "120 texts, 30 to go, qdrant not told of 3 records (small)\nNOT well: texts are not embedded; run `crm models get embed`.";
+        assert!(told.contains(waits), "{told}");
+        let mut alone = status.clone();
+        (alone.vectors[0].at_work, alone.vectors[0].eta_seconds) = (false, None);
+        let told = describe(&alone);
+        assert!(told.contains("30 to go, at which nobody is, qdrant"), "{told}");
         let beyond = ProjectionStatus { position: 50, beyond: 8, ..projection() };
         let status = Status { vectors: vec![], projections: vec![beyond], ..status };
         let told = describe(&status);

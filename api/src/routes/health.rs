@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use projections::database::WriteTrouble;
 use projections::read::Health;
 use serde_json::{Value, json};
 
@@ -17,6 +18,7 @@ pub fn routes() -> Routes {
     let well = Content::Example(json!({"status": "ok", "timestamp": "2025-01-31T15:04:05.000123"}));
     let ready = Content::Example(
         json!({"status": "ready", "reasons": [], "database": true, "head": 42,
+        "parts": {"files": {"status": "ok", "reasons": []}, "writes": {"status": "ok", "reasons": []}},
         "projectors": [{"name": "lp", "position": 42, "lag": 0, "beyond": 0, "failure": null, "parked": 0}]}),
     );
     Routes::tagged(SERVER)
@@ -39,12 +41,9 @@ async fn livez() -> Json<Value> {
 
 async fn readyz(State(app): State<App>) -> (StatusCode, Json<Value>) {
     let health = app.reader.health().await;
-    let mut reasons = reasons_against(&health);
-    if health.database
-        && let Err(error) = app.files.store().recognise().await
-    {
-        reasons.push(error.to_string());
-    }
+    let writes = app.rebuilds.database.write_trouble();
+    let reasons = reasons_against(&health, writes.is_none());
+    let parts = parts(&app, health.database, writes).await;
     let projectors: Vec<Value> = health
         .projectors
         .iter()
@@ -58,19 +57,39 @@ async fn readyz(State(app): State<App>) -> (StatusCode, Json<Value>) {
         false => (StatusCode::SERVICE_UNAVAILABLE, "not ready"),
     };
     let body = json!({"status": status, "reasons": reasons, "database": health.database,
-        "head": health.head, "projectors": projectors});
+        "head": health.head, "parts": parts, "projectors": projectors});
     (code, Json(body))
 }
 
-fn reasons_against(health: &Health) -> Vec<String> {
+/// What a server does without, and goes on: to be sent no more requests for it would stop the rest as well, and most of all where
+/// all servers lack the same.
+async fn parts(app: &App, database: bool, writes: Option<WriteTrouble>) -> Value {
+    let mut files: Vec<String> = app.files.troubles().iter().map(ToString::to_string).collect();
+    // A disk that is not mounted is seen at once.
+    if database && let Err(error) = app.files.store().recognise().await {
+        let error = error.to_string();
+        if !files.iter().any(|told| told.contains(&error)) {
+            files.push(error);
+        }
+    }
+    let writes = writes.map(|trouble| trouble.error);
+    json!({"files": part(&files), "writes": part(writes.as_slice())})
+}
+
+fn part(reasons: &[String]) -> Value {
+    let status = if reasons.is_empty() { "ok" } else { "degraded" };
+    json!({"status": status, "reasons": reasons})
+}
+
+fn reasons_against(health: &Health, takes_writes: bool) -> Vec<String> {
     if !health.database {
         // Nothing else can go on either, and need not be told.
         return vec!["the database does not answer".to_owned()];
     }
     let mut reasons = Vec::new();
-    if health.read_only {
+    if health.replica {
         reasons.push(
-            "the database takes no changes (it is a replica or read-only): DATABASE_URL must name the writer"
+            "the database takes no changes (it is a replica): DATABASE_URL must name the writer"
                 .to_owned(),
         );
     }
@@ -86,7 +105,8 @@ fn reasons_against(health: &Health) -> Vec<String> {
                 projector.position, health.head
             ));
         }
-        if let Some(failure) = &projector.failure {
+        // That nothing can be written is a matter of the database, not of this server.
+        if let Some(failure) = projector.failure.as_ref().filter(|_| takes_writes) {
             reasons.push(format!("read model {name} does not go on: {failure}"));
         }
     }
@@ -102,18 +122,29 @@ mod tests {
     #[test]
     fn a_server_is_ready_when_its_database_answers_and_its_read_models_keep_up() {
         let check = |database: bool, lag: i64, failure: Option<&str>, expected: &[&str]| {
-            let failure = failure.map(str::to_owned);
-            let lp =
-                ProjectorHealth { name: "lp", position: 5, lag, beyond: 0, failure, parked: 1 };
+            let said = failure.map(str::to_owned);
+            let lp = ProjectorHealth {
+                name: "lp",
+                position: 5,
+                lag,
+                beyond: 0,
+                failure: said,
+                parked: 1,
+            };
             let projectors = vec![lp];
-            let health = Health { database, read_only: false, head: 5 + lag, projectors };
-            assert_eq!(reasons_against(&health), expected);
+            let health = Health { database, replica: false, head: 5 + lag, projectors };
+            assert_eq!(reasons_against(&health, true), expected);
+            let unwritten = failure.is_some() && database;
+            assert_eq!(
+                reasons_against(&health, false).is_empty(),
+                unwritten || expected.is_empty()
+            );
         };
         check(true, 10_000, None, &[]);
         check(true, 10_001, None, &["read model lp is 10001 events behind"]);
         check(true, 0, Some("x"), &["read model lp does not go on: x"]);
         check(false, 10_001, Some("x"), &["the database does not answer"]);
-        let read_only = Health { database: true, read_only: true, head: 5, projectors: vec![] };
-        assert!(reasons_against(&read_only)[0].contains("takes no changes"));
+        let replica = Health { database: true, replica: true, head: 5, projectors: vec![] };
+        assert!(reasons_against(&replica, true)[0].contains("takes no changes"));
     }
 }

@@ -34,13 +34,14 @@ pub fn routes() -> Routes {
     let one = json!({"name": "lp", "version": 1, "generation": 2, "previous": 1, "position": 42, "lag": 0,
         "beyond": 0, "lag_seconds": 0.0, "rate": 0.5, "size": 172032, "parked": [], "skipped": 0, "skipped_events": [], "rebuild": rebuild});
     let vectors = json!({"set": 1, "model": "multilingual-e5-small", "state": "live", "engine": "memory", "position": 42,
-        "lag": 0, "points": 1800, "waiting": 0, "rate": 14.2, "eta_seconds": 0.0, "untold": 0, "error": null});
+        "lag": 0, "points": 1800, "waiting": 0, "at_work": true, "rate": 14.2, "eta_seconds": 0.0, "untold": 0, "error": null});
     let all = json!({"head": 42, "projections": [one], "reactors": [{"name": "recordings", "position": 42, "lag": 0, "lag_seconds": 0.0, "workers": 1,
             "jobs": {"waiting": 0, "running": 1, "postponed": 0, "suspended": 0, "oldest_seconds": 12.5, "failure": null}}],
         "webhooks": [{"id": 1, "state": "enabled", "reason": null, "position": 42, "lag": 0, "lag_seconds": 0.0, "attempts": 0}],
         "keys": {"present": 120, "destroyed": 1, "unscrubbed": 0}, "verification": null, "later_checks": [],
         "seal": {"number": 3, "position": 42, "events": 40, "sealed_at": "2025-01-31T15:04:05Z", "lag_seconds": 0.0},
-        "seal_doubt": null, "vectors": [vectors]});
+        "seal_doubt": null, "vectors": [vectors], "vectors_lack": null, "writes": null,
+        "files": {"troubles": [], "garbage": null}});
     let accepted = json!({"status": "accepted", "projection": "lp"});
     Routes::tagged(SERVER)
         .at("/projections", [get("How every read model stands", Content::Example(all), list)])
@@ -72,7 +73,7 @@ pub fn routes() -> Routes {
         )
 }
 
-/// How everything stands, and whether this installation trusts the seals.
+/// How everything stands, as this server sees it too: whether its installation trusts the seals, and what it lacks.
 async fn ask(app: &App) -> Result<Status, Problem> {
     let mut status = app.rebuilds.status().await?;
     let database = &app.rebuilds.database;
@@ -83,6 +84,8 @@ async fn ask(app: &App) -> Result<Status, Problem> {
     let doubt = database.ask(asking).await?;
     status.seal_doubt =
         doubt.map(|doubt| format!("{}; `crm seal status` says more", doubt.in_short()));
+    status.lack_for_vectors(app.search.meaning().lacking());
+    (status.writes, status.files) = (database.write_trouble(), app.keeper.status());
     Ok(status)
 }
 

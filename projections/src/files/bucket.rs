@@ -42,6 +42,9 @@ const MOST_PIECES: usize = 16;
 /// Follows the key of a growing file in those of its pieces.
 const PIECES: &str = ".pieces/";
 
+/// The key of what is never stored: it only shows whether anything could be.
+const PROBE: &str = "recordings/crm-probe";
+
 /// Which bucket, and how to get there.
 #[derive(Clone, Debug)]
 pub struct BucketOptions {
@@ -396,6 +399,24 @@ impl Store for Bucket {
             .response_content_disposition(&shown.disposition);
         let signed = get.presigned(terms).await.map_err(|error| failure(error, key))?;
         Ok(Some(signed.uri().to_owned()))
+    }
+
+    fn places(&self) -> &'static [&'static str] {
+        &[""]
+    }
+
+    /// An upload that is begun and ended again takes the right to store, and leaves nothing, not even where nothing can be removed
+    /// or every version is kept.
+    async fn probe(&self, _: &'static str, whole: bool) -> Result<(), FileError> {
+        let ticket = self.begin(PROBE).await?;
+        let sent = match whole {
+            true => self.upload(PROBE, &ticket, 1, vec![0; CHUNK].into()).await.map(|_| ()),
+            false => Ok(()),
+        };
+        let end = self.client.abort_multipart_upload().bucket(&self.name).key(PROBE);
+        let ended = end.upload_id(ticket).send().await;
+        sent?;
+        ended.map(|_| ()).map_err(|error| failure(error, PROBE))
     }
 
     async fn check(&self) -> Result<(), FileError> {

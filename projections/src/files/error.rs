@@ -44,6 +44,28 @@ impl FileError {
         matches!(self, FileError::Unavailable(_) | FileError::OtherFolder(_))
     }
 
+    /// Whether it says something of the store, and not of one file alone.
+    #[must_use]
+    pub(super) fn is_of_store(&self) -> bool {
+        !matches!(self, FileError::Missing(_) | FileError::NoKey(_) | FileError::Damaged { .. })
+    }
+
+    /// The whole of it and what to do, for whoever runs crm.
+    #[must_use]
+    pub fn with_advice(&self) -> String {
+        let advice = match self {
+            FileError::Full(_) => "make room there: nothing that was stored is lost",
+            FileError::Denied(_) => {
+                "is it mounted read-only, or has crm's user lost the right to write there? For a bucket, check S3_BUCKET and its keys"
+            }
+            FileError::Unavailable(_) => "is it running, mounted and to be reached from here?",
+            FileError::Failed(_) => "look at the disk, and into the system's log",
+            // These say it themselves, or are about one file.
+            _ => return self.to_string(),
+        };
+        format!("{self}; {advice}")
+    }
+
     /// What people are told who only use crm. The whole is for the log, since it may name buckets and folders.
     #[must_use]
     pub fn in_plain_words(&self) -> &'static str {

@@ -1,6 +1,6 @@
 //! Files in a folder of this machine.
 
-use std::io::SeekFrom;
+use std::io::{SeekFrom, Write as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,10 +10,12 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt as _, TryStreamExt as _};
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
 use tokio::fs::{self, File, OpenOptions};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
 
-use super::{Content, Facts, FileError, Growth, Shown, Store, check_key};
+use super::{CHUNK, Content, Facts, FileError, Growth, PLACES, Shown, Store, check_key};
 
 /// How much is read at a time, in bytes.
 const PIECE: usize = 64 << 10;
@@ -144,6 +146,23 @@ impl Store for Folder {
         Ok(None)
     }
 
+    fn places(&self) -> &'static [&'static str] {
+        &PLACES
+    }
+
+    /// Room is asked for as a whole chunk takes it, which costs nothing.
+    async fn probe(&self, place: &'static str, _: bool) -> Result<(), FileError> {
+        self.check().await?;
+        let (root, folder) = (self.0.clone(), self.0.join(place));
+        let probing = tokio::task::spawn_blocking(move || {
+            // A place is made with its first file.
+            let folder = if folder.is_dir() { folder } else { root };
+            probe(&folder)
+                .map_err(|error| FileError::of_system(&error, &folder.display().to_string()))
+        });
+        probing.await.map_err(|error| FileError::Failed(error.to_string()))?
+    }
+
     async fn check(&self) -> Result<(), FileError> {
         let made = fs::create_dir_all(&self.0).await;
         made.map_err(|error| FileError::of_system(&error, &self.0.display().to_string()))
@@ -192,6 +211,19 @@ async fn write_whole(path: &Path, content: &[u8]) -> std::io::Result<()> {
         let _ = fs::remove_file(&part).await;
     }
     written
+}
+
+/// Stores a little in a folder, and has room kept for a chunk. The file has no name, so nothing is left of it in any case.
+fn probe(folder: &Path) -> std::io::Result<()> {
+    const LITTLE: [u8; 4096] = [0; 4096];
+    let mut file = tempfile::tempfile_in(folder)?;
+    match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, CHUNK as u64) {
+        // Not every file system keeps room.
+        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {}
+        kept => kept?,
+    }
+    file.write_all(&LITTLE)?;
+    file.sync_all()
 }
 
 /// Makes the name of a file survive a crash.

@@ -20,14 +20,9 @@ use tokio::io::AsyncWriteExt as _;
 use uuid::Uuid;
 
 use super::folder::sync_folder;
-use super::{
-    Content, DOCUMENTS, Facts, FileError, Folder, Growth, IMAGES, RECORDINGS, Shown, Store,
-};
+use super::{Content, Facts, FileError, Folder, Growth, PLACES, RECORDINGS, Shown, Store};
 use crate::database::{Database, DatabaseError};
 use crate::uploads;
-
-/// What may be on a disk of its own.
-const PLACES: [&str; 3] = [DOCUMENTS, IMAGES, RECORDINGS];
 
 /// What the mark is called. It is no hidden file: who copies a folder by hand should copy it as well.
 const MARK: &str = "crm-folder-id.txt";
@@ -351,6 +346,15 @@ impl Store for MarkedFolder {
     async fn check(&self) -> Result<(), FileError> {
         self.folder.check().await?;
         self.recognise().await
+    }
+
+    fn places(&self) -> &'static [&'static str] {
+        self.folder.places()
+    }
+
+    async fn probe(&self, place: &'static str, whole: bool) -> Result<(), FileError> {
+        self.admit(place, Want::Look).await?;
+        self.in_time(place, self.folder.probe(place, whole)).await
     }
 
     async fn recognise(&self) -> Result<(), FileError> {

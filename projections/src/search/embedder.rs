@@ -26,7 +26,7 @@ use crate::database::{self, Database};
 use reading::Record;
 
 /// The first half of the advisory lock of whoever embeds; the second is the model's number.
-const EMBED_LOCK: i32 = 0x6372_6d76;
+pub(super) const EMBED_LOCK: i32 = 0x6372_6d76;
 
 /// How many records are taken in at a time. A page is one commit, and what a crash loses.
 const PAGE: i64 = 32;

@@ -95,6 +95,15 @@ impl Source {
         }
     }
 
+    /// What must be done to have a model, as far as that is known without getting it ready.
+    pub fn lacking(&self) -> Option<String> {
+        match self {
+            Self::Files { weights, tokenizer } => local::lacking(weights, tokenizer),
+            Self::Server(_) => None,
+            Self::Missing(what) => Some(what.clone()),
+        }
+    }
+
     /// Gets the model ready.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use sqlx::{FromRow, PgConnection};
 
+use super::embedder::EMBED_LOCK;
 use super::sets::EMBEDDED;
 
 /// A set of vectors.
@@ -24,9 +25,12 @@ pub struct VectorStatus {
     pub points: i64,
     /// The pieces of text that are still to be taken in.
     pub waiting: i64,
+    /// Whether some process takes them in.
+    pub at_work: bool,
     /// Pieces embedded per second while there was something to embed.
     pub rate: f64,
-    /// How much longer taking them in will take, in seconds, if each has to be embedded; `None` if that is not known yet.
+    /// How much longer taking them in will take, in seconds, if each has to be embedded; `None` if that is not known yet, or
+    /// nobody gets on with it.
     pub eta_seconds: Option<f64>,
     /// The records that the engine outside has not been told of.
     pub untold: i64,
@@ -58,10 +62,14 @@ pub async fn status(db: &mut PgConnection) -> Result<Vec<VectorStatus>, sqlx::Er
         None => ("0::bigint".to_owned(), 0),
     };
     sqlx::query_as(&format!(
-        "select *, case when waiting = 0 then 0 when rate > 0 then waiting / rate end as eta_seconds from (
+        "select *, case when waiting = 0 then 0 when at_work and error is null and rate > 0 then waiting / rate end as eta_seconds
+         from (
              select s.id as set, m.name as model, s.state, coalesce(e.engine, 'memory') as engine, s.position,
                  greatest(0, $1 - s.position) as lag,
                  (select count(*) from vector_point p where p.set_id = s.id) as points, {waiting} as waiting,
+                 exists (select from pg_locks where locktype = 'advisory' and objsubid = 2 and granted
+                     and classid = $2::int::oid and objid = s.model::oid
+                     and database = (select oid from pg_database where datname = current_database())) as at_work,
                  coalesce(s.embedded / nullif(s.seconds, 0), 0)::double precision as rate,
                  case when e.engine is null then 0 else (
                      select count(*) from vector_record r where r.set_id = s.id and r.revision > e.revision) end as untold,
@@ -73,6 +81,7 @@ pub async fn status(db: &mut PgConnection) -> Result<Vec<VectorStatus>, sqlx::Er
          order by set"
     ))
     .bind(head)
+    .bind(EMBED_LOCK)
     .fetch_all(db)
     .await
 }

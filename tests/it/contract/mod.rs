@@ -22,6 +22,7 @@ mod writes;
 use api::app::{Limits, Parts};
 use api::backend::Backend;
 use api::erasures::Erasures;
+use api::file_keeper::FileKeeper;
 use api::origins::Origins;
 use api::webhooks::{Reach, Webhooks};
 use axum::Router;
@@ -149,15 +150,18 @@ fn without_a_model(db: &Database) -> Meaning {
 
 /// The product with a limit for bodies.
 pub fn app(db: &Database, backend: &Backend, body: usize) -> Parts {
+    let files = db.files();
+    let keeper = FileKeeper::new(db.connections.clone(), files.clone(), Trust::default());
     let limits = Limits { body, time: std::time::Duration::from_secs(30) };
     Parts {
         log: backend.log.clone(),
         reader: backend.reader.clone(),
         search: Search::new(db.connections.clone(), without_a_model(db)),
-        files: db.files(),
+        files: files.clone(),
+        keeper,
         limits,
         origins: Origins::new(&[]),
-        intake: Intake::new(db.connections.clone(), db.files(), 1 << 30, CancellationToken::new()),
+        intake: Intake::new(db.connections.clone(), files, 1 << 30, CancellationToken::new()),
         turns: Turns::default(),
         rebuilds: backend.rebuilds.clone(),
         scenes: backend.scenes.clone(),

@@ -7,8 +7,8 @@ use super::Reader;
 pub struct Health {
     /// Whether the database answers.
     pub database: bool,
-    /// Whether the database takes no changes.
-    pub read_only: bool,
+    /// Whether the database is a copy of another one, which takes no changes.
+    pub replica: bool,
     /// The log's last position.
     pub head: i64,
     /// Where each projector is.
@@ -37,12 +37,12 @@ impl Reader {
     pub async fn health(&self) -> Health {
         // Before the end is asked for, so that none is taken for being beyond it.
         let checkpoints = self.runner.checkpoints().borrow().clone();
-        let answer: Result<(i64, bool), _> = match self.database.check() {
+        let answer: Result<(i64, bool, bool), _> = match self.database.check() {
             Ok(()) => {
                 self.database
                     .ask(
                         sqlx::query_as(
-                            "select coalesce(max(position), 0), current_setting('transaction_read_only')::boolean from events",
+                            "select coalesce(max(position), 0), current_setting('transaction_read_only')::boolean, pg_is_in_recovery() from events",
                         )
                         .fetch_one(&self.database.pool),
                     )
@@ -52,7 +52,10 @@ impl Reader {
         };
         let database = answer.is_ok();
         let known = checkpoints.values().map(|checkpoint| checkpoint.position).max().unwrap_or(0);
-        let (head, read_only) = answer.unwrap_or((known, false));
+        let (head, read_only, replica) = answer.unwrap_or((known, false, false));
+        if read_only && !replica {
+            self.database.note_read_only();
+        }
         let failures = self.runner.failures();
         let projectors = checkpoints
             .into_iter()
@@ -65,6 +68,6 @@ impl Reader {
                 parked: self.runner.parked(name),
             })
             .collect();
-        Health { database, read_only, head, projectors }
+        Health { database, replica, head, projectors }
     }
 }

@@ -58,13 +58,8 @@ impl Local {
     /// # Errors
     /// [`EncodeError::Missing`] when a file is not there or not what it should be.
     pub async fn open(weights: &Path, tokenizer: &Path) -> Result<Self, EncodeError> {
-        for file in [weights, tokenizer] {
-            if !file.exists() {
-                return Err(EncodeError::Missing(format!(
-                    "there is no embedding model ({} is not there): run `crm models get embed`, or set EMBED_URL",
-                    file.display()
-                )));
-            }
+        if let Some(lacking) = lacking(weights, tokenizer) {
+            return Err(EncodeError::Missing(lacking));
         }
         let (weights, tokenizer) = (weights.to_owned(), tokenizer.to_owned());
         let loading = tokio::task::spawn_blocking(move || {
@@ -79,6 +74,15 @@ impl Local {
             Err(error) => Err(EncodeError::Failed(error.to_string())),
         }
     }
+}
+
+/// What to do about files that are not there.
+pub(super) fn lacking(weights: &Path, tokenizer: &Path) -> Option<String> {
+    let file = [weights, tokenizer].into_iter().find(|file| !file.exists())?;
+    let file = file.display();
+    Some(format!(
+        "there is no embedding model ({file} is not there): run `crm models get embed`, or set EMBED_URL"
+    ))
 }
 
 impl Encoder for Local {
