@@ -49,6 +49,12 @@ pub enum ImportError {
          file. Check that it is the right file"
     )]
     NoRows { imported: u64 },
+    #[error(
+        "this file is older than the one imported last ({name}, on {at}): by SQLite's own count it was changed {changes} times, and \
+         that one {last} times. It would take back what has come since, in so many records: {taken_back}. Import the newest copy; or, \
+         if the older one is what is meant, run the import again with `--older`"
+    )]
+    Older { changes: u32, last: u32, name: String, at: String, taken_back: String },
     #[error("another import is running; wait until it has ended")]
     AlreadyRunning,
     #[error("{} is not a folder; --images takes the folder with the images of the notes", .0.display())]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use domain::Kind;
+use domain::import::STREAM_TYPE;
 use projections::database::Database;
 use projections::files::Files;
 use projections::log::{Keys, bulk_append};
@@ -13,6 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use crate::age::{self, Last};
 use crate::chunk::{Chunk, Chunks};
 use crate::error::ImportError;
 use crate::ledger::{self, Foreign, Ledger};
@@ -29,6 +31,8 @@ pub struct ImportOptions {
     pub file: PathBuf,
     /// Tells what would happen, and writes nothing.
     pub dry_run: bool,
+    /// Imports a file that is older than the one imported last, although that takes back what came since.
+    pub older: bool,
     /// The folder with the images of the notes.
     pub images: Option<PathBuf>,
     /// How many events are written in one transaction.
@@ -38,7 +42,8 @@ pub struct ImportOptions {
 impl ImportOptions {
     /// Imports this file.
     pub fn new(file: impl Into<PathBuf>) -> Self {
-        Self { file: file.into(), dry_run: false, images: None, events_per_chunk: 4_000 }
+        let (dry_run, older) = (false, false);
+        Self { file: file.into(), dry_run, older, images: None, events_per_chunk: 4_000 }
     }
 }
 
@@ -96,21 +101,27 @@ async fn run(
         // If the file is damaged, whatever else is wrong with it comes from that.
         Err(error) => return Err(finished(check).await.err().unwrap_or(error)),
     };
-    let (sender, receiver) = mpsc::channel(2);
-    let (total, highest, foreign) = (survey.rows, survey.highest.clone(), ledger.foreign.clone());
-    let reader = Reader {
-        ledger,
-        report: report(&source, &survey, options),
-        survey,
-        chunks: Chunks::new(sender, source_name(&options.file), options.events_per_chunk),
-        pool: database.pool.clone(),
-        stream_keys: database.keys().clone(),
-        files: files.clone(),
-        images: options.images.clone(),
-        runtime: Handle::current(),
-        keys: HashSet::new(),
-        extras: BTreeMap::new(),
+    let last = Last::load(connection).await?.filter(|_| !options.older);
+    let source = match last.filter(|last| last.is_newer_than(source.clock, &survey.highest)) {
+        None => source,
+        Some(last) => {
+            let options = ImportOptions { dry_run: true, images: None, ..options.clone() };
+            let again = Ledger::load(connection).await?;
+            let (reader, receiver) =
+                reader(&source, again, survey.clone(), database, files, &options);
+            match changes(reader, source, receiver).await {
+                Ok((source, changes)) if changes.is_empty() => source,
+                Ok((source, changes)) => {
+                    let older = last.refuse(source.clock, &changes);
+                    return Err(finished(check).await.err().unwrap_or(older));
+                }
+                Err(error) => return Err(finished(check).await.err().unwrap_or(error)),
+            }
+        }
     };
+    let (total, highest, foreign) = (survey.rows, survey.highest.clone(), ledger.foreign.clone());
+    let (reader, receiver) = reader(&source, ledger, survey, database, files, options);
+    let clock = source.clock;
     let reading = tokio::task::spawn_blocking(move || reader.read(&source));
     let written = async {
         // Nothing is written before the whole file has been checked, which goes on beside reading it.
@@ -120,6 +131,7 @@ async fn run(
             if is_moved && is_taken(&ledger::foreign(connection).await?, &foreign, &highest) {
                 return Err(ImportError::ChangedMeanwhile);
             }
+            age::remember(connection, &file_name(&options.file), clock, &highest).await?;
         }
         write(connection, database.keys(), receiver, options.dry_run, |chunk| {
             let (phase, done, events) = (chunk.phase, chunk.done, chunk.total_events);
@@ -134,6 +146,59 @@ async fn run(
     read.map_err(|error| ImportError::Stopped(error.to_string()))?
 }
 
+/// What goes through the file, and where it hands over what differs.
+fn reader(
+    source: &Source,
+    ledger: Ledger,
+    survey: Survey,
+    database: &Database,
+    files: &Files,
+    options: &ImportOptions,
+) -> (Reader, mpsc::Receiver<Chunk>) {
+    let (sender, receiver) = mpsc::channel(2);
+    let reader = Reader {
+        ledger,
+        report: report(source, &survey, options),
+        survey,
+        chunks: Chunks::new(sender, source_name(&options.file), options.events_per_chunk),
+        pool: database.pool.clone(),
+        stream_keys: database.keys().clone(),
+        files: files.clone(),
+        images: options.images.clone(),
+        runtime: Handle::current(),
+        keys: HashSet::new(),
+        extras: BTreeMap::new(),
+    };
+    (reader, receiver)
+}
+
+/// How many records, and rows that belong to none, the file would change, by table.
+async fn changes(
+    reader: Reader,
+    source: Source,
+    mut chunks: mpsc::Receiver<Chunk>,
+) -> Result<(Source, BTreeMap<String, u64>), ImportError> {
+    let reading = blocking(move || reader.read(&source).map(|_| source));
+    let counting = async {
+        let mut changed = HashSet::new();
+        while let Some(chunk) = chunks.recv().await {
+            for event in chunk.events {
+                // Those rows share a stream.
+                let row = (event.aggregate_type == STREAM_TYPE).then_some(event.sequence);
+                changed.insert((event.aggregate_type, event.aggregate_id, row));
+            }
+        }
+        changed
+    };
+    let (read, changed) = tokio::join!(reading, counting);
+    let mut counts = BTreeMap::new();
+    for (table, ..) in changed {
+        let table = if table == STREAM_TYPE { "rows of no record" } else { table };
+        *counts.entry(table.to_owned()).or_default() += 1;
+    }
+    Ok((read?, counts))
+}
+
 fn report(source: &Source, survey: &Survey, options: &ImportOptions) -> Report {
     Report {
         rows: survey.rows,
@@ -145,8 +210,12 @@ fn report(source: &Source, survey: &Survey, options: &ImportOptions) -> Report {
 }
 
 fn source_name(file: &Path) -> String {
+    format!("import:{}", file_name(file))
+}
+
+fn file_name(file: &Path) -> String {
     let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy();
-    format!("import:{}", name.replace('\0', "\u{fffd}"))
+    name.replace('\0', "\u{fffd}")
 }
 
 /// A connection of its own that keeps other imports out until [`unlock`] or its end. An import that was just killed

@@ -5,6 +5,7 @@
 //! [`import()`] writes events and [`ledger`] marks in chunks. What attributes cannot hold is kept verbatim in the
 //! events, so that [`reconstruct()`] can tell every row again from the log alone.
 
+mod age;
 mod as_of;
 mod chunk;
 mod convert;

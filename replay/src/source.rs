@@ -9,6 +9,7 @@ use std::time::Duration;
 use domain::Kind;
 use rusqlite::{Connection, OpenFlags, Row, Rows};
 
+use crate::age::Clock;
 use crate::convert::Cell;
 use crate::error::ImportError;
 use crate::schema::{self, Layout};
@@ -22,6 +23,8 @@ pub struct Source {
     connection: Connection,
     /// The tables it has.
     pub layouts: Vec<Layout>,
+    /// How often it was changed, if it counts that.
+    pub clock: Option<Clock>,
 }
 
 impl Source {
@@ -32,7 +35,8 @@ impl Source {
     pub fn open(path: &Path) -> Result<Self, ImportError> {
         let connection = connect(path)?;
         let layouts = read_layouts(&connection)?;
-        Ok(Self { connection, layouts })
+        let clock = Clock::of_header(&read_header(path)?);
+        Ok(Self { connection, layouts, clock })
     }
 
     /// Has SQLite check the structure of the file, which takes as long as reading all of it. What it says about the
@@ -299,16 +303,7 @@ fn check_header(path: &Path) -> Result<bool, ImportError> {
     if !facts.is_file() {
         return Err(ImportError::NotAFile(path.to_owned()));
     }
-    let mut header = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(100).read_to_end(&mut header))
-        .map_err(unreadable)?;
-    if !header.starts_with(b"SQLite format 3\0") {
-        return Err(ImportError::NotSqlite(path.to_owned()));
-    }
-    if header.len() < 100 {
-        return Err(ImportError::Damaged("its header is incomplete".to_owned()));
-    }
+    let header = read_header(path)?;
     check_length(&header, facts.len())?;
     let beside = |suffix: &str| {
         let mut name = path.as_os_str().to_owned();
@@ -316,6 +311,19 @@ fn check_header(path: &Path) -> Result<bool, ImportError> {
         Path::new(&name).exists()
     };
     Ok(header[18] == 2 && !beside("-wal") && !beside("-shm"))
+}
+
+/// The first bytes of an SQLite database.
+fn read_header(path: &Path) -> Result<[u8; Clock::HEADER], ImportError> {
+    let mut header = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(Clock::HEADER as u64).read_to_end(&mut header))
+        .map_err(|source| ImportError::Unreadable { path: path.to_owned(), source })?;
+    if !header.starts_with(b"SQLite format 3\0") {
+        return Err(ImportError::NotSqlite(path.to_owned()));
+    }
+    let incomplete = |_| ImportError::Damaged("its header is incomplete".to_owned());
+    header.try_into().map_err(incomplete)
 }
 
 /// Compares the file's length with what its header says; SQLite itself would not notice a missing empty page.

@@ -11,7 +11,7 @@ use crate::source::Source;
 use crate::unit;
 
 /// What the file holds.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Survey {
     /// Rows of each table.
     pub tables: BTreeMap<String, u64>,

@@ -3,6 +3,7 @@
 mod beside;
 mod lossless;
 mod newer;
+mod older;
 mod refused;
 mod runs;
 

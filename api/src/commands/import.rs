@@ -21,6 +21,9 @@ pub struct Args {
     /// Tell what would happen, and write nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Import the file although it is older than the one imported last: what has come since is taken back
+    #[arg(long)]
+    pub older: bool,
     /// The folder with the images of Notion notes, usually notion_images; they are copied into the data folder
     #[arg(long, value_name = "DIR")]
     pub images: Option<PathBuf>,
@@ -113,6 +116,7 @@ async fn import(args: &Args, store: &Store) -> anyhow::Result<()> {
     let (database, files) = (&store.database, &store.files);
     let options = ImportOptions {
         dry_run: args.dry_run,
+        older: args.older,
         images: args.images.clone(),
         ..ImportOptions::new(&args.file)
     };
