@@ -20,11 +20,11 @@ use crate::error::ImportError;
 use crate::history::{self, History};
 use crate::images::{self, Destination};
 use crate::ledger::{Entry, Ledger, Mark};
-use crate::report::{Notice, Report};
+use crate::report::{Notice, Report, shown};
 use crate::schema::{self, Layout, Part};
 use crate::source::{Cursor, Source, Values};
 use crate::survey::Survey;
-use crate::unit::{Content, Hash, OldTodo, Unit};
+use crate::unit::{Content, Hash, OldTodo, Unit, identity_columns};
 
 pub use rows::{BESIDE_LINK, SCHEMA_TABLE};
 
@@ -220,10 +220,15 @@ impl Reader {
         key: (Kind, i64),
         row: &Values,
     ) -> Result<(), ImportError> {
-        self.conflict(
-            key,
-            "its id is in use by a record that was made in crm; kept in the log, not shown",
-        );
+        const TAKEN: &str = "its id is in use by a record that was made in crm, so it is not shown there: its values are kept in the \
+            log (`/audit?kind=import`), and who wants it in crm makes it there anew, under an id of its own";
+        let [name, fallback] = identity_columns(layout);
+        let cell = |column: Option<&str>| column.and_then(|c| layout.at(c)).map(|at| &row[at]);
+        let called =
+            [name, fallback].into_iter().filter_map(cell).find(|cell| **cell != Cell::Null);
+        self.report.conflicts += 1;
+        let notice = Notice::of_conflict(key, TAKEN);
+        self.report.note(Notice { value: called.and_then(shown), ..notice });
         self.chunks.count_rows(1);
         let name = self.free_key(layout, key.1.to_string());
         self.keep(layout, name, row);

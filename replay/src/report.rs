@@ -138,7 +138,7 @@ fn beginning(text: &str) -> String {
 }
 
 /// The beginning of a stored value, for people.
-fn shown(cell: &Cell) -> Option<String> {
+pub fn shown(cell: &Cell) -> Option<String> {
     let text = match cell {
         Cell::Null => return None,
         Cell::Integer(value) => value.to_string(),

@@ -105,6 +105,10 @@ async fn nothing_of_the_file_is_attached_to_a_record_that_was_made_in_crm() {
         assert!(!mentions_seven_hundred(&said), "{kind} {id} {payload}");
     }
     assert_eq!(report.conflicts, 8, "{:?}", report.notices);
+    for conflict in report.notices.iter().filter(|notice| notice.conflict) {
+        assert_eq!(conflict.value.as_deref(), Some("Theirs"), "{conflict:?}");
+        assert!(conflict.reason.contains("`/audit?kind=import`"), "{conflict:?}");
+    }
     let besides = told_besides(&db, &file).await;
     assert_eq!(besides.len(), 8, "{besides:?}");
     assert!(besides.iter().all(|row| row.contains("Ours")), "{besides:?}");
