@@ -1,15 +1,18 @@
-//! The images of Notion notes: copied into the file storage, under their plain names.
+//! The images of Notion notes: copied into the file storage, under their plain names. The database remembers which of those that
+//! notes name an import has had, and which it found nowhere: these are not lost.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use projections::files::{Files, IMAGES};
 use serde_json::json;
+use sqlx::PgPool;
 use tokio::runtime::Handle;
 
 use crate::convert::Cell;
 use crate::error::ImportError;
+use crate::named::image_name;
 use crate::report::{Notice, Report, key_text};
 use crate::source::Source;
 
@@ -21,6 +24,8 @@ const EXTENSIONS: &[&str] =
 pub struct Destination<'a> {
     /// The file storage.
     pub files: &'a Files,
+    /// The database, which remembers which were there.
+    pub pool: &'a PgPool,
     /// The runtime.
     pub runtime: &'a Handle,
 }
@@ -30,6 +35,28 @@ impl Destination<'_> {
     fn length(self, name: &str) -> Result<Option<u64>, ImportError> {
         let key = format!("{IMAGES}{name}");
         Ok(self.runtime.block_on(self.files.store().facts(&key))?.map(|facts| facts.size))
+    }
+
+    /// The notes that were erased, by their ids.
+    fn erased(self) -> Result<HashSet<String>, ImportError> {
+        let erased = "select aggregate_id from stream_key where aggregate_type = 'note' and destroyed_at is not null";
+        let ids = self.runtime.block_on(sqlx::query_scalar(erased).fetch_all(self.pool))?;
+        Ok(ids.into_iter().collect())
+    }
+
+    /// Remembers which images that notes name are there, and which are not and never were.
+    fn remember(self, named: &BTreeMap<String, bool>) -> Result<(), ImportError> {
+        let (names, are_there): (Vec<&String>, Vec<bool>) = named.iter().unzip();
+        // One that was there and is gone stays one that was there.
+        let remembering = sqlx::query(
+            "insert into import_image (name, is_there) select * from unnest($1::text[], $2::boolean[])
+             on conflict (name) do update set is_there = true where excluded.is_there",
+        )
+        .bind(names)
+        .bind(are_there)
+        .execute(self.pool);
+        self.runtime.block_on(remembering)?;
+        Ok(())
     }
 
     fn put(self, name: &str, content: Vec<u8>) -> Result<(), ImportError> {
@@ -49,17 +76,25 @@ pub fn copy(
     report: &mut Report,
 ) -> Result<(), ImportError> {
     let mut found = images_in(from)?;
+    let (erased, mut named) = (to.erased()?, BTreeMap::new());
     if source.layout("note").is_some_and(|note| note.at("image_paths").is_some()) {
         for (id, paths) in source.texts("note", "image_paths")? {
             for path in paths.split(',').map(str::trim).filter(|path| !path.is_empty()) {
-                find_named(from, to, path, &id, &mut found, report)?;
+                let is_there = find_named(from, to, path, &id, &mut found, report)?;
+                let name = image_name(path).filter(|_| !erased.contains(&key_text(&[&id])));
+                if let (Some(name), Some(is_there)) = (name, is_there) {
+                    *named.entry(name.to_owned()).or_default() |= is_there;
+                }
             }
         }
     }
     for (name, path) in found {
         report.images += u64::from(copy_one(&path, &name, to, report.dry_run)?);
     }
-    Ok(())
+    match report.dry_run {
+        true => Ok(()),
+        false => to.remember(&named),
+    }
 }
 
 /// The regular image files in the folder, by name.
@@ -78,7 +113,8 @@ fn images_in(folder: &Path) -> Result<BTreeMap<String, PathBuf>, ImportError> {
     Ok(found)
 }
 
-/// Looks for an image that a note names: in the folder itself, or under the path that the note gives.
+/// Looks for an image that a note names: in the folder itself, or under the path that the note gives. Tells whether it is
+/// anywhere; nothing of what is no image's name.
 fn find_named(
     from: &Path,
     to: Destination<'_>,
@@ -86,7 +122,7 @@ fn find_named(
     id: &Cell,
     found: &mut BTreeMap<String, PathBuf>,
     report: &mut Report,
-) -> Result<(), ImportError> {
+) -> Result<Option<bool>, ImportError> {
     let id = id.integer().map_or_else(|| json!(key_text(&[id])), |id| json!(id));
     let mut complain = |reason: &str| {
         let mut notice = Notice::of_row("note", id.clone(), reason);
@@ -95,22 +131,26 @@ fn find_named(
         report.note(notice);
     };
     let relative = Path::new(path);
-    let inside = relative.components().all(|part| matches!(part, Component::Normal(_)));
-    let name = relative.file_name().and_then(|name| name.to_str()).filter(|_| inside);
-    let Some(name) = name else {
+    let Some(name) = image_name(path) else {
         complain("not the name of an image in a folder");
-        return Ok(());
+        return Ok(None);
     };
-    if found.contains_key(name) || path.contains('\0') {
-        return Ok(());
+    if path.contains('\0') {
+        return Ok(None);
+    }
+    if found.contains_key(name) {
+        return Ok(Some(true));
     }
     let regular = |path: &PathBuf| fs::symlink_metadata(path).is_ok_and(|facts| facts.is_file());
     match [from.join(name), from.join(relative)].into_iter().find(regular) {
         Some(file) => _ = found.insert(name.to_owned(), file),
         None if to.length(name)?.is_some() => {}
-        None => complain("the image is not in the folder"),
+        None => {
+            complain("the image is not in the folder");
+            return Ok(Some(false));
+        }
     }
-    Ok(())
+    Ok(Some(true))
 }
 
 /// Copies a file unless one of its length is there.

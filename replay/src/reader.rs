@@ -91,7 +91,7 @@ impl Reader {
         self.chunks.flush()?;
         if let Some(from) = self.images.take() {
             self.chunks.enter("images");
-            let to = Destination { files: &self.files, runtime: &self.runtime };
+            let to = Destination { files: &self.files, pool: &self.pool, runtime: &self.runtime };
             images::copy(source, &from, to, &mut self.report)?;
             self.chunks.flush()?;
         }

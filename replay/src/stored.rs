@@ -25,7 +25,9 @@ pub struct Stored {
     pub bytes: u64,
     /// What is wrong.
     pub faults: Vec<Fault>,
-    /// How many images of notes there are to be, where none of them is there: the import may not have been given their folder.
+    /// Images that notes name and that were not there when an import looked for them either. Nothing is lost of them.
+    pub never_there: Vec<Fault>,
+    /// How many other images of notes there are to be, where none of them is there: the import may not have been given their folder.
     pub no_images: u64,
     /// Positions of events that cannot be read: which files they name is not known.
     pub unreadable: Vec<i64>,
@@ -124,12 +126,26 @@ pub async fn check(
         let still: HashSet<String> = still.into_iter().map(|file| file.key).collect();
         found.faults.retain(|fault| still.contains(&fault.key));
     }
-    let missing = found.faults.iter().filter(|it| is_image(&it.key) && it.what == MISSING).count();
+    let is_missing_image = |it: &Fault| is_image(&it.key) && it.what == MISSING;
+    if found.faults.iter().any(is_missing_image) {
+        let unseen = unseen_images(database).await?;
+        let is_unseen = |it: &mut Fault| is_missing_image(it) && unseen.contains(&it.key);
+        found.never_there = found.faults.extract_if(.., is_unseen).collect();
+    }
+    let images = images - found.never_there.len() as u64;
+    let missing = found.faults.iter().filter(|it| is_missing_image(it)).count();
     if images > 1 && missing as u64 == images {
         found.faults.retain(|fault| !is_image(&fault.key));
         found.no_images = images;
     }
     Ok(found)
+}
+
+/// The images that imports have looked for and found nowhere.
+async fn unseen_images(database: &Database) -> Result<HashSet<String>, CheckError> {
+    let statement = "select $1 || name from import_image where not is_there";
+    let asking = sqlx::query_scalar(statement).bind(IMAGES).fetch_all(&database.pool);
+    Ok(database.ask(asking).await?.into_iter().collect())
 }
 
 /// What the log names, each file once.

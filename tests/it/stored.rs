@@ -1,11 +1,14 @@
 //! Files that the log names: whether they are there, and are what was stored.
 
 use futures::TryStreamExt as _;
-use replay::stored::{self, Stored};
+use replay::ImportOptions;
+use replay::stored::{self, Fault, Stored};
 use serde_json::{Value, json};
 
 use crate::contract::{Api, request};
 use crate::files::noise;
+use crate::harness::Database;
+use crate::import::{execute, legacy};
 use crate::jobs::address;
 use crate::server::Home;
 use crate::uploads::wav;
@@ -114,4 +117,58 @@ async fn files_that_are_lost_or_damaged_are_found_and_what_was_removed_is_not_mi
     assert!(said.contains("none of the 2 images that notes name is there"), "{said}");
     let found = stored::check(&api.db.connections, &api.db.files(), false, |_| ()).await.unwrap();
     assert_eq!((found.of, found.faults.len(), found.no_images), (4, 4, 0), "{found:?}");
+}
+
+#[tokio::test]
+async fn an_image_that_no_import_has_found_is_told_and_one_that_was_there_and_is_gone_is_a_fault() {
+    let db = Database::new().await;
+    let file = legacy(db.dir.path(), "");
+    execute(
+        &file,
+        "update note set image_paths = null;
+         update note set image_paths = 'notion_images/a.png,notion_images/none.png' where id = 1;
+         update note set image_paths = 'b.png' where id = 2",
+    );
+    let folder = db.dir.path().join("notion_images");
+    std::fs::create_dir(&folder).unwrap();
+    for name in ["a.png", "b.png"] {
+        std::fs::write(folder.join(name), noise(10, 1)).unwrap();
+    }
+    let (files, connections) = (db.files(), &db.connections);
+    let import = async || {
+        let options = ImportOptions { images: Some(folder.clone()), ..ImportOptions::new(&file) };
+        replay::import(connections, &files, &options, |_| ()).await.unwrap()
+    };
+    let images = async || {
+        let found = stored::check(connections, &files, true, |_| ()).await.unwrap();
+        let keys = |faults: &[Fault]| -> Vec<String> {
+            let images = faults.iter().filter(|fault| fault.key.starts_with("images/"));
+            images.map(|fault| fault.key.clone()).collect()
+        };
+        (keys(&found.never_there), keys(&found.faults), found.no_images, found.is_whole())
+    };
+    let none = vec!["images/none.png".to_owned()];
+    import().await;
+    assert_eq!(images().await, (none.clone(), vec![], 0, true));
+    let home = Home::new();
+    let mut checking = home.crm(&["files", "check"]);
+    checking.env("DATABASE_URL", address(&db)).env("CRM_DATA_DIR", db.dir.path());
+    let done = checking.output().await.unwrap();
+    let said = String::from_utf8(done.stdout).unwrap();
+    assert!(done.status.success(), "{said}");
+    let told = "images/none.png (an image of note 1): it was not there when it was imported either";
+    assert!(said.contains(told) && said.contains("all others are there and whole"), "{said}");
+
+    files.store().remove("images/a.png").await.unwrap();
+    let lost = vec!["images/a.png".to_owned()];
+    assert_eq!(images().await, (none.clone(), lost.clone(), 0, false));
+    // Nor is it forgotten that it was there when the folder has lost it too.
+    std::fs::remove_file(folder.join("a.png")).unwrap();
+    import().await;
+    assert_eq!(images().await, (none, lost.clone(), 0, false));
+    std::fs::write(folder.join("none.png"), noise(10, 1)).unwrap();
+    import().await;
+    files.store().remove("images/none.png").await.unwrap();
+    let lost = [lost, vec!["images/none.png".to_owned()]].concat();
+    assert_eq!(images().await, (vec![], lost, 0, false));
 }

@@ -153,11 +153,14 @@ fn advance(bar: &ProgressBar, now: &Stored) {
 }
 
 fn checked(found: &Stored) -> String {
-    let Stored { files, bytes, faults, no_images, unreadable, .. } = found;
+    let Stored { files, bytes, faults, never_there, no_images, unreadable, .. } = found;
     // Writing to a String cannot fail.
     let mut text = String::new();
     for Fault { key, of, what } in faults {
         let _ = writeln!(text, "{key} ({of}): {what}");
+    }
+    for Fault { key, of, .. } in never_there {
+        let _ = writeln!(text, "{key} ({of}): it was not there when it was imported either");
     }
     if *no_images > 0 {
         let _ = writeln!(
@@ -173,7 +176,9 @@ fn checked(found: &Stored) -> String {
         );
     }
     let outcome = match faults.len() {
-        0 if *no_images > 0 => "all others are there and whole".to_owned(),
+        0 if *no_images > 0 || !never_there.is_empty() => {
+            "all others are there and whole".to_owned()
+        }
         0 => "all there and whole".to_owned(),
         many => format!(
             "{many} NOT what was stored: bring them back from a backup of the folder or bucket, under the same names"

@@ -24,6 +24,10 @@ pub(super) async fn remove_files(
             if is_shared(database, record.id(), name).await? {
                 continue;
             }
+            sqlx::query("delete from import_image where name = $1")
+                .bind(name)
+                .execute(&database.pool)
+                .await?;
             let key = format!("{IMAGES}{name}");
             if store.facts(&key).await?.is_some() {
                 store.remove(&key).await?;

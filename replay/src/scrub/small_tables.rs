@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use super::is_no_right;
 
 /// The tables that may quote a record, or that held what was destroyed.
-const SMALL_TABLES: [&str; 15] = [
+const SMALL_TABLES: [&str; 16] = [
     "stream_key",
     "notion_claim",
     "idempotency_key",
@@ -16,6 +16,7 @@ const SMALL_TABLES: [&str; 15] = [
     "verification",
     "rebuild",
     "import_unit",
+    "import_image",
     "vector_point",
     "embedding",
     "upload",
