@@ -31,6 +31,10 @@ use crate::settings::{LlmSettings, Settings};
 /// How long connections that somebody still asks on are waited for when the database is closed.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
 
+/// The commands that begin a database where there is none. Any other would find all well in an empty one that it has just made in the wrong
+/// folder.
+const BEGINNERS: [&str; 3] = ["serve", "import", "work"];
+
 /// The database that a command works on, and the Postgres of our own behind it if there is one.
 pub struct Store {
     /// The connections.
@@ -57,6 +61,13 @@ impl Store {
                 (options, None)
             }
             None => {
+                if !BEGINNERS.contains(&command) && holds_nothing(&settings.data_dir) {
+                    anyhow::bail!(
+                        "there is no database in `{}`: is CRM_DATA_DIR the folder that `crm serve` has? `crm serve` and `crm import` \
+                         make one where there is none",
+                        settings.data_dir.display()
+                    );
+                }
                 let cluster =
                     Cluster::open_with(&settings.data_dir, settings.postgres_bin.clone()).await?;
                 let options = cluster.options("crm");
@@ -126,6 +137,12 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// Whether the folder has no Postgres of ours, so far as can be seen.
+fn holds_nothing(data_dir: &Path) -> bool {
+    let version = std::fs::metadata(data_dir.join("postgres/PG_VERSION"));
+    version.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 
 /// Says which keys other users of the machine can read.

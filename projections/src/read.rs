@@ -21,6 +21,7 @@ use crate::projector::Projector;
 
 pub use answer::{Answer, Encoding};
 pub use as_of::{Then, Time};
+pub use life::roadshow_dates;
 pub use reader::{Found, Health, ProjectorHealth, Query, ReadError, Reader, StoredRecord};
 pub use recording::StoredRecording;
 pub use stream::Pieces;

@@ -2,7 +2,7 @@
 
 use cqrs_es::DomainEvent;
 use domain::distributor::Distributor;
-use domain::fund::Fund;
+use domain::fund::{Fund, FundChanges, FundCommand};
 use domain::gp::Gp;
 use domain::lp::Lp;
 use domain::note::Note;
@@ -88,6 +88,25 @@ pub fn left_out(kind: Kind, history: &[Event], drafts: &[Draft]) -> Vec<FactChan
         }
     }
     differences(&in_crm, &record.facts())
+}
+
+/// Gives a fund the roadshow date that the team sees back, where a roadshow of the file has announced another one.
+///
+/// # Errors
+/// [`DecideError`].
+pub fn keep_date(
+    history: Vec<Event>,
+    date: Option<Moment>,
+    announced: Moment,
+) -> Result<Decision, DecideError> {
+    let mut decider = Decider::<Fund>::over(history);
+    if matches!(decider.aggregate.stage(), Lifecycle::Active(_)) {
+        let changes = FundChanges { roadshow_date: date.into(), ..FundChanges::default() };
+        let shown_roadshow_date = Some(announced);
+        let revise = FundCommand::Revise { fund_name: None, changes, shown_roadshow_date };
+        decider.put(("Revise", revise))?;
+    }
+    Ok(decider.decision)
 }
 
 struct Decider<A> {

@@ -131,8 +131,7 @@ pub async fn collect(
 ) -> Result<Garbage, GarbageError> {
     let mut db = begin(database).await?;
     let found = collect_on(&mut db, database, files, trust, grace, dry_run).await;
-    // Whatever came of it, the next one finds the lock free.
-    db.close().await?;
+    end(db).await?;
     found
 }
 
@@ -191,7 +190,7 @@ pub async fn claim(
 ) -> Result<bool, GarbageError> {
     let mut db = begin(database).await?;
     let claimed = claim_on(&mut db, database, files, trust).await;
-    db.close().await?;
+    end(db).await?;
     claimed
 }
 
@@ -278,6 +277,12 @@ pub async fn standing(
         Owner::Other(owner) => Standing::Hindered(GarbageError::Others { owner, this }),
         Owner::Nobody => Standing::Nobody,
     })
+}
+
+/// Frees the lock, so that the next one finds it free: Postgres would do so only some time after the connection is closed.
+async fn end(mut db: PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query("select pg_advisory_unlock($1)").bind(GARBAGE_LOCK).execute(&mut db).await?;
+    db.close().await
 }
 
 /// A connection that has the lock until it is closed.

@@ -9,7 +9,7 @@ use sqlx::PgPool;
 use crate::error::ImportError;
 
 /// A record's events and its version.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct History {
     /// The events, in order.
     pub events: Vec<Event>,

@@ -167,6 +167,7 @@ fn reader(
         images: options.images.clone(),
         runtime: Handle::current(),
         keys: HashSet::new(),
+        announced: HashSet::new(),
         extras: BTreeMap::new(),
     };
     (reader, receiver)

@@ -7,15 +7,15 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
 
 use chrono::Utc;
-use domain::{Kind, Moment};
+use domain::{FundId, Kind, Moment};
 use projections::files::Files;
-use projections::log::{Claim, Keys};
+use projections::log::{Claim, Keys, LogReader};
 use sqlx::PgPool;
 use tokio::runtime::Handle;
 
 use crate::chunk::Chunks;
 use crate::convert::{Cell, DOCUMENT_TYPE};
-use crate::decide::{Decision, decide, left_out};
+use crate::decide::{Decision, decide, keep_date, left_out};
 use crate::error::ImportError;
 use crate::history::{self, History};
 use crate::images::{self, Destination};
@@ -50,6 +50,8 @@ pub struct Reader {
     pub report: Report,
     /// Keys of rows that belong to no record, to tell equal ones apart.
     pub keys: HashSet<(&'static str, String)>,
+    /// The funds imported before to which this run has announced a roadshow's arrival.
+    pub announced: HashSet<i64>,
     /// How many values were kept of columns that no record has, by table and column.
     pub extras: BTreeMap<(&'static str, String), u64>,
 }
@@ -292,6 +294,7 @@ impl Reader {
         let same_rows = entry.hash == Some(hash);
         if same_rows && history.version > entry.version {
             // Only a roadshow's arrival has reached it, and the team has worked on it since.
+            self.keep_date(unit.id, entry, history)?;
             self.report.unchanged += 1;
             let mark = Mark {
                 hash: entry.hash,
@@ -324,18 +327,21 @@ impl Reader {
         let (key, version) = ((unit.kind, unit.id), history.version);
         let announced = entry.and_then(|entry| entry.announced);
         let moved_on = entry.is_some_and(|entry| version > entry.version);
-        let worked_on = moved_on.then(|| history.events.clone());
+        let worked_on = moved_on.then(|| history.clone());
         let decision =
             decide(unit.kind, history.events, Some(content), announced).map_err(|e| {
                 ImportError::Record { kind: unit.kind, id: unit.id, reason: e.to_string() }
             })?;
-        if let Some(events) = worked_on.filter(|_| !decision.drafts.is_empty()) {
+        if let Some(history) = worked_on.filter(|_| !decision.drafts.is_empty()) {
             self.conflict(
                 key,
                 "changed in crm since the last import; the file's version was left out",
             );
-            for left_out in left_out(unit.kind, &events, &decision.drafts) {
+            for left_out in left_out(unit.kind, &history.events, &decision.drafts) {
                 self.report.note(Notice::of_left_out(key, &left_out));
+            }
+            if let Some(entry) = entry.filter(|_| unit.kind == Kind::Fund) {
+                self.keep_date(unit.id, entry, history)?;
             }
             return Ok(false);
         }
@@ -387,9 +393,40 @@ impl Reader {
             return;
         };
         entry.announced = Some(arrival);
+        self.announced.insert(fund);
         let Entry { hash, version, identity, announced, .. } = *entry;
         let mark = Mark { hash, version, identity, announced };
         self.chunks.mark(Kind::Fund.as_str(), fund.to_string(), mark);
+    }
+
+    /// Lets a fund that the team has worked on keep its roadshow date, where a roadshow of the file has announced another one.
+    fn keep_date(&mut self, fund: i64, entry: &Entry, history: History) -> Result<(), ImportError> {
+        let Some(announced) = entry.announced else { return Ok(()) };
+        let (pool, log) = (self.pool.clone(), LogReader::new(self.stream_keys.clone()));
+        let [shown, kept] = self.runtime.block_on(async move {
+            let mut db = pool.acquire().await?;
+            projections::read::roadshow_dates(&mut db, &log, FundId(fund)).await
+        })?;
+        // What this run has decided may still be on its way to the log.
+        let is_told_now = self.announced.contains(&fund);
+        if kept == Some(announced) || (shown == kept && !is_told_now) {
+            return Ok(());
+        }
+        let key = (Kind::Fund, fund);
+        let decision = keep_date(history.events, kept, announced).map_err(|error| {
+            ImportError::Record { kind: key.0, id: key.1, reason: error.to_string() }
+        })?;
+        if !decision.drafts.is_empty() {
+            self.conflict(
+                key,
+                &format!(
+                    "changed in crm since the last import; its roadshow date stays as it is there, and {announced}, the arrival that a \
+                     roadshow of the file has, was left out"
+                ),
+            );
+            self.push_all(key, history.version, decision, None);
+        }
+        Ok(())
     }
 
     /// Records that were imported before and are no longer in the file.

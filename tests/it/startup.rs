@@ -160,3 +160,17 @@ async fn a_key_that_others_can_read_is_warned_of() {
     let told = said().await;
     assert!(told.contains("WARN") && told.contains("chmod 600"), "{told}");
 }
+
+#[tokio::test]
+async fn a_folder_without_a_database_gets_none_by_being_asked_about() {
+    let home = Home::new();
+    for command in [&["verify"][..], &["status"], &["files", "check"], &["rebuild", "--all"]] {
+        let folder = home.path().join("mistyped");
+        let mut asking = home.crm(command);
+        let output = asking.env("CRM_DATA_DIR", &folder).output().await.unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let is_told = said.contains("there is no database in") && said.contains("mistyped");
+        assert!(!output.status.success() && is_told, "{command:?}: {said}");
+        assert!(!folder.join("postgres").exists() && !folder.join("keys").exists(), "{command:?}");
+    }
+}

@@ -3,7 +3,8 @@
 use domain::{NoteId, RecordRef, Subject};
 use maud::{Markup, html};
 
-use super::recording::words;
+use super::recorder::language;
+use super::recording::{spoken_time, words};
 use crate::app::App;
 use crate::problem::Problem;
 use crate::recordings::{self, Standing};
@@ -36,7 +37,12 @@ fn entry(it: &Standing) -> Markup {
     html! {
         li data-state=(state) {
             a href={"/recordings/" (it.stored.id)} { (it.stored.recording.name) }
-            " " span.quiet { (words(state, why.is_some())) }
+            " " span.quiet {
+                @if let Some(transcript) = &it.stored.recording.transcript {
+                    (spoken_time(transcript.duration_ms)) ", " (language(&transcript.language)) ". "
+                }
+                (words(state, why.is_some()))
+            }
         }
     }
 }

@@ -86,6 +86,11 @@ fn upload(note: i64) -> Markup {
     }
 }
 
+/// What a language is called, if it has a name here.
+pub fn language(code: &str) -> &str {
+    LANGUAGES.iter().find(|(it, _)| *it == code).map_or(code, |(_, name)| name)
+}
+
 /// A choice of languages.
 pub fn languages(id: &str, chosen: Option<&str>) -> Markup {
     html! {

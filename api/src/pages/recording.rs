@@ -13,7 +13,7 @@ use projections::history::Names;
 use super::answer;
 use super::assets::{IDIOMORPH, RECORDING};
 use super::layout::{Here, page_with};
-use super::recorder::languages;
+use super::recorder::{language, languages};
 use crate::app::App;
 use crate::problem::Problem;
 use crate::recordings::{self, Standing, todo_of};
@@ -101,6 +101,7 @@ fn standing(shown: &Shown) -> Markup {
     let (state, why) = shown.now.state();
     let recording = &shown.now.stored.recording;
     let can_cancel = shown.now.is_under_way();
+    let transcript = recording.transcript.as_ref();
     let can_retry = matches!(
         recording.stage,
         Stage::TranscriptionCancelled
@@ -114,6 +115,7 @@ fn standing(shown: &Shown) -> Markup {
                 (words(state, why.is_some()))
                 @if let Some(why) = &why { " " (domain::telling::capitalised(why)) "." }
             }
+            @if let Some(it) = transcript { p.quiet { (spoken_time(it.duration_ms)) ", " (language(&it.language)) ", by " (it.model) "." } }
             @if state == "transcribing" {
                 progress id="progress" max="1" value=[shown.now.done()] aria-label="Transcribed so far" {}
             }
@@ -163,7 +165,7 @@ fn action(address: &str, text: &str, question: Option<&str>) -> Markup {
 }
 
 /// A time in the recording, as people say it.
-fn spoken_time(ms: u64) -> String {
+pub fn spoken_time(ms: u64) -> String {
     let seconds = ms / 1000;
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     match hours {

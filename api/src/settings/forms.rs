@@ -7,6 +7,8 @@ use axum::http::Uri;
 use chrono::NaiveTime;
 use reqwest::Url;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::EnvFilter;
 
 pub(super) fn is_postgres_url(text: &str) -> bool {
     let scheme = text.starts_with("postgres://") || text.starts_with("postgresql://");
@@ -73,6 +75,14 @@ pub fn is_bucket(text: &str) -> bool {
 
 pub(super) fn time_of_day(text: &str) -> Option<NaiveTime> {
     NaiveTime::parse_from_str(text, "%H:%M").ok()
+}
+
+/// A word alone must be a level: it would be taken for a part of the program, of which alone everything is then logged.
+pub(super) fn is_log_filter(text: &str) -> bool {
+    let says_what =
+        |part: &str| part.contains(['=', '[']) || part.trim().parse::<LevelFilter>().is_ok();
+    EnvFilter::try_new(text).is_ok()
+        && text.split(',').filter(|part| !part.trim().is_empty()).all(says_what)
 }
 
 pub(super) fn is_host(text: &str) -> bool {

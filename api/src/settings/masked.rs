@@ -64,9 +64,12 @@ pub(super) fn without_password(url: &str) -> String {
         }
         None => url.to_owned(),
     };
-    if let Some(at) = masked.find("password=").map(|at| at + "password=".len()) {
+    // Also `sslpassword=`.
+    let mut from = 0;
+    while let Some(at) = masked[from..].find("password=").map(|at| from + at + "password=".len()) {
         let end = masked[at..].find('&').map_or(masked.len(), |length| at + length);
         masked.replace_range(at..end, "***");
+        from = at;
     }
     masked
 }

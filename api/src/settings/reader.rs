@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use projections::log::MasterKey;
 use projections::seal::{PublicKey, SealKey};
-use tracing_subscriber::EnvFilter;
 
 use super::forms::{
-    is_bucket, is_host, is_origin, is_plain_url, is_postgres_url, is_region, origin_form,
-    postgres_url_form, time_of_day,
+    is_bucket, is_host, is_log_filter, is_origin, is_plain_url, is_postgres_url, is_region,
+    origin_form, postgres_url_form, time_of_day,
 };
 use super::known::{KNOWN, Setting, known};
 use super::masked::shown;
@@ -59,9 +58,7 @@ impl Reader<'_> {
         let api_host = self.checked("API_HOST", "an IP address or a host name", is_host);
         let api_port = self.number("API_PORT", 0, 65535);
         let data_dir = self.data_dir();
-        let log = self.checked("CRM_LOG", "a filter like info or info,sqlx=debug", |text| {
-            EnvFilter::try_new(text).is_ok()
-        });
+        let log = self.checked("CRM_LOG", "a filter like info or info,sqlx=debug", is_log_filter);
         let body_limit = self.number("CRM_BODY_LIMIT_MB", 1, 4096);
         let upload_limit = self.number("CRM_UPLOAD_LIMIT_MB", 1, 40960);
         let request_timeout = self.number("CRM_REQUEST_TIMEOUT_S", 1, 3600);

@@ -132,6 +132,8 @@ fn each_wrong_value_is_refused_with_what_is_expected() {
     check("CRM_BODY_LIMIT_MB", "0", "from 1 to 4096");
     check("CRM_DB_CONNECTIONS", "3", "from 4 to 100");
     check("CRM_LOG", "info,=", "a filter");
+    check("CRM_LOG", "warning", "a filter");
+    check("CRM_LOG", "sqlx=info, Inf", "a filter");
     check("CRM_REQUEST_TIMEOUT_S", "30s", "from 1 to 3600");
     let wrong = errors(&[("CRM_SEAL_KEY", "hush")]).remove(0);
     assert!(wrong.starts_with("CRM_SEAL_KEY is `***`: expected is 32 random bytes"), "{wrong}");
@@ -242,6 +244,10 @@ fn of_a_database_url_only_the_password_is_hidden() {
         ("postgres://crm:se@cr:et@db/crm", "postgres://crm:***@db/crm"),
         ("postgres://crm@db/crm", "postgres://crm@db/crm"),
         ("postgres:///crm?password=secret&host=/run", "postgres:///crm?password=***&host=/run"),
+        (
+            "postgres:///crm?password=secret&sslpassword=secret",
+            "postgres:///crm?password=***&sslpassword=***",
+        ),
         ("crm:secret@db", "crm:***@db"),
     ] {
         assert_eq!(without_password(url), expected);

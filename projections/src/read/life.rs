@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use domain::fund::FundEvent;
-use domain::{Event, FundId, Kind, RecordRef, Subject};
+use domain::{Event, FundId, Kind, Moment, RecordRef, Subject};
 use sqlx::PgConnection;
 
 use super::fund;
@@ -57,6 +57,33 @@ pub(crate) async fn arrivals(
     }
     all.values_mut().for_each(|entries| entries.sort_by_key(|entry| entry.position));
     Ok(all)
+}
+
+/// The roadshow date that readers see at a fund, and the one that they would see without what imported roadshows have announced behind
+/// the fund's own last event.
+///
+/// # Errors
+/// When the database fails.
+pub async fn roadshow_dates(
+    db: &mut PgConnection,
+    log: &LogReader,
+    fund: FundId,
+) -> Result<[Option<Moment>; 2], sqlx::Error> {
+    let record = RecordRef::Fund(fund);
+    let life = of(db, log, record, None).await?;
+    let last_own = life.iter().rposition(|entry| is_own(record, entry)).unwrap_or_default();
+    let is_late = |(at, entry): &(usize, &Entry)| {
+        let source = entry.envelope.source.as_deref();
+        *at > last_own && source.is_some_and(|source| source.starts_with("import:"))
+    };
+    let shown = |entries: &mut dyn Iterator<Item = &Entry>| {
+        let mut fund = Subject::new(Kind::Fund);
+        entries.for_each(|entry| follow(&mut fund, entry));
+        let Subject::Fund(fund) = fund else { return None };
+        fund.record().and_then(|record| record.details.roadshow_date)
+    };
+    let kept = life.iter().enumerate().filter(|entry| !is_late(entry)).map(|(_, entry)| entry);
+    Ok([shown(&mut life.iter()), shown(&mut { kept })])
 }
 
 /// A fund's own entries, which begin with its first, and those of what roadshows did to it that changed something.

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use domain::lp::{Lp, LpCommand};
-use domain::{SourceValue, Verbatim};
-use projections::log::CommandError;
+use domain::{FundId, SourceValue, Verbatim};
+use projections::log::{CommandError, LogReader};
+use projections::read::roadshow_dates;
 use replay::{ImportOptions, reconstruct};
 use serde_json::json;
 
 use super::{assert_lossless, events, execute, happen, imported, legacy, run, run_until};
-use crate::harness::Database;
+use crate::harness::{Database, keys};
 use crate::log::request;
 
 /// The names of the events after this position of the log, with their streams.
@@ -287,6 +288,50 @@ async fn a_funds_own_roadshow_date_has_the_last_word() {
         }
     }
     assert!(hits > 0, "no kill came in between");
+}
+
+#[tokio::test]
+async fn a_fund_that_the_team_has_worked_on_keeps_the_date_that_they_see() {
+    let shown = async |db: &Database| {
+        let mut connection = db.pool.acquire().await.unwrap();
+        let log = LogReader::new(keys());
+        let [shown, _] = roadshow_dates(&mut connection, &log, FundId(1)).await.unwrap();
+        shown.map(|date| date.to_string()[..10].to_owned())
+    };
+    let ours = [
+        (
+            "RoadshowDateSet",
+            r#"{"RoadshowDateSet": {"roadshow_date": "2031-01-01T00:00:00"}}"#,
+            Some("2031-01-01"),
+        ),
+        // They have touched something else.
+        (
+            "InterestRecorded",
+            r#"{"InterestRecorded": {"lp": 2, "interest": "commitment"}}"#,
+            Some("2026-03-10"),
+        ),
+    ];
+    for (name, payload, expected) in ours {
+        let (db, file) = imported("").await;
+        execute(&file, "update fund set roadshow_date = '2026-03-10 00:00:00.000000' where id = 1");
+        run(&db, &file).await.unwrap();
+        happen(&db, "fund", 1, name, payload).await;
+        for sql in [
+            "insert into roadshow (id, name, fund_id, arrival, lv_flight, lv_hotel, mty_driver, cdmx_driver)
+             values (700, 'R', 1, '2027-05-05 00:00:00.000000', '', '', '', '')",
+            "update roadshow set arrival = '2029-09-09 00:00:00.000000' where id = 700",
+            "update roadshow set notes = 'Bring the deck' where id = 700",
+            "update fund set fund_name = 'Renamed' where id = 1;
+             update roadshow set arrival = '2030-01-01 00:00:00.000000' where id = 700",
+        ] {
+            execute(&file, sql);
+            let report = run(&db, &file).await.unwrap();
+            assert_eq!(shown(&db).await.as_deref(), expected, "{name} {sql}");
+            let told = report.notices.iter().any(|it| it.conflict && it.reason.contains("arrival"));
+            assert!(told, "{name} {sql}: {:?}", report.notices);
+            assert_eq!(run(&db, &file).await.unwrap().events, 0, "{name} {sql}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -273,6 +273,10 @@
     part().replaceChildren();
     delete part().dataset.underWay;
     shown = part().cloneNode(true);
+    // The name of what was erased is not kept on the screen either.
+    const heading = document.createElement("h1");
+    heading.textContent = document.title = "A recording that is not there any more";
+    document.getElementById("lead").replaceChildren(heading);
     const kept = written.length ? ` What you were writing: “${written.join("”, “")}”` : "";
     say(`This recording is not there any more: it was removed, or its note was deleted or erased.${kept}`);
   }

@@ -70,7 +70,7 @@ fn item_of(shown: &Shown, number: u32, SuggestedItem { item, decision }: &Sugges
             @match decision {
                 Decision::Accepted(todo) => (accepted(shown, number, item, todo)),
                 Decision::Dismissed => { p.quiet { "Dismissed." } (action(&format!("{place}/accept"), "Accept after all", None)) },
-                Decision::Open => {
+                Decision::Open => div.decide {
                     (item_form(shown, number, item, "Accept"))
                     (action(&format!("{place}/dismiss"), "Dismiss", None))
                 },
@@ -119,12 +119,12 @@ fn interest_of(
     html! {
         section.box id="suggested-interest" aria-labelledby="interest-title" data-part {
             h2 id="interest-title" { "Interest" }
-            p { (suggestion.in_words()) }
+            p { (suggestion.in_words().replace('_', " ")) }
             @if let Some(quote) = &suggestion.quote { blockquote { (quote) } }
             @if let Some(start) = suggestion.start_ms { p.quiet { (seek(start)) } }
             @match decision {
                 Decision::Accepted(AcceptedInterest { fund, lp, interest }) => p {
-                    "✓ Accepted: " (interest) ", of "
+                    "✓ Accepted: " (interest.as_str().replace('_', " ")) ", of "
                     a href=(path((*lp).into())) { (shown.names.call((*lp).into())) } " in "
                     a href=(path((*fund).into())) { (shown.names.call((*fund).into())) }
                 },
@@ -151,8 +151,11 @@ fn interest_form(shown: &Shown, suggested: Option<&str>) -> Markup {
     };
     let is_possible = !shown.funds.is_empty() && !shown.lps.is_empty();
     html! {
-        @if is_possible {
-            form data-send=(shown.path("/interest/accept")) {
+        @if !is_possible {
+            p.quiet { "To accept it, link the note to the fund and the LP first." }
+        }
+        div.decide {
+            @if is_possible { form data-send=(shown.path("/interest/accept")) {
                 div.row {
                     (records("fund_id", "Fund", shown.funds.iter().map(|id| Kind::Fund.record(id.0)).collect()))
                     (records("lp_id", "LP", shown.lps.iter().map(|id| Kind::Lp.record(id.0)).collect()))
@@ -165,10 +168,8 @@ fn interest_form(shown: &Shown, suggested: Option<&str>) -> Markup {
                     }
                     button.primary type="submit" { "Accept" }
                 }
-            }
-        } @else {
-            p.quiet { "To accept it, link the note to the fund and the LP first." }
+            } }
+            (action(&shown.path("/interest/dismiss"), "Dismiss", None))
         }
-        (action(&shown.path("/interest/dismiss"), "Dismiss", None))
     }
 }
