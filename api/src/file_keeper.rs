@@ -16,6 +16,9 @@ use tokio::time::Instant;
 const LOOK: Duration = Duration::from_secs(60);
 const AGAIN: Duration = Duration::from_secs(10);
 
+/// How long whoever only looks waits for a store that is silent.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// How often to remove what nothing names, and to see whether there are files by now of which somebody must be the owner.
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const CLAIM: Duration = Duration::from_secs(60);
@@ -33,7 +36,7 @@ pub struct FileKeeper {
 impl FileKeeper {
     /// Of these files of this database.
     pub fn new(database: Database, files: Files, trust: Trust) -> Self {
-        Self { database, files, trust, hindrance: Arc::default() }
+        Self { database, files: files.with_patience(PATIENCE), trust, hindrance: Arc::default() }
     }
 
     /// How the files stood when somebody looked last, for those who only use crm.
@@ -155,11 +158,14 @@ pub async fn look_once(
 ) -> Result<FileStatus, GarbageError> {
     const UNOWNED: &str = "the files have no owner yet. A running `crm serve` makes its database the owner within a minute if \
         that names most of them; where it does not, `crm files gc --dry-run` says why";
+    let files = files.with_patience(PATIENCE);
     files.probe().await;
-    let garbage = match garbage::standing(database, files, trust).await {
+    let garbage = match garbage::standing(database, &files, trust).await {
         Ok(Standing::Owner) => None,
         Ok(Standing::Hindered(error)) => Some(error.to_string()),
-        Ok(Standing::Nobody) => is_any(files).await?.then(|| UNOWNED.to_owned()),
+        Ok(Standing::Nobody) => {
+            is_any(&files).await.unwrap_or_default().then(|| UNOWNED.to_owned())
+        }
         // That files are away is told by where none can be stored.
         Err(GarbageError::Files(_)) => None,
         Err(error) => return Err(error),

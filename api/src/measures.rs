@@ -126,7 +126,7 @@ const GAUGES: &[(&str, &str)] = &[
     ),
     (
         GARBAGE_KEPT,
-        "1 while files that nothing names are not removed, since they are another's, else 0",
+        "1 while files that nothing names are not removed, for a reason that `crm status` tells, else 0",
     ),
     (POOL_SIZE, "Open connections of the database pool"),
     (POOL_IDLE, "Connections of the database pool that wait for work"),

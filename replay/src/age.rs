@@ -93,7 +93,7 @@ impl Last {
     }
 }
 
-/// Remembers a file as the one that was imported last.
+/// Remembers a file as the one that was imported last, and the highest ids that any had.
 ///
 /// # Errors
 /// When the database fails.
@@ -112,11 +112,17 @@ pub async fn remember(
     sqlx::query(
         "insert into import_file (name, changes, schema_changes, highest) values ($1, $2, $3, $4)
          on conflict (is_only) do update set name = excluded.name, changes = excluded.changes,
-             schema_changes = excluded.schema_changes, highest = excluded.highest, imported_at = now()",
+             schema_changes = excluded.schema_changes, imported_at = now(),
+             highest = (select coalesce(jsonb_object_agg(kind, id), '{}') from (
+                 select kind, max(id::bigint) as id from (
+                     select * from jsonb_each_text(import_file.highest)
+                     union all select * from jsonb_each_text(excluded.highest)) as of_both (kind, id)
+                 group by kind) as greatest)",
     )
     .bind(name)
     .bind(i64::from(changes))
     .bind(i64::from(schema_changes))
+    // Of rows that were deleted since an older copy still has the ids.
     .bind(Json(highest))
     .execute(connection)
     .await?;

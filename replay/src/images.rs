@@ -1,7 +1,7 @@
 //! The images of Notion notes: copied into the file storage, under their plain names. The database remembers which of those that
 //! notes name an import has had, and which it found nowhere: these are not lost.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -30,6 +30,13 @@ pub struct Destination<'a> {
     pub runtime: &'a Handle,
 }
 
+/// An image that a note names.
+struct Named {
+    note: String,
+    name: String,
+    is_there: bool,
+}
+
 impl Destination<'_> {
     /// The length of the image of this name, if there is one.
     fn length(self, name: &str) -> Result<Option<u64>, ImportError> {
@@ -37,21 +44,21 @@ impl Destination<'_> {
         Ok(self.runtime.block_on(self.files.store().facts(&key))?.map(|facts| facts.size))
     }
 
-    /// The notes that were erased, by their ids.
-    fn erased(self) -> Result<HashSet<String>, ImportError> {
-        let erased = "select aggregate_id from stream_key where aggregate_type = 'note' and destroyed_at is not null";
-        let ids = self.runtime.block_on(sqlx::query_scalar(erased).fetch_all(self.pool))?;
-        Ok(ids.into_iter().collect())
-    }
-
-    /// Remembers which images that notes name are there, and which are not and never were.
-    fn remember(self, named: &BTreeMap<String, bool>) -> Result<(), ImportError> {
-        let (names, are_there): (Vec<&String>, Vec<bool>) = named.iter().unzip();
+    /// Remembers which images that notes name are there, and which are not and never were. Of a note that was erased meanwhile nothing
+    /// is remembered.
+    fn remember(self, named: &[Named]) -> Result<(), ImportError> {
+        let notes: Vec<&str> = named.iter().map(|it| &*it.note).collect();
+        let names: Vec<&str> = named.iter().map(|it| &*it.name).collect();
+        let are_there: Vec<bool> = named.iter().map(|it| it.is_there).collect();
         // One that was there and is gone stays one that was there.
         let remembering = sqlx::query(
-            "insert into import_image (name, is_there) select * from unnest($1::text[], $2::boolean[])
+            "insert into import_image (name, is_there)
+             select name, bool_or(is_there) from unnest($1::text[], $2::text[], $3::boolean[]) as named (note, name, is_there)
+             where not exists (select from stream_key where aggregate_type = 'note' and aggregate_id = note and destroyed_at is not null)
+             group by name
              on conflict (name) do update set is_there = true where excluded.is_there",
         )
+        .bind(notes)
         .bind(names)
         .bind(are_there)
         .execute(self.pool);
@@ -76,14 +83,13 @@ pub fn copy(
     report: &mut Report,
 ) -> Result<(), ImportError> {
     let mut found = images_in(from)?;
-    let (erased, mut named) = (to.erased()?, BTreeMap::new());
+    let mut named = Vec::new();
     if source.layout("note").is_some_and(|note| note.at("image_paths").is_some()) {
         for (id, paths) in source.texts("note", "image_paths")? {
             for path in paths.split(',').map(str::trim).filter(|path| !path.is_empty()) {
                 let is_there = find_named(from, to, path, &id, &mut found, report)?;
-                let name = image_name(path).filter(|_| !erased.contains(&key_text(&[&id])));
-                if let (Some(name), Some(is_there)) = (name, is_there) {
-                    *named.entry(name.to_owned()).or_default() |= is_there;
+                if let (Some(name), Some(is_there)) = (image_name(path), is_there) {
+                    named.push(Named { note: key_text(&[&id]), name: name.to_owned(), is_there });
                 }
             }
         }

@@ -294,15 +294,9 @@ impl Reader {
         let same_rows = entry.hash == Some(hash);
         if same_rows && history.version > entry.version {
             // Only a roadshow's arrival has reached it, and the team has worked on it since.
-            self.keep_date(unit.id, entry, history)?;
+            self.report.conflicts += u64::from(self.keep_date(unit.id, entry, history)?);
             self.report.unchanged += 1;
-            let mark = Mark {
-                hash: entry.hash,
-                version: entry.version,
-                identity: entry.identity,
-                announced: None,
-            };
-            self.chunks.mark(unit.kind.as_str(), unit.id.to_string(), mark);
+            self.forget_announced((unit.kind, unit.id), entry);
             return Ok(());
         }
         let content = unit.content(self.old_todo(source, unit, false)?, &self.ledger.foreign);
@@ -340,8 +334,9 @@ impl Reader {
             for left_out in left_out(unit.kind, &history.events, &decision.drafts) {
                 self.report.note(Notice::of_left_out(key, &left_out));
             }
-            if let Some(entry) = entry.filter(|_| unit.kind == Kind::Fund) {
+            if let Some(entry) = entry.filter(|entry| entry.announced.is_some()) {
                 self.keep_date(unit.id, entry, history)?;
+                self.forget_announced(key, entry);
             }
             return Ok(false);
         }
@@ -399,9 +394,22 @@ impl Reader {
         self.chunks.mark(Kind::Fund.as_str(), fund.to_string(), mark);
     }
 
-    /// Lets a fund that the team has worked on keep its roadshow date, where a roadshow of the file has announced another one.
-    fn keep_date(&mut self, fund: i64, entry: &Entry, history: History) -> Result<(), ImportError> {
-        let Some(announced) = entry.announced else { return Ok(()) };
+    /// Remembers what an entry says, but for what a roadshow has announced: that was answered.
+    fn forget_announced(&mut self, key: (Kind, i64), entry: &Entry) {
+        let Entry { hash, version, identity, .. } = *entry;
+        let mark = Mark { hash, version, identity, announced: None };
+        self.chunks.mark(key.0.as_str(), key.1.to_string(), mark);
+    }
+
+    /// Lets a fund that the team has worked on keep its roadshow date, where a roadshow of the file has announced another one; tells
+    /// whether that was so.
+    fn keep_date(
+        &mut self,
+        fund: i64,
+        entry: &Entry,
+        history: History,
+    ) -> Result<bool, ImportError> {
+        let Some(announced) = entry.announced else { return Ok(false) };
         let (pool, log) = (self.pool.clone(), LogReader::new(self.stream_keys.clone()));
         let [shown, kept] = self.runtime.block_on(async move {
             let mut db = pool.acquire().await?;
@@ -410,23 +418,22 @@ impl Reader {
         // What this run has decided may still be on its way to the log.
         let is_told_now = self.announced.contains(&fund);
         if kept == Some(announced) || (shown == kept && !is_told_now) {
-            return Ok(());
+            return Ok(false);
         }
         let key = (Kind::Fund, fund);
         let decision = keep_date(history.events, kept, announced).map_err(|error| {
             ImportError::Record { kind: key.0, id: key.1, reason: error.to_string() }
         })?;
-        if !decision.drafts.is_empty() {
-            self.conflict(
-                key,
-                &format!(
-                    "changed in crm since the last import; its roadshow date stays as it is there, and {announced}, the arrival that a \
-                     roadshow of the file has, was left out"
-                ),
-            );
-            self.push_all(key, history.version, decision, None);
+        if decision.drafts.is_empty() {
+            return Ok(false);
         }
-        Ok(())
+        let reason = format!(
+            "changed in crm since the last import; its roadshow date stays as it is there, and {announced}, the arrival that a roadshow of \
+             the file has, was left out"
+        );
+        self.report.note(Notice::of_conflict(key, &reason));
+        self.push_all(key, history.version, decision, None);
+        Ok(true)
     }
 
     /// Records that were imported before and are no longer in the file.

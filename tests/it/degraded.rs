@@ -133,7 +133,7 @@ async fn a_bucket_that_refuses_what_is_written_is_known_by_trying_and_nothing_is
 }
 
 #[tokio::test]
-async fn a_bucket_that_was_full_is_tried_with_as_much_as_did_not_fit() {
+async fn trying_a_bucket_with_a_whole_part_leaves_nothing_there() {
     use projections::files::Store as _;
     let s3 = S3::start().await;
     let bucket = Bucket::open(&s3.options("whole")).await;

@@ -3,8 +3,7 @@
 use domain::{NoteId, RecordRef, Subject};
 use maud::{Markup, html};
 
-use super::recorder::language;
-use super::recording::{spoken_time, words};
+use super::recording::{length, words};
 use crate::app::App;
 use crate::problem::Problem;
 use crate::recordings::{self, Standing};
@@ -39,7 +38,7 @@ fn entry(it: &Standing) -> Markup {
             a href={"/recordings/" (it.stored.id)} { (it.stored.recording.name) }
             " " span.quiet {
                 @if let Some(transcript) = &it.stored.recording.transcript {
-                    (spoken_time(transcript.duration_ms)) ", " (language(&transcript.language)) ". "
+                    (length(transcript)) ". "
                 }
                 (words(state, why.is_some()))
             }

@@ -5,7 +5,7 @@ mod transcript;
 
 use axum::http::HeaderMap;
 use axum::response::Response;
-use domain::note::{Note, RecordingId, Stage};
+use domain::note::{Note, RecordingId, Stage, Transcript};
 use domain::{FundId, Kind, LpId, RecordRef};
 use maud::{Markup, html};
 use projections::history::Names;
@@ -115,7 +115,7 @@ fn standing(shown: &Shown) -> Markup {
                 (words(state, why.is_some()))
                 @if let Some(why) = &why { " " (domain::telling::capitalised(why)) "." }
             }
-            @if let Some(it) = transcript { p.quiet { (spoken_time(it.duration_ms)) ", " (language(&it.language)) ", by " (it.model) "." } }
+            @if let Some(it) = transcript { p.quiet { (length(it)) ", by " (it.model) "." } }
             @if state == "transcribing" {
                 progress id="progress" max="1" value=[shown.now.done()] aria-label="Transcribed so far" {}
             }
@@ -131,7 +131,7 @@ fn standing(shown: &Shown) -> Markup {
             }
             @if !can_cancel {
                 details {
-                    summary { "Transcribe it again" }
+                    summary { @if transcript.is_some() { "Transcribe it again" } @else { "Transcribe it in a language of your choice" } }
                     form.row id="transcribe-again" data-send=(shown.path("/transcribe")) data-query data-part {
                         div { label for="again" { "Language spoken" } (languages("again", recording.language.as_deref())) }
                         button type="submit" { "Transcribe again" }
@@ -165,12 +165,21 @@ fn action(address: &str, text: &str, question: Option<&str>) -> Markup {
 }
 
 /// A time in the recording, as people say it.
-pub fn spoken_time(ms: u64) -> String {
+fn spoken_time(ms: u64) -> String {
     let seconds = ms / 1000;
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     match hours {
         0 => format!("{minutes}:{seconds:02}"),
         _ => format!("{hours}:{minutes:02}:{seconds:02}"),
+    }
+}
+
+/// How long a recording is, and its language where something is said in it.
+pub fn length(transcript: &Transcript) -> String {
+    let time = spoken_time(transcript.duration_ms);
+    match language(&transcript.language) {
+        "" => time,
+        language => format!("{time}, {language}"),
     }
 }
 

@@ -53,20 +53,21 @@ impl Writes {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Remembers that a statement was refused, if that says that nothing can be written.
-    pub(super) fn refuse(&self, lacks: Shortage) {
+    /// Remembers that a statement was refused, if that says that nothing can be written. Tells whether that is news.
+    pub(super) fn refuse(&self, lacks: Shortage) -> bool {
         if !matches!(lacks, Shortage::Disk | Shortage::Changes) {
-            return;
+            return false;
         }
         let mut trouble = self.trouble();
         match &*trouble {
-            Some(known) if known.lacks == lacks => {}
+            Some(known) if known.lacks == lacks => return false,
             Some(known) => *trouble = Some(WriteTrouble::of(lacks, known.since)),
             None => {
                 *trouble = Some(WriteTrouble::of(lacks, Utc::now()));
                 self.refused.notify_one();
             }
         }
+        true
     }
 
     fn accept(&self) {
@@ -87,23 +88,24 @@ impl Database {
         }
     }
 
-    /// Remembers that a connection says of itself to be read-only.
+    /// Remembers that a connection says of itself to be read-only. Others are thrown away only if that is news: those who read go on
+    /// with them, and whoever tries to write finds out that it is over.
     pub(crate) fn note_read_only(&self) {
-        self.health.writes.refuse(Shortage::Changes);
-        self.condemn();
+        if self.health.writes.refuse(Shortage::Changes) {
+            self.condemn();
+        }
     }
 
     /// Tries whether it takes writes: [`write_trouble`](Self::write_trouble) tells why not. For now and then: it writes.
     ///
     /// # Errors
-    /// When it does not answer: then nobody knows.
+    /// When it does not answer, or refuses for a reason that says nothing of room or rights to write: then nobody knows.
     pub async fn probe_writes(&self) -> Result<(), DatabaseError> {
         match self.ask(self.write_a_little()).await {
             // What keeps others from writing is remembered where errors are judged.
             Err(DatabaseError::Unavailable(_)) if self.write_trouble().is_some() => Ok(()),
-            Err(DatabaseError::Unavailable(reason)) => Err(DatabaseError::Unavailable(reason)),
-            // It would have taken them, if crm were allowed to make tables.
-            Ok(()) | Err(DatabaseError::Failed(_)) => {
+            Err(error) => Err(error),
+            Ok(()) => {
                 self.health.writes.accept();
                 Ok(())
             }

@@ -56,6 +56,17 @@ pub(super) fn has(word: &str) -> bool {
         || all.unaccented.contains(&fold(word))
 }
 
+/// Whether one of them is folded so: as it is or as a name is written, and also as the plural of a base form.
+pub(super) fn has_folded(word: &str) -> bool {
+    let capital: String = word.chars().enumerate().flat_map(|(at, c)| titled(at, c)).collect();
+    let singular = ["s", "es"].iter().filter_map(|plural| word.strip_suffix(plural));
+    has(word) || has(&capital) || singular.into_iter().any(has)
+}
+
+fn titled(at: usize, c: char) -> Vec<char> {
+    if at == 0 { c.to_uppercase().collect() } else { vec![c] }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,6 +89,16 @@ mod tests {
             "pensiones",
         ] {
             assert!(has(word), "{word}");
+        }
+    }
+
+    #[test]
+    fn folded_words_are_known_as_they_are_written() {
+        for word in ["london", "europe", "energias", "inversiones", "leases"] {
+            assert!(has_folded(word), "{word}");
+        }
+        for word in ["northgate", "zurbaran", "montblau", "xelhua"] {
+            assert!(!has_folded(word), "{word}");
         }
     }
 

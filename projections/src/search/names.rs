@@ -26,6 +26,7 @@ use super::lexical::{Titled, Word, record_of, restrict_records};
 use super::passage;
 use super::spelling::{self, Said};
 use super::words::{figures, without_figures};
+use crate::prose::fold;
 
 /// How many letters a word has at least that names somebody, and is no short form or number.
 const LETTERS: usize = 5;
@@ -146,9 +147,9 @@ pub(super) async fn find(
     hits.retain(|hit| seen.insert(hit.record));
     let is_odd = words.iter().all(Word::is_odd);
     let is_all = (is_acronym && said.len() == 1)
-        || named
-            .iter()
-            .any(|(hit, name)| is_whole && hit.is_exact && is_all(&said, is_odd, hit.record, name));
+        || named.iter().any(|(hit, name)| {
+            is_whole && hit.is_exact && is_all(asked, &said, is_odd, hit.record, name)
+        });
     let named = named.into_iter().map(|(hit, name)| (hit.record, name)).collect();
     Ok(Names { hits, named, is_all })
 }
@@ -184,20 +185,23 @@ fn best_first<T>(hits: &mut Vec<T>, hit: impl Fn(&T) -> &NameHit) {
 
 /// Whether a question that has only words of a name can hardly mean anything else: it is most of the name, or words of a person's
 /// name, which say nothing, or has one that no dictionary has, unless it is a single one that texts have.
-fn is_all(said: &[&str], is_odd: bool, record: RecordRef, name: &str) -> bool {
+fn is_all(asked: &Asked, said: &[&str], is_odd: bool, record: RecordRef, name: &str) -> bool {
     let name = spelling::words(name);
     let letters = |words: &[&str]| words.iter().map(|word| word.chars().count()).sum::<usize>();
     let is_most = letters(said) * 4 >= letters(&name) * 3;
     let is_person = record.kind() == Kind::Person;
     let words: Vec<Said<'_>> = said.iter().map(|word| Said { word, is_known: false }).collect();
-    let says_nothing = || is_person || said.iter().any(|word| is_odd_word(word));
+    let says_nothing = || is_person || said.iter().any(|word| is_odd_word(asked, word));
     spelling::errors(&words, &name, is_person).is_some()
         && (is_most || ((said.len() > 1 || is_odd) && says_nothing()))
 }
 
-/// Whether a word is long enough for a name, and none of English or Spanish.
-fn is_odd_word(word: &str) -> bool {
-    word.chars().filter(|c| c.is_alphabetic()).count() >= LETTERS && !dictionary::has(word)
+/// Whether a word of a question, folded, is long enough for a name, and none of English or Spanish.
+fn is_odd_word(asked: &Asked, word: &str) -> bool {
+    let mut typed = asked.text.split(|c: char| !c.is_alphanumeric());
+    word.chars().filter(|c| c.is_alphabetic()).count() >= LETTERS
+        && !dictionary::has_folded(word)
+        && !typed.any(|it| fold(it) == word && dictionary::has(it))
 }
 
 /// The names that stand in a question with other words.

@@ -321,7 +321,7 @@ async fn a_fund_that_the_team_has_worked_on_keeps_the_date_that_they_see() {
              values (700, 'R', 1, '2027-05-05 00:00:00.000000', '', '', '', '')",
             "update roadshow set arrival = '2029-09-09 00:00:00.000000' where id = 700",
             "update roadshow set notes = 'Bring the deck' where id = 700",
-            "update fund set fund_name = 'Renamed' where id = 1;
+            "update fund set fund_name = fund_name || '2' where id = 1;
              update roadshow set arrival = '2030-01-01 00:00:00.000000' where id = 700",
         ] {
             execute(&file, sql);
@@ -330,6 +330,15 @@ async fn a_fund_that_the_team_has_worked_on_keeps_the_date_that_they_see() {
             let told = report.notices.iter().any(|it| it.conflict && it.reason.contains("arrival"));
             assert!(told, "{name} {sql}: {:?}", report.notices);
             assert_eq!(run(&db, &file).await.unwrap().events, 0, "{name} {sql}");
+        }
+        if name == "RoadshowDateSet" {
+            // Once both agree again there is nothing to report, and what changes then is taken.
+            let again = "fund_name = substr(fund_name, 1, length(fund_name) - 1), roadshow_date = '2031-01-01 00:00:00.000000'";
+            for (set, events) in [(again, 0), ("geography = 'Moon'", 1)] {
+                execute(&file, &format!("update fund set {set} where id = 1"));
+                let report = run(&db, &file).await.unwrap();
+                assert_eq!((report.events, report.conflicts), (events, 0), "{:?}", report.notices);
+            }
         }
     }
 }

@@ -19,7 +19,10 @@ pub fn section(shown: &Shown) -> Markup {
         aside aria-label="What it comes down to" {
             @match &recording.summary {
                 Some(summary) => (summary_of(summary)),
-                None => section { h2 { "Summary" } (empty("There is no summary yet.")) },
+                None => section {
+                    h2 { "Summary" }
+                    (empty(if shown.now.is_under_way() { "There is no summary yet." } else { "There is no summary." }))
+                },
             }
             @if !recording.items.is_empty() {
                 section.box aria-labelledby="items-title" {
