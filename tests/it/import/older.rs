@@ -46,8 +46,13 @@ async fn a_file_from_which_rows_were_deleted_or_that_was_made_anew_is_not_older(
     let (db, file) = imported("").await;
     execute(&file, "insert into gp (id, name) values (500, 'New')");
     run(&db, &file).await.unwrap();
+    let before = file.with_file_name("before.db");
+    std::fs::copy(&file, &before).unwrap();
     execute(&file, "delete from gp where id = 500");
     assert_eq!(run(&db, &file).await.unwrap().deleted, 1);
+    // A copy from before has an id that is higher than those of the last one.
+    let refused = run(&db, &before).await.unwrap_err();
+    assert!(matches!(refused, ImportError::Older { .. }), "{refused}");
 
     execute(&file, "update lp set priority = 'Z' where id = 1");
     let anew = file.with_file_name("anew.db");
