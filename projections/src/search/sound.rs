@@ -5,9 +5,7 @@ const LETTERS: usize = 5;
 
 /// The sound of a word, folded; `None` of one that is too short. What is said alike is written alike in it.
 pub(super) fn sound(word: &str) -> Option<String> {
-    if word.chars().nth(LETTERS - 1).is_none() {
-        return None;
-    }
+    word.chars().nth(LETTERS - 1)?;
     let letters: Vec<char> = word.chars().collect();
     let mut sound = String::with_capacity(word.len());
     let mut at = 0;
