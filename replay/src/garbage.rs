@@ -100,7 +100,7 @@ impl GarbageError {
                 "the files belong to another database; `crm status` says more"
             }
             GarbageError::Ownerless { .. } => {
-                "most files are named by no event, so they seem to belong to another database; `crm status` says more"
+                "most files are named by no event, so they seem to belong to another database; `crm files gc --dry-run` says more"
             }
             GarbageError::Doubtful(_) => {
                 "nobody knows whether this is the log that was sealed here; `crm status` says more"
