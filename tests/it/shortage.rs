@@ -176,6 +176,19 @@ async fn a_database_that_lets_nobody_connect_is_not_available() {
     ask().await.unwrap();
 }
 
+/// Waits until what is told of why LPs are not projected `is_expected`.
+async fn told_of_lp(api: &Api, is_expected: impl Fn(Option<&String>) -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let failures = api.backend.runner().failures();
+        if is_expected(failures.get("lp")) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{failures:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_read_model_that_the_database_fails_parks_nothing_and_says_why() {
     let api = Api::new().await;
@@ -193,18 +206,11 @@ async fn a_read_model_that_the_database_fails_parks_nothing_and_says_why() {
     ] {
         fail(&api, "read_lp_1.lp", code, message).await;
         position = register(&api.backend, message).await;
-        let deadline = Instant::now() + Duration::from_secs(20);
-        let why = loop {
-            if let Some(why) = api.backend.runner().failures().remove("lp") {
-                break why;
-            }
-            assert!(Instant::now() < deadline, "{code}: it says why it waits");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        };
-        assert!(why.contains(message), "{why}");
+        told_of_lp(&api, |told| told.is_some_and(|why| why.contains(message))).await;
         mend(&api, "read_lp_1.lp").await;
         assert!(api.backend.reader.reached(position, Duration::from_secs(20)).await, "{code}");
         assert_eq!(parked().await, 0, "{code}");
+        told_of_lp(&api, |told| told.is_none()).await;
     }
     api.backend.stop().await;
     assert_read_models_match_the_log(&api.db.pool).await;
