@@ -45,6 +45,19 @@ impl<S: Send + Sync> FromRequest<S> for Body {
     }
 }
 
+/// Bodies are taken as they are: one that is compressed would be read as damaged JSON, or kept as a recording that nobody
+/// can play.
+///
+/// # Errors
+/// [`Problem::Unsupported`] when the headers say that the body is encoded.
+pub fn admit_encoding(headers: &HeaderMap) -> Result<(), Problem> {
+    let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
+    if encodings.all(|it| it.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Ok(());
+    }
+    Err(Problem::Unsupported("Send the body as it is, without Content-Encoding".to_owned()))
+}
+
 /// A body without a content type counts as JSON too.
 fn claims_json(headers: &HeaderMap) -> bool {
     let Some(content_type) = headers.get(header::CONTENT_TYPE) else { return true };

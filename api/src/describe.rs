@@ -1,6 +1,8 @@
 //! One table for routes and their description: an endpoint gets into the router only together with its place in the
 //! OpenAPI document, so the two cannot differ.
 
+mod headers;
+
 use axum::handler::Handler;
 use axum::routing::{MethodFilter, MethodRouter};
 use domain::Kind;
@@ -15,6 +17,7 @@ use utoipa::openapi::{
 };
 use utoipa_axum::router::OpenApiRouter;
 
+use self::headers::{header_parameter, header_parameters, told};
 use crate::app::App;
 use crate::schemas::{body_name, schema_name};
 
@@ -112,6 +115,7 @@ pub struct Endpoint {
     is_strict: bool,
     success: &'static str,
     others: Vec<(&'static str, &'static str)>,
+    told: Vec<(&'static str, &'static str)>,
 }
 
 /// Answers GET.
@@ -210,6 +214,7 @@ impl Endpoint {
             is_strict: false,
             success: "200",
             others: Vec::new(),
+            told: Vec::new(),
         }
     }
 
@@ -253,6 +258,12 @@ impl Endpoint {
         self
     }
 
+    /// A header of the answer when it worked, beside those that all of its group have.
+    pub fn tells(mut self, name: &'static str, description: &'static str) -> Self {
+        self.told.push((name, description));
+        self
+    }
+
     /// What it may answer where it does not do what it was asked for: the statuses, and what each is called.
     fn refusals(
         &self,
@@ -271,6 +282,7 @@ impl Endpoint {
             ("410", "Erased", is_of_one || !reads),
             ("412", "Outdated", !reads && is_of_one || tag == UPLOADS),
             ("413", "TooLarge", has_body),
+            ("415", "Encoded", has_body && !self.others.iter().any(|(status, _)| *status == "415")),
             ("422", "Invalid", true),
             ("503", "Unavailable", tag != SERVER),
             ("default", "Otherwise", true),
@@ -303,7 +315,7 @@ impl Endpoint {
             .operation_id(Some(id))
             .parameters(Some(ids.chain(self.parameters.iter().cloned()).chain(steering)))
             .request_body(body)
-            .response(self.success, json_response("It worked.", &self.answers));
+            .response(self.success, self.worked(tag));
         for (status, meaning) in &self.others {
             operation = operation.response(*status, json_response(meaning, &Content::Nothing));
         }
@@ -311,6 +323,16 @@ impl Endpoint {
             operation = operation.response(status, Ref::from_response_name(name));
         }
         operation
+    }
+
+    fn worked(&self, tag: &str) -> utoipa::openapi::Response {
+        let shows_record = matches!(self.answers, Content::Record(_));
+        let told = told(&self.method, tag, shows_record).chain(self.told.iter().copied());
+        let response = json_response("It worked.", &self.answers);
+        told.fold(response, |mut response, (name, description)| {
+            response.headers.insert(name.to_owned(), headers::header(description));
+            response
+        })
     }
 }
 
@@ -345,43 +367,6 @@ pub fn json_response(description: &str, content: &Content) -> utoipa::openapi::R
     ResponseBuilder::new()
         .description(description)
         .content(content.media_type(), content.build())
-        .build()
-}
-
-/// The headers that steer a request of this method, all optional. Where the path names no record there is no tag.
-fn header_parameters(
-    method: &HttpMethod,
-    tag: &str,
-    is_of_a_record: bool,
-) -> impl Iterator<Item = Parameter> {
-    const ONCE: (&str, &str) = ("Idempotency-Key", "Carry the request out once for this key");
-    let steering: &[(&str, &str)] = match method {
-        HttpMethod::Get if is_steered(tag) => {
-            &[("If-None-Match", "Answer 304 if the tag is still this")]
-        }
-        HttpMethod::Post | HttpMethod::Put | HttpMethod::Delete
-            if [SERVER, LIVE].contains(&tag) =>
-        {
-            &[ONCE]
-        }
-        _ if !is_steered(tag) => &[],
-        HttpMethod::Post if !is_of_a_record => &[ONCE],
-        _ => &[
-            ONCE,
-            ("If-Match", "Carry it out only if the record's tag is still this"),
-            ("If-None-Match", "Carry it out only if the record's tag is none of these"),
-        ],
-    };
-    steering.iter().map(|(name, description)| header_parameter(name, description))
-}
-
-fn header_parameter(name: &str, description: &str) -> Parameter {
-    ParameterBuilder::new()
-        .name(name)
-        .parameter_in(ParameterIn::Header)
-        .required(Required::False)
-        .description(Some(description))
-        .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
         .build()
 }
 

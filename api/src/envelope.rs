@@ -17,7 +17,7 @@ use tracing::{Instrument, Span};
 
 use crate::answers::{PATIENCE, READ_MODEL};
 use crate::app::{App, Limits};
-use crate::body::{Parameters, parse_id};
+use crate::body::{self, Parameters, parse_id};
 use crate::caller::{CORRELATION_ID, REQUEST_ID, correlated, correlation_of, current_correlation};
 use crate::measures::{Answering, Route};
 use crate::once;
@@ -93,6 +93,9 @@ async fn admitted(app: App, request: Request, next: Next) -> Response {
         return answer;
     }
     if let Err(problem) = app.origins.admit(request.method(), request.headers()) {
+        return problem.into_response();
+    }
+    if let Err(problem) = body::admit_encoding(request.headers()) {
         return problem.into_response();
     }
     let answers_head = answers_head(request.uri().path());

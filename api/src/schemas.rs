@@ -76,6 +76,13 @@ pub fn document() -> OpenApi {
     );
     let told = |why: &str| Content::Example(json!({ "detail": why }));
     let components = components
+        .response(
+            "Encoded",
+            json_response(
+                "The body is compressed.",
+                &told("Send the body as it is, without Content-Encoding"),
+            ),
+        )
         .response("NotModified", json_response("The tag is still this.", &Content::Nothing))
         .response(
             "BadParameter",

@@ -37,6 +37,9 @@ pub fn routes() -> Routes {
     let about = head("How long it is, and what", Content::Nothing, show);
     let answers = |endpoint: Endpoint| {
         endpoint
+            .tells("ETag", "Its SHA-256")
+            .tells("Accept-Ranges", "Parts are asked for in bytes")
+            .tells("Content-Disposition", "Its name as a file")
             .or("206", "A part of it.")
             .or("304", "The tag is still this.")
             .or("307", "It is in the bucket, at the address in Location.")

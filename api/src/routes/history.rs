@@ -69,7 +69,15 @@ fn of_record<A: Resource>() -> Endpoint {
 
 fn described(endpoint: Endpoint, parameters: &[&str]) -> Endpoint {
     let described = |endpoint: Endpoint, name: &&str| endpoint.query(name, false, meaning(name));
-    parameters.iter().fold(endpoint.strict(), described)
+    let endpoint = endpoint
+        .strict()
+        .tells("Link", "Where the next page is, as `rel=\"next\"`")
+        .tells("Content-Disposition", "As CSV or NDJSON: its name as a file")
+        .tells(
+            "X-Missing",
+            "As CSV or NDJSON: how many streams it lacks in part, since they cannot be read",
+        );
+    parameters.iter().fold(endpoint, described)
 }
 
 fn meaning(parameter: &str) -> &'static str {

@@ -57,9 +57,11 @@ pub fn routes() -> Routes {
             "/projections/{name}/rebuild",
             [
                 post("Begins to build it anew", Content::Example(accepted.clone()), rebuild_it)
-                    .succeeds("202"),
+                    .succeeds("202")
+                    .tells("Location", "Where to look how far it is"),
                 delete("Calls its rebuild off", Content::Example(accepted.clone()), cancel)
-                    .succeeds("202"),
+                    .succeeds("202")
+                    .tells("Location", "Where to look how far it is"),
             ],
         )
         .at(

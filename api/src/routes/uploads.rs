@@ -44,6 +44,7 @@ pub fn routes() -> Routes {
                 )
                 .takes(Content::Binary)
                 .succeeds("201")
+                .tells("Location", "The recording; by tus, where its parts are sent")
                 .query("name", false, "What the recording is called")
                 .query("language", false, "The language spoken in it, such as es; else it is found out")
                 .header("Tus-Resumable", "1.0.0 to send it in parts")

@@ -1,6 +1,6 @@
 //! What a value must look like.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr as _;
 
 use axum::http::Uri;
@@ -85,7 +85,14 @@ pub(super) fn is_log_filter(text: &str) -> bool {
         && text.split(',').filter(|part| !part.trim().is_empty()).all(says_what)
 }
 
+/// The host as it is bound to: an IPv6 address may stand in brackets, as in a URL.
+pub(super) fn bare_host(text: &str) -> &str {
+    let inner = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    inner.filter(|inner| Ipv6Addr::from_str(inner).is_ok()).unwrap_or(text)
+}
+
 pub(super) fn is_host(text: &str) -> bool {
+    let text = bare_host(text);
     let is_label = |label: &str| {
         (1..=63).contains(&label.len())
             && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')

@@ -9,8 +9,8 @@ use projections::log::MasterKey;
 use projections::seal::{PublicKey, SealKey};
 
 use super::forms::{
-    is_bucket, is_host, is_log_filter, is_origin, is_plain_url, is_postgres_url, is_region,
-    origin_form, postgres_url_form, time_of_day,
+    bare_host, is_bucket, is_host, is_log_filter, is_origin, is_plain_url, is_postgres_url,
+    is_region, origin_form, postgres_url_form, time_of_day,
 };
 use super::known::{KNOWN, Setting, known};
 use super::masked::shown;
@@ -108,7 +108,7 @@ impl Reader<'_> {
             embed_model: self.path("EMBED_MODEL"),
             embed_tokenizer: self.path("EMBED_TOKENIZER"),
             frontend_origins,
-            api_host: api_host?,
+            api_host: bare_host(&api_host?).to_owned(),
             api_port: u16::try_from(api_port?).ok()?,
             data_dir: data_dir?,
             postgres_bin: self.path("CRM_POSTGRES_BIN"),

@@ -69,6 +69,8 @@ fn values_are_taken_as_given() {
         (settings.api_host.as_str(), settings.api_port, settings.body_limit),
         ("::1", 0, 1 << 20)
     );
+    let in_brackets = self::settings(&[("API_HOST", "[::1]")]);
+    assert_eq!(in_brackets.api_host, "::1");
     assert_eq!(settings.data_dir, Path::new("/home/ada/fundraising"));
     assert_eq!(settings.frontend_origins, ["http://localhost:5173", "https://crm.example.com"]);
     let keys = settings.aws_keys.expect("both halves are given");
@@ -120,7 +122,7 @@ fn each_wrong_value_is_refused_with_what_is_expected() {
     for value in ["65536", "-1", "http", "80.5"] {
         check("API_PORT", value, "a whole number from 0 to 65535");
     }
-    for value in ["256.0.0.1", "a b", "-a", "host:80", "a..b"] {
+    for value in ["256.0.0.1", "a b", "-a", "host:80", "a..b", "[127.0.0.1]", "[::1]:80"] {
         check("API_HOST", value, "an IP address or a host name");
     }
     for value in ["minio", "http://key@localhost:9000"] {

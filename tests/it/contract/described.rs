@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::Request;
+use axum::http::{HeaderMap, Request};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 use tower::ServiceExt as _;
@@ -44,11 +44,34 @@ fn is_of(template: &str, path: &str) -> bool {
     }
 }
 
+/// The headers that tell something of what was asked for.
+const TELLING: [&str; 10] = [
+    "accept-ranges",
+    "content-disposition",
+    "etag",
+    "idempotency-replayed",
+    "link",
+    "location",
+    "upload-offset",
+    "x-missing",
+    "x-position",
+    "x-read-model",
+];
+
 impl Operation {
-    /// Checks that it may be answered so. A failure of the server, which any may have, is described for all alike.
-    pub fn check(&self, status: u16, what: &str) {
+    /// Checks that it may be answered so, with these headers when it worked. A failure of the server, which any may have, is described for all alike.
+    pub fn check(&self, status: u16, headers: &HeaderMap, what: &str) {
         let Some(operation) = &self.0 else { return };
         let known = operation["responses"].as_object().unwrap();
+        if status < 300 {
+            let described = known[&status.to_string()]["headers"].as_object();
+            let described: Vec<_> =
+                described.into_iter().flatten().map(|(name, _)| name.to_lowercase()).collect();
+            for name in headers.keys().filter(|name| TELLING.contains(&name.as_str())) {
+                let is_described = described.iter().any(|described| described == name.as_str());
+                assert!(is_described, "{what}: {name} is not in the document");
+            }
+        }
         assert!(
             known.contains_key(&status.to_string())
                 || status >= 500 && known.contains_key("default"),

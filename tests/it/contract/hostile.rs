@@ -12,7 +12,26 @@ async fn nothing_that_is_sent_breaks_anything() {
     let api = Api::new().await;
     bodies_that_are_hard_to_read_are_refused_and_record_nothing(&api).await;
     addresses_that_are_hard_to_read_are_answered(&api).await;
+    a_body_that_is_compressed_is_not_taken(&api).await;
     odd_values_are_refused_by_name_or_kept(&api).await;
+}
+
+async fn a_body_that_is_compressed_is_not_taken(api: &Api) {
+    let encoded = |uri: &str, encoding: &str, body: &'static [u8]| {
+        let request = request(Method::POST, uri).header("content-type", "application/json");
+        request.header("content-encoding", encoding).body(Body::from(body)).unwrap()
+    };
+    let before = api.events().await;
+    for (uri, encoding) in [("/lps", "gzip"), ("/notes/1/recordings", "br"), ("/lps", "gzip, gzip")]
+    {
+        let answer = api.send(encoded(uri, encoding, b"\x1f\x8b\x08")).await;
+        assert_eq!(answer.status, 415, "{uri} {encoding}: {}", answer.body);
+        assert!(answer.body["detail"].as_str().unwrap().contains("Content-Encoding"));
+        assert_eq!(answer.headers["access-control-allow-origin"], ORIGIN);
+    }
+    assert_eq!(api.events().await, before);
+    let plain = api.send(encoded("/lps", "Identity", b"[]")).await;
+    assert_eq!(plain.status, 422, "{}", plain.body);
 }
 
 async fn bodies_that_are_hard_to_read_are_refused_and_record_nothing(api: &Api) {

@@ -267,7 +267,7 @@ pub async fn ask(router: &Router, request: Request<Body>) -> Answer {
     let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
     let body: Value = serde_json::from_slice(&bytes).unwrap_or_default();
     let answer = Answer { status: parts.status.as_u16(), headers: parts.headers, bytes, body };
-    operation.check(answer.status, &what);
+    operation.check(answer.status, &answer.headers, &what);
     if from_page {
         assert_eq!(answer.header("access-control-allow-origin"), Some(ORIGIN), "{what}");
         assert_eq!(answer.header("access-control-allow-credentials"), Some("true"), "{what}");
