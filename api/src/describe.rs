@@ -315,9 +315,13 @@ impl Endpoint {
             .operation_id(Some(id))
             .parameters(Some(ids.chain(self.parameters.iter().cloned()).chain(steering)))
             .request_body(body)
-            .response(self.success, self.worked(tag));
+            .response(self.success, self.worked(tag, "It worked.", &self.answers));
         for (status, meaning) in &self.others {
-            operation = operation.response(*status, json_response(meaning, &Content::Nothing));
+            let other = match status.starts_with('2') {
+                true => self.worked(tag, meaning, &Content::Nothing),
+                false => json_response(meaning, &Content::Nothing),
+            };
+            operation = operation.response(*status, other);
         }
         for (status, name) in self.refusals(tag, path) {
             operation = operation.response(status, Ref::from_response_name(name));
@@ -325,10 +329,10 @@ impl Endpoint {
         operation
     }
 
-    fn worked(&self, tag: &str) -> utoipa::openapi::Response {
+    fn worked(&self, tag: &str, meaning: &str, content: &Content) -> utoipa::openapi::Response {
         let shows_record = matches!(self.answers, Content::Record(_));
         let told = told(&self.method, tag, shows_record).chain(self.told.iter().copied());
-        let response = json_response("It worked.", &self.answers);
+        let response = json_response(meaning, content);
         told.fold(response, |mut response, (name, description)| {
             response.headers.insert(name.to_owned(), headers::header(description));
             response

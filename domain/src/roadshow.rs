@@ -172,6 +172,14 @@ pub enum RoadshowEvent {
     ArrivalReaffirmed { arrival: Moment },
     /// Other attributes changed.
     DetailsAmended { changes: RoadshowChanges },
+    /// An undoing made it what it was, but for its fund and its arrival. Unlike a PUT, that announces no arrival: it is the
+    /// roadshow that is taken back, and the fund may have another date by now.
+    TakenBack {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+        #[serde(default, skip_serializing_if = "RoadshowChanges::is_empty")]
+        changes: RoadshowChanges,
+    },
     /// How an LP stands to it was recorded.
     StatusRecorded {
         lp: LpId,
@@ -285,15 +293,23 @@ impl RoadshowRecord {
         let arrival = changes.arrival.take();
         let (second_arrival, departure) = (changes.second_arrival.take(), changes.departure.take());
         let mut events = Vec::new();
+        // Each event announces the arrival as it is then: one that is cleared must be gone before it goes to the fund again.
+        let is_called_off = arrival == Change::Clear;
+        let rescheduled = !(arrival.is_keep() && second_arrival.is_keep() && departure.is_keep());
+        let rescheduled = rescheduled.then_some(RoadshowEvent::Rescheduled {
+            arrival,
+            second_arrival,
+            departure,
+        });
+        let (first, later) = if is_called_off { (rescheduled, None) } else { (None, rescheduled) };
+        events.extend(first);
         if let Some(name) = name.filter(|name| *name != self.name) {
             events.push(RoadshowEvent::Renamed { name });
         }
         if let Some(fund_id) = fund_id.against(&self.fund_id).into_option() {
             events.push(RoadshowEvent::FundAssigned { fund_id });
         }
-        if !(arrival.is_keep() && second_arrival.is_keep() && departure.is_keep()) {
-            events.push(RoadshowEvent::Rescheduled { arrival, second_arrival, departure });
-        }
+        events.extend(later);
         if !changes.is_empty() {
             events.push(RoadshowEvent::DetailsAmended { changes });
         }
@@ -326,10 +342,14 @@ impl RoadshowRecord {
 
     /// What makes this record the other.
     fn toward(&self, to: &Self) -> Vec<RoadshowEvent> {
-        let changes = self.details.toward(&to.details);
-        // Its arrival is not announced again: it is the roadshow that is taken back, not its fund.
-        let shown = self.details.arrival;
-        let mut events = self.revise(Some(to.name.clone()), to.fund_id.into(), changes, shown);
+        let mut changes = self.details.toward(&to.details);
+        let arrival = RoadshowChanges { arrival: changes.arrival.take(), ..Default::default() };
+        let name = (to.name != self.name).then(|| to.name.clone());
+        let mut events = Vec::new();
+        if name.is_some() || !changes.is_empty() {
+            events.push(RoadshowEvent::TakenBack { name, changes });
+        }
+        events.extend(self.revise(None, to.fund_id.into(), arrival, self.details.arrival));
         let cleared = self.statuses.keys().filter(|lp| !to.statuses.contains_key(lp));
         events.extend(cleared.map(|lp| RoadshowEvent::StatusCleared { lp: *lp }));
         for (lp, Standing { status, remembered }) in &to.statuses {
@@ -352,6 +372,10 @@ impl RoadshowRecord {
                 departure.apply(&mut self.details.departure);
             }
             RoadshowEvent::DetailsAmended { changes } => self.details.amend(changes),
+            RoadshowEvent::TakenBack { name, changes } => {
+                self.name = name.unwrap_or(std::mem::take(&mut self.name));
+                self.details.amend(changes);
+            }
             RoadshowEvent::StatusRecorded { lp, status, contact, legacy } => {
                 let old = self.statuses.remove(&lp);
                 let mut remembered = old.map(|old| old.remembered).unwrap_or_default();

@@ -571,7 +571,7 @@ async fn lock_checkpoints(
         "select generation.projector, state, position, changed, revision
          from generation join unnest($1::text[], $2::integer[]) as wanted (projector, number)
              on generation.projector = wanted.projector and generation.number = wanted.number
-         order by generation.projector for update of generation",
+         order by generation.projector collate \"C\" for update of generation",
     )
     .bind(targets.iter().map(Target::name).collect::<Vec<_>>())
     .bind(targets.iter().map(|target| target.number).collect::<Vec<_>>())

@@ -3,6 +3,7 @@
 use axum::http::Method;
 use serde_json::{Value, json};
 
+use crate::check::assert_read_models_match_the_log;
 use crate::contract::Answer;
 use crate::contract::{Api, json_request};
 use crate::recordings::{attach, keep, process};
@@ -38,6 +39,26 @@ async fn put(api: &Api, path: &str, body: Value) -> i64 {
     let position = answer.position();
     answer.expect(200, path);
     position
+}
+
+#[tokio::test]
+async fn undoing_what_a_roadshow_said_beside_its_arrival_leaves_the_date_of_its_fund() {
+    let api = Api::new().await;
+    let fund = api.made("funds", json!({"fund_name": "Alpine IV"})).await;
+    let trip = json!({"name": "Lima", "fund_id": fund, "arrival": "2025-03-01"});
+    let trip = format!("roadshows/{}", api.made("roadshows", trip).await);
+    let booked = put(&api, &trip, json!({"lv_hotel": "Done", "name": "Lima and Quito"})).await;
+    put(&api, &format!("funds/{fund}"), json!({"roadshow_date": "2030-01-01"})).await;
+    for event in [booked - 1, booked] {
+        let uri = format!("/{trip}/revert");
+        api.post(&uri, json!({"event": event})).await.expect(200, "undone");
+    }
+    let row = api.read(&format!("/{trip}")).await;
+    assert_eq!((&row["name"], &row["lv_hotel"]), (&json!("Lima"), &json!("None")));
+    let fund = api.read(&format!("/funds/{fund}")).await;
+    assert_eq!(fund["roadshow_date"], "2030-01-01T00:00:00");
+    api.backend.stop().await;
+    assert_read_models_match_the_log(&api.db.pool).await;
 }
 
 /// A record of every kind that something has happened to, with the positions at which that ended.

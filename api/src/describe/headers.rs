@@ -54,7 +54,11 @@ pub(super) fn told(
     let is_written = !reads && (is_steered(tag) || tag == UPLOADS);
     [
         ("ETag", "Names the state that is shown", is_read || is_written && shows_record),
-        ("X-Position", "How far the log has come with it", is_written),
+        (
+            "X-Position",
+            "How far the log has come with it, or where it stood",
+            is_read || is_written,
+        ),
         ("X-Read-Model", "`behind` if readers do not see that position yet", is_read || is_written),
         ("Idempotency-Replayed", "`true` if it had been carried out for this key before", !reads),
     ]

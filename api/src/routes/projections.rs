@@ -71,6 +71,7 @@ pub fn routes() -> Routes {
                 Content::Example(accepted),
                 roll_back,
             )
+            .tells("Location", "Where to look how it goes on")
             .or("202", "It goes on; the place in Location tells how.")],
         )
 }

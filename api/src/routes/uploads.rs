@@ -45,6 +45,7 @@ pub fn routes() -> Routes {
                 .takes(Content::Binary)
                 .succeeds("201")
                 .tells("Location", "The recording; by tus, where its parts are sent")
+                .tells("Upload-Offset", "By tus: how many bytes are there")
                 .query("name", false, "What the recording is called")
                 .query("language", false, "The language spoken in it, such as es; else it is found out")
                 .header("Tus-Resumable", "1.0.0 to send it in parts")
@@ -61,9 +62,11 @@ pub fn routes() -> Routes {
         .at(
             "/uploads/{upload}",
             [
-                head("Where an upload stands (tus)", Content::Nothing, stand),
+                head("Where an upload stands (tus)", Content::Nothing, stand)
+                    .tells("Upload-Offset", "How many bytes are there"),
                 patch("Goes on with an upload (tus)", Content::Nothing, append)
                     .succeeds("204")
+                    .tells("Upload-Offset", "How many bytes are there now")
                     .or("415", "The body is not marked as a part of an upload.")
                     .or("460", "The body is not what its checksum says.")
                     .takes(Content::Binary)
@@ -73,6 +76,7 @@ pub fn routes() -> Routes {
                     .strict(),
                 post("Another method, for clients that can send only POST (tus)", Content::Nothing, overridden)
                     .succeeds("204")
+                    .tells("Upload-Offset", "How many bytes are there now")
                     .or("405", "No method is named that it could be.")
                     .or("415", "The body is not marked as a part of an upload.")
                     .or("460", "The body is not what its checksum says.")

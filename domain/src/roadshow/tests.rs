@@ -1,5 +1,6 @@
 //! What commands on roadshows lead to, given what has happened to them.
 
+use cqrs_es::Aggregate as _;
 use cqrs_es::test::{AggregateTestExecutor, TestFramework};
 use serde_json::{Value, json};
 
@@ -182,10 +183,62 @@ fn the_arrival_is_announced_when_the_roadshow_is_written_as_a_whole() {
     check(RoadshowEvent::ArrivalReaffirmed { arrival: moment("2025-05-20") }, true);
     check(RoadshowEvent::DetailsAmended { changes: changes(json!({"notes": "x"})) }, true);
     check(recorded(LpStatus::Offered, None, None), false);
+    check(taken_back(), false);
     check(RoadshowEvent::StatusCleared { lp: LP }, false);
     check(RoadshowEvent::LegacyKept { values: kept() }, false);
     check(RoadshowEvent::Archived, false);
     check(RoadshowEvent::Restored, false);
+}
+
+#[test]
+fn an_arrival_that_is_called_off_is_gone_before_anything_announces_it() {
+    let called_off = RoadshowEvent::Rescheduled {
+        arrival: Change::Clear,
+        second_arrival: Change::Keep,
+        departure: Change::Keep,
+    };
+    given(vec![registered()])
+        .when(RoadshowCommand::Revise {
+            name: Some("Called off".into()),
+            fund_id: Change::Set(FundId(5)),
+            changes: changes(json!({"arrival": null})),
+            fund_date: None,
+        })
+        .then_expect_events(vec![
+            called_off,
+            RoadshowEvent::Renamed { name: "Called off".into() },
+            RoadshowEvent::FundAssigned { fund_id: Some(FundId(5)) },
+        ]);
+}
+
+fn taken_back() -> RoadshowEvent {
+    RoadshowEvent::TakenBack {
+        name: Some("Mexico May".into()),
+        changes: changes(json!({"lv_hotel": "Needed"})),
+    }
+}
+
+#[test]
+fn undoing_announces_an_arrival_only_if_that_is_what_is_undone() {
+    let amended = RoadshowEvent::DetailsAmended { changes: changes(json!({"lv_hotel": "Done"})) };
+    let arrives = |arrival| RoadshowEvent::Rescheduled {
+        arrival,
+        second_arrival: Change::Keep,
+        departure: Change::Keep,
+    };
+    let june = arrives(Change::Set(moment("2025-06-20")));
+    let check = |since: Vec<RoadshowEvent>, expected: Vec<RoadshowEvent>| {
+        let mut target = Roadshow::default();
+        target.apply(registered());
+        given(vec![registered()])
+            .and(since)
+            .when(target.reversion(target.clone()))
+            .then_expect_events(expected);
+    };
+    let renamed = RoadshowEvent::Renamed { name: "June".into() };
+    check(vec![amended, renamed], vec![taken_back()]);
+    check(vec![june], vec![arrives(Change::Set(moment("2025-05-20")))]);
+    check(vec![], vec![]);
 }
 
 #[test]
@@ -332,6 +385,10 @@ fn the_stored_form_of_an_event_never_changes() {
     let without = json!({"Registered": {"name": "Mexico May", "details": {}}});
     let error = serde_json::from_value::<RoadshowEvent>(without).unwrap_err().to_string();
     assert_eq!(error, "missing field `fund_id`");
+    check(
+        taken_back(),
+        json!({"TakenBack": {"name": "Mexico May", "changes": {"lv_hotel": "Needed"}}}),
+    );
     check(
         RoadshowEvent::ArrivalReaffirmed { arrival: moment("2025-05-20") },
         json!({"ArrivalReaffirmed": {"arrival": "2025-05-20T00:00:00"}}),

@@ -24,9 +24,12 @@ impl Told for RoadshowRecord {
             },
             RoadshowEvent::Renamed { name } => renamed(&before.name, name),
             RoadshowEvent::FundAssigned { .. } => moved(own, "fund_id", changes),
-            RoadshowEvent::Rescheduled { .. } | RoadshowEvent::DetailsAmended { .. } => {
-                amended(own, changes)
+            RoadshowEvent::TakenBack { name: Some(name), changes } if changes.is_empty() => {
+                renamed(&before.name, name)
             }
+            RoadshowEvent::Rescheduled { .. }
+            | RoadshowEvent::DetailsAmended { .. }
+            | RoadshowEvent::TakenBack { .. } => amended(own, changes),
             RoadshowEvent::ArrivalReaffirmed { arrival } => {
                 let arrival = Part::Value(plain(&arrival.to_string().into()));
                 say![
@@ -67,6 +70,9 @@ impl Told for RoadshowRecord {
             }
             RoadshowEvent::ArrivalReaffirmed { .. } => vec![],
             RoadshowEvent::DetailsAmended { changes } => changes.names(),
+            RoadshowEvent::TakenBack { name, changes } => {
+                name.iter().map(|_| "name").chain(changes.names()).collect()
+            }
             RoadshowEvent::StatusRecorded { contact, legacy, .. } => {
                 let contact = contact.map(|_| ["last_contact_date", "latest_note_id"]);
                 let legacy = legacy.iter().map(|_| "legacy");

@@ -587,6 +587,11 @@ fn the_history_of_a_roadshow() {
                 json!({"DetailsAmended": {"changes": {"lv_hotel": "Done"}}}),
                 "Hotel (LV) of roadshow 7 was set to Done [lv_hotel: nothing → Done]",
             ),
+            (json!({"TakenBack": {"name": "May"}}), "June was renamed to May [name: June → May]"),
+            (
+                json!({"TakenBack": {"changes": {"lv_hotel": null}}}),
+                "Hotel (LV) of roadshow 7 was cleared; it was Done [lv_hotel: Done → nothing]",
+            ),
             (
                 json!({"StatusRecorded": {"lp": 2, "status": "offered"}}),
                 "Status of lp 2 was recorded as offered for roadshow 7 [status of lp 2: nothing → offered]",

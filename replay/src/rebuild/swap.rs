@@ -101,7 +101,10 @@ async fn swap(
     targets: &[Target],
 ) -> Result<(), FollowError> {
     let mut tx = connection.begin().await?;
-    for target in targets {
+    // In the order in which whoever follows locks its checkpoints: otherwise each may wait for the other.
+    let mut in_order: Vec<&Target> = targets.iter().collect();
+    in_order.sort_by_key(|target| target.name());
+    for target in in_order {
         let there = generation::lock(&mut tx, target.name()).await?;
         let live = there.iter().find(|generation| generation.state == State::Live);
         let own = there.iter().find(|generation| generation.number == target.number);

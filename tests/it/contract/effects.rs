@@ -57,6 +57,17 @@ async fn the_arrival_of_the_roadshow_touched_last_is_the_roadshow_date_of_its_fu
     check("another arrival", Some("2025-05-01")).await;
     put(&one, json!({"arrival": null})).await;
     check("no arrival any more", Some("2025-05-01")).await;
+    put(&two, json!({"notes": "y"})).await;
+    check("the second one again", Some("2025-04-01")).await;
+    put(&one, json!({"arrival": "2025-05-01"})).await;
+    check("an arrival again", Some("2025-05-01")).await;
+    put(&two, json!({"notes": "z"})).await;
+    put(&one, json!({"name": "one (called off)", "arrival": null})).await;
+    check("one that is called off under another name", Some("2025-04-01")).await;
+    let third = made(json!({"name": "three", "fund_id": other, "arrival": "2020-01-01"})).await;
+    put(&third, json!({"fund_id": fund, "arrival": null})).await;
+    check("one without arrival from another fund", Some("2025-04-01")).await;
+    put(&one, json!({"arrival": "2025-05-01"})).await;
     api.put(&format!("/funds/{fund}"), json!({"roadshow_date": "2030-01-01"}))
         .await
         .expect(200, "fund");
