@@ -105,6 +105,17 @@ fn etag(tag: &str, record: Option<Kind>, encoding: Encoding) -> Option<HeaderVal
     HeaderValue::from_str(&text).ok()
 }
 
+/// Whether a file is shown or saved (`inline`, `attachment`), and under which name.
+pub fn disposition(kind: &str, name: &str) -> String {
+    let escaped = |byte: u8| match byte {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' => {
+            char::from(byte).to_string()
+        }
+        byte => format!("%{byte:02X}"),
+    };
+    format!("{kind}; filename*=UTF-8''{}", name.bytes().map(escaped).collect::<String>())
+}
+
 /// The strong tag of a record that is sent uncompressed.
 pub fn record_etag(tag: &str) -> Option<HeaderValue> {
     HeaderValue::from_str(&format!("\"{tag}\"")).ok()

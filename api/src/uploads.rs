@@ -62,6 +62,7 @@ pub fn status(error: &UploadError) -> StatusCode {
             StatusCode::from_u16(CHECKSUM_MISMATCH).unwrap_or(StatusCode::BAD_REQUEST)
         }
         UploadError::OtherContent { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+        UploadError::NoRecording(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         UploadError::Interrupted => StatusCode::SERVICE_UNAVAILABLE,
         UploadError::Files(_) | UploadError::Database(_) => StatusCode::INTERNAL_SERVER_ERROR,
     }

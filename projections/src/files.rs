@@ -35,7 +35,7 @@ use tokio::io::AsyncWriteExt as _;
 
 pub use bucket::{Bucket, BucketOptions, Lock, LockError, LockMode};
 pub use cipher::FileCipher;
-pub use content::{Content, gather, media_type};
+pub use content::{Content, gather, media_type, mistaken, verified};
 pub use error::FileError;
 pub use folder::Folder;
 pub use marked::MarkedFolder;

@@ -1,5 +1,6 @@
 //! Recordings on their way: by tus or in one request, through lost connections, kills and stores that fail.
 
+mod content;
 mod given_up;
 mod killed;
 mod silent;
@@ -237,7 +238,7 @@ async fn a_recorder_need_not_know_how_long_it_will_be() {
     assert_eq!(done.status, 204);
     let audio = api.get(&format!("{}/audio", done.header("content-location").unwrap())).await;
     assert_eq!(audio.bytes, content);
-    assert_eq!(audio.header("content-disposition"), Some("inline; filename*=UTF-8''Recording"));
+    assert_eq!(audio.header("content-disposition"), Some("inline; filename*=UTF-8''Recording.wav"));
 }
 
 #[tokio::test]

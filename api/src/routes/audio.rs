@@ -9,11 +9,11 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domain::note::{AudioFile, Recording, RecordingId};
 use domain::{Kind, NoteId};
-use projections::files::{FileCipher, FileError, Shown};
+use projections::files::{FileCipher, FileError, Shown, verified};
 use projections::uploads;
 use serde_json::json;
 
-use crate::answers::{Comparison, names_tag};
+use crate::answers::{self, Comparison, names_tag};
 use crate::app::App;
 use crate::body::{Ids, Parameters};
 use crate::describe::{Content, Endpoint, Routes, UPLOADS, get, head};
@@ -124,7 +124,13 @@ async fn part(
                 FileError::Missing(_) => lost(file),
                 error => error.into(),
             })?;
-            Body::from_stream(content).into_response()
+            let is_whole = range == (0..file.size);
+            Body::from_stream(match is_whole {
+                // Of a part nobody can tell whether it is as it was stored.
+                true => verified(content, file.key.clone(), file.sha256.clone()),
+                false => content,
+            })
+            .into_response()
         }
     };
     let length = range.end - range.start;
@@ -173,13 +179,27 @@ fn presentation(file: &AudioFile, name: &str) -> HeaderMap {
 fn disposition(file: &AudioFile, name: &str) -> String {
     let plays = file.media_type.starts_with("audio/") || file.media_type.starts_with("video/");
     let kind = if plays { "inline" } else { "attachment" };
-    let escaped = |byte: u8| match byte {
-        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' => {
-            char::from(byte).to_string()
-        }
-        byte => format!("%{byte:02X}"),
+    answers::disposition(kind, &saved_as(&file.media_type, name))
+}
+
+/// The name of a recording as a file: what a person called it may have no ending.
+fn saved_as(media_type: &str, name: &str) -> String {
+    let is_ended = name.rsplit_once('.').is_some_and(|(_, end)| {
+        (2..=4).contains(&end.len()) && end.bytes().all(|it| it.is_ascii_alphanumeric())
+    });
+    let ending = match media_type {
+        _ if is_ended => "",
+        "audio/webm" | "video/webm" => ".webm",
+        "audio/x-matroska" | "video/x-matroska" => ".mkv",
+        "audio/mp4" => ".m4a",
+        "video/mp4" => ".mp4",
+        "audio/ogg" => ".ogg",
+        "audio/wav" => ".wav",
+        "audio/mpeg" => ".mp3",
+        "audio/flac" => ".flac",
+        _ => "",
     };
-    format!("{kind}; filename*=UTF-8''{}", name.bytes().map(escaped).collect::<String>())
+    format!("{name}{ending}")
 }
 
 fn redirect(link: &str) -> Response {
@@ -203,5 +223,6 @@ mod tests {
             "inline; filename*=UTF-8''Reuni%C3%B3n%20%221%22.webm",
         );
         check("application/octet-stream", "a.html", "attachment; filename*=UTF-8''a.html");
+        check("audio/webm", "Lunch 31.1", "inline; filename*=UTF-8''Lunch%2031.1.webm");
     }
 }

@@ -46,6 +46,7 @@ pub fn routes() -> Routes {
                 .succeeds("201")
                 .tells("Location", "The recording; by tus, where its parts are sent")
                 .tells("Upload-Offset", "By tus: how many bytes are there")
+                .or("415", "It is plainly no recording, or is compressed.")
                 .query("name", false, "What the recording is called")
                 .query("language", false, "The language spoken in it, such as es; else it is found out")
                 .header("Tus-Resumable", "1.0.0 to send it in parts")
@@ -63,11 +64,12 @@ pub fn routes() -> Routes {
             "/uploads/{upload}",
             [
                 head("Where an upload stands (tus)", Content::Nothing, stand)
-                    .tells("Upload-Offset", "How many bytes are there"),
+                    .tells("Upload-Offset", "How many bytes are there")
+                    .or("415", "All of it has come, and it is plainly no recording."),
                 patch("Goes on with an upload (tus)", Content::Nothing, append)
                     .succeeds("204")
                     .tells("Upload-Offset", "How many bytes are there now")
-                    .or("415", "The body is not marked as a part of an upload.")
+                    .or("415", "The body is not marked as a part of an upload, or is plainly no recording.")
                     .or("460", "The body is not what its checksum says.")
                     .takes(Content::Binary)
                     .header("Upload-Offset", "Where the body begins, in bytes")
@@ -78,7 +80,7 @@ pub fn routes() -> Routes {
                     .succeeds("204")
                     .tells("Upload-Offset", "How many bytes are there now")
                     .or("405", "No method is named that it could be.")
-                    .or("415", "The body is not marked as a part of an upload.")
+                    .or("415", "The body is not marked as a part of an upload, or is plainly no recording.")
                     .or("460", "The body is not what its checksum says.")
                     .header("X-HTTP-Method-Override", "PATCH or DELETE"),
                 delete("Gives an upload up (tus)", Content::Nothing, discard).succeeds("204"),

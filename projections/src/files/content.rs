@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use futures::TryStreamExt as _;
 use futures::stream::BoxStream;
+use sha2::{Digest as _, Sha256};
 
 use super::FileError;
 
@@ -59,8 +60,86 @@ pub fn media_type(begin: &[u8]) -> &'static str {
     }
 }
 
+/// What people send by mistake in the place of a recording, by what it begins with. Whatever could be one is none of these,
+/// and of too little nobody can tell unless that `is_all` of it.
+pub fn mistaken(begin: &[u8], is_all: bool) -> Option<&'static str> {
+    const IMAGES: [&[u8]; 6] =
+        [b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*"];
+    const PICTURES: [&[u8]; 5] = [b"heic", b"heix", b"mif1", b"msf1", b"avif"];
+    /// Less may be the beginning of something else.
+    const TELLING: usize = 512;
+    let at =
+        |offset: usize, text: &[u8]| begin.get(offset..).is_some_and(|it| it.starts_with(text));
+    let is_image = IMAGES.iter().any(|image| at(0, image))
+        || (at(0, b"RIFF") && at(8, b"WEBP"))
+        || (at(4, b"ftyp") && PICTURES.iter().any(|brand| at(8, brand)));
+    let trimmed = begin.trim_ascii_start();
+    let is_page = ["<!doctype html", "<html"].iter().any(|tag| {
+        trimmed.get(..tag.len()).is_some_and(|it| it.eq_ignore_ascii_case(tag.as_bytes()))
+    });
+    match () {
+        () if is_image => Some("an image"),
+        () if at(0, b"%PDF-") => Some("a PDF"),
+        () if at(0, b"PK\x03\x04") => Some("a ZIP archive or an Office document"),
+        () if is_page => Some("a web page"),
+        () if (is_all && !begin.is_empty() || begin.len() >= TELLING) && is_text(begin) => {
+            Some("a text")
+        }
+        () => None,
+    }
+}
+
+/// Whether all of it is text: of sound, hardly a dozen bytes are.
+fn is_text(begin: &[u8]) -> bool {
+    let is_written = |it: char| !it.is_control() || matches!(it, '\t' | '\n' | '\r' | '\x0c');
+    match begin {
+        [0xff, 0xfe, rest @ ..] | [0xfe, 0xff, rest @ ..] => {
+            let of = if begin[0] == 0xff { u16::from_le_bytes } else { u16::from_be_bytes };
+            let units = rest.chunks_exact(2).map(|unit| of([unit[0], unit[1]]));
+            let mut letters = char::decode_utf16(units);
+            letters.all(|letter| letter.is_ok_and(is_written)) && rest.len() > 1
+        }
+        _ => {
+            let text = match std::str::from_utf8(begin) {
+                Ok(text) => text,
+                // A letter may be cut in two where the beginning ends.
+                Err(error) if error.error_len().is_none() => {
+                    std::str::from_utf8(&begin[..error.valid_up_to()]).unwrap_or_default()
+                }
+                Err(_) => return false,
+            };
+            !text.is_empty() && text.chars().all(is_written)
+        }
+    }
+}
+
+/// A whole file on its way out, which breaks off before its last piece if it is not what was stored.
+pub fn verified(content: Content, key: String, sha256: String) -> Content {
+    let state = (content, Sha256::new(), None::<Bytes>, Some((key, sha256)));
+    Box::pin(futures::stream::try_unfold(
+        state,
+        async |(mut content, mut hash, mut held, stored)| {
+            while let Some(piece) = content.try_next().await? {
+                hash.update(&piece);
+                if let Some(ready) = held.replace(piece) {
+                    return Ok(Some((ready, (content, hash, held, stored))));
+                }
+            }
+            let Some((key, expected)) = stored else { return Ok(None) };
+            let found = hex::encode(hash.clone().finalize());
+            if !found.eq_ignore_ascii_case(&expected) {
+                let what = format!("its SHA-256 is {found}, and was {expected}");
+                return Err(FileError::Damaged { key, what });
+            }
+            Ok(held.take().map(|last| (last, (content, hash, None, None))))
+        },
+    ))
+}
+
 #[cfg(test)]
 mod tests {
+    use futures::StreamExt as _;
+
     use super::*;
 
     #[test]
@@ -85,5 +164,53 @@ mod tests {
         check(b"<html><script>alert(1)</script>", "application/octet-stream");
         check(b"%PDF-1.7", "application/octet-stream");
         check(b"", "application/octet-stream");
+    }
+
+    #[test]
+    fn only_what_is_plainly_no_recording_is_taken_for_a_mistake() {
+        let check = |begin: &[u8], is_all: bool, expected: Option<&str>| {
+            assert_eq!(mistaken(begin, is_all), expected, "{:?}", begin.get(..20));
+        };
+        let text = "Ana: ¿Y las comisiones?\r\n".repeat(40);
+        check(text.as_bytes(), false, Some("a text"));
+        check(&text.as_bytes()[..520], false, Some("a text"));
+        // Also where it ends within a letter.
+        let cut = text.find('¿').unwrap() + 1;
+        check(&text.as_bytes()[..cut], true, Some("a text"));
+        check(b"Ana: hi", false, None);
+        check(b"Ana: hi", true, Some("a text"));
+        check(b"", true, None);
+        check(b"\xff\xfeA\0n\0a\0", true, Some("a text"));
+        check(b"\xfe\xff\0A\0n\0a", true, Some("a text"));
+        // A frame of MPEG audio begins like a text in UTF-16.
+        check(&[b"\xff\xfe\x90\x64\0\0".as_slice(), &[0; 600]].concat(), true, None);
+        check(b" \n<!doctype HTML>", false, Some("a web page"));
+        check(b"%PDF-1.7", false, Some("a PDF"));
+        check(b"PK\x03\x04\x14", false, Some("a ZIP archive or an Office document"));
+        check(b"\x89PNG\r\n\x1a\n", false, Some("an image"));
+        check(b"\x00\x00\x00\x18ftypavif", false, Some("an image"));
+        check(b"\x00\x00\x00\x18ftypM4A ", false, None);
+        check(b"RIFF\x24\x00\x00\x00WEBPVP8 ", false, Some("an image"));
+        check(b"RIFF\x24\x00\x00\x00WAVEfmt ", true, None);
+        check(b"#!AMR\n\x3c\x91\x17", true, None);
+        check(&[0; 600], true, None);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_not_what_was_stored_breaks_off_before_its_end() {
+        let pieces = ["one", "two", "three"];
+        let sha256 = hex::encode(Sha256::digest("onetwothree"));
+        let sent = async |sha256: &str| {
+            let content = futures::stream::iter(pieces.map(|it| Ok(Bytes::from(it))));
+            let content = verified(Box::pin(content), "k".into(), sha256.to_owned());
+            content.collect::<Vec<_>>().await
+        };
+        let whole = sent(&sha256).await;
+        let whole: Vec<Bytes> = whole.into_iter().map(Result::unwrap).collect();
+        assert_eq!(whole, pieces);
+        let damaged = sent("00").await;
+        assert_eq!((damaged.len(), damaged[2].is_err()), (3, true));
+        let nothing = verified(Box::pin(futures::stream::empty()), "k".into(), "00".into());
+        assert!(nothing.collect::<Vec<_>>().await[0].is_err());
     }
 }

@@ -14,14 +14,15 @@ use uuid::Uuid;
 use super::checksum::{Checking, Checksum};
 use super::{Announcement, CipherError, Upload};
 use crate::database::{Database, DatabaseError};
-use crate::files::{CHUNK, FileCipher, FileError, Files, Growth, gather, media_type};
+use crate::files::{CHUNK, FileCipher, FileError, Files, Growth, gather, media_type, mistaken};
 use crate::log::Turns;
 
 /// A sender that is silent for so long has gone.
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// How much of a file tells what it is, in bytes.
-const BEGINNING: u64 = 64 << 10;
+const LOOKED_AT: usize = 64 << 10;
+const BEGINNING: u64 = LOOKED_AT as u64;
 
 /// The most uploads whose running hashes are kept in memory; others are read again when they are whole.
 const MOST_HASHES: usize = 4096;
@@ -60,6 +61,9 @@ pub enum UploadError {
         /// What came.
         found: String,
     },
+    /// It is plainly something else; all of it was thrown away.
+    #[error("This is {0}, and no recording: choose the file with the sound")]
+    NoRecording(&'static str),
     /// The sender broke off or fell silent, another request took over, or the server stops.
     #[error("the request ended early; go on from where the upload stands")]
     Interrupted,
@@ -347,6 +351,14 @@ impl Intake {
         if !self.ask(async |db| super::stands(db, &passage.upload).await).await? {
             return Err(self.overtaken(passage.upload.id).await);
         }
+        // What may have been damaged on the way is looked at when it is whole.
+        if passage.growth.size == 0
+            && passage.checked.is_none()
+            && let Some(what) = mistaken(&chunk[..chunk.len().min(LOOKED_AT)], false)
+        {
+            self.remove(passage.upload.id).await?;
+            return Err(UploadError::NoRecording(what));
+        }
         if let Some(hash) = &mut passage.hash {
             hash.update(&chunk);
         }
@@ -402,7 +414,8 @@ impl Intake {
     /// Makes a file of an upload that has all its bytes, and finds out what it is. Doing it again changes nothing.
     ///
     /// # Errors
-    /// [`UploadError::Elsewhere`] when bytes are missing, [`UploadError::OtherContent`], or when storage or database fail.
+    /// [`UploadError::Elsewhere`] when bytes are missing, [`UploadError::OtherContent`], [`UploadError::NoRecording`], or when
+    /// storage or database fail.
     pub async fn finish(&self, id: Uuid) -> Result<Upload, UploadError> {
         let _turn = self.turns.take(id).await;
         let upload = self.find(id).await?;
@@ -427,6 +440,10 @@ impl Intake {
             return Err(UploadError::OtherContent { promised, found: sha256 });
         }
         let beginning = gather(self.files.read(&key, 0..BEGINNING, cipher).await?).await?;
+        if let Some(what) = mistaken(&beginning, true) {
+            self.remove(id).await?;
+            return Err(UploadError::NoRecording(what));
+        }
         let kind = media_type(&beginning);
         let whole = self.ask(async |db| super::whole(db, id, &sha256, kind).await).await?;
         self.running().hashes.remove(&id);

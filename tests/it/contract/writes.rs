@@ -233,7 +233,13 @@ async fn a_condition_counts_on_every_write_to_a_record() {
         assert_eq!(detail, "The record has changed since you read it");
         assert_eq!(api.events().await, events, "{path}");
         let tag = api.get(record).await.header("etag").unwrap().to_owned();
-        let known = api.write_with(method, &path, body(), ("if-match", &tag)).await;
+        let known = match path.ends_with("/recordings") {
+            true => {
+                let sent = request(method, &path).header("if-match", &tag);
+                api.send(sent.body(Body::from(crate::uploads::wav(1_000))).unwrap()).await
+            }
+            false => api.write_with(method, &path, body(), ("if-match", &tag)).await,
+        };
         assert!((200..300).contains(&known.status), "{path}: {}", known.body);
     }
 }
