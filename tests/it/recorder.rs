@@ -1,5 +1,7 @@
 //! The recorder, in a real browser whose microphone hears a file.
 
+mod leftovers;
+
 use std::path::PathBuf;
 use std::time::Duration;
 

@@ -10,7 +10,7 @@ use super::answer;
 use super::assets::{RECORDER, TUS};
 use super::layout::{Here, page_with};
 use crate::app::App;
-use crate::body::Ids;
+use crate::body::{Ids, Parameters};
 use crate::problem::Problem;
 use crate::resource::record_of;
 
@@ -25,8 +25,14 @@ pub const LANGUAGES: [(&str, &str); 6] = [
 ];
 
 /// Shows the page.
-pub async fn show(State(app): State<App>, Ids([note]): Ids<1>, headers: HeaderMap) -> Response {
+pub async fn show(
+    State(app): State<App>,
+    Ids([note]): Ids<1>,
+    parameters: Parameters,
+    headers: HeaderMap,
+) -> Response {
     answer(&app, &headers, async {
+        let position = app.reader.position();
         let record = record_of::<Note>(note);
         let stored = app.reader.record(record).await?.ok_or(Problem::NotFound(record.kind()))?;
         let name = stored.value()?["name"].as_str().map(str::to_owned);
@@ -39,7 +45,10 @@ pub async fn show(State(app): State<App>, Ids([note]): Ids<1>, headers: HeaderMa
                     h1 { "Record the meeting" }
                 }
             }
-            (recorder(note, &name))
+            @if parameters.get("removed").is_some() {
+                div.notice.good role="status" { p { "The recording was removed." } }
+            }
+            (recorder(note, &name, position))
             (upload(note))
         };
         Ok(page_with(&app, "Record", Here::Recordings, &[&TUS, &RECORDER], body).await)
@@ -47,10 +56,11 @@ pub async fn show(State(app): State<App>, Ids([note]): Ids<1>, headers: HeaderMa
     .await
 }
 
-fn recorder(note: i64, name: &str) -> Markup {
+/// What is recorded while the note is deleted is not lost, and whoever records hears of it: of all after `position`.
+fn recorder(note: i64, name: &str, position: i64) -> Markup {
     html! {
         noscript { div.notice { p { "Recording needs scripts. A file can be uploaded without." } } }
-        section.box.recorder id="recorder" data-note=(note) data-state="idle" aria-label="Recorder" {
+        section.box.recorder id="recorder" data-note=(note) data-title=(name) data-feed={"/events?record=note/" (note)} data-position=(position) data-state="idle" aria-label="Recorder" {
             div.row {
                 div { label for="recording-name" { "Name" } input id="recording-name" value=(name) maxlength="200"; }
                 div { label for="language" { "Language spoken" } (languages("language", None)) }
@@ -67,8 +77,12 @@ fn recorder(note: i64, name: &str) -> Markup {
             }
             p id="recorder-state" role="status" {}
             p.quiet id="recorder-kept" role="status" {}
+            div.notice id="recorder-gone" role="alert" hidden {
+                p { "This note was deleted meanwhile, so the recording cannot be saved to it. Nothing is lost: it stays in this browser, and can be kept as a file when you stop. It is saved if somebody restores the note before." }
+                p.actions { a.button href={"/audit/note/" (note)} target="_blank" rel="noopener" { "See the note" } }
+            }
             div.notice id="recorder-silent" role="status" hidden { p { "Nothing is heard. Is the microphone muted, or is it another one?" } }
-            div.notice.good id="recorder-done" hidden { p { "The recording is saved. " a href="" { "Open it" } "." } }
+            div.notice.good id="recorder-done" role="status" hidden {}
             ul.suggestions id="recorder-refused" aria-label="Recordings that cannot be saved" {}
         }
     }

@@ -22,6 +22,21 @@
     at("recorder-state").textContent = text;
   };
 
+  // Who reloads the page is not told once more what was done before.
+  if (location.search) history.replaceState(null, "", location.pathname);
+
+  // A recording by its name and that of its note; those of earlier releases have only the number of that.
+  const ofNote = (facts) => (facts.title ? `“${facts.title}”` : `note ${facts.note}`);
+  const whose = (facts) => `“${facts.name}” of ${ofNote(facts)}`;
+  const isOurs = (facts) => facts.note === note;
+
+  function link(text, address) {
+    const link = document.createElement("a");
+    link.textContent = text;
+    link.href = address;
+    return link;
+  }
+
   // --- What this browser keeps -----------------------------------------------------------------------------------------
 
   const settled = (request) =>
@@ -152,25 +167,37 @@
   const size = (bytes) => (bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`);
   let unsent = 0;
 
-  async function upload(source, note, terms, remember, forget) {
+  function saved(address, facts) {
+    const line = document.createElement("p");
+    if (isOurs(facts)) line.append("The recording is saved. ", link("Open it", address), ".");
+    else {
+      const of = link(ofNote(facts), `/audit/note/${facts.note}`);
+      of.className = "of";
+      line.append("The recording ", link(`“${facts.name}”`, address), " of ", of, " is saved.");
+    }
+    at("recorder-done").replaceChildren(line);
+    at("recorder-done").hidden = false;
+  }
+
+  async function upload(source, facts, terms, remember, forget) {
     unsent += 1;
     const all = () => (source.size ?? source.file.size);
+    const what = isOurs(facts) ? "" : `${whose(facts)}: `;
     const tell = ({ sent, place, waiting, reason }) => {
       if (place) return remember(place);
       at("recorder-kept").textContent = waiting
-        ? `Not connected (${reason}). Nothing is lost: crm goes on by itself.`
-        : `${size(sent)} of ${size(all())} are on the server.`;
+        ? `${what}Not connected (${reason}). Nothing is lost: crm goes on by itself.`
+        : `${what}${size(sent)} of ${size(all())} are on the server.`;
     };
     try {
-      const address = await new Upload(source, { note, ...terms, tell }).run();
+      const address = await new Upload(source, { note: facts.note, ...terms, tell }).run();
       await forget();
       unsent -= 1;
       at("recorder-kept").textContent = "";
-      at("recorder-done").hidden = false;
-      at("recorder-done").querySelector("a").href = address;
-      say("Saved.");
+      saved(address, facts);
+      if (isOurs(facts)) say("Saved.");
     } catch (error) {
-      say(`This cannot be saved: ${error.message}.`);
+      if (isOurs(facts)) say(`This cannot be saved: ${error.message}.`);
       at("recorder-kept").textContent = "";
       // What is a file, or kept by this browser, is not lost with the page.
       if (source.file || vault || !source.size) unsent -= 1;
@@ -182,9 +209,14 @@
 
   // It stays in this browser, and is not sent again, until somebody decides.
   async function refuse(recorded, reason) {
-    recorded.facts.refusal = reason;
+    recorded.facts.refusal = (await isGone(recorded.facts.note)) ? "that note was deleted" : reason;
     await keep("recordings", recorded.facts);
     showRefused(recorded);
+  }
+
+  async function isGone(note) {
+    const answer = await fetch(`/notes/${note}`, { headers: { Accept: "application/json" } }).catch(() => null);
+    return answer?.status === 404 || answer?.status === 410;
   }
 
   function showRefused(recorded) {
@@ -194,7 +226,7 @@
     const item = known ?? list.appendChild(document.createElement("li"));
     item.dataset.recording = facts.id;
     const said = document.createElement("p");
-    said.textContent = `${facts.name}, of ${new Date(facts.began).toLocaleString()}, cannot be saved: ${facts.refusal}.`;
+    said.textContent = `${whose(facts)}, of ${new Date(facts.began).toLocaleString()}, cannot be saved: ${facts.refusal}.`;
     const file = document.createElement("a");
     file.className = "button";
     file.textContent = "Keep it as a file";
@@ -260,7 +292,35 @@
     };
     const forget = () => vault?.remove(facts.id);
     const terms = { name: facts.name, language: facts.language, place: facts.place };
-    return upload(recorded, facts.note, terms, remember, forget);
+    return upload(recorded, facts, terms, remember, forget);
+  }
+
+  // --- The note, while it is recorded for ------------------------------------------------------------------------------
+
+  const AGAIN = 2000;
+  let heard = root.dataset.position;
+  let changes = null;
+
+  // What is recorded for a note that somebody deletes cannot be saved, unless it is restored in time.
+  function watchNote() {
+    changes = new EventSource(`${root.dataset.feed}&after=${heard}`);
+    const source = changes;
+    source.onmessage = ({ data, lastEventId }) => {
+      heard = lastEventId;
+      const happened = JSON.parse(data).type.split(".").pop();
+      if (["Archived", "Erased"].includes(happened)) at("recorder-gone").hidden = false;
+      if (happened === "Restored") at("recorder-gone").hidden = true;
+    };
+    // A browser does not come back to a server that refuses.
+    source.onerror = () => {
+      if (source.readyState === EventSource.CLOSED) setTimeout(() => changes === source && watchNote(), AGAIN);
+    };
+  }
+
+  function leaveNote() {
+    changes?.close();
+    changes = null;
+    at("recorder-gone").hidden = true;
   }
 
   // --- The recorder ----------------------------------------------------------------------------------------------------
@@ -285,7 +345,8 @@
       this.recorder = new MediaRecorder(this.stream, { mimeType: type, audioBitsPerSecond: 48000 });
       const ending = ENDINGS[this.recorder.mimeType.split(";")[0]] ?? "webm";
       const name = (at("recording-name").value.trim() || "Recording") + "." + ending;
-      const facts = { id: crypto.randomUUID(), note, name, language: at("language").value, began: Date.now(), ended: false, place: null };
+      const { title } = root.dataset;
+      const facts = { id: crypto.randomUUID(), note, title, name, language: at("language").value, began: Date.now(), ended: false, place: null };
       this.recorded = new Recorded(facts);
       await keep("recordings", facts);
       // Parts are kept in the order in which they come.
@@ -380,6 +441,7 @@
     }
     show("recording");
     say("Recording.");
+    watchNote();
     await devices();
     at("stop").focus();
   }
@@ -397,6 +459,7 @@
     running = null;
     show("idle");
     at("recorder-silent").hidden = true;
+    leaveNote();
     at("level").value = 0;
     say(typeof said === "string" ? said : "Saving the end of it…");
     await session.stop();
@@ -422,7 +485,7 @@
     // Where the browser has lost them, the server may have some.
     if (!parts.length && !facts.place) return vault.remove(facts.id);
     if (facts.refusal) return showRefused(new Recorded({ ...facts, ended: true }, parts));
-    say(`A recording of ${new Date(facts.began).toLocaleString()} was not saved to its end; crm does that now.`);
+    if (isOurs(facts)) say(`A recording of ${new Date(facts.began).toLocaleString()} was not saved to its end; crm does that now.`);
     const recorded = new Recorded(facts, parts);
     await recorded.end();
     await uploadRecorded(recorded);
@@ -442,7 +505,7 @@
       if (!file) return;
       at("recorder-done").hidden = true;
       say(`Uploading ${file.name}.`);
-      upload(new Chosen(file), note, { name: file.name, language: at("language").value }, () => {}, () => at("choose").reset());
+      upload(new Chosen(file), { note }, { name: file.name, language: at("language").value }, () => {}, () => at("choose").reset());
     });
     addEventListener("beforeunload", (event) => {
       if (running || unsent) event.preventDefault();
