@@ -263,6 +263,7 @@ mod tests {
             transcript: None,
             corrections: BTreeMap::new(),
             summary: None,
+            is_corrected_since: false,
             numbered: 0,
             items: BTreeMap::new(),
             interest: None,

@@ -2,6 +2,7 @@
 
 mod processing;
 mod recording;
+mod said;
 mod suggestion;
 mod transcript;
 
@@ -9,6 +10,7 @@ mod transcript;
 mod recording_tests;
 
 pub use processing::RecordingCommand;
+pub(crate) use recording::corrected_span;
 pub use recording::{
     AudioFile, Recording, RecordingId, Recordings, Stage, SuggestedInterest, SuggestedItem,
 };
@@ -16,7 +18,9 @@ pub use suggestion::{
     AcceptedInterest, AcceptedTodo, ActionItem, Author, Decision, InterestSuggestion, KeyPoint,
     NumberedItem, Summary,
 };
-pub use transcript::{Correction, Corrections, Gap, Line, Mark, MarkKind, Segment, Transcript};
+pub use transcript::{
+    Correction, Corrections, Gap, Line, Mark, MarkKind, Segment, Transcript, spoken_time,
+};
 
 use serde::{Deserialize, Serialize};
 use strum::{AsRefStr, VariantNames};
@@ -193,6 +197,8 @@ pub enum NoteEvent {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         language: Option<String>,
     },
+    /// A person gave a recording another name.
+    RecordingRenamed { recording: RecordingId, name: String },
     /// A recording is to be transcribed again.
     TranscriptionAsked {
         recording: RecordingId,
@@ -403,6 +409,7 @@ impl NoteEvent {
         use NoteEvent as E;
         match self {
             E::RecordingAttached { recording, .. }
+            | E::RecordingRenamed { recording, .. }
             | E::TranscriptionAsked { recording, .. }
             | E::Transcribed { recording, .. }
             | E::TranscriptionFailed { recording, .. }

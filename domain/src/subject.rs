@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 
 use cqrs_es::Aggregate;
+use serde_json::Value;
 
 use crate::distributor::{Distributor, DistributorRecord};
-use crate::facts::{FactChange, Facts, ImpossibleFacts, differences};
+use crate::facts::{FactChange, FactName, Facts, ImpossibleFacts, differences};
 use crate::fund::{Fund, FundRecord};
 use crate::gp::{Gp, GpRecord};
 use crate::lp::{Lp, LpRecord};
@@ -109,11 +110,26 @@ macro_rules! subject {
                 match self { $(Subject::$Kind(stage) => stage.is_erased()),* }
             }
 
+            /// Puts what it says beside its facts where it has no such fact.
+            fn fill(&self, name: &FactName, said: &mut Value) {
+                let there = said.is_null().then(|| match self {
+                    $(Subject::$Kind(stage) => stage.record()?.else_said(name),)*
+                });
+                if let Some(there) = there.flatten() {
+                    *said = there;
+                }
+            }
+
             /// Lets an event of its stream happen and tells what that did; `own` is the record.
             pub fn step(&mut self, own: RecordRef, event: &Event) -> Step {
                 let before = self.clone();
                 self.apply(event);
-                let changes = differences(&before.facts(), &self.facts());
+                let mut changes = differences(&before.facts(), &self.facts());
+                for change in &mut changes {
+                    let name = change.name();
+                    before.fill(&name, &mut change.from);
+                    self.fill(&name, &mut change.to);
+                }
                 let sentence = match (&before, event) {
                     $((Subject::$Kind(stage), Event::$Kind(event)) => {
                         let record = stage.record().map(Cow::Borrowed).unwrap_or_default();

@@ -18,7 +18,8 @@ use std::borrow::Cow;
 use cqrs_es::Aggregate;
 use serde_json::Value;
 
-use crate::facts::FactChange;
+use crate::facts::{FactChange, FactName};
+use crate::note::{corrected_span, spoken_time};
 use crate::{Kind, Lifecycle, Record, RecordRef};
 
 /// A sentence whose records are still to be called by name, since only read models know what others are called.
@@ -105,6 +106,11 @@ where
         event: &<Lifecycle<Self> as Aggregate>::Event,
         changes: &[FactChange],
     ) -> Sentence;
+
+    /// What a record says beside its facts where this one would be: some are only told where they differ from it.
+    fn else_said(&self, _: &FactName) -> Option<Value> {
+        None
+    }
 
     /// The fields that an event may change; `legacy` stands for all source values.
     fn touched(event: &<Lifecycle<Self> as Aggregate>::Event) -> Vec<&'static str>;
@@ -293,6 +299,9 @@ pub fn label(field: &str) -> String {
         field => {
             let of_recording = field.strip_prefix("recordings.").and_then(|it| it.split_once('.'));
             if let Some((id, what)) = of_recording {
+                if let Some((start, _)) = corrected_span(what) {
+                    return format!("Recording {id}: said at {}", spoken_time(start));
+                }
                 return format!("Recording {id}: {}", what.replace(['_', '.'], " "));
             }
             let (field, source) = match field.strip_prefix("legacy.") {

@@ -22,6 +22,11 @@ pub enum RecordingCommand {
         /// The language that is spoken, as ISO 639-1 names it; `None` to have it detected.
         language: Option<String>,
     },
+    /// Gives it another name.
+    Rename {
+        /// The name.
+        name: String,
+    },
     /// Has it transcribed again, and summarised after that.
     AskTranscription {
         /// The language that is spoken, as ISO 639-1 names it; `None` to have it detected.
@@ -195,6 +200,10 @@ impl Recording {
     ) -> Result<Vec<NoteEvent>, Refusal> {
         match command {
             RecordingCommand::Attach { .. } => Ok(vec![]),
+            RecordingCommand::Rename { name } if name == self.name => Ok(vec![]),
+            RecordingCommand::Rename { name } => {
+                Ok(vec![NoteEvent::RecordingRenamed { recording, name }])
+            }
             RecordingCommand::AskTranscription { language, model } => {
                 Ok(self.ask_transcription(recording, language, model))
             }

@@ -8,14 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::NoteEvent;
 use super::suggestion::{
     AcceptedInterest, AcceptedTodo, ActionItem, Decision, InterestSuggestion, NumberedItem, Summary,
 };
 use super::transcript::{Correction, Corrections, Line, Transcript};
-use super::{NoteChanges, NoteDetails, NoteEvent, NoteRecord};
+use crate::Facts;
 use crate::facts::Beside;
 use crate::facts::FactName;
-use crate::{Change, Facts};
 
 /// Identifies a recording, among those of all notes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -93,7 +93,7 @@ pub struct SuggestedInterest {
 pub struct Recording {
     /// The stored file.
     pub file: AudioFile,
-    /// What its file was called where it came from.
+    /// What its file was called where it came from, or what a person calls it since.
     pub name: String,
     /// The language that a person says is spoken, as ISO 639-1 names it; otherwise it is detected.
     pub language: Option<String>,
@@ -110,6 +110,9 @@ pub struct Recording {
     pub corrections: Corrections,
     /// What it comes down to.
     pub summary: Option<Summary>,
+    /// Whether people corrected the transcript after that was asked for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_corrected_since: bool,
     /// The highest number that an action item was suggested under.
     pub numbered: u32,
     /// Suggested action items by their numbers.
@@ -133,6 +136,7 @@ impl Recording {
             transcript: None,
             corrections: Corrections::new(),
             summary: None,
+            is_corrected_since: false,
             numbered: 0,
             items: BTreeMap::new(),
             interest: None,
@@ -144,6 +148,12 @@ impl Recording {
     pub fn lines(&self) -> Vec<Line> {
         let transcript = self.transcript.as_ref();
         transcript.map(|transcript| transcript.corrected(&self.corrections)).unwrap_or_default()
+    }
+
+    /// What a model heard where a fact about it says what a person wrote.
+    pub(crate) fn heard(&self, what: &str) -> Option<&str> {
+        let (start_ms, end_ms) = corrected_span(what)?;
+        self.transcript.as_ref()?.heard(start_ms, end_ms)
     }
 
     fn correct(&mut self, corrections: Vec<Correction>) {
@@ -172,6 +182,7 @@ impl Recording {
 
     fn change(&mut self, event: NoteEvent) {
         match event {
+            NoteEvent::RecordingRenamed { name, .. } => self.name = name,
             NoteEvent::TranscriptionAsked { round, language, model, .. } => {
                 self.round = round;
                 (self.language, self.model) = (language, model);
@@ -180,15 +191,20 @@ impl Recording {
             NoteEvent::Transcribed { transcript, .. } => {
                 self.transcript = Some(transcript);
                 self.stage = Stage::AwaitsSummary;
+                self.is_corrected_since = false;
             }
             NoteEvent::TranscriptionFailed { reason, .. } => {
                 self.stage = Stage::TranscriptionFailed { reason };
             }
             NoteEvent::TranscriptionCancelled { .. } => self.stage = Stage::TranscriptionCancelled,
-            NoteEvent::TranscriptCorrected { corrections, .. } => self.correct(corrections),
+            NoteEvent::TranscriptCorrected { corrections, .. } => {
+                self.correct(corrections);
+                self.is_corrected_since = true;
+            }
             NoteEvent::SummaryAsked { round, .. } => {
                 self.round = round;
                 self.stage = Stage::AwaitsSummary;
+                self.is_corrected_since = false;
             }
             NoteEvent::Summarised { summary, .. } => {
                 self.withdraw();
@@ -234,7 +250,7 @@ impl Recording {
 /// The recordings of a note.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recordings {
-    there: BTreeMap<RecordingId, Recording>,
+    pub(super) there: BTreeMap<RecordingId, Recording>,
     /// Those that were removed; their ids never come back.
     removed: BTreeSet<RecordingId>,
 }
@@ -275,88 +291,13 @@ impl Recordings {
         }
     }
 
-    /// What the note's own attributes say about its recordings, unless a person wrote something else into them.
-    fn said(&self) -> NoteDetails {
-        let path = |id: &RecordingId, part: &str| format!("/recordings/{id}/{part}");
-        let with_text = self.there.iter().find(|(_, recording)| recording.transcript.is_some());
-        let summaries = self.there.values().filter_map(|recording| recording.summary.as_ref());
-        let summaries = summaries.filter(|summary| !summary.is_empty());
-        let summaries: Vec<String> = summaries.map(Summary::to_text).collect();
-        NoteDetails {
-            audio_path: self.there.keys().next().map(|id| path(id, "audio")),
-            transcription_path: with_text.map(|(id, _)| path(id, "transcript")),
-            ai_summary: (!summaries.is_empty()).then(|| summaries.join("\n\n")),
-            ..NoteDetails::default()
-        }
-    }
-
-    /// What changes in the note's own attributes when these recordings become the others: only those that still say what
-    /// the recordings had them say. What a person or a legacy file put there stays.
-    pub(super) fn follow(&self, then: &Self, details: &NoteDetails) -> NoteChanges {
-        let (now, then) = (self.said(), then.said());
-        let follow = |is: &Option<String>, now: &Option<String>, then: Option<String>| {
-            if is == now { Change::from(then).against(is) } else { Change::Keep }
-        };
-        NoteChanges {
-            audio_path: follow(&details.audio_path, &now.audio_path, then.audio_path),
-            transcription_path: follow(
-                &details.transcription_path,
-                &now.transcription_path,
-                then.transcription_path,
-            ),
-            ai_summary: follow(&details.ai_summary, &now.ai_summary, then.ai_summary),
-            ..NoteChanges::default()
-        }
-    }
-
-    /// What the note's own attributes become when it is taken back to what it was. Recordings are not: an attribute that said
-    /// what they had it say, or names one that is gone, says what those that are there now have it say, and one that says so
-    /// now is not emptied, since it would stay empty whatever becomes of them.
-    pub(super) fn details_toward(&self, now: &NoteDetails, to: &NoteRecord) -> NoteDetails {
-        let (said, said_then, then) = (self.said(), to.recordings.said(), &to.details);
-        let toward = |now: &Option<String>, then: &Option<String>, said_then, said| {
-            let follows = match then {
-                Some(then) => self.lost(then),
-                None => *now == said,
-            };
-            let follows = follows || *then == said_then;
-            if follows && now != then { said } else { then.clone() }
-        };
-        NoteDetails {
-            audio_path: toward(
-                &now.audio_path,
-                &then.audio_path,
-                said_then.audio_path,
-                said.audio_path,
-            ),
-            transcription_path: toward(
-                &now.transcription_path,
-                &then.transcription_path,
-                said_then.transcription_path,
-                said.transcription_path,
-            ),
-            ai_summary: toward(
-                &now.ai_summary,
-                &then.ai_summary,
-                said_then.ai_summary,
-                said.ai_summary,
-            ),
-            ..then.clone()
-        }
-    }
-
-    /// Whether this is the path of a recording that was removed.
-    fn lost(&self, path: &str) -> bool {
-        let id = path.strip_prefix("/recordings/").and_then(|rest| rest.split_once('/'));
-        let id = id.and_then(|(id, _)| id.parse().ok());
-        id.is_some_and(|id| self.was_removed(RecordingId(id)))
-    }
-
-    /// What makes the corrections those of the others, wherever both have a recording. Nothing else of recordings is ever
-    /// taken back: what was attached stays, and what a machine heard or wrote it did hear and write.
+    /// What makes the names and corrections those of the others, wherever both have a recording. Nothing else of recordings is
+    /// ever taken back: what was attached stays, and what a machine heard or wrote it did hear and write.
     pub(super) fn toward(&self, to: &Self) -> Vec<NoteEvent> {
         let both = self.there.iter().filter_map(|(id, now)| Some((*id, now, to.there.get(id)?)));
-        both.filter_map(|(recording, now, then)| {
+        both.flat_map(|(recording, now, then)| {
+            let renamed = (now.name != then.name)
+                .then(|| NoteEvent::RecordingRenamed { recording, name: then.name.clone() });
             let gone = now.corrections.keys().filter(|span| !then.corrections.contains_key(span));
             let gone = gone.map(|span| (*span, None));
             let other = then.corrections.iter();
@@ -364,7 +305,8 @@ impl Recordings {
             let other = other.map(|(span, text)| (*span, Some(text.clone())));
             let corrections: Vec<_> = gone.chain(other).map(correction).collect();
             let is_needed = !corrections.is_empty();
-            is_needed.then_some(NoteEvent::TranscriptCorrected { recording, corrections })
+            let corrected = NoteEvent::TranscriptCorrected { recording, corrections };
+            renamed.into_iter().chain(is_needed.then_some(corrected))
         })
         .collect()
     }
@@ -393,7 +335,10 @@ impl Beside for Recordings {
             tell("name".to_owned(), json!(recording.name));
             tell("state".to_owned(), json!(recording.stage.in_words()));
             if let Some(transcript) = &recording.transcript {
-                tell("language".to_owned(), json!(transcript.language));
+                // Where nobody speaks there is none.
+                if !transcript.language.is_empty() {
+                    tell("language".to_owned(), json!(transcript.language));
+                }
                 tell("model".to_owned(), json!(transcript.model));
             }
             for ((start, end), text) in &recording.corrections {
@@ -403,8 +348,11 @@ impl Beside for Recordings {
                 tell("summary".to_owned(), json!(summary.to_text()));
             }
             for (number, SuggestedItem { item, decision }) in &recording.items {
-                let words = format!("{} ({})", item.text, decision.in_a_word());
-                tell(format!("action_item.{number}"), json!(words));
+                let became = match decision {
+                    Decision::Accepted(todo) => format!("accepted as todo {}", todo.id),
+                    Decision::Open | Decision::Dismissed => decision.in_a_word().to_owned(),
+                };
+                tell(format!("action_item.{number}"), json!(format!("{} ({became})", item.text)));
             }
             if let Some(SuggestedInterest { suggestion, decision }) = &recording.interest {
                 let interest = suggestion.interest.as_ref().or(suggestion.fundraise.as_ref());
@@ -415,8 +363,8 @@ impl Beside for Recordings {
         }
     }
 
-    /// Of what is said about recordings only corrections are ever taken back (see [`Recordings::toward`]), so only they are
-    /// learnt, and which recordings there are.
+    /// Of what is said about recordings only names and corrections are ever taken back (see [`Recordings::toward`]), so only
+    /// they are learnt, and which recordings there are.
     fn learn(&mut self, part: &str, facts: &Facts) {
         for (name, value) in facts {
             let fact = name.field.strip_prefix(part).and_then(|rest| rest.strip_prefix('.'));
@@ -426,13 +374,21 @@ impl Beside for Recordings {
                 .there
                 .entry(RecordingId(id))
                 .or_insert_with(|| Recording::attached(AudioFile::default(), String::new(), None));
-            let span = what.strip_prefix("corrected.").and_then(|span| span.split_once('-'));
-            let Some((start, end)) = span else { continue };
-            if let (Ok(start), Ok(end), Some(text)) = (start.parse(), end.parse(), value.as_str()) {
-                recording.corrections.insert((start, end), text.to_owned());
+            match (what, corrected_span(what), value.as_str()) {
+                ("name", _, Some(name)) => recording.name = name.to_owned(),
+                (_, Some(span), Some(text)) => {
+                    _ = recording.corrections.insert(span, text.to_owned())
+                }
+                _ => {}
             }
         }
     }
+}
+
+/// The span whose correction a fact about a recording is, by the last part of its name.
+pub(crate) fn corrected_span(what: &str) -> Option<(u64, u64)> {
+    let (start, end) = what.strip_prefix("corrected.")?.split_once('-')?;
+    Some((start.parse().ok()?, end.parse().ok()?))
 }
 
 impl Stage {

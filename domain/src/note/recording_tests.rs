@@ -258,7 +258,7 @@ fn a_summary_needs_a_transcript() {
 #[test]
 fn summaries_of_several_recordings_stand_one_below_the_other() {
     let expected = json!({"DetailsAmended": {"changes":
-        {"ai_summary": "They like it.\n\nThey like it."}}});
+        {"ai_summary": "Recording 5 (0:09):\nThey like it.\n\nRecording 6 (0:09):\nThey like it."}}});
     let history = [with_suggestions(), vec![attached(SECOND), transcribed(SECOND, 1)]].concat();
     given(&history)
         .when(of(SECOND, keep_summary(1, &[])))
@@ -268,6 +268,63 @@ fn summaries_of_several_recordings_stand_one_below_the_other() {
         json!({"DetailsAmended": {"changes": {"audio_path": "/recordings/6/audio",
             "transcription_path": "/recordings/6/transcript", "ai_summary": null}}}),
     ]));
+}
+
+/// As they were joined before each said whose it is.
+#[test]
+fn summaries_that_were_joined_without_headings_still_follow_the_recordings() {
+    let joined = "They like it.\n\nThey like it.";
+    let second = vec![attached(SECOND), transcribed(SECOND, 1), summarised(SECOND, 1)];
+    let history =
+        [with_suggestions(), second, vec![details(json!({"ai_summary": joined}))]].concat();
+    given(&history).when(of(SECOND, RecordingCommand::Remove)).then_expect_events(events(&[
+        json!({"RecordingRemoved": {"recording": SECOND}}),
+        details(json!({"ai_summary": "They like it."})),
+    ]));
+    let asked = [history.clone(), vec![json!({"SummaryAsked": {"recording": SECOND, "round": 2}})]];
+    let headed = "Recording 5 (0:09):\nThey like it.\n\nRecording 6 (0:09):\nThey like it.";
+    given(&asked.concat()).when(of(SECOND, keep_summary(2, &[]))).then_expect_events(events(&[
+        summarised(SECOND, 2),
+        details(json!({"ai_summary": headed})),
+    ]));
+    // Going back to a time when they stood without headings is no reason to lose them.
+    let renamed = [history.clone(), vec![json!({"Renamed": {"name": "Dinner"}})]].concat();
+    let to = Box::new(note(&history));
+    let back = json!({"Renamed": {"name": "Call"}});
+    given(&renamed).when(NoteCommand::Revert { to }).then_expect_events(events(&[back]));
+}
+
+#[test]
+fn a_recording_gets_another_name() {
+    let rename = |name: &str| first(RecordingCommand::Rename { name: name.to_owned() });
+    given(&[]).when(rename("Lunch")).then_expect_error(Refusal::NoSuchRecording);
+    given(&with_attached()).when(rename("call.webm")).then_expect_events(vec![]);
+    let renamed = json!({"RecordingRenamed": {"recording": FIRST, "name": "Lunch"}});
+    given(&with_attached())
+        .when(rename("Lunch"))
+        .then_expect_events(events(std::slice::from_ref(&renamed)));
+    let history = [with_attached(), vec![renamed]].concat();
+    given(&history).when(rename("Lunch")).then_expect_events(vec![]);
+}
+
+#[test]
+fn a_summary_knows_whether_the_transcript_was_corrected_since_it_was_asked_for() {
+    let corrected = || {
+        json!({"TranscriptCorrected": {"recording": FIRST,
+            "corrections": [{"start_ms": 0, "end_ms": 1000, "text": "Profuturo"}]}})
+    };
+    let asked = |round: u32| json!({"SummaryAsked": {"recording": FIRST, "round": round}});
+    let check = |more: Vec<Value>, expected: bool| {
+        let note = note(&[with_suggestions(), more].concat());
+        let recording = note.record().unwrap().recordings.get(FIRST).unwrap();
+        assert_eq!(recording.is_corrected_since, expected);
+    };
+    check(vec![], false);
+    check(vec![corrected()], true);
+    check(vec![corrected(), asked(2), summarised(FIRST, 2)], false);
+    // Whatever the summary was made of, it may lack what came while it was made.
+    check(vec![asked(2), corrected(), summarised(FIRST, 2)], true);
+    check(vec![corrected(), transcribed(FIRST, 2)], false);
 }
 
 #[test]
@@ -492,7 +549,7 @@ fn a_legal_hold_on_a_note_keeps_its_recordings() {
 }
 
 #[test]
-fn undoing_takes_back_corrections_and_nothing_else_of_a_recording() {
+fn undoing_takes_back_names_and_corrections_and_nothing_else_of_a_recording() {
     let corrected = |text: &str| {
         json!({"TranscriptCorrected": {"recording": FIRST,
             "corrections": [{"start_ms": 0, "end_ms": 1000, "text": text}]}})
@@ -516,6 +573,9 @@ fn undoing_takes_back_corrections_and_nothing_else_of_a_recording() {
     let back = json!({"TranscriptCorrected": {"recording": FIRST,
         "corrections": [{"start_ms": 0, "end_ms": 1000, "text": null}]}});
     check(&second, &with_transcript(), &[back]);
+    let renamed = |name: &str| json!({"RecordingRenamed": {"recording": FIRST, "name": name}});
+    let named = [first.clone(), vec![renamed("Lunch")]].concat();
+    check(&named, &first, &[renamed("call.webm")]);
     let removed = json!({"RecordingRemoved": {"recording": FIRST}});
     check(&[second, vec![removed]].concat(), &first, &[]);
     check(&with_suggestions(), &[paths(Some(5), Some(5)), with_suggestions()[7].clone()], &[]);
@@ -620,6 +680,7 @@ fn the_stored_form_of_an_event_never_changes() {
         json!({"RecordingAttached": {"recording": 5, "name": "call.webm", "file": {
             "key": "recordings/ab", "size": 7, "media_type": "audio/webm", "sha256": "ab", "sealed": true}}}),
         attached(FIRST),
+        json!({"RecordingRenamed": {"recording": 5, "name": "Lunch"}}),
         json!({"TranscriptionAsked": {"recording": 5, "round": 2}}),
         json!({"TranscriptionAsked": {"recording": 5, "round": 2, "language": "es",
             "model": "base"}}),

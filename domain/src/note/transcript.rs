@@ -78,6 +78,16 @@ pub struct Transcript {
     pub marks: Vec<Mark>,
 }
 
+/// A time in a recording, as people say it.
+pub fn spoken_time(ms: u64) -> String {
+    let seconds = ms / 1000;
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    match hours {
+        0 => format!("{minutes}:{seconds:02}"),
+        _ => format!("{hours}:{minutes:02}:{seconds:02}"),
+    }
+}
+
 /// What a person makes of a segment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -197,6 +207,15 @@ fn is_covered(segment: &Segment, spans: &[(u64, u64)]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_as_short_as_they_can_be() {
+        let check = |ms: u64, expected: &str| assert_eq!(spoken_time(ms), expected);
+        check(0, "0:00");
+        check(61_999, "1:01");
+        check(3_600_000, "1:00:00");
+        check(7_384_000, "2:03:04");
+    }
 
     fn segment(start_ms: u64, end_ms: u64, text: &str) -> Segment {
         Segment { start_ms, end_ms, text: text.to_owned(), confidence: 90 }

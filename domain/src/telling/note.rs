@@ -2,9 +2,11 @@ use super::{
     Part, Sentence, Told, about, added, amended, deleted, erased, held, hold_lifted, legacy_kept,
     moved, renamed, restored, say,
 };
+use serde_json::Value;
+
 use crate::RecordRef;
-use crate::facts::FactChange;
-use crate::note::{Author, NoteEvent, NoteRecord};
+use crate::facts::{FactChange, FactName};
+use crate::note::{Author, NoteEvent, NoteRecord, RecordingId};
 
 impl Told for NoteRecord {
     fn called(&self) -> &str {
@@ -33,6 +35,10 @@ impl Told for NoteRecord {
             NoteEvent::LegacyKept { .. } => legacy_kept(own),
             NoteEvent::RecordingAttached { name, .. } => {
                 say!["The recording ", Part::Value(name.clone()), " was added to ", own]
+            }
+            NoteEvent::RecordingRenamed { name, .. } => {
+                let [the, former] = recording(before, event);
+                say![the, former, " of ", own, " was renamed to ", Part::Value(name.clone())]
             }
             NoteEvent::TranscriptionAsked { .. } => asked(before, event, own, "transcript"),
             NoteEvent::Transcribed { .. } => happened(before, event, own, "was transcribed"),
@@ -71,12 +77,14 @@ impl Told for NoteRecord {
                 let [the, name] = recording(before, event);
                 say![count, " suggested from ", the, name, " of ", own]
             }
-            NoteEvent::ActionItemAccepted { todo, .. } => {
+            NoteEvent::ActionItemAccepted { item, todo, .. } => {
+                let [the, text] = suggested(before, event, *item);
                 let todo = RecordRef::from(todo.id);
-                say!["A suggested action item of ", own, " was accepted; it became ", todo]
+                say![the, text, " of ", own, " was accepted; it became ", todo]
             }
-            NoteEvent::ActionItemDismissed { .. } => {
-                say!["A suggested action item of ", own, " was dismissed"]
+            NoteEvent::ActionItemDismissed { item, .. } => {
+                let [the, text] = suggested(before, event, *item);
+                say![the, text, " of ", own, " was dismissed"]
             }
             NoteEvent::InterestSuggested { suggestion, .. } => {
                 let [the, name] = recording(before, event);
@@ -113,6 +121,13 @@ impl Told for NoteRecord {
         }
     }
 
+    /// The words that a model heard where people write others.
+    fn else_said(&self, name: &FactName) -> Option<Value> {
+        let (id, what) = name.field.strip_prefix("recordings.")?.split_once('.')?;
+        let recording = self.recordings.get(RecordingId(id.parse().ok()?))?;
+        recording.heard(what).map(Value::from)
+    }
+
     fn touched(event: &NoteEvent) -> Vec<&'static str> {
         match event {
             NoteEvent::Registered { details, .. } => [details.names(), vec!["legacy"]].concat(),
@@ -141,6 +156,15 @@ fn recording(before: &NoteRecord, event: &NoteEvent) -> [Part; 2] {
     match recording.map(|recording| recording.name.as_str()) {
         None | Some("") => ["a ".into(), "recording".into()],
         Some(name) => ["the recording ".into(), Part::Value(name.to_owned())],
+    }
+}
+
+/// A suggested action item, by what it says: words and text.
+fn suggested(before: &NoteRecord, event: &NoteEvent, number: u32) -> [Part; 2] {
+    let recording = event.recording().and_then(|id| before.recordings.get(id));
+    match recording.and_then(|recording| recording.items.get(&number)) {
+        None => ["a suggested ".into(), "action item".into()],
+        Some(it) => ["the suggested action item ".into(), Part::Value(it.item.text.clone())],
     }
 }
 

@@ -385,9 +385,16 @@ fn the_history_of_a_note() {
              [recordings.5.name: nothing → call.webm; recordings.5.state: nothing → to be transcribed]",
             ),
             (
+                json!({"Transcribed": {"recording": 5, "round": 1, "transcript": {"model": "base",
+                "language": "", "duration_ms": 9000, "segments": []}}}),
+                "The recording call.webm of note 7 was transcribed \
+             [recordings.5.model: nothing → base; \
+             recordings.5.state: to be transcribed → to be summarised]",
+            ),
+            (
                 json!({"TranscriptionFailed": {"recording": 5, "round": 1, "reason": "no speech"}}),
                 "The recording call.webm of note 7 cannot be transcribed: no speech \
-             [recordings.5.state: to be transcribed → transcription failed: no speech]",
+             [recordings.5.state: to be summarised → transcription failed: no speech]",
             ),
             (
                 json!({"TranscriptionAsked": {"recording": 5, "round": 2, "language": "es"}}),
@@ -404,14 +411,26 @@ fn the_history_of_a_note() {
                 "language": "es", "duration_ms": 9000, "segments":
                 [{"start_ms": 0, "end_ms": 900, "text": "Ola", "confidence": 90}]}}}),
                 "The recording call.webm of note 7 was transcribed \
-             [recordings.5.language: nothing → es; recordings.5.model: nothing → base; \
+             [recordings.5.language: nothing → es; \
              recordings.5.state: transcription cancelled → to be summarised]",
             ),
             (
                 json!({"TranscriptCorrected": {"recording": 5, "corrections":
                 [{"start_ms": 0, "end_ms": 900, "text": "Hola"}]}}),
                 "The transcript of the recording call.webm of note 7 was corrected in one place \
-             [recordings.5.corrected.0-900: nothing → Hola]",
+             [recordings.5.corrected.0-900: Ola → Hola]",
+            ),
+            (
+                json!({"TranscriptCorrected": {"recording": 5, "corrections":
+                [{"start_ms": 0, "end_ms": 900, "text": null}]}}),
+                "The transcript of the recording call.webm of note 7 was corrected in one place \
+             [recordings.5.corrected.0-900: Hola → Ola]",
+            ),
+            (
+                json!({"TranscriptCorrected": {"recording": 5, "corrections":
+                [{"start_ms": 0, "end_ms": 900, "text": "Hola"}]}}),
+                "The transcript of the recording call.webm of note 7 was corrected in one place \
+             [recordings.5.corrected.0-900: Ola → Hola]",
             ),
             (
                 json!({"SummaryFailed": {"recording": 5, "round": 2, "reason": "rubbish"}}),
@@ -444,12 +463,18 @@ fn the_history_of_a_note() {
             (
                 json!({"ActionItemAccepted": {"recording": 5, "item": 1, "todo":
                 {"id": 9, "title": "Call Ana", "at": "2025-02-03T09:00:00"}}}),
-                "A suggested action item of note 7 was accepted; it became todo 9 \
-             [recordings.5.action_item.1: Call (open) → Call (accepted)]",
+                "The suggested action item Call of note 7 was accepted; it became todo 9 \
+             [recordings.5.action_item.1: Call (open) → Call (accepted as todo 9)]",
+            ),
+            (
+                json!({"ActionItemAccepted": {"recording": 5, "item": 1, "todo":
+                {"id": 10, "title": "Call Ana", "at": "2025-02-04T09:00:00"}}}),
+                "The suggested action item Call of note 7 was accepted; it became todo 10 \
+             [recordings.5.action_item.1: Call (accepted as todo 9) → Call (accepted as todo 10)]",
             ),
             (
                 json!({"ActionItemDismissed": {"recording": 5, "item": 2}}),
-                "A suggested action item of note 7 was dismissed \
+                "The suggested action item Write of note 7 was dismissed \
              [recordings.5.action_item.2: Write (open) → Write (dismissed)]",
             ),
             (
@@ -469,13 +494,18 @@ fn the_history_of_a_note() {
              [recordings.5.interest: meeting (dismissed) → meeting (accepted)]",
             ),
             (
+                json!({"RecordingRenamed": {"recording": 5, "name": "Lunch"}}),
+                "The recording call.webm of note 7 was renamed to Lunch \
+             [recordings.5.name: call.webm → Lunch]",
+            ),
+            (
                 json!({"RecordingRemoved": {"recording": 5}}),
-                "The recording call.webm of note 7 was removed \
-             [recordings.5.action_item.1: Call (accepted) → nothing; \
+                "The recording Lunch of note 7 was removed \
+             [recordings.5.action_item.1: Call (accepted as todo 10) → nothing; \
              recordings.5.action_item.2: Write (dismissed) → nothing; \
              recordings.5.corrected.0-900: Hola → nothing; \
              recordings.5.interest: meeting (accepted) → nothing; recordings.5.language: es → nothing; \
-             recordings.5.model: base → nothing; recordings.5.name: call.webm → nothing; \
+             recordings.5.model: base → nothing; recordings.5.name: Lunch → nothing; \
              recordings.5.state: summarised → nothing; recordings.5.summary: They met. → nothing]",
             ),
             (
@@ -776,4 +806,12 @@ fn a_record_is_taken_back_to_every_state_that_it_was_in() {
         }
         assert_eq!(states[0].revert(&states[1]).unwrap_err(), Refusal::NotRegistered);
     }
+}
+
+#[test]
+fn facts_about_recordings_are_labelled_as_people_speak_of_them() {
+    let check = |field: &str, expected: &str| assert_eq!(crate::telling::label(field), expected);
+    check("recordings.5.corrected.61000-63000", "Recording 5: said at 1:01");
+    check("recordings.5.action_item.1", "Recording 5: action item 1");
+    check("recordings.5.state", "Recording 5: state");
 }
