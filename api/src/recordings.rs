@@ -6,7 +6,7 @@ pub mod transcript;
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
-use domain::note::{Decision, RecordingId, Stage, SuggestedItem};
+use domain::note::{AcceptedInterest, Decision, RecordingId, Stage, SuggestedItem};
 use domain::{RecordRef, TodoId};
 use projections::jobs::{self, Present, Progress};
 use projections::read::StoredRecording;
@@ -26,8 +26,8 @@ pub struct Standing {
     pub length_ms: Option<i64>,
     /// Which workers there are.
     pub workers: Present,
-    /// The todos that action items became and that are deleted.
-    pub deleted: HashSet<TodoId>,
+    /// Those of the todos, funds and LPs that suggestions became something of which are deleted.
+    pub deleted: HashSet<RecordRef>,
 }
 
 /// The read model of recordings.
@@ -77,8 +77,7 @@ pub async fn standing(app: &App, all: Vec<StoredRecording>) -> Result<Vec<Standi
     let all = all.into_iter().map(|stored| {
         let progress = progress.remove(&stored.id);
         let length_ms = lengths.get(&stored.id).copied();
-        let todos = stored.recording.items.values().filter_map(todo_of);
-        let deleted = todos.filter(|todo| deleted.contains(todo)).collect();
+        let deleted = named(&stored).filter(|record| deleted.contains(record)).collect();
         Standing { stored, progress, length_ms, workers, deleted }
     });
     Ok(all.collect())
@@ -92,16 +91,29 @@ pub fn todo_of(suggested: &SuggestedItem) -> Option<TodoId> {
     }
 }
 
-/// Those of the todos that action items became which are deleted. The log is asked: the table of todos may know less than
-/// that of recordings.
-async fn deleted(app: &App, all: &[StoredRecording]) -> Result<HashSet<TodoId>, Problem> {
-    let items = all.iter().flat_map(|stored| stored.recording.items.values());
-    let todos: Vec<RecordRef> = items.filter_map(todo_of).map(RecordRef::from).collect();
-    if todos.is_empty() {
+/// What the suggested interest was recorded as.
+pub fn accepted_interest(stored: &StoredRecording) -> Option<&AcceptedInterest> {
+    match &stored.recording.interest.as_ref()?.decision {
+        Decision::Accepted(accepted) => Some(accepted),
+        Decision::Open | Decision::Dismissed => None,
+    }
+}
+
+/// The todos that action items became, and whose interest in what was accepted.
+pub fn named(stored: &StoredRecording) -> impl Iterator<Item = RecordRef> {
+    let todos = stored.recording.items.values().filter_map(todo_of).map(RecordRef::from);
+    let interest = accepted_interest(stored);
+    todos.chain(interest.into_iter().flat_map(|it| [it.fund.into(), it.lp.into()]))
+}
+
+/// Those of the records that accepted suggestions are about which are deleted. The log is asked: their tables may know less
+/// than that of recordings.
+async fn deleted(app: &App, all: &[StoredRecording]) -> Result<HashSet<RecordRef>, Problem> {
+    let named: Vec<RecordRef> = all.iter().flat_map(named).collect();
+    if named.is_empty() {
         return Ok(HashSet::new());
     }
-    let missing = app.reader.missing_in_log(&todos).await?;
-    Ok(missing.into_iter().map(|todo| TodoId(todo.id())).collect())
+    Ok(app.reader.missing_in_log(&named).await?.into_iter().collect())
 }
 
 /// Lets the next attempt at a recording begin now, if it has been put off. If that cannot be done, it comes in its time.
@@ -269,8 +281,13 @@ mod tests {
             interest: None,
             decided: vec![],
         };
-        let stored =
-            StoredRecording { id: RecordingId(5), note: NoteId(7), position: 1, recording };
+        let stored = StoredRecording {
+            id: RecordingId(5),
+            note: NoteId(7),
+            position: 1,
+            attached_at: None,
+            recording,
+        };
         let workers = Present { any: true, transcribers: true };
         Standing { stored, progress: None, length_ms: None, workers, deleted: HashSet::new() }
     }

@@ -178,13 +178,25 @@ impl Browser {
         self.client.execute(script, vec![json!(selector)]).await.unwrap().as_u64().unwrap()
     }
 
+    /// Brings what a selector finds into the window, at once: pages scroll smoothly, and what still moves cannot be pressed.
+    pub async fn shows(&self, selector: &str) {
+        let show = "document.querySelector(arguments[0]).scrollIntoView({block: 'center', behavior: 'instant'})";
+        self.client.execute(show, vec![json!(selector)]).await.unwrap();
+    }
+
     /// Presses what a selector finds.
     pub async fn press(&self, selector: &str) {
         let element = self.client.find(fantoccini::Locator::Css(selector)).await.unwrap();
-        // Pages scroll smoothly, and what still moves cannot be pressed.
-        let show = "document.querySelector(arguments[0]).scrollIntoView({block: 'center', behavior: 'instant'})";
-        self.client.execute(show, vec![json!(selector)]).await.unwrap();
+        self.shows(selector).await;
         element.click().await.unwrap();
+    }
+
+    /// Types into whatever has the focus, as it stands there.
+    pub async fn types(&self, text: &str) {
+        for letter in text.chars() {
+            let key = json!({"type": "char", "text": letter.to_string()});
+            self.tools("Input.dispatchKeyEvent", key).await;
+        }
     }
 
     /// Waits until a script says that something is so.

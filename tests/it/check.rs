@@ -249,8 +249,12 @@ async fn check_links(pool: &PgPool, log: &[Recorded]) {
 
 async fn check_recordings(pool: &PgPool, log: &[Recorded]) {
     let mut notes: BTreeMap<i64, domain::note::Note> = BTreeMap::new();
+    let mut attached = BTreeMap::new();
     for recorded in log {
         if let Event::Note(event) = &recorded.event {
+            if let domain::note::NoteEvent::RecordingAttached { recording, .. } = event {
+                attached.insert(*recording, recorded.position);
+            }
             notes.entry(recorded.id).or_default().apply(event.clone());
         }
     }
@@ -258,7 +262,8 @@ async fn check_recordings(pool: &PgPool, log: &[Recorded]) {
     for (note, state) in &notes {
         let recordings = state.record().into_iter().flat_map(|record| record.recordings.iter());
         for (id, recording) in recordings {
-            let record = serde_json::to_value(recording).unwrap();
+            let mut record = serde_json::to_value(recording).unwrap();
+            record["attached"] = attached[&id].into();
             expected.insert(id.0, (*note, state.is_archived(), record));
         }
     }

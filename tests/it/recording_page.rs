@@ -1,6 +1,7 @@
 //! The page of a recording, in a real browser: what is heard, read, corrected and decided there.
 
 mod followed;
+mod told;
 
 use std::time::Duration;
 
@@ -100,6 +101,42 @@ impl Room {
 
     fn url(&self) -> String {
         format!("{}/recordings/{}", self.served.url, self.recording)
+    }
+}
+
+impl Room {
+    /// What somebody else does with the recording.
+    async fn asked(&self, what: &str) {
+        let path = format!("/recordings/{}/{what}", self.recording);
+        self.api.post(&path, json!({})).await.expect(200, what);
+    }
+
+    /// Somebody else corrects the line that begins at this second.
+    async fn corrected(&self, second: u32, text: &str) {
+        let start = f64::from(second);
+        let segment = json!({"start": start, "end": start + 2.0, "text": text});
+        let path = format!("/recordings/{}/transcript", self.recording);
+        let body = json!({"segments": [segment]});
+        let sent = contract::json_request(Method::PATCH, &path, &body);
+        self.api.send(sent).await.expect(200, "corrected");
+    }
+}
+
+impl Browser {
+    async fn writes(&self, selector: &str, text: &str) {
+        let field = self.client.find(fantoccini::Locator::Css(selector)).await.unwrap();
+        field.clear().await.unwrap();
+        field.send_keys(text).await.unwrap();
+    }
+
+    /// Waits until what a selector finds says this.
+    async fn until_says(&self, selector: &str, text: &str) {
+        let says = format!(
+            "document.querySelector({})?.textContent.includes({})",
+            json!(selector),
+            json!(text)
+        );
+        self.until(&format!("{selector} says {text}"), &says).await;
     }
 }
 

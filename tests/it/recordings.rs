@@ -1,5 +1,8 @@
 //! Recordings of notes: what is shown of them, what a person does with them, and what they become.
 
+mod decided;
+mod told;
+
 use std::time::Duration;
 
 use axum::body::Body;
@@ -290,8 +293,8 @@ async fn a_suggested_interest_becomes_a_stage_in_the_funnel() {
     let (note, id) = summarised(&api).await;
     let path = format!("/recordings/{id}/interest/accept");
     // Whose interest in what is not known.
-    let mut faults = api.post(&path, json!({})).await.faults();
-    assert_eq!(faults.pop().unwrap(), "missing at body.fund_id");
+    let faults = api.post(&path, json!({})).await.faults();
+    assert_eq!(faults, ["missing at body.fund_id", "missing at body.lp_id"]);
     let fund = api.made("funds", json!({"fund_name": "III"})).await;
     let lp = api.made("lps", json!({"name": "Profuturo"})).await;
     api.post(&format!("/notes/{note}/funds/{fund}"), json!({})).await.expect(200, "link");

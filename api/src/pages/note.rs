@@ -3,6 +3,7 @@
 use domain::{NoteId, RecordRef, Subject};
 use maud::{Markup, html};
 
+use super::layout::moment;
 use super::recording::{length, words};
 use crate::app::App;
 use crate::problem::Problem;
@@ -37,6 +38,7 @@ fn entry(it: &Standing) -> Markup {
         li data-state=(state) {
             a href={"/recordings/" (it.stored.id)} { (it.stored.recording.name) }
             " " span.quiet {
+                @if let Some(at) = it.stored.attached_at { "added " (moment(at)) ". " }
                 @if let Some(transcript) = &it.stored.recording.transcript {
                     (length(transcript)) ". "
                 }

@@ -3,20 +3,22 @@
 mod suggestions;
 mod transcript;
 
+use std::collections::BTreeSet;
+
 use axum::http::HeaderMap;
 use axum::response::Response;
-use domain::note::{Note, RecordingId, Stage, Transcript};
+use domain::note::{Decision, Note, RecordingId, Stage, Transcript, spoken_time};
 use domain::{FundId, Kind, LpId, RecordRef};
 use maud::{Markup, html};
 use projections::history::Names;
 
 use super::answer;
 use super::assets::{IDIOMORPH, RECORDING};
-use super::layout::{Here, page_with};
+use super::layout::{Here, moment, page_with};
 use super::recorder::{language, languages};
 use crate::app::App;
 use crate::problem::Problem;
-use crate::recordings::{self, Standing, todo_of};
+use crate::recordings::{self, Standing, named};
 use crate::resource::record_of;
 
 /// A recording with whom its note is about, by name.
@@ -25,10 +27,16 @@ struct Shown {
     position: i64,
     now: Standing,
     note: RecordRef,
-    funds: Vec<FundId>,
-    lps: Vec<LpId>,
+    /// Which fund and LP a suggested interest may be about: those that the note is about, or else all.
+    funds: Vec<RecordRef>,
+    lps: Vec<RecordRef>,
+    /// How those that the note is about stand to each other; there is none where they do not.
+    stages: Vec<(FundId, LpId, Option<String>)>,
     names: Names,
 }
+
+/// Of more than these nobody reads how they stand.
+const MOST_STAGES: usize = 6;
 
 impl Shown {
     async fn read(app: &App, id: i64) -> Result<Self, Problem> {
@@ -36,16 +44,31 @@ impl Shown {
         let now = recordings::find(app, RecordingId(id)).await?;
         let note = record_of::<Note>(now.stored.note.0);
         let linked = app.reader.linked_to(note).await?;
-        let of = |kind: Kind| linked.iter().filter(move |it| it.kind() == kind).map(|it| it.id());
-        let (funds, lps) = (of(Kind::Fund).map(FundId).collect(), of(Kind::Lp).map(LpId).collect());
-        let spoken = linked.iter().copied().chain(todos(&now)).chain([note]).collect::<Vec<_>>();
-        let names = Names::of(app.log.database(), spoken).await?;
-        Ok(Self { position, now, note, funds, lps, names })
+        let of = |kind: Kind| -> Vec<RecordRef> {
+            linked.iter().copied().filter(|it| it.kind() == kind).collect()
+        };
+        let (mut funds, mut lps) = (of(Kind::Fund), of(Kind::Lp));
+        let database = app.log.database();
+        let spoken = linked.iter().copied().chain(named(&now.stored)).chain([note]);
+        let mut names = Names::of(database, spoken.collect::<Vec<_>>()).await?;
+        let mut stages = Vec::new();
+        if is_interest_open(&now) {
+            stages = stages_of(app, &funds, &lps).await?;
+            for (chosen, kind) in [(&mut funds, Kind::Fund), (&mut lps, Kind::Lp)] {
+                if chosen.is_empty() {
+                    *chosen = names.add_all(database, kind).await?;
+                }
+            }
+        }
+        Ok(Self { position, now, note, funds, lps, stages, names })
     }
 
-    /// Where to hear of what changes the note, and the todos that action items became. Names of funds and LPs are shown as they were.
+    /// Where to hear of what changes the note, what its suggestions became, and while an interest is to be decided on the funds
+    /// that it may be about. Their names and those of LPs are shown as they were.
     fn feed(&self) -> String {
-        let records = std::iter::once(self.note).chain(todos(&self.now));
+        let funds: BTreeSet<RecordRef> =
+            self.stages.iter().map(|(fund, ..)| (*fund).into()).collect();
+        let records = std::iter::once(self.note).chain(named(&self.now.stored)).chain(funds);
         let records: Vec<_> = records.map(|it| format!("{}/{}", it.kind(), it.id())).collect();
         format!("/events?record={}", records.join(","))
     }
@@ -56,9 +79,24 @@ impl Shown {
     }
 }
 
-/// The todos that action items became.
-fn todos(now: &Standing) -> impl Iterator<Item = RecordRef> {
-    now.stored.recording.items.values().filter_map(todo_of).map(RecordRef::from)
+/// Whether somebody is to decide on a suggested interest.
+fn is_interest_open(now: &Standing) -> bool {
+    let interest = now.stored.recording.interest.as_ref();
+    interest.is_some_and(|interest| interest.decision == Decision::Open)
+}
+
+/// How LPs stand to funds.
+async fn stages_of(
+    app: &App,
+    funds: &[RecordRef],
+    lps: &[RecordRef],
+) -> Result<Vec<(FundId, LpId, Option<String>)>, Problem> {
+    let funds: Vec<FundId> = funds.iter().map(|fund| FundId(fund.id())).collect();
+    let lps: Vec<LpId> = lps.iter().map(|lp| LpId(lp.id())).collect();
+    let mut stages = app.reader.interests(&funds, &lps).await?;
+    let pairs = funds.iter().flat_map(|fund| lps.iter().map(move |lp| (*fund, *lp)));
+    let told = pairs.map(|(fund, lp)| (fund, lp, stages.remove(&(fund, lp))));
+    Ok(told.take(MOST_STAGES).collect())
 }
 
 /// Shows the page.
@@ -71,6 +109,7 @@ pub async fn show(app: &App, headers: &HeaderMap, id: i64) -> Response {
                 div {
                     p.quiet { a href={"/audit/note/" (shown.note.id())} { (shown.names.begin(shown.note)) } }
                     h1 { (recording.name) }
+                    @if let Some(at) = shown.now.stored.attached_at { p.quiet { "Added " (moment(at)) } }
                 }
                 p { a.button href={"/notes/" (shown.note.id()) "/record"} { "Record another" } }
             }
@@ -124,9 +163,16 @@ fn standing(shown: &Shown) -> Markup {
                 @if shown.now.is_put_off() { (action(&shown.path("/retry"), "Try now", None)) }
                 @if can_retry { (action(&shown.path("/retry"), "Try again", None)) }
                 @if recording.transcript.is_some() && !can_cancel { (action(&shown.path("/summarise"), "Summarise again", None)) }
-                form.actions data-send=(shown.path("")) data-method="DELETE" data-then={"/notes/" (shown.note.id()) "/record"}
+                form.actions data-send=(shown.path("")) data-method="DELETE" data-then={"/notes/" (shown.note.id()) "/record?removed"}
                     data-confirm=(QUESTION) {
                     button.danger type="submit" { "Remove…" }
+                }
+            }
+            details id="rename" {
+                summary { "Rename" }
+                form.row id="rename-form" data-send=(shown.path("")) data-method="PATCH" data-part {
+                    div { label for="name" { "Name" } input id="name" name="name" value=(recording.name) maxlength="200" required; }
+                    button type="submit" { "Rename" }
                 }
             }
             @if !can_cancel {
@@ -164,16 +210,6 @@ fn action(address: &str, text: &str, question: Option<&str>) -> Markup {
     }
 }
 
-/// A time in the recording, as people say it.
-fn spoken_time(ms: u64) -> String {
-    let seconds = ms / 1000;
-    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    match hours {
-        0 => format!("{minutes}:{seconds:02}"),
-        _ => format!("{hours}:{minutes:02}:{seconds:02}"),
-    }
-}
-
 /// How long a recording is, and its language where something is said in it.
 pub fn length(transcript: &Transcript) -> String {
     let time = spoken_time(transcript.duration_ms);
@@ -192,15 +228,6 @@ fn seek(ms: u64) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_as_short_as_they_can_be() {
-        let check = |ms: u64, expected: &str| assert_eq!(spoken_time(ms), expected);
-        check(0, "0:00");
-        check(61_999, "1:01");
-        check(3_600_000, "1:00:00");
-        check(7_384_000, "2:03:04");
-    }
 
     #[test]
     fn every_state_has_words() {

@@ -1,9 +1,10 @@
 //! The JSON of a recording. Times are seconds from its beginning.
 
-use domain::note::{Author, Decision, KeyPoint, SuggestedInterest, Summary};
+use domain::RecordRef;
+use domain::note::{Author, KeyPoint, SuggestedInterest, Summary};
 use serde_json::{Value, json};
 
-use super::{Standing, todo_of};
+use super::{Standing, accepted_interest, todo_of};
 
 /// Milliseconds as seconds.
 #[allow(clippy::cast_precision_loss, reason = "milliseconds of a recording")]
@@ -25,6 +26,7 @@ pub(super) fn recording(standing: &Standing) -> Value {
         "id": id,
         "note_id": standing.stored.note,
         "name": recording.name,
+        "attached_at": standing.stored.attached_at,
         "state": state,
         "why": why,
         "progress": standing.done(),
@@ -37,13 +39,13 @@ pub(super) fn recording(standing: &Standing) -> Value {
         "audio_path": format!("/recordings/{id}/audio"),
         "transcript_path": transcript.map(|_| format!("/recordings/{id}/transcript")),
         "corrections": recording.corrections.len(),
-        "summary": recording.summary.as_ref().map(summary),
+        "summary": recording.summary.as_ref().map(|it| summary(it, recording.is_corrected_since)),
         "action_items": items(standing),
-        "interest": recording.interest.as_ref().map(interest),
+        "interest": recording.interest.as_ref().map(|it| interest(standing, it)),
     })
 }
 
-fn summary(summary: &Summary) -> Value {
+fn summary(summary: &Summary, is_corrected_since: bool) -> Value {
     let (author, label, model, prompt) = match &summary.author {
         Author::Model { model, prompt } => ("model", "Summary", Some(model), Some(prompt)),
         Author::Highlights | Author::HighlightsInstead { .. } => {
@@ -55,7 +57,7 @@ fn summary(summary: &Summary) -> Value {
         .iter()
         .map(|KeyPoint { text, start_ms }| json!({"text": text, "start": start_ms.map(seconds)}));
     json!({"author": author, "label": label, "model": model, "prompt": prompt, "text": summary.text,
-        "key_points": points.collect::<Vec<_>>()})
+        "key_points": points.collect::<Vec<_>>(), "corrected_since": is_corrected_since})
 }
 
 fn items(standing: &Standing) -> Vec<Value> {
@@ -64,19 +66,20 @@ fn items(standing: &Standing) -> Vec<Value> {
         json!({"number": number, "text": item.text, "owner": item.owner, "due": item.due,
             "quote": item.quote, "start": item.start_ms.map(seconds),
             "state": suggested.decision.in_a_word(), "todo_id": todo,
-            "todo_deleted": todo.is_some_and(|todo| standing.deleted.contains(&todo))})
+            "todo_deleted": todo.is_some_and(|todo| standing.deleted.contains(&todo.into()))})
     });
     items.collect()
 }
 
-fn interest(suggested: &SuggestedInterest) -> Value {
+fn interest(standing: &Standing, suggested: &SuggestedInterest) -> Value {
     let SuggestedInterest { suggestion, decision } = suggested;
-    let accepted = match decision {
-        Decision::Accepted(accepted) => Some(accepted),
-        Decision::Open | Decision::Dismissed => None,
-    };
+    let accepted = accepted_interest(&standing.stored);
+    let is_deleted =
+        |record: Option<RecordRef>| record.is_some_and(|it| standing.deleted.contains(&it));
     json!({"interest": suggestion.interest, "fundraise": suggestion.fundraise,
         "quote": suggestion.quote, "start": suggestion.start_ms.map(seconds),
         "state": decision.in_a_word(), "fund_id": accepted.map(|it| it.fund),
-        "lp_id": accepted.map(|it| it.lp), "accepted_as": accepted.map(|it| &it.interest)})
+        "lp_id": accepted.map(|it| it.lp), "accepted_as": accepted.map(|it| &it.interest),
+        "fund_deleted": is_deleted(accepted.map(|it| it.fund.into())),
+        "lp_deleted": is_deleted(accepted.map(|it| it.lp.into()))})
 }

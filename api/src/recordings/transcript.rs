@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use speech::formats::{self, Cue};
 
 use super::shown::seconds;
+use crate::answers::disposition;
 use crate::json::Json as Sent;
 use crate::problem::{Fault, Problem};
 
@@ -60,6 +61,16 @@ impl Format {
         essences.find_map(known).unwrap_or(Format::Json)
     }
 
+    /// What the name of a file in this form ends with.
+    fn ending(self) -> &'static str {
+        match self {
+            Format::Json => "json",
+            Format::Vtt => "vtt",
+            Format::Subrip => "srt",
+            Format::Plain => "txt",
+        }
+    }
+
     fn media_type(self) -> &'static str {
         match self {
             Format::Json => "application/json",
@@ -70,11 +81,36 @@ impl Format {
     }
 }
 
-/// The transcript as people corrected it.
+/// The transcript as people corrected it, under a name that tells of which meeting it is.
 ///
 /// # Errors
 /// [`Problem::NoRecording`] when there is no transcript yet.
-pub fn answer(stored: &StoredRecording, format: Format) -> Result<Response, Problem> {
+pub fn answer(stored: &StoredRecording, note: &Value, format: Format) -> Result<Response, Problem> {
+    let mut answer = content(stored, format)?;
+    let name = format!("{}.{}", saved_as(stored, note), format.ending());
+    if let Ok(disposition) = HeaderValue::from_str(&disposition("inline", &name)) {
+        answer.headers_mut().insert(header::CONTENT_DISPOSITION, disposition);
+    }
+    Ok(answer)
+}
+
+/// What a file with the transcript is called: when the meeting was, which it was, and which recording of it this is.
+fn saved_as(stored: &StoredRecording, note: &Value) -> String {
+    /// No file system has longer names.
+    const LONGEST: usize = 100;
+    let text = |field: &str| note[field].as_str().map(str::trim).unwrap_or_default();
+    let day: String = text("date").chars().take(10).collect();
+    // Neither slashes nor what else some system gives a meaning.
+    let plain = |it: char| match it {
+        it if it.is_control() || "/\\:*?\"<>|".contains(it) => '_',
+        it => it,
+    };
+    let name: String = text("name").chars().take(LONGEST).map(plain).collect();
+    let recording = format!("recording {}", stored.id);
+    [day, name, recording].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+fn content(stored: &StoredRecording, format: Format) -> Result<Response, Problem> {
     let Some(transcript) = &stored.recording.transcript else {
         return Err(Problem::NoRecording(domain::Refusal::NotTranscribed.to_string()));
     };

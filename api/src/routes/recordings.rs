@@ -19,7 +19,9 @@ use self::watch::watch;
 use crate::app::App;
 use crate::body::{Body, Ids, Parameters, Shape};
 use crate::caller::Caller;
+use crate::coerce::null_character;
 use crate::describe::{Content, Endpoint, Routes, delete, get, patch, post};
+use crate::json::Json as Sent;
 use crate::problem::{Fault, Problem};
 use crate::recordings::transcript::{self, Format};
 use crate::recordings::{self, READ_MODEL, Standing};
@@ -43,6 +45,8 @@ pub fn routes() -> Routes {
                 Content::Example(example()),
                 show,
             ),
+            patch("Gives a recording another name", Content::Example(example()), rename)
+                .takes(Content::Example(json!({"name": "Lunch with Ana"}))),
             delete(
                 "Removes a recording, and its audio for good; a legal hold on the note forbids it (409)",
                 Content::Example(json!({"status": "deleted"})),
@@ -93,18 +97,18 @@ fn doing<H: axum::handler::Handler<T, App>, T: 'static>(
 }
 
 fn example() -> Value {
-    json!({"id": 5, "note_id": 7, "name": "call.webm", "state": "summarised", "why": null, "progress": 1.0,
+    json!({"id": 5, "note_id": 7, "name": "call.webm", "attached_at": "2025-01-31T15:04:05.123456Z", "state": "summarised", "why": null, "progress": 1.0,
         "duration": 1830.5, "language": "en", "model": "whisper-base-ba8ad06f2b54", "media_type": "audio/webm",
         "size": 4700000, "sha256": "9f86d0…", "audio_path": "/recordings/5/audio",
         "transcript_path": "/recordings/5/transcript", "corrections": 0,
         "summary": {"author": "model", "label": "Summary", "model": "llama3.1", "prompt": "1",
-            "text": "They like the fund.", "key_points": [{"text": "Size", "start": 62.0}]},
+            "text": "They like the fund.", "key_points": [{"text": "Size", "start": 62.0}], "corrected_since": false},
         "action_items": [{"number": 1, "text": "Send the deck", "owner": "Ana", "due": "Friday",
             "quote": "I will send it", "start": 93.5, "state": "open", "todo_id": null,
             "todo_deleted": false}],
         "interest": {"interest": "meeting", "fundraise": "Fund III", "quote": "let us meet in May",
             "start": 120.0, "state": "open", "fund_id": null,
-            "lp_id": null, "accepted_as": null}})
+            "lp_id": null, "accepted_as": null, "fund_deleted": false, "lp_deleted": false}})
 }
 
 fn transcript_example() -> Value {
@@ -148,7 +152,56 @@ async fn read_transcript(
 ) -> Result<Response, Problem> {
     parameters.expect(&["format", "min_position"])?;
     let format = Format::wanted(parameters.get("format"), &headers)?;
-    transcript::answer(&recordings::stored(&app, RecordingId(id)).await?, format)
+    let stored = recordings::stored(&app, RecordingId(id)).await?;
+    let note = app.reader.record(stored.note.into()).await?;
+    let note = note.map(|note| note.value()).transpose()?.unwrap_or_default();
+    transcript::answer(&stored, &note, format)
+}
+
+/// The longest name of a recording, in characters.
+const LONGEST_NAME: usize = 200;
+
+async fn rename(
+    State(app): State<App>,
+    Ids([id]): Ids<1>,
+    caller: Caller,
+    body: Body,
+) -> Result<Response, Problem> {
+    caller.attempts("RenameRecording");
+    let members = body.into_members(Shape::Model)?;
+    known_members(&members, &["name"])?;
+    let place = || ["body".into(), "name".into()];
+    let fault = |kind, message: String| Problem::invalid(Fault::new(kind, place(), message));
+    let name = match members.into_iter().find(|(name, _)| name == "name") {
+        None => return Err(Problem::invalid(Fault::missing(place()))),
+        Some((_, Sent::Text(text))) if text.contains('\0') => {
+            return Err(Problem::invalid(null_character().at(place())));
+        }
+        Some((_, Sent::Text(text))) if text.trim().chars().count() > LONGEST_NAME => {
+            let message = format!("A name should have at most {LONGEST_NAME} characters");
+            return Err(fault("string_too_long", message));
+        }
+        Some((_, Sent::Text(text))) if !text.trim().is_empty() => text.trim().to_owned(),
+        Some(_) => {
+            let message = "Input should be a text that says something";
+            return Err(fault("string_type", message.to_owned()));
+        }
+    };
+    let command = RecordingCommand::Rename { name };
+    Ok(shown(&app, process(&app, &caller, id, "RenameRecording", command).await?).await)
+}
+
+/// Refuses members of any other name: whoever misspells one must not be taken to have said nothing.
+fn known_members(members: &[(String, Sent)], names: &[&str]) -> Result<(), Problem> {
+    let unknown = members.iter().filter(|(name, _)| !names.contains(&name.as_str()));
+    let faults: Vec<Fault> = unknown
+        .map(|(name, value)| {
+            let said = format!("There is no such field; there are {}", names.join(", "));
+            let place = ["body".into(), name.as_str().into()];
+            Fault::new("extra_forbidden", place, said).with_input(value.shown())
+        })
+        .collect();
+    if faults.is_empty() { Ok(()) } else { Err(Problem::Invalid(faults)) }
 }
 
 /// Carries out a command on a recording of a note, whose tag `If-Match` is about.

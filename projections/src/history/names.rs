@@ -44,6 +44,24 @@ impl Names {
         Ok(Self(names))
     }
 
+    /// Takes in all records of a kind that are in use.
+    ///
+    /// # Errors
+    /// See [`DatabaseError`].
+    pub async fn add_all(
+        &mut self,
+        database: &Database,
+        kind: Kind,
+    ) -> Result<Vec<RecordRef>, DatabaseError> {
+        let statement =
+            format!("select id from {kind} where not archived order by folded_name, id");
+        let question = sqlx::query_scalar(&statement).fetch_all(&database.pool);
+        let ids: Vec<i64> = database.ask(question).await?;
+        let all: Vec<RecordRef> = ids.into_iter().map(|id| kind.record(id)).collect();
+        self.0.extend(Self::of(database, all.iter().copied()).await?.0);
+        Ok(all)
+    }
+
     /// Looks up all that these entries speak of.
     ///
     /// # Errors

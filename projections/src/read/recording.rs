@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::{DateTime, Utc};
 use domain::note::{NoteEvent, Recording, RecordingId, Recordings};
 use domain::{Event, Kind, NoteId};
 use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
 use super::reader::{ReadError, Reader};
@@ -23,7 +25,7 @@ impl Projector for RecordingProjector {
     }
 
     fn version(&self) -> i32 {
-        2
+        3
     }
 
     fn tables(&self) -> Vec<Table> {
@@ -60,6 +62,8 @@ struct Notes {
 #[derive(Default)]
 struct OfNote {
     recordings: Recordings,
+    /// At which position each was attached.
+    attached: BTreeMap<RecordingId, i64>,
     hidden: bool,
     position: i64,
     dirty: bool,
@@ -125,6 +129,9 @@ impl Notes {
             return;
         }
         let note = self.notes.entry(recorded.id).or_default();
+        if let NoteEvent::RecordingAttached { recording, .. } = event {
+            note.attached.insert(*recording, recorded.position);
+        }
         match event {
             NoteEvent::Archived => note.hidden = true,
             NoteEvent::Restored => note.hidden = false,
@@ -162,20 +169,45 @@ impl Notes {
         .fetch_all(db)
         .await?;
         let mut stored: BTreeMap<i64, (bool, Vec<(RecordingId, Recording)>)> = BTreeMap::new();
+        let mut attached: BTreeMap<i64, BTreeMap<RecordingId, i64>> = BTreeMap::new();
         for (id, note, _, hidden, text) in rows {
             self.size += text.len();
-            let recording = serde_json::from_str(&text)
-                .map_err(|source| ProjectError::Row { table: TABLE, source })?;
+            let (recording, position) =
+                read(&text).map_err(|source| ProjectError::Row { table: TABLE, source })?;
             let (is_hidden, recordings) = stored.entry(note).or_default();
             *is_hidden = hidden;
             recordings.push((RecordingId(id), recording));
+            let of_note = attached.entry(note).or_default();
+            of_note.extend(position.map(|position| (RecordingId(id), position)));
         }
         for (note, (hidden, recordings)) in stored {
             let recordings = recordings.into_iter().collect();
-            self.notes.insert(note, OfNote { recordings, hidden, ..OfNote::default() });
+            let attached = attached.remove(&note).unwrap_or_default();
+            self.notes.insert(note, OfNote { recordings, attached, hidden, ..OfNote::default() });
         }
         Ok(())
     }
+}
+
+/// A recording as the table has it: itself, and at which position it was attached.
+#[derive(Serialize)]
+struct Written<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attached: Option<i64>,
+    #[serde(flatten)]
+    recording: &'a Recording,
+}
+
+/// What earlier versions of the projector did not write.
+#[derive(Deserialize)]
+struct Attached {
+    attached: Option<i64>,
+}
+
+fn read(text: &str) -> Result<(Recording, Option<i64>), serde_json::Error> {
+    // In two passes: a map with numbers for keys cannot be read as part of a flattened struct.
+    let Attached { attached } = serde_json::from_str(text)?;
+    Ok((serde_json::from_str(text)?, attached))
 }
 
 /// Id, note, position, whether it is hidden, the recording as JSON.
@@ -186,7 +218,8 @@ async fn copy(db: &mut PgConnection, notes: &BTreeMap<i64, OfNote>) -> Result<()
     let mut copy = CopyIn::begin(db, TABLE, &columns).await?;
     for (note, of_note) in notes {
         for (id, recording) in of_note.recordings.iter() {
-            let text = serde_json::to_string(recording)
+            let attached = of_note.attached.get(&id).copied();
+            let text = serde_json::to_string(&Written { attached, recording })
                 .map_err(|source| ProjectError::Row { table: TABLE, source })?;
             copy.int(id.0).int(*note).int(of_note.position).flag(of_note.hidden).text(&text);
             copy.end_row().await?;
@@ -205,6 +238,8 @@ pub struct StoredRecording {
     pub note: NoteId,
     /// The last position that changed a recording of that note.
     pub position: i64,
+    /// When it was attached; `None` only while the table of an earlier release is read.
+    pub attached_at: Option<DateTime<Utc>>,
     /// As it stands.
     pub recording: Recording,
 }
@@ -235,14 +270,23 @@ impl Reader {
             "select id, note_id, position, hidden, record::text from recording
              where {condition} and not hidden order by id"
         );
-        let question = sqlx::query_as(&statement).bind(id).fetch_all(self.pool());
-        let rows: Vec<Row> = self.database().ask(question).await?;
-        rows.into_iter().map(stored).collect()
+        let question = async {
+            let mut db = self.pool().acquire().await?;
+            let rows: Vec<Row> = sqlx::query_as(&statement).bind(id).fetch_all(&mut *db).await?;
+            let rows = rows.into_iter().map(|row| (read(&row.4), row)).collect::<Vec<_>>();
+            let at = rows.iter().filter_map(|(read, _)| read.as_ref().ok()?.1).collect::<Vec<_>>();
+            let times = "select position, recorded_at from events where position = any ($1)";
+            let times: Vec<(i64, DateTime<Utc>)> =
+                sqlx::query_as(times).bind(at).fetch_all(&mut *db).await?;
+            Ok((rows, times.into_iter().collect::<BTreeMap<_, _>>()))
+        };
+        let (rows, times) = self.database().ask(question).await?;
+        let stored = rows.into_iter().map(|(read, (id, note, position, ..))| {
+            let (recording, at) = read.map_err(|error| ReadError::Internal(error.into()))?;
+            let attached_at = at.and_then(|at| times.get(&at).copied());
+            let (id, note) = (RecordingId(id), NoteId(note));
+            Ok(StoredRecording { id, note, position, attached_at, recording })
+        });
+        stored.collect()
     }
-}
-
-fn stored((id, note, position, _, text): Row) -> Result<StoredRecording, ReadError> {
-    let recording =
-        serde_json::from_str(&text).map_err(|error| ReadError::Internal(error.into()))?;
-    Ok(StoredRecording { id: RecordingId(id), note: NoteId(note), position, recording })
 }

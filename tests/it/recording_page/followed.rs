@@ -4,56 +4,19 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
-use fantoccini::Locator;
 use projections::jobs::{SpeechModels, Tools, Workers};
 
 use super::*;
 use crate::llm_server::{Dialect, ModelServer, Reply};
 
 /// A page of a recording with all that can be made of it, at rest.
-async fn at_rest() -> (Room, Browser) {
+pub(super) async fn at_rest() -> (Room, Browser) {
     let room = Room::new().await;
     room.is_transcribed().await;
     room.is_summarised().await;
     let browser = Browser::hearing(1200, &room.folder.path().join("sound.wav")).await;
     browser.open(&room.url()).await;
     (room, browser)
-}
-
-impl Room {
-    /// What somebody else does with the recording.
-    async fn asked(&self, what: &str) {
-        let path = format!("/recordings/{}/{what}", self.recording);
-        self.api.post(&path, json!({})).await.expect(200, what);
-    }
-
-    /// Somebody else corrects the line that begins at this second.
-    async fn corrected(&self, second: u32, text: &str) {
-        let start = f64::from(second);
-        let segment = json!({"start": start, "end": start + 2.0, "text": text});
-        let path = format!("/recordings/{}/transcript", self.recording);
-        let body = json!({"segments": [segment]});
-        let sent = contract::json_request(Method::PATCH, &path, &body);
-        self.api.send(sent).await.expect(200, "corrected");
-    }
-}
-
-impl Browser {
-    async fn writes(&self, selector: &str, text: &str) {
-        let field = self.client.find(Locator::Css(selector)).await.unwrap();
-        field.clear().await.unwrap();
-        field.send_keys(text).await.unwrap();
-    }
-
-    /// Waits until what a selector finds says this.
-    async fn until_says(&self, selector: &str, text: &str) {
-        let says = format!(
-            "document.querySelector({})?.textContent.includes({})",
-            json!(selector),
-            json!(text)
-        );
-        self.until(&format!("{selector} says {text}"), &says).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -195,9 +158,8 @@ async fn a_page_that_was_cut_off_says_so_and_shows_what_it_missed() {
     room.corrected(0, "Profuturo likes it.").await;
     browser.cut_off(false).await;
     browser.until_says("#line-0-2000 .corrected", "Profuturo likes it.").await;
-    browser
-        .until("and that is over", "document.getElementById('cut-off').textContent === ''")
-        .await;
+    let is_over = "document.getElementById('cut-off').textContent === '' && document.getElementById('said').hidden";
+    browser.until("and that is over", is_over).await;
     browser.close().await;
 }
 

@@ -47,7 +47,8 @@
     const answer = await fetch(audio.currentSrc || audio.src, { headers: { Range: "bytes=0-0" } }).catch(() => null);
     const told = answer && !answer.ok ? await answer.json().catch(() => null) : null;
     if (typeof told?.detail === "string") say(told.detail);
-    else say(answer?.ok ? "This browser cannot play the recording." : "crm does not answer, so the recording cannot be played at the moment.");
+    else if (answer?.ok) say("This browser cannot play the recording.");
+    else lack("crm does not answer, so the recording cannot be played at the moment.");
   }
   audio.addEventListener("error", lament);
   // It may have failed before there was anybody to hear of it.
@@ -60,11 +61,19 @@
 
   function say(text) {
     const said = document.getElementById("said");
+    delete said.dataset.lacking;
     said.hidden = !text;
     const line = document.createElement("p");
     line.textContent = text;
     said.replaceChildren(line);
   }
+
+  // Says what is wrong as long as crm does not answer.
+  function lack(text) {
+    say(text);
+    document.getElementById("said").dataset.lacking = "";
+  }
+  const isLacking = () => "lacking" in document.getElementById("said").dataset;
 
   async function send(method, address, body) {
     const headers = { "Content-Type": "application/json" };
@@ -78,7 +87,7 @@
       const { detail } = await answer.json();
       say(Array.isArray(detail) ? detail.map((fault) => fault.msg).join(". ") : detail);
     } catch (error) {
-      say(`crm does not answer (${error.message}), so nobody knows whether this was done. Reload the page to see, and try again if not.`);
+      lack(`crm does not answer (${error.message}), so nobody knows whether this was done. When it does, the page shows that: try again if not.`);
     }
     return false;
   }
@@ -108,6 +117,7 @@
     if (form.dataset.then) return location.assign(form.dataset.then);
     // What was written in it is sent.
     form.reset();
+    if (form.contains(document.activeElement)) document.activeElement.blur();
     await refresh();
   });
 
@@ -195,7 +205,11 @@
     control.options
       ? control.selectedIndex === Math.max(0, [...control.options].findIndex((option) => option.defaultSelected))
       : control.value === (control.defaultValue ?? control.value);
-  const isWrittenIn = (form) => form.matches("#transcript form") || [...form.elements].some((control) => !isAsItWas(control));
+  // What is half typed, as a day may be, is no value yet.
+  const isBusy = (control) =>
+    control.validity?.badInput || (control === document.activeElement && control.matches("input, textarea, select"));
+  const isWrittenIn = (form) =>
+    form.matches("#transcript form") || [...form.elements].some((control) => !isAsItWas(control) || isBusy(control));
   const formsOf = (element) => (element.matches("form") ? [element] : [...element.querySelectorAll("form")]);
   const writtenIn = (element) => formsOf(element).filter(isWrittenIn);
 
@@ -254,7 +268,8 @@
     Idiomorph.morph(part(), fresh, { callbacks });
     document.title = page.title;
     const player = document.getElementById("player");
-    if (player.hidden) say("");
+    if (player.hidden || isLacking()) say("");
+    if (audio.error) audio.load();
     player.hidden = false;
     shown = fresh;
     heard = Number(fresh.dataset.position);
@@ -350,7 +365,10 @@
   // What anybody does with the recording, its note, and the todos that came of it.
   function hear(address) {
     const source = new EventSource(address);
-    source.onopen = () => cutOff("");
+    source.onopen = () => {
+      cutOff("");
+      if (isLacking()) refresh();
+    };
     source.onerror = () => {
       cutOff("Cut off from crm: what is shown here may be old. Trying again…");
       // A browser does not come back to a server that refuses.

@@ -5,7 +5,7 @@ use domain::note::{
     AcceptedInterest, AcceptedTodo, ActionItem, Author, Decision, KeyPoint, SuggestedInterest,
     SuggestedItem, Summary,
 };
-use domain::{Kind, Moment, RecordRef};
+use domain::{FundId, LpId, Moment, RecordRef};
 use maud::{Markup, html};
 
 use super::super::empty;
@@ -18,7 +18,7 @@ pub fn section(shown: &Shown) -> Markup {
     html! {
         aside aria-label="What it comes down to" {
             @match &recording.summary {
-                Some(summary) => (summary_of(summary)),
+                Some(summary) => (summary_of(shown, summary)),
                 None => section {
                     h2 { "Summary" }
                     (empty(if shown.now.is_under_way() { "There is no summary yet." } else { "There is no summary." }))
@@ -36,7 +36,15 @@ pub fn section(shown: &Shown) -> Markup {
     }
 }
 
-fn summary_of(summary: &Summary) -> Markup {
+fn summary_of(shown: &Shown, summary: &Summary) -> Markup {
+    let recording = &shown.now.stored.recording;
+    // A sentence that stands out and is an action item stands among these.
+    let is_item = |point: &KeyPoint| {
+        let mut items = recording.items.values().map(|it| &it.item);
+        items.any(|item| item.start_ms == point.start_ms && is_same(&item.text, &point.text))
+    };
+    let points: Vec<_> = summary.key_points.iter().filter(|point| !is_item(point)).collect();
+    let is_elsewhere = points.is_empty() && !summary.key_points.is_empty();
     html! {
         section.box aria-labelledby="summary-title" {
             @match &summary.author {
@@ -48,11 +56,24 @@ fn summary_of(summary: &Summary) -> Markup {
                     h2 id="summary-title" { (Summary::HIGHLIGHTS) }
                 },
             }
+            @if recording.is_corrected_since && !shown.now.is_under_way() {
+                div.notice id="outdated" {
+                    p { "The transcript was corrected after this was made." }
+                    (action(&shown.path("/summarise"), "Make it anew", None))
+                }
+            }
             @if summary.is_empty() { (empty("No sentence stands out.")) }
             @for paragraph in summary.text.lines().filter(|line| !line.trim().is_empty()) { p { (paragraph) } }
-            @if !summary.key_points.is_empty() { ul.points { @for point in &summary.key_points { (point_of(point)) } } }
+            @if !points.is_empty() { ul.points { @for point in points { (point_of(point)) } } }
+            @if is_elsewhere && summary.text.trim().is_empty() { p.quiet { "All that stands out is among the action items." } }
         }
     }
+}
+
+/// Whether both say the same, whatever stands around it.
+fn is_same(one: &str, other: &str) -> bool {
+    let bare = |text: &str| text.trim_matches(|it: char| !it.is_alphanumeric()).to_lowercase();
+    bare(one) == bare(other)
 }
 
 fn point_of(KeyPoint { text, start_ms }: &KeyPoint) -> Markup {
@@ -61,10 +82,20 @@ fn point_of(KeyPoint { text, start_ms }: &KeyPoint) -> Markup {
 
 fn item_of(shown: &Shown, number: u32, SuggestedItem { item, decision }: &SuggestedItem) -> Markup {
     let place = shown.path(&format!("/action-items/{number}"));
+    // What a field or a todo says in the same words need not be said twice.
+    let is_told = match decision {
+        Decision::Open => true,
+        Decision::Accepted(todo) => {
+            let todo = shown.names.name(todo.id.into());
+            todo.is_some_and(|title| is_same(title, &item.text))
+        }
+        Decision::Dismissed => false,
+    };
+    let quote = item.quote.as_ref().filter(|quote| !is_same(quote, &item.text));
     html! {
         li id={"action-item-" (number)} data-part {
-            @if !matches!(decision, Decision::Open) { p { (item.text) } }
-            @if let Some(quote) = &item.quote { blockquote { (quote) } }
+            @if !is_told { p { (item.text) } }
+            @if let Some(quote) = quote { blockquote { (quote) } }
             p.quiet {
                 @if let Some(owner) = &item.owner { "Owner: " (owner) ". " }
                 @if let Some(due) = &item.due { "Due: " (due) ". " }
@@ -86,7 +117,7 @@ fn item_of(shown: &Shown, number: u32, SuggestedItem { item, decision }: &Sugges
 fn accepted(shown: &Shown, number: u32, item: &ActionItem, todo: &AcceptedTodo) -> Markup {
     let link = html! { a href=(path(todo.id.into())) { (shown.names.call(todo.id.into())) } };
     html! {
-        @if shown.now.deleted.contains(&todo.id) {
+        @if shown.now.deleted.contains(&todo.id.into()) {
             p { "✓ Accepted, but its " (link) " was deleted." }
             (item_form(shown, number, item, "Make another"))
         } @else {
@@ -128,8 +159,7 @@ fn interest_of(
             @match decision {
                 Decision::Accepted(AcceptedInterest { fund, lp, interest }) => p {
                     "✓ Accepted: " (interest.as_str().replace('_', " ")) ", of "
-                    a href=(path((*lp).into())) { (shown.names.call((*lp).into())) } " in "
-                    a href=(path((*fund).into())) { (shown.names.call((*fund).into())) }
+                    (party(shown, (*lp).into())) " in " (party(shown, (*fund).into()))
                 },
                 Decision::Dismissed => p.quiet { "Dismissed." },
                 Decision::Open => (interest_form(shown, suggestion.interest.as_deref())),
@@ -138,16 +168,37 @@ fn interest_of(
     }
 }
 
+/// Whose interest it is, or in what.
+fn party(shown: &Shown, record: RecordRef) -> Markup {
+    html! {
+        a href=(path(record)) { (shown.names.call(record)) }
+        @if shown.now.deleted.contains(&record) { ", which was deleted since" }
+    }
+}
+
+/// How an LP stands to a fund before anything is accepted.
+fn present_stage(shown: &Shown, fund: FundId, lp: LpId, stage: Option<&str>) -> Markup {
+    let (fund, lp) = (shown.names.call(fund.into()), shown.names.begin(lp.into()));
+    html! {
+        p.quiet {
+            @match stage {
+                Some(stage) => { "At present " (lp) " is at " b { (stage.replace('_', " ")) } " for " (fund) "." },
+                None => { "At present " (lp) " is not in the funnel of " (fund) " yet." },
+            }
+        }
+    }
+}
+
 fn interest_form(shown: &Shown, suggested: Option<&str>) -> Markup {
     let is_suggested = |stage: &&str| suggested.is_some_and(|it| it.eq_ignore_ascii_case(stage));
     let stage = Interest::KNOWN.iter().copied().find(is_suggested);
-    let records = |name: &str, label: &str, all: Vec<RecordRef>| {
+    let records = |name: &str, label: &str, all: &[RecordRef]| {
         html! {
             div {
                 label for=(name) { (label) }
                 select id=(name) name=(name) data-number required {
                     @if all.len() != 1 { option value="" { "Choose" } }
-                    @for record in all { option value=(record.id()) { (shown.names.call(record)) } }
+                    @for record in all { option value=(record.id()) { (shown.names.call(*record)) } }
                 }
             }
         }
@@ -155,13 +206,14 @@ fn interest_form(shown: &Shown, suggested: Option<&str>) -> Markup {
     let is_possible = !shown.funds.is_empty() && !shown.lps.is_empty();
     html! {
         @if !is_possible {
-            p.quiet { "To accept it, link the note to the fund and the LP first." }
+            p.quiet { "It can be accepted once there is a fund and an LP." }
         }
+        @for (fund, lp, stage) in &shown.stages { (present_stage(shown, *fund, *lp, stage.as_deref())) }
         div.decide {
             @if is_possible { form data-send=(shown.path("/interest/accept")) {
                 div.row {
-                    (records("fund_id", "Fund", shown.funds.iter().map(|id| Kind::Fund.record(id.0)).collect()))
-                    (records("lp_id", "LP", shown.lps.iter().map(|id| Kind::Lp.record(id.0)).collect()))
+                    (records("fund_id", "Fund", &shown.funds))
+                    (records("lp_id", "LP", &shown.lps))
                     div {
                         label for="interest" { "Stage" }
                         select id="interest" name="interest" required {

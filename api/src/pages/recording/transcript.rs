@@ -1,6 +1,6 @@
 //! The transcript on the page: what was said and when, what could not be heard, and a way to correct it.
 
-use domain::note::{Gap, Line, Mark, MarkKind, Stage, Transcript};
+use domain::note::{Gap, Line, Mark, MarkKind, Stage, Transcript, spoken_time};
 use maud::{Markup, html};
 
 use super::super::empty;
@@ -29,11 +29,13 @@ impl Part<'_> {
 /// The transcript, or what is there instead of it.
 pub fn section(shown: &Shown) -> Markup {
     let recording = &shown.now.stored.recording;
+    let all = recording.transcript.as_ref().map(|it| all(it, recording.lines()));
+    let is_said = all.as_ref().is_some_and(|all| !all.is_empty());
     html! {
         section aria-labelledby="transcript-title" {
             div.bar {
                 h2 id="transcript-title" { "Transcript" }
-                @if recording.transcript.is_some() {
+                @if is_said {
                     div.actions {
                         button id="follow" type="button" aria-pressed="true" { "Follow" }
                         @for (format, text) in [("txt", "Text"), ("vtt", "WebVTT"), ("srt", "SubRip")] {
@@ -42,8 +44,8 @@ pub fn section(shown: &Shown) -> Markup {
                     }
                 }
             }
-            @match &recording.transcript {
-                Some(transcript) => (parts(&all(transcript, recording.lines()))),
+            @match &all {
+                Some(all) => (parts(all)),
                 None if recording.stage == Stage::AwaitsTranscript => (empty("There is no transcript yet.")),
                 None => (empty("There is no transcript.")),
             }
@@ -96,7 +98,7 @@ fn place(start: u64, end: u64) -> String {
 
 /// Where nothing was understood, and a person may write what is said.
 fn hole(start: u64, end: u64, why: &str) -> Markup {
-    let time = super::spoken_time(start);
+    let time = spoken_time(start);
     html! {
         li id=(place(start, end)) data-start=(start) data-end=(end) data-empty data-part {
             (seek(start))
@@ -108,7 +110,7 @@ fn hole(start: u64, end: u64, why: &str) -> Markup {
 
 fn said(line: &Line) -> Markup {
     let is_unsure = line.confidence.is_some_and(|confidence| confidence < UNSURE);
-    let time = super::spoken_time(line.start_ms);
+    let time = spoken_time(line.start_ms);
     html! {
         li id=(place(line.start_ms, line.end_ms)) data-start=(line.start_ms) data-end=(line.end_ms)
             data-corrected[line.is_corrected()] data-part {

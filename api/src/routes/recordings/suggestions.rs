@@ -13,7 +13,7 @@ use projections::log::CommandError;
 use sqlx::{ConnectOptions as _, PgConnection};
 use tokio::sync::OwnedMutexGuard;
 
-use super::{READ_MODEL, known, process, shown};
+use super::{READ_MODEL, known, known_members, process, shown};
 use crate::app::App;
 use crate::body::{Body, Ids, Shape, parse_id};
 use crate::caller::Caller;
@@ -101,7 +101,9 @@ impl Said {
         if matches!(body, Body::Nothing) {
             return Ok(said);
         }
-        for (name, value) in body.into_members(Shape::Model)? {
+        let members = body.into_members(Shape::Model)?;
+        known_members(&members, &["title", "due_date"])?;
+        for (name, value) in members {
             match (name.as_str(), value) {
                 ("title", Sent::Null) => {}
                 ("due_date", Sent::Null) => said.is_due_never = true,
@@ -163,10 +165,17 @@ pub(super) async fn accept_interest(
         Body::Nothing => vec![],
         body => body.into_members(Shape::Model)?,
     };
+    known_members(&members, &["fund_id", "lp_id", "interest"])?;
     app.level(&["link"]).await?;
     let linked = app.reader.linked_to(stored.note.into()).await?;
-    let fund = FundId(one_of(&members, "fund_id", &linked, Kind::Fund)?);
-    let lp = LpId(one_of(&members, "lp_id", &linked, Kind::Lp)?);
+    let fund = one_of(&members, "fund_id", &linked, Kind::Fund);
+    let lp = one_of(&members, "lp_id", &linked, Kind::Lp);
+    let (fund, lp) = match (fund, lp) {
+        (Ok(fund), Ok(lp)) => (FundId(fund), LpId(lp)),
+        (fund, lp) => {
+            return Err(Problem::Invalid([fund.err(), lp.err()].into_iter().flatten().collect()));
+        }
+    };
     let interest = stage(&members, suggested.suggestion.interest.as_deref())?;
     let contact = contact(&app, fund.into(), lp).await?;
     check_exist(&app, &caller, &[record_of::<Fund>(fund.0), record_of::<Lp>(lp.0)]).await?;
@@ -236,26 +245,28 @@ fn one_of(
     name: &'static str,
     linked: &[RecordRef],
     kind: Kind,
-) -> Result<i64, Problem> {
+) -> Result<i64, Fault> {
     let place = || ["body".into(), name.into()];
     match members.iter().find(|(it, _)| it == name).map(|(_, value)| value) {
-        Some(Sent::Number(text) | Sent::Text(text)) => parse_id(text)
-            .map_err(|fault| Problem::invalid(fault.at(place()).with_input(text.clone()))),
+        Some(Sent::Number(text) | Sent::Text(text)) => {
+            parse_id(text).map_err(|fault| fault.at(place()).with_input(text.clone()))
+        }
         Some(Sent::Null) | None => {
             let mut of_kind = linked.iter().filter(|record| record.kind() == kind);
-            match (of_kind.next(), of_kind.next()) {
-                (Some(only), None) => Ok(only.id()),
-                (first, _) => {
-                    let number = if first.is_some() { "several" } else { "no" };
-                    let message =
-                        format!("The note is about {number} records of kind {kind}: say which");
-                    Err(Problem::invalid(Fault::new("missing", place(), message)))
-                }
-            }
+            let (number, plural) = match (of_kind.next(), of_kind.next()) {
+                (Some(only), None) => return Ok(only.id()),
+                (Some(_), _) => ("several", "s"),
+                (None, _) => ("no", ""),
+            };
+            let noun = if kind == Kind::Lp { "LP" } else { kind.as_str() };
+            let message = format!(
+                "The note is linked to {number} {noun}{plural}: say which one it is ({name})"
+            );
+            Err(Fault::new("missing", place(), message))
         }
         Some(other) => {
             let fault = Fault::new("int_type", place(), "Input should be a valid integer");
-            Err(Problem::invalid(fault.with_input(other.shown())))
+            Err(fault.with_input(other.shown()))
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What one asks of single records, mostly before a command.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use domain::{Contact, FundId, Kind, LpId, RecordRef, RoadshowId};
@@ -60,6 +60,26 @@ impl Reader {
         // Another generation may show the same version of a record differently.
         let revision = self.checkpoint(kind).revision;
         format!("{}-{revision:x}-{version:x}-{position:x}", self.log.simple())
+    }
+
+    /// How these LPs stand to these funds, where they do.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn interests(
+        &self,
+        funds: &[FundId],
+        lps: &[LpId],
+    ) -> Result<HashMap<(FundId, LpId), String>, ReadError> {
+        self.check()?;
+        let asking = sqlx::query_as(
+            "select fund_id, lp_id, interest from interest where fund_id = any ($1) and lp_id = any ($2)",
+        )
+        .bind(funds.iter().map(|fund| fund.0).collect::<Vec<_>>())
+        .bind(lps.iter().map(|lp| lp.0).collect::<Vec<_>>());
+        let rows: Vec<(i64, i64, String)> =
+            self.database.ask(asking.fetch_all(&self.database.pool)).await?;
+        Ok(rows.into_iter().map(|(fund, lp, stage)| ((FundId(fund), LpId(lp)), stage)).collect())
     }
 
     /// As [`Reader::missing`], by the log: for when tables are behind it. The names of events are never sealed.
