@@ -27,12 +27,18 @@ struct Shown {
     position: i64,
     now: Standing,
     note: RecordRef,
-    /// Which fund and LP a suggested interest may be about: those that the note is about, or else all.
-    funds: Vec<RecordRef>,
-    lps: Vec<RecordRef>,
+    /// Which fund and LP a suggested interest may be about.
+    funds: Choice,
+    lps: Choice,
     /// How those that the note is about stand to each other; there is none where they do not.
     stages: Vec<(FundId, LpId, Option<String>)>,
     names: Names,
+}
+
+/// Records to choose one of: those of a kind that the note is about, or else all.
+struct Choice {
+    all: Vec<RecordRef>,
+    are_linked: bool,
 }
 
 /// Of more than these nobody reads how they stand.
@@ -44,8 +50,9 @@ impl Shown {
         let now = recordings::find(app, RecordingId(id)).await?;
         let note = record_of::<Note>(now.stored.note.0);
         let linked = app.reader.linked_to(note).await?;
-        let of = |kind: Kind| -> Vec<RecordRef> {
-            linked.iter().copied().filter(|it| it.kind() == kind).collect()
+        let of = |kind: Kind| {
+            let all: Vec<_> = linked.iter().copied().filter(|it| it.kind() == kind).collect();
+            Choice { are_linked: !all.is_empty(), all }
         };
         let (mut funds, mut lps) = (of(Kind::Fund), of(Kind::Lp));
         let database = app.log.database();
@@ -53,10 +60,10 @@ impl Shown {
         let mut names = Names::of(database, spoken.collect::<Vec<_>>()).await?;
         let mut stages = Vec::new();
         if is_interest_open(&now) {
-            stages = stages_of(app, &funds, &lps).await?;
+            stages = stages_of(app, &funds.all, &lps.all).await?;
             for (chosen, kind) in [(&mut funds, Kind::Fund), (&mut lps, Kind::Lp)] {
-                if chosen.is_empty() {
-                    *chosen = names.add_all(database, kind).await?;
+                if !chosen.are_linked {
+                    chosen.all = names.add_all(database, kind).await?;
                 }
             }
         }

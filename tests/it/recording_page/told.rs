@@ -115,6 +115,8 @@ async fn an_interest_is_accepted_though_the_note_is_linked_to_nobody() {
     assert_eq!(browser.ask(OVERFLOW).await, json!(0));
     assert_eq!(browser.violations().await, Vec::<String>::new());
     for (field, name) in [("fund_id", "Fund III"), ("lp_id", "Afore XXI")] {
+        let chosen = format!("return document.getElementById('{field}').value");
+        assert_eq!(browser.ask(&chosen).await, json!(""), "nobody has chosen {field} yet");
         let choose = format!(
             "const field = document.getElementById('{field}');
              field.value = [...field.options].find((it) => it.text === '{name}').value;"

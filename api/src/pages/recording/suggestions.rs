@@ -10,7 +10,7 @@ use maud::{Markup, html};
 
 use super::super::empty;
 use super::super::values::path;
-use super::{Shown, action, seek};
+use super::{Choice, Shown, action, seek};
 
 /// All that was made of the recording.
 pub fn section(shown: &Shown) -> Markup {
@@ -192,18 +192,19 @@ fn present_stage(shown: &Shown, fund: FundId, lp: LpId, stage: Option<&str>) -> 
 fn interest_form(shown: &Shown, suggested: Option<&str>) -> Markup {
     let is_suggested = |stage: &&str| suggested.is_some_and(|it| it.eq_ignore_ascii_case(stage));
     let stage = Interest::KNOWN.iter().copied().find(is_suggested);
-    let records = |name: &str, label: &str, all: &[RecordRef]| {
+    let records = |name: &str, label: &str, choice: &Choice| {
+        let is_clear = choice.are_linked && choice.all.len() == 1;
         html! {
             div {
                 label for=(name) { (label) }
                 select id=(name) name=(name) data-number required {
-                    @if all.len() != 1 { option value="" { "Choose" } }
-                    @for record in all { option value=(record.id()) { (shown.names.call(*record)) } }
+                    @if !is_clear { option value="" { "Choose" } }
+                    @for record in &choice.all { option value=(record.id()) { (shown.names.call(*record)) } }
                 }
             }
         }
     };
-    let is_possible = !shown.funds.is_empty() && !shown.lps.is_empty();
+    let is_possible = !shown.funds.all.is_empty() && !shown.lps.all.is_empty();
     html! {
         @if !is_possible {
             p.quiet { "It can be accepted once there is a fund and an LP." }
