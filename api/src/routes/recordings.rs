@@ -60,6 +60,7 @@ pub fn routes() -> Routes {
                 read_transcript,
             )
             .query("format", false, "json, vtt, srt or txt; goes before `Accept`")
+            .tells("Content-Disposition", "Its name as a file")
             .strict(),
             patch(
                 "Corrects segments, gaps and marks no_words, each named by its times; null goes back to what the model heard",

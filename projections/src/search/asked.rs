@@ -66,7 +66,10 @@ impl Asked {
         let text: String = question.chars().take(MOST).collect();
         let text = text.replace(char::is_control, " ");
         let text = text.trim().to_owned();
-        let quoted = quoted(&text);
+        let mut quoted = quoted(&text);
+        let own = addresses(&text).filter(|address| !quoted.iter().any(|it| it.contains(address)));
+        let own: Vec<String> = own.take(QUOTATIONS - quoted.len()).collect();
+        quoted.extend(own);
         let (records, language) = (records(&text), language::guess(&text));
         Self { text, quoted, records, language, ..Self::default() }
     }
@@ -152,6 +155,19 @@ fn quoted(text: &str) -> Vec<String> {
     quoted
 }
 
+/// The e-mail addresses in it. Each of their words may be in many texts, so that an address is meant as it stands.
+fn addresses(text: &str) -> impl Iterator<Item = String> {
+    let is_address = |word: &&str| {
+        let parts = word.split_once('@').filter(|(_, domain)| !domain.contains('@'));
+        parts.is_some_and(|(name, domain)| {
+            let mut labels = domain.split('.');
+            !name.is_empty() && domain.contains('.') && labels.all(|label| !label.is_empty())
+        })
+    };
+    let words = text.split(|c: char| c.is_whitespace() || "<>()[],;:\"'“”„«»".contains(c));
+    words.map(|word| word.trim_matches(['.', '?', '!'])).filter(is_address).map(str::to_owned)
+}
+
 /// The records that the text names if it has nothing else: kinds and ids, as in `lp:7`, `LP 7` or `fund/2, note:5`.
 fn records(text: &str) -> Vec<RecordRef> {
     let parts = text.split([':', '/', ' ', '#', ',']).filter(|part| !part.is_empty());
@@ -180,6 +196,18 @@ mod tests {
         check("5\" pipe", &[]);
         check("\"\" \" \" \"!\"", &[]);
         check("\"a\" \"b\" \"c\" \"d\" \"e\"", &["a", "b", "c", "d"]);
+        check("\"a\" \"b\" \"c\" \"d\" a@b.example", &["a", "b", "c", "d"]);
+    }
+
+    #[test]
+    fn an_address_counts_as_quoted() {
+        let check = |question: &str, expected: &[&str]| {
+            assert_eq!(Asked::of(question).quoted, expected, "{question}");
+        };
+        check("gpratt@banamex.com", &["gpratt@banamex.com"]);
+        check("Who is <G.Pratt+lp@mail.banamex.com>?", &["G.Pratt+lp@mail.banamex.com"]);
+        check("\"a@b.example\" c@d.example.", &["a@b.example", "c@d.example"]);
+        check("@banamex.com gpratt@ gpratt@banamex a@b@c.example a@b..example R@D", &[]);
     }
 
     #[test]
