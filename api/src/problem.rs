@@ -10,7 +10,7 @@ use projections::ask::AskError;
 use projections::database::{DatabaseError, Shortage};
 use projections::files::FileError;
 use projections::llm::LlmError;
-use projections::log::CommandError;
+use projections::log::{CommandError, Unread};
 use projections::read::ReadError;
 use projections::search::SearchError;
 use projections::uploads::{LOST, UploadError};
@@ -155,8 +155,8 @@ pub enum Problem {
     AsNamed,
     /// Others changed the record at the same time, or it is in a state that does not allow this.
     Conflict(Cow<'static, str>),
-    /// What is recorded of the record cannot be read by this release.
-    NotOfThisRelease(CommandError),
+    /// What is recorded of the record cannot be read.
+    CannotBeRead(CommandError),
     /// What is to be undone has been changed again since, or needs what no longer exists.
     Contested {
         /// What to do about it.
@@ -220,7 +220,7 @@ impl Problem {
                 Problem::notion_id_taken(&notion_id, owner)
             }
             CommandError::KeyReused => Problem::key_reused(),
-            error @ CommandError::Unreadable { .. } => Problem::NotOfThisRelease(error),
+            error @ CommandError::Unreadable { .. } => Problem::CannotBeRead(error),
             CommandError::Unavailable(reason) => Problem::Unavailable(reason),
             CommandError::Internal(error) => Problem::Internal(error),
         }
@@ -271,7 +271,7 @@ impl Problem {
             Problem::Unreadable | Problem::Parameter(_) => StatusCode::BAD_REQUEST,
             Problem::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Problem::Outdated | Problem::AsNamed => StatusCode::PRECONDITION_FAILED,
-            Problem::Conflict(_) | Problem::NotOfThisRelease(_) | Problem::Contested { .. } => {
+            Problem::Conflict(_) | Problem::CannotBeRead(_) | Problem::Contested { .. } => {
                 StatusCode::CONFLICT
             }
             Problem::Forbidden(_) => StatusCode::FORBIDDEN,
@@ -322,14 +322,10 @@ impl Problem {
                 "If-None-Match names the record as it stands (* names any that is there), so nothing was changed".into()
             }
             Problem::Conflict(reason) => reason.to_string().into(),
-            Problem::NotOfThisRelease(error) => {
+            Problem::CannotBeRead(error) => {
                 let correlation = crate::caller::current_correlation();
                 tracing::error!(%correlation, %error, "a command on what cannot be read");
-                format!(
-                    "Nothing was changed: {error}. Whoever runs crm should start the release that recorded it, or a newer \
-                     one; `crm verify --log` names all such events"
-                )
-                .into()
+                format!("Nothing was changed: {error}. {}", advice(error)).into()
             }
             Problem::Contested { detail, conflicts } => {
                 return json!({"detail": detail, "conflicts": conflicts});
@@ -359,6 +355,24 @@ impl Problem {
         };
         json!({ "detail": detail })
     }
+}
+
+/// What can be done about a record of which an event cannot be read.
+fn advice(error: &CommandError) -> String {
+    let CommandError::Unreadable { record, why, .. } = error else { return String::new() };
+    let remedy = match why {
+        Unread::Unknown => {
+            "Whoever runs crm should start the release that recorded it, or a newer one; "
+        }
+        Unread::Damaged => "A backup may have it as it was; ",
+        Unread::Locked => "",
+    };
+    let kind = record.kind();
+    let erasable = match kind.is_personal() {
+        true => format!("the {kind} can be held and erased all the same; "),
+        false => String::new(),
+    };
+    capitalised(&format!("{remedy}{erasable}`crm verify --log` names all such events"))
 }
 
 /// What a client is told of file storage; the rest is for the log.

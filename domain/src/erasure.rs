@@ -3,12 +3,20 @@
 //! The events are stored in plain, unlike all others of these streams, and outlive an erasure: **their reasons must not
 //! name or describe anybody**. A case number is a good reason.
 
-use crate::{Lifecycle, Refusal};
+use cqrs_es::{Aggregate, DomainEvent as _};
+
+use crate::{Event, Lifecycle, Refusal};
+
+/// What a hold is known by whose event cannot be read.
+const UNREADABLE: &str = "its reason cannot be read";
 
 /// A record that a legal hold can protect from erasure.
 pub trait Holdable {
     /// Why it is held, while it is.
     fn hold(&self) -> Option<&str>;
+
+    /// Puts it under a hold.
+    fn put_under(&mut self, reason: String);
 
     /// Refuses, while it is held, what would destroy any of it.
     fn check_not_held(&self) -> Result<(), Refusal> {
@@ -63,6 +71,33 @@ impl<R: Holdable> Lifecycle<R> {
             return Ok(false);
         }
         self.there()?.check_not_held().map(|()| true)
+    }
+}
+
+impl<R: Holdable + Default> Lifecycle<R>
+where
+    Self: Aggregate,
+{
+    /// The record as its plain events alone tell it, where others cannot be read: that it is there, by what it is held, and
+    /// whether it was erased, which is all that holds and erasures are decided by. Of each event what it is called, and what
+    /// it says, unless even that cannot be read: a hold is believed then, and that one was lifted is not.
+    pub fn in_plain(
+        events: impl IntoIterator<Item = (String, Option<<Self as Aggregate>::Event>)>,
+    ) -> Self {
+        let mut record = Lifecycle::Active(R::default());
+        for (name, event) in events {
+            match event {
+                Some(event) if Event::is_plain(&event.event_type()) => record.apply(event),
+                Some(_) => {}
+                None if name == "Erased" => record = Lifecycle::Erased,
+                None if name == "Held" => {
+                    let there = record.there_mut();
+                    there.into_iter().for_each(|it| it.put_under(UNREADABLE.to_owned()));
+                }
+                None => {}
+            }
+        }
+        record
     }
 }
 

@@ -47,6 +47,9 @@ impl Holdable for PersonRecord {
     fn hold(&self) -> Option<&str> {
         self.hold.as_deref()
     }
+    fn put_under(&mut self, reason: String) {
+        self.hold = Some(reason);
+    }
 }
 
 /// The aggregate.
@@ -110,6 +113,13 @@ pub enum PersonCommand {
         /// Why.
         reason: String,
     },
+}
+
+impl PersonCommand {
+    /// Whether it takes no more than the plain events of the stream to decide it: see [`Lifecycle::in_plain`].
+    pub fn is_decided_in_plain(&self) -> bool {
+        matches!(self, Self::Hold { .. } | Self::LiftHold { .. } | Self::Erase { .. })
+    }
 }
 
 // Variant and field names are the storage format: rename only with an upcaster.

@@ -1,6 +1,7 @@
 //! Erasing people and notes: nothing of them is left in the database or on the disk, and everything else is as it was.
 
 mod meeting;
+mod unreadable;
 
 use std::path::Path;
 

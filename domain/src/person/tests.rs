@@ -254,3 +254,28 @@ fn the_stored_form_of_an_event_never_changes() {
     );
     check(PersonEvent::Erased { reason: reason() }, json!({"Erased": {"reason": "case 7"}}));
 }
+
+#[test]
+fn a_record_is_held_and_erased_by_its_plain_events_alone_where_others_cannot_be_read() {
+    let told = |events: &[(&str, Option<PersonEvent>)]| {
+        Person::in_plain(events.iter().map(|(name, event)| ((*name).to_owned(), event.clone())))
+    };
+    let held = || Some(PersonEvent::Held { reason: "case 7".into() });
+    let lifted = || Some(PersonEvent::HoldLifted { reason: "settled".into() });
+    let lost = || ("Registered", None);
+    let erase = |person: Person| person.decide(PersonCommand::Erase { reason: "asked".into() });
+    let erased = vec![PersonEvent::Erased { reason: "asked".into() }];
+    let held_by = |reason: &str| Err(Refusal::Held { reason: reason.into() });
+    for (events, expected) in [
+        (vec![lost()], Ok(erased.clone())),
+        (vec![lost(), ("Archived", Some(PersonEvent::Archived))], Ok(erased.clone())),
+        (vec![lost(), ("Held", held())], held_by("case 7")),
+        (vec![lost(), ("Held", held()), ("HoldLifted", lifted())], Ok(erased.clone())),
+        (vec![lost(), ("Held", None)], held_by("its reason cannot be read")),
+        (vec![lost(), ("Held", held()), ("HoldLifted", None)], held_by("case 7")),
+        (vec![lost(), ("Held", None), ("HoldLifted", lifted())], Ok(erased)),
+        (vec![lost(), ("Erased", None)], Ok(vec![])),
+    ] {
+        assert_eq!(erase(told(&events)), expected, "{events:?}");
+    }
+}

@@ -246,32 +246,6 @@ impl LogReader {
         self.entries(connection, rows).await
     }
 
-    /// The first event of a stream that commands cannot read: its position, its name, and what is wrong with it.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn unreadable_of_stream(
-        &self,
-        connection: &mut PgConnection,
-        stream: &Stream,
-    ) -> Result<Option<(i64, String, String)>, sqlx::Error> {
-        let statement = format!(
-            "select {COLUMNS} from events where aggregate_type = $1 and aggregate_id = $2 order by sequence"
-        );
-        let rows: Vec<Row> = sqlx::query_as(&statement)
-            .bind(&stream.kind)
-            .bind(&stream.id)
-            .fetch_all(&mut *connection)
-            .await?;
-        let of_metadata: Vec<_> = rows.iter().map(|row| check_metadata(&row.metadata)).collect();
-        let entries = self.entries(connection, rows).await?;
-        let wrong = |(entry, metadata): (Entry, Result<(), String>)| {
-            let error = entry.event.err().or(metadata.err())?;
-            Some((entry.position, entry.event_type, error))
-        };
-        Ok(entries.into_iter().zip(of_metadata).find_map(wrong))
-    }
-
     /// The entries of some streams, each up to a position, oldest first within each.
     ///
     /// # Errors

@@ -1,9 +1,10 @@
 //! Which aggregates the log executes commands of, and what it has to know of each beside cqrs-es's view.
 
 use cqrs_es::Aggregate;
-use domain::note::{Note, NoteEvent};
+use domain::note::{Note, NoteCommand, NoteEvent};
+use domain::person::{Person, PersonCommand, PersonEvent};
 use domain::todo::{Todo, TodoEvent};
-use domain::{Change, Kind, Lifecycle, NoteId, Refusal, TodoId};
+use domain::{Change, Event, Kind, Lifecycle, NoteId, Refusal, TodoId};
 
 use crate::files::RECORDINGS;
 
@@ -24,6 +25,20 @@ where
         None
     }
 
+    /// An event of the log, if it is one of such a record; else `None`.
+    fn event_of(event: Event) -> Option<Self::Event>;
+
+    /// Whether no more than the plain events of its stream is needed to decide a command.
+    fn is_decided_in_plain(_command: &Self::Command) -> bool {
+        false
+    }
+
+    /// The record as the plain events of its stream tell it, if any are: of each event what it is called, and what it says,
+    /// unless it cannot be read.
+    fn in_plain(_events: Vec<(String, Option<Self::Event>)>) -> Option<Self> {
+        None
+    }
+
     /// The names of the files that an event gives to the record, which an erasure has to remove as well.
     fn files_of(_event: &Self::Event) -> Vec<String> {
         Vec::new()
@@ -38,6 +53,10 @@ macro_rules! executable {
             fn notion_id(&self) -> Option<&str> {
                 Lifecycle::notion_id(self)
             }
+
+            fn event_of(event: Event) -> Option<Self::Event> {
+                if let Event::$Kind(event) = event { Some(event) } else { None }
+            }
         })*
     };
 }
@@ -46,7 +65,6 @@ executable! {
     domain::lp::Lp = Lp,
     domain::gp::Gp = Gp,
     domain::distributor::Distributor = Distributor,
-    domain::person::Person = Person,
     domain::fund::Fund = Fund,
     domain::roadshow::Roadshow = Roadshow,
 }
@@ -58,8 +76,32 @@ impl Executable for Todo {
         None
     }
 
+    fn event_of(event: Event) -> Option<TodoEvent> {
+        if let Event::Todo(event) = event { Some(event) } else { None }
+    }
+
     fn follow_up(&self, id: i64, events: &[TodoEvent]) -> Option<(TodoId, Vec<TodoEvent>)> {
         Todo::follow_up(self, TodoId(id), events).map(|(next, event)| (next, vec![event]))
+    }
+}
+
+impl Executable for Person {
+    const KIND: Kind = Kind::Person;
+
+    fn notion_id(&self) -> Option<&str> {
+        Lifecycle::notion_id(self)
+    }
+
+    fn event_of(event: Event) -> Option<PersonEvent> {
+        if let Event::Person(event) = event { Some(event) } else { None }
+    }
+
+    fn is_decided_in_plain(command: &PersonCommand) -> bool {
+        command.is_decided_in_plain()
+    }
+
+    fn in_plain(events: Vec<(String, Option<PersonEvent>)>) -> Option<Self> {
+        Some(Lifecycle::in_plain(events))
     }
 }
 
@@ -68,6 +110,18 @@ impl Executable for Note {
 
     fn notion_id(&self) -> Option<&str> {
         Lifecycle::notion_id(self)
+    }
+
+    fn event_of(event: Event) -> Option<NoteEvent> {
+        if let Event::Note(event) = event { Some(event) } else { None }
+    }
+
+    fn is_decided_in_plain(command: &NoteCommand) -> bool {
+        command.is_decided_in_plain()
+    }
+
+    fn in_plain(events: Vec<(String, Option<NoteEvent>)>) -> Option<Self> {
+        Some(Lifecycle::in_plain(events))
     }
 
     fn follow_up(&self, id: i64, events: &[NoteEvent]) -> Option<(TodoId, Vec<TodoEvent>)> {

@@ -21,7 +21,8 @@ use super::appender::{AppendError, Appender, NewKey};
 use super::claims::Claim;
 use super::executable::Executable;
 use super::ids::Ids;
-use super::reader::{ERASURE, LogReader, Stream};
+use super::in_plain::InPlain;
+use super::reader::{ERASURE, LogReader};
 use super::repository::CommandRepository;
 use super::request::{CommandError, CommandRequest, Receipt, metadata, outcome};
 use super::states::{Remembered, States};
@@ -181,16 +182,25 @@ impl EventLog {
         // Whoever changes the same record in this process waits, instead of being told again and again that it has moved
         // on. Other processes may still be faster, and their changes are found at the append.
         let _turn = self.turns.take((A::KIND, id)).await;
-        for attempt in 0..Self::ATTEMPTS {
-            let result =
-                self.attempt::<A>(id, command.clone(), request, fresh && attempt == 0).await;
+        let mut view = if fresh { View::Nothing } else { View::Whole };
+        for _ in 0..Self::ATTEMPTS {
+            let result = self.attempt::<A>(id, command.clone(), request, view).await;
+            if view == View::Nothing {
+                view = View::Whole;
+            }
             match (result, request.if_match) {
                 (Err(CommandError::Conflict), None) => tokio::task::yield_now().await,
                 (Err(CommandError::Conflict), Some(version)) => {
                     return Err(CommandError::VersionMismatch { current: version + 1 });
                 }
                 (Err(error @ CommandError::Internal(_)), _) => {
-                    return Err(self.unreadable(A::KIND.record(id)).await.unwrap_or(error));
+                    let why = self.unreadable(A::KIND.record(id)).await.unwrap_or(error);
+                    let is_unreadable = matches!(why, CommandError::Unreadable { .. });
+                    let is_decided = is_unreadable && A::is_decided_in_plain(&command);
+                    if view == View::InPlain || !is_decided {
+                        return Err(why);
+                    }
+                    view = View::InPlain;
                 }
                 (result, _) => return result,
             }
@@ -200,15 +210,12 @@ impl EventLog {
 
     /// The first event of a record that cannot be read, if there is one: then that is why a command on it fails.
     async fn unreadable(&self, record: RecordRef) -> Option<CommandError> {
-        let stream =
-            Stream { kind: record.kind().as_str().to_owned(), id: record.id().to_string() };
         let reading = async {
             let mut connection = self.database.pool.acquire().await?;
             let reader = LogReader::new(self.database.keys().clone());
-            reader.unreadable_of_stream(&mut connection, &stream).await
+            reader.unreadable_of(&mut connection, record).await
         };
-        let (position, event, error) = self.database.ask(reading).await.ok()??;
-        Some(CommandError::Unreadable { record, position, event, error })
+        self.database.ask(reading).await.ok()?
     }
 
     async fn attempt<A: Executable>(
@@ -216,7 +223,7 @@ impl EventLog {
         id: i64,
         command: A::Command,
         request: &CommandRequest,
-        fresh: bool,
+        view: View,
     ) -> Result<Receipt, CommandError>
     where
         A::Command: Clone + Send,
@@ -225,9 +232,10 @@ impl EventLog {
         let (remembered, era) = self.database.states().take::<A>(A::KIND, id);
         let (store, repository) = self.store::<A>(request);
         let stream = id.to_string();
-        let (mut context, mut files) = match fresh {
-            true => (new_context(&stream), BTreeSet::new()),
-            false => self.load(&store, &repository, &stream, remembered).await?,
+        let (mut context, mut files) = match view {
+            View::Nothing => (new_context(&stream), BTreeSet::new()),
+            View::Whole => self.load(&store, &repository, &stream, remembered).await?,
+            View::InPlain => self.load_in_plain(&repository, id).await?,
         };
         let version = position(context.current_sequence);
         if request.if_match.is_some_and(|wanted| wanted != version) {
@@ -272,7 +280,8 @@ impl EventLog {
         let recorded = !events.is_empty();
         let loaded = context.current_sequence;
         let sequence = loaded + events.len();
-        let after = States::wants(sequence).then(|| context.aggregate().clone());
+        let is_remembered = view != View::InPlain && States::wants(sequence);
+        let after = is_remembered.then(|| context.aggregate().clone());
         let given: Vec<String> = events.iter().flat_map(A::files_of).collect();
         match store.commit(events, context, metadata).await {
             Ok(_) => {
@@ -298,6 +307,7 @@ impl EventLog {
                 failure => {
                     // The next attempt begins here. To load it all again would take so long that others are faster again.
                     if matches!(failure, Some(AppendError::StreamMoved))
+                        && view != View::InPlain
                         && States::wants(loaded)
                         && repository.is_anchored::<A>(&stream, loaded).await
                         && outages == self.database.era()
@@ -370,6 +380,31 @@ impl EventLog {
         Ok((context, files))
     }
 
+    /// The record as its plain events alone tell it, since not all of them can be read, and the files that are known of.
+    async fn load_in_plain<A: Executable>(
+        &self,
+        repository: &CommandRepository,
+        id: i64,
+    ) -> Result<(EventStoreAggregateContext<A>, BTreeSet<String>), CommandError>
+    where
+        A::Command: Clone + Send,
+    {
+        let reading = async {
+            let mut connection = self.database.pool.acquire().await?;
+            let reader = LogReader::new(self.database.keys().clone());
+            reader.in_plain::<A>(&mut connection, id).await
+        };
+        let told: Option<InPlain<A>> = self.database.ask(reading).await?;
+        let none = || CommandError::Internal(anyhow::anyhow!("such a record has no plain events"));
+        let mut told = told.ok_or_else(none)?;
+        tracing::warn!(
+            "not all events of the record can be read; the command is decided by those that stand in plain"
+        );
+        repository.tell_of_plain_content(told.has_plain_content);
+        let files = std::mem::take(&mut told.files);
+        Ok((told.context(&id.to_string()), files))
+    }
+
     /// Turns to the master key that the database is under by now; the command can then be decided anew.
     async fn renew_master(&self) -> Result<CommandError, CommandError> {
         let keys = self.database.keys();
@@ -433,8 +468,19 @@ impl EventLog {
     }
 }
 
+/// What of its record a command is decided by.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum View {
+    /// There is none yet.
+    Nothing,
+    /// All of its events.
+    Whole,
+    /// Those that stand in plain, since of the others not all can be read.
+    InPlain,
+}
+
 /// A record before its first event.
-fn new_context<A: Aggregate>(stream: &str) -> EventStoreAggregateContext<A> {
+pub(super) fn new_context<A: Aggregate>(stream: &str) -> EventStoreAggregateContext<A> {
     EventStoreAggregateContext {
         aggregate_id: stream.to_owned(),
         aggregate: A::default(),

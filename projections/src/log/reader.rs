@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use cqrs_es::persist::EventUpcaster;
-use domain::{DecodeError, Event, Kind, import};
+use domain::{DecodeError, Event, Kind, RecordRef, import};
 use sqlx::PgConnection;
 
 use super::cipher::{OpenError, Place};
@@ -63,6 +63,12 @@ pub struct Stream {
 impl fmt::Display for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.kind, self.id)
+    }
+}
+
+impl From<RecordRef> for Stream {
+    fn from(record: RecordRef) -> Self {
+        Self { kind: record.kind().as_str().to_owned(), id: record.id().to_string() }
     }
 }
 

@@ -117,6 +117,11 @@ impl CommandRepository {
         self.with(|state| state.has_plain_content)
     }
 
+    /// Learns that of a stream that was not loaded as a whole.
+    pub(super) fn tell_of_plain_content(&self, has_plain_content: bool) {
+        self.with(|state| state.has_plain_content = has_plain_content);
+    }
+
     /// Files of the record that have to be removed when it is erased.
     pub(super) fn leave(&self, leftovers: Vec<String>) {
         self.with(|state| state.leftovers = leftovers);

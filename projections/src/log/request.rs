@@ -1,6 +1,7 @@
 //! What is asked of the log, and what comes of it.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use domain::{RecordRef, Refusal};
 use uuid::Uuid;
@@ -71,10 +72,8 @@ pub enum CommandError {
     /// The idempotency key was used for another request.
     #[error("this idempotency key was used for another request")]
     KeyReused,
-    /// An event of the record cannot be read by this release, so that nobody knows what state the record is in.
-    #[error(
-        "this release of crm cannot read the {event} event of {} {} at position {position}: {error}", record.kind(), record.id()
-    )]
+    /// An event of the record cannot be read, so that nobody knows what state the record is in.
+    #[error("{why} the {event} event of {} {} at position {position}: {error}", record.kind(), record.id())]
     Unreadable {
         /// The record.
         record: RecordRef,
@@ -82,6 +81,8 @@ pub enum CommandError {
         position: i64,
         /// What it is called.
         event: String,
+        /// Why it cannot.
+        why: Unread,
         /// What is wrong with it.
         error: String,
     },
@@ -92,6 +93,27 @@ pub enum CommandError {
     /// A defect.
     #[error(transparent)]
     Internal(#[from] anyhow::Error),
+}
+
+/// Why an event cannot be read, which tells what can be done about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unread {
+    /// Another release has recorded it, or nobody.
+    Unknown,
+    /// What was sealed is not what is stored.
+    Damaged,
+    /// Its key is missing, or does not open.
+    Locked,
+}
+
+impl fmt::Display for Unread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Unread::Unknown => "this release of crm cannot read",
+            Unread::Damaged => "no release of crm can read, as it is damaged,",
+            Unread::Locked => "crm cannot open",
+        })
+    }
 }
 
 impl From<DatabaseError> for CommandError {

@@ -20,7 +20,7 @@ pub(crate) async fn of(
     record: RecordRef,
     up_to: Option<i64>,
 ) -> Result<Vec<Entry>, sqlx::Error> {
-    let stream = Stream { kind: record.kind().as_str().to_owned(), id: record.id().to_string() };
+    let stream = Stream::from(record);
     let own = log.entries_of_stream(db, &stream, up_to).await?;
     let RecordRef::Fund(fund) = record else { return Ok(own) };
     let mut arrivals = arrivals(db, log, &[fund], up_to.unwrap_or(i64::MAX)).await?;

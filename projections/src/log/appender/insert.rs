@@ -186,6 +186,8 @@ async fn erase(connection: &mut PgConnection, erasure: &Erasure) -> Result<(), s
     .execute(&mut *connection)
     .await?;
     for statement in [
+        // Where its events cannot be read, nobody knows which it has.
+        "delete from notion_claim where kind = $1 and id = $2::bigint",
         // The hash of a request that gave a name is as good as the name to whoever has a list of names.
         "update idempotency_key set request_hash = '', status = 410, answer = '{\"detail\":\"The record was erased\"}'
          where aggregate_type = $1 and aggregate_id = $2",
