@@ -679,3 +679,37 @@ async fn a_check_stops_at_once_when_it_is_told_to_whatever_it_waits_for() {
         stops_while_it_waits_for(table).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_read_model_leaves_out_by_order_is_named_whoever_gave_it() {
+    let api = Api::new().await;
+    api.made("lps", json!({"name": "Afore"})).await;
+    let person = api.made("people", json!({"name": "Ana"})).await;
+    // Past crm, and about another record than it says.
+    let order = "insert into skipped_event (projector, position, aggregate_type, aggregate_id, error, reason, actor, skipped_at)
+         select 'person', max(position), 'lp', '1', 'x', 'known', 'me', '2025-01-31 15:04:05+00' from events";
+    sqlx::query(order).execute(&api.db.pool).await.unwrap();
+    rebuild(&api.db, &["person"]).await.unwrap();
+    let report = verify(&api.db).await;
+    assert!(report.passed, "{report:?}");
+    let notices = |report: &VerifyReport| {
+        let all = report.projections.iter().flat_map(|model| &model.notices);
+        all.map(|it| (it.check, it.position, it.what.clone())).collect::<Vec<_>>()
+    };
+    let what = format!(
+        "the Registered event of person {person} is left out by order of me at 2025-01-31 15:04:05 UTC: known"
+    );
+    assert_eq!(notices(&report), [("skipped", Some(report.position), what.clone())]);
+    let told = api::commands::verify::describe(&report);
+    let (is, ends) =
+        ("as the log says, but for events left out by order", "left out by order in person;");
+    assert!(told.contains(is) && told.contains(&what) && told.contains(ends), "{told}");
+    // It is a full check all the same, and whoever asks later hears of it.
+    let kept: Value =
+        sqlx::query_scalar("select report from verification where is_full or scope @> '{person}'")
+            .fetch_one(&api.db.pool)
+            .await
+            .unwrap();
+    assert!(kept.to_string().contains(&what), "{kept}");
+    api.backend.stop().await;
+}

@@ -174,7 +174,13 @@ pub fn describe(report: &VerifyReport) -> String {
             let _ = writeln!(text, "  … and {} more", set.differences.len() - SHOWN);
         }
     }
-    let outcome = if report.passed { "All well" } else { "NOT well" };
+    let leaving_out = projections.iter().filter(|model| model.leaves_out());
+    let leaving_out: Vec<&str> = leaving_out.map(|model| model.name.as_str()).collect();
+    let outcome = match leaving_out.as_slice() {
+        _ if !report.passed => "NOT well".to_owned(),
+        [] => "All well".to_owned(),
+        names => format!("All well, but for events left out by order in {}", names.join(", ")),
+    };
     let _ = write!(text, "{outcome}; looked for {:.1} s.", report.seconds);
     text
 }
@@ -216,6 +222,7 @@ fn describe_model(text: &mut String, model: &ModelReport) {
     let ModelReport { name, rows, different, position, .. } = model;
     let outcome = match different {
         _ if !model.was_compared() => "not compared".to_owned(),
+        0 if model.leaves_out() => "as the log says, but for events left out by order".to_owned(),
         0 => "as the log says".to_owned(),
         _ => format!("{different} DIFFERENT"),
     };

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use futures::TryStreamExt as _;
 use futures::stream::BoxStream;
 use projections::database::Database;
@@ -36,9 +37,15 @@ pub struct ModelReport {
     pub differences: Vec<Difference>,
     /// What else is wrong, such as a parked stream, a table or an index that is gone, or a Notion id that nobody claims.
     pub findings: Vec<Finding>,
-    /// What is worth knowing: that it cannot be compared yet.
+    /// What is worth knowing: that it cannot be compared yet, and which events it leaves out by order.
     pub notices: Vec<Finding>,
 }
+
+/// What a notice is called that a read model cannot be compared yet.
+const VERSION: &str = "version";
+
+/// What a notice is called of an event that a read model leaves out by order.
+const SKIPPED: &str = "skipped";
 
 impl ModelReport {
     /// Whether it is what the log says.
@@ -48,7 +55,12 @@ impl ModelReport {
 
     /// Whether its rows were compared: not while this release is yet to build it.
     pub fn was_compared(&self) -> bool {
-        self.notices.is_empty()
+        self.notices.iter().all(|notice| notice.check != VERSION)
+    }
+
+    /// Whether it leaves events out by order, so that what they say is not in it.
+    pub fn leaves_out(&self) -> bool {
+        self.notices.iter().any(|notice| notice.check == SKIPPED)
     }
 }
 
@@ -142,7 +154,7 @@ async fn check_once(
         if live.version != projector.version() {
             let what = "not comparable yet: another release has built it, and this one is yet to build its own, as `crm serve` \
                         does in the background";
-            report.notices.push(Finding::new("version", None, what));
+            report.notices.push(Finding::new(VERSION, None, what));
         } else {
             let lacking = lacking(control, live, &**projector).await?;
             if !lacking.is_empty() {
@@ -158,13 +170,10 @@ async fn check_once(
                 let lock = format!("lock table {schema}.{name} in access share mode");
                 sqlx::query(&lock).execute(&mut snapshot).await?;
             }
-            let skipped: Vec<i64> =
-                sqlx::query_scalar("select position from skipped_event where projector = $1")
-                    .bind(name)
-                    .fetch_all(&mut snapshot)
-                    .await?;
+            let skips = skips(&mut snapshot, name).await?;
+            report.notices.extend(told_to_skip(&skips));
             let (projector, live) = (projector.clone(), live.clone());
-            let skipped = skipped.into_iter().collect();
+            let skipped = skips.iter().map(|skip| skip.position).collect();
             let parked = parked.into_iter().map(|parked| (parked.stream, parked.position));
             let case = Case { projector, live, scratch, skipped, parked: parked.collect() };
             cases.push((case, reports.len()));
@@ -222,6 +231,49 @@ fn left_out(parked: &Parked) -> Finding {
     let Parked { stream, position, error } = parked;
     let what = format!("{stream} is parked, and left out of the comparison from here on: {error}");
     Finding::new("parked", *position, what)
+}
+
+/// An event that a read model leaves out by order: whose it is by the log, not by the order, which somebody may have put
+/// there past crm.
+#[derive(sqlx::FromRow)]
+struct Skip {
+    position: i64,
+    stream: Option<String>,
+    event_type: Option<String>,
+    reason: String,
+    actor: String,
+    skipped_at: DateTime<Utc>,
+}
+
+async fn skips(db: &mut PgConnection, projector: &str) -> Result<Vec<Skip>, sqlx::Error> {
+    sqlx::query_as(
+        "select position, events.aggregate_type || ' ' || events.aggregate_id as stream, event_type, reason,
+             skipped_event.actor, skipped_at
+         from skipped_event left join events using (position) where projector = $1 order by position",
+    )
+    .bind(projector)
+    .fetch_all(db)
+    .await
+}
+
+/// Rows are as the log says without these events, and readers cannot know.
+fn told_to_skip(skips: &[Skip]) -> Vec<Finding> {
+    let told = |skip: &Skip| {
+        let Skip { position, stream, event_type, reason, actor, skipped_at } = skip;
+        let event = match (stream, event_type) {
+            (Some(stream), Some(event_type)) => format!("the {event_type} event of {stream}"),
+            _ => "an event that is not in the log".to_owned(),
+        };
+        let at = skipped_at.format("%Y-%m-%d %H:%M:%S UTC");
+        let what = format!("{event} is left out by order of {actor} at {at}: {reason}");
+        Finding::new(SKIPPED, *position, what)
+    };
+    let mut notices: Vec<Finding> = skips.iter().take(LISTED).map(told).collect();
+    if skips.len() > LISTED {
+        let what = format!("{} more events are left out by order", skips.len() - LISTED);
+        notices.push(Finding::new(SKIPPED, None, what));
+    }
+    notices
 }
 
 /// What readers see was made of it, and today nobody could make it again.
