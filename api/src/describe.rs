@@ -11,6 +11,7 @@ use utoipa::openapi::path::{
     HttpMethod, OperationBuilder, Parameter, ParameterBuilder, ParameterIn, PathItem, PathsBuilder,
 };
 use utoipa::openapi::request_body::RequestBodyBuilder;
+use utoipa::openapi::schema::AnyOfBuilder;
 use utoipa::openapi::{
     ArrayBuilder, ContentBuilder, ObjectBuilder, Ref, RefOr, Required, ResponseBuilder, Schema,
     Type,
@@ -38,6 +39,8 @@ pub const PAGES: &str = "Pages";
 pub enum Content {
     /// A record.
     Record(Kind),
+    /// A record, or another object where there is none, or none was asked for.
+    RecordOrOther(Kind),
     /// Some of a record's attributes.
     Attributes(Kind),
     /// A list of records.
@@ -64,6 +67,13 @@ impl Content {
     fn schema(&self) -> RefOr<Schema> {
         match self {
             Content::Record(kind) => Ref::from_schema_name(schema_name(*kind)).into(),
+            Content::RecordOrOther(kind) => Schema::AnyOf(
+                AnyOfBuilder::new()
+                    .item(Ref::from_schema_name(schema_name(*kind)))
+                    .item(ObjectBuilder::new().schema_type(Type::Object))
+                    .build(),
+            )
+            .into(),
             Content::Attributes(kind) => Ref::from_schema_name(body_name(*kind)).into(),
             Content::List(kind) => {
                 ArrayBuilder::new().items(Ref::from_schema_name(schema_name(*kind))).build().into()
@@ -330,7 +340,7 @@ impl Endpoint {
     }
 
     fn worked(&self, tag: &str, meaning: &str, content: &Content) -> utoipa::openapi::Response {
-        let shows_record = matches!(self.answers, Content::Record(_));
+        let shows_record = matches!(self.answers, Content::Record(_) | Content::RecordOrOther(_));
         let told = told(&self.method, tag, shows_record).chain(self.told.iter().copied());
         let response = json_response(meaning, content);
         told.fold(response, |mut response, (name, description)| {
