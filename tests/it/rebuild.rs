@@ -215,3 +215,41 @@ async fn a_rebuild_is_done_with_its_swap_whatever_becomes_of_it_while_it_clears_
     rebuilding.await.unwrap().unwrap();
     assert_eq!(generations(&db, "lp").await, (Some(3), Some(2)));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_swap_takes_rows_in_the_order_of_those_who_follow() {
+    let db = Database::new().await;
+    import_demo(&db).await;
+    let backend = db.backend().await;
+    backend.settle().await.unwrap();
+    backend.stop().await;
+    let row = |name: &str| {
+        format!("select number from generation where projector = '{name}' for update nowait")
+    };
+    // As somebody who follows and has come to the first of both.
+    let mut follower = db.pool.begin().await.unwrap();
+    sqlx::query(&row("gp")).execute(&mut *follower).await.unwrap();
+    // As a scrub asks for them: in an order of its own.
+    let mut projectors = replay::find(read::projectors(), &["lp".into(), "gp".into()]).unwrap();
+    projectors.reverse();
+    assert_eq!(projectors[0].name(), "lp");
+    let rebuilding = async {
+        let stop = CancellationToken::new();
+        let rebuild = Rebuild::admit(&db.connections, projectors, "a test", stop).await.unwrap();
+        rebuild.run(|_| ()).await.unwrap();
+    };
+    let watching = async {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let waits = "select exists (select from pg_stat_activity where datname = current_database()
+                         and wait_event_type = 'Lock' and query like '%for update')";
+        while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&db.pool).await.unwrap() {
+            assert!(Instant::now() < deadline, "the swap waits");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let second = sqlx::query(&row("lp")).execute(&mut *follower).await;
+        assert!(second.is_ok(), "it has nothing that the other needs next: {second:?}");
+        follower.commit().await.unwrap();
+    };
+    tokio::join!(rebuilding, watching);
+    assert_read_models_match_the_log(&db.pool).await;
+}
