@@ -4,8 +4,10 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use fantoccini::elements::Element;
+use fantoccini::error::{CmdError, ErrorStatus};
 use fantoccini::wd::WebDriverCompatibleCommand;
-use fantoccini::{Client, ClientBuilder};
+use fantoccini::{Client, ClientBuilder, Locator};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -13,6 +15,14 @@ use tokio::process::{Child, Command};
 
 /// Longer than anything here takes on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What keeps an element from being used while a page draws it anew or moves it.
+const PASSING: [ErrorStatus; 4] = [
+    ErrorStatus::NoSuchElement,
+    ErrorStatus::StaleElementReference,
+    ErrorStatus::ElementClickIntercepted,
+    ErrorStatus::ElementNotInteractable,
+];
 
 /// The schemes and widths that every page must look right in.
 pub const LOOKS: [(&str, u32); 4] =
@@ -186,9 +196,41 @@ impl Browser {
 
     /// Presses what a selector finds.
     pub async fn press(&self, selector: &str) {
-        let element = self.client.find(fantoccini::Locator::Css(selector)).await.unwrap();
-        self.shows(selector).await;
-        element.click().await.unwrap();
+        let press = async |element: Element| {
+            self.shows(selector).await;
+            element.click().await
+        };
+        self.with(selector, press).await;
+    }
+
+    /// Writes a text where a selector finds a field, in place of what is written there.
+    pub async fn writes(&self, selector: &str, text: &str) {
+        let write = async |field: Element| {
+            field.clear().await?;
+            field.send_keys(text).await
+        };
+        self.with(selector, write).await;
+    }
+
+    /// Does something with what a selector finds, once it is there. A page may draw it anew or move it at that very moment: then
+    /// again, with what is there instead.
+    async fn with(&self, selector: &str, action: impl AsyncFn(Element) -> Result<(), CmdError>) {
+        let act = async || action(self.client.find(Locator::Css(selector)).await?).await;
+        let done = async {
+            loop {
+                match act().await {
+                    Ok(()) => return,
+                    Err(CmdError::Standard(fault)) if PASSING.contains(&fault.error) => {
+                        tokio::task::yield_now().await;
+                    }
+                    Err(fault) => panic!("{selector}: {fault}"),
+                }
+            }
+        };
+        if tokio::time::timeout(PATIENCE, done).await.is_err() {
+            let text = self.text("main").await;
+            panic!("in vain wanted to use {selector}. The page says: {text}");
+        }
     }
 
     /// Types into whatever has the focus, as it stands there.

@@ -123,12 +123,6 @@ impl Room {
 }
 
 impl Browser {
-    async fn writes(&self, selector: &str, text: &str) {
-        let field = self.client.find(fantoccini::Locator::Css(selector)).await.unwrap();
-        field.clear().await.unwrap();
-        field.send_keys(text).await.unwrap();
-    }
-
     /// Waits until what a selector finds says this.
     async fn until_says(&self, selector: &str, text: &str) {
         let says = format!(
@@ -196,10 +190,7 @@ async fn plays_along(browser: &Browser) {
 
 async fn corrects(browser: &Browser, room: &Room) {
     browser.press("#transcript > li:first-child [data-edit]").await;
-    let field =
-        browser.client.find(fantoccini::Locator::Css("#transcript textarea")).await.unwrap();
-    field.clear().await.unwrap();
-    field.send_keys("Profuturo likes it.").await.unwrap();
+    browser.writes("#transcript textarea", "Profuturo likes it.").await;
     assert_eq!(browser.violations().await, Vec::<String>::new(), "while a line is corrected");
     browser.press("#transcript form .primary").await;
     let corrected =

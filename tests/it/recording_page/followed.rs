@@ -65,6 +65,9 @@ async fn a_page_at_rest_shows_what_others_do() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_written_or_played_stays_and_says_that_the_text_changed_meanwhile() {
     let (room, browser) = at_rest().await;
+    // However slowly this goes on, it plays all the while, and the page does not scroll away from what is pressed next.
+    browser.ask("document.getElementById('audio').loop = true").await;
+    browser.press("#follow").await;
     browser.press("#line-2000-4000 p").await;
     browser.until("it plays", "!document.getElementById('audio').paused").await;
     browser.ask("window.played = document.getElementById('audio')").await;
