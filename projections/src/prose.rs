@@ -8,7 +8,7 @@ mod sentences;
 mod stop_words;
 
 pub use folding::{cut, fold};
-pub(crate) use folding::{fold_into, is_unseen};
+pub(crate) use folding::{fold_into, is_unparted, is_unseen};
 pub use links::{Unfit, plain};
 pub use numbers::{Number, Numbers};
 pub use sentences::{complete_sentences, sentences};

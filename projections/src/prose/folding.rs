@@ -36,7 +36,8 @@ pub(crate) fn fold_into(c: char, folded: &mut String) {
             'ı' => folded.push('i'),
             'þ' => folded.push_str("th"),
             '’' | '‘' => folded.push('\''),
-            c if !c.is_alphanumeric() => folded.push(c),
+            // A syllable of Korean would fall apart into its letters.
+            c if !c.is_alphanumeric() || matches!(c, '\u{ac00}'..='\u{d7a3}') => folded.push(c),
             c => {
                 let before = folded.len();
                 decompose_compatible(c, |part| {
@@ -63,9 +64,49 @@ pub(crate) fn is_unseen(c: char) -> bool {
     )
 }
 
-/// The words of what is folded.
+/// The words of what is folded. Of scripts that do not part words every two characters in a row are one, so that what is looked
+/// for is found wherever it stands.
 pub fn cut(folded: &str) -> impl Iterator<Item = &str> {
-    folded.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty())
+    let runs = folded.split(|c: char| !c.is_alphanumeric()).filter(|run| !run.is_empty());
+    runs.flat_map(|run| Parts { rest: run, is_whole: run.is_ascii() })
+}
+
+/// Whether a character is of a script that does not part words, or adds to them what other languages part: Chinese, Japanese, Korean.
+pub(crate) fn is_unparted(c: char) -> bool {
+    matches!(
+        c,
+        '\u{3005}'..='\u{3007}' | '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}'
+            | '\u{ac00}'..='\u{d7a3}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{323af}'
+    )
+}
+
+/// The words of letters and digits in a row.
+struct Parts<'a> {
+    rest: &'a str,
+    /// Whether the rest is one word.
+    is_whole: bool,
+}
+
+impl<'a> Iterator for Parts<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        if self.is_whole || self.rest.is_empty() {
+            return (!self.rest.is_empty()).then(|| std::mem::take(&mut self.rest));
+        }
+        let is_unparted = self.rest.starts_with(is_unparted);
+        let end = self.rest.find(|c| self::is_unparted(c) != is_unparted);
+        let (run, after) = self.rest.split_at(end.unwrap_or(self.rest.len()));
+        if !is_unparted {
+            self.rest = after;
+            return Some(run);
+        }
+        let mut places = run.char_indices().map(|(at, _)| at).skip(1);
+        let (second, third) = (places.next(), places.next());
+        // The second character begins the next two, unless there is none after it.
+        self.rest = second.filter(|_| third.is_some()).map_or(after, |second| &self.rest[second..]);
+        Some(&run[..third.unwrap_or(run.len())])
+    }
 }
 
 #[cfg(test)]
@@ -80,6 +121,19 @@ mod tests {
         check("in\u{ad}vest\u{200d}ment \u{feff}x", "investment x");
         check("proﬁt ＡＦＯＲＥ", "profit afore");
         check("investor’s 1½", "investor's 1½");
-        check("年金 Ω", "年金 ω");
+        check("年金 Ω 국민", "年金 ω 국민");
+    }
+
+    #[test]
+    fn scripts_that_do_not_part_words_are_cut_into_pairs() {
+        let check = |text: &str, expected: &[&str]| {
+            assert_eq!(cut(text).collect::<Vec<_>>(), expected, "{text}");
+        };
+        check("年金", &["年金"]);
+        check("国民年金公団。投資", &["国民", "民年", "年金", "金公", "公団", "投資"]);
+        check("第3基金 ny金", &["第", "3", "基金", "ny", "金"]);
+        check("국민연금공단은 bonos", &["국민", "민연", "연금", "금공", "공단", "단은", "bonos"]);
+        check("пенсионный ταμείο", &["пенсионный", "ταμείο"]);
+        check("", &[]);
     }
 }

@@ -35,7 +35,7 @@ impl Projector for AuditProjector {
     }
 
     fn version(&self) -> i32 {
-        3
+        4
     }
 
     fn tables(&self) -> Vec<Table> {

@@ -7,8 +7,8 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 use super::spelling;
-use super::words::{Figure, figures, has_stem, is_form};
-use crate::prose::{cut, fold, fold_into, is_unseen};
+use super::words::{Compound, compounds, has_stem, is_form};
+use crate::prose::{cut, fold, fold_into, is_unparted, is_unseen};
 
 /// How many letters of a stem all forms of a word begin with.
 const SURE: usize = 3;
@@ -46,8 +46,8 @@ impl Wanted {
         Self { stems, beginnings, weight, share: 1.0 }
     }
 
-    /// Whether it may be a figure.
-    fn is_figure(&self) -> bool {
+    /// Whether it may be a compound.
+    fn is_compound(&self) -> bool {
         self.stems.iter().any(|stem| is_form(stem))
     }
 
@@ -75,23 +75,56 @@ struct Words {
     places: Vec<(Range<usize>, Range<usize>)>,
 }
 
+/// What stands right before a character, as words are cut.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Before {
+    Nothing,
+    Word,
+    /// The first character of those that are taken in pairs.
+    One,
+    /// A pair, and where its second character begins in what is folded, in bytes.
+    Pair {
+        second: usize,
+    },
+}
+
 impl Words {
     fn of(text: &str) -> Self {
         let mut words = Self { folded: String::with_capacity(text.len()), places: Vec::new() };
-        let mut is_inside = false;
+        let mut before = Before::Nothing;
         for (at, c) in text.chars().enumerate() {
-            if !c.is_alphanumeric() && !is_unseen(c) {
-                is_inside = false;
+            let last = words.places.last_mut();
+            if is_unseen(c) {
+                if let (Some((within, _)), true) = (last, before != Before::Nothing) {
+                    within.end = at + 1;
+                }
+                continue;
+            }
+            if !c.is_alphanumeric() {
+                before = Before::Nothing;
                 continue;
             }
             let start = words.folded.len();
             fold_into(c, &mut words.folded);
             let end = words.folded.len();
-            match words.places.last_mut().filter(|_| is_inside) {
-                Some((within, bytes)) => (within.end, bytes.end) = (at + 1, end),
-                None => words.places.push((at..at + 1, start..end)),
-            }
-            is_inside = true;
+            before = match (before, is_unparted(c), last) {
+                (Before::Word, false, Some((within, bytes))) => {
+                    (within.end, bytes.end) = (at + 1, end);
+                    Before::Word
+                }
+                (Before::One, true, Some((within, bytes))) => {
+                    (within.end, bytes.end) = (at + 1, end);
+                    Before::Pair { second: start }
+                }
+                (Before::Pair { second }, true, _) => {
+                    words.places.push((at - 1..at + 1, second..end));
+                    Before::Pair { second: start }
+                }
+                (_, is_unparted, _) => {
+                    words.places.push((at..at + 1, start..end));
+                    if is_unparted { Before::One } else { Before::Word }
+                }
+            };
         }
         words
     }
@@ -148,9 +181,11 @@ impl<'a> Sought<'a> {
                 }
             }
         }
-        for (times, wanted) in times.iter_mut().zip(self.wanted).filter(|(_, it)| it.is_figure()) {
-            *times +=
-                figures(text).filter(|it| it.forms.iter().any(|form| wanted.is(form))).count();
+        for (times, wanted) in times.iter_mut().zip(self.wanted).filter(|(_, it)| it.is_compound())
+        {
+            let compounds = compounds(text);
+            let is_it = |it: &&Compound| it.forms.iter().any(|form| wanted.is(form));
+            *times += compounds.iter().filter(is_it).count();
         }
         Tally { wanted: self.wanted, times, length }
     }
@@ -222,11 +257,11 @@ pub(super) fn highlights(text: &str, wanted: &[Wanted], quoted: &[String]) -> Ve
         .filter(|(_, word)| is_wanted(word))
         .map(|(place, _)| place.clone())
         .collect();
-    if wanted.iter().any(Wanted::is_figure) {
-        let is_wanted = |figure: &Figure| figure.forms.iter().any(|form| is_wanted(form));
+    if wanted.iter().any(Wanted::is_compound) {
+        let is_wanted = |it: &Compound| it.forms.iter().any(|form| is_wanted(form));
         let chars = |bytes: usize| text[..bytes].chars().count();
-        let figures = figures(text).filter(is_wanted).map(|figure| figure.place);
-        found.extend(figures.map(|place| chars(place.start)..chars(place.end)));
+        let places = compounds(text).into_iter().filter(is_wanted).map(|it| it.place);
+        found.extend(places.map(|place| chars(place.start)..chars(place.end)));
     }
     for phrase in quoted {
         found.extend(occurrences(&words, &Words::of(phrase)));
@@ -297,6 +332,9 @@ mod tests {
             &["pension"],
             &["pensión", "pensiones", "PENSIÓN"],
         );
+        check("Nu\u{301}n\u{303}ez nun", &["nunez"], &["Nu\u{301}n\u{303}ez"]);
+        check("国民年金公団、第3年金基金", &["年金"], &["年金", "年金"]);
+        check("국민연금공단은", &["연금"], &["연금"]);
         check("a fundamental fund", &["fund", "funds"], &["fund"]);
         check("co-investment costs could", &["co"], &["co"]);
         check(

@@ -295,6 +295,12 @@ fn restrict_kinds(statement: &mut QueryBuilder<'_, Postgres>, filter: &Filter) {
     }
 }
 
+/// Whether the index of names can look for this. It goes by three letters in a row, and where a server's locale is C it knows none
+/// beyond ASCII: without any it would look at every name. Names in other scripts are found as wholes, and by the words of cards.
+fn is_indexed(text: &str) -> bool {
+    text.split(|c: char| !c.is_ascii_alphanumeric()).any(|run| run.len() > 2)
+}
+
 /// The text with what `like` would take for wildcards taken as it is.
 fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")

@@ -5,11 +5,13 @@
 //! the server's locale: `¿hedging?`, `“hedging”` and `USD/hedging` have the word that `hedging` asks for. Postgres's own parser
 //! takes every sign beyond ASCII for a letter where the locale is C, and keeps addresses and paths whole.
 //!
-//! A number of several such words, as `9.8` and `20%` are, is found as a whole too, and looked for as nothing else.
+//! What is several such words, as `9.8`, `20%`, `AT&T` and telephone numbers are, is found as a whole too, and looked for as nothing
+//! else.
 //!
 //! The stop words are Snowball's, as Postgres has them.
 
 mod amounts;
+mod compounds;
 mod figures;
 
 use std::borrow::Cow;
@@ -19,7 +21,8 @@ use std::sync::LazyLock;
 use rust_stemmers::{Algorithm, Stemmer};
 
 use self::amounts::{Piece, pieces};
-pub(super) use self::figures::{Figure, figures, is_form, without_figures};
+pub(super) use self::compounds::{Compound, compounds, is_form};
+pub(super) use self::figures::{figures, without_figures};
 use super::Language;
 use crate::prose::{cut, fold};
 use crate::tsvector::TsVector;
@@ -61,7 +64,7 @@ pub(super) fn has_stem(word: &str, stems: &[String]) -> bool {
     })
 }
 
-/// What a text is found by: the stems of its words in its language, in both if it is not known, but for stop words; and its figures.
+/// What a text is found by: the stems of its words in its language, in both if it is not known, but for stop words; and its compounds.
 pub(super) fn indexed(text: &str, language: Option<Language>) -> TsVector {
     let folded = fold(text);
     let mut stems: Vec<String> = Vec::new();
@@ -76,17 +79,17 @@ pub(super) fn indexed(text: &str, language: Option<Language>) -> TsVector {
             add(&SPANISH);
         }
     }
-    stems.extend(figures(text).flat_map(|figure| figure.forms));
+    stems.extend(compounds(text).into_iter().flat_map(|it| it.forms));
     TsVector::of(stems.iter().map(String::as_str))
 }
 
-/// The words of what is folded, and its figures in the place of theirs.
-fn words_and_figures(folded: &str) -> Vec<Cow<'_, str>> {
+/// The words of what is folded, and its compounds in the place of theirs.
+fn words_and_compounds(folded: &str) -> Vec<Cow<'_, str>> {
     let (mut all, mut at) = (Vec::new(), 0);
-    for figure in figures(folded) {
-        all.extend(cut(&folded[at..figure.place.start]).map(Cow::Borrowed));
-        all.push(Cow::Owned(figure.whole().to_owned()));
-        at = figure.place.end;
+    for compound in compounds(folded) {
+        all.extend(cut(&folded[at..compound.place.start]).map(Cow::Borrowed));
+        all.push(Cow::Owned(compound.whole().to_owned()));
+        at = compound.place.end;
     }
     all.extend(cut(&folded[at..]).map(Cow::Borrowed));
     all
@@ -96,7 +99,7 @@ fn words_and_figures(folded: &str) -> Vec<Cow<'_, str>> {
 /// stop word in one of them is left out, unless nothing else is there.
 pub(super) fn asked(question: &str) -> Vec<Vec<String>> {
     let folded = fold(question);
-    let words = words_and_figures(&folded);
+    let words = words_and_compounds(&folded);
     let words: Vec<&str> = words.iter().map(|word| &**word).collect();
     let said: Vec<(BTreeSet<String>, bool)> = pieces(&words)
         .into_iter()
@@ -117,7 +120,9 @@ pub(super) fn asked(question: &str) -> Vec<Vec<String>> {
 
 /// Whether a text has a word that says something in either language.
 pub(super) fn is_telling(text: &str) -> bool {
-    cut(&fold(text)).any(|word| telling_stems(word).iter().all(Option::is_some))
+    let folded = fold(text);
+    let mut words = words_and_compounds(&folded).into_iter();
+    words.any(|word| telling_stems(&word).iter().all(Option::is_some))
 }
 
 fn telling_stems(word: &str) -> [Option<String>; 2] {
@@ -190,7 +195,15 @@ mod tests {
         check("¿Comisiones?", &[&["comision"]]);
         check("the who", &[&["the"], &["who"]]);
         check("a 9,8 % return", &[&["9.8%"], &["return"]]);
+        check("AT&T fees", &[&["at&t"], &["fee", "fees"]]);
+        check("who has +52 55 1234 5678", &[&["+12345678"]]);
+        check("年金公団 fees", &[&["年金"], &["金公"], &["公団"], &["fee", "fees"]]);
         check("", &[]);
-        assert!(is_telling("the fees") && !is_telling("the who") && !is_telling("?"));
+        assert!(
+            is_telling("the fees")
+                && is_telling("AT&T")
+                && !is_telling("the who")
+                && !is_telling("?")
+        );
     }
 }

@@ -374,3 +374,43 @@ async fn a_percentage_or_a_number_with_a_point_is_found_as_a_whole_and_is_no_par
     let page = search(&api, "9.8%", "").await;
     assert_eq!(highlighted(&page["hits"][0]), ["9,8 %"]);
 }
+
+/// Names of records, and texts, in scripts whose words are not parted or that the index of names does not know; names with an
+/// ampersand; telephone numbers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_word_of_latin_letters_is_found_as_well() {
+    let api = Api::new().await;
+    let pension = api.made("lps", json!({"name": "国民年金公団"})).await;
+    let greek = api.made("lps", json!({"name": "Ταμείο Συντάξεων Αθηνών"})).await;
+    let carrier = api.made("lps", json!({"name": "AT&T Pension Trust"})).await;
+    let person =
+        api.made("people", json!({"name": "Ana Ruiz", "cell_phone": "+52 (55) 1234-5678"})).await;
+    let meeting = note(&api, "Tokyo", "彼らは年金基金の為替ヘッジについて尋ねた。").await;
+    let call = note(&api, "Call", "M & G asked at what time they meet the Фонд будущих.").await;
+    let korean = note(&api, "Seoul", "국민연금공단은 헤지를 물었다.").await;
+    for (question, expected) in [
+        ("国民年金", format!("lp:{pension}")),
+        ("年金公団", format!("lp:{pension}")),
+        ("\"為替ヘッジ\"", format!("note:{meeting}")),
+        ("ヘッジ", format!("note:{meeting}")),
+        ("국민연금", format!("note:{korean}")),
+        ("Ταμείο Αθηνών", format!("lp:{greek}")),
+        ("ταμειο συνταξεων αθηνων", format!("lp:{greek}")),
+        ("фонд", format!("note:{call}")),
+        ("AT&T", format!("lp:{carrier}")),
+        ("at & t", format!("lp:{carrier}")),
+        ("\"M&G\"", format!("note:{call}")),
+        ("who is 5512345678", format!("person:{person}")),
+        ("+525512345678", format!("person:{person}")),
+    ] {
+        let found = found(&api, question, "").await;
+        assert_eq!(found.first(), Some(&expected), "{question}: {found:?}");
+    }
+    for question in ["公年", "AT&M", "+525512345679"] {
+        assert_eq!(found(&api, question, "").await, Vec::<String>::new(), "{question}");
+    }
+    let page = search(&api, "為替ヘッジ", "").await;
+    assert_eq!(highlighted(&page["hits"][0]), ["為替ヘッジ"]);
+    let page = search(&api, "AT&T", "").await;
+    assert_eq!(highlighted(&page["hits"][0]), ["AT&T"]);
+}

@@ -2,7 +2,7 @@
 
 use sqlx::{Postgres, QueryBuilder};
 
-use super::{MOST, WORDS_OF_NAME, escaped, restrict_kinds};
+use super::{MOST, WORDS_OF_NAME, escaped, is_indexed, restrict_kinds};
 use crate::search::Filter;
 use crate::search::asked::Near;
 use crate::search::fuse::BY_CHANCE;
@@ -32,15 +32,13 @@ pub(super) struct Alike<'a> {
 impl<'a> Alike<'a> {
     /// Nothing where all words are known: whoever has them in the name is found by them.
     pub(super) fn of(whole: &str, said: &[&str], words: &[Word], known: &'a [Near]) -> Self {
-        // Of fewer characters every other name has one of the trigrams.
-        let is_long = |it: &String| it.chars().count() > 2;
         let is_odd = words.iter().any(Word::is_odd) || !known.is_empty();
         let may_be_name = is_odd && said.len() <= WORDS_OF_NAME;
-        let whole = may_be_name.then(|| whole.to_owned()).filter(is_long);
+        let whole = may_be_name.then(|| whole.to_owned()).filter(|it| is_indexed(it));
         let mut like = Self { whole, words: vec![], near: vec![], apart: vec![] };
         for word in words.iter().filter(|word| !word.is_known).take(UNKNOWN) {
             let typed = word.mistyped.clone().or_else(|| word.lexemes.last().cloned());
-            let Some(typed) = typed.filter(is_long) else { continue };
+            let Some(typed) = typed.filter(|it| is_indexed(it)) else { continue };
             let wanted = Wanted::new(&word.lexemes, 0.0);
             match known.iter().find(|it| wanted.is(&it.typed)) {
                 Some(near) => like.near.push(near),
@@ -73,7 +71,7 @@ impl<'a> Alike<'a> {
     pub(super) fn statement<'q>(&self, filter: &Filter) -> Option<QueryBuilder<'q, Postgres>> {
         let (mut patterns, mut words, mut ranks) = (vec![], vec![], vec![]);
         for (typed, near) in (0_i32..).zip(&self.near) {
-            for (rank, word) in (0_i32..).zip(&near.words) {
+            for (rank, word) in (0_i32..).zip(&near.words).filter(|(_, word)| is_indexed(word)) {
                 patterns.push(format!("%{}%", escaped(word)));
                 words.push(typed);
                 ranks.push(rank);

@@ -7,7 +7,7 @@ use sqlx::{PgConnection, Postgres, QueryBuilder, Row as _};
 
 use super::alike::Alike;
 use super::{Called, INSIDE, MOST, NAMED, PER_ERROR, SAME, WORDS_OF_NAME};
-use super::{escaped, hits_of, restrict_kinds};
+use super::{escaped, hits_of, is_indexed, restrict_kinds};
 use crate::prose::fold;
 use crate::search::Filter;
 use crate::search::asked::{Asked, BRIEF, Near};
@@ -201,8 +201,9 @@ impl Sought<'_> {
     fn begins(&self, statement: &mut QueryBuilder<'_, Postgres>) {
         // Every other name begins with one character or another, and titles of notes with the day.
         let is_number = self.whole.len() < YEAR && self.whole.bytes().all(|it| it.is_ascii_digit());
+        let is_unknown = !self.whole.is_ascii() && !is_indexed(self.whole);
         match self.whole.chars().count() {
-            _ if is_number => statement.push("false"),
+            _ if is_number || is_unknown => statement.push("false"),
             0 | 1 => statement.push("false"),
             _ => {
                 statement.push("folded_title like ").push_bind(format!("{}%", escaped(self.whole)))
@@ -225,8 +226,7 @@ fn spelt<'a>(said: &[&'a str], words: &[Word], near: &[Near]) -> Vec<Said<'a>> {
 
 /// Whether a name has all these words.
 fn has_all(statement: &mut QueryBuilder<'_, Postgres>, words: &[&str]) {
-    // Without a word of three letters the index is of no use.
-    if !words.iter().any(|word| word.chars().count() > 2) {
+    if !words.iter().any(|word| is_indexed(word)) {
         statement.push("false");
         return;
     }

@@ -1,9 +1,10 @@
 //! Numbers that are more than one word: `9.8`, `1,250,000`, `20%`. They are found as a whole, beside the words that they are cut into.
 
-use std::ops::Range;
 use std::sync::LazyLock;
 
 use regex::Regex;
+
+use super::compounds::Compound;
 
 /// A number.
 const NUMBER: &str = "([0-9]+(?:[.,][0-9]+)*)";
@@ -23,29 +24,8 @@ fn regex(pattern: &str) -> Regex {
     Regex::new(pattern).expect("the pattern is made of constants")
 }
 
-/// A number that is more than one word.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::search) struct Figure {
-    /// Where it stands, in bytes.
-    pub(in crate::search) place: Range<usize>,
-    /// How it is found, the whole of it last: `9.8`, `9.8%`. A comma counts as a point: which of them parts thousands depends on the language.
-    pub(in crate::search) forms: Vec<String>,
-}
-
-impl Figure {
-    /// All of it.
-    pub(in crate::search) fn whole(&self) -> &str {
-        self.forms.last().map_or("", String::as_str)
-    }
-
-    /// Whether it is found by this.
-    pub(in crate::search) fn has(&self, form: &str) -> bool {
-        self.forms.iter().any(|it| it == form)
-    }
-}
-
 /// The numbers of a text that are more than one word, in their order.
-pub(in crate::search) fn figures(text: &str) -> impl Iterator<Item = Figure> {
+pub(in crate::search) fn figures(text: &str) -> impl Iterator<Item = Compound> {
     FIGURE.captures_iter(text).filter_map(|found| {
         let (number, percent) = (found.get(1)?, found.get(2));
         let letters = found.get(3).map_or("", |letters| letters.as_str());
@@ -69,7 +49,7 @@ pub(in crate::search) fn figures(text: &str) -> impl Iterator<Item = Figure> {
         if letters.is_empty() && (percent.is_some() || is_first()) {
             forms.push(format!("{written}%"));
         }
-        (!forms.is_empty()).then_some(Figure { place: number.start()..end, forms })
+        (!forms.is_empty()).then_some(Compound { place: number.start()..end, forms })
     })
 }
 
@@ -83,11 +63,6 @@ pub(in crate::search) fn without_figures(text: &str) -> String {
     }
     rest.push_str(&text[at..]);
     rest
-}
-
-/// Whether a form is that of a figure, and of no word.
-pub(in crate::search) fn is_form(lexeme: &str) -> bool {
-    lexeme.contains(['.', '%'])
 }
 
 #[cfg(test)]
