@@ -12,7 +12,7 @@ use rusqlite::{Connection, OpenFlags, Row, Rows};
 use crate::age::Clock;
 use crate::convert::Cell;
 use crate::error::ImportError;
-use crate::schema::{self, Layout};
+use crate::schema::{self, Layout, Table};
 use crate::unit::{self, Hash};
 
 /// A row, its values in the order of its layout's columns.
@@ -209,7 +209,7 @@ impl Source {
             return Ok(None);
         }
         let mut statement = self.connection.prepare(
-            "select max(seq) from sqlite_sequence where name = ? and typeof(seq) = 'integer'",
+            "select max(seq) from sqlite_sequence where name = ? collate nocase and typeof(seq) = 'integer'",
         )?;
         Ok(statement.query_row([kind.as_str()], |row| row.get(0))?)
     }
@@ -365,14 +365,16 @@ fn read_layouts(connection: &Connection) -> Result<Vec<Layout>, ImportError> {
     )?;
     let tables: Vec<(String, String)> =
         statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
-    let missing = schema::CORE.iter().find(|core| !tables.iter().any(|(name, _)| name == *core));
+    // SQLite takes `Name` for `name`, and so did the application that wrote the file.
+    let is_core = |core: &str| tables.iter().any(|(name, _)| name.eq_ignore_ascii_case(core));
+    let missing = schema::CORE.iter().find(|core| !is_core(core));
     if let Some(core) = missing {
         return Err(ImportError::NotLegacy((*core).to_owned()));
     }
     let (mut layouts, mut unknown) = (Vec::new(), Vec::new());
     for (name, sql) in tables {
-        match schema::table(&name) {
-            Some(table) => layouts.push(Layout::new(table, columns(connection, &name)?, sql)),
+        match schema::table(&name.to_ascii_lowercase()) {
+            Some(table) => layouts.push(Layout::new(table, columns(connection, table)?, sql)),
             None => unknown.push(name),
         }
     }
@@ -388,10 +390,17 @@ fn read_layouts(connection: &Connection) -> Result<Vec<Layout>, ImportError> {
     Ok(layouts)
 }
 
-fn columns(connection: &Connection, table: &str) -> Result<Vec<String>, ImportError> {
-    let mut statement = connection.prepare(&format!("pragma table_xinfo({})", quoted(table)))?;
+/// The columns of a table, those that are known by the names by which they are, however the file writes them.
+fn columns(connection: &Connection, table: &'static Table) -> Result<Vec<String>, ImportError> {
+    let usual = Layout::usual(table).columns;
+    let known = |name: String| {
+        let it = usual.iter().find(|column| column.name.eq_ignore_ascii_case(&name));
+        it.map_or(name, |column| column.name.clone())
+    };
+    let sql = format!("pragma table_xinfo({})", quoted(table.name));
+    let mut statement = connection.prepare(&sql)?;
     let names = statement.query_map([], |row| row.get(1))?;
-    Ok(names.collect::<Result<_, _>>()?)
+    Ok(names.map(|name| name.map(known)).collect::<Result<_, _>>()?)
 }
 
 #[cfg(test)]

@@ -59,6 +59,25 @@ async fn every_value_that_broke_the_legacy_application_can_be_told_from_the_log(
     }
 }
 
+/// SQLite does not tell them apart either.
+#[tokio::test(flavor = "multi_thread")]
+async fn names_of_tables_and_columns_in_other_case_are_the_same() {
+    let db = Database::new().await;
+    let file = legacy(db.dir.path(), "--generation 4");
+    let other = db.dir.path().join("other.db");
+    std::fs::copy(&file, &other).unwrap();
+    execute(
+        &other,
+        "alter table lp rename column name to Name;
+         alter table fundlpinterest rename column lp_id to LP_ID;
+         alter table todo rename to aside; alter table aside rename to Todo;",
+    );
+    let report = run(&db, &other).await.unwrap();
+    let told = |column: &str| report.notices.iter().any(|it| it.column.as_deref() == Some(column));
+    assert!(!told("Name") && !told("LP_ID"), "{:?}", report.notices);
+    assert_lossless(&db, &file, "other case").await;
+}
+
 #[tokio::test]
 async fn odd_values_are_reported_with_table_id_column_and_reason() {
     let db = Database::new().await;
@@ -197,7 +216,7 @@ async fn rows_that_no_schema_foresaw_are_kept_too() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_text_with_the_character_nul_is_kept_wherever_it_stands() {
     let db = Database::new().await;
-    let file = legacy(db.dir.path(), "");
+    let file = legacy(db.dir.path(), "--generation 4");
     let sqlite = rusqlite::Connection::open(&file).unwrap();
     let changes: Vec<String> = sqlite
         .prepare(
