@@ -1,5 +1,6 @@
 //! Who is told of events by POST: what is kept about them, and how far each has been told.
 
+mod changes;
 mod secret;
 
 use chrono::{DateTime, Utc};
@@ -9,6 +10,7 @@ use uuid::Uuid;
 
 use crate::log::keys::KeysError;
 use crate::log::{Keys, RECORDED_AT};
+pub use changes::{By, Change, Changed, changes, note};
 use secret::Wrapped;
 pub(crate) use secret::rewrap;
 pub use secret::{Secret, SecretError, wrap_plain};

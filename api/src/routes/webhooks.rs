@@ -6,15 +6,15 @@ use axum::{Extension, Json};
 use projections::database::DatabaseError;
 use projections::log::keys::KeysError;
 use projections::log::{Keys, take_key};
-use projections::webhooks::{self, Secret, Webhook, Wish};
+use projections::webhooks::{self, By, Change, Secret, Webhook, Wish};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::body::{Body, Ids};
-use crate::caller::Caller;
+use crate::body::{Body, Ids, Parameters, parse_id};
+use crate::caller::{Caller, current_correlation};
 use crate::describe::{Content, LIVE, Routes, delete, get, post, put};
 use crate::live::selection;
 use crate::once::{self, Lone, Secretive};
@@ -38,6 +38,10 @@ pub fn routes() -> Routes {
         "position": 1659});
     let mut change = wish.clone();
     change["rotate_secret"] = json!(true);
+    let noted = json!({"id": 1, "changed_at": "2025-01-31T15:04:05Z", "webhook": 1, "change": "added",
+        "url": "https://hooks.example.com/crm", "kinds": ["lp"], "records": ["fund/2"], "position": 1659,
+        "new_secret": true, "actor": "anonymous", "correlation_id": "0198c0de-0000-7000-8000-000000000001",
+        "client": "127.0.0.1", "user_agent": "curl/8"});
     Routes::tagged(LIVE)
         .at(
             "/webhooks",
@@ -50,6 +54,15 @@ pub fn routes() -> Routes {
                 )
                 .takes(Content::Example(wish)),
             ],
+        )
+        .at(
+            "/webhooks/changes",
+            [get(
+                "Who did what to webhooks, also to those that are removed, newest first",
+                Content::Example(json!({"changes": [noted], "next": null})),
+                changes,
+            )
+            .query("before", false, "The id of the change before which to go on: what next said")],
         )
         .at(
             "/webhooks/{webhook_id}",
@@ -77,6 +90,9 @@ pub fn routes() -> Routes {
             [get("The last attempts, newest first, and when the next is due", Content::Example(attempts), deliveries)],
         )
 }
+
+/// The most changes of one answer.
+const PAGE: i64 = 100;
 
 /// What a person sends.
 #[derive(Deserialize)]
@@ -157,16 +173,24 @@ enum Done {
     Before(i64),
 }
 
-/// Carries out a write in one transaction with its idempotency key, if it has one.
+/// Carries out a write in one transaction with its idempotency key, if it has one, and with a note of who did it.
 async fn carry_out(
     app: &App,
     caller: &Caller,
-    change: impl AsyncFnOnce(&mut PgConnection, &Keys) -> Result<Option<Webhook>, KeysError>,
+    change: Change,
+    make: impl AsyncFnOnce(&mut PgConnection, &Keys) -> Result<Option<Webhook>, KeysError>,
 ) -> Result<Done, Problem> {
     let key = caller.idempotency.as_ref();
+    let by = By {
+        actor: caller.actor(),
+        correlation_id: current_correlation(),
+        client: caller.address(),
+        user_agent: caller.user_agent(),
+    };
     let done = ask_with_keys(app, async |db, keys| {
         let mut tx = db.begin().await?;
-        let Some(hook) = change(&mut tx, keys).await? else { return Ok(None) };
+        let Some(hook) = make(&mut tx, keys).await? else { return Ok(None) };
+        webhooks::note(&mut tx, &hook, change, by).await?;
         if let Some(key) = key {
             let id = hook.id.to_string();
             if !take_key(&mut tx, &key.key, &key.request_hash, ("webhook", &id)).await? {
@@ -219,6 +243,20 @@ async fn list(State(app): State<App>) -> Result<Json<Vec<Webhook>>, Problem> {
     Ok(Json(ask(&app, async |db| webhooks::all(db).await).await?))
 }
 
+async fn changes(State(app): State<App>, parameters: Parameters) -> Result<Json<Value>, Problem> {
+    parameters.expect(&["before", "min_position"])?;
+    let before = parameters.once("before")?.map(|text| {
+        parse_id(text).map_err(|fault| {
+            Problem::invalid(fault.at(["query".into(), "before".into()]).with_input(text))
+        })
+    });
+    let before = before.transpose()?;
+    let changes = ask(&app, async |db| webhooks::changes(db, before, PAGE).await).await?;
+    let is_full = i64::try_from(changes.len()) == Ok(PAGE);
+    let next = changes.last().map(|change| change.id).filter(|_| is_full);
+    Ok(Json(json!({"changes": changes, "next": next})))
+}
+
 async fn find(app: &App, id: i32) -> Result<Webhook, Problem> {
     ask(app, async |db| webhooks::find(db, id).await).await?.ok_or(Problem::NoSuchWebhook)
 }
@@ -238,7 +276,7 @@ async fn add(State(app): State<App>, caller: Caller, body: Body) -> Result<Respo
     let add = async |db: &mut PgConnection, keys: &Keys| {
         webhooks::add(db, keys, &url, &secret, &wish).await.map(Some)
     };
-    match carry_out(&app, &caller, add).await? {
+    match carry_out(&app, &caller, Change::Added, add).await? {
         Done::Now(hook) => {
             tracing::info!(webhook = hook.id, position = hook.position, "a webhook is added");
             shown(&hook, Some(&secret))
@@ -265,7 +303,8 @@ async fn change_it(
     ask_with_keys(&app, async |db, keys| webhooks::wrap_plain(db, keys).await).await?;
     let change =
         async |db: &mut PgConnection, keys: &Keys| webhooks::change(db, keys, id, &wish).await;
-    match carry_out(&app, &caller, change).await? {
+    let kind = Change::Changed { new_secret: rotate_secret };
+    match carry_out(&app, &caller, kind, change).await? {
         Done::Now(hook) => {
             tracing::info!(webhook = id, rotate_secret, "a webhook is changed");
             shown(&hook, wish.secret.as_ref())
@@ -282,7 +321,7 @@ async fn remove(
     let id = id_of(ids)?;
     let remove = async |db: &mut PgConnection, _: &Keys| Ok(webhooks::remove(db, id).await?);
     if caller.earlier().is_none()
-        && let Done::Now(_) = carry_out(&app, &caller, remove).await?
+        && let Done::Now(_) = carry_out(&app, &caller, Change::Removed, remove).await?
     {
         tracing::info!(webhook = id, "a webhook is removed");
     }
@@ -293,7 +332,7 @@ async fn enable(State(app): State<App>, ids: Ids<1>, caller: Caller) -> Result<R
     let id = id_of(ids)?;
     let enable = async |db: &mut PgConnection, _: &Keys| Ok(webhooks::enable(db, id).await?);
     if caller.earlier().is_none()
-        && let Done::Now(hook) = carry_out(&app, &caller, enable).await?
+        && let Done::Now(hook) = carry_out(&app, &caller, Change::Enabled, enable).await?
     {
         return shown(&hook, None);
     }

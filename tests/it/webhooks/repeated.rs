@@ -57,6 +57,23 @@ async fn a_webhook_that_is_sent_again_is_one_webhook_with_one_secret() {
         let other = keyed(api, key, method, &path, json!({"other": 1})).await;
         assert_eq!(other.faults(), ["idempotency_key_reused at header.idempotency-key"]);
     }
+    // Each was done once, and who did it is known after all is gone.
+    let told = api.read("/webhooks/changes").await;
+    let noted = |it: &Value| {
+        assert_eq!(
+            (&it["webhook"], &it["url"], &it["actor"]),
+            (&first["id"], &wish["url"], &json!("anonymous"))
+        );
+        (it["change"].as_str().unwrap().to_owned(), it["new_secret"] == true)
+    };
+    let noted: Vec<(String, bool)> =
+        told["changes"].as_array().unwrap().iter().map(noted).collect();
+    let expected = [("removed", false), ("enabled", false), ("changed", true), ("added", true)];
+    assert_eq!(noted, expected.map(|(change, is_new)| (change.to_owned(), is_new)));
+    let second = &told["changes"][1]["id"];
+    let rest = api.read(&format!("/webhooks/changes?before={second}")).await;
+    assert_eq!(rest["changes"].as_array().unwrap()[..], told["changes"].as_array().unwrap()[2..]);
+    assert_eq!(rest["next"], Value::Null);
     sending.stop().await;
 }
 
