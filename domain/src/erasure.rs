@@ -10,19 +10,50 @@ use crate::{Event, Lifecycle, Refusal};
 /// What a hold is known by whose event cannot be read.
 const UNREADABLE: &str = "its reason cannot be read";
 
+/// What is named to lift all holds at once.
+pub const ALL_HOLDS: &str = "*";
+
+/// The legal holds on a record by their reasons, each once, in the order in which they came. Each is lifted by itself.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Holds(pub(crate) Vec<String>);
+
+impl Holds {
+    /// Why the record is held; empty if it is not.
+    pub fn reasons(&self) -> &[String] {
+        &self.0
+    }
+
+    /// Adds one, if it is not there yet.
+    pub(crate) fn put(&mut self, reason: String) {
+        if !self.0.contains(&reason) {
+            self.0.push(reason);
+        }
+    }
+
+    /// Ends the hold of this reason; where an event of an earlier release names none, all of them.
+    pub(crate) fn lift(&mut self, of: Option<&str>) {
+        self.0.retain(|reason| of.is_some_and(|of| of != reason));
+    }
+
+    /// All of them, for a person.
+    fn told(&self) -> String {
+        self.0.join("; ")
+    }
+}
+
 /// A record that a legal hold can protect from erasure.
 pub trait Holdable {
-    /// Why it is held, while it is.
-    fn hold(&self) -> Option<&str>;
+    /// What it is held by.
+    fn holds(&self) -> &Holds;
 
-    /// Puts it under a hold.
-    fn put_under(&mut self, reason: String);
+    /// Likewise, to be changed.
+    fn holds_mut(&mut self) -> &mut Holds;
 
     /// Refuses, while it is held, what would destroy any of it.
     fn check_not_held(&self) -> Result<(), Refusal> {
-        match self.hold() {
-            Some(hold) => Err(Refusal::Held { reason: hold.to_owned() }),
-            None => Ok(()),
+        match self.holds() {
+            Holds(reasons) if reasons.is_empty() => Ok(()),
+            holds => Err(Refusal::Held { reason: holds.told() }),
         }
     }
 }
@@ -55,13 +86,23 @@ impl<R: Holdable> Lifecycle<R> {
     /// Whether a hold for this reason is news.
     pub(crate) fn holds_anew(&self, reason: &str) -> Result<bool, Refusal> {
         check_reason(reason)?;
-        Ok(self.there()?.hold() != Some(reason))
+        Ok(!self.there()?.holds().reasons().iter().any(|known| known == reason))
     }
 
-    /// Whether there is a hold to be lifted.
-    pub(crate) fn lifts(&self, reason: &str) -> Result<bool, Refusal> {
+    /// Which holds are lifted, by their reasons. Where there are several, it has to be said.
+    pub(crate) fn lifts(&self, reason: &str, of: Option<&str>) -> Result<Vec<String>, Refusal> {
         check_reason(reason)?;
-        Ok(self.there()?.hold().is_some())
+        let holds = self.there()?.holds();
+        match (of, holds.reasons()) {
+            (_, []) => Ok(vec![]),
+            (Some(ALL_HOLDS), all) => Ok(all.to_vec()),
+            (None, [only]) => Ok(vec![only.clone()]),
+            (None, _) => Err(Refusal::SeveralHolds { reasons: holds.told() }),
+            (Some(of), reasons) if reasons.iter().any(|reason| reason == of) => {
+                Ok(vec![of.to_owned()])
+            }
+            (Some(_), _) => Err(Refusal::NoSuchHold { reasons: holds.told() }),
+        }
     }
 
     /// Whether there is anything left to erase. A hold forbids it.
@@ -92,7 +133,7 @@ where
                 None if name == "Erased" => record = Lifecycle::Erased,
                 None if name == "Held" => {
                     let there = record.there_mut();
-                    there.into_iter().for_each(|it| it.put_under(UNREADABLE.to_owned()));
+                    there.into_iter().for_each(|it| it.holds_mut().put(UNREADABLE.to_owned()));
                 }
                 None => {}
             }

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    Contact, Lifecycle, Links, LpId, Record, RecordRef, Remembered, SourceValue, Verbatim,
+    Contact, Holds, Lifecycle, Links, LpId, Record, RecordRef, Remembered, SourceValue, Verbatim,
 };
 
 /// The name of one fact: a field, and for what is said about another record, which.
@@ -136,17 +136,25 @@ impl Beside for Links {
     }
 }
 
-/// Why a legal hold protects the record, while it does.
-impl Beside for Option<String> {
+/// One hold is told as a text, several as a list of texts.
+impl Beside for Holds {
     fn tell(&self, part: &str, facts: &mut Facts) {
-        facts.extend(self.iter().map(|reason| {
-            (FactName { field: part.to_owned(), about: None }, reason.as_str().into())
-        }));
+        let told = match self.reasons() {
+            [] => return,
+            [reason] => Value::from(reason.as_str()),
+            several => json!(several),
+        };
+        facts.insert(FactName { field: part.to_owned(), about: None }, told);
     }
 
     fn learn(&mut self, part: &str, facts: &Facts) {
         let name = FactName { field: part.to_owned(), about: None };
-        *self = facts.get(&name).and_then(Value::as_str).map(str::to_owned);
+        let told = match facts.get(&name) {
+            Some(Value::Array(several)) => several.as_slice(),
+            Some(one) => std::slice::from_ref(one),
+            None => &[],
+        };
+        *self = Self(told.iter().filter_map(Value::as_str).map(str::to_owned).collect());
     }
 }
 

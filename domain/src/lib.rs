@@ -38,6 +38,7 @@ pub use attributes::{Field, FieldKind, FieldType};
 pub use change::Change;
 pub use contact::{Contact, Remembered};
 pub use document::Document;
+pub use erasure::{ALL_HOLDS, Holds};
 pub use event::{DecodeError, Event, upcasters};
 pub use facts::{ARCHIVED, FactChange, FactName, Facts, ImpossibleFacts, differences};
 pub use ids::{

@@ -25,7 +25,7 @@ pub use transcript::{
 use serde::{Deserialize, Serialize};
 use strum::{AsRefStr, VariantNames};
 
-use crate::erasure::Holdable;
+use crate::erasure::{Holdable, Holds};
 use crate::lifecycle::aggregate;
 use crate::links::check_linkable;
 use crate::{Change, Kind, Lifecycle, Links, Moment, RecordRef, Refusal, Verbatim};
@@ -69,20 +69,20 @@ pub struct NoteRecord {
     /// Source values that the attributes cannot hold.
     #[serde(skip)]
     pub legacy: Verbatim,
-    /// Why it must not be erased, while a legal hold is on it.
+    /// Why it must not be erased, while legal holds are on it.
     #[serde(skip)]
-    pub hold: Option<String>,
+    pub hold: Holds,
     /// What was recorded of the meeting.
     #[serde(skip)]
     pub recordings: Recordings,
 }
 
 impl Holdable for NoteRecord {
-    fn hold(&self) -> Option<&str> {
-        self.hold.as_deref()
+    fn holds(&self) -> &Holds {
+        &self.hold
     }
-    fn put_under(&mut self, reason: String) {
-        self.hold = Some(reason);
+    fn holds_mut(&mut self) -> &mut Holds {
+        &mut self.hold
     }
 }
 
@@ -151,6 +151,8 @@ pub enum NoteCommand {
     LiftHold {
         /// Why.
         reason: String,
+        /// The reason of the hold that ends, where there are several; [`ALL_HOLDS`](crate::ALL_HOLDS) ends all.
+        of: Option<String>,
     },
     /// Destroys everything the record ever said. The reason must not contain personal data.
     Erase {
@@ -255,7 +257,12 @@ pub enum NoteEvent {
     /// A legal hold protects it from erasure; stored in plain.
     Held { reason: String },
     /// The hold has ended; stored in plain.
-    HoldLifted { reason: String },
+    HoldLifted {
+        reason: String,
+        /// Which one, by its reason. Earlier releases did not say: all ended then.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        of: Option<String>,
+    },
     /// Its content was destroyed for good; stored in plain.
     Erased { reason: String },
 }
@@ -299,11 +306,13 @@ impl Note {
                 self.revert(&to, NoteRecord::toward, NoteEvent::Archived, NoteEvent::Restored)
             }
             Hold { reason } if self.holds_anew(&reason)? => Ok(vec![NoteEvent::Held { reason }]),
-            LiftHold { reason } if self.lifts(&reason)? => {
-                Ok(vec![NoteEvent::HoldLifted { reason }])
+            LiftHold { reason, of } => {
+                let lifted = self.lifts(&reason, of.as_deref())?.into_iter();
+                let event = |of| NoteEvent::HoldLifted { reason: reason.clone(), of: Some(of) };
+                Ok(lifted.map(event).collect())
             }
             Erase { reason } if self.erases(&reason)? => Ok(vec![NoteEvent::Erased { reason }]),
-            Hold { .. } | LiftHold { .. } | Erase { .. } => Ok(vec![]),
+            Hold { .. } | Erase { .. } => Ok(vec![]),
         }
     }
 
@@ -316,10 +325,10 @@ impl Note {
             NoteEvent::Archived => self.archive(),
             NoteEvent::Restored => self.restore(),
             NoteEvent::Held { reason } => {
-                self.there_mut().into_iter().for_each(|it| it.hold = Some(reason.clone()));
+                self.there_mut().into_iter().for_each(|it| it.hold.put(reason.clone()));
             }
-            NoteEvent::HoldLifted { .. } => {
-                self.there_mut().into_iter().for_each(|it| it.hold = None)
+            NoteEvent::HoldLifted { of, .. } => {
+                self.there_mut().into_iter().for_each(|it| it.hold.lift(of.as_deref()));
             }
             // A rebuild sees this event alone: what came before can no longer be read.
             NoteEvent::Erased { .. } => *self = Note::Erased,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use strum::{AsRefStr, VariantNames};
 
-use crate::erasure::Holdable;
+use crate::erasure::{Holdable, Holds};
 use crate::lifecycle::aggregate;
 use crate::links::check_linkable;
 use crate::{Kind, Lifecycle, Links, RecordRef, Refusal, Verbatim};
@@ -38,17 +38,17 @@ pub struct PersonRecord {
     /// Source values that the attributes cannot hold.
     #[serde(skip)]
     pub legacy: Verbatim,
-    /// Why it must not be erased, while a legal hold is on it.
+    /// Why it must not be erased, while legal holds are on it.
     #[serde(skip)]
-    pub hold: Option<String>,
+    pub hold: Holds,
 }
 
 impl Holdable for PersonRecord {
-    fn hold(&self) -> Option<&str> {
-        self.hold.as_deref()
+    fn holds(&self) -> &Holds {
+        &self.hold
     }
-    fn put_under(&mut self, reason: String) {
-        self.hold = Some(reason);
+    fn holds_mut(&mut self) -> &mut Holds {
+        &mut self.hold
     }
 }
 
@@ -107,6 +107,8 @@ pub enum PersonCommand {
     LiftHold {
         /// Why.
         reason: String,
+        /// The reason of the hold that ends, where there are several; [`ALL_HOLDS`](crate::ALL_HOLDS) ends all.
+        of: Option<String>,
     },
     /// Destroys everything the record ever said. The reason must not contain personal data.
     Erase {
@@ -152,7 +154,12 @@ pub enum PersonEvent {
     /// A legal hold protects it from erasure; stored in plain.
     Held { reason: String },
     /// The hold has ended; stored in plain.
-    HoldLifted { reason: String },
+    HoldLifted {
+        reason: String,
+        /// Which one, by its reason. Earlier releases did not say: all ended then.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        of: Option<String>,
+    },
     /// Its content was destroyed for good; stored in plain.
     Erased { reason: String },
 }
@@ -194,11 +201,13 @@ impl Person {
                 self.revert(&to, PersonRecord::toward, PersonEvent::Archived, PersonEvent::Restored)
             }
             Hold { reason } if self.holds_anew(&reason)? => Ok(vec![PersonEvent::Held { reason }]),
-            LiftHold { reason } if self.lifts(&reason)? => {
-                Ok(vec![PersonEvent::HoldLifted { reason }])
+            LiftHold { reason, of } => {
+                let lifted = self.lifts(&reason, of.as_deref())?.into_iter();
+                let event = |of| PersonEvent::HoldLifted { reason: reason.clone(), of: Some(of) };
+                Ok(lifted.map(event).collect())
             }
             Erase { reason } if self.erases(&reason)? => Ok(vec![PersonEvent::Erased { reason }]),
-            Hold { .. } | LiftHold { .. } | Erase { .. } => Ok(vec![]),
+            Hold { .. } | Erase { .. } => Ok(vec![]),
         }
     }
 
@@ -210,16 +219,16 @@ impl Person {
                     details: details.into(),
                     affiliations: Links::default(),
                     legacy,
-                    hold: None,
+                    hold: Holds::default(),
                 });
             }
             PersonEvent::Archived => self.archive(),
             PersonEvent::Restored => self.restore(),
             PersonEvent::Held { reason } => {
-                self.there_mut().into_iter().for_each(|it| it.hold = Some(reason.clone()));
+                self.there_mut().into_iter().for_each(|it| it.hold.put(reason.clone()));
             }
-            PersonEvent::HoldLifted { .. } => {
-                self.there_mut().into_iter().for_each(|it| it.hold = None)
+            PersonEvent::HoldLifted { of, .. } => {
+                self.there_mut().into_iter().for_each(|it| it.hold.lift(of.as_deref()));
             }
             // A rebuild sees this event alone: what came before can no longer be read.
             PersonEvent::Erased { .. } => *self = Person::Erased,

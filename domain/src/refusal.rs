@@ -23,6 +23,21 @@ pub enum Refusal {
         /// Why it is held.
         reason: String,
     },
+    /// Legal holds for several reasons are on the record.
+    #[error(
+        "this record is held for several reasons ({reasons}): say with `of` which of these holds is lifted, by its reason as it \
+         was given, or `*` for all of them"
+    )]
+    SeveralHolds {
+        /// Why it is held.
+        reasons: String,
+    },
+    /// No legal hold for that reason is on the record, but others are.
+    #[error("no legal hold for that reason is on this record, which is held for: {reasons}")]
+    NoSuchHold {
+        /// Why it is held.
+        reasons: String,
+    },
     /// Content of the record was stored before crm sealed it, and would outlive its key.
     #[error(
         "this record has events that an earlier release stored unencrypted, and they would survive: import the legacy \

@@ -141,8 +141,15 @@ fn held(own: RecordRef, reason: &str) -> Sentence {
     say![own, " was put under a legal hold: ", Part::Value(reason.to_owned())]
 }
 
-fn hold_lifted(own: RecordRef, reason: &str) -> Sentence {
-    say!["The legal hold on ", own, " was lifted: ", Part::Value(reason.to_owned())]
+fn hold_lifted(own: RecordRef, reason: &str, of: Option<&str>) -> Sentence {
+    let reason = Part::Value(reason.to_owned());
+    match of {
+        None => say!["The legal hold on ", own, " was lifted: ", reason],
+        Some(of) => {
+            let of = Part::Value(of.to_owned());
+            say!["The legal hold on ", own, " for ", of, " was lifted: ", reason]
+        }
+    }
 }
 
 fn erased(own: RecordRef, reason: &str) -> Sentence {

@@ -319,6 +319,45 @@ async fn a_legal_hold_keeps_a_record_from_being_erased() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn holds_for_several_matters_are_lifted_one_by_one() {
+    let api = Api::new().await;
+    for (kind, made) in [("people", person()), ("notes", note())] {
+        let path = format!("/{kind}/{}", api.made(kind, made).await);
+        let (erase, hold) = (format!("{path}/erase"), format!("{path}/hold"));
+        let reason = |text: &str| json!({"reason": text});
+        let said = |answer: Value| answer["detail"].as_str().unwrap_or_default().to_owned();
+        assert_eq!(api.read(&hold).await, json!({"held": false, "holds": []}));
+        for matter in ["matter A", "matter B", "matter A"] {
+            api.put(&hold, reason(matter)).await.expect(200, matter);
+        }
+        let both = json!({"held": true, "holds": ["matter A", "matter B"]});
+        assert_eq!(api.read(&hold).await, both);
+        let shown = path.replace("/people/", "/audit/person/").replace("/notes/", "/audit/note/");
+        let (_, page) = crate::pages::page(&api, &shown).await;
+        assert!(
+            page.contains("Under a legal hold, so that it cannot be erased: matter A; matter B"),
+            "{page}"
+        );
+        let lift = |of: &str| format!("{hold}?reason=closed{of}");
+        for (of, says) in [("", "`of`"), ("&of=matter%20C", "held for: matter A; matter B")] {
+            let refused = said(api.delete(&lift(of)).await.expect(409, of));
+            assert!(refused.contains("matter A; matter B") && refused.contains(says), "{refused}");
+        }
+        api.delete(&lift("&of=matter%20B")).await.expect(200, "B is over");
+        let refused = said(api.post(&erase, reason("asked")).await.expect(409, "A is not"));
+        assert!(refused.contains("(matter A)"), "{refused}");
+        api.put(&hold, reason("matter C")).await.expect(200, "C");
+        api.delete(&lift("&of=*")).await.expect(200, "all are over");
+        assert_eq!(api.read(&hold).await["held"], json!(false));
+        api.post(&erase, reason("asked")).await.expect(200, "erased");
+        api.get(&hold).await.expect(410, "erased");
+    }
+    api.get("/people/99/hold").await.expect(404, "never was");
+    assert_read_models_match_the_log(&api.db.pool).await;
+    api.backend.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn commands_and_an_erasure_at_the_same_time_leave_nothing_readable() {
     let (one, db) = {
         let api = Api::new().await;
@@ -518,6 +557,19 @@ async fn nothing_of_an_erased_person_or_note_is_left_on_the_disk() {
     // The server goes on running; it, or the command, wipes what is left.
     posted(&server, &format!("/notes/{noted}/erase"), &json!({"reason": "case 17"})).await;
     let erase = ["erase", "person", &id, "--reason", "case 17"];
+    let hold = format!("{}/people/{id}/hold", server.url);
+    let client = reqwest::Client::new();
+    for matter in ["matter A", "matter B"] {
+        let held = client.put(&hold).json(&json!({"reason": matter})).send().await.unwrap();
+        assert!(held.status().is_success(), "{matter}");
+    }
+    for (of, held) in [("matter A", "(matter A; matter B)"), ("matter B", "(matter B)")] {
+        let refused = home.crm(&erase).output().await.unwrap();
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(!refused.status.success() && said.contains(held), "{said}");
+        let lift = client.delete(&hold).query(&[("reason", "closed"), ("of", of)]);
+        assert!(lift.send().await.unwrap().status().is_success(), "{of}");
+    }
     let erased = home.crm(&erase).output().await.unwrap();
     assert!(erased.status.success(), "{}", String::from_utf8_lossy(&erased.stderr));
     let unscrubbed = async || {

@@ -3,7 +3,7 @@
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use domain::{RecordRef, Subject};
+use domain::{Holds, RecordRef, Subject};
 use maud::{Markup, html};
 use projections::history::Names;
 
@@ -46,6 +46,7 @@ pub async fn show(
         };
         let body = html! {
             (head(&story, &title, &now))
+            (held(&now))
             (restorable(&story, &now))
             @if parameters.get("done").is_some() {
                 div.notice.good role="status" { p { "Done. What was undone stands in the history like any other change." } }
@@ -60,6 +61,21 @@ pub async fn show(
         Ok(response)
     })
     .await
+}
+
+/// Says that legal holds are on the record, and why.
+fn held(now: &Subject) -> Markup {
+    let holds = match now {
+        Subject::Person(person) => person.record().map(|it| &it.hold),
+        Subject::Note(note) => note.record().map(|it| &it.hold),
+        _ => None,
+    };
+    let reasons = holds.map_or(&[][..], Holds::reasons);
+    html! {
+        @if !reasons.is_empty() {
+            div.notice { p { "Under a legal hold, so that it cannot be erased: " (reasons.join("; ")) } }
+        }
+    }
 }
 
 /// What a record is called at the top of its page.

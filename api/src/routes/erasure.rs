@@ -1,7 +1,8 @@
 //! `/people/{id}/erase` and `/hold`, and the same of notes: what administrators do when the law asks for it.
 
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
+use domain::Holds;
 use domain::note::{Note, NoteCommand};
 use domain::person::{Person, PersonCommand};
 use serde_json::json;
@@ -9,29 +10,32 @@ use serde_json::json;
 use crate::app::App;
 use crate::body::{Body, Ids, Parameters, Shape};
 use crate::caller::Caller;
-use crate::describe::{Content, Endpoint, Routes, delete, post, put};
+use crate::describe::{Content, Endpoint, Routes, delete, get, post, put};
 use crate::json::Json;
 use crate::problem::{Fault, Problem};
 use crate::resource::record_of;
-use crate::writes::{Resource, condition, execute};
+use crate::writes::{Resource, condition, execute, kind_of};
 
 /// A kind of record that is erased and held.
 trait Erasable: Resource {
-    /// What erasing, holding and lifting a hold do, in the documentation of the API.
-    const SUMMARIES: [&'static str; 3];
+    /// What erasing, holding, lifting a hold and looking for holds do, in the documentation of the API.
+    const SUMMARIES: [&'static str; 4];
 
     fn erase(reason: String) -> Self::Command;
     fn hold(reason: String) -> Self::Command;
-    fn lift(reason: String) -> Self::Command;
+    fn lift(reason: String, of: Option<String>) -> Self::Command;
+    /// What the record is held by, as far as the events of its stream can be read; `None` if it was erased.
+    fn holds(events: Vec<(String, Option<Self::Event>)>) -> Option<Holds>;
 }
 
 macro_rules! erasable {
     ($Aggregate:ty, $Command:ident, $what:literal) => {
         impl Erasable for $Aggregate {
-            const SUMMARIES: [&'static str; 3] = [
+            const SUMMARIES: [&'static str; 4] = [
                 concat!("Destroys all that a ", $what, " ever said; the reason stays readable"),
                 concat!("Protects a ", $what, " from erasure; the reason stays readable"),
                 concat!("Ends the protection of a ", $what, "; the reason stays readable"),
+                concat!("Tells whether legal holds are on a ", $what, ", and why"),
             ];
             fn erase(reason: String) -> $Command {
                 $Command::Erase { reason }
@@ -39,8 +43,11 @@ macro_rules! erasable {
             fn hold(reason: String) -> $Command {
                 $Command::Hold { reason }
             }
-            fn lift(reason: String) -> $Command {
-                $Command::LiftHold { reason }
+            fn lift(reason: String, of: Option<String>) -> $Command {
+                $Command::LiftHold { reason, of }
+            }
+            fn holds(events: Vec<(String, Option<Self::Event>)>) -> Option<Holds> {
+                <$Aggregate>::in_plain(events).record().map(|record| record.hold.clone())
             }
         }
     };
@@ -62,21 +69,25 @@ fn reason() -> Content {
     Content::Example(json!({"reason": "Request 2025-17"}))
 }
 
+/// What `of` is for, in the documentation of the API.
+const OF: &str = "Which hold ends, by its reason as it was given; * ends all. Needed where there are several (else 409, which lists them)";
+
 fn erasing<A: Erasable>() -> Endpoint {
     let done = json!({"status": "erased", "scrub": "pending"});
     post(A::SUMMARIES[0], Content::Example(done), erase::<A>).takes(reason())
 }
 
-fn holding<A: Erasable>() -> [Endpoint; 2] {
+fn holding<A: Erasable>() -> [Endpoint; 3] {
     let held = Content::Example(json!({"status": "held"}));
     let lifted = Content::Example(json!({"status": "lifted"}));
+    let holds = Content::Example(json!({"held": true, "holds": ["Request 2025-17"]}));
     [
+        get(A::SUMMARIES[3], holds, tell::<A>),
         put(A::SUMMARIES[1], held, hold::<A>).takes(reason()),
-        delete(A::SUMMARIES[2], lifted, lift::<A>).takes(reason()).query(
-            "reason",
-            false,
-            "Why; in place of the body",
-        ),
+        delete(A::SUMMARIES[2], lifted, lift::<A>)
+            .takes(reason())
+            .query("reason", false, "Why; in place of the body")
+            .query("of", false, OF),
     ]
 }
 
@@ -112,15 +123,35 @@ async fn lift<A: Erasable>(
     caller: Caller,
     body: Body,
 ) -> Result<Response, Problem> {
-    parameters.expect(&["reason"])?;
+    parameters.expect(&["reason", "of"])?;
     // Many clients send no body with DELETE.
-    let command = A::lift(match parameters.get("reason") {
+    let reason = match parameters.get("reason") {
         Some(_) => parameters.required("reason")?,
         None => reason_in(body)?,
-    });
+    };
+    let of = parameters.get("of").map(|_| parameters.required("of")).transpose()?;
+    let command = A::lift(reason, of);
     let version = condition(&app, &caller, record_of::<A>(id)).await?;
     let written = execute::<A>(&app, &caller, id, "LiftHold", command, version).await?;
     Ok(written.answer(json!({"status": "lifted"})))
+}
+
+/// The holds on a record, also where not all of its events can be read.
+async fn tell<A: Erasable>(
+    State(app): State<App>,
+    Ids([id]): Ids<1>,
+    parameters: Parameters,
+) -> Result<Response, Problem> {
+    parameters.expect(&[])?;
+    app.log.database().check()?;
+    let entries = app.reader.life(record_of::<A>(id)).await?;
+    if entries.is_empty() {
+        return Err(Problem::NotFound(kind_of::<A>()));
+    }
+    let events = entries.into_iter().map(|it| (it.event_type, it.event.ok().and_then(A::event_of)));
+    let holds = A::holds(events.collect()).ok_or(Problem::Erased(kind_of::<A>()))?;
+    let reasons = holds.reasons();
+    Ok(axum::Json(json!({"held": !reasons.is_empty(), "holds": reasons})).into_response())
 }
 
 /// The reason, which must be a text. Whether it says anything the record's rules judge.

@@ -133,7 +133,7 @@ mod tests {
 /notes/{note_id}/gps get
 /notes/{note_id}/gps/{gp_id} post delete
 /notes/{note_id}/history get
-/notes/{note_id}/hold put delete
+/notes/{note_id}/hold get put delete
 /notes/{note_id}/lps get
 /notes/{note_id}/lps/{lp_id} post delete
 /notes/{note_id}/participants get
@@ -155,7 +155,7 @@ mod tests {
 /people/{person_id}/gps get
 /people/{person_id}/gps/{gp_id} post delete
 /people/{person_id}/history get
-/people/{person_id}/hold put delete
+/people/{person_id}/hold get put delete
 /people/{person_id}/lps get
 /people/{person_id}/lps/{lp_id} post delete
 /people/{person_id}/revert post

@@ -204,13 +204,14 @@ fn a_restored_note_is_as_it_was() {
 #[test]
 fn a_legal_hold_forbids_erasure_until_it_is_lifted() {
     let held = || NoteEvent::Held { reason: "case 7".into() };
-    let lifted = || NoteEvent::HoldLifted { reason: "settled".into() };
+    let of = Some("case 7".into());
+    let lifted = || NoteEvent::HoldLifted { reason: "settled".into(), of: of.clone() };
     let erase = || NoteCommand::Erase { reason: "asked to".into() };
     let refusal = || Refusal::Held { reason: "case 7".into() };
     for history in [vec![registered()], vec![registered(), NoteEvent::Archived]] {
         let given = || given(history.clone());
         let hold = |reason: &str| NoteCommand::Hold { reason: reason.into() };
-        let lift = || NoteCommand::LiftHold { reason: "settled".into() };
+        let lift = || NoteCommand::LiftHold { reason: "settled".into(), of: None };
         given().when(hold("case 7")).then_expect_events(vec![held()]);
         given().and(vec![held()]).when(hold("case 7")).then_expect_events(vec![]);
         let other = NoteEvent::Held { reason: "case 8".into() };
@@ -240,7 +241,7 @@ fn nothing_is_done_with_a_record_that_was_erased() {
             NoteCommand::Restore,
             NoteCommand::KeepLegacy { values: kept() },
             NoteCommand::Hold { reason: reason() },
-            NoteCommand::LiftHold { reason: reason() },
+            NoteCommand::LiftHold { reason: reason(), of: None },
         ] {
             given().when(command).then_expect_error(Refusal::Erased);
         }
@@ -304,7 +305,14 @@ fn the_stored_form_of_an_event_never_changes() {
     check(NoteEvent::Restored, json!("Restored"));
     let reason = || "case 7".to_owned();
     check(NoteEvent::Held { reason: reason() }, json!({"Held": {"reason": "case 7"}}));
-    check(NoteEvent::HoldLifted { reason: reason() }, json!({"HoldLifted": {"reason": "case 7"}}));
+    check(
+        NoteEvent::HoldLifted { reason: reason(), of: None },
+        json!({"HoldLifted": {"reason": "case 7"}}),
+    );
+    check(
+        NoteEvent::HoldLifted { reason: reason(), of: Some("case 3".into()) },
+        json!({"HoldLifted": {"reason": "case 7", "of": "case 3"}}),
+    );
     check(NoteEvent::Erased { reason: reason() }, json!({"Erased": {"reason": "case 7"}}));
 }
 
@@ -327,4 +335,57 @@ fn the_stored_form_of_a_link_never_changes() {
         NoteEvent::Unlinked { from: vec![fund()] },
         json!({"Unlinked": {"from": [{"fund": 9}]}}),
     );
+}
+
+#[test]
+fn each_legal_hold_is_lifted_by_itself() {
+    let held = |reason: &str| NoteEvent::Held { reason: reason.into() };
+    let lifted = |of: Option<&str>| NoteEvent::HoldLifted {
+        reason: "settled".into(),
+        of: of.map(str::to_owned),
+    };
+    let lift = |of: Option<&str>| NoteCommand::LiftHold {
+        reason: "settled".into(),
+        of: of.map(str::to_owned),
+    };
+    let erase = || NoteCommand::Erase { reason: "asked to".into() };
+    let refusal = |reasons: &str| Refusal::Held { reason: reasons.into() };
+    let erased = || vec![NoteEvent::Erased { reason: "asked to".into() }];
+    let one = || given(vec![registered(), held("A")]);
+    let two = || one().and(vec![held("B")]);
+    let unknown = |reasons: &str| Refusal::NoSuchHold { reasons: reasons.into() };
+    // Of one, nothing has to be said.
+    for of in [None, Some("A"), Some("*")] {
+        one().when(lift(of)).then_expect_events(vec![lifted(Some("A"))]);
+    }
+    given(vec![registered()]).when(lift(Some("A"))).then_expect_events(vec![]);
+    one().when(lift(Some("B"))).then_expect_error(unknown("A"));
+    // Of several it has to be said which.
+    two().when(erase()).then_expect_error(refusal("A; B"));
+    two().when(lift(None)).then_expect_error(Refusal::SeveralHolds { reasons: "A; B".into() });
+    two().when(lift(Some("C"))).then_expect_error(unknown("A; B"));
+    two().when(lift(Some("A"))).then_expect_events(vec![lifted(Some("A"))]);
+    two().when(lift(Some("*"))).then_expect_events(vec![lifted(Some("A")), lifted(Some("B"))]);
+    let without = |of| two().and(vec![lifted(of)]);
+    without(Some("A")).when(erase()).then_expect_error(refusal("B"));
+    without(Some("B")).when(erase()).then_expect_error(refusal("A"));
+    without(Some("B")).and(vec![lifted(Some("A"))]).when(erase()).then_expect_events(erased());
+    // An event of an earlier release lifts all, as it did there.
+    without(None).when(erase()).then_expect_events(erased());
+}
+
+#[test]
+fn what_is_told_of_holds_can_be_learnt_again() {
+    let held = |reason: &str| NoteEvent::Held { reason: reason.into() };
+    for (reasons, told) in
+        [(vec![], None), (vec!["A"], Some(json!("A"))), (vec!["A", "B"], Some(json!(["A", "B"])))]
+    {
+        let mut record = Note::default();
+        record.evolve(registered());
+        reasons.iter().for_each(|reason| record.evolve(held(reason)));
+        let name = crate::FactName { field: "hold".to_owned(), about: None };
+        assert_eq!(record.facts().get(&name), told.as_ref());
+        let learnt = Note::from_facts(record.facts()).unwrap();
+        assert_eq!(learnt.record().unwrap().hold.reasons(), reasons);
+    }
 }

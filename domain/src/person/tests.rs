@@ -162,13 +162,14 @@ fn a_restored_person_is_as_before() {
 #[test]
 fn a_legal_hold_forbids_erasure_until_it_is_lifted() {
     let held = || PersonEvent::Held { reason: "case 7".into() };
-    let lifted = || PersonEvent::HoldLifted { reason: "settled".into() };
+    let of = Some("case 7".into());
+    let lifted = || PersonEvent::HoldLifted { reason: "settled".into(), of: of.clone() };
     let erase = || PersonCommand::Erase { reason: "asked to".into() };
     let refusal = || Refusal::Held { reason: "case 7".into() };
     for history in [vec![registered()], vec![registered(), PersonEvent::Archived]] {
         let given = || given(history.clone());
         let hold = |reason: &str| PersonCommand::Hold { reason: reason.into() };
-        let lift = || PersonCommand::LiftHold { reason: "settled".into() };
+        let lift = || PersonCommand::LiftHold { reason: "settled".into(), of: None };
         given().when(hold("case 7")).then_expect_events(vec![held()]);
         given().and(vec![held()]).when(hold("case 7")).then_expect_events(vec![]);
         let other = PersonEvent::Held { reason: "case 8".into() };
@@ -198,7 +199,7 @@ fn nothing_is_done_with_a_record_that_was_erased() {
             PersonCommand::Restore,
             PersonCommand::KeepLegacy { values: kept() },
             PersonCommand::Hold { reason: reason() },
-            PersonCommand::LiftHold { reason: reason() },
+            PersonCommand::LiftHold { reason: reason(), of: None },
         ] {
             given().when(command).then_expect_error(Refusal::Erased);
         }
@@ -249,8 +250,12 @@ fn the_stored_form_of_an_event_never_changes() {
     let reason = || "case 7".to_owned();
     check(PersonEvent::Held { reason: reason() }, json!({"Held": {"reason": "case 7"}}));
     check(
-        PersonEvent::HoldLifted { reason: reason() },
+        PersonEvent::HoldLifted { reason: reason(), of: None },
         json!({"HoldLifted": {"reason": "case 7"}}),
+    );
+    check(
+        PersonEvent::HoldLifted { reason: reason(), of: Some("case 3".into()) },
+        json!({"HoldLifted": {"reason": "case 7", "of": "case 3"}}),
     );
     check(PersonEvent::Erased { reason: reason() }, json!({"Erased": {"reason": "case 7"}}));
 }
@@ -261,7 +266,8 @@ fn a_record_is_held_and_erased_by_its_plain_events_alone_where_others_cannot_be_
         Person::in_plain(events.iter().map(|(name, event)| ((*name).to_owned(), event.clone())))
     };
     let held = || Some(PersonEvent::Held { reason: "case 7".into() });
-    let lifted = || Some(PersonEvent::HoldLifted { reason: "settled".into() });
+    let lifting = |of| Some(PersonEvent::HoldLifted { reason: "settled".into(), of });
+    let (lifted, lifted_alone) = (|| lifting(None), || lifting(Some("case 7".into())));
     let lost = || ("Registered", None);
     let erase = |person: Person| person.decide(PersonCommand::Erase { reason: "asked".into() });
     let erased = vec![PersonEvent::Erased { reason: "asked".into() }];
@@ -274,8 +280,65 @@ fn a_record_is_held_and_erased_by_its_plain_events_alone_where_others_cannot_be_
         (vec![lost(), ("Held", None)], held_by("its reason cannot be read")),
         (vec![lost(), ("Held", held()), ("HoldLifted", None)], held_by("case 7")),
         (vec![lost(), ("Held", None), ("HoldLifted", lifted())], Ok(erased)),
+        (
+            vec![lost(), ("Held", None), ("Held", held()), ("HoldLifted", lifted_alone())],
+            held_by("its reason cannot be read"),
+        ),
         (vec![lost(), ("Erased", None)], Ok(vec![])),
     ] {
         assert_eq!(erase(told(&events)), expected, "{events:?}");
+    }
+}
+
+#[test]
+fn each_legal_hold_is_lifted_by_itself() {
+    let held = |reason: &str| PersonEvent::Held { reason: reason.into() };
+    let lifted = |of: Option<&str>| PersonEvent::HoldLifted {
+        reason: "settled".into(),
+        of: of.map(str::to_owned),
+    };
+    let lift = |of: Option<&str>| PersonCommand::LiftHold {
+        reason: "settled".into(),
+        of: of.map(str::to_owned),
+    };
+    let erase = || PersonCommand::Erase { reason: "asked to".into() };
+    let refusal = |reasons: &str| Refusal::Held { reason: reasons.into() };
+    let erased = || vec![PersonEvent::Erased { reason: "asked to".into() }];
+    let one = || given(vec![registered(), held("A")]);
+    let two = || one().and(vec![held("B")]);
+    let unknown = |reasons: &str| Refusal::NoSuchHold { reasons: reasons.into() };
+    // Of one, nothing has to be said.
+    for of in [None, Some("A"), Some("*")] {
+        one().when(lift(of)).then_expect_events(vec![lifted(Some("A"))]);
+    }
+    given(vec![registered()]).when(lift(Some("A"))).then_expect_events(vec![]);
+    one().when(lift(Some("B"))).then_expect_error(unknown("A"));
+    // Of several it has to be said which.
+    two().when(erase()).then_expect_error(refusal("A; B"));
+    two().when(lift(None)).then_expect_error(Refusal::SeveralHolds { reasons: "A; B".into() });
+    two().when(lift(Some("C"))).then_expect_error(unknown("A; B"));
+    two().when(lift(Some("A"))).then_expect_events(vec![lifted(Some("A"))]);
+    two().when(lift(Some("*"))).then_expect_events(vec![lifted(Some("A")), lifted(Some("B"))]);
+    let without = |of| two().and(vec![lifted(of)]);
+    without(Some("A")).when(erase()).then_expect_error(refusal("B"));
+    without(Some("B")).when(erase()).then_expect_error(refusal("A"));
+    without(Some("B")).and(vec![lifted(Some("A"))]).when(erase()).then_expect_events(erased());
+    // An event of an earlier release lifts all, as it did there.
+    without(None).when(erase()).then_expect_events(erased());
+}
+
+#[test]
+fn what_is_told_of_holds_can_be_learnt_again() {
+    let held = |reason: &str| PersonEvent::Held { reason: reason.into() };
+    for (reasons, told) in
+        [(vec![], None), (vec!["A"], Some(json!("A"))), (vec!["A", "B"], Some(json!(["A", "B"])))]
+    {
+        let mut record = Person::default();
+        record.evolve(registered());
+        reasons.iter().for_each(|reason| record.evolve(held(reason)));
+        let name = crate::FactName { field: "hold".to_owned(), about: None };
+        assert_eq!(record.facts().get(&name), told.as_ref());
+        let learnt = Person::from_facts(record.facts()).unwrap();
+        assert_eq!(learnt.record().unwrap().hold.reasons(), reasons);
     }
 }

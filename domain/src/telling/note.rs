@@ -114,7 +114,7 @@ impl Told for NoteRecord {
             }
             NoteEvent::RecordingRemoved { .. } => happened(before, event, own, "was removed"),
             NoteEvent::Held { reason } => held(own, reason),
-            NoteEvent::HoldLifted { reason } => hold_lifted(own, reason),
+            NoteEvent::HoldLifted { reason, of } => hold_lifted(own, reason, of.as_deref()),
             NoteEvent::Erased { reason } => erased(own, reason),
             NoteEvent::Archived => deleted(own),
             NoteEvent::Restored => restored(own),

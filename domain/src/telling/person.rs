@@ -29,7 +29,7 @@ impl Told for PersonRecord {
             }
             PersonEvent::LegacyKept { .. } => legacy_kept(own),
             PersonEvent::Held { reason } => held(own, reason),
-            PersonEvent::HoldLifted { reason } => hold_lifted(own, reason),
+            PersonEvent::HoldLifted { reason, of } => hold_lifted(own, reason, of.as_deref()),
             PersonEvent::Erased { reason } => erased(own, reason),
             PersonEvent::Archived => deleted(own),
             PersonEvent::Restored => restored(own),

@@ -257,6 +257,22 @@ fn the_history_of_a_person() {
                 json!({"HoldLifted": {"reason": "case 7 closed"}}),
                 "The legal hold on person 7 was lifted: case 7 closed [hold: case 7 → nothing]",
             ),
+            (
+                json!({"Held": {"reason": "case 7"}}),
+                "Person 7 was put under a legal hold: case 7 [hold: nothing → case 7]",
+            ),
+            (
+                json!({"Held": {"reason": "case 8"}}),
+                "Person 7 was put under a legal hold: case 8 [hold: case 7 → [\"case 7\",\"case 8\"]]",
+            ),
+            (
+                json!({"HoldLifted": {"reason": "settled", "of": "case 7"}}),
+                "The legal hold on person 7 for case 7 was lifted: settled [hold: [\"case 7\",\"case 8\"] → case 8]",
+            ),
+            (
+                json!({"HoldLifted": {"reason": "settled"}}),
+                "The legal hold on person 7 was lifted: settled [hold: case 8 → nothing]",
+            ),
             (json!("Archived"), "Person 7 was deleted [archived: nothing → yes]"),
             (json!("Restored"), "Person 7 was restored [archived: yes → nothing]"),
             (
@@ -519,6 +535,22 @@ fn the_history_of_a_note() {
             (
                 json!({"HoldLifted": {"reason": "case 7 closed"}}),
                 "The legal hold on note 7 was lifted: case 7 closed [hold: case 7 → nothing]",
+            ),
+            (
+                json!({"Held": {"reason": "case 7"}}),
+                "Note 7 was put under a legal hold: case 7 [hold: nothing → case 7]",
+            ),
+            (
+                json!({"Held": {"reason": "case 8"}}),
+                "Note 7 was put under a legal hold: case 8 [hold: case 7 → [\"case 7\",\"case 8\"]]",
+            ),
+            (
+                json!({"HoldLifted": {"reason": "settled", "of": "case 7"}}),
+                "The legal hold on note 7 for case 7 was lifted: settled [hold: [\"case 7\",\"case 8\"] → case 8]",
+            ),
+            (
+                json!({"HoldLifted": {"reason": "settled"}}),
+                "The legal hold on note 7 was lifted: settled [hold: case 8 → nothing]",
             ),
             (json!("Archived"), "Note 7 was deleted [archived: nothing → yes]"),
             (json!("Restored"), "Note 7 was restored [archived: yes → nothing]"),
