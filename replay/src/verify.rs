@@ -6,6 +6,7 @@
 mod careful;
 mod claims;
 mod difference;
+mod guards;
 mod log;
 mod models;
 mod seals;

@@ -713,3 +713,33 @@ async fn what_a_read_model_leaves_out_by_order_is_named_whoever_gave_it() {
     assert!(kept.to_string().contains(&what), "{kept}");
     api.backend.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_or_a_chain_of_seals_that_anybody_can_change_is_named() {
+    let db = Database::new().await;
+    for (table, statement, says) in [
+        ("events", "alter table events disable trigger only_grows", "is disabled"),
+        ("seal", "alter table seal enable replica trigger only_grows", "is disabled"),
+        ("events", "alter table events enable trigger only_grows", "in sessions that replicate"),
+        ("seal_key", "drop trigger only_grows on seal_key", "is missing"),
+        (
+            "events",
+            "create or replace trigger only_grows before truncate on events
+                 for each statement execute function refuse_change();
+             alter table events enable always trigger only_grows",
+            "lets changes through",
+        ),
+    ] {
+        assert!(verify(&db).await.passed, "before {statement}");
+        sqlx::raw_sql(statement).execute(&db.pool).await.unwrap();
+        let report = verify(&db).await;
+        assert!(!report.passed, "{statement}");
+        let [Finding { check: "protection", position: None, what }] = &*report.log.findings else {
+            panic!("{statement}: {:?}", report.log.findings)
+        };
+        assert!(what.contains(&format!("in the table {table}, ")) && what.contains(says), "{what}");
+        let (_, by) = what.split_once("put it back by: ").unwrap();
+        sqlx::raw_sql(by).execute(&db.pool).await.unwrap();
+    }
+    assert!(verify(&db).await.passed, "what is advised puts it back");
+}

@@ -1,4 +1,4 @@
-//! The log by itself: nothing is missing, everything can be read, and what it refers to is there.
+//! The log by itself: nothing is missing, everything can be read, what it refers to is there, and nobody can change it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use projections::{read, status};
 use serde::Serialize;
 use sqlx::{ConnectOptions as _, PgConnection};
 
-use super::{Finding, LISTED, VerifyError};
+use super::{Finding, LISTED, VerifyError, guards};
 
 /// What was found in the log.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -35,7 +35,7 @@ pub struct LogReport {
 }
 
 impl LogReport {
-    fn error(&mut self, finding: Finding) {
+    pub(super) fn error(&mut self, finding: Finding) {
         self.errors += 1;
         if self.findings.len() < LISTED {
             self.findings.push(finding);
@@ -88,6 +88,8 @@ pub(super) async fn check(database: &Database, to: i64) -> Result<LogReport, Ver
         let checked = check_references(&mut connection, reading, &mut report).await;
         report.settle("reference", checked)?;
     }
+    let checked = guards::check(&mut connection, &mut report).await;
+    report.settle("protection", checked)?;
     let checked = check_metadata(&mut connection, to, &mut report).await;
     report.settle("metadata", checked)?;
     let checked = check_order(&mut connection, to, &mut report).await;

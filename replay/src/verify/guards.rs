@@ -1,0 +1,58 @@
+//! Whether Postgres still refuses to change what only grows: the log, its seals and their keys.
+//!
+//! Whoever owns the database can switch that refusal off. What was changed meanwhile the seals tell; that anything can be
+//! changed unnoticed until the next seal, nobody tells but this check.
+
+use sqlx::PgConnection;
+
+use super::log::LogReport;
+use super::{Finding, VerifyError};
+
+/// The tables that only grow.
+const TABLES: [&str; 3] = ["events", "seal", "seal_key"];
+
+/// Looks at the trigger of each.
+pub(super) async fn check(
+    connection: &mut PgConnection,
+    report: &mut LogReport,
+) -> Result<(), VerifyError> {
+    // 58: before, for each statement, on DELETE, UPDATE and TRUNCATE. `A`: in sessions that replay what others did as well.
+    let states: Vec<(String, Option<String>)> = sqlx::query_as(
+        "select guarded.name, trigger.state from unnest($1::text[]) with ordinality as guarded (name, place)
+         left join lateral (
+             select case when tgfoid <> 'refuse_change'::regproc or tgtype <> 58 or tgqual is not null
+                             then 'is another than crm''s, and lets changes through'
+                         when tgenabled = 'A' then 'is there'
+                         when tgenabled = 'O' then 'does not fire in sessions that replicate'
+                         else 'is disabled' end as state
+             from pg_trigger where tgrelid = guarded.name::regclass and tgname = 'only_grows'
+         ) trigger on true
+         order by guarded.place",
+    )
+    .bind(TABLES)
+    .fetch_all(connection)
+    .await?;
+    for (table, state) in states {
+        let state = state.as_deref().unwrap_or("is missing");
+        if state != "is there" {
+            report.error(Finding::new("protection", None, told(&table, state)));
+        }
+    }
+    Ok(())
+}
+
+fn told(table: &str, state: &str) -> String {
+    let again = match state {
+        "is missing" => "",
+        _ => "drop trigger only_grows on TABLE; ",
+    };
+    let again = format!(
+        "{again}create trigger only_grows before update or delete or truncate on TABLE for each statement execute function \
+         refuse_change(); alter table TABLE enable always trigger only_grows"
+    )
+    .replace("TABLE", table);
+    format!(
+        "the trigger only_grows, by which Postgres refuses to change or delete what stands in the table {table}, {state}: ask \
+         who did that and what else, and put it back by: {again}"
+    )
+}
