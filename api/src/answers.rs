@@ -18,6 +18,9 @@ pub const POSITION: HeaderName = HeaderName::from_static("x-position");
 /// `behind` when an answer does not yet show what it was to show.
 pub const READ_MODEL: HeaderName = HeaderName::from_static("x-read-model");
 
+/// The event from which on what happened to a record is missing in the answer.
+pub const PARKED: HeaderName = HeaderName::from_static("x-parked-from");
+
 /// How long an answer waits for the read models.
 pub const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -60,9 +63,17 @@ fn not_modified(tag: &str, shown: Option<Kind>) -> Response {
 
 /// Sends an answer, unless the client has it. `shown` is the kind of a single record.
 pub async fn respond(headers: &HeaderMap, answer: &Answer, shown: Option<Kind>) -> Response {
-    if is_known(headers, &answer.tag) {
-        return not_modified(&answer.tag, shown);
+    let mut response = match is_known(headers, &answer.tag) {
+        true => not_modified(&answer.tag, shown),
+        false => whole(headers, answer, shown).await,
+    };
+    if let Some(position) = answer.parked {
+        response.headers_mut().insert(PARKED, HeaderValue::from(position));
     }
+    response
+}
+
+async fn whole(headers: &HeaderMap, answer: &Answer, shown: Option<Kind>) -> Response {
     let is_short = answer.len() < COMPRESSED_FROM;
     let encoding = if is_short { Encoding::Identity } else { accepted(headers) };
     let mut response = streamed(answer.encoded(encoding).await.to_vec());

@@ -54,8 +54,7 @@ impl Asked {
         };
         let mut response = match &query {
             Query::Show(record) => {
-                let StoredRecord { tag, json, .. } = record_then(app, *record, position).await?;
-                let answer = Answer::new(tag, vec![json]);
+                let answer = Answer::of_record(record_then(app, *record, position).await?);
                 respond(&self.headers, &answer, Some(record.kind())).await
             }
             query => {

@@ -27,7 +27,7 @@ const ALWAYS: &[&str] = &[
 const METHODS: HeaderValue =
     HeaderValue::from_static("DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT");
 const EXPOSED: HeaderValue = HeaderValue::from_static(
-    "X-Position, ETag, X-Read-Model, X-Missing, X-Request-Id, X-Correlation-Id, Idempotency-Replayed, Location, \
+    "X-Position, ETag, X-Read-Model, X-Parked-From, X-Missing, X-Request-Id, X-Correlation-Id, Idempotency-Replayed, Location, \
      Content-Location, Content-Range, Content-Disposition, Link, Retry-After, Tus-Resumable, Tus-Version, Tus-Extension, Tus-Max-Size, Upload-Offset, Upload-Length, Upload-Defer-Length, \
      Upload-Metadata, Upload-Expires",
 );

@@ -25,7 +25,8 @@ A record answers with every attribute, `null` where there is none. PUT changes o
 is refused with 412 when somebody else was faster, with `If-None-Match` when the record has that tag (`*`: any); for a \
 recording the tag is that of its note.
 * **X-Position**: every write tells how far the log has come; `X-Min-Position` (or `?min_position=`) makes a reader \
-wait until it sees that position. `X-Read-Model: behind` says that it does not see it yet.
+wait until it sees that position. `X-Read-Model: behind` says that it does not see it yet. `X-Parked-From` on a record names an event that cannot be read or \
+applied, and without which, and without all that came after it, the record is shown.
 * **Idempotency-Key**: a POST, PUT or DELETE with the same key is carried out once, however often it is sent.
 * **X-Request-Id**: a UUID here names the request in the log and in the history of what it changed.";
 

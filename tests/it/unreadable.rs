@@ -69,3 +69,45 @@ async fn a_command_on_a_record_with_half_a_surrogate_pair_names_the_event() {
     assert!(named, "{found:?}");
     api.backend.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_is_shown_without_an_event_says_from_where_on() {
+    let api = Api::new().await;
+    let other = api.made("lps", json!({"name": "Eve"})).await;
+    let lp = api.made("lps", json!({"name": "Ada"})).await;
+    let path = format!("/lps/{lp}");
+    let whole = api.get(&path).await;
+    assert_eq!(whole.header("x-parked-from"), None);
+    let position = put_behind(&api, lp, HALF_A_PAIR, "{}").await;
+    put_behind(&api, lp, RENAMED, "{}").await;
+    api.backend.settle().await.unwrap();
+    let from = position.to_string();
+    for (uri, name, expected) in [
+        (path.clone(), "Ada", Some(&*from)),
+        (format!("{path}?as_of={}", position + 1), "Ada", Some(&*from)),
+        (format!("{path}?as_of={position}"), "Ada", Some(&*from)),
+        (format!("{path}?as_of={}", position - 1), "Ada", None),
+        (format!("/lps/{other}"), "Eve", None),
+    ] {
+        let answer = api.get(&uri).await;
+        assert_eq!(answer.header("x-parked-from"), expected, "{uri}");
+        assert_eq!(answer.expect(200, &uri)["name"], name, "{uri}");
+    }
+    let known = axum::http::Request::get(&path)
+        .header("if-none-match", whole.header("etag").unwrap())
+        .body(axum::body::Body::empty())
+        .unwrap();
+    let unchanged = api.send(known).await;
+    assert_eq!((unchanged.status, unchanged.header("x-parked-from")), (304, Some(&*from)));
+    let says = format!("without the event at position {position},");
+    for (of, expected) in [(lp, true), (other, false)] {
+        let (_, page) = crate::pages::page(&api, &format!("/audit/lp/{of}")).await;
+        assert_eq!(page.contains(&says), expected, "{page}");
+    }
+    let described = api.read("/openapi.json").await;
+    let headers = |path: &str| {
+        described["paths"][path]["get"]["responses"]["200"]["headers"]["X-Parked-From"].clone()
+    };
+    assert!(headers("/lps/{lp_id}").is_object() && headers("/lps").is_null());
+    api.backend.stop().await;
+}

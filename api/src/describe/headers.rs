@@ -60,6 +60,11 @@ pub(super) fn told(
             is_read || is_written,
         ),
         ("X-Read-Model", "`behind` if readers do not see that position yet", is_read || is_written),
+        (
+            "X-Parked-From",
+            "The position of an event that cannot be read or applied: from there on what happened to the record is missing here",
+            is_read && shows_record,
+        ),
         ("Idempotency-Replayed", "`true` if it had been carried out for this key before", !reads),
     ]
     .into_iter()

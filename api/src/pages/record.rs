@@ -47,6 +47,7 @@ pub async fn show(
         let body = html! {
             (head(&story, &title, &now))
             (held(&now))
+            (incomplete(app.reader.parked(own).await?))
             (restorable(&story, &now))
             @if parameters.get("done").is_some() {
                 div.notice.good role="status" { p { "Done. What was undone stands in the history like any other change." } }
@@ -74,6 +75,18 @@ fn held(now: &Subject) -> Markup {
     html! {
         @if !reasons.is_empty() {
             div.notice { p { "Under a legal hold, so that it cannot be erased: " (reasons.join("; ")) } }
+        }
+    }
+}
+
+/// Says that readers do not see all of the record.
+fn incomplete(parked: Option<i64>) -> Markup {
+    html! {
+        @if let Some(position) = parked {
+            div.notice { p {
+                "Lists and the record itself are shown without the event at position " (position) ", which cannot be read or \
+                 applied, and without what came after it. Whoever runs crm sees why by " code { "crm projections parked" } "."
+            } }
         }
     }
 }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::reader::StoredRecord;
+
 /// How a body is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Encoding {
@@ -26,13 +28,20 @@ pub struct Answer {
     pub tag: String,
     /// The pieces, in order.
     pub chunks: Arc<[Bytes]>,
+    /// Of a single record: from this event on its stream is parked, so that nothing of that is in it.
+    pub parked: Option<i64>,
     encoded: Arc<tokio::sync::Mutex<HashMap<Encoding, Bytes>>>,
 }
 
 impl Answer {
     /// An answer with this tag and these pieces.
     pub fn new(tag: String, chunks: Vec<Bytes>) -> Self {
-        Self { tag, chunks: chunks.into(), encoded: Arc::default() }
+        Self { tag, chunks: chunks.into(), parked: None, encoded: Arc::default() }
+    }
+
+    /// A single record.
+    pub fn of_record(stored: StoredRecord) -> Self {
+        Self { parked: stored.parked, ..Self::new(stored.tag, vec![stored.json]) }
     }
 
     /// A JSON array of these JSON texts.

@@ -11,6 +11,7 @@ use super::reader::{ReadError, Reader, StoredRecord};
 use super::records::{Rows, Shown};
 use super::tables::Tabled;
 use super::{fund, life};
+use crate::dead_letter::parked_at;
 use crate::log::{Entry, LogReader, RECORDED_AT, Recorded, Stream};
 use crate::projector::ProjectError;
 
@@ -118,7 +119,7 @@ impl Reader {
         let asking = async {
             let mut db = self.pool().acquire().await?;
             let log = LogReader::new(self.database().keys().clone());
-            let events = events_until(&mut db, &log, record, position).await?;
+            let (events, parked) = events_until(&mut db, &log, record, position).await?;
             let shown = shown(record, &events);
             let there = match &shown {
                 Ok(Some(row)) => !row.is_hidden,
@@ -126,16 +127,16 @@ impl Reader {
             };
             let absence =
                 if there { None } else { Some(absence(&mut db, record, position).await?) };
-            Ok((shown, absence))
+            Ok((shown, parked, absence))
         };
-        let (shown, absence) = self.database().ask(asking).await?;
+        let (shown, parked, absence) = self.database().ask(asking).await?;
         let shown = shown.map_err(|error| ReadError::Internal(error.into()))?;
         match (absence, shown) {
             (Some(absence), _) => Ok(absence),
             (None, Some(shown)) => {
                 let (version, tag) = (shown.version, tag(&shown));
                 let json = self.with_files(record.kind(), shown.text).await?.into();
-                Ok(Then::There(StoredRecord { version, tag, json }))
+                Ok(Then::There(StoredRecord { version, tag, json, parked }))
             }
             (None, None) => Ok(Then::Never),
         }
@@ -185,55 +186,56 @@ async fn position_at(db: &mut PgConnection, time: DateTime<Utc>) -> Result<i64, 
     Ok(found)
 }
 
-/// The events that the record's row was made of at a position.
+/// The events that the record's row was made of at a position, and from which event on its own stream is not among them, if
+/// it is parked there.
 async fn events_until(
     db: &mut PgConnection,
     log: &LogReader,
     record: RecordRef,
     position: i64,
-) -> Result<Vec<Recorded>, sqlx::Error> {
-    let mut streams = vec![stream(record.kind(), record.id())];
+) -> Result<(Vec<Recorded>, Option<i64>), sqlx::Error> {
+    let own = stream(record.kind(), record.id());
+    let (mut events, parked) = followed(db, log, record.kind(), &own, position).await?;
     if let RecordRef::Fund(fund) = record {
         let roadshows = fund::roadshows_of(db, &[fund.0.to_string()], position).await?;
-        streams.extend(roadshows.into_iter().map(|id| Stream { kind: "roadshow".into(), id }));
-    }
-    let mut events = Vec::new();
-    for stream in streams {
-        events.extend(followed(db, log, record.kind(), &stream, position).await?);
+        for id in roadshows {
+            let roadshow = Stream { kind: "roadshow".into(), id };
+            events.extend(followed(db, log, Kind::Fund, &roadshow, position).await?.0);
+        }
     }
     events.sort_by_key(|recorded| recorded.position);
-    Ok(events)
+    Ok((events, parked))
 }
 
 /// The events of a stream that its projector follows: none of those that it skips, and none from the one on that it cannot
-/// read or fold.
+/// read or fold, which is told as well.
 async fn followed(
     db: &mut PgConnection,
     log: &LogReader,
     projector: Kind,
     stream: &Stream,
     position: i64,
-) -> Result<Vec<Recorded>, sqlx::Error> {
+) -> Result<(Vec<Recorded>, Option<i64>), sqlx::Error> {
     let page = log.read_stream(db, stream, 0, position).await?;
-    let (skipped, parked): (Vec<i64>, Option<i64>) = sqlx::query_as(
+    let statement = format!(
         "select array(select position from skipped_event
-                      where projector = $1 and aggregate_type = $2 and aggregate_id = $3),
-                (select min(letter.position) from dead_letter letter
-                 join generation on generation.projector = letter.projector
-                     and generation.number = letter.generation and generation.state = 'live'
-                 where letter.projector = $1 and letter.aggregate_type = $2 and letter.aggregate_id = $3)",
-    )
-    .bind(projector.as_str())
-    .bind(&stream.kind)
-    .bind(&stream.id)
-    .fetch_one(db)
-    .await?;
+                      where projector = $1 and aggregate_type = $2 and aggregate_id = $3), {}",
+        parked_at("$1", "$2", "$3")
+    );
+    let (skipped, parked): (Vec<i64>, Option<i64>) = sqlx::query_as(&statement)
+        .bind(projector.as_str())
+        .bind(&stream.kind)
+        .bind(&stream.id)
+        .fetch_one(db)
+        .await?;
     let broken = page.broken.iter().map(|broken| broken.position);
     let broken = broken.filter(|position| !skipped.contains(position));
-    let end = broken.chain(parked).min().unwrap_or(i64::MAX);
+    let end = broken.chain(parked).min().filter(|end| *end <= position);
     let mut events = page.events;
-    events.retain(|recorded| recorded.position < end && !skipped.contains(&recorded.position));
-    Ok(events)
+    events.retain(|recorded| {
+        end.is_none_or(|end| recorded.position < end) && !skipped.contains(&recorded.position)
+    });
+    Ok((events, end))
 }
 
 /// The row that these events make.

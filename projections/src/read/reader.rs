@@ -151,10 +151,7 @@ impl Reader {
         // Even what is in memory is not answered then: whoever cannot write should not think that all is well.
         self.check()?;
         match query {
-            Query::Show(record) => Ok(self
-                .record(*record)
-                .await?
-                .map(|stored| Answer::new(stored.tag, vec![stored.json]))),
+            Query::Show(record) => Ok(self.record(*record).await?.map(Answer::of_record)),
             Query::List(kind) => self.list(*kind).await.map(Some),
             query => self.kept(query).await.map(Some),
         }

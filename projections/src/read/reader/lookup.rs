@@ -7,6 +7,7 @@ use domain::{Contact, FundId, Kind, LpId, RecordRef, RoadshowId};
 use serde_json::Value;
 
 use super::{ReadError, Reader};
+use crate::dead_letter::parked_at;
 use crate::read::standing::{INTEREST, LP_STATUS, newest_common_note};
 
 /// One record as readers get it.
@@ -18,6 +19,8 @@ pub struct StoredRecord {
     pub tag: String,
     /// The JSON text.
     pub json: Bytes,
+    /// From this event on its stream is parked, so that nothing of that is in the text.
+    pub parked: Option<i64>,
 }
 
 impl StoredRecord {
@@ -39,20 +42,34 @@ impl Reader {
         self.check()?;
         let kind = record.kind();
         let statement = format!(
-            "select version, position, record::text from {kind} where id = $1 and not archived"
+            "select version, position, record::text, {} from {kind} where id = $1 and not archived",
+            parked_at("$2", "$2", "$1::text")
         );
-        let row: Option<(i64, i64, String)> = self
+        let row: Option<(i64, i64, String, Option<i64>)> = self
             .lines
             .ask(&self.database, move |db| {
                 Box::pin(async move {
-                    sqlx::query_as(&statement).bind(record.id()).fetch_optional(db).await
+                    let question = sqlx::query_as(&statement).bind(record.id());
+                    question.bind(kind.as_str()).fetch_optional(db).await
                 })
             })
             .await?;
-        let Some((version, position, text)) = row else { return Ok(None) };
+        let Some((version, position, text, parked)) = row else { return Ok(None) };
         let tag = self.tag_of(kind, version, position);
         let json = self.with_files(kind, text).await?.into();
-        Ok(Some(StoredRecord { version, tag, json }))
+        Ok(Some(StoredRecord { version, tag, json, parked }))
+    }
+
+    /// The event from which on readers miss what happened to a record, if its stream is parked.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn parked(&self, record: RecordRef) -> Result<Option<i64>, ReadError> {
+        self.check()?;
+        let statement = format!("select {}", parked_at("$1", "$1", "$2"));
+        let asking = sqlx::query_scalar(&statement).bind(record.kind().as_str());
+        let asking = asking.bind(record.id().to_string()).fetch_one(&self.database.pool);
+        Ok(self.database.ask(asking).await?)
     }
 
     /// Names what a record was after its event of this version, its row last changed at this position.
