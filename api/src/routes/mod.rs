@@ -201,6 +201,7 @@ mod tests {
 /todos/{todo_id}/roadshows get
 /uploads/{upload} head post patch delete options
 /webhooks get post
+/webhooks/changes get
 /webhooks/{webhook_id} get put delete
 /webhooks/{webhook_id}/deliveries get
 /webhooks/{webhook_id}/enable post
