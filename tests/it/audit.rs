@@ -284,7 +284,7 @@ async fn pages_have_neither_gap_nor_repetition_while_others_write() {
 }
 
 /// The cells of CSV, line by line.
-fn cells(text: &str) -> Vec<Vec<String>> {
+pub fn cells(text: &str) -> Vec<Vec<String>> {
     let (mut lines, mut line, mut cell) = (vec![], vec![], String::new());
     let mut letters = text.chars().peekable();
     let mut quoted = false;

@@ -358,6 +358,47 @@ async fn holds_for_several_matters_are_lifted_one_by_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_refused_about_an_erased_record_stays_without_what_was_said_of_it() {
+    let api = Api::new().await;
+    let id = api.made("people", person()).await;
+    let other = api.made("people", json!({"name": "Ana Ruiz"})).await;
+    for id in [id, other] {
+        api.put(&format!("/people/{id}/qx@secret.example"), json!({})).await.expect(404, "no path");
+        api.delete(&format!("/people/{id}/hold?quetzalli=x")).await.expect(422, "no parameter");
+    }
+    let reason = || json!({"reason": "case 17"});
+    api.put(&format!("/people/{id}/hold"), reason()).await.expect(200, "held");
+    api.post(&format!("/people/{id}/erase"), reason()).await.expect(409, "held");
+    api.delete(&format!("/people/{id}/hold?reason=closed")).await.expect(200, "lifted");
+    api.post(&format!("/people/{id}/erase"), reason()).await.expect(200, "erased");
+    scrub(&api.db).await.unwrap();
+    let told = async |id: i64| {
+        let refused = api.read(&format!("/audit/refusals?record=person/{id}")).await;
+        let told = refused["refusals"].as_array().unwrap().iter().map(|refusal| {
+            let [method, path, why] =
+                ["method", "path", "why"].map(|it| refusal[it].as_str().unwrap());
+            assert_eq!(refusal["record"], json!({"kind": "person", "id": id}));
+            (format!("{method} {path} {}", refusal["status"]), why.to_owned())
+        });
+        told.collect::<Vec<_>>()
+    };
+    let erased = told(id).await;
+    let tried: Vec<&str> = erased.iter().map(|(tried, _)| tried.as_str()).collect();
+    let path = format!("/people/{id}");
+    let expected =
+        [format!("POST {path} 409"), format!("DELETE {path} 422"), format!("PUT {path} 404")];
+    assert_eq!(tried, expected);
+    assert!(erased[0].1.contains("a legal hold is on this record (case 17)"), "{erased:?}");
+    assert_eq!(erased[1].1, "not kept after an erasure");
+    let kept = format!("{:?}", told(other).await);
+    assert!(kept.contains("qx@secret.example") && kept.contains("quetzalli"), "{kept}");
+    api.post(&format!("/people/{other}/erase"), reason()).await.expect(200, "erased");
+    scrub(&api.db).await.unwrap();
+    assert_nowhere(&stored_bytes(&api.db.pool, "refusal").await, "refusal");
+    api.backend.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn commands_and_an_erasure_at_the_same_time_leave_nothing_readable() {
     let (one, db) = {
         let api = Api::new().await;

@@ -220,3 +220,57 @@ async fn an_erasure_that_a_legal_hold_forbids_at_the_terminal_is_kept() {
     assert!(kept["why"].as_str().unwrap().contains("case 3"), "{kept}");
     assert!(server.stop().await);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_of_refusals_says_what_their_pages_say() {
+    let api = Api::new().await;
+    refused(&api.db.pool, 1, 230).await;
+    refused(&api.db.pool, 9, 1).await;
+    let evil = api.made("lps", json!({"name": "Afore XXI"})).await;
+    api.put(&format!("/lps/{evil}"), json!({"priority": {"a": 1}})).await.faults();
+    let old = (chrono::Utc::now() - chrono::TimeDelta::days(3)).format("%Y-%m-%d");
+    for (query, many) in [(format!("from={old}"), 231), ("status=422".to_owned(), 1)] {
+        let path = format!("/audit/refusals?{query}");
+        let page = api.read(&format!("{path}&limit=500")).await;
+        let pages = page["refusals"].as_array().unwrap();
+        assert_eq!((pages.len(), &page["next"]), (many, &Value::Null), "{path}");
+        let accepting = |media_type: &str| {
+            let request = crate::contract::request(Method::GET, &path);
+            request.header("accept", media_type).body(axum::body::Body::empty()).unwrap()
+        };
+        let answer = api.send(accepting("application/x-ndjson")).await;
+        assert_eq!(answer.header("content-type"), Some("application/x-ndjson"));
+        let file = "attachment; filename=\"refusals.ndjson\"";
+        assert_eq!(answer.header("content-disposition"), Some(file));
+        let text = String::from_utf8(answer.bytes.to_vec()).unwrap();
+        let lines: Vec<Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(&lines, pages, "{path}");
+        let answer = api.send(accepting("text/csv")).await;
+        assert!(answer.header("content-type").unwrap().starts_with("text/csv"));
+        let text = String::from_utf8(answer.bytes.to_vec()).unwrap();
+        let lines = crate::audit::cells(&text);
+        assert_eq!(lines[0], api::history::export::REFUSED);
+        assert_eq!(lines.len(), 1 + pages.len());
+        for (line, refusal) in lines[1..].iter().zip(pages) {
+            for (column, cell) in lines[0].iter().zip(line) {
+                let told = match (column.as_str(), &refusal[column.as_str()]) {
+                    ("record_id", _) => &refusal["record"]["id"],
+                    (_, told) => told,
+                };
+                let told = match told {
+                    Value::String(text) => text.clone(),
+                    Value::Null => String::new(),
+                    number => number.to_string(),
+                };
+                assert_eq!(*cell, told, "{column}");
+            }
+        }
+        let file = api.get(&format!("{path}&format=csv")).await;
+        assert_eq!(file.bytes, [b"\xef\xbb\xbf", text.as_bytes()].concat(), "for spreadsheets");
+        let (_, shown) = crate::pages::page(&api, &path).await;
+        assert!(shown.contains(&format!("/audit/refusals?{query}&amp;format=csv")), "{shown}");
+    }
+    api.get("/audit/refusals?format=csv&limit=3").await.expect(400, "it is sent whole");
+    api.backend.stop().await;
+}

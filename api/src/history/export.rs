@@ -1,4 +1,4 @@
-//! All entries of a selection, sent as they are read: as lines of JSON, or as CSV for spreadsheets.
+//! All entries of a selection, or all refusals, sent as they are read: as lines of JSON, or as CSV for spreadsheets.
 //!
 //! A page is read when the one before has been sent, so memory does not grow, and nothing is held for a slow reader. What
 //! cannot be searched, since the read model does not follow it, is named in a last line and counted in a header: a file that
@@ -13,11 +13,11 @@ use bytes::Bytes;
 use domain::RecordRef;
 use domain::telling::{label, plain};
 use futures::{Stream, stream};
-use projections::history::{History, HistoryEntry, Names, Selection};
+use projections::history::{History, HistoryEntry, Names, Refusal, RefusalFilter, Selection};
 use serde_json::json;
 
 use super::wanted::Format;
-use super::{entry, time};
+use super::{entry, refusal, time};
 use crate::problem::Problem;
 
 /// How many streams an export lacks in part, if it lacks any.
@@ -26,7 +26,7 @@ const MISSING: HeaderName = HeaderName::from_static("x-missing");
 /// How many entries are read at once.
 const PAGE: usize = 200;
 
-/// The columns of CSV.
+/// The columns of entries as CSV.
 pub const COLUMNS: [&str; 19] = [
     "position",
     "recorded_at",
@@ -49,13 +49,40 @@ pub const COLUMNS: [&str; 19] = [
     "note",
 ];
 
-/// Whose history is sent.
+/// The columns of refusals as CSV.
+pub const REFUSED: [&str; 14] = [
+    "id",
+    "refused_at",
+    "actor",
+    "method",
+    "path",
+    "command",
+    "kind",
+    "record_id",
+    "status",
+    "why",
+    "correlation_id",
+    "causation_id",
+    "client",
+    "user_agent",
+];
+
+/// What is sent.
+#[derive(Clone, Debug)]
+pub enum What {
+    /// These entries of a record.
+    OfRecord(RecordRef, Selection),
+    /// These entries of all records.
+    Across(Selection),
+    /// What was refused.
+    Refusals(RefusalFilter),
+}
+
+/// What is sent, and how.
 #[derive(Clone, Debug)]
 pub struct Export {
-    /// Of one record, or of all.
-    pub of: Option<RecordRef>,
-    /// Which entries.
-    pub selection: Selection,
+    /// What.
+    pub what: What,
     /// How.
     pub format: Format,
 }
@@ -66,14 +93,18 @@ impl Export {
     /// # Errors
     /// When the database cannot be asked.
     pub async fn send(self, history: History) -> Result<Response, Problem> {
-        let (media_type, file) = match self.format {
-            Format::Csv { .. } => ("text/csv; charset=utf-8; header=present", "history.csv"),
-            Format::Ndjson | Format::Json => ("application/x-ndjson", "history.ndjson"),
+        let (media_type, extension) = match self.format {
+            Format::Csv { .. } => ("text/csv; charset=utf-8; header=present", "csv"),
+            Format::Ndjson | Format::Json => ("application/x-ndjson", "ndjson"),
+        };
+        let name = match self.what {
+            What::OfRecord(..) | What::Across(_) => "history",
+            What::Refusals(_) => "refusals",
         };
         let Part { mut text, next, missing } = self.page(&history, None).await?;
         if let Format::Csv { is_marked } = self.format {
             let mark = if is_marked { "\u{feff}" } else { "" };
-            text.insert_str(0, &format!("{mark}{}", line(COLUMNS.map(str::to_owned))));
+            text.insert_str(0, &format!("{mark}{}", line(self.columns())));
         }
         let known = missing.len();
         let first = Ok(Bytes::from(text));
@@ -85,7 +116,7 @@ impl Export {
             headers.insert(MISSING, HeaderValue::from(known));
         }
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
-        let disposition = format!("attachment; filename=\"{file}\"");
+        let disposition = format!("attachment; filename=\"{name}.{extension}\"");
         if let Ok(disposition) = HeaderValue::from_str(&disposition) {
             headers.insert(header::CONTENT_DISPOSITION, disposition);
         }
@@ -119,18 +150,42 @@ impl Export {
         })
     }
 
+    fn columns(&self) -> &'static [&'static str] {
+        match self.what {
+            What::OfRecord(..) | What::Across(_) => &COLUMNS,
+            What::Refusals(_) => &REFUSED,
+        }
+    }
+
     async fn page(&self, history: &History, cursor: Option<i64>) -> Result<Part, Problem> {
-        let page = match self.of {
-            Some(record) => history.of_record(record, &self.selection, cursor, PAGE).await?,
-            None => history.across(&self.selection, cursor, PAGE).await?,
+        let page = match &self.what {
+            What::OfRecord(record, selection) => {
+                history.of_record(*record, selection, cursor, PAGE).await?
+            }
+            What::Across(selection) => history.across(selection, cursor, PAGE).await?,
+            What::Refusals(filter) => return self.refusals(history, filter, cursor).await,
         };
         let names = history.names(&page.entries).await?;
         let lines = page.entries.iter().map(|one| match self.format {
-            Format::Csv { .. } => line(cells(one, &names)),
+            Format::Csv { .. } => line(&cells(one, &names)),
             Format::Ndjson | Format::Json => format!("{}\n", entry(one, &names)),
         });
         let missing = page.missing.into_iter().collect();
         Ok(Part { text: lines.collect(), next: page.next, missing })
+    }
+
+    async fn refusals(
+        &self,
+        history: &History,
+        filter: &RefusalFilter,
+        cursor: Option<i64>,
+    ) -> Result<Part, Problem> {
+        let page = history.refusals(filter, cursor, PAGE).await?;
+        let lines = page.refusals.iter().map(|one| match self.format {
+            Format::Csv { .. } => line(&refused(one)),
+            Format::Ndjson | Format::Json => format!("{}\n", refusal(one)),
+        });
+        Ok(Part { text: lines.collect(), next: page.next, missing: BTreeSet::new() })
     }
 
     /// The last line of what is not whole.
@@ -139,11 +194,11 @@ impl Export {
         let note = format!("Not all is here: what cannot be read is missing, {}", list.join(", "));
         match self.format {
             Format::Csv { .. } => {
-                let mut cells = COLUMNS.map(|_| String::new());
+                let mut cells = vec![String::new(); self.columns().len()];
                 if let Some(last) = cells.last_mut() {
                     *last = note;
                 }
-                line(cells)
+                line(&cells)
             }
             Format::Ndjson | Format::Json => {
                 format!("{}\n", json!({"note": note, "missing": missing}))
@@ -197,19 +252,38 @@ fn cells(entry: &HistoryEntry, names: &Names) -> [String; COLUMNS.len()] {
     ]
 }
 
+fn refused(refusal: &Refusal) -> [String; REFUSED.len()] {
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    [
+        refusal.id.to_string(),
+        time(refusal.refused_at),
+        refusal.actor.clone(),
+        refusal.method.clone(),
+        refusal.path.clone(),
+        text(&refusal.command),
+        text(&refusal.kind),
+        refusal.record_id.map(|id| id.to_string()).unwrap_or_default(),
+        refusal.status.to_string(),
+        refusal.why.clone(),
+        refusal.correlation_id.to_string(),
+        refusal.causation_id.map(|id| id.to_string()).unwrap_or_default(),
+        text(&refusal.client),
+        text(&refusal.user_agent),
+    ]
+}
+
 /// A line of CSV, as RFC 4180 has it.
-fn line<const N: usize>(cells: [String; N]) -> String {
-    let mut line = cells.map(cell).join(",");
-    line.push_str("\r\n");
-    line
+fn line(cells: &[impl AsRef<str>]) -> String {
+    let cells: Vec<String> = cells.iter().map(|text| cell(text.as_ref())).collect();
+    format!("{}\r\n", cells.join(","))
 }
 
 /// A cell. Spreadsheets take what begins with one of some signs for a formula and would carry out what somebody has put
 /// into a name, so such a text gets an apostrophe before it.
-fn cell(text: String) -> String {
+fn cell(text: &str) -> String {
     let text = match text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
         true => format!("'{text}"),
-        false => text,
+        false => text.to_owned(),
     };
     match text.contains(['"', ',', '\n', '\r']) {
         true => format!("\"{}\"", text.replace('"', "\"\"")),
@@ -224,7 +298,7 @@ mod tests {
     #[test]
     fn a_last_line_says_what_is_missing() {
         let missing = ["lp/7 from position 12 on".to_owned()].into();
-        let of = |format| Export { of: None, selection: Selection::default(), format };
+        let of = |format| Export { what: What::Across(Selection::default()), format };
         let csv = of(Format::Csv { is_marked: true }).lacking(&missing);
         let note = "Not all is here: what cannot be read is missing, lp/7 from position 12 on";
         assert_eq!(csv, format!("{}\"{note}\"\r\n", ",".repeat(COLUMNS.len() - 1)));
@@ -235,7 +309,7 @@ mod tests {
 
     #[test]
     fn a_cell_is_text_to_every_spreadsheet() {
-        let check = |text: &str, expected: &str| assert_eq!(cell(text.to_owned()), expected);
+        let check = |text: &str, expected: &str| assert_eq!(cell(text), expected);
         check("Afore XXI", "Afore XXI");
         check("a, \"b\"\nc", "\"a, \"\"b\"\"\nc\"");
         check("=1+1", "'=1+1");

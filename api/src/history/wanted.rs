@@ -89,6 +89,7 @@ pub const REFUSALS: &[&str] = &[
     "correlation",
     "limit",
     "cursor",
+    "format",
     "min_position",
 ];
 

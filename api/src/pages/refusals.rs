@@ -33,6 +33,11 @@ pub async fn show(app: &App, headers: &HeaderMap, uri: &Uri) -> Response {
             @if let Some(next) = found.next {
                 nav.pages aria-label="Further attempts" { a.button rel="next" href=(address(&parameters, "cursor", Some(next))) { "Older attempts" } }
             }
+            p.quiet.actions {
+                "Take all of it with you: "
+                a href=(file(&parameters, "csv")) download="refusals.csv" { "CSV" }
+                a href=(file(&parameters, "ndjson")) download="refusals.ndjson" { "NDJSON" }
+            }
         };
         Ok(page(app, "Refused attempts", Here::Refusals, body).await)
     })
@@ -53,6 +58,12 @@ fn address(parameters: &Parameters, without: &str, cursor: Option<i64>) -> Strin
         true => "/audit/refusals".to_owned(),
         false => format!("/audit/refusals?{}", pairs.join("&")),
     }
+}
+
+/// The address of all that is chosen, as a file.
+fn file(parameters: &Parameters, format: &str) -> String {
+    let chosen = filters(parameters).map(|(name, value)| format!("{name}={}&", escaped(value)));
+    format!("/audit/refusals?{}format={format}", chosen.collect::<String>())
 }
 
 /// What is chosen by, each with a way to take it away.

@@ -22,7 +22,7 @@ use crate::answers::{PATIENCE, READ_MODEL};
 use crate::app::App;
 use crate::body::Ids;
 use crate::describe::{Content, Endpoint, Routes, get};
-use crate::history::export::Export;
+use crate::history::export::{Export, What};
 use crate::history::wanted::{ACROSS, Format, MOST, OF_RECORD, Paging, REFUSALS, Wanted};
 use crate::history::{causation, entries_of, entry, refusal, time};
 use crate::pages::escaped;
@@ -162,7 +162,7 @@ async fn one<A: Resource>(
             }
             paged(&uri, body, page.next)
         }
-        format => Export { of: Some(record), selection, format }.send(history).await?,
+        format => Export { what: What::OfRecord(record, selection), format }.send(history).await?,
     };
     finish(&mut response, is_behind);
     Ok(response)
@@ -184,7 +184,7 @@ async fn across(State(app): State<App>, uri: Uri, headers: HeaderMap) -> Result<
             let page = history.across(&selection, cursor, limit).await?;
             paged(&uri, told(&app, &page).await?, page.next)
         }
-        format => Export { of: None, selection, format }.send(history).await?,
+        format => Export { what: What::Across(selection), format }.send(history).await?,
     };
     finish(&mut response, is_behind);
     Ok(response)
@@ -207,13 +207,23 @@ async fn hangs_together(
     Ok(response)
 }
 
-async fn refused(State(app): State<App>, uri: Uri) -> Result<Response, Problem> {
+async fn refused(
+    State(app): State<App>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let wanted = Wanted::of(&uri, REFUSALS)?;
-    let (filter, Paging { cursor, limit }) = (wanted.refusals()?, wanted.paging()?);
-    let page = app.reader.history().refusals(&filter, cursor, limit).await?;
-    let refusals: Vec<Value> = page.refusals.iter().map(refusal).collect();
-    let body = json!({"refusals": refusals, "next": page.next});
-    let mut response = paged(&uri, body, page.next);
+    let (filter, format) = (wanted.refusals()?, wanted.format(&headers)?);
+    let Paging { cursor, limit } = wanted.paging()?;
+    let history = app.reader.history();
+    let mut response = match format {
+        Format::Json => {
+            let page = history.refusals(&filter, cursor, limit).await?;
+            let refusals: Vec<Value> = page.refusals.iter().map(refusal).collect();
+            paged(&uri, json!({"refusals": refusals, "next": page.next}), page.next)
+        }
+        format => Export { what: What::Refusals(filter), format }.send(history).await?,
+    };
     finish(&mut response, false);
     Ok(response)
 }

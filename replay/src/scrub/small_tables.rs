@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use super::is_no_right;
 
 /// The tables that may quote a record, or that held what was destroyed.
-const SMALL_TABLES: [&str; 16] = [
+const SMALL_TABLES: [&str; 17] = [
     "stream_key",
     "notion_claim",
     "idempotency_key",
@@ -24,6 +24,7 @@ const SMALL_TABLES: [&str; 16] = [
     "transcript_chunk",
     "transcription",
     "recording_length",
+    "refusal",
 ];
 
 /// Takes out of small tables what may say something of the records.
@@ -44,6 +45,12 @@ pub(super) async fn clean_tables(
         // A vector tells about what its text said; where nobody embeds at present, nobody else deletes it.
         "delete from vector_point using unnest($1::text[], $2::text[]) as gone (kind, id)
          where vector_point.kind = gone.kind and vector_point.id::text = gone.id",
+        // Whoever asks for what is not there may have said anything in its address; and what is wrong with a request names its
+        // fields and parameters, which anybody may call as he likes.
+        "update refusal set path = coalesce(substring(path from '^/[^/]*/[^/]*'), path),
+                            why = case when status in (400, 422) then 'not kept after an erasure' else why end
+         from unnest($1::text[], $2::text[]) as gone (kind, id)
+         where refusal.kind = gone.kind and record_id = gone.id::bigint",
         "update stream_key set leftovers = null from unnest($1::text[], $2::text[]) as gone (kind, id)
          where aggregate_type = gone.kind and aggregate_id = gone.id",
     ] {
