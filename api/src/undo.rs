@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderValue, Uri};
 use axum::response::{IntoResponse, Response};
+use domain::fund::FundEvent;
 use domain::note::NoteEvent;
 use domain::person::PersonEvent;
 use domain::telling::{Part, Sentence};
@@ -294,6 +295,32 @@ pub async fn follow_ups(app: &App, plan: &Plan) -> Result<Vec<RecordRef>, Proble
     Ok(plan.follow_ups.iter().filter(|todo| !gone.contains(todo)).copied().collect())
 }
 
+/// What a plan does to funds besides, as their histories will tell it: the arrival that a roadshow announces becomes the date
+/// of its fund.
+///
+/// # Errors
+/// When the log cannot be read.
+pub async fn announced(
+    app: &App,
+    roadshow: RecordRef,
+    plan: &Plan,
+) -> Result<Vec<Sentence>, Problem> {
+    let mut told = Vec::new();
+    for (fund, arrival) in plan.announced() {
+        let fund = RecordRef::Fund(fund);
+        let mut subject = Subject::new(Kind::Fund);
+        let life = app.reader.life(fund).await?;
+        life.iter().flat_map(|entry| &entry.event).for_each(|event| subject.apply(event));
+        let event = FundEvent::RoadshowDateSet { roadshow_date: Some(arrival) };
+        let mut step = subject.step(fund, &Event::Fund(event));
+        if !step.changes.is_empty() {
+            step.sentence.0.extend([", the arrival of ".into(), roadshow.into()]);
+            told.push(step.sentence);
+        }
+    }
+    Ok(told)
+}
+
 /// What stays although it came of what is undone: what no undoing takes back, and the todos that followed.
 async fn staying(app: &App, plan: &Plan) -> Result<Vec<FactChange>, Problem> {
     let follow_ups = follow_ups(app, plan).await?.into_iter().map(|todo| FactChange {
@@ -310,6 +337,8 @@ struct Told {
     record: Value,
     changes: Vec<Value>,
     sentences: Vec<String>,
+    /// What it does to other records.
+    besides: Vec<String>,
     stays: Vec<Value>,
     conflicts: Vec<Value>,
     /// Whether it would link to what is gone.
@@ -319,10 +348,11 @@ struct Told {
 impl Told {
     async fn of(app: &App, record: RecordRef, plan: &Plan) -> Result<Self, Problem> {
         let later = plan.later.iter().map(|later| &later.change);
+        let announced = announced(app, record, plan).await?;
         let sentences = plan.steps.iter().map(|step| &step.sentence);
         let stays = staying(app, plan).await?;
-        let spoken_of =
-            spoken_of(record, plan.changes.iter().chain(&stays).chain(later), sentences);
+        let changes = plan.changes.iter().chain(&stays).chain(later);
+        let spoken_of = spoken_of(record, changes, sentences.clone().chain(&announced));
         let names = Names::of(app.log.database(), spoken_of).await?;
         let missing = missing(app, plan).await?;
         let mut conflicts: Vec<Value> = plan
@@ -337,6 +367,7 @@ impl Told {
             })
             .collect();
         let is_lacking = !missing.is_empty();
+        let text = |sentence: &Sentence| sentence.to_text(|of, begins| names.told(of, begins));
         conflicts.extend(missing.into_iter().map(|gone| {
             json!({"missing": history::record(gone, &names),
                 "reason": format!("{} no longer exists", names.call(gone))})
@@ -344,11 +375,8 @@ impl Told {
         Ok(Self {
             record: history::record(record, &names),
             changes: told(&plan.changes, &names),
-            sentences: plan
-                .steps
-                .iter()
-                .map(|step| step.sentence.to_text(|of, begins| names.told(of, begins)))
-                .collect(),
+            sentences: sentences.map(text).collect(),
+            besides: announced.iter().map(text).collect(),
             stays: told(&stays, &names),
             conflicts,
             is_lacking,
@@ -362,6 +390,7 @@ impl Told {
             "version": plan.version,
             "changes": self.changes,
             "sentences": self.sentences,
+            "besides": self.besides,
             "stays": self.stays,
             "conflicts": self.conflicts,
         });

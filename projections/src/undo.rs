@@ -1,11 +1,13 @@
 //! Undoing: what would take a record back to what it was, or take back one event and leave what came after, and which later
 //! changes stand against that. Nothing here is recorded: the aggregate's own `Revert` does that.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use domain::todo::TodoEvent;
 use domain::{
-    ARCHIVED, Event, FactChange, FactName, Facts, ImpossibleFacts, RecordRef, Refusal, Step,
-    Subject, differences,
+    ARCHIVED, Event, FactChange, FactName, Facts, FundId, ImpossibleFacts, Moment, RecordRef,
+    Refusal, Step, Subject, differences,
 };
 use serde_json::Value;
 use uuid::Uuid;
@@ -61,6 +63,25 @@ pub struct Plan {
     pub later: Vec<LaterChange>,
     /// The event that is undone, or the last that is not.
     pub cause: Option<Uuid>,
+}
+
+impl Plan {
+    /// What carrying it out announces to funds besides: the arrival of the roadshow that is taken back.
+    pub fn announced(&self) -> BTreeMap<FundId, Moment> {
+        let mut then = self.present.clone();
+        let mut announced = BTreeMap::new();
+        for event in &self.events {
+            then.apply(event);
+            let (Subject::Roadshow(roadshow), Event::Roadshow(event)) = (&then, event) else {
+                continue;
+            };
+            let Some(record) = roadshow.record().filter(|_| event.announces_arrival()) else {
+                continue;
+            };
+            announced.extend(record.fund_id.zip(record.details.arrival));
+        }
+        announced
+    }
 }
 
 /// Why there is nothing that would undo it.

@@ -61,6 +61,44 @@ async fn undoing_what_a_roadshow_said_beside_its_arrival_leaves_the_date_of_its_
     assert_read_models_match_the_log(&api.db.pool).await;
 }
 
+#[tokio::test]
+async fn a_rehearsal_says_what_undoing_an_arrival_does_to_the_fund() {
+    let api = Api::new().await;
+    let fund = |name: &str, date: &str| json!({"fund_name": name, "roadshow_date": date});
+    let first = api.made("funds", fund("Alpine IV", "2025-02-01")).await;
+    let second = api.made("funds", fund("Borealis", "2025-02-02")).await;
+    let trip = json!({"name": "Lima", "fund_id": first, "arrival": "2025-03-01"});
+    let trip = format!("roadshows/{}", api.made("roadshows", trip).await);
+    let moved = put(&api, &trip, json!({"arrival": "2025-04-01"})).await;
+    let booked = put(&api, &trip, json!({"lv_hotel": "Done"})).await;
+    let given = put(&api, &trip, json!({"fund_id": second})).await;
+    let said = async |goal: Value| {
+        let told = rehearse(&api, &trip, goal).await;
+        assert_eq!(told["sentences"].as_array().unwrap().len(), 1, "{told}");
+        told["besides"].clone()
+    };
+    let borealis =
+        "Roadshow date of Borealis moved from 2025-04-01 to 2025-03-01, the arrival of Lima";
+    assert_eq!(said(json!({"event": moved})).await, json!([borealis]));
+    assert_eq!(said(json!({"event": booked})).await, json!([]), "that announces nothing");
+    put(&api, &format!("funds/{first}"), json!({"roadshow_date": "2030-01-01"})).await;
+    let alpine =
+        "Roadshow date of Alpine IV moved from 2030-01-01 to 2025-04-01, the arrival of Lima";
+    assert_eq!(said(json!({"event": given})).await, json!([alpine]));
+    let id = trip.replace("roadshows/", "");
+    let uri = format!("/audit/roadshow/{id}/undo?event={moved}");
+    let (_, page) = crate::pages::page(&api, &uri).await;
+    assert!(page.contains(borealis), "{page}");
+    // It does what it says.
+    let revert = format!("/{trip}/revert");
+    api.post(&revert, json!({"event": moved})).await.expect(200, "undone");
+    api.post(&revert, json!({"event": given})).await.expect(200, "undone");
+    for (fund, date) in [(second, "2025-03-01T00:00:00"), (first, "2025-03-01T00:00:00")] {
+        assert_eq!(api.read(&format!("/funds/{fund}")).await["roadshow_date"], date);
+    }
+    api.backend.stop().await;
+}
+
 /// A record of every kind that something has happened to, with the positions at which that ended.
 async fn lived(api: &Api) -> Vec<(String, Vec<i64>)> {
     let lp = api.made("lps", json!({"name": "Profuturo", "priority": "1"})).await;

@@ -31,7 +31,7 @@ use crate::as_of::position;
 use crate::body::{Parameters, parse_id};
 use crate::caller::Caller;
 use crate::problem::{Fault, Problem};
-use crate::undo::{follow_ups, missing, problem};
+use crate::undo::{announced, follow_ups, missing, problem};
 
 /// What is to be undone.
 enum Wish {
@@ -164,18 +164,18 @@ async fn shown(app: &App, planned: &Planned, warning: Option<&str>) -> Result<Re
     spoken.extend(follow_ups);
     spoken.extend(missing);
     spoken.push(own);
-    spoken.extend(plan.steps.iter().flat_map(|step| step.sentence.0.iter()).filter_map(|part| {
-        match part {
+    let announced = announced(app, own, plan).await?;
+    let sentences = plan.steps.iter().map(|step| &step.sentence).chain(&announced);
+    spoken.extend(sentences.clone().flat_map(|sentence| &sentence.0).filter_map(
+        |part| match part {
             domain::telling::Part::Record(record) => Some(*record),
             _ => None,
-        }
-    }));
+        },
+    ));
     let names = Names::of(app.log.database(), spoken).await?;
     let title = called(&names, &plan.present, own);
-    let sentences: Vec<String> = plan
-        .steps
-        .iter()
-        .map(|step| step.sentence.to_text(|record, begins| names.told(record, begins)))
+    let sentences: Vec<String> = sentences
+        .map(|sentence| sentence.to_text(|record, begins| names.told(record, begins)))
         .collect();
     let body = html! {
         (head(story, &title, &plan.present))
