@@ -7,7 +7,7 @@ use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgTypeInfo};
 use sqlx::{Encode, Postgres, Type};
 
 /// Longer words Postgres does not take, in bytes.
-const LONGEST: usize = 2_046;
+pub(crate) const LONGEST: usize = 2_046;
 
 /// Words without their places, each once, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

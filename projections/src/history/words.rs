@@ -5,7 +5,7 @@
 //! seconds.
 
 use crate::prose::{cut, fold};
-use crate::tsvector::TsVector;
+use crate::tsvector::{LONGEST, TsVector};
 
 /// The words of a text.
 pub(crate) fn of(text: &str) -> TsVector {
@@ -24,8 +24,12 @@ pub(crate) fn each_of(text: &str) -> Vec<String> {
     words
 }
 
-/// What finds the texts that have all of these words, as a `tsquery`: without words nothing.
+/// What finds the texts that have all of these words, as a `tsquery`: without words nothing. No text is found by a word that is too
+/// long for Postgres.
 pub(crate) fn query(words: &[&str]) -> String {
+    if words.iter().any(|word| word.len() > LONGEST) {
+        return String::new();
+    }
     let quoted: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
     quoted.join(" & ")
 }
@@ -58,5 +62,8 @@ mod tests {
         assert_eq!(query(&words), "'o' & 'brien' & 'nunez'");
         assert_eq!(each_of("!'\\ \0"), [""; 0]);
         assert_eq!(query(&[]), "");
+        let (long, longer) = ("x".repeat(LONGEST), "x".repeat(LONGEST + 1));
+        assert_eq!(query(&[&long]), format!("'{long}'"));
+        assert_eq!(query(&["fee", &longer]), "");
     }
 }

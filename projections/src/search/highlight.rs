@@ -93,21 +93,25 @@ impl Words {
         let mut words = Self { folded: String::with_capacity(text.len()), places: Vec::new() };
         let mut before = Before::Nothing;
         for (at, c) in text.chars().enumerate() {
+            let is_of_word = c.is_alphanumeric() || is_unseen(c);
+            let start = words.folded.len();
+            if is_of_word {
+                fold_into(c, &mut words.folded);
+            }
+            let end = words.folded.len();
             let last = words.places.last_mut();
-            if is_unseen(c) {
+            if !is_of_word {
+                before = Before::Nothing;
+                continue;
+            }
+            // An accent by itself, of Latin or of a narrow syllable of Japanese.
+            if start == end {
                 if let (Some((within, _)), true) = (last, before != Before::Nothing) {
                     within.end = at + 1;
                 }
                 continue;
             }
-            if !c.is_alphanumeric() {
-                before = Before::Nothing;
-                continue;
-            }
-            let start = words.folded.len();
-            fold_into(c, &mut words.folded);
-            let end = words.folded.len();
-            before = match (before, is_unparted(c), last) {
+            before = match (before, words.folded[start..].starts_with(is_unparted), last) {
                 (Before::Word, false, Some((within, bytes))) => {
                     (within.end, bytes.end) = (at + 1, end);
                     Before::Word
@@ -335,6 +339,7 @@ mod tests {
         check("Nu\u{301}n\u{303}ez nun", &["nunez"], &["Nu\u{301}n\u{303}ez"]);
         check("国民年金公団、第3年金基金", &["年金"], &["年金", "年金"]);
         check("국민연금공단은", &["연금"], &["연금"]);
+        check("ﾎﾝﾀﾞ ﾆｯｾｲ", &["ンタ"], &["ﾝﾀﾞ"]);
         check("a fundamental fund", &["fund", "funds"], &["fund"]);
         check("co-investment costs could", &["co"], &["co"]);
         check(

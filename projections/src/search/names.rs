@@ -102,7 +102,7 @@ pub(super) async fn find(
     let rest = without_figures(folded);
     let has_words = !spelling::words(&rest).is_empty();
     let rest = if has_words { &rest } else { folded };
-    let said = spelling::words(rest);
+    let said = without_and(&spelling::words(rest));
     let is_whole = rest == folded;
     // Names are of no language.
     if said.is_empty() || filter.language.is_some() {
@@ -218,7 +218,7 @@ fn inside(titled: &[Titled], said: &[&str], near: &[Near]) -> Vec<Called> {
 
 /// How many words are mistyped of a name of several words that stands in a question; `None` if it does not.
 fn errors_inside(name: &str, said: &[&str], near: &[Near]) -> Option<usize> {
-    let words = spelling::words(name);
+    let words = without_and(&spelling::words(name));
     if words.len() < 2 {
         return None;
     }
@@ -293,6 +293,21 @@ fn restrict_kinds(statement: &mut QueryBuilder<'_, Postgres>, filter: &Filter) {
         let kinds: Vec<&str> = filter.kinds.iter().map(|kind| kind.as_str()).collect();
         statement.push(" and kind = any (").push_bind(kinds).push(")");
     }
+}
+
+/// Words without an `and` between them, in the place of which names often have a sign (`Johnson & Johnson`); a `y` may be an initial.
+fn without_and<'a>(said: &[&'a str]) -> Vec<&'a str> {
+    let is_long = |at: Option<usize>| {
+        at.and_then(|at| said.get(at)).is_some_and(|word| word.chars().count() > 1)
+    };
+    let is_between = |at: usize| at > 0 && at + 1 < said.len();
+    let joins = |(at, word): (usize, &str)| match word {
+        "and" => is_between(at),
+        "y" => is_long(at.checked_sub(1)) && is_long(Some(at + 1)),
+        _ => false,
+    };
+    let kept = said.iter().enumerate().filter(|(at, word)| !joins((*at, word)));
+    kept.map(|(_, word)| *word).collect()
 }
 
 /// Whether the index of names can look for this. It goes by three letters in a row, and where a server's locale is C it knows none

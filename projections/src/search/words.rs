@@ -5,8 +5,7 @@
 //! the server's locale: `¿hedging?`, `“hedging”` and `USD/hedging` have the word that `hedging` asks for. Postgres's own parser
 //! takes every sign beyond ASCII for a letter where the locale is C, and keeps addresses and paths whole.
 //!
-//! What is several such words, as `9.8`, `20%`, `AT&T` and telephone numbers are, is found as a whole too, and looked for as nothing
-//! else.
+//! What is several such words, as `9.8`, `20%` and `AT&T` are, is found as a whole too, and looked for as nothing else.
 //!
 //! The stop words are Snowball's, as Postgres has them.
 
@@ -196,7 +195,6 @@ mod tests {
         check("the who", &[&["the"], &["who"]]);
         check("a 9,8 % return", &[&["9.8%"], &["return"]]);
         check("AT&T fees", &[&["at&t"], &["fee", "fees"]]);
-        check("who has +52 55 1234 5678", &[&["+12345678"]]);
         check("年金公団 fees", &[&["年金"], &["金公"], &["公団"], &["fee", "fees"]]);
         check("", &[]);
         assert!(

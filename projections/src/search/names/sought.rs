@@ -7,7 +7,7 @@ use sqlx::{PgConnection, Postgres, QueryBuilder, Row as _};
 
 use super::alike::Alike;
 use super::{Called, INSIDE, MOST, NAMED, PER_ERROR, SAME, WORDS_OF_NAME};
-use super::{escaped, hits_of, is_indexed, restrict_kinds};
+use super::{escaped, hits_of, is_indexed, restrict_kinds, without_and};
 use crate::prose::fold;
 use crate::search::Filter;
 use crate::search::asked::{Asked, BRIEF, Near};
@@ -95,7 +95,7 @@ impl Sought<'_> {
     fn told_apart(&self, hits: Vec<Called>) -> Vec<Called> {
         let mut judged = Vec::with_capacity(hits.len());
         for (mut hit, title) in hits {
-            let name = spelling::words(&title);
+            let name = without_and(&spelling::words(&title));
             let is_person = hit.record.kind() == Kind::Person;
             let errors = spelling::errors(&self.spelt, &name, is_person);
             let is_same = self.spelt.iter().map(|said| said.word).eq(name.iter().copied());
