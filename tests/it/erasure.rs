@@ -338,6 +338,10 @@ async fn holds_for_several_matters_are_lifted_one_by_one() {
             page.contains("Under a legal hold, so that it cannot be erased: matter A; matter B"),
             "{page}"
         );
+        assert!(
+            page.contains("</span>matter A; matter B</ins>"),
+            "the change is told in words: {page}"
+        );
         let lift = |of: &str| format!("{hold}?reason=closed{of}");
         for (of, says) in [("", "`of`"), ("&of=matter%20C", "held for: matter A; matter B")] {
             let refused = said(api.delete(&lift(of)).await.expect(409, of));

@@ -75,6 +75,9 @@ pub fn changed(changes: &[FactChange]) -> Vec<RecordRef> {
 
 /// A value by itself, as much of it as there is room for.
 fn shown(names: &Names, field: &str, said: &Value, room: Room) -> Markup {
+    if let Some(texts) = listed(said).filter(|_| !exceeds(said, room)) {
+        return html! { (texts) };
+    }
     match (named(field, said), said) {
         (Some(record), _) => record_link(names, record),
         (_, Value::Null) => html! { span.none { "nothing" } },
@@ -87,6 +90,13 @@ fn shown(names: &Names, field: &str, said: &Value, room: Room) -> Markup {
         }
         _ => html! { (plain(said)) },
     }
+}
+
+/// Several short texts, such as the reasons of legal holds, in a row.
+fn listed(said: &Value) -> Option<String> {
+    let texts: Option<Vec<&str>> = said.as_array()?.iter().map(Value::as_str).collect();
+    let texts = texts.filter(|texts| !texts.is_empty() && texts.iter().all(|it| !is_long(it)))?;
+    Some(texts.join("; "))
 }
 
 /// Whether a text needs a box of its own; blanks alone are told in words.
