@@ -31,14 +31,9 @@ impl Compound {
     }
 }
 
-/// All of a text, in their order and apart from each other.
+/// All of a text, in their order. They stand apart: those with an ampersand are of letters alone.
 pub(in crate::search) fn compounds(text: &str) -> Vec<Compound> {
-    let mut all: Vec<Compound> = joined(text).collect();
-    let names: Vec<Range<usize>> = all.iter().map(|it| it.place.clone()).collect();
-    let is_apart = |it: &Compound| {
-        names.iter().all(|name| it.place.end <= name.start || name.end <= it.place.start)
-    };
-    all.extend(figures(text).filter(is_apart));
+    let mut all: Vec<Compound> = joined(text).chain(figures(text)).collect();
     all.sort_by_key(|it| it.place.start);
     all
 }
@@ -51,7 +46,7 @@ pub(in crate::search) fn is_form(lexeme: &str) -> bool {
 /// Short words with ampersands between; where there are blanks as well, as in `M & G`, one is a letter alone: `US & UK` are two
 /// words.
 static JOINED: LazyLock<Regex> = LazyLock::new(|| {
-    const WORD: &str = r"[\p{L}\p{N}]{1,3}";
+    const WORD: &str = r"\p{L}{1,3}";
     const LETTER: &str = r"\p{L}";
     regex(&format!(r"\b(?:{WORD}(?:&{WORD})+|{LETTER}\s?&\s?{WORD}|{WORD}\s?&\s?{LETTER})\b"))
 });
@@ -89,9 +84,9 @@ mod tests {
 
     #[test]
     fn they_stand_apart_and_in_order() {
-        let all = compounds("20% of M&G: 13.7 15.3, 9.8 of 3M&2%");
+        let all = compounds("20% of M&G: 13.7 15.3, 1.5m&a, A&b9.8, 3&20%, 5 percent&ab");
         let forms: Vec<&str> = all.iter().map(Compound::whole).collect();
-        assert_eq!(forms, ["20%", "m&g", "13.7", "15.3", "9.8", "3m&2"]);
+        assert_eq!(forms, ["20%", "m&g", "13.7", "15.3", "1.5m", "9.8", "20%", "5%"]);
         assert!(all.windows(2).all(|two| two[0].place.end <= two[1].place.start));
     }
 }
