@@ -95,7 +95,10 @@ impl<R: Holdable> Lifecycle<R> {
         let holds = self.there()?.holds();
         match (of, holds.reasons()) {
             (_, []) => Ok(vec![]),
-            (Some(ALL_HOLDS), all) => Ok(all.to_vec()),
+            // Unless one of them is called so.
+            (Some(ALL_HOLDS), all) if !all.iter().any(|reason| reason == ALL_HOLDS) => {
+                Ok(all.to_vec())
+            }
             (None, [only]) => Ok(vec![only.clone()]),
             (None, _) => Err(Refusal::SeveralHolds { reasons: holds.told() }),
             (Some(of), reasons) if reasons.iter().any(|reason| reason == of) => {

@@ -729,6 +729,13 @@ async fn a_log_or_a_chain_of_seals_that_anybody_can_change_is_named() {
              alter table events enable always trigger only_grows",
             "lets changes through",
         ),
+        (
+            "seal",
+            "create or replace trigger only_grows before update of position or delete or truncate on seal
+                 for each statement execute function refuse_change();
+             alter table seal enable always trigger only_grows",
+            "lets changes through",
+        ),
     ] {
         assert!(verify(&db).await.passed, "before {statement}");
         sqlx::raw_sql(statement).execute(&db.pool).await.unwrap();
@@ -742,4 +749,15 @@ async fn a_log_or_a_chain_of_seals_that_anybody_can_change_is_named() {
         sqlx::raw_sql(by).execute(&db.pool).await.unwrap();
     }
     assert!(verify(&db).await.passed, "what is advised puts it back");
+    let empty = "create or replace function refuse_change() returns trigger language plpgsql as $$ begin return null; end $$";
+    sqlx::raw_sql(empty).execute(&db.pool).await.unwrap();
+    let report = verify(&db).await;
+    let told: Vec<&str> = report.log.findings.iter().map(|it| it.what.as_str()).collect();
+    assert!(
+        told.len() == 3 && told.iter().all(|it| it.contains("calls another function")),
+        "{told:?}"
+    );
+    let (_, by) = told[0].split_once("put it back by: ").unwrap();
+    sqlx::raw_sql(by).execute(&db.pool).await.unwrap();
+    assert!(verify(&db).await.passed, "likewise");
 }

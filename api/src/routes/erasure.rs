@@ -142,7 +142,7 @@ async fn tell<A: Erasable>(
     Ids([id]): Ids<1>,
     parameters: Parameters,
 ) -> Result<Response, Problem> {
-    parameters.expect(&[])?;
+    parameters.expect(&["min_position"])?;
     app.log.database().check()?;
     let entries = app.reader.life(record_of::<A>(id)).await?;
     if entries.is_empty() {

@@ -370,6 +370,9 @@ fn each_legal_hold_is_lifted_by_itself() {
     without(Some("A")).when(erase()).then_expect_error(refusal("B"));
     without(Some("B")).when(erase()).then_expect_error(refusal("A"));
     without(Some("B")).and(vec![lifted(Some("A"))]).when(erase()).then_expect_events(erased());
+    // A hold may be called as all are.
+    let starred = || two().and(vec![held("*")]);
+    starred().when(lift(Some("*"))).then_expect_events(vec![lifted(Some("*"))]);
     // An event of an earlier release lifts all, as it did there.
     without(None).when(erase()).then_expect_events(erased());
 }

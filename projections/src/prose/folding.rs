@@ -1,6 +1,6 @@
 //! Words as they are compared: cut, in lower case and without accents.
 
-use unicode_normalization::char::{decompose_compatible, is_combining_mark};
+use unicode_normalization::char::{compose, decompose_compatible, is_combining_mark};
 
 /// A text in lower case and without accents.
 pub fn fold(text: &str) -> String {
@@ -36,7 +36,15 @@ pub(crate) fn fold_into(c: char, folded: &mut String) {
             'ı' => folded.push('i'),
             'þ' => folded.push_str("th"),
             '’' | '‘' => folded.push('\''),
-            // A syllable of Korean would fall apart into its letters.
+            // What follows the first letter of a Korean syllable, where it has fallen apart into its letters.
+            '\u{1160}'..='\u{11ff}' => {
+                let whole = folded.chars().next_back().and_then(|before| compose(before, c));
+                if whole.is_some() {
+                    folded.pop();
+                }
+                folded.push(whole.unwrap_or(c));
+            }
+            // It would fall apart here.
             c if !c.is_alphanumeric() || matches!(c, '\u{ac00}'..='\u{d7a3}') => folded.push(c),
             c => {
                 let before = folded.len();
@@ -60,7 +68,15 @@ pub(crate) fn fold_into(c: char, folded: &mut String) {
 pub(crate) fn is_unseen(c: char) -> bool {
     matches!(
         c,
-        '\u{300}'..='\u{36f}' | '\u{ad}' | '\u{200c}' | '\u{200d}' | '\u{2060}' | '\u{feff}'
+        '\u{300}'
+            ..='\u{36f}'
+                | '\u{3099}'
+                | '\u{309a}'
+                | '\u{ad}'
+                | '\u{200c}'
+                | '\u{200d}'
+                | '\u{2060}'
+                | '\u{feff}'
     )
 }
 
@@ -68,7 +84,7 @@ pub(crate) fn is_unseen(c: char) -> bool {
 /// for is found wherever it stands.
 pub fn cut(folded: &str) -> impl Iterator<Item = &str> {
     let runs = folded.split(|c: char| !c.is_alphanumeric()).filter(|run| !run.is_empty());
-    runs.flat_map(|run| Parts { rest: run, is_whole: run.is_ascii() })
+    runs.flat_map(|run| Parts { rest: run, unparted: 0 })
 }
 
 /// Whether a character is of a script that does not part words, or adds to them what other languages part: Chinese, Japanese, Korean.
@@ -83,29 +99,38 @@ pub(crate) fn is_unparted(c: char) -> bool {
 /// The words of letters and digits in a row.
 struct Parts<'a> {
     rest: &'a str,
-    /// Whether the rest is one word.
-    is_whole: bool,
+    /// How many bytes of the rest are taken in pairs, where that is under way.
+    unparted: usize,
 }
 
 impl<'a> Iterator for Parts<'a> {
     type Item = &'a str;
 
     fn next(&mut self) -> Option<&'a str> {
-        if self.is_whole || self.rest.is_empty() {
-            return (!self.rest.is_empty()).then(|| std::mem::take(&mut self.rest));
+        if self.unparted == 0 {
+            let is_unparted = self.rest.chars().next().map(is_unparted)?;
+            let end = self.rest.find(|c| self::is_unparted(c) != is_unparted);
+            let end = end.unwrap_or(self.rest.len());
+            if !is_unparted {
+                let (word, after) = self.rest.split_at(end);
+                self.rest = after;
+                return Some(word);
+            }
+            self.unparted = end;
         }
-        let is_unparted = self.rest.starts_with(is_unparted);
-        let end = self.rest.find(|c| self::is_unparted(c) != is_unparted);
-        let (run, after) = self.rest.split_at(end.unwrap_or(self.rest.len()));
-        if !is_unparted {
-            self.rest = after;
-            return Some(run);
-        }
+        let run = &self.rest[..self.unparted];
         let mut places = run.char_indices().map(|(at, _)| at).skip(1);
-        let (second, third) = (places.next(), places.next());
-        // The second character begins the next two, unless there is none after it.
-        self.rest = second.filter(|_| third.is_some()).map_or(after, |second| &self.rest[second..]);
-        Some(&run[..third.unwrap_or(run.len())])
+        match (places.next(), places.next()) {
+            // The second character begins the next pair.
+            (Some(second), Some(third)) => {
+                (self.rest, self.unparted) = (&self.rest[second..], self.unparted - second);
+                Some(&run[..third])
+            }
+            _ => {
+                (self.rest, self.unparted) = (&self.rest[self.unparted..], 0);
+                Some(run)
+            }
+        }
     }
 }
 
@@ -122,6 +147,7 @@ mod tests {
         check("proﬁt ＡＦＯＲＥ", "profit afore");
         check("investor’s 1½", "investor's 1½");
         check("年金 Ω 국민", "年金 ω 국민");
+        check("\u{1100}\u{116e}\u{11a8}\u{1106}\u{1175}\u{11ab} \u{30ab}\u{3099}", "국민 カ");
     }
 
     #[test]
@@ -135,5 +161,7 @@ mod tests {
         check("국민연금공단은 bonos", &["국민", "민연", "연금", "금공", "공단", "단은", "bonos"]);
         check("пенсионный ταμείο", &["пенсионный", "ταμείο"]);
         check("", &[]);
+        // As long as it takes, a text without any sign is read once.
+        assert_eq!(cut(&"年".repeat(1_000_000)).count(), 999_999);
     }
 }

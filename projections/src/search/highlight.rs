@@ -51,6 +51,11 @@ impl Wanted {
         self.stems.iter().any(|stem| is_form(stem))
     }
 
+    /// Whether it is looked for by this form of a compound.
+    fn is_form(&self, form: &str) -> bool {
+        self.stems.iter().any(|stem| stem == form)
+    }
+
     /// Whether a word of a text, folded, is this one.
     pub(super) fn is(&self, word: &str) -> bool {
         self.beginnings.iter().any(|it| word.starts_with(it.as_str()))
@@ -82,9 +87,10 @@ enum Before {
     Word,
     /// The first character of those that are taken in pairs.
     One,
-    /// A pair, and where its second character begins in what is folded, in bytes.
+    /// A pair, and where its second character stands: in the text, in characters, and in what is folded, in bytes.
     Pair {
-        second: usize,
+        at: usize,
+        begin: usize,
     },
 }
 
@@ -118,11 +124,11 @@ impl Words {
                 }
                 (Before::One, true, Some((within, bytes))) => {
                     (within.end, bytes.end) = (at + 1, end);
-                    Before::Pair { second: start }
+                    Before::Pair { at, begin: start }
                 }
-                (Before::Pair { second }, true, _) => {
-                    words.places.push((at - 1..at + 1, second..end));
-                    Before::Pair { second: start }
+                (Before::Pair { at: second, begin }, true, _) => {
+                    words.places.push((second..at + 1, begin..end));
+                    Before::Pair { at, begin: start }
                 }
                 (_, is_unparted, _) => {
                     words.places.push((at..at + 1, start..end));
@@ -188,7 +194,7 @@ impl<'a> Sought<'a> {
         for (times, wanted) in times.iter_mut().zip(self.wanted).filter(|(_, it)| it.is_compound())
         {
             let compounds = compounds(text);
-            let is_it = |it: &&Compound| it.forms.iter().any(|form| wanted.is(form));
+            let is_it = |it: &&Compound| it.forms.iter().any(|form| wanted.is_form(form));
             *times += compounds.iter().filter(is_it).count();
         }
         Tally { wanted: self.wanted, times, length }
@@ -262,7 +268,9 @@ pub(super) fn highlights(text: &str, wanted: &[Wanted], quoted: &[String]) -> Ve
         .map(|(place, _)| place.clone())
         .collect();
     if wanted.iter().any(Wanted::is_compound) {
-        let is_wanted = |it: &Compound| it.forms.iter().any(|form| is_wanted(form));
+        let is_wanted = |it: &Compound| {
+            it.forms.iter().any(|form| wanted.iter().any(|wanted| wanted.is_form(form)))
+        };
         let chars = |bytes: usize| text[..bytes].chars().count();
         let places = compounds(text).into_iter().filter(is_wanted).map(|it| it.place);
         found.extend(places.map(|place| chars(place.start)..chars(place.end)));
@@ -339,7 +347,9 @@ mod tests {
         check("Nu\u{301}n\u{303}ez nun", &["nunez"], &["Nu\u{301}n\u{303}ez"]);
         check("国民年金公団、第3年金基金", &["年金"], &["年金", "年金"]);
         check("국민연금공단은", &["연금"], &["연금"]);
-        check("ﾎﾝﾀﾞ ﾆｯｾｲ", &["ンタ"], &["ﾝﾀﾞ"]);
+        check("ﾎﾝﾀﾞｶ ﾆｯｾｲ", &["ンタ"], &["ﾝﾀﾞ"]);
+        check("ﾎﾝﾀﾞｶ ﾆｯｾｲ", &["タカ"], &["ﾀﾞｶ"]);
+        check("oil and P&Gs, AT & T's", &["at&t"], &["AT & T"]);
         check("a fundamental fund", &["fund", "funds"], &["fund"]);
         check("co-investment costs could", &["co"], &["co"]);
         check(

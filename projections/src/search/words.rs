@@ -104,6 +104,7 @@ pub(super) fn asked(question: &str) -> Vec<Vec<String>> {
         .into_iter()
         .map(|piece| match piece {
             Piece::Amount(stems) => (stems, true),
+            Piece::Word(word) if is_form(word) => ([word.to_owned()].into(), true),
             Piece::Word(word) => {
                 let stems = telling_stems(word);
                 let is_telling = stems.iter().all(Option::is_some);
@@ -195,6 +196,7 @@ mod tests {
         check("the who", &[&["the"], &["who"]]);
         check("a 9,8 % return", &[&["9.8%"], &["return"]]);
         check("AT&T fees", &[&["at&t"], &["fee", "fees"]]);
+        check("H&ES", &[&["h&es"]]);
         check("年金公団 fees", &[&["年金"], &["金公"], &["公団"], &["fee", "fees"]]);
         check("", &[]);
         assert!(

@@ -43,20 +43,31 @@ pub(in crate::search) fn is_form(lexeme: &str) -> bool {
     lexeme.contains(['.', '%', '&'])
 }
 
-/// Short words with ampersands between; where there are blanks as well, as in `M & G`, one is a letter alone: `US & UK` are two
-/// words.
-static JOINED: LazyLock<Regex> = LazyLock::new(|| {
-    const WORD: &str = r"\p{L}{1,3}";
-    const LETTER: &str = r"\p{L}";
-    regex(&format!(r"\b(?:{WORD}(?:&{WORD})+|{LETTER}\s?&\s?{WORD}|{WORD}\s?&\s?{LETTER})\b"))
-});
+/// Short words with ampersands between.
+static JOINED: LazyLock<Regex> =
+    LazyLock::new(|| regex(r"\b\p{L}{1,3}(?:&\p{L}{1,3})+\b|\b\p{L}{1,2}\s?&\s?\p{L}{1,2}\b"));
+
+/// Letters that are words of a language by themselves.
+const WORDS: [&str; 4] = ["a", "e", "o", "y"];
 
 fn joined(text: &str) -> impl Iterator<Item = Compound> {
     let may_have = text.contains('&');
     let found = may_have.then(|| JOINED.find_iter(text)).into_iter().flatten();
-    found.filter(|it| !it.as_str().contains(is_unparted)).map(|it| {
-        let letters: String = it.as_str().split_whitespace().collect();
-        Compound { place: it.range(), forms: vec![fold(&letters)] }
+    found.filter_map(|it| {
+        let written = fold(it.as_str());
+        let parts: Vec<&str> = written.split('&').map(str::trim).collect();
+        let length = |part: &&str| part.chars().count();
+        // What has blanks may be two words as well, unless one is a letter alone that is none: `US & UK`, `class A & B`.
+        let is_spaced = written.contains(char::is_whitespace);
+        let is_one = match is_spaced {
+            true => {
+                parts.iter().any(|it| length(it) == 1) && !parts.iter().any(|it| WORDS.contains(it))
+            }
+            // Words of three letters each say enough by themselves: `oil&gas`.
+            false => parts.iter().any(|it| length(it) < 3),
+        };
+        (is_one && !written.contains(is_unparted))
+            .then(|| Compound { place: it.range(), forms: vec![parts.join("&")] })
     })
 }
 
@@ -77,7 +88,16 @@ mod tests {
     fn letters_with_an_ampersand_are_one() {
         check("AT&T, M & G; the s&p 500", &["at&t", "m&g", "s&p"]);
         check("R&D&É", &["r&d&e"]);
-        for none in ["Johnson & Johnson", "US & UK", "A&", "& Co", "年&金"] {
+        for none in [
+            "Johnson & Johnson",
+            "US & UK",
+            "Oil&Gas",
+            "fee & a",
+            "class A & tax",
+            "A&",
+            "& Co",
+            "年&金",
+        ] {
             check(none, &[]);
         }
     }
