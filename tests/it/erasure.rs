@@ -347,6 +347,9 @@ async fn holds_for_several_matters_are_lifted_one_by_one() {
             let refused = said(api.delete(&lift(of)).await.expect(409, of));
             assert!(refused.contains("matter A; matter B") && refused.contains(says), "{refused}");
         }
+        let elsewhere = json!({"reason": "closed", "of": "matter C"});
+        let sent = json_request(Method::DELETE, &hold, &elsewhere);
+        api.send(sent).await.expect(409, "what is said in a body counts as well");
         api.delete(&lift("&of=matter%20B")).await.expect(200, "B is over");
         let refused = said(api.post(&erase, reason("asked")).await.expect(409, "A is not"));
         assert!(refused.contains("(matter A)"), "{refused}");

@@ -70,7 +70,7 @@ fn reason() -> Content {
 }
 
 /// What `of` is for, in the documentation of the API.
-const OF: &str = "Which hold ends, by its reason as it was given; * ends all. Needed where there are several (else 409, which lists them)";
+const OF: &str = "Which hold ends (also in the body), by its reason as it was given; * ends all. Needed where there are several (else 409, which lists them)";
 
 fn erasing<A: Erasable>() -> Endpoint {
     let done = json!({"status": "erased", "scrub": "pending"});
@@ -86,7 +86,7 @@ fn holding<A: Erasable>() -> [Endpoint; 3] {
         put(A::SUMMARIES[1], held, hold::<A>).takes(reason()),
         delete(A::SUMMARIES[2], lifted, lift::<A>)
             .takes(reason())
-            .query("reason", false, "Why; in place of the body")
+            .query("reason", false, "Why; in place of that in the body")
             .query("of", false, OF),
     ]
 }
@@ -125,12 +125,12 @@ async fn lift<A: Erasable>(
 ) -> Result<Response, Problem> {
     parameters.expect(&["reason", "of"])?;
     // Many clients send no body with DELETE.
-    let reason = match parameters.get("reason") {
-        Some(_) => parameters.required("reason")?,
-        None => reason_in(body)?,
+    let members = members_of(body)?;
+    let said = |name| match parameters.get(name) {
+        Some(_) => parameters.required(name).map(Some),
+        None => text_in(&members, name),
     };
-    let of = parameters.get("of").map(|_| parameters.required("of")).transpose()?;
-    let command = A::lift(reason, of);
+    let command = A::lift(said("reason")?.ok_or_else(no_reason)?, said("of")?);
     let version = condition(&app, &caller, record_of::<A>(id)).await?;
     let written = execute::<A>(&app, &caller, id, "LiftHold", command, version).await?;
     Ok(written.answer(json!({"status": "lifted"})))
@@ -156,17 +156,28 @@ async fn tell<A: Erasable>(
 
 /// The reason, which must be a text. Whether it says anything the record's rules judge.
 fn reason_in(body: Body) -> Result<String, Problem> {
-    let members = match body {
-        Body::Nothing => vec![],
-        body => body.into_members(Shape::Model)?,
-    };
-    let reason = members.into_iter().find(|(name, _)| name == "reason").map(|(_, value)| value);
-    match reason {
-        Some(Json::Text(reason)) if !reason.contains('\0') => Ok(reason),
+    text_in(&members_of(body)?, "reason")?.ok_or_else(no_reason)
+}
+
+fn no_reason() -> Problem {
+    Problem::invalid(Fault::missing(["body".into(), "reason".into()]))
+}
+
+fn members_of(body: Body) -> Result<Vec<(String, Json)>, Problem> {
+    match body {
+        Body::Nothing => Ok(vec![]),
+        body => body.into_members(Shape::Model),
+    }
+}
+
+/// A member that must be a text if it is there.
+fn text_in(members: &[(String, Json)], name: &'static str) -> Result<Option<String>, Problem> {
+    match members.iter().find(|(member, _)| member == name).map(|(_, value)| value) {
+        None => Ok(None),
+        Some(Json::Text(text)) if !text.contains('\0') => Ok(Some(text.clone())),
         Some(other) => {
-            let fault = Fault::field("reason", "string_type", "Input should be a valid string");
+            let fault = Fault::field(name, "string_type", "Input should be a valid string");
             Err(Problem::invalid(fault.with_input(other.shown())))
         }
-        None => Err(Problem::invalid(Fault::missing(["body".into(), "reason".into()]))),
     }
 }
