@@ -2,6 +2,7 @@
 
 mod names;
 mod parked;
+mod scope;
 mod typing;
 mod unembedded;
 

@@ -4,7 +4,7 @@
 //! Only texts that stand in the tables at that moment are shown or counted: what an engine still holds of others is left
 //! out, by the digests of the texts.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -16,12 +16,12 @@ use tokio_util::sync::CancellationToken;
 use super::asked::{Asked, Correction};
 use super::commonness::Commonness;
 use super::dictionary;
-use super::fuse::{Fused, Ranked, Reason, by_share, fuse};
-use super::highlight;
+use super::found::{Found, Gathered};
+use super::fuse::Reason;
 use super::lag::{Followed, changed_since, followed};
-use super::lexical::{self, Lexical, Passage, WordHit};
+use super::lexical::{self, Lexical, Passage};
 use super::meaning::{Nearest, Unready};
-use super::names::NameHit;
+use super::scope::{Scope, Scoped};
 use super::showing::{shown, standing};
 use super::text::is_brief;
 use super::topic::Topic;
@@ -34,28 +34,12 @@ use crate::line::Lines;
 /// How many of the nearest texts are fused with what was found otherwise.
 const NEAREST: usize = 100;
 
-/// What a place among the nearest counts for: as much as one among those that have all words, which go first all the same.
-const NEAR: f64 = 0.999;
-
-/// What a place among the nearest counts for where the question is a name, which texts are near to by chance.
-const NEAR_A_NAME: f64 = 0.25;
-
 /// What is missing of a page that goes on after one without meaning.
 const GOES_ON_BY_WORD: &str = "the page before was found by word alone, and so is this one: begin anew without `cursor` to search by meaning as well";
 
 /// What to do where a page cannot go on.
 const CANNOT_GO_ON: &str = "The page before was found by meaning as well, and the next one would repeat hits of it: ask again in a \
                             moment, or begin anew without `cursor`";
-
-/// From this likeness on a name says that its record is meant, and not something like it.
-const MEANT: f64 = 0.5;
-
-/// From this share of a question on a card that has it is meant, and what that counts for beside texts, which may be near as well.
-const MOST_OF_IT: f64 = 0.5;
-const CARD: f64 = 2.0;
-
-/// What a name counts for that is just what was asked for, beside one that only begins so or has more words.
-const CALLED_SO: f64 = 2.0;
 
 /// How to search.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -268,8 +252,15 @@ impl Search {
                 lexical::find(&mut tx, common, asked, filter, lag).await?
             }
         };
+        let scope =
+            Scope::of(asked, &lexical.named, filter).filter(|_| mode != Mode::Semantic && !is_gone);
+        let scoped = match &scope {
+            Some(scope) => self.scoped(&mut tx, scope, lag, mode).await?,
+            None => Scoped::default(),
+        };
+        let subject = scope.as_ref().map_or(asked, |scope| &scope.rest);
         let topical = match mode {
-            Mode::Hybrid if !is_gone => self.topical(&mut tx, wanted, &lexical).await?,
+            Mode::Hybrid if !is_gone => self.topical(&mut tx, subject, filter, &lexical).await?,
             _ => vec![],
         };
         let unspoken = match nearest.answerer.filter(|_| mode == Mode::Hybrid) {
@@ -280,11 +271,12 @@ impl Search {
             None => HashSet::new(),
         };
         let near = if is_gone { vec![] } else { nearest.near };
-        let mut meant = standing(&mut tx, near, filter).await?;
-        meant.retain(|passage| tells_enough(passage, filter));
-        meant.truncate(NEAREST);
+        let mut near = standing(&mut tx, near, filter).await?;
+        near.retain(|passage| tells_enough(passage, filter));
+        near.truncate(NEAREST);
         let is_cut = lexical.is_cut;
-        let mut found = Found::of(wanted, lexical, &unspoken, [meant, topical], mode);
+        let gathered = Gathered { lexical, scoped, near, topical, unspoken };
+        let mut found = Found::of(wanted, gathered, mode);
         found.hits.retain(|hit| !parked.contains(&hit.item));
         if let Some(position) = lag {
             let records = found.hits.iter().map(|hit| hit.item);
@@ -300,11 +292,32 @@ impl Search {
 }
 
 impl Search {
+    /// What there is of the time and the kind that a question names.
+    async fn scoped(
+        &self,
+        db: &mut PgConnection,
+        scope: &Scope,
+        behind: Option<i64>,
+        mode: Mode,
+    ) -> Result<Scoped, sqlx::Error> {
+        let common = self.commonness.now(db).await?;
+        let mut found = scope.find(db, common, behind).await?;
+        if mode == Mode::Hybrid && scope.rest.means_something() {
+            // Where that cannot be asked now, what was found otherwise is the answer.
+            let near = self.meaning.nearest(&scope.rest, &scope.filter, NEAREST).await;
+            let near = near.map(|near| near.near).unwrap_or_default();
+            found.near = standing(db, near, &scope.filter).await?;
+            found.near.truncate(NEAREST);
+        }
+        Ok(found)
+    }
+
     /// What was said about the topic of a question with whom it names, the nearest first.
     async fn topical(
         &self,
         db: &mut PgConnection,
-        Wanted { asked, filter, .. }: &Wanted,
+        asked: &Asked,
+        filter: &Filter,
         lexical: &Lexical,
     ) -> Result<Vec<Passage>, sqlx::Error> {
         let topic = Topic::of(asked, &lexical.named, |word| self.meaning.knows(word));
@@ -351,180 +364,4 @@ async fn is_any_gone(db: &mut PgConnection, records: &[RecordRef]) -> Result<boo
     .bind(records.iter().map(|record| record.id()).collect::<Vec<_>>())
     .fetch_one(db)
     .await
-}
-
-/// All that was found.
-pub(super) struct Found {
-    hits: Vec<Fused<RecordRef>>,
-    /// The passage of each that is shown, but for those that were found by name alone.
-    pub(super) passages: HashMap<RecordRef, Passage>,
-    pub(super) wanted: Vec<highlight::Wanted>,
-}
-
-/// Those of the hits that make a page.
-struct Chosen {
-    hits: Vec<Fused<RecordRef>>,
-    next: Option<Cursor>,
-}
-
-impl Found {
-    /// Of the `unspoken` their words say all that can be said: meaning does not know them yet. What is `meant` are the nearest to the
-    /// question, and to its topic among what is about whom it names.
-    fn of(
-        wanted: &Wanted,
-        lexical: Lexical,
-        unspoken: &HashSet<RecordRef>,
-        meant: [Vec<Passage>; 2],
-        mode: Mode,
-    ) -> Self {
-        let Wanted { asked, filter, .. } = wanted;
-        let is_foreign = |passage: &Passage| {
-            let both = asked.language.zip(passage.language);
-            mode == Mode::Hybrid && both.is_some_and(|(question, text)| question != text)
-        };
-        let mut passages = HashMap::new();
-        let is_meant_by_word = mode == Mode::Hybrid && means_its_words(asked, &lexical);
-        let words = lexical.words.iter().map(|hit| Ranked {
-            item: hit.passage.record,
-            weight: match mode {
-                // As if it were as near by meaning as it is by word.
-                Mode::Hybrid if unspoken.contains(&hit.passage.record) => {
-                    NEAR + by_share(hit.coverage)
-                }
-                // Its vector is not looked at unless its kind is asked for.
-                Mode::Hybrid if filter.kinds.is_empty() && is_telling_card(hit) => {
-                    CARD * hit.coverage
-                }
-                Mode::Hybrid => by_share(hit.coverage),
-                _ => 1.0,
-            },
-            is_exact: hit.is_quoted || (is_meant_by_word && hit.has_all),
-        });
-        let words: Vec<Ranked<RecordRef>> = words.collect();
-        // A note has a text to be near to the question; of what is only called something, the name stands for that.
-        let standing_alone = |hit: &NameHit| {
-            mode == Mode::Hybrid
-                && hit.record.kind() != Kind::Note
-                && !hit.is_about
-                && hit.likeness >= MEANT
-        };
-        let named = lexical.names.iter().map(|hit| Ranked {
-            item: hit.record,
-            weight: hit.likeness
-                * if standing_alone(hit) { 2.0 } else { 1.0 }
-                * if hit.is_exact && hit.likeness >= 1.0 { CALLED_SO } else { 1.0 },
-            is_exact: hit.is_exact || asked.records.contains(&hit.record),
-        });
-        let named: Vec<Ranked<RecordRef>> = named.collect();
-        let weight = if lexical.is_name { NEAR_A_NAME } else { NEAR };
-        let ranked = |passage: &Passage| Ranked { item: passage.record, weight, is_exact: false };
-        let nearest =
-            meant.each_ref().map(|list| (Reason::Meaning, list.iter().map(ranked).collect()));
-        // What is in another language is shown only if nothing else speaks for the record.
-        let (foreign, own): (Vec<Passage>, Vec<Passage>) =
-            lexical.words.into_iter().map(|hit| hit.passage).partition(is_foreign);
-        for passage in own.into_iter().chain(meant.into_iter().flatten()).chain(foreign) {
-            passages.entry(passage.record).or_insert(passage);
-        }
-        let [nearest, topical] = nearest;
-        let lists = [(Reason::Word, words), (Reason::Name, named), nearest, topical];
-        Self { hits: fuse(&lists), passages, wanted: lexical.wanted }
-    }
-
-    fn facets(&self) -> BTreeMap<Kind, usize> {
-        let mut facets = BTreeMap::new();
-        for hit in &self.hits {
-            *facets.entry(hit.item.kind()).or_default() += 1;
-        }
-        facets
-    }
-
-    fn page(&self, wanted: &Wanted, mode: Mode) -> Chosen {
-        let is_later = |hit: &&Fused<RecordRef>| {
-            wanted.after.is_none_or(|after| {
-                let exact = after.is_exact.cmp(&hit.is_exact);
-                let order = exact.then(after.score.total_cmp(&hit.score));
-                order.then_with(|| hit.item.cmp(&after.record)).is_gt()
-            })
-        };
-        let mut hits: Vec<Fused<RecordRef>> =
-            self.hits.iter().filter(is_later).take(wanted.limit + 1).cloned().collect();
-        let is_more = hits.len() > wanted.limit;
-        hits.truncate(wanted.limit);
-        let last = hits.last().filter(|_| is_more);
-        let next = last.map(|hit| Cursor {
-            is_exact: hit.is_exact,
-            score: hit.score,
-            record: hit.item,
-            mode: Some(mode),
-        });
-        Chosen { hits, next }
-    }
-}
-
-/// Whether it has much of the question, in a card that says who somebody is and is too short for its nearness to mean something: only its
-/// words can speak for it.
-fn is_telling_card(hit: &WordHit) -> bool {
-    let Passage { record, part, text, .. } = &hit.passage;
-    record.kind() != Kind::Note && is_brief(*part, text) && hit.coverage >= MOST_OF_IT
-}
-
-/// Whether a question is nothing but rare words, as a name is, so that what has all of them is meant. Where some record is called so,
-/// that one is.
-fn means_its_words(asked: &Asked, lexical: &Lexical) -> bool {
-    lexical.is_rare
-        && asked.is_brief()
-        && asked.quoted.is_empty()
-        && !lexical.names.iter().any(|hit| hit.is_exact)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn passage(note: i64) -> Passage {
-        Passage::example(Kind::Note.record(note), Part::Text)
-    }
-
-    /// The first note where note 9 has this of the question's words, and notes 1 to 4 are the nearest.
-    fn first(question: &str, hit: WordHit, is_rare: bool, unspoken: &[RecordRef]) -> i64 {
-        let lexical = Lexical { words: vec![hit], is_rare, ..Lexical::default() };
-        let unspoken = unspoken.iter().copied().collect();
-        let meant = [(1..=4).map(passage).collect(), vec![]];
-        let wanted = Wanted { asked: Asked::of(question), ..Wanted::default() };
-        Found::of(&wanted, lexical, &unspoken, meant, Mode::Hybrid).hits[0].item.id()
-    }
-
-    fn having(coverage: f64) -> WordHit {
-        let (relevance, has_all) = (1.0, coverage > 0.9);
-        WordHit { passage: passage(9), relevance, coverage, has_all, is_quoted: false }
-    }
-
-    #[test]
-    fn what_has_all_words_goes_before_what_is_only_near() {
-        assert_eq!(first("Siobhan Nunez", having(1.0), false, &[]), 9);
-        assert_eq!(first("Siobhan Nunez", having(0.5), false, &[]), 1);
-        // A mistyped word counts for less, and is meant all the same if few have it.
-        assert_eq!(first("Hendriks", having(0.95), true, &[]), 9);
-        assert_eq!(first("Hendriks", having(0.95), false, &[]), 1);
-        assert_eq!(first("what did we say to him of Hendriks", having(0.95), true, &[]), 1);
-    }
-
-    #[test]
-    fn a_card_that_has_most_of_a_question_goes_before_texts_that_are_only_near() {
-        let first = |coverage: f64, kind: Kind| {
-            let passage = Passage::example(kind.record(9), Part::Card);
-            first("Kestrel Lending Fund III", WordHit { passage, ..having(coverage) }, false, &[])
-        };
-        assert_eq!(first(0.7, Kind::Fund), 9);
-        assert_eq!(first(0.4, Kind::Fund), 1);
-        assert_eq!(first(0.7, Kind::Note), 1, "its text may be near");
-    }
-
-    #[test]
-    fn what_meaning_does_not_know_yet_counts_by_its_words_instead() {
-        let new = [Kind::Note.record(9)];
-        assert_eq!(first("quixotrope fund?", having(0.8), false, &new), 9);
-        assert_eq!(first("quixotrope fund?", having(0.8), false, &[]), 1);
-    }
 }

@@ -1,4 +1,4 @@
-//! Questions that are a day or a month and nothing else, as people write them.
+//! Days and months as people write them.
 
 use chrono::{DateTime, Months, NaiveDate, NaiveTime, Utc};
 
@@ -26,11 +26,11 @@ const FILLERS: [&str; 6] = ["de", "del", "of", "the", "on", "el"];
 /// When that begins, and when it is over.
 pub(super) type Time = (DateTime<Utc>, DateTime<Utc>);
 
-/// The time that a folded question names, if it names nothing else. Of `8/7/2025` the first number is the day, unless there is no
+/// The time that a folded text names, if it names nothing else. Of `8/7/2025` the first number is the day, unless there is no
 /// such date.
 pub(super) fn named(folded: &str) -> Option<Time> {
     let words = spelling::words(folded);
-    let words: Vec<&str> = words.into_iter().filter(|word| !FILLERS.contains(word)).collect();
+    let words: Vec<&str> = words.into_iter().filter(|word| !is_filler(word)).collect();
     let day = |year: &str, month: Option<u32>, day: &str| {
         let date = NaiveDate::from_ymd_opt(self::year(year)?, month?, self::day(day)?)?;
         Some((date, date.succ_opt()?))
@@ -50,6 +50,11 @@ pub(super) fn named(folded: &str) -> Option<Time> {
     };
     let at = |date: NaiveDate| date.and_time(NaiveTime::MIN).and_utc();
     Some((at(from), at(to)))
+}
+
+/// Whether a folded word of a date says nothing.
+pub(super) fn is_filler(word: &str) -> bool {
+    FILLERS.contains(&word)
 }
 
 fn year(word: &str) -> Option<i32> {

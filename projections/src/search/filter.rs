@@ -42,6 +42,14 @@ impl Filter {
         *self == Self::default()
     }
 
+    /// Lets of what it lets pass only that pass which is of this time: from a moment on, before another one.
+    #[must_use]
+    pub fn within(&self, (from, to): (DateTime<Utc>, DateTime<Utc>)) -> Self {
+        let from = Some(self.from.map_or(from, |it| it.max(from)));
+        let to = Some(self.to.map_or(to, |it| it.min(to)));
+        Self { from, to, ..self.clone() }
+    }
+
     /// Whether this passes.
     pub fn admits(&self, it: Filtered<'_>) -> bool {
         let is_late = |from| it.date.is_some_and(|date| date >= from);

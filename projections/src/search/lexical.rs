@@ -26,7 +26,7 @@ use super::passage::named;
 use super::{Filter, Language, Part};
 
 pub(super) use beside::Titled;
-use beside::{cards, said_beside, titled};
+use beside::{cards, people_of, said_beside, titled};
 pub(super) use words::Word;
 use words::{any_form, any_of, meant, rare, words};
 
@@ -185,19 +185,29 @@ pub(super) async fn find(
             titled.retain(|(record, _)| !changed.contains(record));
         }
         let names = names::find(db, &folded, asked, &typed, &titled, filter, behind).await?;
+        // A name alone asks for nobody of theirs.
+        let whose = if words.len() > 1 { &names.named[..] } else { &[] };
+        let people = people_of(db, whose, filter).await?;
         let named = names.named.iter().chain(&titled);
-        let beside = said_beside(db, &hits, named, words.iter().zip(&wanted), &sought).await?;
-        Ok::<_, sqlx::Error>((names, titled, beside))
+        let found = hits.iter().map(|(passage, _)| passage).chain(&people);
+        let beside = said_beside(db, found, named, words.iter().zip(&wanted), &sought).await?;
+        Ok::<_, sqlx::Error>((names, titled, people, beside))
     };
     let counting =
         async { hits.iter().map(|(passage, _)| sought.tally(&passage.text)).collect::<Vec<_>>() };
     let (named, tallies) = tokio::join!(naming, counting);
-    let (names, titled, beside) = named?;
+    let (names, titled, people, beside) = named?;
     let mut hits: Vec<(Passage, bool, Tally<'_>)> = hits
         .into_iter()
         .zip(tallies)
         .map(|((passage, is_quoted), it)| (passage, is_quoted, it))
         .collect();
+    let there: HashSet<RecordRef> = hits.iter().map(|(passage, ..)| passage.record).collect();
+    let others = people.into_iter().filter(|passage| !there.contains(&passage.record));
+    let others =
+        others.map(|it| (sought.tally(&it.text), it)).map(|(tally, it)| (it, false, tally));
+    // Who has nothing of the question but the name of whom they belong to is not asked for.
+    hits.extend(others.filter(|(passage, _, tally)| says_more(tally, beside.get(&passage.record))));
     for (passage, _, tally) in &mut hits {
         beside.get(&passage.record).into_iter().for_each(|places| tally.say(places));
     }
@@ -341,6 +351,12 @@ fn are_rare<'a>(found: impl Iterator<Item = (RecordRef, &'a Tally<'a>)>) -> bool
         }
     }
     having.iter().all(|records| records.len() <= FEW)
+}
+
+/// Whether a text has another word of the question than stand beside it.
+fn says_more(tally: &Tally<'_>, beside: Option<&HashSet<usize>>) -> bool {
+    let is_beside = |at: usize| beside.is_some_and(|places| places.contains(&at));
+    tally.has().enumerate().any(|(at, has)| has && !is_beside(at))
 }
 
 /// The best passage of each record, the best record first.

@@ -118,7 +118,7 @@ pub(super) async fn find(
     found.retain(has_figure);
     let mut hits: Vec<NameHit> = found.iter().map(|(hit, _)| *hit).collect();
     if let Some(time) = day::named(folded) {
-        hits.extend(dated(db, time, filter).await?);
+        hits.extend(dated(db, &filter.within(time)).await?);
     }
     if (Filter { kinds: vec![], ..filter.clone() }) == Filter::default() {
         let is_wanted = |kind| filter.kinds.is_empty() || filter.kinds.contains(&kind);
@@ -233,16 +233,14 @@ fn errors_inside(name: &str, said: &[&str], near: &[Near]) -> Option<usize> {
     said.windows(words.len()).filter_map(errors).min()
 }
 
-/// The records of a day or a month, which a question asks for that names nothing else.
-async fn dated(
+/// The records of a time that a filter limits, the earliest first.
+pub(super) async fn dated(
     db: &mut PgConnection,
-    (from, to): day::Time,
     filter: &Filter,
 ) -> Result<Vec<NameHit>, sqlx::Error> {
     let mut statement = QueryBuilder::new(
-        "select kind, id, 1::float8 as likeness from findable where not archived and on_date >= ",
+        "select kind, id, 1::float8 as likeness from findable where not archived",
     );
-    statement.push_bind(from).push(" and on_date < ").push_bind(to);
     restrict_kinds(&mut statement, filter);
     restrict_records(&mut statement, filter);
     statement.push(format!(" order by on_date, kind, id limit {MOST}"));

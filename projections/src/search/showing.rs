@@ -6,9 +6,10 @@ use domain::RecordRef;
 use sqlx::{FromRow as _, PgConnection, QueryBuilder, Row as _};
 
 use super::Filter;
-use super::answer::{Found, Hit};
+use super::answer::Hit;
 use super::asked::Asked;
 use super::engine::Near;
+use super::found::Found;
 use super::fuse::{Fused, Reason};
 use super::highlight::highlights;
 use super::lexical::{PASSAGE, Passage, record_of, restrict_about};

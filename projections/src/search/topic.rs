@@ -93,7 +93,7 @@ impl Topic {
 }
 
 /// A text in pieces of a word and what follows it.
-fn pieces(text: &str) -> impl Iterator<Item = &str> {
+pub(super) fn pieces(text: &str) -> impl Iterator<Item = &str> {
     text.split_inclusive(|c: char| !c.is_alphanumeric())
 }
 

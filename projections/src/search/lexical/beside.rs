@@ -3,15 +3,18 @@
 use std::collections::{HashMap, HashSet};
 
 use domain::{Kind, RecordRef};
-use sqlx::{PgConnection, Row as _};
+use sqlx::{PgConnection, QueryBuilder, Row as _};
 
-use super::{Passage, Word, ranked, record_of};
+use super::{PASSAGE, Passage, Word, ranked, record_of, restrict_records};
 use crate::search::highlight::{Sought, Wanted};
 use crate::search::passage::named;
 use crate::search::{Filter, Part, names, spelling};
 
 /// Of how many cards the names are compared with the question.
 const TITLED: usize = 20;
+
+/// The most people of those that are named who are looked at.
+const PEOPLE: usize = 100;
 
 /// A record that people name, and its name, folded.
 pub(in crate::search) type Titled = (RecordRef, String);
@@ -53,12 +56,36 @@ pub(super) async fn titled(
     rows.iter().map(|row| Ok((record_of(row)?, row.try_get("folded_title")?))).collect()
 }
 
+/// The cards of people who are linked to one of those that are named best. What they have of a question may be a role, which everybody's
+/// card has words of, so that rare words do not lead to it.
+pub(super) async fn people_of(
+    db: &mut PgConnection,
+    names: &[Titled],
+    filter: &Filter,
+) -> Result<Vec<Passage>, sqlx::Error> {
+    let is_wanted = filter.kinds.is_empty() || filter.kinds.contains(&Kind::Person);
+    if names.is_empty() || !is_wanted {
+        return Ok(vec![]);
+    }
+    let names: Vec<String> = names.iter().map(|(record, _)| named(*record)).collect();
+    let mut statement = QueryBuilder::new(format!(
+        "select {PASSAGE} from passage
+             join (select kind, id from findable where kind = 'person' and not archived and about && "
+    ));
+    statement.push_bind(names);
+    restrict_records(&mut statement, filter);
+    statement.push(format!(
+        " order by id desc limit {PEOPLE}) as linked using (kind, id) where part = 'card'"
+    ));
+    statement.build_query_as().persistent(*filter == Filter::default()).fetch_all(db).await
+}
+
 /// Which words of the question each note and person has beside its text, by their places: in its title, or as names of what it is
 /// linked to. Whoever names an organisation and a subject means what was said with it, be it named in the text, in the title or not at
 /// all; and with a role, whoever has that role there.
 pub(super) async fn said_beside<'a>(
     db: &mut PgConnection,
-    hits: &[(Passage, bool)],
+    found: impl Iterator<Item = &Passage>,
     names: impl Iterator<Item = &Titled>,
     words: impl Iterator<Item = (&'a Word, &'a Wanted)> + Clone,
     sought: &Sought<'_>,
@@ -76,7 +103,7 @@ pub(super) async fn said_beside<'a>(
             said.insert(named(*record), places);
         }
     }
-    let linked = hits.iter().map(|(passage, _)| passage.record);
+    let linked = found.map(|passage| passage.record);
     let is_linked = |it: &RecordRef| matches!(it.kind(), Kind::Note | Kind::Person);
     let linked: HashSet<RecordRef> = linked.filter(is_linked).collect();
     // One word is in a note or is not, wherever it stands.
