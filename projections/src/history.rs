@@ -5,6 +5,7 @@
 //! from the streams again.
 
 mod causation;
+mod followed;
 mod named;
 mod names;
 mod refusals;
@@ -23,8 +24,10 @@ use uuid::Uuid;
 use crate::database::{Database, DatabaseError};
 use crate::log::{Entry, LogReader, RECORDED_AT};
 use crate::read::life;
+use search::{Found, Visited};
 
 pub use causation::{Causation, Caused};
+pub use followed::entries_after;
 pub use names::Names;
 pub use refusals::{Refusal, RefusalFilter, Refusals};
 
@@ -226,10 +229,10 @@ impl History {
         if selection.part().is_some() {
             return self.sifted(selection, cursor, limit).await;
         }
-        let (mut found, missing) =
-            self.database.ask(self.find(selection, cursor, limit + 1)).await?;
-        let next = take_next(&mut found, limit, |position| *position);
-        let entries = self.tell(&found).await?;
+        let mut found = self.database.ask(self.find(selection, cursor, limit + 1)).await?;
+        let next = take_next(&mut found.positions, limit, |position| *position);
+        let missing = std::mem::take(&mut found.missing);
+        let entries = self.tell(found).await?;
         Ok(Page { entries, next, missing })
     }
 
@@ -247,11 +250,11 @@ impl History {
         let mut page = Page::default();
         for _ in 0..STEPS {
             let asking = self.find(selection, cursor, STEP + 1);
-            let (mut found, missing) = self.database.ask(asking).await?;
-            cursor = take_next(&mut found, STEP, |position| *position);
-            let told = self.tell(&found).await?;
+            let mut found = self.database.ask(asking).await?;
+            cursor = take_next(&mut found.positions, STEP, |position| *position);
+            page.missing = std::mem::take(&mut found.missing);
+            let told = self.tell(found).await?;
             page.entries.extend(told.into_iter().filter(|entry| selection.is_told(entry)));
-            page.missing = missing;
             if page.entries.len() > limit || cursor.is_none() {
                 break;
             }
@@ -271,10 +274,30 @@ impl History {
         self.database.ask(question.bind(position).fetch_optional(&self.database.pool)).await
     }
 
-    /// The entries at these positions, newest first.
-    async fn tell(&self, positions: &[i64]) -> Result<Vec<HistoryEntry>, DatabaseError> {
-        let chosen: BTreeSet<i64> = positions.iter().copied().collect();
-        self.database.ask(tell::positions(&self.log, &self.database.pool, &chosen)).await
+    /// What was found, newest first.
+    async fn tell(&self, found: Found) -> Result<Vec<HistoryEntry>, DatabaseError> {
+        let mut chosen: BTreeSet<i64> = found.positions.into_iter().collect();
+        let mut told = Vec::with_capacity(chosen.len());
+        if let Some(Visited { fund, life, arrivals }) = found.visited {
+            let fund = RecordRef::Fund(fund);
+            let of_fund =
+                |entry: &&Entry| life::is_own(fund, entry) || arrivals.contains(&entry.position);
+            let in_life: BTreeSet<i64> =
+                life.iter().filter(of_fund).map(|entry| entry.position).collect();
+            let of_fund = chosen.intersection(&in_life).copied().collect();
+            chosen.retain(|position| !in_life.contains(position));
+            told = tell::stream(fund, life, &of_fund);
+        }
+        if !chosen.is_empty() {
+            told.extend(self.tell_at(&chosen).await?);
+        }
+        told.sort_by_key(|entry| std::cmp::Reverse(entry.position));
+        Ok(told)
+    }
+
+    /// The entries at these positions, newest first, each as of the record whose event it is.
+    async fn tell_at(&self, chosen: &BTreeSet<i64>) -> Result<Vec<HistoryEntry>, DatabaseError> {
+        self.database.ask(tell::positions(&self.log, &self.database.pool, chosen)).await
     }
 }
 

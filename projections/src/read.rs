@@ -3,7 +3,7 @@
 mod answer;
 mod as_of;
 pub(crate) mod audit;
-mod fund;
+pub(crate) mod fund;
 pub(crate) mod life;
 mod link;
 mod reader;

@@ -1,5 +1,6 @@
 //! What happened across all records is found by every filter, page by page, and sent whole as CSV and NDJSON.
 
+mod arrivals;
 mod imports;
 mod words;
 
@@ -38,28 +39,47 @@ const WORDS: [&str; 6] = ["alba", "bruno", "cobre", "dorado", "escala", "faro"];
 /// A log of all sorts of events.
 async fn random_log(api: &Api, dice: &mut Dice) {
     let (mut lps, mut funds, mut notes, mut people) = (vec![], vec![], vec![], vec![]);
-    for at in 0..160 {
+    let mut trips = vec![];
+    for at in 0..220 {
         let word = format!("{} {}", dice.one_of(&WORDS), dice.one_of(&WORDS));
-        match if at < 8 { at % 4 } else { dice.below(10) } {
+        let day = format!("2025-03-0{}", dice.below(3) + 1);
+        match if at < 10 { at % 5 } else { dice.below(14) } {
             0 => lps.push(api.made("lps", json!({"name": word})).await),
             1 => funds.push(api.made("funds", json!({"fund_name": word})).await),
             2 => notes.push(api.made("notes", json!({"name": word, "raw_notes": word})).await),
             3 => people.push(api.made("people", json!({"name": word})).await),
             4 => {
+                let body = json!({"name": word, "fund_id": dice.one_of(&funds), "arrival": day});
+                trips.push(api.made("roadshows", body).await);
+            }
+            5 => {
+                let uri = format!("/roadshows/{}", dice.one_of(&trips));
+                let body = match dice.below(4) {
+                    0 => json!({"fund_id": dice.one_of(&funds)}),
+                    1 => json!({"name": word}),
+                    _ => json!({"arrival": day}),
+                };
+                api.put(&uri, body).await.expect(200, "put");
+            }
+            6 => {
+                let uri = format!("/funds/{}", dice.one_of(&funds));
+                api.put(&uri, json!({"roadshow_date": day})).await.expect(200, "put");
+            }
+            7 => {
                 let uri = format!("/lps/{}", dice.one_of(&lps));
                 api.put(&uri, json!({"priority": dice.one_of(&WORDS)})).await.expect(200, "put");
             }
-            5 => {
+            8 => {
                 let uri = format!("/notes/{}/lps/{}", dice.one_of(&notes), dice.one_of(&lps));
                 api.post(&uri, json!({})).await.expect(200, "link");
             }
-            6 => {
+            9 => {
                 let (fund, lp) = (dice.one_of(&funds), dice.one_of(&lps));
                 let uri =
                     format!("/funds/{fund}/lps/{lp}/interest?interest={}", dice.one_of(&WORDS));
                 api.put(&uri, json!({})).await.expect(200, "interest");
             }
-            7 => {
+            10 => {
                 let uri = format!("/people/{}", dice.one_of(&people));
                 api.put(&uri, json!({"name": word, "role": word})).await.expect(200, "put");
             }
@@ -88,8 +108,13 @@ async fn log(api: &Api) -> Vec<Entry> {
     reader.entries_after(&mut connection, 0, limit, &everything).await.unwrap().entries
 }
 
-/// One filter: as it stands in an address, and which entries pass it.
-type Filter = (String, Box<dyn Fn(&Entry) -> bool>);
+/// One filter: as it stands in an address, and which entries pass it; or, of roadshows, as something that they did to a fund.
+type Filter = (String, Box<dyn Fn(&Entry, Option<&str>) -> bool>);
+
+/// The fund that only entries of it are wanted of.
+fn fund_of(query: &str) -> Option<&str> {
+    query.split('&').find_map(|part| part.strip_prefix("record=fund/"))
+}
 
 fn event(entry: &Entry) -> &Event {
     entry.event.as_ref().unwrap()
@@ -121,10 +146,12 @@ fn called(entries: &[Entry]) -> Called {
 }
 
 /// Whether it happened to, or is about, what has this word in its name.
-fn speaks_of(entry: &Entry, word: &str, names: &Called) -> bool {
+fn speaks_of(entry: &Entry, fund: Option<&str>, word: &str, names: &Called) -> bool {
     let about = event(entry).references().into_iter();
     let about = about.map(|record| (record.kind().to_string(), record.id().to_string()));
-    let mut all = about.chain([(entry.stream.kind.clone(), entry.stream.id.clone())]);
+    let own = (entry.stream.kind.clone(), entry.stream.id.clone());
+    let fund = fund.map(|id| ("fund".to_owned(), id.to_owned()));
+    let mut all = about.chain([own]).chain(fund);
     all.any(|of| names.get(&of).is_some_and(|name| name.split(' ').any(|part| part == word)))
 }
 
@@ -139,59 +166,64 @@ fn filter(which: usize, like: &Entry, dice: &mut Dice, names: &Called) -> Filter
     match which {
         0 => {
             let actor = like.envelope.actor.clone();
-            (format!("actor={actor}"), Box::new(move |entry| entry.envelope.actor == actor))
+            (format!("actor={actor}"), Box::new(move |entry, _| entry.envelope.actor == actor))
         }
-        1 => (format!("kind={kind}"), Box::new(move |entry| entry.stream.kind == kind)),
+        1 => (format!("kind={kind}"), Box::new(move |entry, _| entry.stream.kind == kind)),
         2 => {
-            let is_own = move |entry: &Entry| entry.stream.kind == kind && entry.stream.id == id;
+            let is_own = move |entry: &Entry, fund: Option<&str>| {
+                fund.is_some() || entry.stream.kind == kind && entry.stream.id == id
+            };
             (format!("record={}/{}", like.stream.kind, like.stream.id), Box::new(is_own))
         }
         3 => {
             let record = domain::Kind::parse(&kind).unwrap().record(id.parse().unwrap());
-            let about = move |entry: &Entry| {
-                let is_own = entry.stream.kind == kind && entry.stream.id == id;
+            let about = move |entry: &Entry, fund: Option<&str>| {
+                let is_own = fund.is_some() || entry.stream.kind == kind && entry.stream.id == id;
                 is_own || event(entry).references().contains(&record)
             };
             (format!("record={}/{}&related=true", record.kind(), record.id()), Box::new(about))
         }
         4 => {
             let name = like.event_type.clone();
-            (format!("event={name}"), Box::new(move |entry| entry.event_type == name))
+            (format!("event={name}"), Box::new(move |entry, _| entry.event_type == name))
         }
         5 => {
             let touched = event(like).touched();
             let field = if touched.is_empty() { "name" } else { *dice.one_of(&touched) };
             (
                 format!("field={field}"),
-                Box::new(move |entry| event(entry).touched().contains(&field)),
+                Box::new(move |entry, fund| match fund {
+                    Some(_) => field == "roadshow_date",
+                    None => event(entry).touched().contains(&field),
+                }),
             )
         }
         6 => {
-            let passes = move |entry: &Entry| entry.envelope.recorded_at >= time;
+            let passes = move |entry: &Entry, _: Option<&str>| entry.envelope.recorded_at >= time;
             (format!("from={}", encoded(time)), Box::new(passes))
         }
         7 => {
-            let passes = move |entry: &Entry| entry.envelope.recorded_at < time;
+            let passes = move |entry: &Entry, _: Option<&str>| entry.envelope.recorded_at < time;
             (format!("to={}", encoded(time)), Box::new(passes))
         }
         8 => {
             let source = like.envelope.source.clone();
             let named = source.clone().unwrap();
-            (format!("source={named}"), Box::new(move |entry| entry.envelope.source == source))
+            (format!("source={named}"), Box::new(move |entry, _| entry.envelope.source == source))
         }
         9 => {
             let id = like.envelope.correlation_id;
             (
                 format!("correlation={id}"),
-                Box::new(move |entry| entry.envelope.correlation_id == id),
+                Box::new(move |entry, _| entry.envelope.correlation_id == id),
             )
         }
         _ => {
             let (word, names) = (*dice.one_of(&WORDS), names.clone());
-            let passes = move |entry: &Entry| {
+            let passes = move |entry: &Entry, fund: Option<&str>| {
                 let mut words = BTreeSet::new();
                 said(&event(entry).content().unwrap(), &mut words);
-                words.contains(word) || speaks_of(entry, word, &names)
+                words.contains(word) || speaks_of(entry, fund, word, &names)
             };
             (format!("q={}", word.to_uppercase()), Box::new(passes))
         }
@@ -212,8 +244,10 @@ async fn every_combination_of_filters_finds_what_passes_all_of_them() {
     random_log(&api, &mut dice).await;
     let entries = log(&api).await;
     assert!(entries.len() > 100, "{}", entries.len());
-    let (mut found, names) = (0, called(&entries));
-    for round in 0..250 {
+    let brought = arrivals::brought(&entries);
+    assert!(brought.values().flatten().count() > 20, "{brought:?}");
+    let (mut found, mut found_brought, names) = (0, 0, called(&entries));
+    for round in 0..300 {
         // Each alone, then up to three at once; `record` and `related` speak of the same.
         let like = &entries[dice.below(entries.len())];
         let wanted: BTreeSet<usize> = match round < 4 * FILTERS {
@@ -227,31 +261,47 @@ async fn every_combination_of_filters_finds_what_passes_all_of_them() {
             wanted.into_iter().map(|which| filter(which, like, &mut dice, &names)).collect();
         let query: Vec<&str> = filters.iter().map(|(query, _)| query.as_str()).collect();
         let query = query.join("&");
-        let passing =
-            entries.iter().rev().filter(|entry| filters.iter().all(|(_, passes)| passes(entry)));
-        let expected: Vec<i64> = passing.map(|entry| entry.position).collect();
+        // Of a fund also what a roadshow did to it, as that.
+        let was_brought = |entry: &Entry, fund: &str| {
+            brought.get(fund).is_some_and(|brought| brought.contains(&entry.position))
+        };
+        let passing = |fund: Option<&str>| -> Vec<i64> {
+            let pass = |entry: &Entry, fund: Option<&str>| {
+                filters.iter().all(|(_, passes)| passes(entry, fund))
+            };
+            let passes = |entry: &&Entry| {
+                pass(entry, None)
+                    || fund.is_some_and(|fund| was_brought(entry, fund) && pass(entry, Some(fund)))
+            };
+            entries.iter().rev().filter(passes).map(|entry| entry.position).collect()
+        };
+        let expected = passing(fund_of(&query));
+        found_brought += expected.len() - passing(None).len();
         found += expected.len();
         let answer = api.read(&format!("/audit?limit=500&{query}")).await;
         assert_eq!(positions(&answer), expected, "{query}");
-        // The history of a record takes the same filters.
-        let own: Vec<&str> = query
-            .split('&')
-            .filter(|part| !part.starts_with("record=") && !part.starts_with("kind="))
+        // The history of a record takes the same filters, but for those that its address stands for.
+        let own: Vec<&Filter> = filters
+            .iter()
+            .filter(|(part, _)| !part.starts_with("record=") && !part.starts_with("kind="))
             .collect();
-        let plural = api::history::plural(domain::Kind::parse(&like.stream.kind).unwrap());
-        let uri = format!("/{plural}/{}/history?limit=500&{}", like.stream.id, own.join("&"));
+        let own_query: Vec<&str> = own.iter().map(|(part, _)| part.as_str()).collect();
+        let (kind, id) = (like.stream.kind.as_str(), like.stream.id.as_str());
+        let plural = api::history::plural(domain::Kind::parse(kind).unwrap());
+        let uri = format!("/{plural}/{id}/history?limit=500&{}", own_query.join("&"));
         if !query.contains("related") {
-            let expected: Vec<i64> = entries
-                .iter()
-                .rev()
-                .filter(|entry| entry.stream == like.stream)
-                .filter(|entry| filters.iter().all(|(_, passes)| passes(entry)))
-                .map(|entry| entry.position)
-                .collect();
+            let fund = (kind == "fund").then_some(id);
+            let passes = |entry: &&Entry| {
+                let is_brought = fund.is_some_and(|fund| was_brought(entry, fund));
+                (entry.stream == like.stream || is_brought)
+                    && own.iter().all(|(_, passes)| passes(entry, fund.filter(|_| is_brought)))
+            };
+            let expected: Vec<i64> =
+                entries.iter().rev().filter(passes).map(|entry| entry.position).collect();
             assert_eq!(positions(&api.read(&uri).await), expected, "{uri}");
         }
     }
-    assert!(found > 1_000, "{found}");
+    assert!(found > 1_000 && found_brought > 10, "{found}, {found_brought}");
     api.backend.stop().await;
 }
 

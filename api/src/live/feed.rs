@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use projections::database::DatabaseError;
+use projections::history;
 use projections::log::{Entry, PageLimit, Selection};
 use tokio::sync::watch;
 
@@ -78,7 +79,7 @@ impl Feed {
         let era = database.keys().era();
         let asking = async {
             let mut connection = database.pool.acquire().await?;
-            reader.entries_after(&mut connection, after, PAGE, &self.wanted).await
+            history::entries_after(&mut connection, reader, after, PAGE, &self.wanted).await
         };
         let page = database.ask(asking).await?;
         let Some(end) = page.end else { return Ok(Look::Level) };

@@ -41,7 +41,7 @@ pub fn routes() -> Routes {
         [get("Every change as it is recorded, as server-sent events", Content::Events(example()), follow)
             .query("after", false, "Begin after this position; 0 from the first event on. Not set: with what comes from now on. `Last-Event-ID` goes before it")
             .query("kind", false, "Only events of this kind of record, such as lp; several by commas or again")
-            .query("record", false, "Only events of this record, such as lp/7; several likewise. With `kind`: what either of them asks for")
+            .query("record", false, "Only events of this record, such as lp/7; several likewise. Of a fund also those of roadshows that changed its roadshow date. With `kind`: what either of them asks for")
             .strict()],
     )
 }

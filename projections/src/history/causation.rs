@@ -62,7 +62,7 @@ impl History {
             open.retain(|id| !asked.contains(id));
         }
         let is_whole = links.len() <= MOST;
-        let chosen: Vec<i64> = links.keys().copied().take(MOST).collect();
+        let chosen: BTreeSet<i64> = links.keys().copied().take(MOST).collect();
         let mut conversations: BTreeSet<Uuid> = links.values().map(|link| link.3).collect();
         conversations.insert(id);
         let mut refusals = Vec::new();
@@ -74,7 +74,7 @@ impl History {
         if chosen.is_empty() && refusals.is_empty() {
             return Ok(None);
         }
-        let mut entries = self.tell(&chosen).await?;
+        let mut entries = self.tell_at(&chosen).await?;
         entries.reverse();
         let missing = self.missing().await?;
         Ok(Some(Causation { roots: grow(entries), refusals, is_whole, missing }))

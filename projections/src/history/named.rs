@@ -75,6 +75,11 @@ impl Word {
         ids
     }
 
+    /// Whether this record is called by it.
+    pub(super) fn names(&self, record: RecordRef) -> bool {
+        self.named.contains(&record)
+    }
+
     /// Whether it is looked for by the records that something happened to.
     pub(super) fn has_subjects(&self, of: Option<Of>) -> bool {
         !self.subjects(of).is_empty()
@@ -88,9 +93,9 @@ impl Word {
 /// does so only as long as no two words have a condition in common, as they do if one name has both, and as any has with what
 /// is asked for beside it alone. So each has a mark of its own, that no row has, and words that no name has are asked for in
 /// the same form.
-pub(super) fn push(query: &mut QueryBuilder<'_, Postgres>, words: &[Word], of: Option<Of>) {
+pub(super) fn push(query: &mut QueryBuilder<'_, Postgres>, words: &[&Word], of: Option<Of>) {
     let (named, plain): (Vec<&Word>, Vec<&Word>) =
-        words.iter().partition(|word| !word.named.is_empty());
+        words.iter().copied().partition(|word| !word.named.is_empty());
     if !plain.is_empty() || words.is_empty() {
         let plain: Vec<&str> = plain.iter().map(|word| word.word.as_str()).collect();
         query.push(" and (words @@ ").push_bind(words::query(&plain)).push("::tsquery");

@@ -1,13 +1,18 @@
-//! Which positions of the log pass a selection: asked of the read model `audit`.
+//! Which positions of the log pass a selection: asked of the read model `audit`. Which of the events of roadshows did something to a
+//! fund is not in it, since that takes a fold: the fund's life has them, and `audit` is asked which of these pass.
+
+use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
+use domain::{FundId, RecordRef};
 use sqlx::{PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use super::named::{self, Word};
-use super::{History, Selection, touched_name};
-use crate::log::RECORDED_AT;
+use super::{History, Selection, touched_name, touches};
+use crate::log::{Entry, RECORDED_AT};
 use crate::read::audit::{self, named};
+use crate::read::life;
 
 /// How many rows are looked through one by one, newest first, before an index without order is asked.
 const NEWEST: i64 = 2_000;
@@ -19,20 +24,40 @@ const NEWEST_OF_BOTH: i64 = 10_000;
 /// In a range of no more positions than this it is better to look only there.
 const NARROW: i64 = 50_000;
 
+/// What passes.
+#[derive(Default)]
+pub(super) struct Found {
+    /// Where it stands, newest first.
+    pub(super) positions: Vec<i64>,
+    /// If it is of a fund that roadshows brought something to: the fund.
+    pub(super) visited: Option<Visited>,
+    /// The streams that are not searched.
+    pub(super) missing: Vec<String>,
+}
+
+/// A fund, and what roadshows did to it.
+pub(super) struct Visited {
+    /// The fund.
+    pub(super) fund: FundId,
+    /// Its life, as far as it is searched.
+    pub(super) life: Vec<Entry>,
+    /// Where it has what was found only as something that a roadshow did to it.
+    pub(super) arrivals: BTreeSet<i64>,
+}
+
 impl History {
-    /// The newest positions before the cursor that pass, at most so many, newest first; and the streams that are not
-    /// searched.
+    /// What passes of that which stands before the cursor, the newest, at most so much.
     pub(super) async fn find(
         &self,
         selection: &Selection,
         cursor: Option<i64>,
         limit: usize,
-    ) -> Result<(Vec<i64>, Vec<String>), sqlx::Error> {
+    ) -> Result<Found, sqlx::Error> {
         let mut connection = self.database.pool.acquire().await?;
         let missing = audit::missing(&mut connection).await?;
         // Texts that Postgres cannot hold are in none of its rows.
         if selection.texts().any(|text| text.contains('\0')) {
-            return Ok((vec![], missing));
+            return Ok(Found { missing, ..Found::default() });
         }
         let from = match selection.from {
             Some(time) => first_since(&mut connection, time).await?,
@@ -48,24 +73,86 @@ impl History {
             None => None,
         };
         let asked = Asked { selection, words };
+        let mut positions = asked.newest(&mut connection, from, to, limit).await?;
+        let visited = match selection.record {
+            Some(RecordRef::Fund(fund)) => {
+                let up_to = to.saturating_sub(1);
+                life::of_visited(&mut connection, &self.log, fund, up_to)
+                    .await?
+                    .map(|life| Visited { fund, life, arrivals: BTreeSet::new() })
+            }
+            _ => None,
+        };
+        let Some(mut visited) = visited else {
+            return Ok(Found { positions, missing, visited: None });
+        };
+        let mut arrivals = asked.arrivals(&mut connection, &visited, from).await?;
+        arrivals.retain(|position| !positions.contains(position));
+        positions.extend(&arrivals);
+        positions.sort_unstable_by_key(|position| std::cmp::Reverse(*position));
+        positions.truncate(limit);
+        visited.arrivals = arrivals;
+        Ok(Found { positions, missing, visited: Some(visited) })
+    }
+}
+
+impl Asked<'_> {
+    /// The newest positions in a range that pass, at most so many, newest first.
+    async fn newest(
+        &self,
+        connection: &mut PgConnection,
+        from: i64,
+        to: i64,
+        limit: usize,
+    ) -> Result<Vec<i64>, sqlx::Error> {
+        let selection = self.selection;
         // What fields and words have most often stands in the newest rows already. If it does not, it is rare enough, or old,
         // to be gathered by an index that has no order. Postgres alone would choose by how often a value occurs, as if it
         // occurred evenly, and look through the whole table for what only old events have.
         let floor = match selection.looked_through() {
-            Some(rows) => selection.floor(&mut connection, from, to, rows).await?,
+            Some(rows) => selection.floor(connection, from, to, rows).await?,
             None => None,
         };
         let Some(floor) = floor else {
-            let found = asked.statement(from, to, limit, Order::AsRead);
-            return Ok((found.fetch(&mut connection).await?, missing));
+            return self.statement(from, to, limit, Order::AsRead).fetch(connection).await;
         };
-        let newest = asked.statement(floor, to, limit, Order::AsRead);
-        let mut found = newest.fetch(&mut connection).await?;
+        let newest = self.statement(floor, to, limit, Order::AsRead);
+        let mut found = newest.fetch(connection).await?;
         if found.len() < limit {
-            let older = asked.statement(from, floor, limit - found.len(), Order::OnceGathered);
-            found.extend(older.fetch(&mut connection).await?);
+            let older = self.statement(from, floor, limit - found.len(), Order::OnceGathered);
+            found.extend(older.fetch(connection).await?);
         }
-        Ok((found, missing))
+        Ok(found)
+    }
+
+    /// What roadshows did to a fund since a position, as far as it passes: what happened is an event of the roadshow, and so are
+    /// its envelope and its words; which field it changed and whom it is about is told as of the fund.
+    async fn arrivals(
+        &self,
+        connection: &mut PgConnection,
+        visited: &Visited,
+        from: i64,
+    ) -> Result<BTreeSet<i64>, sqlx::Error> {
+        let (selection, fund) = (self.selection, RecordRef::Fund(visited.fund));
+        let brought = visited.life.iter().filter(|entry| !life::is_own(fund, entry));
+        let field = selection.field.as_deref();
+        let passing = brought.filter(|entry| {
+            entry.position >= from && field.is_none_or(|field| touches(entry, field))
+        });
+        let passing: Vec<i64> = passing.map(|entry| entry.position).collect();
+        if passing.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let mut query = QueryBuilder::new("select position from audit where position = any (");
+        query.push_bind(passing).push(")");
+        push_equal(&mut query, &selection.equalities());
+        if let Some(words) = &self.words {
+            let others: Vec<&Word> = words.iter().filter(|word| !word.names(fund)).collect();
+            if words.is_empty() || !others.is_empty() {
+                named::push(&mut query, &others, selection.kind);
+            }
+        }
+        Ok(Statement(query).fetch(connection).await?.into_iter().collect())
     }
 }
 
@@ -126,6 +213,17 @@ impl<'s> Value<'s> {
             Self::Text(text) => query.push_bind(text),
             Self::Id(id) => query.push_bind(id),
         };
+    }
+}
+
+/// Has columns be equal to what they must be.
+fn push_equal<'s>(
+    query: &mut QueryBuilder<'s, Postgres>,
+    equalities: &[(&'static str, Value<'s>)],
+) {
+    for (column, value) in equalities {
+        query.push(format!(" and {column} = "));
+        value.push(query);
     }
 }
 
@@ -191,10 +289,7 @@ impl Asked<'_> {
             (Order::AsRead, Some((leading, others))) => (Some(*leading), others),
             _ => (None, &equalities[..]),
         };
-        for (column, value) in others {
-            query.push(format!(" and {column} = "));
-            value.push(&mut query);
-        }
+        push_equal(&mut query, others);
         if let Some(record) = selection.record {
             query.push(" and ((kind = ").push_bind(record.kind().as_str());
             query.push(" and id = ").push_bind(record.id()).push(")");
@@ -207,7 +302,7 @@ impl Asked<'_> {
             query.push(" and fields @> ").push_bind(vec![touched_name(field).to_owned()]);
         }
         if let Some(words) = &self.words {
-            named::push(&mut query, words, selection.kind);
+            named::push(&mut query, &words.iter().collect::<Vec<_>>(), selection.kind);
         }
         match order {
             Order::AsRead => push_order(&mut query, leading, from, to),

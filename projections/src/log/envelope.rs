@@ -71,6 +71,11 @@ impl Selection {
     pub fn is_everything(&self) -> bool {
         self.kinds.is_empty() && self.streams.is_empty()
     }
+
+    /// Whether it has the entries of a stream.
+    pub fn has(&self, stream: &Stream) -> bool {
+        self.is_everything() || self.kinds.contains(&stream.kind) || self.streams.contains(stream)
+    }
 }
 
 /// A piece of the log as it is followed.

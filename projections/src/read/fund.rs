@@ -192,7 +192,7 @@ pub(super) fn announced(entries: Vec<Entry>) -> Vec<(FundId, Moment, Entry)> {
 const FUND_NAMED: &str = r#"substring(payload::text from '"fund_id": *(-?[0-9]+)')"#;
 
 /// The roadshows that were ever for one of these funds, also those that are for another by now.
-pub(super) async fn roadshows_of(
+pub(crate) async fn roadshows_of(
     db: &mut PgConnection,
     funds: &[String],
     up_to: i64,

@@ -27,6 +27,21 @@ pub(crate) async fn of(
     Ok(together(own, arrivals.remove(&fund).unwrap_or_default()))
 }
 
+/// Likewise of a fund, if roadshows brought something to it; most have none, and are not loaded for it.
+pub(crate) async fn of_visited(
+    db: &mut PgConnection,
+    log: &LogReader,
+    fund: FundId,
+    up_to: i64,
+) -> Result<Option<Vec<Entry>>, sqlx::Error> {
+    let Some(arrivals) = arrivals(db, log, &[fund], up_to).await?.remove(&fund) else {
+        return Ok(None);
+    };
+    let stream = Stream::from(RecordRef::Fund(fund));
+    let own = log.entries_of_stream(db, &stream, Some(up_to)).await?;
+    Ok(Some(together(own, arrivals)))
+}
+
 /// Whether an entry of a life is of the record's own stream.
 pub(crate) fn is_own(record: RecordRef, entry: &Entry) -> bool {
     entry.stream.kind == record.kind().as_str()

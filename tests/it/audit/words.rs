@@ -51,7 +51,7 @@ async fn words_with_any_filters_are_found_below_many_events_without_them() {
             let passing = entries
                 .iter()
                 .rev()
-                .filter(|entry| others.iter().chain(&words).all(|(_, passes)| passes(entry)));
+                .filter(|entry| others.iter().chain(&words).all(|(_, passes)| passes(entry, None)));
             let expected: Vec<i64> = passing.map(|entry| entry.position).collect();
             found += expected.len();
             let all = api.read(&format!("/audit?limit=500&{query}")).await;
