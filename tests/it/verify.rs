@@ -746,6 +746,8 @@ async fn a_log_or_a_chain_of_seals_that_anybody_can_change_is_named() {
         };
         assert!(what.contains(&format!("in the table {table}, ")) && what.contains(says), "{what}");
         let (_, by) = what.split_once("put it back by: ").unwrap();
+        let is_whole = !["is disabled", "in sessions that replicate"].contains(&says);
+        assert_eq!(by.contains("create trigger"), is_whole, "no more than what is wrong: {by}");
         sqlx::raw_sql(by).execute(&db.pool).await.unwrap();
     }
     assert!(verify(&db).await.passed, "what is advised puts it back");
