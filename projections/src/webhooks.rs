@@ -210,7 +210,8 @@ pub async fn find(db: &mut PgConnection, id: i32) -> Result<Option<Webhook>, sql
     sqlx::query_as(&statement).bind(id).fetch_optional(db).await
 }
 
-/// Changes a receiver, whose secret is wrapped. A new address or place is tried at once.
+/// Changes a receiver, whose secret is wrapped. An address or place that is named is tried at once. Tells whether it is another
+/// receiver by that: whether anything was said of it that it was not.
 ///
 /// # Errors
 /// When crm has not the master key that the database is under, or the database fails.
@@ -219,9 +220,13 @@ pub async fn change(
     keys: &Keys,
     id: i32,
     wish: &Wish,
-) -> Result<Option<Webhook>, KeysError> {
+) -> Result<Option<(Webhook, bool)>, KeysError> {
     let mut tx = db.begin().await?;
     let master = keys.hold_master(&mut tx).await?;
+    let statement = format!("select {COLUMNS} from webhook where id = $1 for update");
+    let before: Option<Webhook> =
+        sqlx::query_as(&statement).bind(id).fetch_optional(&mut *tx).await?;
+    let Some(before) = before else { return Ok(None) };
     let statement = format!(
         "update webhook set url = coalesce($2, url), kinds = coalesce($3, kinds), records = coalesce($4, records),
              position = coalesce($5, position), wrapped_secret = coalesce($6, wrapped_secret),
@@ -234,7 +239,7 @@ pub async fn change(
              revision = revision + 1
          where id = $1 returning {COLUMNS}"
     );
-    let changed = sqlx::query_as(&statement)
+    let after: Webhook = sqlx::query_as(&statement)
         .bind(id)
         .bind(&wish.url)
         .bind(&wish.kinds)
@@ -243,10 +248,14 @@ pub async fn change(
         .bind(wish.secret.as_ref().map(|secret| master.wrap_secret(id, secret.expose())))
         .bind(master.id())
         .bind(wish.url.is_some() || wish.position.is_some())
-        .fetch_optional(&mut *tx)
+        .fetch_one(&mut *tx)
         .await?;
     tx.commit().await?;
-    Ok(changed)
+    let said = |hook: &Webhook| {
+        (hook.url.clone(), hook.kinds.clone(), hook.records.clone(), hook.position)
+    };
+    let is_other = wish.secret.is_some() || said(&before) != said(&after);
+    Ok(Some((after, is_other)))
 }
 
 /// Sends to a receiver again, beginning at once with what it was not told of.

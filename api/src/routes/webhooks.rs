@@ -173,12 +173,13 @@ enum Done {
     Before(i64),
 }
 
-/// Carries out a write in one transaction with its idempotency key, if it has one, and with a note of who did it.
+/// Carries out a write in one transaction with its idempotency key, if it has one, and with a note of who did it, unless nothing is
+/// done by it.
 async fn carry_out(
     app: &App,
     caller: &Caller,
     change: Change,
-    make: impl AsyncFnOnce(&mut PgConnection, &Keys) -> Result<Option<Webhook>, KeysError>,
+    make: impl AsyncFnOnce(&mut PgConnection, &Keys) -> Result<Option<(Webhook, bool)>, KeysError>,
 ) -> Result<Done, Problem> {
     let key = caller.idempotency.as_ref();
     let by = By {
@@ -189,8 +190,10 @@ async fn carry_out(
     };
     let done = ask_with_keys(app, async |db, keys| {
         let mut tx = db.begin().await?;
-        let Some(hook) = make(&mut tx, keys).await? else { return Ok(None) };
-        webhooks::note(&mut tx, &hook, change, by).await?;
+        let Some((hook, is_worth_a_note)) = make(&mut tx, keys).await? else { return Ok(None) };
+        if is_worth_a_note {
+            webhooks::note(&mut tx, &hook, change, by).await?;
+        }
         if let Some(key) = key {
             let id = hook.id.to_string();
             if !take_key(&mut tx, &key.key, &key.request_hash, ("webhook", &id)).await? {
@@ -274,7 +277,7 @@ async fn add(State(app): State<App>, caller: Caller, body: Body) -> Result<Respo
     let url = wish.url.clone().ok_or_else(missing)?;
     let secret = signature::new_secret()?;
     let add = async |db: &mut PgConnection, keys: &Keys| {
-        webhooks::add(db, keys, &url, &secret, &wish).await.map(Some)
+        webhooks::add(db, keys, &url, &secret, &wish).await.map(|hook| Some((hook, true)))
     };
     match carry_out(&app, &caller, Change::Added, add).await? {
         Done::Now(hook) => {
@@ -319,7 +322,9 @@ async fn remove(
     caller: Caller,
 ) -> Result<Json<Value>, Problem> {
     let id = id_of(ids)?;
-    let remove = async |db: &mut PgConnection, _: &Keys| Ok(webhooks::remove(db, id).await?);
+    let remove = async |db: &mut PgConnection, _: &Keys| {
+        Ok(webhooks::remove(db, id).await?.map(|hook| (hook, true)))
+    };
     if caller.earlier().is_none()
         && let Done::Now(_) = carry_out(&app, &caller, Change::Removed, remove).await?
     {
@@ -330,7 +335,9 @@ async fn remove(
 
 async fn enable(State(app): State<App>, ids: Ids<1>, caller: Caller) -> Result<Response, Problem> {
     let id = id_of(ids)?;
-    let enable = async |db: &mut PgConnection, _: &Keys| Ok(webhooks::enable(db, id).await?);
+    let enable = async |db: &mut PgConnection, _: &Keys| {
+        Ok(webhooks::enable(db, id).await?.map(|hook| (hook, true)))
+    };
     if caller.earlier().is_none()
         && let Done::Now(hook) = carry_out(&app, &caller, Change::Enabled, enable).await?
     {
