@@ -244,7 +244,7 @@ async fn an_erased_note_takes_every_image_with_it_that_it_ever_named_alone() {
 }
 
 /// The stored bytes of a table.
-async fn stored_bytes(pool: &PgPool, table: &str) -> Vec<u8> {
+pub async fn stored_bytes(pool: &PgPool, table: &str) -> Vec<u8> {
     sqlx::query("checkpoint").execute(pool).await.unwrap();
     let question = "select current_setting('data_directory') || '/' || pg_relation_filepath($1)";
     let path: String = sqlx::query_scalar(question).bind(table).fetch_one(pool).await.unwrap();

@@ -9,6 +9,7 @@ use sqlx::PgPool;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::contract::{Api, json_request};
+use crate::erasure::stored_bytes;
 use crate::harness::{Database, connect};
 use crate::recordings::attach;
 use crate::server::{Home, Server};
@@ -272,5 +273,51 @@ async fn an_export_of_refusals_says_what_their_pages_say() {
         assert!(shown.contains(&format!("/audit/refusals?{query}&amp;format=csv")), "{shown}");
     }
     api.get("/audit/refusals?format=csv&limit=3").await.expect(400, "it is sent whole");
+    api.backend.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_about_a_record_after_its_erasure_quotes_nothing() {
+    let api = Api::new().await;
+    let erased = api.made("people", json!({"name": "Ana"})).await;
+    let other = api.made("people", json!({"name": "Eva"})).await;
+    let reason = json!({"reason": "asked"});
+    api.post(&format!("/people/{erased}/erase"), reason).await.expect(200, "erased");
+    for id in [erased, other] {
+        api.put(&format!("/people/{id}/qx@secret.example"), json!({})).await.expect(404, "no path");
+        api.delete(&format!("/people/{id}/hold?quetzalli=x")).await.expect(422, "no parameter");
+    }
+    let kept = async |id: i64| {
+        let page = api.read(&format!("/audit/refusals?record=person/{id}")).await;
+        let kept = page["refusals"].as_array().unwrap().iter();
+        let of = |one: &Value| {
+            ["path", "why"].map(|name| one[name].as_str().unwrap().to_owned()).join(" ")
+        };
+        kept.map(of).collect::<Vec<_>>()
+    };
+    let path = format!("/people/{erased}");
+    let cut = [format!("{path} not kept after an erasure"), format!("{path} Not Found")];
+    assert_eq!(kept(erased).await, cut);
+    let whole = kept(other).await;
+    assert!(whole[0].contains("quetzalli") && whole[1].contains("qx@secret"), "{whole:?}");
+
+    // As an earlier release kept them.
+    sqlx::query(
+        "insert into refusal (actor, method, path, kind, record_id, status, why, correlation_id)
+         select 'x', 'PUT', '/people/' || id || '/quetzalli', 'person', id, 422, 'quetzalli', gen_random_uuid()
+         from unnest($1::bigint[]) as id",
+    )
+    .bind([erased, other])
+    .execute(&api.db.pool)
+    .await
+    .unwrap();
+    let migration = include_str!("../../migrations/0032_refusals_of_the_erased.sql");
+    sqlx::raw_sql(migration).execute(&api.db.pool).await.unwrap();
+    assert_eq!(kept(erased).await[0], cut[0]);
+    assert_eq!(kept(other).await[1..], whole);
+    let said = format!("{path}/quetzalli");
+    let stored = stored_bytes(&api.db.pool, "refusal").await;
+    let is_there = |text: &str| stored.windows(text.len()).any(|some| some == text.as_bytes());
+    assert!(is_there(&path) && !is_there(&said), "the file of the table has it no more");
     api.backend.stop().await;
 }

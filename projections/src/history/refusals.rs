@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use domain::{Kind, RecordRef};
-use sqlx::{FromRow, QueryBuilder};
+use sqlx::{FromRow, PgConnection, QueryBuilder};
 use uuid::Uuid;
 
 use super::History;
@@ -83,31 +83,60 @@ fn kept(text: &str) -> String {
     text.chars().filter(|letter| *letter != '\0').take(KEPT).collect()
 }
 
+/// The path and the reason as they are kept of a refusal about a record that is erased, in SQL. Whoever asks for what is not there may
+/// have said anything in its address; and what is wrong with a request names its fields and parameters, which anybody may call
+/// as he likes.
+const CUT_PATH: &str = "coalesce(substring(path from '^/[^/]*/[^/]*'), path)";
+const CUT_WHY: &str =
+    "case when status in (400, 422) then 'not kept after an erasure' else why end";
+
 impl History {
-    /// Keeps a refusal, of long texts the beginning. Its id and time are the database's.
+    /// Keeps a refusal, of long texts the beginning, and no more than [`History::cut_refusals`] leaves. Its id and time are the
+    /// database's.
     ///
     /// # Errors
     /// See [`DatabaseError`].
     pub async fn refuse(database: &Database, refusal: &Refusal) -> Result<(), DatabaseError> {
         database.check()?;
-        let question = sqlx::query(
+        let statement = format!(
             "insert into refusal (actor, method, path, command, kind, record_id, status, why, correlation_id, client,
                                   user_agent, causation_id)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
-        )
-        .bind(kept(&refusal.actor))
-        .bind(kept(&refusal.method))
-        .bind(kept(&refusal.path))
-        .bind(refusal.command.as_deref().map(kept))
-        .bind(&refusal.kind)
-        .bind(refusal.record_id)
-        .bind(refusal.status)
-        .bind(kept(&refusal.why))
-        .bind(refusal.correlation_id)
-        .bind(refusal.client.as_deref().map(kept))
-        .bind(refusal.user_agent.as_deref().map(kept))
-        .bind(refusal.causation_id);
+             select actor, method, case when is_erased then {CUT_PATH} else path end, command, kind, record_id, status,
+                    case when is_erased then {CUT_WHY} else why end, correlation_id, client, user_agent, causation_id
+             from (values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
+                           exists (select from stream_key where aggregate_type = $5 and aggregate_id = $6::text
+                                       and destroyed_at is not null)))
+                  as new (actor, method, path, command, kind, record_id, status, why, correlation_id, client,
+                          user_agent, causation_id, is_erased)"
+        );
+        let question = sqlx::query(&statement)
+            .bind(kept(&refusal.actor))
+            .bind(kept(&refusal.method))
+            .bind(kept(&refusal.path))
+            .bind(refusal.command.as_deref().map(kept))
+            .bind(&refusal.kind)
+            .bind(refusal.record_id)
+            .bind(refusal.status)
+            .bind(kept(&refusal.why))
+            .bind(refusal.correlation_id)
+            .bind(refusal.client.as_deref().map(kept))
+            .bind(refusal.user_agent.as_deref().map(kept))
+            .bind(refusal.causation_id);
         database.ask(question.execute(&database.pool)).await?;
+        Ok(())
+    }
+
+    /// Takes out of all refusals about erased records what may say something of these.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn cut_refusals(db: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let statement = format!(
+            "update refusal set path = {CUT_PATH}, why = {CUT_WHY}
+             from stream_key where kind = aggregate_type and record_id = aggregate_id::bigint and destroyed_at is not null
+                 and (path, why) is distinct from ({CUT_PATH}, {CUT_WHY})"
+        );
+        sqlx::query(&statement).execute(db).await?;
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! Small tables that may quote a record, and are written anew.
 
 use domain::RecordRef;
+use projections::history::History;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 
@@ -45,17 +46,13 @@ pub(super) async fn clean_tables(
         // A vector tells about what its text said; where nobody embeds at present, nobody else deletes it.
         "delete from vector_point using unnest($1::text[], $2::text[]) as gone (kind, id)
          where vector_point.kind = gone.kind and vector_point.id::text = gone.id",
-        // Whoever asks for what is not there may have said anything in its address; and what is wrong with a request names its
-        // fields and parameters, which anybody may call as he likes.
-        "update refusal set path = coalesce(substring(path from '^/[^/]*/[^/]*'), path),
-                            why = case when status in (400, 422) then 'not kept after an erasure' else why end
-         from unnest($1::text[], $2::text[]) as gone (kind, id)
-         where refusal.kind = gone.kind and record_id = gone.id::bigint",
         "update stream_key set leftovers = null from unnest($1::text[], $2::text[]) as gone (kind, id)
          where aggregate_type = gone.kind and aggregate_id = gone.id",
     ] {
         sqlx::query(statement).bind(&kinds).bind(&ids).execute(&mut *control).await?;
     }
+    // Of all that were ever erased: a server of an earlier release may have kept some in full since.
+    History::cut_refusals(control).await?;
     sqlx::query(
         "delete from embedding where not exists (
              select from vector_point p where p.model = embedding.model and p.embedding = embedding.digest)",
