@@ -334,14 +334,12 @@ async fn holds_for_several_matters_are_lifted_one_by_one() {
         assert_eq!(api.read(&hold).await, both);
         let shown = path.replace("/people/", "/audit/person/").replace("/notes/", "/audit/note/");
         let (_, page) = crate::pages::page(&api, &shown).await;
+        let list = r#"<ul class="values"><li>matter A</li><li>matter B</li></ul>"#;
         assert!(
-            page.contains("Under a legal hold, so that it cannot be erased: matter A; matter B"),
+            page.contains(&format!("Under a legal hold, so that it cannot be erased:</p>{list}")),
             "{page}"
         );
-        assert!(
-            page.contains("</span>matter A; matter B</ins>"),
-            "the change is told in words: {page}"
-        );
+        assert!(page.contains(&format!("</span>{list}</ins>")), "likewise the change: {page}");
         let lift = |of: &str| format!("{hold}?reason=closed{of}");
         for (of, says) in [("", "`of`"), ("&of=matter%20C", "held for: matter A; matter B")] {
             let refused = said(api.delete(&lift(of)).await.expect(409, of));

@@ -12,7 +12,7 @@ use super::filters::Filters;
 use super::layout::{Here, moment, page};
 use super::story::{Story, record_of};
 use super::timeline::results;
-use super::values::{Side, path, spoken_of, table};
+use super::values::{Side, list, path, spoken_of, table};
 use super::{answer, empty, note};
 use crate::app::App;
 use crate::as_of::position;
@@ -74,7 +74,7 @@ fn held(now: &Subject) -> Markup {
     let reasons = holds.map_or(&[][..], Holds::reasons);
     html! {
         @if !reasons.is_empty() {
-            div.notice { p { "Under a legal hold, so that it cannot be erased: " (reasons.join("; ")) } }
+            div.notice { p { "Under a legal hold, so that it cannot be erased:" } (list(reasons)) }
         }
     }
 }

@@ -76,7 +76,7 @@ pub fn changed(changes: &[FactChange]) -> Vec<RecordRef> {
 /// A value by itself, as much of it as there is room for.
 fn shown(names: &Names, field: &str, said: &Value, room: Room) -> Markup {
     if let Some(texts) = listed(said).filter(|_| !exceeds(said, room)) {
-        return html! { (texts) };
+        return list(&texts);
     }
     match (named(field, said), said) {
         (Some(record), _) => record_link(names, record),
@@ -92,11 +92,15 @@ fn shown(names: &Names, field: &str, said: &Value, room: Room) -> Markup {
     }
 }
 
-/// Several short texts, such as the reasons of legal holds, in a row.
-fn listed(said: &Value) -> Option<String> {
+/// Several short texts, such as the reasons of legal holds.
+fn listed(said: &Value) -> Option<Vec<&str>> {
     let texts: Option<Vec<&str>> = said.as_array()?.iter().map(Value::as_str).collect();
-    let texts = texts.filter(|texts| !texts.is_empty() && texts.iter().all(|it| !is_long(it)))?;
-    Some(texts.join("; "))
+    texts.filter(|texts| !texts.is_empty() && texts.iter().all(|it| !is_long(it)))
+}
+
+/// Texts of which each is seen to be one, whatever stands in it.
+pub fn list(texts: &[impl AsRef<str>]) -> Markup {
+    html! { ul.values { @for text in texts { li { (text.as_ref()) } } } }
 }
 
 /// Whether a text needs a box of its own; blanks alone are told in words.
