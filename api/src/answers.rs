@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use domain::Kind;
+use domain::{Kind, RecordRef};
 use futures::stream;
 use projections::read::{Answer, Encoding, Query};
 
@@ -34,7 +34,7 @@ const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 /// Answers a query: 304 when the client has it, 404 for a record that does not exist.
 ///
 /// # Errors
-/// [`Problem::NotFound`], or whatever keeps the read model from answering.
+/// [`Problem::NotFound`], [`Problem::Parked`], or whatever keeps the read model from answering.
 pub async fn answer(app: &App, headers: &HeaderMap, query: Query) -> Result<Response, Problem> {
     let shown = match &query {
         Query::Show(record) => Some(record.kind()),
@@ -52,8 +52,20 @@ pub async fn answer(app: &App, headers: &HeaderMap, query: Query) -> Result<Resp
         return Ok(response);
     }
     let answer = app.reader.answer(&query).await?;
-    let answer = answer.ok_or_else(|| shown.map_or(Problem::NoSuchPath, Problem::NotFound))?;
-    Ok(respond(headers, &answer, shown).await)
+    match (answer, &query) {
+        (Some(answer), _) => Ok(respond(headers, &answer, shown).await),
+        (None, Query::Show(record)) => Err(not_found(app, *record).await),
+        (None, _) => Err(Problem::NoSuchPath),
+    }
+}
+
+/// Why readers do not see a record that was not erased: there is none, or it cannot be read.
+pub async fn not_found(app: &App, record: RecordRef) -> Problem {
+    match app.reader.parked(record).await {
+        Ok(Some(position)) => Problem::Parked(record, position),
+        Ok(None) => Problem::NotFound(record.kind()),
+        Err(error) => error.into(),
+    }
 }
 
 fn not_modified(tag: &str, shown: Option<Kind>) -> Response {

@@ -11,7 +11,7 @@ use replay::SceneError;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::answers::{PATIENCE, POSITION, answer, respond};
+use crate::answers::{PATIENCE, POSITION, answer, not_found, respond};
 use crate::app::App;
 use crate::body::{Parameters, parse_id};
 use crate::problem::{Fault, Problem, title};
@@ -171,7 +171,7 @@ pub async fn record_then(
     let (what, id) = (title(record.kind()), record.id());
     match app.reader.record_then(record, position).await? {
         Then::There(stored) => Ok(stored),
-        Then::Never => Err(Problem::NotFound(record.kind())),
+        Then::Never => Err(not_found(app, record).await),
         Then::NotYet(added) => Err(not_yet(record, position, added)),
         Then::Deleted(deleted) => Err(Problem::NotThen(format!(
             "{what} {id} was deleted at position {position}: that happened {}",

@@ -16,6 +16,7 @@ use projections::search::SearchError;
 use projections::uploads::{LOST, UploadError};
 use serde_json::{Map, Value, json};
 
+use crate::answers::PARKED;
 use crate::uploads;
 
 /// What people call a kind of record.
@@ -129,6 +130,8 @@ pub enum Problem {
     NoSuchPath,
     /// There is no such record.
     NotFound(Kind),
+    /// Readers do not see the record, since an event of it, at this position, cannot be read or applied.
+    Parked(RecordRef, i64),
     /// The record was erased.
     Erased(Kind),
     /// The record was not there at the position that was asked for; why.
@@ -260,6 +263,7 @@ impl Problem {
         match self {
             Problem::NoSuchPath
             | Problem::NotFound(_)
+            | Problem::Parked(..)
             | Problem::NotThen(_)
             | Problem::NoRecording(_)
             | Problem::RecordingLost
@@ -303,6 +307,15 @@ impl Problem {
         let detail: Value = match self {
             Problem::NoSuchPath => "Not Found".into(),
             Problem::NotFound(kind) => format!("{} not found", title(*kind)).into(),
+            Problem::Parked(record, position) => {
+                let (kind, id) = (title(record.kind()), record.id());
+                format!(
+                    "{kind} not found: the event of {kind} {id} at position {position} cannot be read or applied, so that \
+                     nothing from there on is shown. Whoever runs crm sees why by `crm projections parked`, and has it tried \
+                     again by `crm projections retry`"
+                )
+                .into()
+            }
             Problem::Erased(kind) => {
                 format!("{} was erased; nothing can be done with it any more", title(*kind)).into()
             }
@@ -462,6 +475,9 @@ impl IntoResponse for Problem {
         if response.status() == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
+        if let Problem::Parked(_, position) = &self {
+            response.headers_mut().insert(PARKED, HeaderValue::from(*position));
+        }
         self.note();
         response
     }
@@ -478,6 +494,8 @@ mod tests {
             assert_eq!(problem.body(), body);
         };
         check(Problem::NoSuchPath, 404, json!({"detail": "Not Found"}));
+        let parked = Problem::Parked(Kind::Lp.record(7), 12).into_response();
+        assert_eq!((parked.status().as_u16(), &parked.headers()[PARKED]), (404, &12.into()));
         check(Problem::NotFound(Kind::Lp), 404, json!({"detail": "LP not found"}));
         let missing = Fault::missing(["query".into(), "interest".into()]);
         check(

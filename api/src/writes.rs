@@ -12,7 +12,9 @@ use projections::read::{ReadError, StoredRecord, Then};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use crate::answers::{Comparison, PATIENCE, POSITION, READ_MODEL, names_tag, record_etag};
+use crate::answers::{
+    Comparison, PATIENCE, POSITION, READ_MODEL, names_tag, not_found, record_etag,
+};
 use crate::app::App;
 use crate::body::Members;
 use crate::caller::Caller;
@@ -182,7 +184,7 @@ pub async fn without_known_nulls<A: Resource>(
 /// there when the client set such a condition. A repeated request has met it already, and there need no longer be a record.
 ///
 /// # Errors
-/// [`Problem::NotFound`], [`Problem::Erased`], [`Problem::Outdated`] when the client knows another state, or
+/// [`Problem::NotFound`], [`Problem::Parked`], [`Problem::Erased`], [`Problem::Outdated`] when the client knows another state, or
 /// [`Problem::AsNamed`] when it knows this one and wants another.
 pub async fn current(
     app: &App,
@@ -211,15 +213,13 @@ pub async fn current(
 /// behind them.
 ///
 /// # Errors
-/// [`Problem::NotFound`] or [`Problem::Erased`], or when the database does not answer.
+/// [`Problem::NotFound`], [`Problem::Parked`] or [`Problem::Erased`], or when the database does not answer.
 async fn present(app: &App, record: RecordRef) -> Result<StoredRecord, Problem> {
     if !app.is_level(&[record.kind().as_str()]).await {
         return match app.reader.record_now(record).await? {
             Then::There(stored) => Ok(stored),
             Then::Erased(_) => Err(Problem::Erased(record.kind())),
-            Then::NotYet(_) | Then::Deleted(_) | Then::Never => {
-                Err(Problem::NotFound(record.kind()))
-            }
+            Then::NotYet(_) | Then::Deleted(_) | Then::Never => Err(not_found(app, record).await),
         };
     }
     match app.reader.record(record).await? {
@@ -235,7 +235,7 @@ async fn present(app: &App, record: RecordRef) -> Result<StoredRecord, Problem> 
 pub async fn standing(app: &App, record: RecordRef) -> Result<Option<StoredRecord>, Problem> {
     match present(app, record).await {
         Ok(stored) => Ok(Some(stored)),
-        Err(Problem::NotFound(_) | Problem::Erased(_)) => Ok(None),
+        Err(Problem::NotFound(_) | Problem::Parked(..) | Problem::Erased(_)) => Ok(None),
         Err(problem) => Err(problem),
     }
 }
@@ -244,7 +244,7 @@ pub async fn standing(app: &App, record: RecordRef) -> Result<Option<StoredRecor
 async fn absent(app: &App, record: RecordRef) -> Problem {
     match app.reader.is_erased(record).await {
         Ok(true) => Problem::Erased(record.kind()),
-        Ok(false) => Problem::NotFound(record.kind()),
+        Ok(false) => not_found(app, record).await,
         Err(error) => error.into(),
     }
 }
@@ -447,14 +447,14 @@ fn sent_row(id: i64, fields: impl Iterator<Item = &'static Field>, form: &Form) 
 /// Checks that records exist which a path names; for a repeated request they did.
 ///
 /// # Errors
-/// [`Problem::NotFound`] for the first that does not.
+/// [`Problem::NotFound`] or [`Problem::Parked`] for the first that does not.
 pub async fn check_exist(app: &App, caller: &Caller, records: &[RecordRef]) -> Result<(), Problem> {
     if caller.earlier().is_some() {
         return Ok(());
     }
     let missing = missing(app, records).await?;
     match records.iter().find(|record| missing.contains(record)) {
-        Some(record) => Err(Problem::NotFound(record.kind())),
+        Some(record) => Err(not_found(app, *record).await),
         None => Ok(()),
     }
 }
@@ -475,11 +475,11 @@ pub async fn missing(app: &App, records: &[RecordRef]) -> Result<Vec<RecordRef>,
 /// Checks that readers see a record.
 ///
 /// # Errors
-/// [`Problem::NotFound`].
+/// [`Problem::NotFound`] or [`Problem::Parked`].
 pub async fn check_shown(app: &App, record: RecordRef) -> Result<(), Problem> {
     match app.reader.missing(&[record]).await?.is_empty() {
         true => Ok(()),
-        false => Err(Problem::NotFound(record.kind())),
+        false => Err(not_found(app, record).await),
     }
 }
 

@@ -56,11 +56,16 @@ pub async fn parked(
 /// SQL for the event from which on the live generation of a projector misses a stream, null if it follows it: a part of the
 /// question that is asked anyway. Nearly always the table is empty.
 pub(crate) fn parked_at(projector: &str, kind: &str, id: &str) -> String {
+    parked_of(projector, &format!("letter.aggregate_type = {kind} and letter.aggregate_id = {id}"))
+}
+
+/// Likewise, of the streams that a condition on their `letter` chooses.
+pub(crate) fn parked_of(projector: &str, chosen: &str) -> String {
     format!(
         "(select min(letter.position) from dead_letter letter
           join generation on generation.projector = letter.projector
               and generation.number = letter.generation and generation.state = 'live'
-          where letter.projector = {projector} and letter.aggregate_type = {kind} and letter.aggregate_id = {id})"
+          where letter.projector = {projector} and ({chosen}))"
     )
 }
 

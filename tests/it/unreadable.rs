@@ -11,13 +11,20 @@ const HALF_A_PAIR: &str = r#"{"Renamed": {"name": "\ud800"}}"#;
 
 /// Puts an event behind those of an LP, past crm. Returns its position.
 async fn put_behind(api: &Api, lp: i64, payload: &str, metadata: &str) -> i64 {
+    put(api, ("lp", lp), "Renamed", payload, metadata).await
+}
+
+/// Likewise, of any record and name.
+async fn put(api: &Api, of: (&str, i64), name: &str, payload: &str, metadata: &str) -> i64 {
     sqlx::query_scalar(
         "insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
                              command_id, correlation_id, actor)
-         select 'lp', $1, max(sequence) + 1, 'Renamed', '1', $2::json, $3::json, gen_random_uuid(), gen_random_uuid(), 'test'
-         from events where aggregate_type = 'lp' and aggregate_id = $1 returning position",
+         select $1, $2, coalesce(max(sequence), 0) + 1, $3, '1', $4::json, $5::json, gen_random_uuid(), gen_random_uuid(), 'test'
+         from events where aggregate_type = $1 and aggregate_id = $2 returning position",
     )
-    .bind(lp.to_string())
+    .bind(of.0)
+    .bind(of.1.to_string())
+    .bind(name)
     .bind(payload)
     .bind(metadata)
     .fetch_one(&api.db.pool)
@@ -109,5 +116,61 @@ async fn a_record_that_is_shown_without_an_event_says_from_where_on() {
         described["paths"][path]["get"]["responses"]["200"]["headers"]["X-Parked-From"].clone()
     };
     assert!(headers("/lps/{lp_id}").is_object() && headers("/lps").is_null());
+    api.backend.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_whose_first_event_cannot_be_read_is_not_found_and_says_why() {
+    let api = Api::new().await;
+    let position = put(&api, ("lp", 77), "Registered", HALF_A_PAIR, "{}").await;
+    api.backend.settle().await.unwrap();
+    let event = format!("LP not found: the event of LP 77 at position {position} cannot be read");
+    let from = position.to_string();
+    let note = api.made("notes", json!({"name": "Lunch"})).await;
+    for (answer, what) in [
+        (api.get("/lps/77").await, "as it is"),
+        (api.get(&format!("/lps/77?as_of={position}")).await, "as it was"),
+        (api.post(&format!("/notes/{note}/lps/77"), json!({})).await, "link"),
+    ] {
+        assert_eq!(answer.header("x-parked-from"), Some(&*from), "{what}");
+        let said = answer.expect(404, "parked")["detail"].take();
+        let said = said.as_str().unwrap();
+        assert!(said.starts_with(&event) && said.contains("`crm projections parked`"), "{said}");
+    }
+    let nobody = api.get("/lps/78").await;
+    assert_eq!(nobody.header("x-parked-from"), None);
+    assert_eq!(nobody.expect(404, "nobody")["detail"], "LP not found");
+    api.backend.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fund_that_misses_what_a_roadshow_brings_says_from_where_on() {
+    let api = Api::new().await;
+    let fund = async |name: &str| api.made("funds", json!({"fund_name": name})).await;
+    let [first, second, third] = [fund("I").await, fund("II").await, fund("III").await];
+    let body = json!({"name": "Lima", "fund_id": first, "arrival": "2025-03-01"});
+    let trip = api.made("roadshows", body).await;
+    let moved = json!({"fund_id": second});
+    let moved = api.put(&format!("/roadshows/{trip}"), moved).await.position();
+    let position = put(&api, ("roadshow", trip), "Renamed", HALF_A_PAIR, "{}").await;
+    api.backend.settle().await.unwrap();
+    let from = async |uri: String| api.get(&uri).await.header("x-parked-from").map(str::to_owned);
+    let parked = Some(position.to_string());
+    assert_eq!(from(format!("/funds/{second}")).await, parked);
+    assert_eq!(from(format!("/funds/{second}?as_of={position}")).await, parked);
+    assert_eq!(from(format!("/funds/{second}?as_of={moved}")).await, None);
+    for other in [first, third] {
+        assert_eq!(from(format!("/funds/{other}")).await, None, "it is for another by then");
+        assert_eq!(from(format!("/funds/{other}?as_of={position}")).await, None);
+    }
+    // To whom it comes later than that, lacks it as well.
+    let given = format!(r#"{{"FundAssigned": {{"fund_id": {third}}}}}"#);
+    put(&api, ("roadshow", trip), "FundAssigned", &given, "{}").await;
+    api.backend.settle().await.unwrap();
+    assert_eq!(from(format!("/funds/{third}")).await, parked);
+    assert_eq!(from(format!("/funds/{first}")).await, None);
+    let (_, page) = crate::pages::page(&api, &format!("/audit/fund/{second}")).await;
+    let says = format!("at position {position}, of the fund or of a roadshow for it, which");
+    assert!(page.contains(&says), "{page}");
     api.backend.stop().await;
 }

@@ -3,7 +3,7 @@
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use domain::{Holds, RecordRef, Subject};
+use domain::{Holds, Kind, RecordRef, Subject};
 use maud::{Markup, html};
 use projections::history::Names;
 
@@ -47,7 +47,7 @@ pub async fn show(
         let body = html! {
             (head(&story, &title, &now))
             (held(&now))
-            (incomplete(app.reader.parked(own).await?))
+            (incomplete(own, app.reader.parked(own).await?))
             (restorable(&story, &now))
             @if parameters.get("done").is_some() {
                 div.notice.good role="status" { p { "Done. What was undone stands in the history like any other change." } }
@@ -80,11 +80,13 @@ fn held(now: &Subject) -> Markup {
 }
 
 /// Says that readers do not see all of the record.
-fn incomplete(parked: Option<i64>) -> Markup {
+fn incomplete(own: RecordRef, parked: Option<i64>) -> Markup {
+    let whose =
+        if own.kind() == Kind::Fund { ", of the fund or of a roadshow for it," } else { "," };
     html! {
         @if let Some(position) = parked {
             div.notice { p {
-                "Lists and the record itself are shown without the event at position " (position) ", which cannot be read or \
+                "Lists and the record itself are shown without the event at position " (position) (whose) " which cannot be read or \
                  applied, and without what came after it. Whoever runs crm sees why by " code { "crm projections parked" } "."
             } }
         }

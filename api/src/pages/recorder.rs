@@ -9,9 +9,9 @@ use maud::{Markup, html};
 use super::answer;
 use super::assets::{RECORDER, TUS};
 use super::layout::{Here, page_with};
+use crate::answers::not_found;
 use crate::app::App;
 use crate::body::{Ids, Parameters};
-use crate::problem::Problem;
 use crate::resource::record_of;
 
 /// Languages that a person can name, by ISO 639-1; any other is found out.
@@ -34,7 +34,9 @@ pub async fn show(
     answer(&app, &headers, async {
         let position = app.reader.position();
         let record = record_of::<Note>(note);
-        let stored = app.reader.record(record).await?.ok_or(Problem::NotFound(record.kind()))?;
+        let Some(stored) = app.reader.record(record).await? else {
+            return Err(not_found(&app, record).await);
+        };
         let name = stored.value()?["name"].as_str().map(str::to_owned);
         let name =
             name.filter(|name| !name.trim().is_empty()).unwrap_or_else(|| format!("Note {note}"));

@@ -86,7 +86,9 @@ fn meaning(parameter: &str) -> &'static str {
         "kind" => {
             "Only of this kind of record, such as lp; across all changes also import: rows of a legacy file that belong to no record"
         }
-        "record" => "Only of this record, such as lp/7; of a fund also what roadshows brought to it",
+        "record" => {
+            "Only of this record, such as lp/7; among the changes of a fund is also what roadshows brought to it"
+        }
         "related" => {
             "true: also what happened to other records and speaks of it, such as notes that were linked to it"
         }

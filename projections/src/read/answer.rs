@@ -28,7 +28,7 @@ pub struct Answer {
     pub tag: String,
     /// The pieces, in order.
     pub chunks: Arc<[Bytes]>,
-    /// Of a single record: from this event on its stream is parked, so that nothing of that is in it.
+    /// Of a single record: from this event on its stream is parked, or that of a roadshow for the fund, so that nothing of that is in it.
     pub parked: Option<i64>,
     encoded: Arc<tokio::sync::Mutex<HashMap<Encoding, Bytes>>>,
 }

@@ -186,8 +186,8 @@ async fn position_at(db: &mut PgConnection, time: DateTime<Utc>) -> Result<i64, 
     Ok(found)
 }
 
-/// The events that the record's row was made of at a position, and from which event on its own stream is not among them, if
-/// it is parked there.
+/// The events that the record's row was made of at a position, and from which event on something is not among them: its own stream,
+/// or that of a roadshow for the fund, if it is parked there.
 async fn events_until(
     db: &mut PgConnection,
     log: &LogReader,
@@ -195,12 +195,18 @@ async fn events_until(
     position: i64,
 ) -> Result<(Vec<Recorded>, Option<i64>), sqlx::Error> {
     let own = stream(record.kind(), record.id());
-    let (mut events, parked) = followed(db, log, record.kind(), &own, position).await?;
+    let (mut events, mut parked) = followed(db, log, record.kind(), &own, position).await?;
     if let RecordRef::Fund(fund) = record {
         let roadshows = fund::roadshows_of(db, &[fund.0.to_string()], position).await?;
         for id in roadshows {
             let roadshow = Stream { kind: "roadshow".into(), id };
-            events.extend(followed(db, log, Kind::Fund, &roadshow, position).await?.0);
+            let (brought, end) = followed(db, log, Kind::Fund, &roadshow, position).await?;
+            events.extend(brought);
+            if let Some(end) = end
+                && fund::may_bring(db, &roadshow.id, fund, end).await?
+            {
+                parked = Some(parked.map_or(end, |parked| parked.min(end)));
+            }
         }
     }
     events.sort_by_key(|recorded| recorded.position);

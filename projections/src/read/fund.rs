@@ -11,6 +11,7 @@ use sqlx::PgConnection;
 use super::records::{Rows, Shown, earlier_ids};
 use super::tables::table_of;
 use crate::copy::CopyIn;
+use crate::dead_letter;
 use crate::log::{Entry, Recorded, Stream};
 use crate::projector::{Fold, ProjectError, Projector, Table, Tables};
 
@@ -206,6 +207,48 @@ pub(crate) async fn roadshows_of(
     .bind(up_to)
     .fetch_all(db)
     .await
+}
+
+/// SQL for the event from which on a fund's row misses what happened: of its own stream, or of a roadshow that was for it then or
+/// came to it later. `projector` is this one's name.
+pub(super) fn parked_at(projector: &str, fund: &str) -> String {
+    let brings = brings("letter.aggregate_id", fund, "letter.position");
+    let (own, roadshow) = (Kind::Fund, Kind::Roadshow);
+    dead_letter::parked_of(
+        projector,
+        &format!(
+            "letter.aggregate_type = '{own}' and letter.aggregate_id = {fund}
+             or letter.aggregate_type = '{roadshow}' and {brings}"
+        ),
+    )
+}
+
+/// Whether a fund may have something of what happened to a roadshow from a position on.
+pub(super) async fn may_bring(
+    db: &mut PgConnection,
+    roadshow: &str,
+    fund: FundId,
+    position: i64,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(&format!("select {}", brings("$1", "$2", "$3")))
+        .bind(roadshow)
+        .bind(fund.0.to_string())
+        .bind(position)
+        .fetch_one(db)
+        .await
+}
+
+/// The same as SQL: the last event that names a fund before the position, or one that comes later, names this one.
+fn brings(roadshow: &str, fund: &str, position: &str) -> String {
+    let of_roadshow = format!(
+        "aggregate_type = 'roadshow' and aggregate_id = {roadshow}
+             and event_type in ('Registered', 'FundAssigned')"
+    );
+    format!(
+        "exists (select from events named where {of_roadshow} and {FUND_NAMED} = {fund}
+             and (named.position >= {position} or named.position =
+                  (select max(last.position) from events last where {of_roadshow} and last.position < {position})))"
+    )
 }
 
 /// The funds that a roadshow was ever for.

@@ -7,7 +7,8 @@ use domain::{Contact, FundId, Kind, LpId, RecordRef, RoadshowId};
 use serde_json::Value;
 
 use super::{ReadError, Reader};
-use crate::dead_letter::parked_at;
+use crate::dead_letter;
+use crate::read::fund;
 use crate::read::standing::{INTEREST, LP_STATUS, newest_common_note};
 
 /// One record as readers get it.
@@ -19,7 +20,7 @@ pub struct StoredRecord {
     pub tag: String,
     /// The JSON text.
     pub json: Bytes,
-    /// From this event on its stream is parked, so that nothing of that is in the text.
+    /// From this event on its stream is parked, or that of a roadshow for the fund, so that nothing of that is in the text.
     pub parked: Option<i64>,
 }
 
@@ -33,6 +34,14 @@ impl StoredRecord {
     }
 }
 
+/// SQL for the event from which on the row of a record misses something, given SQL for the name of its kind and its id.
+fn parked_at(kind: Kind, name: &str, id: &str) -> String {
+    match kind {
+        Kind::Fund => fund::parked_at(name, id),
+        _ => dead_letter::parked_at(name, name, id),
+    }
+}
+
 impl Reader {
     /// One record, if it exists and is in use.
     ///
@@ -43,7 +52,7 @@ impl Reader {
         let kind = record.kind();
         let statement = format!(
             "select version, position, record::text, {} from {kind} where id = $1 and not archived",
-            parked_at("$2", "$2", "$1::text")
+            parked_at(kind, "$2", "$1::text")
         );
         let row: Option<(i64, i64, String, Option<i64>)> = self
             .lines
@@ -60,13 +69,13 @@ impl Reader {
         Ok(Some(StoredRecord { version, tag, json, parked }))
     }
 
-    /// The event from which on readers miss what happened to a record, if its stream is parked.
+    /// The event from which on readers miss what happened to a record, if its stream is parked, or that of a roadshow for the fund.
     ///
     /// # Errors
     /// See [`ReadError`].
     pub async fn parked(&self, record: RecordRef) -> Result<Option<i64>, ReadError> {
         self.check()?;
-        let statement = format!("select {}", parked_at("$1", "$1", "$2"));
+        let statement = format!("select {}", parked_at(record.kind(), "$1", "$2"));
         let asking = sqlx::query_scalar(&statement).bind(record.kind().as_str());
         let asking = asking.bind(record.id().to_string()).fetch_one(&self.database.pool);
         Ok(self.database.ask(asking).await?)
