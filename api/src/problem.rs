@@ -396,7 +396,8 @@ fn files_body(error: &FileError) -> Value {
     json!({ "detail": format!("{told}{}", again.unwrap_or_default()) })
 }
 
-fn capitalised(told: &str) -> String {
+/// With a capital letter.
+pub(crate) fn capitalised(told: &str) -> String {
     let (first, rest) = told.split_at(1);
     format!("{}{rest}", first.to_uppercase())
 }

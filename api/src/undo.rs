@@ -1,5 +1,7 @@
 //! Comparing a record with what it was, and taking it back to that.
 
+use std::collections::BTreeSet;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderValue, Uri};
@@ -23,7 +25,7 @@ use crate::body::{Body, Ids, Parameters, Shape, parse_id};
 use crate::caller::Caller;
 use crate::history;
 use crate::json::Json as Sent;
-use crate::problem::{Fault, Problem, title};
+use crate::problem::{Fault, Problem, capitalised, title};
 use crate::resource::record_of;
 use crate::writes::{self, Outcome, Resource, Written, condition};
 
@@ -104,11 +106,12 @@ pub async fn revert<A: Resource>(
     caller: Caller,
     body: Body,
 ) -> Result<Response, Problem> {
-    let is_rehearsal = is_rehearsal(&Parameters::of(&uri))?;
+    let parameters = Parameters::of(&uri);
+    let is_rehearsal = is_rehearsal(&parameters)?;
     if !is_rehearsal {
         caller.attempts("Revert");
     }
-    let Wish { goal, seen, is_forced } = wish(&app, body).await?;
+    let Wish { goal, fields, seen, is_forced } = wish(&app, &parameters, body).await?;
     let record = record_of::<A>(id);
     if let Some(earlier) = caller.earlier() {
         return Ok(done(&app, Written::of::<A>(&app, earlier).await).await);
@@ -118,7 +121,8 @@ pub async fn revert<A: Resource>(
         // What a plan speaks of has the names that it was given last.
         app.level(&tables).await?;
         let life = app.reader.life(record).await?;
-        let plan = plan(record, &life, goal).map_err(|error| problem(error, record))?;
+        let plan =
+            plan(record, &life, goal, fields.as_ref()).map_err(|error| problem(error, record))?;
         check_version(&app, &caller, record, &plan).await?;
         let told = Told::of(&app, record, &plan).await?;
         if is_rehearsal {
@@ -175,13 +179,15 @@ async fn done(app: &App, written: Written) -> Response {
 
 struct Wish {
     goal: Goal,
+    /// Of one event: the fields that alone are taken back.
+    fields: Option<BTreeSet<String>>,
     /// Up to where in the log the caller knows the record.
     seen: Option<i64>,
     is_forced: bool,
 }
 
 fn is_rehearsal(parameters: &Parameters) -> Result<bool, Problem> {
-    parameters.expect(&["dry_run"])?;
+    parameters.expect(&["dry_run", "fields"])?;
     match parameters.once("dry_run")? {
         None | Some("false" | "0") => Ok(false),
         Some("true" | "1" | "") => Ok(true),
@@ -193,9 +199,25 @@ fn is_rehearsal(parameters: &Parameters) -> Result<bool, Problem> {
     }
 }
 
-/// What the body asks for: `to` or `event`, and perhaps `seen` and `force`.
-async fn wish(app: &App, body: Body) -> Result<Wish, Problem> {
+/// The fields that an address names to which an undoing is narrowed.
+///
+/// # Errors
+/// When it names the parameter and no field.
+pub fn fields_in(parameters: &Parameters) -> Result<Option<BTreeSet<String>>, Problem> {
+    if parameters.is_blank("fields") {
+        let place = ["query".into(), "fields".into()];
+        return Err(Problem::invalid(Fault::new("fields", place, NO_FIELDS).with_input("")));
+    }
+    let fields: BTreeSet<String> = parameters.list("fields").map(str::to_owned).collect();
+    Ok((!fields.is_empty()).then_some(fields))
+}
+
+const NO_FIELDS: &str = "Name at least one field, or leave it out to take back all of the event";
+
+/// What the body asks for: `to` or `event`, and perhaps `fields`, `seen` and `force`; `fields` may be in the address instead.
+async fn wish(app: &App, parameters: &Parameters, body: Body) -> Result<Wish, Problem> {
     let (mut goals, mut seen, mut is_forced, mut faults) = (Vec::new(), None, false, Vec::new());
+    let mut fields = fields_in(parameters)?;
     let reached = async |text: &str, name| match position(app, text, ["body", name]).await {
         Ok(position) => Ok(Ok(position)),
         Err(Problem::Invalid(found)) => Ok(Err(found)),
@@ -221,6 +243,23 @@ async fn wish(app: &App, body: Body) -> Result<Wish, Problem> {
             ("to" | "event", ..) => {
                 faults.push(fault("event_parsing", "Should be a position, or an event's id"));
             }
+            ("fields", _, Sent::List(named)) if fields.is_none() && !named.is_empty() => {
+                let texts = named.iter().map(|name| match name {
+                    Sent::Text(text) => Some(text.clone()),
+                    _ => None,
+                });
+                match texts.collect::<Option<BTreeSet<String>>>() {
+                    Some(texts) => fields = Some(texts),
+                    None => faults.push(fault("fields", "Should be names of fields")),
+                }
+            }
+            ("fields", _, Sent::List(named)) if named.is_empty() => {
+                faults.push(fault("fields", NO_FIELDS));
+            }
+            ("fields", _, Sent::List(_)) => {
+                faults.push(fault("fields", "They are in the address already"));
+            }
+            ("fields", ..) => faults.push(fault("fields", "Should be a list of names of fields")),
             ("seen", Some(text), _) if parse_id(text).is_ok() => match reached(text, "seen").await?
             {
                 Ok(position) => seen = Some(position),
@@ -229,12 +268,18 @@ async fn wish(app: &App, body: Body) -> Result<Wish, Problem> {
             ("seen", ..) => faults.push(fault("int_parsing", "Should be a position")),
             ("force", _, Sent::Flag(flag)) => is_forced = *flag,
             ("force", ..) => faults.push(fault("bool_parsing", "Should be true or false")),
-            _ => faults.push(fault("extra_forbidden", "There are to, event, seen and force")),
+            _ => {
+                faults.push(fault("extra_forbidden", "There are to, event, fields, seen and force"))
+            }
         }
     }
     match (&goals[..], faults.is_empty()) {
         (_, false) => Err(Problem::Invalid(faults)),
-        ([goal], true) => Ok(Wish { goal: *goal, seen, is_forced }),
+        ([Goal::To(_)], true) if fields.is_some() => {
+            let said = "`fields` are some of what one event changed: they do not go with `to`";
+            Err(Problem::invalid(Fault::new("fields", ["body".into()], said)))
+        }
+        ([goal], true) => Ok(Wish { goal: *goal, fields, seen, is_forced }),
         (_, true) => {
             let said =
                 "Name either `to`, the position to go back to, or `event`, the one to take back";
@@ -393,6 +438,7 @@ impl Told {
             "besides": self.besides,
             "stays": self.stays,
             "conflicts": self.conflicts,
+            "fields": plan.fields,
         });
         ([(POSITION, HeaderValue::from(app.reader.position()))], Json(body)).into_response()
     }
@@ -421,6 +467,9 @@ pub fn problem(error: UndoError, record: RecordRef) -> Problem {
         UndoError::NoSuchEvent => {
             let said = format!("This is no event of {} {}", title(record.kind()), record.id());
             Problem::invalid(Fault::field("event", "not_found", said))
+        }
+        error @ UndoError::NotChanged { .. } => {
+            Problem::invalid(Fault::field("fields", "not_changed", capitalised(&error.to_string())))
         }
         UndoError::Final(event) => {
             let said = match way(record, &event) {

@@ -1,7 +1,7 @@
 //! Undoing: what would take a record back to what it was, or take back one event and leave what came after, and which later
 //! changes stand against that. Nothing here is recorded: the aggregate's own `Revert` does that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use domain::todo::TodoEvent;
@@ -63,6 +63,8 @@ pub struct Plan {
     pub later: Vec<LaterChange>,
     /// The event that is undone, or the last that is not.
     pub cause: Option<Uuid>,
+    /// Every field that the event which is undone has changed, also those that its undoing is narrowed not to take back.
+    pub fields: BTreeSet<String>,
 }
 
 impl Plan {
@@ -98,6 +100,14 @@ pub enum UndoError {
     /// The event is none of the record's.
     #[error("this is no event of the record")]
     NoSuchEvent,
+    /// The event did not change that field, so that there is nothing to narrow its undoing to.
+    #[error("this event did not change {field:?}; it changed {}", .changed.iter().cloned().collect::<Vec<_>>().join(", "))]
+    NotChanged {
+        /// The field.
+        field: String,
+        /// Those that it did change.
+        changed: BTreeSet<String>,
+    },
     /// What this event did stands, and no undoing takes it back.
     #[error("this kind of change cannot be undone")]
     Final(Box<Event>),
@@ -116,11 +126,16 @@ struct Stages {
     present: Subject,
 }
 
-/// What would undo something of a record that has lived like this.
+/// What would undo something of a record that has lived like this; of one event perhaps only what it did to some fields.
 ///
 /// # Errors
 /// See [`UndoError`].
-pub fn plan(record: RecordRef, life: &[Entry], goal: Goal) -> Result<Plan, UndoError> {
+pub fn plan(
+    record: RecordRef,
+    life: &[Entry],
+    goal: Goal,
+    only: Option<&BTreeSet<String>>,
+) -> Result<Plan, UndoError> {
     let Some(last) = life.iter().rfind(|entry| is_own(record, entry)) else {
         return Err(Refusal::NotRegistered.into());
     };
@@ -135,12 +150,24 @@ pub fn plan(record: RecordRef, life: &[Entry], goal: Goal) -> Result<Plan, UndoE
         return Err(Refusal::Erased.into());
     }
     let now = present.facts();
+    let did = match goal {
+        Goal::To(_) => vec![],
+        Goal::Event(_) | Goal::Named(_) => differences(&before.facts(), &after.facts()),
+    };
+    let fields: BTreeSet<String> = did.iter().map(|change| change.field.clone()).collect();
+    if let Some(field) = only.into_iter().flatten().find(|field| !fields.contains(*field)) {
+        return Err(UndoError::NotChanged { field: field.clone(), changed: fields });
+    }
+    // Undoing that a record was added takes all of it away; or, narrowed, what it said of some fields at first.
+    let is_whole_life = at == 0 && only.is_none();
     let (target, undone) = match goal {
         Goal::To(_) => (before.clone(), differences(&before.facts(), &now)),
         // Whoever never was says nothing, and what he said stays in the archive.
-        _ if at == 0 => (Subject::new(record.kind()), vec![]),
+        _ if is_whole_life => (Subject::new(record.kind()), vec![]),
         _ => {
-            let undone = differences(&before.facts(), &after.facts());
+            let is_meant =
+                |change: &FactChange| only.is_none_or(|only| only.contains(&change.field));
+            let undone: Vec<FactChange> = did.into_iter().filter(is_meant).collect();
             (Subject::from_facts(record.kind(), taken_back(now.clone(), &undone))?, undone)
         }
     };
@@ -162,7 +189,7 @@ pub fn plan(record: RecordRef, life: &[Entry], goal: Goal) -> Result<Plan, UndoE
         _ if events.is_empty() => vec![],
         // Whatever came after the position goes, whoever did it.
         Goal::To(_) => later_changes(record, &life[at..], &before, |_| true)?,
-        _ if at == 0 => {
+        _ if is_whole_life => {
             later_changes(record, &life[at + 1..], &after, |name| name.field != ARCHIVED)?
         }
         _ => {
@@ -176,7 +203,19 @@ pub fn plan(record: RecordRef, life: &[Entry], goal: Goal) -> Result<Plan, UndoE
     };
     let cause = cause.map(|at| life[at].envelope.event_id);
     let version = last.sequence;
-    Ok(Plan { version, present, target, events, steps, changes, stays, follow_ups, later, cause })
+    Ok(Plan {
+        version,
+        present,
+        target,
+        events,
+        steps,
+        changes,
+        stays,
+        follow_ups,
+        later,
+        cause,
+        fields,
+    })
 }
 
 /// A record as it stood at a position.

@@ -1,5 +1,7 @@
 //! What was done can be undone, wholly or one event at a time, and it is told before what that changes.
 
+mod narrowed;
+
 use axum::http::Method;
 use serde_json::{Value, json};
 

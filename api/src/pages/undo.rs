@@ -1,6 +1,8 @@
 //! `/audit/{kind}/{id}/undo`: what undoing would change, then doing it. Undoing is a command like any other: the
 //! record's rules may refuse it, and what it does is recorded.
 
+use std::collections::BTreeSet;
+
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -11,6 +13,7 @@ use domain::lp::Lp;
 use domain::note::Note;
 use domain::person::Person;
 use domain::roadshow::Roadshow;
+use domain::telling::label;
 use domain::todo::Todo;
 use domain::{FactChange, RecordRef, Refusal, Subject};
 use maud::{Markup, html};
@@ -21,6 +24,7 @@ use uuid::Uuid;
 
 use super::answer;
 use super::excerpt::{LISTED, beginning};
+use super::filters::escaped;
 use super::layout::{Here, moment, page};
 use super::record::{called, head};
 use super::story::{Story, record_of};
@@ -31,7 +35,7 @@ use crate::as_of::position;
 use crate::body::{Parameters, parse_id};
 use crate::caller::Caller;
 use crate::problem::{Fault, Problem};
-use crate::undo::{announced, follow_ups, missing, problem};
+use crate::undo::{announced, fields_in, follow_ups, missing, problem};
 
 /// What is to be undone.
 enum Wish {
@@ -45,6 +49,8 @@ enum Wish {
 struct Planned {
     story: Story,
     wish: Wish,
+    /// The fields that alone are taken back of it.
+    only: Option<BTreeSet<String>>,
     plan: Plan,
     /// Facts that others have changed since.
     conflicts: Vec<FactChange>,
@@ -127,7 +133,8 @@ fn nothing_named() -> Problem {
 }
 
 async fn planned(app: &App, own: RecordRef, parameters: &Parameters) -> Result<Planned, Problem> {
-    parameters.expect(&["to", "event", "seen", "anyway", "min_position"])?;
+    parameters.expect(&["to", "event", "fields", "seen", "anyway", "min_position"])?;
+    let only = fields_in(parameters)?;
     let story = Story::read(app, own).await?;
     let (wish, goal) = match (parameters.once("event")?, parameters.once("to")?) {
         (Some(event), None) => {
@@ -142,17 +149,18 @@ async fn planned(app: &App, own: RecordRef, parameters: &Parameters) -> Result<P
             });
             (Wish::One(at.ok_or(Problem::NotFound(own.kind()))?), goal)
         }
-        (None, Some(to)) => {
+        (None, Some(to)) if only.is_none() => {
             let position = position(app, to, ["query", "to"]).await?;
             (Wish::To(position), Goal::To(position))
         }
         _ => return Err(nothing_named()),
     };
-    let plan = plan(own, &story.entries, goal).map_err(|error| problem(error, own))?;
+    let plan =
+        plan(own, &story.entries, goal, only.as_ref()).map_err(|error| problem(error, own))?;
     let conflicts = plan.later.iter().map(|later| later.change.clone()).collect();
     let missing = missing(app, &plan).await?;
     let follow_ups = follow_ups(app, &plan).await?;
-    Ok(Planned { story, wish, plan, conflicts, missing, follow_ups })
+    Ok(Planned { story, wish, only, plan, conflicts, missing, follow_ups })
 }
 
 async fn shown(app: &App, planned: &Planned, warning: Option<&str>) -> Result<Response, Problem> {
@@ -182,6 +190,7 @@ async fn shown(app: &App, planned: &Planned, warning: Option<&str>) -> Result<Re
         section aria-labelledby="undo" {
             h2 id="undo" { (wished(planned)) }
             @if let Some(warning) = warning { div.notice role="alert" { p { (warning) "." } } }
+            (narrowing(planned))
             (standing_against(&names, planned))
             @if plan.events.is_empty() {
                 p.empty {
@@ -226,6 +235,27 @@ fn wished(Planned { story, wish, .. }: &Planned) -> Markup {
     }
 }
 
+/// Asks which of several fields that the change touched are to be taken back; all, unless some are named.
+fn narrowing(Planned { story, wish, only, plan, .. }: &Planned) -> Markup {
+    let Wish::One(at) = *wish else { return html! {} };
+    if plan.fields.len() < 2 {
+        return html! {};
+    }
+    let is_meant = |field: &String| only.as_ref().is_none_or(|only| only.contains(field));
+    html! {
+        form.narrow method="get" action={(path(story.own)) "/undo"} {
+            input type="hidden" name="event" value=(story.entries[at].envelope.event_id);
+            fieldset.choices {
+                legend { "Take back" }
+                @for field in &plan.fields {
+                    label.check { input type="checkbox" name="fields" value=(field) checked[is_meant(field)]; (label(field)) }
+                }
+            }
+            button type="submit" { "Show what that would do" }
+        }
+    }
+}
+
 fn standing_against(names: &Names, Planned { conflicts, missing, wish, .. }: &Planned) -> Markup {
     let (title, said) = match wish {
         Wish::To(_) => (
@@ -256,11 +286,14 @@ fn standing_against(names: &Names, Planned { conflicts, missing, wish, .. }: &Pl
 }
 
 fn buttons(planned: &Planned) -> Markup {
-    let Planned { story, wish, plan, .. } = planned;
-    let wish = match *wish {
+    let Planned { story, wish, only, plan, .. } = planned;
+    let mut wish = match *wish {
         Wish::One(at) => format!("event={}", story.entries[at].envelope.event_id),
         Wish::To(position) => format!("to={position}"),
     };
+    for field in only.iter().flatten() {
+        wish.push_str(&format!("&fields={}", escaped(field)));
+    }
     let anyway = if planned.is_contested() { "&anyway=yes" } else { "" };
     let action = format!("{}/undo?{wish}&seen={}{anyway}", path(story.own), plan.version);
     html! {
