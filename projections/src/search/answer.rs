@@ -274,7 +274,7 @@ impl Search {
         let mut near = standing(&mut tx, near, filter).await?;
         near.retain(|passage| tells_enough(passage, filter));
         near.truncate(NEAREST);
-        let is_cut = lexical.is_cut;
+        let is_cut = lexical.is_cut || scoped.is_cut;
         let gathered = Gathered { lexical, scoped, near, topical, unspoken };
         let mut found = Found::of(wanted, gathered, mode);
         found.hits.retain(|hit| !parked.contains(&hit.item));
@@ -302,11 +302,13 @@ impl Search {
     ) -> Result<Scoped, sqlx::Error> {
         let common = self.commonness.now(db).await?;
         let mut found = scope.find(db, common, behind).await?;
-        if mode == Mode::Hybrid && scope.rest.means_something() {
+        // To a kind alone cards are near that say no more than it.
+        if mode == Mode::Hybrid && scope.is_of_time && scope.rest.means_something() {
             // Where that cannot be asked now, what was found otherwise is the answer.
-            let near = self.meaning.nearest(&scope.rest, &scope.filter, NEAREST).await;
+            let near = self.meaning.nearest(&scope.rest, &scope.filter, 3 * NEAREST).await;
             let near = near.map(|near| near.near).unwrap_or_default();
             found.near = standing(db, near, &scope.filter).await?;
+            found.near.retain(|passage| tells_enough(passage, &Filter::default()));
             found.near.truncate(NEAREST);
         }
         Ok(found)

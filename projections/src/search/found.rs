@@ -19,7 +19,7 @@ const NEAR: f64 = 0.999;
 /// What a place among the nearest counts for where the question is a name, which texts are near to by chance.
 const NEAR_A_NAME: f64 = 0.25;
 
-/// What a place among those counts for that are of the time and kind that a question names: they are meant.
+/// What a place by word or by name among those counts for that are of the time and kind that a question names: they are meant.
 const SCOPED: f64 = 2.0;
 
 /// From this likeness on a name says that its record is meant, and not something like it.
@@ -61,12 +61,13 @@ pub(super) struct Chosen {
 }
 
 impl Found {
+    /// Makes one list of all.
     pub(super) fn of(wanted: &Wanted, gathered: Gathered, mode: Mode) -> Self {
         let near = if gathered.lexical.is_name { NEAR_A_NAME } else { NEAR };
         let by_meaning = |found: &[Passage]| {
             (Reason::Meaning, found.iter().map(|it| ranked(it.record, near)).collect())
         };
-        let Scoped { words, names, near: scoped_near } = &gathered.scoped;
+        let Scoped { words, names, near: scoped_near, .. } = &gathered.scoped;
         let in_scope = |record, weight: f64| ranked(record, SCOPED * weight);
         let words = words.iter().map(|hit| in_scope(hit.passage.record, by_share(hit.coverage)));
         let names = names.iter().map(|hit| in_scope(hit.record, hit.likeness));
@@ -95,6 +96,7 @@ impl Found {
         Self { hits, passages, wanted: lexical.wanted }
     }
 
+    /// How many there are of each kind.
     pub(super) fn facets(&self) -> BTreeMap<Kind, usize> {
         let mut facets = BTreeMap::new();
         for hit in &self.hits {
@@ -103,6 +105,7 @@ impl Found {
         facets
     }
 
+    /// The hits of a page, and the place of the last if others follow.
     pub(super) fn page(&self, wanted: &Wanted, mode: Mode) -> Chosen {
         let is_later = |hit: &&Fused<RecordRef>| {
             wanted.after.is_none_or(|after| {
@@ -127,6 +130,7 @@ impl Found {
 }
 
 impl Gathered {
+    /// What was found by words of texts, with what each place counts for.
     fn by_word(&self, Wanted { asked, filter, .. }: &Wanted, mode: Mode) -> Vec<Ranked<RecordRef>> {
         let may_mean_them = may_mean_its_words(asked, &self.lexical);
         let means_them = mode == Mode::Hybrid && self.lexical.is_rare && may_mean_them;
@@ -140,9 +144,8 @@ impl Gathered {
             Mode::Hybrid => by_share(hit.coverage),
             _ => 1.0,
         };
-        let is_meant = |hit: &WordHit| {
-            hit.has_all && (means_them || (may_mean_them && is_card_of_person(hit)))
-        };
+        let is_meant =
+            |hit: &WordHit| hit.has_all && (means_them || (may_mean_them && has_role_there(hit)));
         let hit = |hit: &WordHit| Ranked {
             is_exact: hit.is_quoted || is_meant(hit),
             ..ranked(hit.passage.record, weight(hit))
@@ -150,6 +153,7 @@ impl Gathered {
         self.lexical.words.iter().map(hit).collect()
     }
 
+    /// What was found by name, likewise.
     fn by_name(&self, Wanted { asked, .. }: &Wanted, mode: Mode) -> Vec<Ranked<RecordRef>> {
         // A note has a text to be near to the question; of what is only called something, the name stands for that.
         let stands_alone = |hit: &NameHit| {
@@ -187,10 +191,11 @@ fn may_mean_its_words(asked: &Asked, lexical: &Lexical) -> bool {
     asked.is_brief() && asked.quoted.is_empty() && !lexical.names.iter().any(|hit| hit.is_exact)
 }
 
-/// Whether it is a card that says little but who somebody is: with a role and an organisation there is no doubt who is meant.
-fn is_card_of_person(hit: &WordHit) -> bool {
+/// Whether it is a card that says little but who somebody is, and what the question says beside that is whom they belong to: with a role
+/// and an organisation there is no doubt who is meant.
+fn has_role_there(hit: &WordHit) -> bool {
     let Passage { record, part, text, .. } = &hit.passage;
-    record.kind() == Kind::Person && is_brief(*part, text)
+    record.kind() == Kind::Person && is_brief(*part, text) && hit.is_told_by_both
 }
 
 #[cfg(test)]
@@ -214,7 +219,14 @@ mod tests {
 
     fn having(coverage: f64) -> WordHit {
         let (relevance, has_all) = (1.0, coverage > 0.9);
-        WordHit { passage: passage(9), relevance, coverage, has_all, is_quoted: false }
+        WordHit {
+            passage: passage(9),
+            relevance,
+            coverage,
+            has_all,
+            is_quoted: false,
+            is_told_by_both: false,
+        }
     }
 
     #[test]
@@ -236,6 +248,24 @@ mod tests {
         assert_eq!(first(0.7, Kind::Fund), 9);
         assert_eq!(first(0.4, Kind::Fund), 1);
         assert_eq!(first(0.7, Kind::Note), 1, "its text may be near");
+    }
+
+    #[test]
+    fn who_has_a_role_there_goes_first_and_who_has_words_of_roles_does_not() {
+        let first = |is_told_by_both: bool| {
+            let passage = Passage::example(Kind::Person.record(9), Part::Card);
+            let mut words: Vec<WordHit> = (1..=8)
+                .map(|note| WordHit { passage: self::passage(note), ..having(0.9) })
+                .collect();
+            words.push(WordHit { passage, is_told_by_both, ..having(1.0) });
+            let lexical = Lexical { words, ..Lexical::default() };
+            let wanted = Wanted { asked: Asked::of("private equity"), ..Wanted::default() };
+            let near = (1..=8).map(self::passage).collect();
+            let gathered = Gathered { lexical, near, ..Gathered::default() };
+            Found::of(&wanted, gathered, Mode::Hybrid).hits[0].item
+        };
+        assert_eq!(first(true), Kind::Person.record(9));
+        assert_eq!(first(false), Kind::Note.record(1));
     }
 
     #[test]

@@ -103,6 +103,30 @@ pub(super) struct WordHit {
     pub(super) has_all: bool,
     /// Whether it has the quotations: all, or one where nothing has all.
     pub(super) is_quoted: bool,
+    /// Whether it has some words itself, and others stand beside it.
+    pub(super) is_told_by_both: bool,
+}
+
+/// A passage whose words of the question are counted.
+struct Counted<'w> {
+    passage: Passage,
+    is_quoted: bool,
+    tally: Tally<'w>,
+    is_told_by_both: bool,
+}
+
+impl<'w> Counted<'w> {
+    fn new(passage: Passage, is_quoted: bool, tally: Tally<'w>) -> Self {
+        Self { passage, is_quoted, tally, is_told_by_both: false }
+    }
+
+    /// Counts the words that stand beside it as well.
+    fn add(&mut self, beside: Option<&HashSet<usize>>) {
+        let Some(beside) = beside.filter(|places| !places.is_empty()) else { return };
+        self.is_told_by_both =
+            self.tally.has().enumerate().any(|(at, has)| has && !beside.contains(&at));
+        self.tally.say(beside);
+    }
 }
 
 /// Passages that are ranked among each other.
@@ -197,21 +221,22 @@ pub(super) async fn find(
         async { hits.iter().map(|(passage, _)| sought.tally(&passage.text)).collect::<Vec<_>>() };
     let (named, tallies) = tokio::join!(naming, counting);
     let (names, titled, people, beside) = named?;
-    let mut hits: Vec<(Passage, bool, Tally<'_>)> = hits
-        .into_iter()
-        .zip(tallies)
-        .map(|((passage, is_quoted), it)| (passage, is_quoted, it))
+    let counted = hits.into_iter().zip(tallies);
+    let mut hits: Vec<Counted<'_>> = counted
+        .map(|((passage, is_quoted), tally)| Counted::new(passage, is_quoted, tally))
         .collect();
-    let there: HashSet<RecordRef> = hits.iter().map(|(passage, ..)| passage.record).collect();
-    let others = people.into_iter().filter(|passage| !there.contains(&passage.record));
-    let others =
-        others.map(|it| (sought.tally(&it.text), it)).map(|(tally, it)| (it, false, tally));
+    let there: HashSet<RecordRef> = hits.iter().map(|hit| hit.passage.record).collect();
+    let people = people.into_iter().filter(|passage| !there.contains(&passage.record));
+    let mut people: Vec<Counted<'_>> = people
+        .map(|it| (sought.tally(&it.text), it))
+        .map(|(tally, it)| Counted::new(it, false, tally))
+        .collect();
+    let add = |hit: &mut Counted<'_>| hit.add(beside.get(&hit.passage.record));
+    hits.iter_mut().for_each(add);
+    people.iter_mut().for_each(add);
     // Who has nothing of the question but the name of whom they belong to is not asked for.
-    hits.extend(others.filter(|(passage, _, tally)| says_more(tally, beside.get(&passage.record))));
-    for (passage, _, tally) in &mut hits {
-        beside.get(&passage.record).into_iter().for_each(|places| tally.say(places));
-    }
-    let is_rare = are_rare(hits.iter().map(|(passage, _, tally)| (passage.record, tally)));
+    hits.extend(people.into_iter().filter(|hit| hit.is_told_by_both));
+    let is_rare = are_rare(hits.iter().map(|hit| (hit.passage.record, &hit.tally)));
     let words = best_of_each(hits);
     let (is_cut, is_name) = (best.is_cut, names.is_all);
     let named = names.named.into_iter().chain(titled).collect();
@@ -353,20 +378,15 @@ fn are_rare<'a>(found: impl Iterator<Item = (RecordRef, &'a Tally<'a>)>) -> bool
     having.iter().all(|records| records.len() <= FEW)
 }
 
-/// Whether a text has another word of the question than stand beside it.
-fn says_more(tally: &Tally<'_>, beside: Option<&HashSet<usize>>) -> bool {
-    let is_beside = |at: usize| beside.is_some_and(|places| places.contains(&at));
-    tally.has().enumerate().any(|(at, has)| has && !is_beside(at))
-}
-
 /// The best passage of each record, the best record first.
-fn best_of_each(passages: Vec<(Passage, bool, Tally<'_>)>) -> Vec<WordHit> {
-    let hit = |(passage, is_quoted, tally): (Passage, bool, Tally<'_>)| WordHit {
+fn best_of_each(passages: Vec<Counted<'_>>) -> Vec<WordHit> {
+    let hit = |Counted { passage, is_quoted, tally, is_told_by_both }: Counted<'_>| WordHit {
         passage,
         relevance: tally.relevance(),
         coverage: tally.coverage(),
         has_all: tally.has().all(|has| has),
         is_quoted,
+        is_told_by_both,
     };
     let mut hits: Vec<WordHit> = passages.into_iter().map(hit).collect();
     hits.sort_by(|one, other| {

@@ -34,6 +34,9 @@ const LETTERS: usize = 5;
 /// The most names that are hits.
 const MOST: i64 = 50;
 
+/// The most records of a day or a month.
+pub(super) const DATED: usize = 50;
+
 /// A longer question is not a name, though it may hold some.
 pub(super) const WORDS_OF_NAME: usize = 10;
 
@@ -233,7 +236,7 @@ fn errors_inside(name: &str, said: &[&str], near: &[Near]) -> Option<usize> {
     said.windows(words.len()).filter_map(errors).min()
 }
 
-/// The records of a time that a filter limits, the earliest first.
+/// The records of a time that a filter limits, the earliest first, at most [`DATED`].
 pub(super) async fn dated(
     db: &mut PgConnection,
     filter: &Filter,
@@ -243,7 +246,7 @@ pub(super) async fn dated(
     );
     restrict_kinds(&mut statement, filter);
     restrict_records(&mut statement, filter);
-    statement.push(format!(" order by on_date, kind, id limit {MOST}"));
+    statement.push(format!(" order by on_date, kind, id limit {DATED}"));
     let mut hits = hits_of(&statement.build().persistent(false).fetch_all(db).await?)?;
     hits.iter_mut().for_each(|hit| hit.is_exact = true);
     Ok(hits)

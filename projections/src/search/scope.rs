@@ -11,17 +11,17 @@ use std::sync::Arc;
 use domain::{Kind, RecordRef};
 use sqlx::PgConnection;
 
-use super::Filter;
 use super::asked::Asked;
 use super::commonness::Common;
 use super::day;
 use super::fuse::by_share;
 use super::highlight::Sought;
 use super::lexical::{self, Lexical, Passage, Titled, WordHit};
-use super::names::{NameHit, dated};
+use super::names::{DATED, NameHit, dated};
 use super::spelling::{self, number};
 use super::topic::pieces;
-use super::words::is_telling;
+use super::words::{is_stop_word, is_telling};
+use super::{Filter, Language};
 use crate::prose::fold;
 
 /// What people call records of each kind, in English and in Spanish, folded.
@@ -64,6 +64,8 @@ pub(super) struct Scope {
     pub(super) rest: Asked,
     /// These records, as far as they were wanted anyway.
     pub(super) filter: Filter,
+    /// Whether it says a time.
+    pub(super) is_of_time: bool,
 }
 
 /// What was found in a scope, the best first.
@@ -75,6 +77,8 @@ pub(super) struct Scoped {
     pub(super) names: Vec<NameHit>,
     /// By the meaning of the rest.
     pub(super) near: Vec<Passage>,
+    /// Whether there is more than is looked at.
+    pub(super) is_cut: bool,
 }
 
 impl Scope {
@@ -91,19 +95,31 @@ impl Scope {
         let (time, days) = day_in(&words).unzip();
         let days = days.unwrap_or_default();
         let of_names = in_names(&words, named);
-        let kinds: Vec<(usize, Kind)> = (0..words.len())
-            .filter(|at| !days.contains(at) && !of_names.contains(at) && !is_numbered(&words, *at))
-            .filter_map(|at| Some((at, kind_called(words[at])?)))
-            .collect();
+        let kinds = (0..words.len()).filter_map(|at| {
+            let kind = kind_called(words[at])?;
+            let is_other_word = days.contains(&at)
+                || of_names.contains(&at)
+                || (kind == Kind::Todo && is_everything(&words, at))
+                || is_numbered(&pieces, at, &days);
+            (!is_other_word).then_some((at, kind))
+        });
+        let kinds: Vec<(usize, Kind)> = kinds.collect();
         let is_rest = |at: usize| !days.contains(&at) && kinds.iter().all(|(kind, _)| *kind != at);
         let rest = (0..pieces.len()).filter(|at| is_rest(*at)).map(|at| pieces[at].0);
         let rest = rest.collect::<String>().trim().to_owned();
         let rest = if is_telling(&rest) { rest } else { String::new() };
-        let narrowed = narrowed(filter, kinds.into_iter().map(|(_, kind)| kind), time);
+        let mut kinds: Vec<Kind> = kinds.into_iter().map(|(_, kind)| kind).collect();
+        kinds.retain(|kind| filter.kinds.is_empty() || filter.kinds.contains(kind));
         // A day alone is a name, and `notes` alone are all of them.
-        let is_more = !rest.is_empty() || (time.is_some() && narrowed.kinds != filter.kinds);
-        (is_more && narrowed != *filter)
-            .then(|| Self { rest: Asked { text: rest, ..asked.clone() }, filter: narrowed })
+        let says_more = !rest.is_empty() || (time.is_some() && !kinds.is_empty());
+        let is_all_kinds =
+            !filter.kinds.is_empty() && filter.kinds.iter().all(|kind| kinds.contains(kind));
+        let narrows = time.is_some() || (!kinds.is_empty() && !is_all_kinds);
+        (says_more && narrows).then(|| Self {
+            rest: Asked { text: rest, ..asked.clone() },
+            filter: narrowed(filter, kinds, time),
+            is_of_time: time.is_some(),
+        })
     }
 
     /// What the tables have in it, as [`lexical::find`] finds it.
@@ -113,26 +129,35 @@ impl Scope {
         common: Arc<Common>,
         behind: Option<i64>,
     ) -> Result<Scoped, sqlx::Error> {
-        let Self { rest, filter } = self;
+        let Self { rest, filter, is_of_time } = self;
         let found = lexical::find(db, common, rest, filter, behind).await?;
         let sought = Sought::of(&found.wanted);
         let shares = found.named.iter().map(|(_, name)| sought.tally(name).coverage());
         // What is about somebody is meant as far as the rest is a name.
         let share = by_share(shares.fold(0.0, f64::max));
-        let Lexical { words, mut names, .. } = found;
+        let Lexical { words, mut names, mut is_cut, .. } = found;
         names.iter_mut().filter(|hit| hit.is_about).for_each(|hit| hit.likeness *= share);
-        if filter.from.is_some() {
+        // What is of a time has no language.
+        if *is_of_time && filter.language.is_none() {
             let there: HashSet<RecordRef> = names.iter().map(|hit| hit.record).collect();
-            let others = dated(db, filter).await?.into_iter();
-            let others = others.filter(|hit| !there.contains(&hit.record));
+            let others = dated(db, filter).await?;
+            is_cut |= others.len() == DATED;
+            let others = others.into_iter().filter(|hit| !there.contains(&hit.record));
             names.extend(others.map(|hit| NameHit { likeness: OTHERS, is_exact: false, ..hit }));
         }
-        Ok(Scoped { words, names, near: vec![] })
+        Ok(Scoped { words, names, near: vec![], is_cut })
     }
 }
 
-/// The longest day or month that is said, and where.
+/// The only day or month that is said, the longest that it can be, and where. Two are the ends of a time, or say something else.
 fn day_in(words: &[&str]) -> Option<(day::Time, Range<usize>)> {
+    let (time, at) = longest_day(words)?;
+    let is_only =
+        longest_day(&words[..at.start]).is_none() && longest_day(&words[at.end..]).is_none();
+    is_only.then_some((time, at))
+}
+
+fn longest_day(words: &[&str]) -> Option<(day::Time, Range<usize>)> {
     let says = |word: &str| !word.is_empty() && !day::is_filler(word);
     let windows = (1..=LONGEST_DAY).rev().flat_map(|length| words.windows(length).enumerate());
     let mut whole = windows.filter(|(_, window)| {
@@ -154,20 +179,31 @@ fn in_names(words: &[&str], named: &[Titled]) -> HashSet<usize> {
     named.iter().flat_map(places).collect()
 }
 
-/// Whether a word is followed by a number, as in `Fund IV`.
-fn is_numbered(words: &[&str], at: usize) -> bool {
-    words[at + 1..].iter().find(|word| !word.is_empty()).is_some_and(|word| number(word).is_some())
+/// Whether a word is followed by a number, as in `Fund IV`; not by a day, nor by an `I` that is no number (`notes I wrote`).
+fn is_numbered(pieces: &[(&str, String)], at: usize, days: &Range<usize>) -> bool {
+    let mut following = (at + 1..pieces.len()).filter(|at| !pieces[*at].1.is_empty());
+    let Some(next) = following.next().filter(|next| !days.contains(next)) else { return false };
+    let (typed, word) = &pieces[next];
+    let is_letter = word.len() == 1 && !word.starts_with(|c: char| c.is_ascii_digit());
+    let is_counted = !pieces[at].1.ends_with('s') && typed.starts_with(char::is_uppercase);
+    number(word).is_some() && (!is_letter || is_counted)
+}
+
+/// Whether it is Spanish for all or everything: `todos los fondos`, `qué dijeron todos sobre`.
+fn is_everything(words: &[&str], at: usize) -> bool {
+    let is_filler = |at: Option<usize>| {
+        at.and_then(|at| words.get(at)).is_some_and(|word| is_stop_word(word, Language::Spanish))
+    };
+    words[at].starts_with("todo") && (is_filler(at.checked_sub(1)) || is_filler(at.checked_add(1)))
 }
 
 fn kind_called(word: &str) -> Option<Kind> {
     CALLED.iter().find(|(_, names)| names.contains(&word)).map(|(kind, _)| *kind)
 }
 
-/// A filter that lets these kinds and this time pass of what it let pass before. What it keeps out stays out.
-fn narrowed(filter: &Filter, kinds: impl Iterator<Item = Kind>, time: Option<day::Time>) -> Filter {
+/// A filter that lets of what it let pass before these of its kinds pass, and this time.
+fn narrowed(filter: &Filter, mut kinds: Vec<Kind>, time: Option<day::Time>) -> Filter {
     let mut narrowed = filter.clone();
-    let mut kinds: Vec<Kind> =
-        kinds.filter(|it| filter.kinds.is_empty() || filter.kinds.contains(it)).collect();
     kinds.sort_unstable();
     kinds.dedup();
     if !kinds.is_empty() {
@@ -215,6 +251,8 @@ mod tests {
         };
         check("roadshows of Ridgeline IV", &[Kind::Roadshow], "of Ridgeline IV");
         check("healthcare fund Pinnacle", &[Kind::Fund], "healthcare Pinnacle");
+        check("notes I wrote on Coppel", &[Kind::Note], "I wrote on Coppel");
+        check("todo DDQ Inbursa", &[Kind::Todo], "DDQ Inbursa");
         check("notas y tareas de Afore Coppel", &[Kind::Note, Kind::Todo], "y de Afore Coppel");
     }
 
@@ -222,6 +260,11 @@ mod tests {
     fn a_time_and_a_kind_need_nothing_else() {
         let expected = (vec![Kind::Note], Some("2025-10-01".to_owned()), String::new());
         assert_eq!(of("meetings in October 2025"), Some(expected));
+        let day = (vec![Kind::Note], Some("2025-10-31".to_owned()), "Muguerza".to_owned());
+        assert_eq!(of("notes 31 October 2025 Muguerza"), Some(day));
+        let notes = Filter { kinds: vec![Kind::Note], ..Filter::default() };
+        let scope = Scope::of(&Asked::of("meetings in October 2025"), &[], &notes).unwrap();
+        assert!(scope.filter.from.is_some() && scope.filter.kinds == notes.kinds);
     }
 
     #[test]
@@ -229,6 +272,11 @@ mod tests {
         for question in [
             "Pinnacle Healthcare Fund IV fees",
             "Kestrel Fund IV fees",
+            "Kestrel fund iv fees",
+            "Kestrel Fund I fees",
+            "qué dijeron todos sobre las comisiones del plan",
+            "todos los que firmaron",
+            "Coppel between 1 October 2025 and 5 November 2025",
             "roadshows",
             "the notes",
             "31 October 2025",

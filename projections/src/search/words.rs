@@ -50,6 +50,15 @@ static ENGLISH: LazyLock<Grammar> =
 static SPANISH: LazyLock<Grammar> =
     LazyLock::new(|| Grammar::of(Algorithm::Spanish, include_str!("words/spanish.txt")));
 
+/// Whether a folded word says nothing in this language.
+pub(super) fn is_stop_word(word: &str, language: Language) -> bool {
+    let grammar = match language {
+        Language::English => &ENGLISH,
+        Language::Spanish => &SPANISH,
+    };
+    grammar.stop_words.contains(word)
+}
+
 /// What either language stems a folded word to.
 pub(super) fn stems(word: &str) -> [String; 2] {
     [&*ENGLISH, &*SPANISH].map(|grammar| grammar.stemmer.stem(word).into_owned())

@@ -75,7 +75,7 @@ pub(super) async fn people_of(
     statement.push_bind(names);
     restrict_records(&mut statement, filter);
     statement.push(format!(
-        " order by id desc limit {PEOPLE}) as linked using (kind, id) where part = 'card'"
+        " order by id + 0 desc limit {PEOPLE}) as linked using (kind, id) where part = 'card'"
     ));
     statement.build_query_as().persistent(*filter == Filter::default()).fetch_all(db).await
 }
