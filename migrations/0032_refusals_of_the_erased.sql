@@ -2,6 +2,8 @@
 -- are cut once.
 do $$
 begin
+    -- At once as it is to be held at last: whoever deletes meanwhile would wait for this, and this for them.
+    lock table refusal in access exclusive mode;
     update refusal
     set path = coalesce(substring(path from '^/[^/]*/[^/]*'), path),
         why = case when status in (400, 422) then 'not kept after an erasure' else why end

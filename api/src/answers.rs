@@ -59,9 +59,9 @@ pub async fn answer(app: &App, headers: &HeaderMap, query: Query) -> Result<Resp
     }
 }
 
-/// Why readers do not see a record that was not erased: there is none, or it cannot be read.
+/// Why readers do not see a record: there is none, or not any more, or it cannot be read.
 pub async fn not_found(app: &App, record: RecordRef) -> Problem {
-    match app.reader.parked(record).await {
+    match app.reader.unreadable(record).await {
         Ok(Some(position)) => Problem::Parked(record, position),
         Ok(None) => Problem::NotFound(record.kind()),
         Err(error) => error.into(),

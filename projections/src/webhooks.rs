@@ -211,7 +211,7 @@ pub async fn find(db: &mut PgConnection, id: i32) -> Result<Option<Webhook>, sql
 }
 
 /// Changes a receiver, whose secret is wrapped. An address or place that is named is tried at once. Tells whether it is another
-/// receiver by that: whether anything was said of it that it was not.
+/// receiver by that: whether anything was said of it that it was not, or it is tried again after it failed.
 ///
 /// # Errors
 /// When crm has not the master key that the database is under, or the database fails.
@@ -254,7 +254,9 @@ pub async fn change(
     let said = |hook: &Webhook| {
         (hook.url.clone(), hook.kinds.clone(), hook.records.clone(), hook.position)
     };
-    let is_other = wish.secret.is_some() || said(&before) != said(&after);
+    let is_tried =
+        before.failing_since.is_some() && (wish.url.is_some() || wish.position.is_some());
+    let is_other = wish.secret.is_some() || is_tried || said(&before) != said(&after);
     Ok(Some((after, is_other)))
 }
 

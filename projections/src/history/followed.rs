@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use domain::{FundId, Kind, RecordRef};
+use domain::{Event, FundId, Kind, RecordRef};
 use sqlx::{Connection as _, PgConnection};
 
 use crate::log::{Entries, Entry, LogReader, PageLimit, Selection, Stream};
@@ -32,20 +32,24 @@ pub async fn entries_after(
     let kind = Kind::Roadshow.as_str();
     searched.streams.extend(roadshows.into_iter().map(|id| Stream { kind: kind.to_owned(), id }));
     let mut page = log.entries_after(&mut tx, position, limit, &searched).await?;
-    let of_roadshows = page.entries.iter().filter(|entry| !wanted.has(&entry.stream));
-    if let Some(last) = of_roadshows.last() {
-        let (last, mut arrivals) = (last.position, BTreeSet::new());
+    let mut arrivals = BTreeSet::new();
+    let announces = |entry: &&Entry| !wanted.has(&entry.stream) && announces_arrival(entry);
+    if let Some(last) = page.entries.iter().rfind(announces) {
+        let last = last.position;
         for fund in funds {
             let life = life::of_visited(&mut tx, log, fund, last).await?.unwrap_or_default();
             let brought = life.iter().filter(|entry| !life::is_own(RecordRef::Fund(fund), entry));
             arrivals.extend(brought.map(|entry| entry.position));
         }
-        let is_wanted =
-            |entry: &Entry| wanted.has(&entry.stream) || arrivals.contains(&entry.position);
-        page.entries.retain(is_wanted);
     }
+    page.entries.retain(|entry| wanted.has(&entry.stream) || arrivals.contains(&entry.position));
     tx.commit().await?;
     Ok(page)
+}
+
+/// Whether it may bring a date to a fund: most of what happens to a roadshow does not, and no fund's life is read for it.
+fn announces_arrival(entry: &Entry) -> bool {
+    matches!(&entry.event, Ok(Event::Roadshow(event)) if event.announces_arrival())
 }
 
 fn fund_of(stream: &Stream) -> Option<FundId> {

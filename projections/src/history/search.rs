@@ -4,12 +4,12 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
-use domain::{FundId, RecordRef};
+use domain::{FundId, Kind, RecordRef};
 use sqlx::{PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use super::named::{self, Word};
-use super::{History, Selection, touched_name, touches};
+use super::{History, Of, Selection, touched_name, touches};
 use crate::log::{Entry, RECORDED_AT};
 use crate::read::audit::{self, named};
 use crate::read::life;
@@ -75,7 +75,8 @@ impl History {
         let asked = Asked { selection, words };
         let mut positions = asked.newest(&mut connection, from, to, limit).await?;
         let visited = match selection.record {
-            Some(RecordRef::Fund(fund)) => {
+            // What a roadshow brought is an event of its kind.
+            Some(RecordRef::Fund(fund)) if selection.has_kind(Kind::Roadshow) => {
                 let up_to = to.saturating_sub(1);
                 life::of_visited(&mut connection, &self.log, fund, up_to)
                     .await?
@@ -157,6 +158,10 @@ impl Asked<'_> {
 }
 
 impl Selection {
+    fn has_kind(&self, kind: Kind) -> bool {
+        self.kind.is_none_or(|of| of == Of::Records(kind))
+    }
+
     fn texts(&self) -> impl Iterator<Item = &str> {
         let texts = [&self.actor, &self.event, &self.field, &self.source, &self.text];
         texts.into_iter().flatten().map(String::as_str)

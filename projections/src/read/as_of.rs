@@ -203,7 +203,7 @@ async fn events_until(
             let (brought, end) = followed(db, log, Kind::Fund, &roadshow, position).await?;
             events.extend(brought);
             if let Some(end) = end
-                && fund::may_bring(db, &roadshow.id, fund, end).await?
+                && fund::may_bring(db, &roadshow.id, fund, end, position).await?
             {
                 parked = Some(parked.map_or(end, |parked| parked.min(end)));
             }

@@ -212,7 +212,7 @@ pub(crate) async fn roadshows_of(
 /// SQL for the event from which on a fund's row misses what happened: of its own stream, or of a roadshow that was for it then or
 /// came to it later. `projector` is this one's name.
 pub(super) fn parked_at(projector: &str, fund: &str) -> String {
-    let brings = brings("letter.aggregate_id", fund, "letter.position");
+    let brings = brings("letter.aggregate_id", fund, "letter.position", None);
     let (own, roadshow) = (Kind::Fund, Kind::Roadshow);
     dead_letter::parked_of(
         projector,
@@ -223,29 +223,32 @@ pub(super) fn parked_at(projector: &str, fund: &str) -> String {
     )
 }
 
-/// Whether a fund may have something of what happened to a roadshow from a position on.
+/// Whether a fund may have something of what happened to a roadshow from a position on, up to another one.
 pub(super) async fn may_bring(
     db: &mut PgConnection,
     roadshow: &str,
     fund: FundId,
     position: i64,
+    up_to: i64,
 ) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar(&format!("select {}", brings("$1", "$2", "$3")))
+    sqlx::query_scalar(&format!("select {}", brings("$1", "$2", "$3", Some("$4"))))
         .bind(roadshow)
         .bind(fund.0.to_string())
         .bind(position)
+        .bind(up_to)
         .fetch_one(db)
         .await
 }
 
-/// The same as SQL: the last event that names a fund before the position, or one that comes later, names this one.
-fn brings(roadshow: &str, fund: &str, position: &str) -> String {
+/// The same as SQL: the last event before the position that says for whom the roadshow is, or one that comes later, names this fund.
+fn brings(roadshow: &str, fund: &str, position: &str, up_to: Option<&str>) -> String {
+    let until = up_to.map_or(String::new(), |up_to| format!("and named.position <= {up_to}"));
     let of_roadshow = format!(
         "aggregate_type = 'roadshow' and aggregate_id = {roadshow}
              and event_type in ('Registered', 'FundAssigned')"
     );
     format!(
-        "exists (select from events named where {of_roadshow} and {FUND_NAMED} = {fund}
+        "exists (select from events named where {of_roadshow} and {FUND_NAMED} = {fund} {until}
              and (named.position >= {position} or named.position =
                   (select max(last.position) from events last where {of_roadshow} and last.position < {position})))"
     )

@@ -158,6 +158,26 @@ impl Reader {
         Ok(missing)
     }
 
+    /// The event from which on the stream of a record is parked, which was neither deleted nor erased as far as that can be read.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn unreadable(&self, record: RecordRef) -> Result<Option<i64>, ReadError> {
+        self.check()?;
+        let kind = record.kind();
+        let statement = format!(
+            "select {} where not exists (select from {kind} where id = $3)
+                 and not exists (select from stream_key
+                     where aggregate_type = $1 and aggregate_id = $2 and destroyed_at is not null)",
+            dead_letter::parked_at("$1", "$1", "$2")
+        );
+        let asking = sqlx::query_scalar(&statement).bind(kind.as_str());
+        let asking = asking.bind(record.id().to_string()).bind(record.id());
+        let found: Option<Option<i64>> =
+            self.database.ask(asking.fetch_optional(&self.database.pool)).await?;
+        Ok(found.flatten())
+    }
+
     /// Whether the record was erased: of such a one only the row is left.
     ///
     /// # Errors
