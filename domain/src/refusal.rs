@@ -65,7 +65,9 @@ pub enum Refusal {
     #[error("there is or was another recording with this id: upload the file again")]
     RecordingTaken,
     /// The recording has no transcript.
-    #[error("this recording has no transcript yet: wait until it is transcribed")]
+    #[error(
+        "this recording has no transcript: wait until it is transcribed, or have it transcribed (again)"
+    )]
     NotTranscribed,
     /// Nothing failed or was cancelled.
     #[error("nothing failed with this recording; ask for another transcript or summary instead")]

@@ -376,15 +376,24 @@ where
     probe.probe(&Hint::new(), stream, FormatOptions::default(), MetadataOptions::default())
 }
 
-/// The mean of all channels. A float file may hold anything; what is no number is silence.
+/// How much of a channel's power the mean of all has at least, unless they cancel each other out: 30 dB less.
+const CANCELLED: f32 = 1e-3;
+
+/// The mean of all channels; or the first where they cancel each other out, as those of a wrongly wired line do. A float file may hold
+/// anything; what is no number is silence.
 fn mix(interleaved: &[f32], channels: usize, mono: &mut Vec<f32>) {
+    let number = |sample: f32| if sample.is_finite() { sample } else { 0.0 };
     mono.clear();
     #[allow(clippy::cast_precision_loss, reason = "a few channels")]
     let share = 1.0 / channels as f32;
-    mono.extend(interleaved.chunks_exact(channels).map(|frame| {
-        let mean = frame.iter().sum::<f32>() * share;
-        if mean.is_finite() { mean } else { 0.0 }
-    }));
+    let frames = interleaved.chunks_exact(channels);
+    mono.extend(frames.clone().map(|frame| number(frame.iter().sum::<f32>() * share)));
+    let power = |samples: &mut dyn Iterator<Item = f32>| samples.map(|it| it * it).sum::<f32>();
+    let first = frames.map(|frame| number(frame[0]));
+    if power(&mut mono.iter().copied()) < CANCELLED * power(&mut first.clone()) {
+        mono.clear();
+        mono.extend(first);
+    }
 }
 
 fn decoder(track: &Track) -> Result<Box<dyn AudioDecoder>, DecodeError> {
@@ -442,4 +451,24 @@ fn not_decoded(parameters: &AudioCodecParameters, error: &Error) -> DecodeError 
 /// stereo (29).
 fn is_high_efficiency(description: Option<&[u8]>) -> bool {
     description.and_then(<[u8]>::first).is_some_and(|first| matches!(first >> 3, 5 | 29))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn channels_are_mixed_unless_they_cancel_each_other_out() {
+        let check = |interleaved: &[f32], expected: &[f32]| {
+            let mut mono = Vec::new();
+            mix(interleaved, 2, &mut mono);
+            assert_eq!(mono, expected, "{interleaved:?}");
+        };
+        check(&[0.5, 0.25, -0.5, -0.25], &[0.375, -0.375]);
+        check(&[0.0, 0.5, 0.0, -0.5], &[0.25, -0.25]);
+        check(&[0.5, -0.5, -0.25, 0.25], &[0.5, -0.25]);
+        check(&[0.5, -0.499, -0.25, 0.249], &[0.5, -0.25]);
+        check(&[f32::NAN, 0.5, 0.25, 0.25], &[0.0, 0.25]);
+        check(&[0.0; 4], &[0.0; 2]);
+    }
 }

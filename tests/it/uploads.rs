@@ -692,6 +692,9 @@ async fn an_erased_note_leaves_no_recording_behind() {
     let reason = json!({"reason": "case 7"});
     api.post(&format!("/notes/{note}/erase"), reason).await.expect(200, "erased");
     assert_eq!(api.get(&audio).await.status, 404, "at once");
+    let stands = ask(&api.router, tus(Method::HEAD, &under_way, &[], Body::empty())).await;
+    let goes_on = patch(&api, &under_way, 500, &[], &content[500..]).await;
+    assert_eq!((stands.status, goes_on.status), (404, 404), "both at once");
     crate::erasure::scrub(&api.db).await;
     assert_eq!(recordings_in(&api.db.files()).await, 0);
     let rows: i64 =

@@ -292,11 +292,12 @@ impl Recordings {
     }
 
     /// What makes the names and corrections those of the others, wherever both have a recording. Nothing else of recordings is
-    /// ever taken back: what was attached stays, and what a machine heard or wrote it did hear and write.
+    /// ever taken back: what was attached stays, with its name, and what a machine heard or wrote it did hear and write.
     pub(super) fn toward(&self, to: &Self) -> Vec<NoteEvent> {
         let both = self.there.iter().filter_map(|(id, now)| Some((*id, now, to.there.get(id)?)));
         both.flat_map(|(recording, now, then)| {
-            let renamed = (now.name != then.name)
+            let is_renamed = now.name != then.name && !then.name.is_empty();
+            let renamed = is_renamed
                 .then(|| NoteEvent::RecordingRenamed { recording, name: then.name.clone() });
             let gone = now.corrections.keys().filter(|span| !then.corrections.contains_key(span));
             let gone = gone.map(|span| (*span, None));

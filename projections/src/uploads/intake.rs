@@ -240,7 +240,10 @@ impl Intake {
     pub async fn settled(&self, id: Uuid) -> Result<Upload, UploadError> {
         self.end_request(id);
         let _turn = self.turns.take(id).await;
-        self.find(id).await
+        let upload = self.find(id).await?;
+        // Of a note that was erased meanwhile nothing is taken in, though what there was is still to be wiped.
+        self.cipher_of(&upload).await?;
+        Ok(upload)
     }
 
     async fn find(&self, id: Uuid) -> Result<Upload, UploadError> {

@@ -57,6 +57,14 @@ async fn a_recording_is_given_another_name_and_that_is_undone() {
     let undo = json!({"event": entry["event_id"]});
     api.post(&format!("/notes/{note}/revert"), undo).await.expect(200, "undo");
     assert_eq!(shown(&api, id).await["name"], "call.wav");
+    // That it was added is not taken back, nor the name that it was added with.
+    let history = api.read(&format!("/notes/{note}/history?event=RecordingAttached")).await;
+    for dry_run in [true, false] {
+        let undo = json!({"event": history["entries"][0]["event_id"], "force": true});
+        let refused = api.post(&format!("/notes/{note}/revert?dry_run={dry_run}"), undo).await;
+        refused.expect(409, "what was added stays");
+    }
+    assert_eq!(shown(&api, id).await["name"], "call.wav");
     assert_read_models_match_the_log(&api.db.pool).await;
 }
 

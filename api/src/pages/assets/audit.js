@@ -115,6 +115,8 @@
     if (filters && matchMedia("(max-width: 60rem)").matches) filters.open = false;
   }
 
+  window.crmLocalise = localise;
+
   function prepare(root) {
     localise(root);
     slide(root);

@@ -12,10 +12,13 @@
 
   // A browser's own recordings do not say how long they are, and without that nobody can go anywhere in them: the end has to
   // be looked for.
+  let isMeasured = false;
   audio.addEventListener("loadedmetadata", () => {
     if (audio.duration !== Infinity) return;
+    isMeasured = true;
     const back = () => {
       audio.removeEventListener("durationchange", back);
+      audio.addEventListener("seeked", () => (isMeasured = false), { once: true });
       audio.currentTime = 0;
     };
     audio.addEventListener("durationchange", back);
@@ -30,7 +33,20 @@
   const isFollowed = () => document.getElementById("follow")?.getAttribute("aria-pressed") === "true";
   const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
+  // Whoever scrolls or writes looks at something else, until they play, go somewhere or ask to follow.
+  let isElsewhere = false;
+  const SCROLLING = ["ArrowUp", "ArrowDown", "PageUp", "PageDown", "Home", "End"];
+  const leave = () => (isElsewhere = true);
+  const come = () => (isElsewhere = isElsewhere && isMeasured);
+  addEventListener("wheel", leave, { passive: true });
+  addEventListener("touchmove", leave, { passive: true });
+  addEventListener("keydown", ({ key, target }) => target !== audio && SCROLLING.includes(key) && leave());
+  audio.addEventListener("play", come);
+  audio.addEventListener("seeking", come);
+  const isWriting = () => document.activeElement?.matches("input, textarea, select") || document.querySelector("#transcript form");
+
   function follow() {
+    if (isMeasured) return;
     const time = now();
     const current = lines().findLast((line) => Number(line.dataset.start) <= time);
     const is = current && time < Number(current.dataset.end) ? current : null;
@@ -38,7 +54,7 @@
     if (is === was) return;
     was?.removeAttribute("aria-current");
     is?.setAttribute("aria-current", "true");
-    if (is && isFollowed() && !document.querySelector("#transcript form")) {
+    if (is && isFollowed() && !isElsewhere && !isWriting()) {
       is.scrollIntoView({ block: "center", behavior: calm.matches ? "instant" : "smooth" });
     }
   }
@@ -192,6 +208,7 @@
     if (button?.dataset.seek) return seek(Number(button.dataset.seek));
     if (button && "edit" in button.dataset) return edit(button.closest("li"));
     if (button?.id === "follow") {
+      isElsewhere = false;
       return button.setAttribute("aria-pressed", String(button.getAttribute("aria-pressed") !== "true"));
     }
     const line = event.target.closest("#transcript > li[data-start] > p");
@@ -263,6 +280,7 @@
   };
 
   function become(page) {
+    window.crmLocalise(page);
     const fresh = page.getElementById("recording");
     Idiomorph.morph(document.getElementById("lead"), page.getElementById("lead"));
     Idiomorph.morph(part(), fresh, { callbacks });

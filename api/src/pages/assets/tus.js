@@ -93,10 +93,13 @@
       const headers = { "Upload-Offset": String(this.offset), "Content-Type": "application/offset+octet-stream" };
       if (length !== null) headers["Upload-Length"] = String(length);
       const answer = await this.ask("PATCH", this.place, headers, bytes);
-      if (answer.status === 404 || answer.status === 409 || answer.status === 410) {
+      // Somebody else has gone on with it.
+      if (answer.status === 409) {
         this.isKnown = false;
         return;
       }
+      // Whether it is gone is asked again, after a while.
+      if (answer.status === 404 || answer.status === 410) throw new Error(await detail(answer));
       if (!answer.ok) await this.fail(answer);
       this.take(answer);
     }

@@ -80,11 +80,14 @@ fn point_of(KeyPoint { text, start_ms }: &KeyPoint) -> Markup {
     html! { li { (text) " " @if let Some(start) = start_ms { (seek(*start)) } } }
 }
 
+/// How many characters of an action item can be read in its field, however narrow the page is.
+const ROOM: usize = 24;
+
 fn item_of(shown: &Shown, number: u32, SuggestedItem { item, decision }: &SuggestedItem) -> Markup {
     let place = shown.path(&format!("/action-items/{number}"));
-    // What a field or a todo says in the same words need not be said twice.
+    // What a todo says in the same words need not be said twice, nor what a field has room for.
     let is_told = match decision {
-        Decision::Open => true,
+        Decision::Open => item.text.chars().count() <= ROOM,
         Decision::Accepted(todo) => {
             let todo = shown.names.name(todo.id.into());
             todo.is_some_and(|title| is_same(title, &item.text))
