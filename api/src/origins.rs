@@ -65,7 +65,9 @@ impl Origins {
     pub fn admit(&self, method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
         let host = text(headers, header::HOST).unwrap_or_default().to_lowercase();
         if self.local_only && !host.is_empty() && !self.is_ours(&host) {
-            return Err(Problem::Forbidden("This server does not answer for that host name"));
+            return Err(Problem::Forbidden(
+                "This server answers for the host names of this machine and of FRONTEND_URL alone; API_HOST = 0.0.0.0 lets it answer for any",
+            ));
         }
         let Some(origin) = text(headers, header::ORIGIN) else { return Ok(()) };
         let reads = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);

@@ -200,7 +200,10 @@ fn list(text: &mut String, heading: &str, notices: &[&Notice]) {
     }
     let more = notices.len().saturating_sub(SHOWN);
     if more > 0 {
-        let _ = writeln!(text, "  … and {more} more; --json lists them");
+        let _ = writeln!(
+            text,
+            "  … and {more} more; `--dry-run --json` with an empty CRM_DATA_DIR lists them"
+        );
     }
 }
 

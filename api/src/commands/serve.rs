@@ -38,6 +38,10 @@ pub struct Args {
     pub demo: bool,
 }
 
+/// How long a start waits for the read models before it says so, and at most.
+const UNNOTICED: Duration = Duration::from_millis(500);
+const CATCHING_UP: Duration = Duration::from_secs(20);
+
 /// The demonstration data: a legacy database of a made-up team.
 const DEMO: &[u8] = include_bytes!("../../../tests/fixtures/demo.db");
 
@@ -156,6 +160,20 @@ async fn serve_store(
     result
 }
 
+/// Waits for the read models to take in what was written before: a server or an import that was killed leaves them behind, and whoever
+/// reads at once would take a part for all. Who connects meanwhile waits, too. What takes longer is told by `/readyz`.
+async fn catch_up(backend: &Backend) {
+    let end = backend.reader.health().await.head;
+    if !backend.reader.reached(end, UNNOTICED).await {
+        say("The read models take in what was written before this start …");
+        if !backend.reader.reached(end, CATCHING_UP).await {
+            tracing::warn!(
+                "the read models are still behind the log: answers may lack what was written last"
+            );
+        }
+    }
+}
+
 async fn serve(
     settings: &Settings,
     args: &Args,
@@ -173,6 +191,10 @@ async fn serve(
                 return Ok(());
             }
         }
+    }
+    tokio::select! {
+        () = catch_up(backend) => {}
+        () = interruption.next() => return Ok(()),
     }
     let reach = if settings.webhook_private { Reach::Private } else { Reach::Public };
     let webhooks = Webhooks::new(backend.live.clone(), reach)?;
