@@ -50,6 +50,34 @@ async fn a_server_that_is_stopped_while_it_starts_leaves_no_postgres_running() {
 }
 
 #[tokio::test]
+async fn a_server_that_starts_after_a_kill_answers_with_all_that_was_written() {
+    let home = Home::new();
+    let cluster = Cluster::open(home.path()).await.unwrap();
+    let mut crm = home.crm(&["serve", "--demo"]);
+    let mut crm = crm.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let options = cluster.options("crm");
+    // What is imported is in the log at once, and in the read models a moment later.
+    let imported = async {
+        loop {
+            if let Ok(mut connection) = options.connect().await {
+                let any = sqlx::query_scalar("select exists (select from events)");
+                if any.fetch_one(&mut connection).await.unwrap_or(false) {
+                    return;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(90), imported).await.expect("it is imported");
+    crm.kill().await.unwrap();
+    let server = Server::start(&home, &[]).await;
+    let lps: Vec<Value> =
+        reqwest::get(format!("{}/lps", server.url)).await.unwrap().json().await.unwrap();
+    assert_eq!(lps.len(), 60);
+    assert!(server.stop().await);
+}
+
+#[tokio::test]
 async fn a_server_that_is_asked_twice_to_stop_waits_for_nobody() {
     let home = Home::new();
     let server = Server::start(&home, &[]).await;

@@ -343,6 +343,12 @@ async fn a_model_that_writes_rubbish_leaves_highlights_and_says_why_until_it_is_
     );
     workers.stop().await;
     assert_eq!(recorded(&api.db.pool, ["Summarised", "SummaryFailed"]).await, [2, 1]);
+    // Nor where there is no model any more.
+    let workers = work(&api, SpeechModels::new(None, PathBuf::from("/nowhere")));
+    api.post(&format!("/recordings/{id}/summarise"), json!({})).await.expect(200, "summarise");
+    let says_so = |it: &Value| it["why"].as_str().is_some_and(|why| why.contains("set LLM_URL"));
+    assert!(by("model")(&until_so(&api, id, says_so).await));
+    workers.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
