@@ -19,7 +19,7 @@ pub use suggestion::{
     NumberedItem, Summary,
 };
 pub use transcript::{
-    Correction, Corrections, Gap, Line, Mark, MarkKind, Segment, Transcript, spoken_time,
+    Correction, Corrections, Gap, Line, Mark, MarkKind, Segment, Transcript, is_told, spoken_time,
 };
 
 use serde::{Deserialize, Serialize};

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use domain::note::{Correction, Line, MarkKind};
+use domain::note::{Correction, Line, MarkKind, is_told};
 use projections::read::StoredRecording;
 use serde_json::{Value, json};
 use speech::formats::{self, Cue};
@@ -115,16 +115,19 @@ fn content(stored: &StoredRecording, format: Format) -> Result<Response, Problem
         return Err(Problem::NoRecording(domain::Refusal::NotTranscribed.to_string()));
     };
     let lines = stored.recording.lines();
-    // A hole is never silent: what could not be transcribed is a line of its own, unless a person wrote what is said there.
-    let is_written = |start, end| stored.recording.corrections.contains_key(&(start, end));
-    let gaps = transcript.gaps.iter().filter(|gap| !is_written(gap.start_ms, gap.end_ms));
-    let gaps = gaps.map(|gap| Line {
-        start_ms: gap.start_ms,
-        end_ms: gap.end_ms,
-        text: format!("[not transcribed: {}]", gap.reason),
-        confidence: None,
-    });
-    let mut all: Vec<Line> = lines.into_iter().chain(gaps).collect();
+    // A hole is never silent: what could not be transcribed, or understood, is a line of its own, unless a person wrote what is said
+    // there.
+    let hole = |start_ms, end_ms, text| Line { start_ms, end_ms, text, confidence: None };
+    let gaps = transcript
+        .gaps
+        .iter()
+        .map(|gap| hole(gap.start_ms, gap.end_ms, format!("[not transcribed: {}]", gap.reason)));
+    let wordless = transcript.marks.iter().filter(|mark| mark.kind == MarkKind::NoWords);
+    let wordless =
+        wordless.map(|mark| hole(mark.start_ms, mark.end_ms, "[no word understood]".to_owned()));
+    let holes: Vec<Line> =
+        gaps.chain(wordless).filter(|hole| !is_told(&lines, hole.start_ms, hole.end_ms)).collect();
+    let mut all: Vec<Line> = lines.into_iter().chain(holes).collect();
     all.retain(|line| !line.text.trim().is_empty());
     all.sort_by_key(|line| line.start_ms);
     let cues = all.iter().map(|line| Cue {

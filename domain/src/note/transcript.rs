@@ -182,6 +182,14 @@ impl Transcript {
     }
 }
 
+/// Whether these lines say what is said in a span, or in half of it at least.
+pub fn is_told(lines: &[Line], start_ms: u64, end_ms: u64) -> bool {
+    let common = |line: &Line| line.end_ms.min(end_ms).saturating_sub(line.start_ms.max(start_ms));
+    let is_it = |line: &Line| (line.start_ms, line.end_ms) == (start_ms, end_ms);
+    let told: u64 = lines.iter().map(common).sum();
+    lines.iter().any(is_it) || (end_ms > start_ms && told * 2 >= end_ms - start_ms)
+}
+
 /// The corrected spans in the order of time; those that touch or overlap are one.
 fn united(corrections: &Corrections) -> Vec<(u64, u64)> {
     let mut spans: Vec<(u64, u64)> = Vec::new();
@@ -238,6 +246,23 @@ mod tests {
 
     fn lines(expected: &[(u64, &str)]) -> Vec<(u64, String)> {
         expected.iter().map(|(start, text)| (*start, (*text).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_span_is_told_by_lines_that_have_half_of_it() {
+        let line =
+            |start_ms, end_ms| Line { start_ms, end_ms, text: String::new(), confidence: None };
+        let lines = [line(0, 2000), line(2000, 3000), line(7000, 7000)];
+        for (from, to, expected) in [
+            (0, 2000, true),
+            (1000, 5000, true),
+            (1500, 6000, false),
+            (3000, 4000, false),
+            (7000, 7000, true),
+            (3000, 3000, false),
+        ] {
+            assert_eq!(is_told(&lines, from, to), expected, "{from} {to}");
+        }
     }
 
     #[test]

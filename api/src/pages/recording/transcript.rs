@@ -1,6 +1,6 @@
 //! The transcript on the page: what was said and when, what could not be heard, and a way to correct it.
 
-use domain::note::{Gap, Line, Mark, MarkKind, Stage, Transcript, spoken_time};
+use domain::note::{Gap, Line, Mark, MarkKind, Stage, Transcript, is_told, spoken_time};
 use maud::{Markup, html};
 
 use super::super::empty;
@@ -54,18 +54,17 @@ pub fn section(shown: &Shown) -> Markup {
 }
 
 fn all(transcript: &Transcript, lines: Vec<Line>) -> Vec<Part<'_>> {
-    let written: Vec<(u64, u64)> = lines.iter().map(|line| (line.start_ms, line.end_ms)).collect();
-    let is_open = |start, end| !written.contains(&(start, end));
+    let is_open = |start, end| !is_told(&lines, start, end);
     let holes = transcript.gaps.iter().filter(|gap| is_open(gap.start_ms, gap.end_ms));
-    let holes = holes.map(Part::Hole);
+    let holes: Vec<_> = holes.map(Part::Hole).collect();
     let marks = transcript.marks.iter().filter(|mark| match mark.kind {
         // Silence is worth no word, but what was left out is.
         MarkKind::Silence => false,
         MarkKind::Repetition => true,
         MarkKind::NoWords => is_open(mark.start_ms, mark.end_ms),
     });
-    let mut parts: Vec<_> =
-        lines.into_iter().map(Part::Said).chain(holes).chain(marks.map(Part::Marked)).collect();
+    let marks: Vec<_> = marks.map(Part::Marked).collect();
+    let mut parts: Vec<_> = lines.into_iter().map(Part::Said).chain(holes).chain(marks).collect();
     parts.sort_by_key(Part::start);
     parts
 }
