@@ -9,8 +9,8 @@ use axum::body::Body;
 use axum::http::Method;
 use domain::Change;
 use domain::note::{
-    ActionItem, AudioFile, Author, InterestSuggestion, Note, NoteChanges, NoteCommand,
-    RecordingCommand, RecordingId, Segment, Summary, Transcript,
+    ActionItem, AudioFile, Author, InterestSuggestion, Mark, MarkKind, Note, NoteChanges,
+    NoteCommand, RecordingCommand, RecordingId, Segment, Summary, Transcript,
 };
 use projections::log::{APPEND_LOCK, CommandRequest, EventLog};
 use serde_json::{Value, json};

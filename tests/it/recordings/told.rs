@@ -93,3 +93,34 @@ async fn a_summary_says_that_the_transcript_was_corrected_since() {
     assert_eq!(shown(&api, id).await["summary"]["corrected_since"], json!(true));
     assert_read_models_match_the_log(&api.db.pool).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_understood_is_told_unless_somebody_wrote_what_was_said_there() {
+    let api = Api::new().await;
+    let (note, id) = summarised(&api).await;
+    let written = json!([{"start": 1.5, "end": 3.0, "text": "They pass."}]);
+    patch(&api, id, written).await.expect(200, "correct");
+    api.post(&format!("/recordings/{id}/transcribe"), json!({})).await.expect(200, "again");
+    let mark = |start_ms, end_ms| Mark { start_ms, end_ms, kind: MarkKind::NoWords };
+    let marks = vec![mark(1600, 2900), mark(4000, 6000)];
+    let transcript = Transcript { marks, ..transcript(&["Profuturo"]) };
+    let kept = RecordingCommand::KeepTranscript { round: 2, transcript };
+    process(&api.backend.log, note, id, kept).await;
+    api.backend.settle().await.unwrap();
+    let told = async |format: &str| {
+        let got = api.get(&format!("/recordings/{id}/transcript?format={format}")).await;
+        String::from_utf8(got.bytes.to_vec()).unwrap()
+    };
+    for format in ["txt", "vtt", "srt"] {
+        let text = told(format).await;
+        assert_eq!(text.matches("[no word understood]").count(), 1, "{format}: {text}");
+    }
+    assert!(told("vtt").await.contains("00:00:04.000 --> 00:00:06.000\n[no word understood]"));
+    let page = request(Method::GET, &format!("/recordings/{id}")).header("accept", "text/html");
+    let page = api.send(page.body(Body::empty()).unwrap()).await;
+    let page = String::from_utf8(page.bytes.to_vec()).unwrap();
+    assert_eq!(page.matches("no word was understood").count(), 1);
+    let filled = json!([{"start": 4.0, "end": 6.0, "text": "Goodbye."}]);
+    patch(&api, id, filled).await.expect(200, "filled");
+    assert!(!told("txt").await.contains("understood"));
+}
