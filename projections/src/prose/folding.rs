@@ -107,6 +107,11 @@ impl<'a> Iterator for Parts<'a> {
     type Item = &'a str;
 
     fn next(&mut self) -> Option<&'a str> {
+        // Most words are, and need not be looked at letter by letter.
+        if self.unparted == 0 && self.rest.is_ascii() {
+            let word = std::mem::take(&mut self.rest);
+            return (!word.is_empty()).then_some(word);
+        }
         if self.unparted == 0 {
             let is_unparted = self.rest.chars().next().map(is_unparted)?;
             let end = self.rest.find(|c| self::is_unparted(c) != is_unparted);

@@ -47,7 +47,7 @@ pub struct Asked {
 pub struct Near {
     /// Folded, as it stands in the question.
     pub typed: String,
-    /// Folded, the nearest first.
+    /// Folded, the nearest first; two in a row, with a blank, may have been typed as one.
     pub words: Vec<String>,
 }
 

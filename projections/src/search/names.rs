@@ -317,6 +317,11 @@ fn is_indexed(text: &str) -> bool {
     text.split(|c: char| !c.is_ascii_alphanumeric()).any(|run| run.len() > 2)
 }
 
+/// What a name with these words in a row is like, whatever stands between them.
+fn pattern(words: &str) -> String {
+    format!("%{}%", escaped(words).replace(' ', "%"))
+}
+
 /// The text with what `like` would take for wildcards taken as it is.
 fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")

@@ -56,10 +56,14 @@ pub(super) async fn words(
         if words.iter().any(|word| word.lexemes == lexemes) {
             continue;
         }
-        let is_known = lexemes.iter().any(|lexeme| common.has(lexeme));
+        let wanted = Wanted::new(&lexemes, 0.0);
+        let typed = said.iter().copied().find(|word| wanted.is(word));
+        // What texts have as it is typed they have.
+        let is_written = typed.is_some_and(|word| asked.written.get(word) == Some(&true));
+        let is_known = is_written || lexemes.iter().any(|lexeme| common.has(lexeme));
         let passages_with = lexemes.iter().map(|it| common.passages_with(it)).fold(0.0, f64::max);
-        let mistyped = may_be_mistyped(&lexemes, common, &said)
-            .filter(|word| asked.written.get(word) != Some(&true));
+        let may_be_mistyped = !is_written && may_be_mistyped(&lexemes, common, &said);
+        let mistyped = typed.filter(|_| may_be_mistyped).map(str::to_owned);
         words.push(Word {
             lexemes,
             passages_with,
@@ -109,14 +113,10 @@ pub(super) async fn meant(
     Ok(weighed(meant, common))
 }
 
-/// The word of a question that may be a name of which these are the stems, unless its longest one is a usual word.
-fn may_be_mistyped(lexemes: &[String], common: &Common, said: &[&str]) -> Option<String> {
-    let longest = lexemes.iter().max_by_key(|lexeme| lexeme.len())?;
-    if common.has(longest) || said.len() > BRIEF {
-        return None;
-    }
-    let wanted = Wanted::new(lexemes, 0.0);
-    said.iter().find(|word| wanted.is(word)).map(|word| (*word).to_owned())
+/// Whether a word of a question with these stems may be a name, unless the longest one is that of a usual word.
+fn may_be_mistyped(lexemes: &[String], common: &Common, said: &[&str]) -> bool {
+    let longest = lexemes.iter().max_by_key(|lexeme| lexeme.len());
+    longest.is_some_and(|longest| !common.has(longest)) && said.len() <= BRIEF
 }
 
 /// Looks whether any passage has those words of which that is not known, and has them as they are typed.

@@ -2,7 +2,7 @@
 
 use sqlx::{Postgres, QueryBuilder};
 
-use super::{MOST, WORDS_OF_NAME, escaped, is_indexed, restrict_kinds};
+use super::{MOST, WORDS_OF_NAME, is_indexed, pattern, restrict_kinds};
 use crate::search::Filter;
 use crate::search::asked::Near;
 use crate::search::fuse::BY_CHANCE;
@@ -27,6 +27,8 @@ pub(super) struct Alike<'a> {
     near: Vec<&'a Near>,
     /// Those of which it is not known what they may be.
     pub(super) apart: Vec<String>,
+    /// Whether it is known of all words that may be mistyped what they may be, so that nothing else needs to be looked for.
+    pub(super) is_told: bool,
 }
 
 impl<'a> Alike<'a> {
@@ -35,7 +37,13 @@ impl<'a> Alike<'a> {
         let is_odd = words.iter().any(Word::is_odd) || !known.is_empty();
         let may_be_name = is_odd && said.len() <= WORDS_OF_NAME;
         let whole = may_be_name.then(|| whole.to_owned()).filter(|it| is_indexed(it));
-        let mut like = Self { whole, words: vec![], near: vec![], apart: vec![] };
+        let told = known.iter().filter(|near| near.words.iter().any(|word| is_indexed(word)));
+        let is_told = |word: &Word| {
+            let wanted = Wanted::new(&word.lexemes, 0.0);
+            told.clone().any(|near| wanted.is(&near.typed))
+        };
+        let is_told = words.iter().filter(|word| word.is_odd()).all(is_told);
+        let mut like = Self { whole, words: vec![], near: vec![], apart: vec![], is_told };
         for word in words.iter().filter(|word| !word.is_known).take(UNKNOWN) {
             let typed = word.mistyped.clone().or_else(|| word.lexemes.last().cloned());
             let Some(typed) = typed.filter(|it| is_indexed(it)) else { continue };
@@ -72,7 +80,7 @@ impl<'a> Alike<'a> {
         let (mut patterns, mut words, mut ranks) = (vec![], vec![], vec![]);
         for (typed, near) in (0_i32..).zip(&self.near) {
             for (rank, word) in (0_i32..).zip(&near.words).filter(|(_, word)| is_indexed(word)) {
-                patterns.push(format!("%{}%", escaped(word)));
+                patterns.push(pattern(word));
                 words.push(typed);
                 ranks.push(rank);
             }

@@ -7,7 +7,7 @@ use sqlx::{PgConnection, Postgres, QueryBuilder, Row as _};
 
 use super::alike::Alike;
 use super::{Called, INSIDE, MOST, NAMED, PER_ERROR, SAME, WORDS_OF_NAME};
-use super::{escaped, hits_of, is_indexed, restrict_kinds, without_and};
+use super::{escaped, hits_of, is_indexed, pattern, restrict_kinds, without_and};
 use crate::prose::fold;
 use crate::search::Filter;
 use crate::search::asked::{Asked, BRIEF, Near};
@@ -19,6 +19,9 @@ const SPAN: usize = 4;
 
 /// The most whole names that are looked for because a word may be mistyped.
 const MEANT: usize = 200;
+
+/// How many characters of a name are looked for by the index where names are to begin with the question.
+const BEGINNING: usize = 20;
 
 /// How many digits a year has.
 const YEAR: usize = 4;
@@ -47,6 +50,8 @@ pub(super) struct Sought<'a> {
     is_strict: bool,
     /// The words of what may be a name, and nothing of what is longer.
     spelt: Vec<Said<'a>>,
+    /// What mistyped words may be.
+    near: &'a [Near],
     records: &'a [RecordRef],
 }
 
@@ -63,6 +68,7 @@ impl<'a> Sought<'a> {
             like: Alike::of(whole, said, words, &asked.near),
             is_strict: words.iter().all(|word| word.is_known),
             spelt: spelt(said, words, &asked.near),
+            near: &asked.near,
             records: &asked.records,
         }
     }
@@ -138,7 +144,7 @@ impl Sought<'_> {
         statement.push(" then 0.95 when folded_title = any (").push_bind(self.spans.clone());
         statement.push(format!(") then {INSIDE} when folded_title = any ("));
         statement.push_bind(self.meant.clone()).push(") or ");
-        has_all(&mut statement, &self.inside);
+        has_all(&mut statement, &self.inside, &[]);
         statement.push(" then 0.85 else greatest(0");
         self.like.likeness(&mut statement);
         statement.push(") end::float8 as likeness from findable where not archived and (");
@@ -147,14 +153,15 @@ impl Sought<'_> {
         statement.push(" or folded_title = any (").push_bind(whole_names).push(") or ");
         self.begins(&mut statement);
         statement.push(" or ");
-        has_all(&mut statement, &self.written());
+        has_all(&mut statement, &self.written(), self.near);
         for (one, other) in self.numbers() {
             statement.push(" and (folded_title like ").push_bind(format!("%{one}%"));
             statement.push(" or folded_title like ").push_bind(format!("%{other}%")).push(")");
         }
         // In a query of its own each is not compared with samples of all names while Postgres plans, and this way around the
         // index's answer is looked at once.
-        if let Some(it) = self.like.whole.as_ref().filter(|_| self.is_brief()) {
+        let is_doubtful = self.is_brief() && !self.like.is_told;
+        if let Some(it) = self.like.whole.as_ref().filter(|_| is_doubtful) {
             statement.push(" or folded_title %> (select ").push_bind(it.clone()).push(")");
         }
         for it in &self.like.apart {
@@ -206,7 +213,11 @@ impl Sought<'_> {
             _ if is_number || is_unknown => statement.push("false"),
             0 | 1 => statement.push("false"),
             _ => {
-                statement.push("folded_title like ").push_bind(format!("{}%", escaped(self.whole)))
+                // The index looks for every three letters of it: the first ones are enough.
+                let first: String = self.whole.chars().take(BEGINNING).collect();
+                statement.push("(folded_title like ").push_bind(format!("{}%", escaped(&first)));
+                statement.push(" and starts_with(folded_title, ");
+                statement.push_bind(self.whole.to_owned()).push("))")
             }
         };
     }
@@ -224,17 +235,20 @@ fn spelt<'a>(said: &[&'a str], words: &[Word], near: &[Near]) -> Vec<Said<'a>> {
     said.iter().map(|word| Said { word, is_known: is_known(word) }).collect()
 }
 
-/// Whether a name has all these words.
-fn has_all(statement: &mut QueryBuilder<'_, Postgres>, words: &[&str]) {
+/// Whether a name has all these words, or what those are near that may be mistyped.
+fn has_all(statement: &mut QueryBuilder<'_, Postgres>, words: &[&str], near: &[Near]) {
     if !words.iter().any(|word| is_indexed(word)) {
         statement.push("false");
         return;
     }
-    for (before, word) in std::iter::once("(").chain(std::iter::repeat(" and ")).zip(words) {
-        let pattern = format!("%{}%", escaped(word));
-        statement.push(before).push("folded_title like ").push_bind(pattern);
+    for (before, word) in std::iter::once("((").chain(std::iter::repeat(") and (")).zip(words) {
+        statement.push(before).push("folded_title like ").push_bind(pattern(word));
+        let others = near.iter().filter(|near| near.typed == *word).flat_map(|near| &near.words);
+        for other in others.filter(|other| is_indexed(other)) {
+            statement.push(" or folded_title like ").push_bind(pattern(other));
+        }
     }
-    statement.push(")");
+    statement.push("))");
 }
 
 /// What may be a whole name: the question, some words of it in a row, or what is quoted.

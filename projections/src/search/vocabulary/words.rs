@@ -17,8 +17,8 @@ use super::shape::{Shape, Sound};
 use crate::database::{Database, DatabaseError};
 use crate::prose::fold;
 
-/// How many letters a word has that is kept. Shorter ones are like too many others, longer ones are addresses and keys.
-const LETTERS: std::ops::RangeInclusive<usize> = 4..=24;
+/// How many letters a word has that is kept: longer ones are addresses and keys.
+const LETTERS: std::ops::RangeInclusive<usize> = 2..=24;
 
 /// The most words that are kept, and the most times that a record has one: some 30 MB of memory each, twice that while they are read
 /// anew. Of more texts only the first are known.
@@ -33,6 +33,9 @@ const TELLING: usize = 8;
 
 /// The most words that a mistyped one is looked for by.
 const MOST_NEAR: usize = 8;
+
+/// How many letters each of two words has at least that may have been typed as one.
+const PAIRED: usize = 3;
 
 /// How many letters at the end of a word tell one form of it from another.
 const ENDING: usize = 3;
@@ -230,10 +233,10 @@ impl Words {
         let forgiven = if asked.is_brief() { spelling::forgiven } else { forgiven_in_long };
         let is_named = |word: &&String| !acronyms.iter().any(|acronym| acronym.word == **word);
         let unwritten = typed.iter().filter(|word| self.is_unwritten(word)).filter(is_named);
-        let unwritten: Vec<&String> = unwritten.take(MOST).collect();
-        let odd = unwritten.iter().filter(|word| self.is_odd(word));
+        let odd = unwritten.take(MOST).filter(|word| self.is_odd(word));
         let corrections = odd.filter_map(|word| self.correction(word, forgiven)).collect();
-        let near = unwritten.iter().filter_map(|word| self.near(word)).collect();
+        let strange = typed.iter().filter(|word| self.is_strange(word)).filter(is_named);
+        let near = strange.take(MOST).filter_map(|word| self.near(word)).collect();
         Asked { corrections, near, acronyms, ..asked.clone() }
     }
 
@@ -256,7 +259,22 @@ impl Words {
 
     /// Whether no text has a word in any form, though it is long enough to tell what was meant by it.
     fn is_odd(&self, word: &str) -> bool {
-        self.is_unwritten(word) && !stems(word).iter().any(|stem| self.stems.contains_key(stem))
+        self.is_unwritten(word) && !self.has_form_of(word)
+    }
+
+    /// Whether a word may be mistyped beside others: one that no text has in this form, a short one that no text has in any.
+    pub(super) fn is_strange(&self, word: &str) -> bool {
+        let may_be_short = || {
+            is_kept(word)
+                && spelling::forgiven(word.chars().count(), 2) > 0
+                && !self.places.contains_key(word)
+                && !self.has_form_of(word)
+        };
+        self.is_unwritten(word) || may_be_short()
+    }
+
+    fn has_form_of(&self, word: &str) -> bool {
+        stems(word).iter().any(|stem| self.stems.contains_key(stem))
     }
 
     /// Whether no text has a word in this form, though it is long enough to tell what was meant by it.
@@ -288,8 +306,19 @@ impl Words {
             .collect();
         near.sort_unstable();
         near.truncate(MOST_NEAR);
-        let words = near.into_iter().map(|(.., word)| word.to_owned()).collect();
+        let mut words: Vec<String> = near.into_iter().map(|(.., word)| word.to_owned()).collect();
+        if words.is_empty() {
+            words.extend(self.pair(typed));
+        }
         Some(Near { typed: typed.to_owned(), words })
+    }
+
+    /// Two words that were typed as one, if both are long enough to be found.
+    fn pair(&self, typed: &str) -> Option<String> {
+        let places = typed.char_indices().map(|(at, _)| typed.split_at(at));
+        let is_kept = |word: &str| word.chars().count() >= PAIRED && self.places.contains_key(word);
+        let mut pairs = places.filter(|(one, other)| is_kept(one) && is_kept(other));
+        pairs.next().map(|(one, other)| format!("{one} {other}"))
     }
 
     /// The word that was probably meant: the nearest, of several the one that most records have.
@@ -412,9 +441,27 @@ mod tests {
         assert_eq!(near("lokal"), of(&["local", "loyal"]));
         assert_eq!(near("xocal"), of(&["local", "focal", "vocal"]), "most records, then by letter");
         assert_eq!(near("leverage"), of(&[]));
-        // What it may be is not kept: a word of three letters, or with figures.
-        assert_eq!(near("loan"), None);
-        assert_eq!(near("local2"), None);
+        assert_eq!(near("loan"), of(&["loans"]), "a short one");
+        assert_eq!(near("local2"), None, "what it may be is not kept");
+    }
+
+    #[test]
+    fn two_words_may_have_been_typed_as_one() {
+        let words = of(&["Granite Peak of Ohio."]);
+        let near = |typed: &str| words.near(typed).map(|near| near.words);
+        assert_eq!(near("granitepeak"), Some(vec!["granite peak".to_owned()]));
+        assert_eq!(near("ofgranite"), Some(vec!["granite".to_owned()]), "two letters are errors");
+        assert_eq!(near("granitehill"), Some(vec![]));
+    }
+
+    #[test]
+    fn a_short_word_may_be_mistyped_where_no_text_has_it_in_any_form() {
+        let words = of(&["The funds of a peak, and an IV."]);
+        for (typed, expected) in
+            [("fnud", true), ("pek", true), ("fund", false), ("peak", false), ("fx", false)]
+        {
+            assert_eq!(words.is_strange(typed), expected, "{typed}");
+        }
     }
 
     #[test]
@@ -437,7 +484,8 @@ mod tests {
             assert_eq!(found, expected);
         };
         let mut words = of(&["hedging of pensiones"]);
-        check(&words, true, &["hedging true", "pensiones true", "pensions false"]);
+        let all = ["at false", "hedging true", "pensiones true", "pensions false"];
+        check(&words, true, &all);
         check(&words, false, &["hedging true", "pensiones true"]);
         words.is_cut = true;
         check(&words, true, &["hedging true", "pensiones true"]);
@@ -500,7 +548,10 @@ mod tests {
 
     #[test]
     fn what_is_no_word_is_not_kept() {
-        assert_eq!(words("Fee 2% IV xxi2 a@b.example, Señoría"), ["example", "senoria"]);
+        assert_eq!(
+            words("Fee 2% IV xxi2 a@b.example, Señoría"),
+            ["fee", "iv", "example", "senoria"]
+        );
         assert_eq!(words(&"x".repeat(25)), Vec::<String>::new());
     }
 }
