@@ -98,7 +98,7 @@ fn told(changes: &[FactChange], names: &Names) -> Vec<Value> {
     changes.iter().map(|change| history::change(change, names)).collect()
 }
 
-/// Takes a record back to what it was, or one event back.
+/// Takes a record back to what it was, or one event or command back.
 pub async fn revert<A: Resource>(
     State(app): State<App>,
     Ids([id]): Ids<1>,
@@ -153,14 +153,14 @@ pub async fn revert<A: Resource>(
     Err(Problem::of_command(CommandError::Conflict, record))
 }
 
-/// Whether a plan takes something back that the caller has not said to know: of one event, whatever changed the same since;
+/// Whether a plan takes something back that the caller has not said to know: of one event or command, whatever changed the same since;
 /// of all that came after a position, what is newer than what the caller has seen.
 fn is_news(caller: &Caller, goal: Goal, seen: Option<i64>, plan: &Plan) -> bool {
     match goal {
         // The tag is that of the record as it stands; `*` is any, so that it says nothing.
         Goal::To(_) if caller.if_match.as_deref().is_some_and(|tags| !tags.contains('*')) => false,
         Goal::To(_) => plan.later.iter().any(|later| seen.is_none_or(|seen| later.position > seen)),
-        Goal::Event(_) | Goal::Named(_) => !plan.later.is_empty(),
+        _ => !plan.later.is_empty(),
     }
 }
 
@@ -179,7 +179,7 @@ async fn done(app: &App, written: Written) -> Response {
 
 struct Wish {
     goal: Goal,
-    /// Of one event: the fields that alone are taken back.
+    /// Of one event or command: the fields that alone are taken back.
     fields: Option<BTreeSet<String>>,
     /// Up to where in the log the caller knows the record.
     seen: Option<i64>,
@@ -212,9 +212,11 @@ pub fn fields_in(parameters: &Parameters) -> Result<Option<BTreeSet<String>>, Pr
     Ok((!fields.is_empty()).then_some(fields))
 }
 
-const NO_FIELDS: &str = "Name at least one field, or leave it out to take back all of the event";
+const NO_COMMAND: &str = "Should be a command's id";
 
-/// What the body asks for: `to` or `event`, and perhaps `fields`, `seen` and `force`; `fields` may be in the address instead.
+const NO_FIELDS: &str = "Name at least one field, or leave it out to take back all of it";
+
+/// What the body asks for: `to`, `event` or `command`, and perhaps `fields`, `seen` and `force`; `fields` may be in the address instead.
 async fn wish(app: &App, parameters: &Parameters, body: Body) -> Result<Wish, Problem> {
     let (mut goals, mut seen, mut is_forced, mut faults) = (Vec::new(), None, false, Vec::new());
     let mut fields = fields_in(parameters)?;
@@ -240,6 +242,11 @@ async fn wish(app: &App, parameters: &Parameters, body: Body) -> Result<Wish, Pr
                 (_, Ok(position)) => goals.push(Goal::Event(position)),
                 _ => faults.push(fault("event_parsing", "Should be an event's id or position")),
             },
+            ("command", Some(text), _) => match Uuid::try_parse(text) {
+                Ok(id) => goals.push(Goal::Command(id)),
+                Err(_) => faults.push(fault("uuid_parsing", NO_COMMAND)),
+            },
+            ("command", ..) => faults.push(fault("uuid_parsing", NO_COMMAND)),
             ("to" | "event", ..) => {
                 faults.push(fault("event_parsing", "Should be a position, or an event's id"));
             }
@@ -269,20 +276,22 @@ async fn wish(app: &App, parameters: &Parameters, body: Body) -> Result<Wish, Pr
             ("force", _, Sent::Flag(flag)) => is_forced = *flag,
             ("force", ..) => faults.push(fault("bool_parsing", "Should be true or false")),
             _ => {
-                faults.push(fault("extra_forbidden", "There are to, event, fields, seen and force"))
+                let said = "There are to, event, command, fields, seen and force";
+                faults.push(fault("extra_forbidden", said));
             }
         }
     }
     match (&goals[..], faults.is_empty()) {
         (_, false) => Err(Problem::Invalid(faults)),
         ([Goal::To(_)], true) if fields.is_some() => {
-            let said = "`fields` are some of what one event changed: they do not go with `to`";
+            let said =
+                "`fields` are some of what one event or command changed: they do not go with `to`";
             Err(Problem::invalid(Fault::new("fields", ["body".into()], said)))
         }
         ([goal], true) => Ok(Wish { goal: *goal, fields, seen, is_forced }),
         (_, true) => {
-            let said =
-                "Name either `to`, the position to go back to, or `event`, the one to take back";
+            let said = "Name one of `to`, the position to go back to, `event`, the one to take back, and `command`, all of which is \
+                        taken back";
             Err(Problem::invalid(Fault::new("goal", ["body".into()], said)))
         }
     }
@@ -453,7 +462,7 @@ impl Told {
                 "Going back takes these later changes back as well. Say that you know them, by If-Match with the record's tag \
                  or by \"seen\" with a position from which on there are none, or go on with \"force\": true"
             }
-            Goal::Event(_) | Goal::Named(_) => {
+            Goal::Event(_) | Goal::Named(_) | Goal::Command(_) => {
                 "What is to be undone was changed again since; with \"force\": true it is undone all the same"
             }
         };
@@ -467,6 +476,11 @@ pub fn problem(error: UndoError, record: RecordRef) -> Problem {
         UndoError::NoSuchEvent => {
             let said = format!("This is no event of {} {}", title(record.kind()), record.id());
             Problem::invalid(Fault::field("event", "not_found", said))
+        }
+        UndoError::NoSuchCommand => {
+            let said =
+                format!("This command changed nothing of {} {}", title(record.kind()), record.id());
+            Problem::invalid(Fault::field("command", "not_found", said))
         }
         error @ UndoError::NotChanged { .. } => {
             Problem::invalid(Fault::field("fields", "not_changed", capitalised(&error.to_string())))

@@ -1,7 +1,8 @@
-//! Undoing: what would take a record back to what it was, or take back one event and leave what came after, and which later
+//! Undoing: what would take a record back to what it was, or take back one event or command and leave what came after, and which later
 //! changes stand against that. Nothing here is recorded: the aggregate's own `Revert` does that.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use chrono::{DateTime, Utc};
 use domain::todo::TodoEvent;
@@ -24,9 +25,11 @@ pub enum Goal {
     Event(i64),
     /// One event, by its name.
     Named(Uuid),
+    /// All that one command did, by its id.
+    Command(Uuid),
 }
 
-/// A change that came after the event that is to be undone, and about the same fact; or after the position to which to go
+/// A change that came after what is to be undone, and about the same fact; or after the position to which to go
 /// back, and about any.
 #[derive(Clone, Debug)]
 pub struct LaterChange {
@@ -61,9 +64,9 @@ pub struct Plan {
     pub follow_ups: Vec<RecordRef>,
     /// What stands against it.
     pub later: Vec<LaterChange>,
-    /// The event that is undone, or the last that is not.
+    /// The event that is undone, the last of several, or the last that is not.
     pub cause: Option<Uuid>,
-    /// Every field that the event which is undone has changed, also those that its undoing is narrowed not to take back.
+    /// Every field that what is undone has changed, also those that its undoing is narrowed not to take back.
     pub fields: BTreeSet<String>,
 }
 
@@ -100,8 +103,11 @@ pub enum UndoError {
     /// The event is none of the record's.
     #[error("this is no event of the record")]
     NoSuchEvent,
-    /// The event did not change that field, so that there is nothing to narrow its undoing to.
-    #[error("this event did not change {field:?}; it changed {}", .changed.iter().cloned().collect::<Vec<_>>().join(", "))]
+    /// The command did nothing to the record.
+    #[error("this is no command that changed the record")]
+    NoSuchCommand,
+    /// What is undone did not change that field, so that there is nothing to narrow its undoing to.
+    #[error("this did not change {field:?}; it changed {}", .changed.iter().cloned().collect::<Vec<_>>().join(", "))]
     NotChanged {
         /// The field.
         field: String,
@@ -126,7 +132,7 @@ struct Stages {
     present: Subject,
 }
 
-/// What would undo something of a record that has lived like this; of one event perhaps only what it did to some fields.
+/// What would undo something of a record that has lived like this; of one event or command perhaps only what it did to some fields.
 ///
 /// # Errors
 /// See [`UndoError`].
@@ -139,20 +145,16 @@ pub fn plan(
     let Some(last) = life.iter().rfind(|entry| is_own(record, entry)) else {
         return Err(Refusal::NotRegistered.into());
     };
-    let at = match goal {
-        // How many of the events stay as they are.
-        Goal::To(position) => life.partition_point(|entry| entry.position <= position),
-        Goal::Event(position) => index(life, |entry| entry.position == position)?,
-        Goal::Named(id) => index(life, |entry| entry.envelope.event_id == id)?,
-    };
-    let Stages { before, after, present } = stages(record, life, at)?;
+    let undoing = undoing(record, life, goal)?;
+    let at = undoing.start;
+    let Stages { before, after, present } = stages(record, life, &undoing)?;
     if present.is_erased() {
         return Err(Refusal::Erased.into());
     }
     let now = present.facts();
     let did = match goal {
         Goal::To(_) => vec![],
-        Goal::Event(_) | Goal::Named(_) => differences(&before.facts(), &after.facts()),
+        _ => differences(&before.facts(), &after.facts()),
     };
     let fields: BTreeSet<String> = did.iter().map(|change| change.field.clone()).collect();
     if let Some(field) = only.into_iter().flatten().find(|field| !fields.contains(*field)) {
@@ -179,27 +181,23 @@ pub fn plan(
     if !matches!(goal, Goal::To(_)) && events.is_empty() && !stays.is_empty() {
         return Err(UndoError::Final(Box::new(event(&life[at])?.clone())));
     }
-    let taken = match goal {
-        Goal::To(_) => &life[at..],
-        Goal::Event(_) | Goal::Named(_) => &life[at..=at],
-    };
-    let follow_ups = if events.is_empty() { vec![] } else { follow_ups(taken) };
+    let follow_ups = if events.is_empty() { vec![] } else { follow_ups(&life[undoing.clone()]) };
     let later = match goal {
         // What takes nothing back has nothing against it.
         _ if events.is_empty() => vec![],
         // Whatever came after the position goes, whoever did it.
         Goal::To(_) => later_changes(record, &life[at..], &before, |_| true)?,
         _ if is_whole_life => {
-            later_changes(record, &life[at + 1..], &after, |name| name.field != ARCHIVED)?
+            later_changes(record, &life[undoing.end..], &after, |name| name.field != ARCHIVED)?
         }
         _ => {
             let contested = contested(&now, &undone, &changes);
-            later_changes(record, &life[at + 1..], &after, |name| contested.contains(name))?
+            later_changes(record, &life[undoing.end..], &after, |name| contested.contains(name))?
         }
     };
     let cause = match goal {
         Goal::To(_) => at.checked_sub(1),
-        Goal::Event(_) | Goal::Named(_) => Some(at),
+        _ => undoing.end.checked_sub(1),
     };
     let cause = cause.map(|at| life[at].envelope.event_id);
     let version = last.sequence;
@@ -224,11 +222,30 @@ pub fn plan(
 /// [`UndoError::Unreadable`].
 pub fn stood(record: RecordRef, life: &[Entry], position: i64) -> Result<Subject, UndoError> {
     let at = life.partition_point(|entry| entry.position <= position);
-    Ok(stages(record, &life[..at], at)?.before)
+    Ok(stages(record, &life[..at], &(at..at))?.before)
 }
 
-fn index(life: &[Entry], is_it: impl Fn(&Entry) -> bool) -> Result<usize, UndoError> {
-    life.iter().position(is_it).ok_or(UndoError::NoSuchEvent)
+/// The places of what is to be undone.
+fn undoing(record: RecordRef, life: &[Entry], goal: Goal) -> Result<Range<usize>, UndoError> {
+    let one = |is_it: &dyn Fn(&Entry) -> bool| {
+        let at = life.iter().position(is_it).ok_or(UndoError::NoSuchEvent)?;
+        Ok(at..at + 1)
+    };
+    match goal {
+        // What comes before stays as it is.
+        Goal::To(position) => {
+            Ok(life.partition_point(|entry| entry.position <= position)..life.len())
+        }
+        Goal::Event(position) => one(&|entry| entry.position == position),
+        Goal::Named(id) => one(&|entry| entry.envelope.event_id == id),
+        Goal::Command(id) => {
+            // What a command did to a record stands in a row.
+            let is_it = |entry: &Entry| entry.envelope.command_id == id && is_own(record, entry);
+            let from = life.iter().position(is_it).ok_or(UndoError::NoSuchCommand)?;
+            let events = life[from..].iter().take_while(|entry| is_it(entry)).count();
+            Ok(from..from + events)
+        }
+    }
 }
 
 fn event(entry: &Entry) -> Result<&Event, UndoError> {
@@ -238,8 +255,8 @@ fn event(entry: &Entry) -> Result<&Event, UndoError> {
         .map_err(|error| UndoError::Unreadable { position: entry.position, error: error.clone() })
 }
 
-/// The record before and after the entry at an index, and now.
-fn stages(record: RecordRef, life: &[Entry], at: usize) -> Result<Stages, UndoError> {
+/// The record before and after the entries at these places, and now.
+fn stages(record: RecordRef, life: &[Entry], of: &Range<usize>) -> Result<Stages, UndoError> {
     let mut subject = Subject::new(record.kind());
     let mut advance = |entries: &[Entry]| {
         for entry in entries {
@@ -247,10 +264,9 @@ fn stages(record: RecordRef, life: &[Entry], at: usize) -> Result<Stages, UndoEr
         }
         Ok::<_, UndoError>(subject.clone())
     };
-    let next = life.len().min(at + 1);
-    let before = advance(&life[..at])?;
-    let after = advance(&life[at..next])?;
-    let present = advance(&life[next..])?;
+    let before = advance(&life[..of.start])?;
+    let after = advance(&life[of.clone()])?;
+    let present = advance(&life[of.end..])?;
     Ok(Stages { before, after, present })
 }
 

@@ -1,5 +1,6 @@
 //! What was done can be undone, wholly or one event at a time, and it is told before what that changes.
 
+mod commands;
 mod narrowed;
 
 use axum::http::Method;

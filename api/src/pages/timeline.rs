@@ -11,7 +11,7 @@ use projections::history::{HistoryEntry, Names};
 use super::entry::entry;
 use super::filters::Filters;
 use super::layout::{Here, clock, moment, page};
-use super::values::changed;
+use super::values::{changed, path};
 use super::{answer, empty};
 use crate::answers::PATIENCE;
 use crate::app::App;
@@ -140,9 +140,24 @@ pub fn days(names: &Names, entries: &[HistoryEntry]) -> Markup {
                 }
                 ol {
                     @for group in of_day.chunk_by(|one, other| one.command_id == other.command_id) {
-                        li.group { (by(&group[0])) ol { @for one in group { (entry(names, one)) } } }
+                        li.group { (by(&group[0])) ol { @for one in group { (entry(names, one)) } } (all_of(names, group)) }
                     }
                 }
+            }
+        }
+    }
+}
+
+/// What can be done about several changes by one command.
+fn all_of(names: &Names, group: &[HistoryEntry]) -> Markup {
+    let [first, _, ..] = group else { return html! {} };
+    let can_be = |entry: &HistoryEntry| entry.note.is_none() && !entry.is_final;
+    let is_of_one = group.iter().all(|entry| entry.record == first.record && can_be(entry));
+    let Some(record) = first.record.filter(|_| is_of_one) else { return html! {} };
+    html! {
+        p.actions {
+            a.button href={(path(record)) "/undo?command=" (first.command_id)} {
+                "Undo all of this…" span.hidden { " of " (names.call(record)) ", changes " (first.position) " and before" }
             }
         }
     }

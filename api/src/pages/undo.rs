@@ -43,6 +43,8 @@ enum Wish {
     To(i64),
     /// What the entry at this index of the story did.
     One(usize),
+    /// What a command did, with the first of its entries.
+    Command(Uuid, usize),
 }
 
 /// What would be done, and what stands against it.
@@ -127,17 +129,17 @@ pub async fn confirm(
 }
 
 fn nothing_named() -> Problem {
-    let said =
-        "Name what to undo: event=ID or POSITION of a change, or to=POSITION to which to go back";
+    let said = "Name what to undo: event=ID or POSITION of a change, command=ID for all that a command did, or to=POSITION to which to go back";
     Problem::invalid(Fault::new("undo", ["query".into()], said))
 }
 
 async fn planned(app: &App, own: RecordRef, parameters: &Parameters) -> Result<Planned, Problem> {
-    parameters.expect(&["to", "event", "fields", "seen", "anyway", "min_position"])?;
+    parameters.expect(&["to", "event", "command", "fields", "seen", "anyway", "min_position"])?;
     let only = fields_in(parameters)?;
     let story = Story::read(app, own).await?;
-    let (wish, goal) = match (parameters.once("event")?, parameters.once("to")?) {
-        (Some(event), None) => {
+    let named = (parameters.once("event")?, parameters.once("command")?, parameters.once("to")?);
+    let (wish, goal) = match named {
+        (Some(event), None, None) => {
             let goal = match (Uuid::try_parse(event), parse_id(event)) {
                 (Ok(id), _) => Goal::Named(id),
                 (_, Ok(position)) => Goal::Event(position),
@@ -145,11 +147,17 @@ async fn planned(app: &App, own: RecordRef, parameters: &Parameters) -> Result<P
             };
             let at = story.entries.iter().position(|entry| match goal {
                 Goal::Named(id) => entry.envelope.event_id == id,
-                Goal::Event(position) | Goal::To(position) => entry.position == position,
+                Goal::Event(position) => entry.position == position,
+                Goal::To(_) | Goal::Command(_) => false,
             });
             (Wish::One(at.ok_or(Problem::NotFound(own.kind()))?), goal)
         }
-        (None, Some(to)) if only.is_none() => {
+        (None, Some(command), None) => {
+            let id = Uuid::try_parse(command).map_err(|_| nothing_named())?;
+            let at = story.entries.iter().position(|entry| entry.envelope.command_id == id);
+            (Wish::Command(id, at.ok_or(Problem::NotFound(own.kind()))?), Goal::Command(id))
+        }
+        (None, None, Some(to)) if only.is_none() => {
             let position = position(app, to, ["query", "to"]).await?;
             (Wish::To(position), Goal::To(position))
         }
@@ -220,8 +228,23 @@ async fn shown(app: &App, planned: &Planned, warning: Option<&str>) -> Result<Re
     Ok(page(app, &format!("Undo · {title}"), Here::Elsewhere, body).await)
 }
 
+impl Wish {
+    /// The same as part of an address.
+    fn in_address(&self, story: &Story) -> (&'static str, String) {
+        match *self {
+            Wish::To(position) => ("to", position.to_string()),
+            Wish::One(at) => ("event", story.entries[at].envelope.event_id.to_string()),
+            Wish::Command(id, _) => ("command", id.to_string()),
+        }
+    }
+}
+
 fn wished(Planned { story, wish, .. }: &Planned) -> Markup {
     match *wish {
+        Wish::Command(_, at) => {
+            let envelope = &story.entries[at].envelope;
+            html! { "Undo all that " (envelope.actor) " did with one command, " (moment(envelope.recorded_at)) }
+        }
         Wish::One(at) => {
             let entry = &story.entries[at];
             html! { "Undo change " (at + 1) " (" (entry.event_type) "), " (moment(entry.envelope.recorded_at)) }
@@ -235,16 +258,16 @@ fn wished(Planned { story, wish, .. }: &Planned) -> Markup {
     }
 }
 
-/// Asks which of several fields that the change touched are to be taken back; all, unless some are named.
+/// Asks which of several fields that were touched are to be taken back; all, unless some are named.
 fn narrowing(Planned { story, wish, only, plan, .. }: &Planned) -> Markup {
-    let Wish::One(at) = *wish else { return html! {} };
-    if plan.fields.len() < 2 {
+    if matches!(wish, Wish::To(_)) || plan.fields.len() < 2 {
         return html! {};
     }
+    let (name, value) = wish.in_address(story);
     let is_meant = |field: &String| only.as_ref().is_none_or(|only| only.contains(field));
     html! {
         form.narrow method="get" action={(path(story.own)) "/undo"} {
-            input type="hidden" name="event" value=(story.entries[at].envelope.event_id);
+            input type="hidden" name=(name) value=(value);
             fieldset.choices {
                 legend { "Take back" }
                 @for field in &plan.fields {
@@ -262,7 +285,7 @@ fn standing_against(names: &Names, Planned { conflicts, missing, wish, .. }: &Pl
             "Changed since",
             "Going back takes these later changes back as well, whoever made them:",
         ),
-        Wish::One(_) => (
+        Wish::One(_) | Wish::Command(..) => (
             "Changed again since",
             "What this change set is no longer what the record says. Undoing it takes these later changes back as well:",
         ),
@@ -287,10 +310,8 @@ fn standing_against(names: &Names, Planned { conflicts, missing, wish, .. }: &Pl
 
 fn buttons(planned: &Planned) -> Markup {
     let Planned { story, wish, only, plan, .. } = planned;
-    let mut wish = match *wish {
-        Wish::One(at) => format!("event={}", story.entries[at].envelope.event_id),
-        Wish::To(position) => format!("to={position}"),
-    };
+    let (name, value) = wish.in_address(story);
+    let mut wish = format!("{name}={value}");
     for field in only.iter().flatten() {
         wish.push_str(&format!("&fields={}", escaped(field)));
     }

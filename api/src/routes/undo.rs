@@ -53,14 +53,14 @@ fn comparing<A: Resource>() -> Endpoint {
 }
 
 fn reverting<A: Resource>() -> Endpoint {
-    let summary = "Takes it back to what it was at a position (to), or takes one event back (event), all of it or what it did to some \
-                   fields. 409 lists what stands \
-                   against it, unless force is true: of an event, later changes of the same; of a position, all later \
+    let summary = "Takes it back to what it was at a position (to), or takes one event back (event) or all that a command did to it (command), \
+                   wholly or what that did to some fields. 409 lists what stands \
+                   against it, unless force is true: of an event or a command, later changes of the same; of a position, all later \
                    changes, unless If-Match or seen (a position) says that the caller knows them. Answers with the record, with status \
                    deleted if there is none then, and to dry_run with what would be done";
     post(summary, Content::RecordOrOther(kind_of::<A>()), revert::<A>)
         .takes(Content::Example(json!({"to": 12, "seen": 1659, "force": false})))
-        .query("dry_run", false, "true: tell what would change, and which fields the event changed, and record nothing")
-        .query("fields", false, "With event: take back only what it did to these fields, by commas; or as a list in the body")
+        .query("dry_run", false, "true: tell what would change, and which fields the event or command changed, and record nothing")
+        .query("fields", false, "With event or command: take back only what it did to these fields, by commas; or as a list in the body")
         .strict()
 }

@@ -47,7 +47,7 @@ async fn an_undo_of_one_event_can_be_narrowed_to_some_of_its_fields() {
     }
     let unknown = json!({"event": amended, "fields": ["name"]});
     let said = undo(&api, &lp, unknown).await.expect(422, "name")["detail"][0]["msg"].take();
-    assert_eq!(said, "This event did not change \"name\"; it changed advisor, location, text");
+    assert_eq!(said, "This did not change \"name\"; it changed advisor, location, text");
 
     let contested = json!({"event": amended, "fields": ["location", "advisor"]});
     let refused = undo(&api, &lp, contested).await.expect(409, "changed since");
