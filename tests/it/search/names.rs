@@ -190,6 +190,31 @@ async fn a_name_is_known_among_other_words_also_where_it_is_mistyped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn short_words_of_a_name_may_be_mistyped_and_two_be_typed_as_one() {
+    let api = Api::new().await;
+    let granite = format!("lp:{}", api.made("lps", json!({"name": "Granite Peak Fund"})).await);
+    let hill = format!("lp:{}", api.made("lps", json!({"name": "Granite Hill"})).await);
+    let lima = format!("gp:{}", api.made("gps", json!({"name": "Grupo Lima"})).await);
+    let tan = format!("person:{}", api.made("people", json!({"name": "Wei-Ling Tan"})).await);
+    note(&api, "Call", "A fund that is at its peak, a hill of stone, and a group.").await;
+    for (question, expected) in [
+        ("granite pek", &granite),
+        ("Granite Peak Fnud", &granite),
+        ("granite hlil", &hill),
+        ("grupo lmia", &lima),
+        ("granitepeak", &granite),
+        ("granitehill", &hill),
+        ("grupolima", &lima),
+        ("weilign tan", &tan),
+    ] {
+        let page = search(&api, question, "").await;
+        assert_eq!(&named(&page)[0], expected, "{question}: {page}");
+    }
+    let page = search(&api, "granitelake", "").await;
+    assert_eq!(named(&page), Vec::<String>::new(), "{page}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_word_in_another_form_than_names_have_it_is_no_name() {
     let api = Api::new().await;
     let gp = api.made("gps", json!({"name": "Evergreen Partners"})).await;
