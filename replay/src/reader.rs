@@ -27,6 +27,7 @@ use crate::survey::Survey;
 use crate::unit::{Content, Hash, OldTodo, Unit, identity_columns};
 
 pub use rows::{BESIDE_LINK, SCHEMA_TABLE};
+pub use tell::Extras;
 
 /// Goes through the file on a blocking thread.
 pub struct Reader {
@@ -52,8 +53,8 @@ pub struct Reader {
     pub keys: HashSet<(&'static str, String)>,
     /// The funds imported before to which this run has announced a roadshow's arrival.
     pub announced: HashSet<i64>,
-    /// How many values were kept of columns that no record has, by table and column.
-    pub extras: BTreeMap<(&'static str, String), u64>,
+    /// The values that were kept of columns that no record has, by table and column.
+    pub extras: BTreeMap<(&'static str, String), Extras>,
 }
 
 /// A record that differs from the last import, waiting for its history.
@@ -197,6 +198,9 @@ impl Reader {
             entry.seen = true;
             if entry.hash == Some(hash) && entry.announced.is_none() {
                 self.report.unchanged += 1;
+                let content =
+                    unit.content(self.old_todo(source, &unit, false)?, &self.ledger.foreign);
+                self.tell(&unit, &content, true);
                 return Ok(());
             }
             waiting.bytes += unit.size();
@@ -345,7 +349,7 @@ impl Reader {
             self.conflict(key, "was erased in crm; the file's row was left out");
             return Ok(false);
         }
-        self.tell(unit, content);
+        self.tell(unit, content, entry.is_some_and(|entry| entry.hash == Some(hash)));
         if !self.report.dry_run && !decision.drafts.is_empty() {
             for file in &content.files {
                 self.runtime.block_on(self.files.put(file, DOCUMENT_TYPE))?;

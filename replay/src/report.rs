@@ -42,7 +42,7 @@ pub struct Report {
     pub deleted: u64,
     /// … that were left alone because they were changed in crm.
     pub conflicts: u64,
-    /// Values and rows that somebody should look at; only of what is new or changed.
+    /// Values and rows that somebody should look at.
     pub notices: Vec<Notice>,
     /// How many notices were left out because there were too many.
     pub notices_left_out: u64,
@@ -73,15 +73,19 @@ pub struct Notice {
     /// Whether the file and crm contradict each other, and crm has the last word.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub conflict: bool,
+    /// Whether the row is as it was at the last import, or at one that was killed.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unchanged: bool,
 }
 
 impl Report {
     /// More notices than this say nothing more; a report must fit into memory.
     const MOST_NOTICES: usize = 100_000;
 
-    /// Adds a notice.
+    /// Adds a notice. Those about what has not changed leave half of the room to others.
     pub fn note(&mut self, notice: Notice) {
-        if self.notices.len() < Self::MOST_NOTICES {
+        let most = if notice.unchanged { Self::MOST_NOTICES / 2 } else { Self::MOST_NOTICES };
+        if self.notices.len() < most {
             self.notices.push(notice);
         } else {
             self.notices_left_out += 1;
@@ -93,7 +97,7 @@ impl Notice {
     /// About a whole row.
     pub fn of_row(table: &str, id: Json, reason: impl Into<String>) -> Self {
         let (table, reason) = (table.to_owned(), reason.into());
-        Self { table, id, column: None, reason, value: None, conflict: false }
+        Self { table, id, column: None, reason, value: None, conflict: false, unchanged: false }
     }
 
     /// About a record of the file that was left alone, or out.
@@ -122,6 +126,7 @@ impl Notice {
             reason: reason.to_owned(),
             value: shown(cell),
             conflict: false,
+            unchanged: false,
         }
     }
 }

@@ -179,10 +179,18 @@ fn describe(report: &Report) -> String {
         let did = if report.dry_run { "to copy" } else { "copied" };
         let _ = writeln!(text, "{} images {did}", report.images);
     }
-    let (conflicts, odd): (Vec<_>, Vec<_>) = report.notices.iter().partition(|it| it.conflict);
+    let (known, news): (Vec<_>, Vec<_>) = report.notices.iter().partition(|it| it.unchanged);
+    let (conflicts, odd): (Vec<_>, Vec<_>) = news.into_iter().partition(|it| it.conflict);
     let heading = format!("Conflicts, in which crm has the last word ({})", report.conflicts);
     list(&mut text, &heading, &conflicts);
     list(&mut text, &format!("Worth a look ({})", odd.len()), &odd);
+    if !known.is_empty() {
+        let _ = writeln!(
+            text,
+            "\nWorth a look in rows that are as they were at an earlier import: {}; `--json` lists them",
+            known.len()
+        );
+    }
     if report.notices_left_out > 0 {
         let _ = writeln!(text, "\n{} more lines were too many to keep", report.notices_left_out);
     }
@@ -200,10 +208,7 @@ fn list(text: &mut String, heading: &str, notices: &[&Notice]) {
     }
     let more = notices.len().saturating_sub(SHOWN);
     if more > 0 {
-        let _ = writeln!(
-            text,
-            "  … and {more} more; `--dry-run --json` with an empty CRM_DATA_DIR lists them"
-        );
+        let _ = writeln!(text, "  … and {more} more; `--json` lists them, now or by another run");
     }
 }
 
@@ -248,7 +253,9 @@ mod tests {
             reason: "text in a number column".into(),
             value: Some("12,5".into()),
             conflict: false,
+            unchanged: false,
         };
+        let known = Notice { unchanged: true, ..notice.clone() };
         let left_out =
             Notice { conflict: true, ..Notice::of_row("lp", json!(3), "changed in crm") };
         let report = Report {
@@ -257,7 +264,7 @@ mod tests {
             new: 2,
             generation: "G4".into(),
             conflicts: 1,
-            notices: vec![notice, left_out],
+            notices: vec![notice, left_out, known],
             ..Report::default()
         };
         assert_eq!(
@@ -265,7 +272,8 @@ mod tests {
             "G4 file, 2 rows: appended 3 events in 0.0 s\n\
              new 2, changed 0, deleted 0, unchanged 0, conflicts 1\n\n\
              Conflicts, in which crm has the last word (1):\n  lp 3: changed in crm\n\n\
-             Worth a look (1):\n  lp 21 aum_billions: text in a number column (\"12,5\")"
+             Worth a look (1):\n  lp 21 aum_billions: text in a number column (\"12,5\")\n\n\
+             Worth a look in rows that are as they were at an earlier import: 1; `--json` lists them"
         );
     }
 }

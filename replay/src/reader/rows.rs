@@ -39,10 +39,10 @@ impl Reader {
     ) -> Result<(), ImportError> {
         self.chunks.count_rows(1);
         let key = self.free_key(layout, key_of(layout, row));
-        if self.keep(layout, key.clone(), row) {
-            let reason = format!("{why}; kept in the log, not shown");
-            self.report.note(Notice::of_row(layout.table.name, Json::String(key), reason));
-        }
+        let unchanged = !self.keep(layout, key.clone(), row);
+        let reason = format!("{why}; kept in the log, not shown");
+        let notice = Notice::of_row(layout.table.name, Json::String(key), reason);
+        self.report.note(Notice { unchanged, ..notice });
         self.chunks.flush_if_large()
     }
 

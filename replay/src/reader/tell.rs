@@ -10,9 +10,18 @@ use crate::schema::{self, Layout, Role};
 use crate::source::Values;
 use crate::unit::{Content, Unit, organisation};
 
+/// How many rows have something in a column that no record has.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Extras {
+    /// All of them.
+    rows: u64,
+    /// Those that the last import had not seen as they are.
+    news: u64,
+}
+
 impl Reader {
-    /// Passes on what is odd about a record.
-    pub(super) fn tell(&mut self, unit: &Unit<'_>, content: &Content) {
+    /// Passes on what is odd about a record, whose rows may be as they were at the last import.
+    pub(super) fn tell(&mut self, unit: &Unit<'_>, content: &Content, unchanged: bool) {
         let mut notices = content.notices.clone();
         for (layout, part, row) in &unit.parts {
             let key = json!(part_key(unit.id, layout, part.target_column, row));
@@ -21,7 +30,7 @@ impl Reader {
                 .standing
                 .and_then(|_| self.dangling(layout, &key, (schema::LATEST_NOTE, Kind::Note), row));
             notices.extend(target.into_iter().chain(note));
-            self.count_extras(layout, row);
+            self.count_extras(layout, row, unchanged);
         }
         let row = &unit.row;
         let references = schema::REFERENCES.iter().filter(|(kind, ..)| *kind == unit.kind);
@@ -33,8 +42,8 @@ impl Reader {
             notices.extend(self.dangling(unit.layout, &json!(unit.id), to, row));
         }
         notices.extend(self.notion(unit));
-        self.count_extras(unit.layout, row);
-        notices.into_iter().for_each(|notice| self.report.note(notice));
+        self.count_extras(unit.layout, row, unchanged);
+        notices.into_iter().for_each(|notice| self.report.note(Notice { unchanged, ..notice }));
     }
 
     /// What is odd about the pages in Notion that a record names.
@@ -73,24 +82,28 @@ impl Reader {
         (!is_there).then(|| Notice::of_cell(layout, key, column, &reason, cell))
     }
 
-    fn count_extras(&mut self, layout: &Layout, row: &Values) {
+    fn count_extras(&mut self, layout: &Layout, row: &Values, unchanged: bool) {
         for (column, cell) in layout.columns.iter().zip(row) {
             // What refers to a record became a link.
             let is_extra = column.role == Role::Extra && column.target.is_none();
             if is_extra && *cell != Cell::Null {
-                *self.extras.entry((layout.table.name, column.name.clone())).or_default() += 1;
+                let key = (layout.table.name, column.name.clone());
+                let extras = self.extras.entry(key).or_default();
+                extras.rows += 1;
+                extras.news += u64::from(!unchanged);
             }
         }
     }
 
     /// Tells in which columns there was something that no record has a place for.
     pub(super) fn tell_extras(&mut self) {
-        for ((table, column), count) in std::mem::take(&mut self.extras) {
+        for ((table, column), Extras { rows, news }) in std::mem::take(&mut self.extras) {
             let reason = format!(
-                "{count} rows have something in a column that crm has no place for; it is kept in their history, and shown nowhere else"
+                "{rows} rows have something in a column that crm has no place for; it is kept in their history, and shown nowhere else"
             );
             let notice = Notice::of_row(table, serde_json::Value::Null, reason);
-            self.report.note(Notice { column: Some(column), ..notice });
+            let (column, unchanged) = (Some(column), news == 0);
+            self.report.note(Notice { column, unchanged, ..notice });
         }
     }
 }

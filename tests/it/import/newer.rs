@@ -217,6 +217,7 @@ async fn a_conflict_says_what_was_left_out_down_to_each_lp() {
     let told: Vec<String> = report
         .notices
         .iter()
+        .filter(|notice| notice.conflict)
         .filter_map(|notice| Some(format!("{}: {}", notice.column.as_ref()?, notice.reason)))
         .collect();
     assert_eq!(

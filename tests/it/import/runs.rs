@@ -1,6 +1,6 @@
 //! How an import runs: killed, on trial, one at a time, with images.
 
-use replay::{ImportError, ImportOptions, Report};
+use replay::{ImportError, ImportOptions, Notice, Report};
 
 use super::{assert_lossless, events, execute, imported, legacy, run, run_until, run_with};
 use crate::harness::Database;
@@ -25,6 +25,8 @@ async fn an_import_that_is_killed_again_and_again_ends_like_one_that_was_not() {
         let (whole, file) = imported(flags).await;
         let db = Database::new().await;
         let options = ImportOptions { events_per_chunk: 60, ..ImportOptions::new(&file) };
+        let trial = ImportOptions { dry_run: true, ..options.clone() };
+        let at_once = run_with(&db, &trial).await.unwrap();
         let (mut kills, mut writes) = (0, 1);
         while run_until(&db, &options, writes).await.is_none() {
             kills += 1;
@@ -37,6 +39,10 @@ async fn an_import_that_is_killed_again_and_again_ends_like_one_that_was_not() {
         };
         assert_eq!(records(log(&db).await), records(log(&whole).await), "{flags}");
         assert_eq!(events(&db).await, events(&whole).await, "{flags}");
+        let again = run(&db, &file).await.unwrap();
+        assert_eq!(again.notices, run(&whole, &file).await.unwrap().notices, "{flags}");
+        let told = again.notices.iter().map(|notice| Notice { unchanged: false, ..notice.clone() });
+        assert_eq!(told.collect::<Vec<_>>(), at_once.notices, "{flags}");
         assert_lossless(&db, &file, flags).await;
     }
 }
