@@ -132,7 +132,7 @@ fn traces_of(settings: &Settings) -> Option<Traces> {
 }
 
 /// The error and its causes, but for those that the one before has told already.
-fn explain(error: &anyhow::Error) -> String {
+pub(crate) fn explain(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {
         if !text.ends_with(&cause) {

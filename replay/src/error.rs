@@ -12,6 +12,8 @@ pub enum ImportError {
     NotFound(PathBuf),
     #[error("{} is not a file; name the legacy database itself, usually crm.db", .0.display())]
     NotAFile(PathBuf),
+    #[error("{} is empty: it may not have been copied to its end; copy it again from its source", .0.display())]
+    Empty(PathBuf),
     #[error("{} cannot be read: {source}", path.display())]
     Unreadable { path: PathBuf, source: std::io::Error },
     #[error(

@@ -303,6 +303,9 @@ fn check_header(path: &Path) -> Result<bool, ImportError> {
     if !facts.is_file() {
         return Err(ImportError::NotAFile(path.to_owned()));
     }
+    if facts.len() == 0 {
+        return Err(ImportError::Empty(path.to_owned()));
+    }
     let header = read_header(path)?;
     check_length(&header, facts.len())?;
     let beside = |suffix: &str| {
@@ -417,12 +420,15 @@ mod tests {
         };
         let text = folder.join("text.db");
         std::fs::write(&text, "id,name").unwrap();
+        let empty = folder.join("empty.db");
+        std::fs::write(&empty, "").unwrap();
         let database = folder.join("crm.db");
         Connection::open(&database).unwrap().execute_batch("create table lp (id)").unwrap();
         check(&folder.join("none.db"), "there is no file");
         check(&text.join("none.db"), "cannot be read");
         check(&folder, "is not a file");
         check(&text, "is not an SQLite database");
+        check(&empty, "is empty");
         check(&database, "");
         std::fs::remove_dir_all(folder).unwrap();
     }

@@ -4,12 +4,13 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use projections::database::Shortage;
 use replay::{ImportOptions, Notice, Progress, Report};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::backend::{Backend, Store};
+use crate::cli::explain;
 use crate::commands::{self, Interruption};
 use crate::settings::Settings;
 
@@ -27,7 +28,7 @@ pub struct Args {
     /// The folder with the images of Notion notes, usually notion_images; they are copied into the data folder
     #[arg(long, value_name = "DIR")]
     pub images: Option<PathBuf>,
-    /// Print the progress as JSON lines; the last line is the report
+    /// Print the progress as JSON lines; the last line is the report, or why there is none
     #[arg(long)]
     pub json: bool,
 }
@@ -37,6 +38,15 @@ pub struct Args {
 /// # Errors
 /// When the file is no legacy database, the import fails, or the report cannot be printed.
 pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<()> {
+    let result = open_and_import(settings, args).await;
+    if let (Err(error), true) = (&result, args.json) {
+        // Whoever reads may have gone away.
+        let _ = writeln!(std::io::stdout(), "{}", json!({"error": explain(error)}));
+    }
+    result
+}
+
+async fn open_and_import(settings: &Settings, args: &Args) -> anyhow::Result<()> {
     // The file first: to be told that it is not there should not cost a start of the database.
     replay::check_file(&args.file)?;
     let mut interruption = Interruption::expect()?;
@@ -144,10 +154,13 @@ fn print_json(progress: Progress) {
 /// A bar on a terminal, nothing elsewhere.
 fn progress_bar() -> ProgressBar {
     const SHAPE: &str =
-        "{msg:12} {bar:32} {percent:>3}%  {human_pos} of {human_len} rows  {per_sec}  {eta} left";
+        "{msg:12} {bar:32} {percent:>3}%  {human_pos} of {human_len} rows  {rate}  {eta} left";
     let style =
         ProgressStyle::with_template(SHAPE).unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(0).with_style(style)
+    let rate = |state: &ProgressState, to: &mut dyn std::fmt::Write| {
+        let _ = write!(to, "{:.0}/s", state.per_sec());
+    };
+    ProgressBar::new(0).with_style(style.with_key("rate", rate))
 }
 
 fn advance(bar: &ProgressBar, now: Progress) {
@@ -224,8 +237,6 @@ fn describe_notice(notice: &Notice) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
