@@ -5,9 +5,11 @@ pub mod transcript;
 
 use std::collections::HashSet;
 
-use chrono::{DateTime, Utc};
-use domain::note::{AcceptedInterest, Decision, RecordingId, Stage, SuggestedItem};
-use domain::{RecordRef, TodoId};
+use chrono::{DateTime, Local, NaiveDate, Utc};
+use domain::note::{
+    AcceptedInterest, ActionItem, Decision, RecordingId, Stage, SuggestedItem, due,
+};
+use domain::{Moment, RecordRef, TodoId};
 use projections::jobs::{self, Present, Progress};
 use projections::read::StoredRecording;
 use serde_json::Value;
@@ -28,6 +30,9 @@ pub struct Standing {
     pub workers: Present,
     /// Those of the todos, funds and LPs that suggestions became something of which are deleted.
     pub deleted: HashSet<RecordRef>,
+    /// The day of the meeting: its note's, else that on which it was attached, where this server is. Days that were said count
+    /// from it.
+    pub said_on: Option<NaiveDate>,
 }
 
 /// The read model of recordings.
@@ -54,7 +59,14 @@ pub async fn stored(app: &App, id: RecordingId) -> Result<StoredRecording, Probl
 /// # Errors
 /// As [`stored`] has them, or when the database cannot be asked.
 pub async fn find(app: &App, id: RecordingId) -> Result<Standing, Problem> {
-    let stored = stored(app, id).await?;
+    standing_of(app, stored(app, id).await?).await
+}
+
+/// What is under way with a recording.
+///
+/// # Errors
+/// When the database cannot be asked.
+pub async fn standing_of(app: &App, stored: StoredRecording) -> Result<Standing, Problem> {
     let mut found = standing(app, vec![stored]).await?;
     found.pop().ok_or_else(Problem::recording_not_found)
 }
@@ -74,11 +86,15 @@ pub async fn standing(app: &App, all: Vec<StoredRecording>) -> Result<Vec<Standi
     };
     let (mut progress, lengths, workers) = database.ask(asking).await?;
     let deleted = deleted(app, &all).await?;
+    let notes: Vec<_> = all.iter().map(|stored| stored.note).collect();
+    let days = app.reader.meeting_days(&notes).await?;
     let all = all.into_iter().map(|stored| {
         let progress = progress.remove(&stored.id);
         let length_ms = lengths.get(&stored.id).copied();
         let deleted = named(&stored).filter(|record| deleted.contains(record)).collect();
-        Standing { stored, progress, length_ms, workers, deleted }
+        let attached = stored.attached_at.map(|at| at.with_timezone(&Local).date_naive());
+        let said_on = days.get(&stored.note).copied().or(attached);
+        Standing { stored, progress, length_ms, workers, deleted, said_on }
     });
     Ok(all.collect())
 }
@@ -238,6 +254,19 @@ impl Standing {
         matches!(self.stored.recording.stage, Stage::AwaitsTranscript | Stage::AwaitsSummary)
     }
 
+    /// When the todo of an action item is due: of one that is yet to be accepted, when it will be if nobody says otherwise.
+    pub fn due(&self, suggested: &SuggestedItem) -> Option<Moment> {
+        match &suggested.decision {
+            Decision::Accepted(todo) => todo.due_date,
+            Decision::Open | Decision::Dismissed => self.due_if_accepted(&suggested.item),
+        }
+    }
+
+    /// When the todo of an action item will be due if nobody says otherwise.
+    pub fn due_if_accepted(&self, item: &ActionItem) -> Option<Moment> {
+        due(item.due.as_deref()?, self.said_on)
+    }
+
     /// The JSON that clients get.
     pub fn to_json(&self) -> Value {
         shown::recording(self)
@@ -289,7 +318,8 @@ mod tests {
             recording,
         };
         let workers = Present { any: true, transcribers: true };
-        Standing { stored, progress: None, length_ms: None, workers, deleted: HashSet::new() }
+        let deleted = HashSet::new();
+        Standing { stored, progress: None, length_ms: None, workers, deleted, said_on: None }
     }
 
     fn progress(is_running: bool, reason: Option<&str>) -> Option<Progress> {

@@ -1,14 +1,17 @@
 //! Note: what was said in a meeting, and with whom.
 
+mod due;
 mod processing;
 mod recording;
 mod said;
 mod suggestion;
 mod transcript;
+mod wording;
 
 #[cfg(test)]
 mod recording_tests;
 
+pub use due::due;
 pub use processing::RecordingCommand;
 pub(crate) use recording::corrected_span;
 pub use recording::{

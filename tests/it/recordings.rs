@@ -1,5 +1,6 @@
 //! Recordings of notes: what is shown of them, what a person does with them, and what they become.
 
+mod accepted;
 mod decided;
 mod told;
 

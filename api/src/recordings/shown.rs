@@ -64,7 +64,7 @@ fn items(standing: &Standing) -> Vec<Value> {
     let items = standing.stored.recording.items.iter().map(|(number, suggested)| {
         let (item, todo) = (&suggested.item, todo_of(suggested));
         json!({"number": number, "text": item.text, "owner": item.owner, "due": item.due,
-            "quote": item.quote, "start": item.start_ms.map(seconds),
+            "due_date": standing.due(suggested), "quote": item.quote, "start": item.start_ms.map(seconds),
             "state": suggested.decision.in_a_word(), "todo_id": todo,
             "todo_deleted": todo.is_some_and(|todo| standing.deleted.contains(&todo.into()))})
     });

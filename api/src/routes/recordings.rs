@@ -31,7 +31,7 @@ use crate::writes::{Written, check_shown, condition, execute};
 
 /// The routes of recordings.
 pub fn routes() -> Routes {
-    let accepted = json!({"title": "Send the deck", "due_date": "2025-02-07"});
+    let accepted = json!({"title": "Send the deck", "due_date": "2025-02-07", "owner": "Ana Ruiz"});
     let interest = json!({"fund_id": 1, "lp_id": 1, "interest": "meeting"});
     Routes::tagged("Recordings")
         .at("/notes/{note_id}/recordings", [get(
@@ -105,7 +105,7 @@ fn example() -> Value {
         "summary": {"author": "model", "label": "Summary", "model": "llama3.1", "prompt": "1",
             "text": "They like the fund.", "key_points": [{"text": "Size", "start": 62.0}], "corrected_since": false},
         "action_items": [{"number": 1, "text": "Send the deck", "owner": "Ana", "due": "Friday",
-            "quote": "I will send it", "start": 93.5, "state": "open", "todo_id": null,
+            "due_date": "2025-02-07T00:00:00", "quote": "I will send it", "start": 93.5, "state": "open", "todo_id": null,
             "todo_deleted": false}],
         "interest": {"interest": "meeting", "fundraise": "Fund III", "quote": "let us meet in May",
             "start": 120.0, "state": "open", "fund_id": null,
@@ -159,8 +159,28 @@ async fn read_transcript(
     transcript::answer(&stored, &note, format)
 }
 
-/// The longest name of a recording, in characters.
+/// The longest name of a recording, and of who is to do something, in characters.
 const LONGEST_NAME: usize = 200;
+
+/// A field that is one line of text.
+fn line(name: &'static str, text: &str) -> Result<String, Problem> {
+    // Unicode has two more characters that end a line.
+    let is_control = |it: char| it.is_control() || matches!(it, '\u{2028}' | '\u{2029}');
+    let text = text.trim();
+    let fault = |kind, message| Err(Problem::invalid(Fault::field(name, kind, message)));
+    match text {
+        "" => fault("string_type", "Input should be a text that says something".to_owned()),
+        text if text.contains(is_control) => fault(
+            "string_control_character",
+            format!("The {name} should be one line, without tabs and other control characters"),
+        ),
+        text if text.chars().count() > LONGEST_NAME => fault(
+            "string_too_long",
+            format!("The {name} should have at most {LONGEST_NAME} characters"),
+        ),
+        text => Ok(text.to_owned()),
+    }
+}
 
 async fn rename(
     State(app): State<App>,

@@ -114,23 +114,15 @@ impl Note {
         })?;
         let suggested = self.record()?.recordings.get(recording)?.items.get(number)?;
         let begun = suggested.item.as_todo((id, recording), todo);
-        Some((todo.id, vec![begun, TodoEvent::Linked { to: vec![id.into()] }]))
+        let to = std::iter::once(id.into()).chain(todo.about.iter().copied()).collect();
+        Some((todo.id, vec![begun, TodoEvent::Linked { to }]))
     }
 }
 
 impl ActionItem {
-    /// Says where it was said and not what: todos are stored in plain, and what was said must go with the note when that
-    /// is erased.
     fn as_todo(&self, (note, recording): (NoteId, RecordingId), todo: &AcceptedTodo) -> TodoEvent {
-        let time = self.start_ms.map(|start| {
-            let seconds = start / 1000;
-            format!(", at {}:{:02}", seconds / 60, seconds % 60)
-        });
         let changes = TodoChanges {
-            description: Change::Set(format!(
-                "Said in /recordings/{recording}{}",
-                time.unwrap_or_default()
-            )),
+            description: Change::Set(self.described(recording, todo)),
             // As of a todo that is made without saying how much it matters.
             priority: Change::Set(Priority::Medium),
             created_at: Change::Set(todo.at),
@@ -144,6 +136,25 @@ impl ActionItem {
             details: changes,
             legacy: Verbatim::default(),
         }
+    }
+
+    /// What a todo has no field for. It says where the rest was said and not what: todos are stored in plain, and what was said
+    /// must go with the note when that is erased. Who accepts an item says what else is to be kept, with its title.
+    fn described(&self, recording: RecordingId, todo: &AcceptedTodo) -> String {
+        let line = |what: &str, text: &str| {
+            let words: Vec<_> = text.split_whitespace().collect();
+            format!("{what}: {}", words.join(" "))
+        };
+        let owner = todo.owner.as_deref().map(|owner| line("Owner", owner));
+        let due = self.due.as_deref().filter(|_| todo.due_date.is_none());
+        let due = due.map(|due| line("Due", due));
+        let time = self.start_ms.map(|start| {
+            let seconds = start / 1000;
+            format!(", at {}:{:02}", seconds / 60, seconds % 60)
+        });
+        let place = format!("Said in /recordings/{recording}{}", time.unwrap_or_default());
+        let lines: Vec<_> = owner.into_iter().chain(due).chain([place]).collect();
+        lines.join("\n")
     }
 }
 

@@ -139,6 +139,8 @@ fn todo(id: i64) -> AcceptedTodo {
         id: TodoId(id),
         title: "Send the deck to Profuturo".into(),
         due_date: Some(Moment::parse("2025-02-07").unwrap()),
+        owner: None,
+        about: vec![],
         at: Moment::parse("2025-02-03T09:00:00").unwrap(),
     }
 }
@@ -439,20 +441,54 @@ fn an_action_item_becomes_one_todo() {
     given(&history).when(instead(10, Some(TodoId(8)))).then_expect_events(vec![]);
     let again = NoteEvent::ActionItemAccepted { recording: FIRST, item: 1, todo: todo(10) };
     given(&history).when(instead(10, Some(TodoId(9)))).then_expect_events(vec![again]);
+}
 
+/// The todo that the first item becomes, if it is suggested as this and accepted so.
+fn became(item: Value, todo: AcceptedTodo) -> (TodoId, Vec<TodoEvent>) {
+    let suggested = json!({"ActionItemsSuggested": {"recording": FIRST,
+        "items": [{"number": 1, "item": item}]}});
     let mut note = Note::default();
-    let before = std::iter::once(registered()).chain(with_suggestions()).map(event);
+    let before = [vec![registered()], with_transcript(), vec![summarised(FIRST, 1), suggested]];
+    let before = before.concat().into_iter().map(event);
     before.for_each(|event| cqrs_es::Aggregate::apply(&mut note, event));
-    let (id, events) = note.follow_up(NoteId(7), &[accepted()]).unwrap();
+    let accepted = NoteEvent::ActionItemAccepted { recording: FIRST, item: 1, todo };
+    note.follow_up(NoteId(7), &[accepted]).unwrap()
+}
+
+#[test]
+fn the_todo_of_an_action_item_says_where_it_was_said_and_is_about_whom_the_note_is_about() {
+    let accepted = AcceptedTodo {
+        owner: Some("Ana  Ruiz".into()),
+        about: vec![LpId(1).into(), FundId(2).into()],
+        ..todo(9)
+    };
+    let item = json!({"text": "Send the deck", "owner": "Ana", "due": "by Friday",
+        "quote": "I will send it", "start_ms": 4000});
     let todo: TodoEvent = serde_json::from_value(json!({"Registered": {
         "title": "Send the deck to Profuturo", "status": "pending",
-        "details": {"description": "Said in /recordings/5, at 0:04", "priority": "medium",
+        "details": {"description": "Owner: Ana Ruiz\nSaid in /recordings/5, at 0:04", "priority": "medium",
             "created_at": "2025-02-03T09:00:00", "due_date": "2025-02-07T00:00:00", "note_id": 7}}}))
     .unwrap();
-    assert_eq!(
-        (id, events),
-        (TodoId(9), vec![todo, TodoEvent::Linked { to: vec![NoteId(7).into()] }])
-    );
+    let to = vec![NoteId(7).into(), LpId(1).into(), FundId(2).into()];
+    assert_eq!(became(item, accepted), (TodoId(9), vec![todo, TodoEvent::Linked { to }]));
+}
+
+#[test]
+fn what_was_said_of_the_time_stays_in_a_todo_without_a_date() {
+    let check = |due: Option<&str>, date: Option<&str>, expected: &str| {
+        let due_date = date.map(|date| Moment::parse(date).unwrap());
+        let (_, events) = became(
+            json!({"text": "Send the deck", "due": due}),
+            AcceptedTodo { due_date, ..todo(9) },
+        );
+        let registered = serde_json::to_value(&events[0]).unwrap();
+        let details = &registered["Registered"]["details"];
+        assert_eq!(details["description"], json!(expected), "{due:?} {date:?}");
+    };
+    let words = Some("when the committee\nhas met");
+    check(words, None, "Due: when the committee has met\nSaid in /recordings/5");
+    check(words, Some("2025-03-01"), "Said in /recordings/5");
+    check(None, None, "Said in /recordings/5");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{FundId, LpId, Moment, TodoId};
+use crate::{FundId, LpId, Moment, RecordRef, TodoId};
 
 /// Who wrote a summary.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -158,6 +158,12 @@ pub struct AcceptedTodo {
     /// When it is due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_date: Option<Moment>,
+    /// Who is to do it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// Whom and what it is about beside the note.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub about: Vec<RecordRef>,
     /// When it was accepted, in UTC.
     pub at: Moment,
 }

@@ -5,7 +5,7 @@ use domain::note::{
     AcceptedInterest, AcceptedTodo, ActionItem, Author, Decision, KeyPoint, SuggestedInterest,
     SuggestedItem, Summary,
 };
-use domain::{FundId, LpId, Moment, RecordRef};
+use domain::{FundId, LpId, RecordRef};
 use maud::{Markup, html};
 
 use super::super::empty;
@@ -94,14 +94,15 @@ fn item_of(shown: &Shown, number: u32, SuggestedItem { item, decision }: &Sugges
         }
         Decision::Dismissed => false,
     };
+    let is_open = *decision == Decision::Open;
     let quote = item.quote.as_ref().filter(|quote| !is_same(quote, &item.text));
     html! {
         li id={"action-item-" (number)} data-part {
             @if !is_told { p { (item.text) } }
             @if let Some(quote) = quote { blockquote { (quote) } }
             p.quiet {
-                @if let Some(owner) = &item.owner { "Owner: " (owner) ". " }
-                @if let Some(due) = &item.due { "Due: " (due) ". " }
+                @if let Some(owner) = item.owner.as_ref().filter(|_| !is_open) { "Owner: " (owner) ". " }
+                @if let Some(due) = &item.due { "Due, as it was said: " (due) ". " }
                 @if let Some(start) = item.start_ms { (seek(start)) }
             }
             @match decision {
@@ -132,21 +133,17 @@ fn accepted(shown: &Shown, number: u32, item: &ActionItem, todo: &AcceptedTodo) 
 /// A form that makes a todo of an item.
 fn item_form(shown: &Shown, number: u32, item: &ActionItem, button: &str) -> Markup {
     let title = format!("item-{number}");
+    let due = shown.now.due_if_accepted(item).map(|due| due.date().to_string());
     html! {
         form data-send=(shown.path(&format!("/action-items/{number}/accept"))) {
             div.row {
                 div { label for=(title) { "Todo" } input id=(title) name="title" value=(item.text) required; }
-                div { label for={(title) "-due"} { "Due" } input id={(title) "-due"} name="due_date" type="date" value=[due_day(item)]; }
+                div { label for={(title) "-owner"} { "Owner" } input id={(title) "-owner"} name="owner" value=[&item.owner] maxlength="200"; }
+                div { label for={(title) "-due"} { "Due" } input id={(title) "-due"} name="due_date" type="date" value=[due]; }
                 button.primary type="submit" { (button) }
             }
         }
     }
-}
-
-/// The day that an item is due, if what was said is one.
-fn due_day(item: &ActionItem) -> Option<String> {
-    let due = Moment::parse_wall(item.due.as_deref()?).ok()?;
-    Some(due.date().to_string())
 }
 
 fn interest_of(

@@ -8,19 +8,20 @@ use domain::lp::Lp;
 use domain::note::{
     AcceptedInterest, AcceptedTodo, Note, NoteCommand, RecordingCommand, SuggestedItem,
 };
-use domain::{FundId, Kind, LpId, Moment, RecordRef, Refusal, TodoId};
+use domain::todo::Todo;
+use domain::{FundId, Kind, LpId, Moment, NoteId, RecordRef, Refusal, TodoId};
 use projections::log::CommandError;
 use sqlx::{ConnectOptions as _, PgConnection};
 use tokio::sync::OwnedMutexGuard;
 
-use super::{READ_MODEL, known, known_members, process, shown};
+use super::{READ_MODEL, known, known_members, line, process, shown};
 use crate::app::App;
 use crate::body::{Body, Ids, Shape, parse_id};
 use crate::caller::Caller;
 use crate::coerce::null_character;
 use crate::json::Json as Sent;
 use crate::problem::{Fault, Problem};
-use crate::recordings::todo_of;
+use crate::recordings::{standing_of, todo_of};
 use crate::resource::record_of;
 use crate::writes::{check_exist, condition, contact, missing, send};
 
@@ -43,19 +44,22 @@ pub(super) async fn accept_item(
     body: Body,
 ) -> Result<Response, Problem> {
     caller.attempts("AcceptActionItem");
-    let stored = known(&app, id).await?;
+    app.level(&["note", "link", "person"]).await?;
+    let now = standing_of(&app, known(&app, id).await?).await?;
+    let stored = now.stored.clone();
     let item = item_number(number)?;
     let suggested = stored.recording.items.get(&item);
     let suggested =
         suggested.ok_or_else(|| Problem::NoRecording(Refusal::NoSuchSuggestion.to_string()))?;
     let deleted = deleted_todo(&app, suggested).await?;
-    let suggested = &suggested.item;
     let said = Said::read(body)?;
-    let spoken = suggested.due.as_deref().and_then(|due| Moment::parse_wall(due).ok());
+    let owner = said.owner.unwrap_or_else(|| suggested.item.owner.clone());
     let todo = AcceptedTodo {
         id: TodoId(0),
-        title: said.title.unwrap_or_else(|| suggested.text.clone()),
-        due_date: said.due_date.or(spoken.filter(|_| !said.is_due_never)),
+        title: said.title.unwrap_or_else(|| suggested.item.text.clone()),
+        due_date: said.due_date.unwrap_or_else(|| now.due_if_accepted(&suggested.item)),
+        about: about(&app, stored.note, owner.as_deref()).await?,
+        owner,
         at: Moment::from(Utc::now().naive_utc()),
     };
     let note = stored.note.0;
@@ -86,13 +90,42 @@ fn item_number(number: i64) -> Result<u32, Problem> {
     u32::try_from(number).map_err(|_| Problem::NoRecording(Refusal::NoSuchSuggestion.to_string()))
 }
 
-/// What a person says of the todo that an action item becomes.
+/// Whom and what a todo is about beside its note: of each kind whom the note is about, where that is one alone, and its owner.
+///
+/// People who write a todo down choose these themselves. Of several organisations only a person knows which one is meant.
+async fn about(app: &App, note: NoteId, owner: Option<&str>) -> Result<Vec<RecordRef>, Problem> {
+    let linked = app.reader.linked_to(note.into()).await?;
+    let gone = missing(app, &linked).await?;
+    let linked: Vec<_> = linked.into_iter().filter(|record| !gone.contains(record)).collect();
+    let of_kind = |kind| linked.iter().copied().filter(move |record| record.kind() == kind);
+    let kinds = Todo::LINKABLE.iter().filter(|kind| **kind != Kind::Note);
+    let mut about: Vec<_> = kinds
+        .filter_map(|kind| {
+            let mut all = of_kind(*kind);
+            all.next().filter(|_| all.next().is_none())
+        })
+        .collect();
+    let Some(owner) = owner else { return Ok(about) };
+    let called = app.reader.people_called(owner).await?;
+    let mut called: Vec<RecordRef> = called.into_iter().map(RecordRef::from).collect();
+    // Somebody who was there is meant rather than a namesake.
+    if called.iter().any(|person| linked.contains(person)) {
+        called.retain(|person| linked.contains(person));
+    }
+    if let [person] = called[..]
+        && !about.contains(&person)
+    {
+        about.push(person);
+    }
+    Ok(about)
+}
+
+/// What a person says of the todo that an action item becomes; of what they do not say, what was suggested counts.
 #[derive(Default)]
 struct Said {
     title: Option<String>,
-    due_date: Option<Moment>,
-    /// Whether the day that was said does not count either.
-    is_due_never: bool,
+    due_date: Option<Option<Moment>>,
+    owner: Option<Option<String>>,
 }
 
 impl Said {
@@ -102,11 +135,12 @@ impl Said {
             return Ok(said);
         }
         let members = body.into_members(Shape::Model)?;
-        known_members(&members, &["title", "due_date"])?;
+        known_members(&members, &["title", "due_date", "owner"])?;
         for (name, value) in members {
             match (name.as_str(), value) {
                 ("title", Sent::Null) => {}
-                ("due_date", Sent::Null) => said.is_due_never = true,
+                ("due_date", Sent::Null) => said.due_date = Some(None),
+                ("owner", Sent::Null) => said.owner = Some(None),
                 ("title", Sent::Text(text)) if text.contains('\0') => {
                     let place = ["body".into(), "title".into()];
                     return Err(Problem::invalid(null_character().at(place)));
@@ -114,14 +148,9 @@ impl Said {
                 ("title", Sent::Text(text)) if !text.trim().is_empty() => {
                     said.title = Some(text.trim().to_owned());
                 }
-                ("due_date", Sent::Text(text)) => {
-                    let moment = Moment::parse_wall(text.trim()).map_err(|error| {
-                        let fault = Fault::field("due_date", "date", error.to_string());
-                        Problem::invalid(fault.with_input(text.clone()))
-                    })?;
-                    said.due_date = Some(moment);
-                }
-                ("title" | "due_date", other) => {
+                ("owner", Sent::Text(text)) => said.owner = Some(Some(line("owner", &text)?)),
+                ("due_date", Sent::Text(text)) => said.due_date = Some(Some(due_date(&text)?)),
+                (_, other) => {
                     let fault = Fault::new(
                         "string_type",
                         ["body".into(), name.into()],
@@ -129,11 +158,17 @@ impl Said {
                     );
                     return Err(Problem::invalid(fault.with_input(other.shown())));
                 }
-                _ => {}
             }
         }
         Ok(said)
     }
+}
+
+fn due_date(text: &str) -> Result<Moment, Problem> {
+    Moment::parse_wall(text.trim()).map_err(|error| {
+        let fault = Fault::field("due_date", "date", error.to_string());
+        Problem::invalid(fault.with_input(text))
+    })
 }
 
 pub(super) async fn dismiss_item(

@@ -3,7 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
-use domain::{Contact, FundId, Kind, LpId, RecordRef, RoadshowId};
+use chrono::NaiveDate;
+use domain::{Contact, FundId, Kind, LpId, Moment, NoteId, PersonId, RecordRef, RoadshowId};
 use serde_json::Value;
 
 use super::{ReadError, Reader};
@@ -233,6 +234,38 @@ impl Reader {
     /// See [`ReadError`].
     pub async fn interest(&self, fund: FundId, lp: LpId) -> Result<Option<Value>, ReadError> {
         Ok(self.database.ask(INTEREST.one(&self.database.pool, fund.0, lp.0)).await?)
+    }
+
+    /// The days of meetings, as their notes say; those without one are left out.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn meeting_days(
+        &self,
+        notes: &[NoteId],
+    ) -> Result<HashMap<NoteId, NaiveDate>, ReadError> {
+        self.check()?;
+        let statement = "select id, record->>'date' from note where id = any ($1)";
+        let asking =
+            sqlx::query_as(statement).bind(notes.iter().map(|it| it.0).collect::<Vec<_>>());
+        let rows: Vec<(i64, Option<String>)> =
+            self.database.ask(asking.fetch_all(&self.database.pool)).await?;
+        let days = rows
+            .into_iter()
+            .filter_map(|(note, date)| Some((NoteId(note), Moment::parse(&date?).ok()?.date())));
+        Ok(days.collect())
+    }
+
+    /// The people in use who are called exactly so.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn people_called(&self, name: &str) -> Result<Vec<PersonId>, ReadError> {
+        self.check()?;
+        let statement = "select id from person where not archived and record->>'name' = $1";
+        let asking = sqlx::query_scalar(statement).bind(name);
+        let ids: Vec<i64> = self.database.ask(asking.fetch_all(&self.database.pool)).await?;
+        Ok(ids.into_iter().map(PersonId).collect())
     }
 
     /// One LP's status at a roadshow, as the answer to recording it.
