@@ -1,6 +1,7 @@
 //! Note: what was said in a meeting, and with whom.
 
 mod due;
+mod numbering;
 mod processing;
 mod recording;
 mod said;

@@ -2,7 +2,7 @@
 
 use super::recording::{AudioFile, Recording, RecordingId, Recordings, Stage, SuggestedItem};
 use super::suggestion::{
-    AcceptedInterest, AcceptedTodo, ActionItem, Decision, InterestSuggestion, NumberedItem, Summary,
+    AcceptedInterest, AcceptedTodo, ActionItem, Decision, InterestSuggestion, Summary,
 };
 use super::transcript::{Correction, Transcript};
 use super::{Note, NoteEvent, NoteRecord};
@@ -347,14 +347,7 @@ impl Recording {
         items: Vec<ActionItem>,
         interest: Option<InterestSuggestion>,
     ) -> Vec<NoteEvent> {
-        let is_decided = |item: &ActionItem| {
-            let mut decided = self.items.values().filter(|it| it.decision != Decision::Open);
-            decided.any(|it| it.item.text == item.text)
-        };
-        let items = items.into_iter().filter(|item| !is_decided(item));
-        let numbers = self.numbered + 1..;
-        let items: Vec<_> =
-            numbers.zip(items).map(|(number, item)| NumberedItem { number, item }).collect();
+        let items = self.numbered(items);
         let interest = interest.filter(|it| !self.decided.iter().any(|known| known.is_like(it)));
         let mut events = vec![NoteEvent::Summarised { recording, round: self.round, summary }];
         if !items.is_empty() {

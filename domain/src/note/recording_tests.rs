@@ -412,9 +412,9 @@ fn a_new_summary_suggests_only_what_nobody_has_decided_on() {
     let asked = json!({"SummaryAsked": {"recording": FIRST, "round": 2}});
     let history = [with_suggestions(), vec![accepted, asked]].concat();
     let suggested = json!({"ActionItemsSuggested": {"recording": FIRST,
-        "items": [{"number": 3, "item": {"text": "Call back"}}]}});
+        "items": [{"number": 3, "item": {"text": "Call the lawyer"}}]}});
     given(&history)
-        .when(first(keep_summary(2, &["Send the deck", "Call back"])))
+        .when(first(keep_summary(2, &["Send the deck", "Call the lawyer"])))
         .then_expect_events(events(&[summarised(FIRST, 2), suggested.clone()]));
     // The number of what was withdrawn is nobody's.
     let history = [history, vec![summarised(FIRST, 2), suggested]].concat();
@@ -423,6 +423,53 @@ fn a_new_summary_suggests_only_what_nobody_has_decided_on() {
     given(&history).when(dismiss(1)).then_expect_error(Refusal::SuggestionAccepted);
     let dismissed = json!({"ActionItemDismissed": {"recording": FIRST, "item": 3}});
     given(&history).when(dismiss(3)).then_expect_events(events(&[dismissed]));
+}
+
+#[test]
+fn an_item_that_is_suggested_again_in_other_words_is_the_same_one() {
+    let item = |text: &str, quote: &str, start: u64| json!({"text": text, "quote": quote, "start_ms": start});
+    let before = json!({"ActionItemsSuggested": {"recording": FIRST, "items": [
+        {"number": 1, "item": item("I will send the deck by Friday.", "I will send the deck by Friday.", 4000)},
+        {"number": 2, "item": item("Le mando el análisis a Ana.", "Le mando el análisis a Ana.", 9000)},
+        {"number": 3, "item": item("We call you back.", "We call you back.", 12_000)}]}});
+    let accepted = json!({"ActionItemAccepted": {"recording": FIRST, "item": 1,
+        "todo": serde_json::to_value(todo(9)).unwrap()}});
+    let dismissed = json!({"ActionItemDismissed": {"recording": FIRST, "item": 2}});
+    let asked = json!({"SummaryAsked": {"recording": FIRST, "round": 2}});
+    let amended = json!({"DetailsAmended": {"changes": {"ai_summary": "They like it."}}});
+    let then = vec![summarised(FIRST, 1), before, amended, accepted, dismissed, asked];
+    let history = [with_transcript(), then].concat();
+    let check = |items: Value, expected: Value| {
+        let items: Vec<ActionItem> = serde_json::from_value(items).unwrap();
+        let summary = serde_json::from_value(summary("They like it.")).unwrap();
+        let kept = RecordingCommand::KeepSummary { round: 2, summary, items, interest: None };
+        let suggested = json!({"ActionItemsSuggested": {"recording": FIRST, "items": expected}});
+        let expected = events(&[summarised(FIRST, 2), suggested]);
+        given(&history).when(first(kept)).then_expect_events(expected);
+    };
+    // Words of a model, read from the same sentence; the very words again; an open one, and a fresh one.
+    let open = item("Call back", "we call you back", 12_000);
+    let fresh = item("Check the fees", "I check the fees", 20_000);
+    check(
+        json!([item("Send the deck", "I will send the deck by Friday", 4000),
+            {"text": "le mando  el analisis a ANA"}, open, fresh]),
+        json!([{"number": 3, "item": open}, {"number": 4, "item": fresh}]),
+    );
+    // The same words at another time are said again, and what has no quote is known by its text alone.
+    let later = item("Send the new deck", "I will send the deck by Friday", 60_000);
+    let bare = json!({"text": "Send it"});
+    check(json!([later, bare]), json!([{"number": 4, "item": later}, {"number": 5, "item": bare}]));
+    // Of two that were promised at once only one can be that which is known.
+    let second = item("Call Ana", "I will send the deck by Friday.", 4000);
+    check(
+        json!([
+            second,
+            item("i will send the deck, by friday", "I will send the deck by Friday.", 4000)
+        ]),
+        json!([{"number": 4, "item": second}]),
+    );
+    // Nobody is asked twice by one summary.
+    check(json!([bare, {"text": "send it!"}]), json!([{"number": 4, "item": bare}]));
 }
 
 #[test]
