@@ -276,7 +276,8 @@ impl Files {
     /// holds it, nothing is left of it.
     ///
     /// # Errors
-    /// When there is no such file, it does not have this SHA-256 (in hexadecimal), or the copy cannot be written.
+    /// When there is no such file, it does not have this SHA-256 (in hexadecimal), or the copy cannot be written
+    /// ([`FileError::NoCopy`]).
     pub async fn copy(
         &self,
         key: &str,
@@ -285,7 +286,7 @@ impl Files {
     ) -> Result<std::fs::File, FileError> {
         let mut content = self.read(key, 0..u64::MAX, cipher).await?;
         let folder = std::env::temp_dir();
-        let failed = |error| FileError::of_system(&error, &folder.display().to_string());
+        let failed = |error| FileError::of_copying(&error, &folder);
         let mut file = tokio::fs::File::from_std(tempfile::tempfile_in(&folder).map_err(failed)?);
         let mut hash = Sha256::new();
         while let Some(piece) = content.try_next().await? {

@@ -264,9 +264,14 @@ async fn what_a_bucket_answers_says_what_to_do() {
     assert!(matches!(stranger, FileError::Denied(_)), "{stranger}");
     let gone = of(&|it| it.endpoint = Some("http://127.0.0.1:9".into())).await;
     assert!(matches!(gone, FileError::Unavailable(_)), "{gone}");
+    let told = gone.to_string();
+    let expected = "the S3 server http://127.0.0.1:9 cannot be reached (Connection refused";
+    assert!(told.contains(expected) && !told.to_lowercase().contains("dispatch"), "{told}");
     let silent = answering(None).await;
     let slow = of(&|it| it.endpoint = Some(silent.clone())).await;
     assert!(matches!(slow, FileError::Unavailable(_)), "{slow}");
+    let told = slow.to_string();
+    assert!(told.ends_with(&format!("the S3 server {silent} does not answer in time")), "{told}");
     let full = answering(Some((507, "XMinioStorageFull"))).await;
     let full = of(&|it| it.endpoint = Some(full.clone())).await;
     assert!(matches!(full, FileError::Full(_)), "{full}");

@@ -615,6 +615,46 @@ async fn settings_that_the_bucket_refuses_are_told_and_cost_nothing_else() {
 }
 
 #[tokio::test]
+async fn an_upload_says_what_it_has_no_use_for_and_what_is_too_much() {
+    let api = Api::new().await;
+    let note = made_note(&api).await;
+    let uri = format!("/notes/{note}/recordings?nmae=Lunch");
+    let sent = request(Method::POST, &uri).body(Body::from(wav(1_000))).unwrap();
+    assert_eq!(ask(&api.router, sent).await.faults(), ["extra_forbidden at query.nmae"]);
+    let answer =
+        ask(&api.router, tus(Method::POST, &uri, &[("upload-length", "7")], Body::empty()));
+    assert_eq!(answer.await.faults(), ["extra_forbidden at query.nmae"]);
+    let place = begun(&api, note, &[("upload-length", "1000")]).await;
+    let answer = patch(&api, &place, 0, &[], &wav(2_000)).await;
+    let told = answer.body["detail"].as_str().unwrap();
+    assert_eq!(answer.status, 413, "{told}");
+    assert!(told.contains("1000 bytes") && told.contains("Upload-Length"), "{told}");
+}
+
+#[tokio::test]
+async fn a_removed_recording_whose_audio_cannot_be_removed_yet_says_so() {
+    let api = Api::new().await;
+    let note = made_note(&api).await;
+    let uri = format!("/notes/{note}/recordings");
+    let send = async || {
+        let sent = request(Method::POST, &uri).body(Body::from(wav(1_000))).unwrap();
+        ask(&api.router, sent).await.expect(201, "sent")["id"].clone()
+    };
+    let (first, second) = (send().await, send().await);
+    let gone = api.delete(&format!("/recordings/{first}")).await.expect(200, "removed");
+    assert_eq!(gone, json!({"status": "deleted"}));
+    // The disk is not mounted.
+    let folder = api.db.dir.path().join("recordings");
+    let away = api.db.dir.path().join("away");
+    std::fs::rename(&folder, &away).unwrap();
+    std::fs::create_dir(&folder).unwrap();
+    let kept = api.delete(&format!("/recordings/{second}")).await.expect(200, "removed");
+    assert_eq!((&kept["status"], &kept["audio"]), (&json!("deleted"), &json!("kept")));
+    assert!(kept["why"].as_str().unwrap().contains("crm removes it"), "{kept}");
+    assert_eq!(api.get(&format!("/recordings/{second}")).await.status, 404);
+}
+
+#[tokio::test]
 async fn what_nothing_names_is_collected_once_it_is_old() {
     let api = Api::new().await;
     let note = made_note(&api).await;

@@ -47,8 +47,12 @@ pub async fn show(
                     h1 { "Record the meeting" }
                 }
             }
-            @if parameters.get("removed").is_some() {
-                div.notice.good role="status" { p { "The recording was removed." } }
+            @if let Some(audio) = parameters.get("removed") {
+                @if audio == "kept" {
+                    div.notice role="status" { p { "The recording was removed, but its audio is still in file storage, which does not let crm remove it at the moment. crm does so as soon as it can." } }
+                } @else {
+                    div.notice.good role="status" { p { "The recording was removed." } }
+                }
             }
             (recorder(note, &name, position))
             (upload(note))

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use domain::NoteId;
 use domain::note::{Note, NoteCommand, RecordingCommand, RecordingId};
 use projections::read::StoredRecording;
-use projections::uploads::upload_of;
+use projections::uploads::{UploadError, upload_of};
 use serde_json::{Value, json};
 
 use self::suggestions::{accept_interest, accept_item, dismiss_interest, dismiss_item};
@@ -19,7 +19,6 @@ use self::watch::watch;
 use crate::app::App;
 use crate::body::{Body, Ids, Parameters, Shape};
 use crate::caller::Caller;
-use crate::coerce::null_character;
 use crate::describe::{Content, Endpoint, Routes, delete, get, patch, post};
 use crate::json::Json as Sent;
 use crate::problem::{Fault, Problem};
@@ -48,7 +47,7 @@ pub fn routes() -> Routes {
             patch("Gives a recording another name", Content::Example(example()), rename)
                 .takes(Content::Example(json!({"name": "Lunch with Ana"}))),
             delete(
-                "Removes a recording, and its audio for good; a legal hold on the note forbids it (409)",
+                "Removes a recording, and its audio for good, of which `audio` says `kept` while file storage refuses that; a legal hold on the note forbids it (409)",
                 Content::Example(json!({"status": "deleted"})),
                 remove,
             ),
@@ -191,22 +190,10 @@ async fn rename(
     caller.attempts("RenameRecording");
     let members = body.into_members(Shape::Model)?;
     known_members(&members, &["name"])?;
-    let place = || ["body".into(), "name".into()];
-    let fault = |kind, message: String| Problem::invalid(Fault::new(kind, place(), message));
     let name = match members.into_iter().find(|(name, _)| name == "name") {
-        None => return Err(Problem::invalid(Fault::missing(place()))),
-        Some((_, Sent::Text(text))) if text.contains('\0') => {
-            return Err(Problem::invalid(null_character().at(place())));
-        }
-        Some((_, Sent::Text(text))) if text.trim().chars().count() > LONGEST_NAME => {
-            let message = format!("A name should have at most {LONGEST_NAME} characters");
-            return Err(fault("string_too_long", message));
-        }
-        Some((_, Sent::Text(text))) if !text.trim().is_empty() => text.trim().to_owned(),
-        Some(_) => {
-            let message = "Input should be a text that says something";
-            return Err(fault("string_type", message.to_owned()));
-        }
+        None => return Err(Problem::invalid(Fault::missing(["body".into(), "name".into()]))),
+        Some((_, Sent::Text(text))) => line("name", &text)?,
+        Some(_) => line("name", "")?,
     };
     let command = RecordingCommand::Rename { name };
     Ok(shown(&app, process(&app, &caller, id, "RenameRecording", command).await?).await)
@@ -265,12 +252,20 @@ async fn remove(
 ) -> Result<Response, Problem> {
     let command = RecordingCommand::Remove;
     let (stored, written) = process(&app, &caller, id, "RemoveRecording", command).await?;
-    if let Some(upload) = upload_of(&stored.recording.file.key)
-        && let Err(error) = app.intake.remove_recording(upload).await
-    {
-        tracing::warn!(recording = id, %error, "the file of a removed recording is removed with the garbage");
-    }
-    Ok(written.answer(json!({"status": "deleted"})))
+    let Some(upload) = upload_of(&stored.recording.file.key) else {
+        return Ok(written.answer(json!({"status": "deleted"})));
+    };
+    let Err(error) = app.intake.remove_recording(upload).await else {
+        return Ok(written.answer(json!({"status": "deleted"})));
+    };
+    tracing::warn!(recording = id, %error, "the file of a removed recording is removed with the garbage");
+    // The recording is gone for everybody, and nobody must take its audio for destroyed.
+    let why = match &error {
+        UploadError::Files(error) => error.in_plain_words(),
+        _ => "the database does not answer",
+    };
+    let why = format!("{why}; crm removes it, as all that no event names, as soon as it can");
+    Ok(written.answer(json!({"status": "deleted", "audio": "kept", "why": why})))
 }
 
 async fn correct(

@@ -105,6 +105,7 @@ async fn create(
         Ok(by_tus) => by_tus,
         Err(answer) => return Ok(*answer),
     };
+    parameters.expect(&["name", "language"])?;
     if by_tus {
         writable(&app, &caller, record_of::<Note>(note)).await?;
         return begin(app, caller, note, &headers, body).await;

@@ -14,12 +14,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_config::BehaviorVersion;
 use aws_sdk_s3::Client;
+use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
     Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation, SharedHttpClient,
     StalledStreamProtectionConfig,
 };
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{
@@ -85,6 +87,8 @@ pub struct Bucket {
     patient: Client,
     connector: SharedHttpClient,
     name: String,
+    /// What the server is called when it cannot be reached.
+    server: String,
     patience: Duration,
 }
 
@@ -123,14 +127,29 @@ impl Bucket {
         if let Some(endpoint) = &options.endpoint {
             config = config.endpoint_url(endpoint).force_path_style(true);
         }
+        let server = match (&options.endpoint, shared.endpoint_url(), shared.region()) {
+            (Some(endpoint), ..) => format!("the S3 server {endpoint}"),
+            (None, Some(endpoint), _) => format!("the S3 server {endpoint}"),
+            (None, None, Some(region)) => format!("Amazon S3 in {region}"),
+            (None, None, None) => "Amazon S3".to_owned(),
+        };
         let client = Client::from_conf(config.build());
-        Self { patient: client.clone(), client, connector, name: options.name.clone(), patience }
+        let name = options.name.clone();
+        Self { patient: client.clone(), client, connector, name, server, patience }
+    }
+
+    /// What a failed request about this key means.
+    fn failure<E>(&self, error: SdkError<E, HttpResponse>, key: &str) -> FileError
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        failure(error, key, &self.server)
     }
 
     async fn put_object(&self, key: &str, content: Bytes) -> Result<(), FileError> {
         let put = self.client.put_object().bucket(&self.name).key(key);
         let sent = put.body(ByteStream::from(content)).send().await;
-        sent.map(|_| ()).map_err(|error| failure(error, key))
+        sent.map(|_| ()).map_err(|error| self.failure(error, key))
     }
 
     /// The pieces of a growing file, put together with what follows them.
@@ -170,7 +189,7 @@ impl Bucket {
 
     async fn begin(&self, key: &str) -> Result<String, FileError> {
         let begun = self.client.create_multipart_upload().bucket(&self.name).key(key).send().await;
-        let ticket = begun.map_err(|error| failure(error, key))?.upload_id;
+        let ticket = begun.map_err(|error| self.failure(error, key))?.upload_id;
         ticket
             .ok_or_else(|| FileError::Failed(format!("{key}: an upload was begun without a name")))
     }
@@ -187,7 +206,7 @@ impl Bucket {
         let upload = self.client.upload_part().bucket(&self.name).key(key);
         let sent =
             upload.upload_id(ticket).part_number(number).body(ByteStream::from(part)).send().await;
-        let tag = sent.map_err(|error| failure(error, key))?.e_tag;
+        let tag = sent.map_err(|error| self.failure(error, key))?.e_tag;
         tag.ok_or_else(|| FileError::Failed(format!("{key}: a part was taken without a tag")))
     }
 
@@ -203,18 +222,18 @@ impl Bucket {
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts.collect())).build();
         let complete = self.patient.complete_multipart_upload().bucket(&self.name).key(key);
         let sent = complete.upload_id(ticket).multipart_upload(parts).send().await;
-        sent.map(|_| ()).map_err(|error| failure(error, key))
+        sent.map(|_| ()).map_err(|error| self.failure(error, key))
     }
 
     /// Ends all multipart uploads of a key.
     async fn abort_uploads(&self, key: &str) -> Result<(), FileError> {
         let begun =
             self.client.list_multipart_uploads().bucket(&self.name).prefix(key).send().await;
-        let begun = begun.map_err(|error| failure(error, key))?.uploads.unwrap_or_default();
+        let begun = begun.map_err(|error| self.failure(error, key))?.uploads.unwrap_or_default();
         for upload in begun.into_iter().filter(|upload| upload.key() == Some(key)) {
             let abort = self.client.abort_multipart_upload().bucket(&self.name).key(key);
             match abort.set_upload_id(upload.upload_id).send().await {
-                Err(error) if !is_missing(&error) => return Err(failure(error, key)),
+                Err(error) if !is_missing(&error) => return Err(self.failure(error, key)),
                 _ => {}
             }
         }
@@ -233,7 +252,7 @@ impl Bucket {
                 .and_then(|names| Delete::builder().set_objects(Some(names)).quiet(true).build());
             let names = names.map_err(|error| FileError::Failed(error.to_string()))?;
             let sent = self.client.delete_objects().bucket(&self.name).delete(names).send().await;
-            let failed = sent.map_err(|error| failure(error, key))?.errors.unwrap_or_default();
+            let failed = sent.map_err(|error| self.failure(error, key))?.errors.unwrap_or_default();
             if let Some(first) = failed.first() {
                 let said = first.message().unwrap_or("no reason given");
                 return Err(FileError::Failed(format!("{key}: pieces are not removed: {said}")));
@@ -249,7 +268,7 @@ impl Bucket {
     ) -> Result<(Vec<Facts>, Option<String>), FileError> {
         let list = self.client.list_objects_v2().bucket(&self.name).prefix(prefix);
         let page = list.set_continuation_token(after).send().await;
-        let page = page.map_err(|error| failure(error, prefix))?;
+        let page = page.map_err(|error| self.failure(error, prefix))?;
         let found = page.contents.unwrap_or_default().into_iter().filter_map(facts);
         Ok((found.collect(), page.next_continuation_token))
     }
@@ -278,7 +297,7 @@ impl Store for Bucket {
                 Ok(Some(Facts { key: key.to_owned(), size: size.unwrap_or_default(), modified }))
             }
             Err(error) if is_missing(&error) => Ok(None),
-            Err(error) => Err(failure(error, key)),
+            Err(error) => Err(self.failure(error, key)),
         }
     }
 
@@ -295,7 +314,7 @@ impl Store for Bucket {
             Ok(found) => found,
             // Nothing of the file is there.
             Err(error) if is_beyond(&error) => return Ok(stream::empty().boxed()),
-            Err(error) => return Err(failure(error, key)),
+            Err(error) => return Err(self.failure(error, key)),
         };
         let first = (found.body, key.to_owned(), self.patience);
         let pieces =
@@ -318,7 +337,7 @@ impl Store for Bucket {
         self.abort_uploads(key).await?;
         self.remove_pieces(key).await?;
         match self.client.delete_object().bucket(&self.name).key(key).send().await {
-            Err(error) if !is_missing(&error) => Err(failure(error, key)),
+            Err(error) if !is_missing(&error) => Err(self.failure(error, key)),
             _ => Ok(()),
         }
     }
@@ -397,7 +416,7 @@ impl Store for Bucket {
         let get = get
             .response_content_type(&shown.media_type)
             .response_content_disposition(&shown.disposition);
-        let signed = get.presigned(terms).await.map_err(|error| failure(error, key))?;
+        let signed = get.presigned(terms).await.map_err(|error| self.failure(error, key))?;
         Ok(Some(signed.uri().to_owned()))
     }
 
@@ -416,7 +435,7 @@ impl Store for Bucket {
         let end = self.client.abort_multipart_upload().bucket(&self.name).key(PROBE);
         let ended = end.upload_id(ticket).send().await;
         sent?;
-        ended.map(|_| ()).map_err(|error| failure(error, PROBE))
+        ended.map(|_| ()).map_err(|error| self.failure(error, PROBE))
     }
 
     async fn check(&self) -> Result<(), FileError> {

@@ -1,6 +1,7 @@
 //! Why a file could not be stored or read, by what is to be done about it.
 
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 /// Why a file could not be stored or read.
@@ -32,6 +33,14 @@ pub enum FileError {
         /// What is wrong with it.
         what: String,
     },
+    /// The store gives the file, and it cannot be copied to where it is worked on. The text says what to do.
+    #[error("the folder for temporary files, {folder}, {what}")]
+    NoCopy {
+        /// Where to.
+        folder: String,
+        /// What is wrong with it, and what to do.
+        what: String,
+    },
     /// Anything else.
     #[error("the file storage failed: {0}")]
     Failed(String),
@@ -47,7 +56,13 @@ impl FileError {
     /// Whether it says something of the store, and not of one file alone.
     #[must_use]
     pub(super) fn is_of_store(&self) -> bool {
-        !matches!(self, FileError::Missing(_) | FileError::NoKey(_) | FileError::Damaged { .. })
+        !matches!(
+            self,
+            FileError::Missing(_)
+                | FileError::NoKey(_)
+                | FileError::Damaged { .. }
+                | FileError::NoCopy { .. }
+        )
     }
 
     /// The whole of it and what to do, for whoever runs crm.
@@ -84,6 +99,9 @@ impl FileError {
             }
             FileError::Missing(_) => "the file is not in the file storage",
             FileError::Damaged { .. } => "the stored file is damaged",
+            FileError::NoCopy { .. } => {
+                "files cannot be copied to the folder for temporary files (TMPDIR): whoever runs crm should look into its log"
+            }
             FileError::NoKey(_) | FileError::Failed(_) => "the file storage failed",
         }
     }
@@ -91,6 +109,28 @@ impl FileError {
     /// The store has said nothing about this file for so long.
     pub(super) fn silent(key: &str, patience: Duration) -> Self {
         FileError::Unavailable(format!("{key}: it was silent for {patience:?}"))
+    }
+
+    /// What the system's answer means for a copy in the folder for temporary files.
+    pub(super) fn of_copying(error: &io::Error, folder: &Path) -> Self {
+        use io::ErrorKind::{
+            NotADirectory, NotFound, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem,
+            StorageFull,
+        };
+        let what = match error.kind() {
+            StorageFull | QuotaExceeded => {
+                "is full: make room there, or set TMPDIR to a folder with more room".to_owned()
+            }
+            PermissionDenied | ReadOnlyFilesystem => {
+                "cannot be written by crm's user: allow it, or set TMPDIR to a folder that can"
+                    .to_owned()
+            }
+            NotFound | NotADirectory => {
+                "is not there: make it, or set TMPDIR to a folder that is".to_owned()
+            }
+            _ => format!("fails ({error}): look at its disk, or set TMPDIR to another folder"),
+        };
+        FileError::NoCopy { folder: folder.display().to_string(), what }
     }
 
     /// What the system's answer means for a file of this name.
@@ -135,5 +175,24 @@ mod tests {
         check(116, "the file storage does not answer");
         check(107, "the file storage does not answer");
         check(5, "the file storage failed");
+    }
+
+    #[test]
+    fn a_copy_that_cannot_be_made_is_no_matter_of_the_store() {
+        let check = |code: i32, expected: &str| {
+            let error = io::Error::from_raw_os_error(code);
+            let error = FileError::of_copying(&error, Path::new("/tmp/crm"));
+            let text = error.to_string();
+            assert!(text.starts_with("the folder for temporary files, /tmp/crm, "), "{text}");
+            assert!(text.contains(expected) && text.contains("TMPDIR"), "{text}");
+            assert!(!error.is_of_store());
+        };
+        check(28, "is full: make room there");
+        check(122, "is full: make room there");
+        check(13, "cannot be written");
+        check(30, "cannot be written");
+        check(2, "is not there: make it");
+        check(20, "is not there: make it");
+        check(5, "Input/output error");
     }
 }

@@ -93,6 +93,8 @@ impl From<FileError> for Trouble {
             FileError::Missing(_) => Trouble::away(&format!(
                 "{told} where this worker keeps files: S3_BUCKET, or a CRM_DATA_DIR that is shared, must be as the server has it"
             )),
+            // The worker's own folder: whoever looks at the recording may well be who can make room.
+            FileError::NoCopy { .. } => Trouble::away(&error),
             _ => Trouble::passing(told),
         }
     }
@@ -160,6 +162,8 @@ mod tests {
         assert_eq!(kind(FileError::Denied(said())), "waited for");
         assert_eq!(kind(FileError::Full(said())), "waited for");
         assert_eq!(kind(FileError::Missing(said())), "waited for");
+        let copy = FileError::NoCopy { folder: "/tmp".into(), what: said() };
+        assert_eq!(kind(copy), "waited for");
         assert_eq!(kind(FileError::Failed(said())), "counted");
         assert_eq!(kind(DatabaseError::Unavailable(said())), "waited for");
         assert_eq!(kind(DatabaseError::Failed(sqlx::Error::PoolTimedOut)), "waited for");

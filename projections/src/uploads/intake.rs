@@ -48,7 +48,10 @@ pub enum UploadError {
     )]
     Whole,
     /// More came than was announced.
-    #[error("more came than the {0} bytes that were announced")]
+    #[error(
+        "more came than the {0} bytes that were announced, and nothing beyond these was taken: send no more, or give this upload \
+         up (DELETE) and begin another with the right Upload-Length, or with Upload-Defer-Length: 1"
+    )]
     Excess(u64),
     /// It does not have the checksum that came with it; what came with this request was thrown away.
     #[error("what came does not have its checksum")]

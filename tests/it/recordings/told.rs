@@ -44,7 +44,10 @@ async fn a_recording_is_given_another_name_and_that_is_undone() {
         (json!({}), "missing at body.name"),
         (json!({"name": " "}), "string_type at body.name"),
         (json!({"name": 7}), "string_type at body.name"),
-        (json!({"name": "a\u{0}"}), "string_null_character at body.name"),
+        (json!({"name": "a\u{0}"}), "string_control_character at body.name"),
+        (json!({"name": "Lunch\nwith Ana"}), "string_control_character at body.name"),
+        (json!({"name": "a\u{1b}[31m"}), "string_control_character at body.name"),
+        (json!({"name": "a\u{2028}b"}), "string_control_character at body.name"),
         (json!({"name": "x".repeat(201)}), "string_too_long at body.name"),
         (json!({"name": "x", "title": "y"}), "extra_forbidden at body.title"),
     ] {

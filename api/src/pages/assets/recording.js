@@ -91,6 +91,7 @@
   }
   const isLacking = () => "lacking" in document.getElementById("said").dataset;
 
+  // The answer; null if there is none to go on with.
   async function send(method, address, body) {
     const headers = { "Content-Type": "application/json" };
     if (crypto.randomUUID) headers["Idempotency-Key"] = crypto.randomUUID();
@@ -98,14 +99,14 @@
       const answer = await fetch(address, { method, headers, body: body && JSON.stringify(body) });
       if (answer.ok) {
         say("");
-        return true;
+        return await answer.json();
       }
       const { detail } = await answer.json();
       say(Array.isArray(detail) ? detail.map((fault) => fault.msg).join(". ") : detail);
     } catch (error) {
       lack(`crm does not answer (${error.message}), so nobody knows whether this was done. When it does, the page shows that: try again if not.`);
     }
-    return false;
+    return null;
   }
 
   // The fields of a form that say something, numbers as numbers, and null for those that did and were emptied.
@@ -130,7 +131,8 @@
     const done = await send(form.dataset.method ?? "POST", form.dataset.send + query, body);
     for (const button of form.querySelectorAll("button")) button.disabled = false;
     if (!done) return;
-    if (form.dataset.then) return location.assign(form.dataset.then);
+    // What is not quite done is told where it goes on.
+    if (form.dataset.then) return location.assign(form.dataset.then + (done.audio ? `=${done.audio}` : ""));
     // What was written in it is sent.
     form.reset();
     if (form.contains(document.activeElement)) document.activeElement.blur();

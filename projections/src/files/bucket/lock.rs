@@ -9,7 +9,6 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use sha2::{Digest as _, Sha256};
 
-use super::failure::failure;
 use super::{Bucket, time};
 use crate::files::{FileError, check_key};
 
@@ -74,7 +73,7 @@ impl Bucket {
                 let code = error.as_service_error().and_then(|error| error.code());
                 match code.is_some_and(|code| ABSENT.contains(&code)) {
                     true => Err(no_lock()),
-                    false => Err(failure(error, &self.name).into()),
+                    false => Err(self.failure(error, &self.name).into()),
                 }
             }
         }
@@ -105,10 +104,10 @@ impl Bucket {
                 lock.map(|it| Moment::from_secs(it.until.timestamp())),
             )
             .body(ByteStream::from(content));
-        let stored = put.send().await.map_err(|error| failure(error, key))?;
+        let stored = put.send().await.map_err(|error| self.failure(error, key))?;
         let head = self.client.head_object().bucket(&self.name).key(key);
         let seen = head.set_version_id(stored.version_id).send().await;
-        let seen = seen.map_err(|error| failure(error, key))?;
+        let seen = seen.map_err(|error| self.failure(error, key))?;
         let mode = seen.object_lock_mode.and_then(LockMode::of);
         let until = seen.object_lock_retain_until_date.and_then(time);
         let seen = mode.zip(until).map(|(mode, until)| Lock { mode, until });
