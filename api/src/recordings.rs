@@ -193,6 +193,7 @@ impl Standing {
         let model = &recording.transcript.as_ref()?.model;
         let is_english = model.split('-').any(|part| part.ends_with(".en"));
         (is_english && recording.language.is_none()).then(|| {
+            let model = speech_model(model);
             format!("the speech model {model} knows only English, and took what was said for that")
         })
     }
@@ -270,6 +271,16 @@ impl Standing {
     /// The JSON that clients get.
     pub fn to_json(&self) -> Value {
         shown::recording(self)
+    }
+}
+
+/// What people call the model that a transcript was made with, which says which weights these are: `whisper-base-ba8ad06f2b54`.
+pub fn speech_model(id: &str) -> String {
+    let is_digest = |part: &str| part.len() >= 8 && part.bytes().all(|it| it.is_ascii_hexdigit());
+    let name = id.rsplit_once('-').filter(|(_, last)| is_digest(last)).map_or(id, |(name, _)| name);
+    match name.strip_prefix("whisper-") {
+        Some(size) => format!("Whisper {size}"),
+        None => name.to_owned(),
     }
 }
 
@@ -443,6 +454,16 @@ mod tests {
         check("whisper-tiny.en-921e4cf8686f", None, true);
         check("whisper-tiny.en-921e4cf8686f", Some("en"), false);
         check("whisper-base-ba8ad06f2b54", None, false);
+    }
+
+    #[test]
+    fn a_speech_model_has_a_name_that_people_can_read() {
+        let check = |id: &str, expected: &str| assert_eq!(speech_model(id), expected);
+        check("whisper-base-ba8ad06f2b54", "Whisper base");
+        check("whisper-tiny.en-921e4cf8686f", "Whisper tiny.en");
+        check("whisper-large-v3-turbo-0123456789ab", "Whisper large-v3-turbo");
+        check("whisper-tiny.en", "Whisper tiny.en");
+        check("base", "base");
     }
 
     #[test]

@@ -2,20 +2,23 @@
 
 mod suggestions;
 mod transcript;
+mod wording;
 
 use std::collections::BTreeSet;
 
 use axum::http::HeaderMap;
 use axum::response::Response;
-use domain::note::{Decision, Note, RecordingId, Stage, Transcript, spoken_time};
+use domain::note::{Decision, Note, RecordingId, Stage, spoken_time};
 use domain::{FundId, Kind, LpId, RecordRef};
 use maud::{Markup, html};
 use projections::history::Names;
 
+use self::wording::{heard, reason};
+pub use self::wording::{length, words};
 use super::answer;
 use super::assets::{IDIOMORPH, RECORDING};
 use super::layout::{Here, moment, page_with};
-use super::recorder::{language, languages};
+use super::recorder::languages;
 use crate::app::App;
 use crate::problem::Problem;
 use crate::recordings::{self, Standing, named};
@@ -159,11 +162,15 @@ fn standing(shown: &Shown) -> Markup {
         section.box id="standing" data-state=(state) data-why=[&why] aria-label="Where it stands" {
             p role="status" {
                 (words(state, why.is_some()))
-                @if let Some(why) = &why { " " (domain::telling::capitalised(why)) "." }
+                @if let Some(why) = &why { " " (reason(why)) }
             }
-            @if let Some(it) = transcript { p.quiet { (length(it)) ", by " (it.model) "." } }
+            @if let Some(it) = transcript { p.quiet { (heard(it)) } }
             @if state == "transcribing" {
-                progress id="progress" max="1" value=[shown.now.done()] aria-label="Transcribed so far" {}
+                @let done = shown.now.done();
+                div.progress {
+                    progress id="progress" max="1" value=[done] aria-label="Transcribed so far" {}
+                    span id="progress-told" { @if let Some(done) = done { (percent(done)) } }
+                }
             }
             div.actions {
                 @if can_cancel { (action(&shown.path("/cancel"), "Stop", None)) }
@@ -195,19 +202,9 @@ fn standing(shown: &Shown) -> Markup {
     }
 }
 
-/// What a state means.
-pub fn words(state: &str, has_reason: bool) -> &'static str {
-    match (state, has_reason) {
-        ("stored", _) => "It is stored, and waits for its turn to be transcribed.",
-        ("waiting_for_model", _) => "It is stored, and cannot be transcribed yet.",
-        ("transcribing", _) => "It is being transcribed.",
-        ("transcribed", false) => "It is transcribed. Its summary is being made.",
-        ("transcribed", true) => "It is transcribed.",
-        ("summarised", _) => "It is transcribed and summarised.",
-        ("cancelled", _) => "The transcription was stopped.",
-        ("failed", _) => "It cannot be transcribed.",
-        _ => "",
-    }
+/// A part of the whole, as people say it.
+fn percent(done: f64) -> String {
+    format!("{:.0} %", 100.0 * done)
 }
 
 /// A button that sends something, perhaps after a question.
@@ -217,37 +214,8 @@ fn action(address: &str, text: &str, question: Option<&str>) -> Markup {
     }
 }
 
-/// How long a recording is, and its language where something is said in it.
-pub fn length(transcript: &Transcript) -> String {
-    let time = spoken_time(transcript.duration_ms);
-    match language(&transcript.language) {
-        "" => time,
-        language => format!("{time}, {language}"),
-    }
-}
-
 /// A button that goes to a time in the recording.
 fn seek(ms: u64) -> Markup {
     let time = spoken_time(ms);
     html! { button.seek type="button" data-seek=(ms) aria-label={"Play from " (time)} { (time) } }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_state_has_words() {
-        for state in [
-            "stored",
-            "waiting_for_model",
-            "transcribing",
-            "transcribed",
-            "summarised",
-            "cancelled",
-            "failed",
-        ] {
-            assert!(!words(state, false).is_empty() && !words(state, true).is_empty(), "{state}");
-        }
-    }
 }

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use domain::note::{Correction, Line, MarkKind, is_told};
+use domain::note::{Correction, Line, MarkKind, Transcript, is_told};
 use projections::read::StoredRecording;
 use serde_json::{Value, json};
 use speech::formats::{self, Cue};
@@ -157,7 +157,7 @@ pub fn to_json(stored: &StoredRecording) -> Value {
     let gaps = transcript.into_iter().flat_map(|it| &it.gaps).map(|gap| {
         json!({"start": seconds(gap.start_ms), "end": seconds(gap.end_ms), "reason": gap.reason})
     });
-    let marks = transcript.into_iter().flat_map(|it| &it.marks).map(|mark| {
+    let marks = transcript.into_iter().flat_map(Transcript::marks_as_one).map(|mark| {
         let kind = match mark.kind {
             MarkKind::Silence => "silence",
             MarkKind::Repetition => "repetition",

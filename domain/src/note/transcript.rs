@@ -166,6 +166,23 @@ impl Transcript {
         lines
     }
 
+    /// What is to be read with care; a silence that goes on from one chunk of the recording to the next is one.
+    pub fn marks_as_one(&self) -> Vec<Mark> {
+        let mut marks: Vec<Mark> = Vec::with_capacity(self.marks.len());
+        for mark in &self.marks {
+            match marks.last_mut() {
+                Some(last)
+                    if (last.kind, mark.kind) == (MarkKind::Silence, MarkKind::Silence)
+                        && mark.start_ms <= last.end_ms =>
+                {
+                    last.end_ms = last.end_ms.max(mark.end_ms);
+                }
+                _ => marks.push(mark.clone()),
+            }
+        }
+        marks
+    }
+
     /// Whether a person may write what is said in exactly this span, where no word was understood.
     pub(super) fn has_hole(&self, start_ms: u64, end_ms: u64) -> bool {
         let wordless = self.marks.iter().filter(|mark| mark.kind == MarkKind::NoWords);
@@ -246,6 +263,31 @@ mod tests {
 
     fn lines(expected: &[(u64, &str)]) -> Vec<(u64, String)> {
         expected.iter().map(|(start, text)| (*start, (*text).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_silence_that_goes_on_over_the_end_of_a_chunk_is_one() {
+        use MarkKind::{NoWords, Silence};
+        let mark = |(start_ms, end_ms, kind)| Mark { start_ms, end_ms, kind };
+        let check = |marks: &[(u64, u64, MarkKind)], expected: &[(u64, u64, MarkKind)]| {
+            let transcript = Transcript {
+                model: "tiny.en".into(),
+                language: "en".into(),
+                duration_ms: 99_000,
+                segments: vec![],
+                gaps: vec![],
+                marks: marks.iter().copied().map(mark).collect(),
+            };
+            let expected: Vec<_> = expected.iter().copied().map(mark).collect();
+            assert_eq!(transcript.marks_as_one(), expected);
+        };
+        check(
+            &[(0, 30, Silence), (30, 60, Silence), (60, 70, Silence), (71, 80, Silence)],
+            &[(0, 70, Silence), (71, 80, Silence)],
+        );
+        // Each of these is a place where a person may write.
+        let wordless = [(0, 30, NoWords), (30, 60, NoWords), (60, 70, Silence)];
+        check(&wordless, &wordless);
     }
 
     #[test]

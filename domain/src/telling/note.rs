@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::RecordRef;
 use crate::facts::{FactChange, FactName};
-use crate::note::{Author, NoteEvent, NoteRecord, RecordingId};
+use crate::note::{ActionItem, Author, NoteEvent, NoteRecord, NumberedItem, RecordingId};
 
 impl Told for NoteRecord {
     fn called(&self) -> &str {
@@ -69,22 +69,15 @@ impl Told for NoteRecord {
             NoteEvent::SummaryCancelled { .. } => {
                 happened(before, event, own, "is not to be summarised any more")
             }
-            NoteEvent::ActionItemsSuggested { items, .. } => {
-                let count = match items.len() {
-                    1 => "One action item was".to_owned(),
-                    count => format!("{count} action items were"),
-                };
-                let [the, name] = recording(before, event);
-                say![count, " suggested from ", the, name, " of ", own]
-            }
+            NoteEvent::ActionItemsSuggested { items, .. } => suggestions(before, event, own, items),
             NoteEvent::ActionItemAccepted { item, todo, .. } => {
-                let [the, text] = suggested(before, event, *item);
                 let todo = RecordRef::from(todo.id);
-                say![the, text, " of ", own, " was accepted; it became ", todo]
+                let rest = say![" of ", own, " was accepted; it became ", todo];
+                Sentence([suggested(before, event, *item), rest.0].concat())
             }
             NoteEvent::ActionItemDismissed { item, .. } => {
-                let [the, text] = suggested(before, event, *item);
-                say![the, text, " of ", own, " was dismissed"]
+                let rest = say![" of ", own, " was dismissed"];
+                Sentence([suggested(before, event, *item), rest.0].concat())
             }
             NoteEvent::InterestSuggested { suggestion, .. } => {
                 let [the, name] = recording(before, event);
@@ -159,12 +152,44 @@ fn recording(before: &NoteRecord, event: &NoteEvent) -> [Part; 2] {
     }
 }
 
-/// A suggested action item, by what it says: words and text.
-fn suggested(before: &NoteRecord, event: &NoteEvent, number: u32) -> [Part; 2] {
+/// So many suggested action items are told by what they say.
+const TOLD: usize = 3;
+
+fn suggestions(
+    before: &NoteRecord,
+    event: &NoteEvent,
+    own: RecordRef,
+    items: &[NumberedItem],
+) -> Sentence {
+    let [the, name] = recording(before, event);
+    let from = say![" suggested from ", the, name, " of ", own].0;
+    if let [only] = items {
+        let what = [vec!["the action item ".into()], quoted(&only.item)].concat();
+        return Sentence([what, vec![" was".into()], from].concat());
+    }
+    let mut parts = say![format!("{} action items were", items.len())].0;
+    parts.extend(from);
+    for (at, NumberedItem { item, .. }) in items.iter().take(TOLD).enumerate() {
+        parts.push(if at == 0 { ": ".into() } else { ", ".into() });
+        parts.extend(quoted(item));
+    }
+    if let Some(more) = items.len().checked_sub(TOLD).filter(|more| *more > 0) {
+        parts.push(format!(" and {more} more").into());
+    }
+    Sentence(parts)
+}
+
+/// What an action item says, which is a sentence itself.
+fn quoted(item: &ActionItem) -> Vec<Part> {
+    vec!["“".into(), Part::Value(item.text.clone()), "”".into()]
+}
+
+/// A suggested action item, by what it says.
+fn suggested(before: &NoteRecord, event: &NoteEvent, number: u32) -> Vec<Part> {
     let recording = event.recording().and_then(|id| before.recordings.get(id));
     match recording.and_then(|recording| recording.items.get(&number)) {
-        None => ["a suggested ".into(), "action item".into()],
-        Some(it) => ["the suggested action item ".into(), Part::Value(it.item.text.clone())],
+        None => vec!["a suggested action item".into()],
+        Some(it) => [vec!["the suggested action item ".into()], quoted(&it.item)].concat(),
     }
 }
 

@@ -472,25 +472,25 @@ fn the_history_of_a_note() {
             (
                 json!({"ActionItemsSuggested": {"recording": 5, "items":
                 [{"number": 1, "item": {"text": "Call"}}, {"number": 2, "item": {"text": "Write"}}]}}),
-                "2 action items were suggested from the recording call.webm of note 7 \
+                "2 action items were suggested from the recording call.webm of note 7: “Call”, “Write” \
              [recordings.5.action_item.1: nothing → Call (open); \
              recordings.5.action_item.2: nothing → Write (open)]",
             ),
             (
                 json!({"ActionItemAccepted": {"recording": 5, "item": 1, "todo":
                 {"id": 9, "title": "Call Ana", "at": "2025-02-03T09:00:00"}}}),
-                "The suggested action item Call of note 7 was accepted; it became todo 9 \
+                "The suggested action item “Call” of note 7 was accepted; it became todo 9 \
              [recordings.5.action_item.1: Call (open) → Call (accepted as todo 9)]",
             ),
             (
                 json!({"ActionItemAccepted": {"recording": 5, "item": 1, "todo":
                 {"id": 10, "title": "Call Ana", "at": "2025-02-04T09:00:00"}}}),
-                "The suggested action item Call of note 7 was accepted; it became todo 10 \
+                "The suggested action item “Call” of note 7 was accepted; it became todo 10 \
              [recordings.5.action_item.1: Call (accepted as todo 9) → Call (accepted as todo 10)]",
             ),
             (
                 json!({"ActionItemDismissed": {"recording": 5, "item": 2}}),
-                "The suggested action item Write of note 7 was dismissed \
+                "The suggested action item “Write” of note 7 was dismissed \
              [recordings.5.action_item.2: Write (open) → Write (dismissed)]",
             ),
             (

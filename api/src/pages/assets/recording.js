@@ -416,7 +416,9 @@
         return refresh();
       }
       const bar = document.getElementById("progress");
-      if (bar && progress !== null) bar.value = progress;
+      if (!bar || progress === null) return;
+      bar.value = progress;
+      document.getElementById("progress-told").textContent = `${Math.round(100 * progress)} %`;
     });
     return source;
   }
