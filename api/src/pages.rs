@@ -15,6 +15,7 @@ mod note;
 mod record;
 mod recorder;
 mod recording;
+mod recordings;
 mod refusals;
 mod story;
 mod timeline;
@@ -89,6 +90,9 @@ pub async fn instead(State(app): State<App>, request: Request, next: Next) -> Re
     }
     if let Some(id) = path.strip_prefix("/recordings/").and_then(|id| id.parse().ok()) {
         return recording::show(&app, headers, id).await;
+    }
+    if path == "/recordings" {
+        return recordings::show(&app, headers, request.uri()).await;
     }
     match path.strip_prefix("/audit") {
         Some("") => timeline::show(&app, headers, &parameters).await,

@@ -23,7 +23,7 @@ pub use answer::{Answer, Encoding};
 pub use as_of::{Then, Time};
 pub use life::roadshow_dates;
 pub use reader::{Found, Health, ProjectorHealth, Query, ReadError, Reader, StoredRecord};
-pub use recording::StoredRecording;
+pub use recording::{Phase, StoredRecording};
 pub use stream::Pieces;
 pub use todo::TodoFilter;
 

@@ -1,6 +1,7 @@
 //! The page of a recording, in a real browser: what is heard, read, corrected and decided there.
 
 mod followed;
+mod listed;
 mod told;
 
 use std::time::Duration;

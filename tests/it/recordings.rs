@@ -2,6 +2,7 @@
 
 mod accepted;
 mod decided;
+mod listed;
 mod told;
 
 use std::time::Duration;

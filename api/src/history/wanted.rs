@@ -93,6 +93,9 @@ pub const REFUSALS: &[&str] = &[
     "min_position",
 ];
 
+/// The parameters of the list of recordings.
+pub const RECORDINGS: &[&str] = &["state", "limit", "cursor", "min_position"];
+
 /// The parameters of a request, of which each is known and there at most once.
 pub struct Wanted(Parameters);
 

@@ -71,6 +71,7 @@ pub async fn page_with(
                             ul {
                                 (link("/audit", Here::Changes, "All changes"))
                                 (link("/audit/refusals", Here::Refusals, "Refused attempts"))
+                                (link("/recordings", Here::Recordings, "Recordings"))
                                 li { a href="/docs" { "API" } }
                             }
                         }

@@ -13,8 +13,8 @@ use domain::{FundId, Kind, LpId, RecordRef};
 use maud::{Markup, html};
 use projections::history::Names;
 
-use self::wording::{heard, reason};
-pub use self::wording::{length, words};
+use self::wording::heard;
+pub use self::wording::{length, reason, words};
 use super::answer;
 use super::assets::{IDIOMORPH, RECORDING};
 use super::layout::{Here, moment, page_with};

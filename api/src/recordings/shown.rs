@@ -18,10 +18,6 @@ pub(super) fn recording(standing: &Standing) -> Value {
     let recording = &standing.stored.recording;
     let transcript = recording.transcript.as_ref();
     let (state, why) = standing.state();
-    let total = standing.progress.as_ref().and_then(|progress| progress.total_ms);
-    let total = total.or(standing.length_ms);
-    let heard = transcript.map(|it| &it.language).filter(|language| !language.is_empty());
-    let duration = transcript.map(|it| it.duration_ms).or(total.map(i64::unsigned_abs));
     json!({
         "id": id,
         "note_id": standing.stored.note,
@@ -30,8 +26,8 @@ pub(super) fn recording(standing: &Standing) -> Value {
         "state": state,
         "why": why,
         "progress": standing.done(),
-        "duration": duration.map(seconds),
-        "language": heard.or(recording.language.as_ref()),
+        "duration": standing.duration_ms().map(seconds),
+        "language": standing.language(),
         "model": transcript.map(|it| &it.model),
         "media_type": recording.file.media_type,
         "size": recording.file.size,

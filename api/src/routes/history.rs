@@ -306,7 +306,7 @@ fn refusals_at(record: RecordRef, filter: &RefusalFilter, cursor: i64) -> String
 }
 
 /// A page that says in its headers as well where the next one is.
-fn paged(uri: &Uri, body: Value, next: Option<i64>) -> Response {
+pub(super) fn paged(uri: &Uri, body: Value, next: Option<i64>) -> Response {
     let mut response = Json(body).into_response();
     if let Some(next) = next {
         let query = uri.query().unwrap_or_default().split('&');

@@ -164,6 +164,7 @@ mod tests {
 /projections/{name}/rebuild post delete
 /projections/{name}/rollback post
 /readyz get
+/recordings get
 /recordings/{recording_id} get patch delete
 /recordings/{recording_id}/action-items/{number}/accept post
 /recordings/{recording_id}/action-items/{number}/dismiss post

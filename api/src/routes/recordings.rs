@@ -5,7 +5,7 @@ mod watch;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, Uri, header};
 use axum::response::sse::{KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use domain::NoteId;
@@ -20,10 +20,11 @@ use crate::app::App;
 use crate::body::{Body, Ids, Parameters, Shape};
 use crate::caller::Caller;
 use crate::describe::{Content, Endpoint, Routes, delete, get, patch, post};
+use crate::history::wanted::{RECORDINGS, Wanted};
 use crate::json::Json as Sent;
 use crate::problem::{Fault, Problem};
 use crate::recordings::transcript::{self, Format};
-use crate::recordings::{self, READ_MODEL, Standing};
+use crate::recordings::{self, READ_MODEL, Standing, list};
 use crate::resource::record_of;
 use crate::uploads;
 use crate::writes::{Written, check_shown, condition, execute};
@@ -38,6 +39,16 @@ pub fn routes() -> Routes {
             Content::Example(Value::Array(vec![example()])),
             list,
         )])
+        .at("/recordings", [get(
+            "The recordings of all notes, the newest first",
+            Content::Example(json!({"recordings": [listed_example()], "next": 5})),
+            list_all,
+        )
+        .query("state", false, "Only those that are in this state: stored, waiting_for_model, transcribing, transcribed, summarised, cancelled or failed")
+        .query("limit", false, "How many at most, 1 to 500; usually 50")
+        .query("cursor", false, "Goes on after an earlier page: its `next`")
+        .tells("Link", "Where the next page is, as `rel=\"next\"`")
+        .strict()])
         .at("/recordings/{recording_id}", [
             get(
                 "Where a recording stands; with `Accept: text/event-stream` also whenever that changes, as long as something is under way",
@@ -111,6 +122,12 @@ fn example() -> Value {
             "lp_id": null, "accepted_as": null, "fund_deleted": false, "lp_deleted": false}})
 }
 
+fn listed_example() -> Value {
+    json!({"id": 5, "name": "call.webm", "attached_at": "2025-01-31T15:04:05.123456Z", "state": "summarised",
+        "why": null, "progress": 1.0, "duration": 1830.5, "language": "en",
+        "note": {"id": 7, "name": "Call"}, "lps": [{"id": 1, "name": "Profuturo"}]})
+}
+
 fn transcript_example() -> Value {
     json!({"recording_id": 5, "note_id": 7, "language": "en", "model": "whisper-base-ba8ad06f2b54",
         "duration": 1830.5, "segments": [{"start": 0.0, "end": 2.5, "text": "Hello", "confidence": 0.93,
@@ -127,6 +144,12 @@ async fn list(
     let stored = app.reader.recordings_of(NoteId(note)).await?;
     let all = recordings::standing(&app, stored).await?;
     Ok(Json(all.iter().map(Standing::to_json).collect()))
+}
+
+/// The page for people is at the same path: whoever asks for `text/html` is answered before it comes here.
+async fn list_all(State(app): State<App>, uri: Uri) -> Result<Response, Problem> {
+    let listed = list::list(&app, &Wanted::of(&uri, RECORDINGS)?).await?;
+    Ok(super::history::paged(&uri, listed.to_json(), listed.next))
 }
 
 async fn show(

@@ -1,5 +1,7 @@
 //! The table of recordings: each as it stands, with its transcript, for readers and for searching.
 
+mod listed;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
@@ -9,6 +11,8 @@ use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
+pub use self::listed::Phase;
+use self::listed::lean;
 use super::reader::{ReadError, Reader};
 use crate::copy::CopyIn;
 use crate::log::Recorded;
@@ -25,20 +29,21 @@ impl Projector for RecordingProjector {
     }
 
     fn version(&self) -> i32 {
-        3
+        4
     }
 
     fn tables(&self) -> Vec<Table> {
-        // `hidden` while the note is archived.
+        // `hidden` while the note is archived; `listed` is the record as lists have it.
         vec![Table {
             name: TABLE,
             columns: "id bigint not null, note_id bigint not null, position bigint not null,
-                      hidden boolean not null, record json not null"
+                      hidden boolean not null, phase text not null, listed json not null,
+                      record json not null"
                 .to_owned(),
             long: &["record"],
             is_whole: false,
             key: &["id"],
-            indexes: vec!["(note_id)".to_owned()],
+            indexes: vec!["(note_id)".to_owned(), "(phase, id)".to_owned()],
         }]
     }
 
@@ -214,14 +219,18 @@ fn read(text: &str) -> Result<(Recording, Option<i64>), serde_json::Error> {
 type Row = (i64, i64, i64, bool, String);
 
 async fn copy(db: &mut PgConnection, notes: &BTreeMap<i64, OfNote>) -> Result<(), ProjectError> {
-    let columns = ["id", "note_id", "position", "hidden", "record"];
+    let columns = ["id", "note_id", "position", "hidden", "phase", "listed", "record"];
     let mut copy = CopyIn::begin(db, TABLE, &columns).await?;
     for (note, of_note) in notes {
         for (id, recording) in of_note.recordings.iter() {
             let attached = of_note.attached.get(&id).copied();
-            let text = serde_json::to_string(&Written { attached, recording })
-                .map_err(|source| ProjectError::Row { table: TABLE, source })?;
-            copy.int(id.0).int(*note).int(of_note.position).flag(of_note.hidden).text(&text);
+            let text = |recording: &Recording| {
+                serde_json::to_string(&Written { attached, recording })
+                    .map_err(|source| ProjectError::Row { table: TABLE, source })
+            };
+            copy.int(id.0).int(*note).int(of_note.position).flag(of_note.hidden);
+            copy.text(Phase::of(recording).as_str()).text(&text(&lean(recording))?);
+            copy.text(&text(recording)?);
             copy.end_row().await?;
         }
     }
@@ -273,20 +282,32 @@ impl Reader {
         let question = async {
             let mut db = self.pool().acquire().await?;
             let rows: Vec<Row> = sqlx::query_as(&statement).bind(id).fetch_all(&mut *db).await?;
-            let rows = rows.into_iter().map(|row| (read(&row.4), row)).collect::<Vec<_>>();
-            let at = rows.iter().filter_map(|(read, _)| read.as_ref().ok()?.1).collect::<Vec<_>>();
-            let times = "select position, recorded_at from events where position = any ($1)";
-            let times: Vec<(i64, DateTime<Utc>)> =
-                sqlx::query_as(times).bind(at).fetch_all(&mut *db).await?;
-            Ok((rows, times.into_iter().collect::<BTreeMap<_, _>>()))
+            with_times(rows, &mut db).await
         };
-        let (rows, times) = self.database().ask(question).await?;
-        let stored = rows.into_iter().map(|(read, (id, note, position, ..))| {
-            let (recording, at) = read.map_err(|error| ReadError::Internal(error.into()))?;
-            let attached_at = at.and_then(|at| times.get(&at).copied());
-            let (id, note) = (RecordingId(id), NoteId(note));
-            Ok(StoredRecording { id, note, position, attached_at, recording })
-        });
-        stored.collect()
+        let found = self.database().ask(question).await?;
+        stored(found)
     }
+}
+
+/// Rows as they are read, and when recordings were attached at which positions.
+type Found = (Vec<(Result<(Recording, Option<i64>), serde_json::Error>, Row)>, Times);
+type Times = BTreeMap<i64, DateTime<Utc>>;
+
+async fn with_times(rows: Vec<Row>, db: &mut PgConnection) -> Result<Found, sqlx::Error> {
+    let rows = rows.into_iter().map(|row| (read(&row.4), row)).collect::<Vec<_>>();
+    let at = rows.iter().filter_map(|(read, _)| read.as_ref().ok()?.1).collect::<Vec<_>>();
+    let times = "select position, recorded_at from events where position = any ($1)";
+    let times: Vec<(i64, DateTime<Utc>)> =
+        sqlx::query_as(times).bind(at).fetch_all(&mut *db).await?;
+    Ok((rows, times.into_iter().collect()))
+}
+
+fn stored((rows, times): Found) -> Result<Vec<StoredRecording>, ReadError> {
+    let stored = rows.into_iter().map(|(read, (id, note, position, ..))| {
+        let (recording, at) = read.map_err(|error| ReadError::Internal(error.into()))?;
+        let attached_at = at.and_then(|at| times.get(&at).copied());
+        let (id, note) = (RecordingId(id), NoteId(note));
+        Ok(StoredRecording { id, note, position, attached_at, recording })
+    });
+    stored.collect()
 }
