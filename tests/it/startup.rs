@@ -134,9 +134,11 @@ async fn a_command_that_fails_after_the_start_of_postgres_stops_it_again() {
 #[tokio::test]
 async fn an_import_of_a_file_that_is_not_there_starts_nothing() {
     let home = Home::new();
-    let output = home.crm(&["import", "nowhere.db"]).output().await.unwrap();
+    let output = home.crm(&["import", "nowhere.db", "--json"]).output().await.unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && said.contains("nowhere.db"), "{said}");
+    let last: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(last["error"], "there is no file nowhere.db");
     assert!(!home.path().join("postgres").exists());
 }
 

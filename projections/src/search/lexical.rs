@@ -9,7 +9,7 @@ mod beside;
 mod quoted;
 mod words;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -116,17 +116,31 @@ struct Counted<'w> {
 }
 
 impl<'w> Counted<'w> {
-    fn new(passage: Passage, is_quoted: bool, tally: Tally<'w>) -> Self {
+    fn new(tally: Tally<'w>, passage: Passage, is_quoted: bool) -> Self {
         Self { passage, is_quoted, tally, is_told_by_both: false }
     }
 
-    /// Counts the words that stand beside it as well.
-    fn add(&mut self, beside: Option<&HashSet<usize>>) {
-        let Some(beside) = beside.filter(|places| !places.is_empty()) else { return };
-        self.is_told_by_both =
-            self.tally.has().enumerate().any(|(at, has)| has && !beside.contains(&at));
-        self.tally.say(beside);
+    /// The same with the words that stand beside its record.
+    fn with(mut self, beside: &HashMap<RecordRef, HashSet<usize>>) -> Self {
+        if let Some(beside) = beside.get(&self.passage.record).filter(|it| !it.is_empty()) {
+            self.is_told_by_both =
+                self.tally.has().enumerate().any(|(at, has)| has && !beside.contains(&at));
+            self.tally.say(beside);
+        }
+        self
     }
+}
+
+/// The passages that are looked at for a question.
+struct LookedAt {
+    /// What is quoted first, with whether it is.
+    passages: Vec<(Passage, bool)>,
+    /// A query for the rare words, as text.
+    rare: String,
+    /// The records among them that people name.
+    cards: Vec<RecordRef>,
+    /// Whether there are others.
+    is_cut: bool,
 }
 
 /// Passages that are ranked among each other.
@@ -186,23 +200,12 @@ pub(super) async fn find(
     let (folded, typed) = words(db, &common, asked).await?;
     let words = meant(db, &common, &typed, asked).await?;
     let wanted: Vec<Wanted> = words.iter().map(Word::wanted).collect();
-    let mut hits = Vec::new();
-    if !asked.quoted.is_empty() {
-        hits = quoted::find(db, &words, asked, filter).await?;
-    }
-    let rare = rare(&words);
-    let mut best = ranked(db, &words, &any_of(&words[..rare]), &[], filter).await?;
-    if rare < words.len() && best.is_scarce(filter) {
-        let others = ranked(db, &words, &any_of(&words), &[], filter).await?;
-        best.add(others);
-    }
-    let query = any_of(&words[..rare]);
-    let cards = cards(&best.passages);
-    hits.extend(best.passages.into_iter().map(|passage| (passage, false)));
+    let LookedAt { passages: hits, rare, cards, is_cut } =
+        looked_at(db, &words, asked, filter).await?;
     let sought = Sought::of(&wanted);
     // While Postgres looks for names, the words of what it has found are counted.
     let naming = async {
-        let mut titled = titled(db, &words, &query, cards, filter).await?;
+        let mut titled = titled(db, &words, &rare, cards, filter).await?;
         if let Some(position) = behind {
             let records = titled.iter().map(|(record, _)| *record);
             let changed = changed_since(db, position, records).await?;
@@ -221,26 +224,42 @@ pub(super) async fn find(
         async { hits.iter().map(|(passage, _)| sought.tally(&passage.text)).collect::<Vec<_>>() };
     let (named, tallies) = tokio::join!(naming, counting);
     let (names, titled, people, beside) = named?;
-    let counted = hits.into_iter().zip(tallies);
-    let mut hits: Vec<Counted<'_>> = counted
-        .map(|((passage, is_quoted), tally)| Counted::new(passage, is_quoted, tally))
-        .collect();
-    let there: HashSet<RecordRef> = hits.iter().map(|hit| hit.passage.record).collect();
+    let there: HashSet<RecordRef> = hits.iter().map(|(passage, _)| passage.record).collect();
     let people = people.into_iter().filter(|passage| !there.contains(&passage.record));
-    let mut people: Vec<Counted<'_>> = people
-        .map(|it| (sought.tally(&it.text), it))
-        .map(|(tally, it)| Counted::new(it, false, tally))
-        .collect();
-    let add = |hit: &mut Counted<'_>| hit.add(beside.get(&hit.passage.record));
-    hits.iter_mut().for_each(add);
-    people.iter_mut().for_each(add);
+    let count = |it: Passage| Counted::new(sought.tally(&it.text), it, false).with(&beside);
     // Who has nothing of the question but the name of whom they belong to is not asked for.
-    hits.extend(people.into_iter().filter(|hit| hit.is_told_by_both));
+    let people = people.map(count).filter(|hit| hit.is_told_by_both);
+    let counted = hits.into_iter().zip(tallies);
+    let counted =
+        counted.map(|((it, is_quoted), tally)| Counted::new(tally, it, is_quoted).with(&beside));
+    let hits: Vec<Counted<'_>> = counted.chain(people).collect();
     let is_rare = are_rare(hits.iter().map(|hit| (hit.passage.record, &hit.tally)));
-    let words = best_of_each(hits);
-    let (is_cut, is_name) = (best.is_cut, names.is_all);
+    let (words, is_name) = (best_of_each(hits), names.is_all);
     let named = names.named.into_iter().chain(titled).collect();
     Ok(Lexical { words, names: names.hits, named, is_cut, is_name, is_rare, wanted })
+}
+
+/// Looks for the passages that have words of a question, or what is quoted in it.
+async fn looked_at(
+    db: &mut PgConnection,
+    words: &[Word],
+    asked: &Asked,
+    filter: &Filter,
+) -> Result<LookedAt, sqlx::Error> {
+    let mut passages = Vec::new();
+    if !asked.quoted.is_empty() {
+        passages = quoted::find(db, words, asked, filter).await?;
+    }
+    let few = rare(words);
+    let rare = any_of(&words[..few]);
+    let mut best = ranked(db, words, &rare, &[], filter).await?;
+    if few < words.len() && best.is_scarce(filter) {
+        let others = ranked(db, words, &any_of(words), &[], filter).await?;
+        best.add(others);
+    }
+    let cards = cards(&best.passages);
+    passages.extend(best.passages.into_iter().map(|passage| (passage, false)));
+    Ok(LookedAt { passages, rare, cards, is_cut: best.is_cut })
 }
 
 impl Best {

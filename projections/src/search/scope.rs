@@ -22,7 +22,6 @@ use super::spelling::{self, number};
 use super::topic::pieces;
 use super::words::{is_stop_word, is_telling};
 use super::{Filter, Language};
-use crate::prose::fold;
 
 /// What people call records of each kind, in English and in Spanish, folded.
 const CALLED: [(Kind, &[&str]); 8] = [
@@ -88,9 +87,7 @@ impl Scope {
         if !asked.quoted.is_empty() || !asked.records.is_empty() {
             return None;
         }
-        let pieces: Vec<(&str, String)> = pieces(&asked.text)
-            .map(|piece| (piece, fold(piece.trim_end_matches(|c: char| !c.is_alphanumeric()))))
-            .collect();
+        let pieces = pieces(&asked.text);
         let words: Vec<&str> = pieces.iter().map(|(_, word)| word.as_str()).collect();
         let (time, days) = day_in(&words).unzip();
         let days = days.unwrap_or_default();

@@ -40,9 +40,7 @@ impl Topic {
         named: &[Titled],
         is_usual: impl Fn(&str) -> bool,
     ) -> Option<Self> {
-        let pieces: Vec<(&str, String)> = pieces(&asked.text)
-            .map(|piece| (piece, fold(piece.trim_end_matches(|c: char| !c.is_alphanumeric()))))
-            .collect();
+        let pieces = pieces(&asked.text);
         let meant = |word: &str| -> String {
             let corrected = asked.corrections.iter().find(|it| it.typed == word);
             corrected.map_or(word, |it| &it.word).to_owned()
@@ -92,9 +90,11 @@ impl Topic {
     }
 }
 
-/// A text in pieces of a word and what follows it.
-pub(super) fn pieces(text: &str) -> impl Iterator<Item = &str> {
-    text.split_inclusive(|c: char| !c.is_alphanumeric())
+/// A text in pieces of a word and what follows it, each with its word, folded.
+pub(super) fn pieces(text: &str) -> Vec<(&str, String)> {
+    let is_sign = |c: char| !c.is_alphanumeric();
+    let pieces = text.split_inclusive(is_sign);
+    pieces.map(|piece| (piece, fold(piece.trim_end_matches(is_sign)))).collect()
 }
 
 /// Whether a word is written as a name is, where that says something: not where a sentence begins, nor where all words are.
