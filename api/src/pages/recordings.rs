@@ -2,6 +2,7 @@
 
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
+use domain::RecordRef;
 use domain::note::spoken_time;
 use maud::{Markup, html};
 
@@ -87,7 +88,7 @@ fn choice(chosen: Option<&str>) -> Markup {
 fn table(listed: &Listed) -> Markup {
     html! {
         div.scroll {
-            table.stack {
+            table.stack.recordings {
                 caption { "Recordings of meetings" }
                 thead { tr { @for head in ["Recording", "Meeting", "LPs", "State", "Length"] { th scope="col" { (head) } } } }
                 tbody { @for it in &listed.all { (row(listed, it)) } }
@@ -98,14 +99,14 @@ fn table(listed: &Listed) -> Markup {
 
 fn row(listed: &Listed, it: &Standing) -> Markup {
     let (state, why) = it.state();
-    let lps = listed.lps(it);
+    let (lps, note) = (listed.lps(it), RecordRef::from(it.stored.note));
     html! {
         tr data-state=(state) {
             th scope="row" {
                 a href={"/recordings/" (it.stored.id)} { (it.stored.recording.name) }
                 @if let Some(at) = it.stored.attached_at { " " span.quiet { "added " (moment(at)) } }
             }
-            td data-head="Meeting" { a href=(path(it.stored.note.into())) { (listed.names.begin(it.stored.note.into())) } }
+            td data-head="Meeting" { a href=(path(note)) { (listed.names.name(note).map_or_else(|| listed.names.begin(note), str::to_owned)) } }
             td data-head="LPs" {
                 @if lps.is_empty() { span.quiet { "none" } }
                 @for (at, lp) in lps.iter().enumerate() {
