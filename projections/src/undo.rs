@@ -179,7 +179,11 @@ pub fn plan(
     let changes = differences(&now, &then.facts());
     let stays = if target.is_there() { standing(&then.facts(), &undone) } else { vec![] };
     if !matches!(goal, Goal::To(_)) && events.is_empty() && !stays.is_empty() {
-        return Err(UndoError::Final(Box::new(event(&life[at])?.clone())));
+        let undone = life[undoing.clone()].iter().flat_map(|entry| &entry.event);
+        // Of a command that did several things, what no undoing takes back.
+        if let Some(event) = undone.clone().find(|it| it.is_final()).or(undone.clone().next()) {
+            return Err(UndoError::Final(Box::new(event.clone())));
+        }
     }
     let follow_ups = if events.is_empty() { vec![] } else { follow_ups(&life[undoing.clone()]) };
     let later = match goal {

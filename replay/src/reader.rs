@@ -198,10 +198,7 @@ impl Reader {
             entry.seen = true;
             if entry.hash == Some(hash) && entry.announced.is_none() {
                 self.report.unchanged += 1;
-                let content =
-                    unit.content(self.old_todo(source, &unit, false)?, &self.ledger.foreign);
-                self.tell(&unit, &content, true);
-                return Ok(());
+                return self.tell_again(source, &unit);
             }
             waiting.bytes += unit.size();
             waiting.records.push(Pending { id: unit.id, unit: Some((unit, hash)) });
@@ -210,6 +207,13 @@ impl Reader {
         self.report.new += 1;
         let content = unit.content(self.old_todo(source, &unit, true)?, &self.ledger.foreign);
         self.append(&unit, hash, &content, History::default(), None).map(|_| ())
+    }
+
+    /// Tells what is odd about a record whose rows are as they were at the last import.
+    fn tell_again(&mut self, source: &Source, unit: &Unit<'_>) -> Result<(), ImportError> {
+        let content = unit.content(self.old_todo(source, unit, false)?, &self.ledger.foreign);
+        self.tell(unit, &content, true);
+        Ok(())
     }
 
     /// The end of a link or standing that is none of the file's records but has the same id as one.
@@ -301,7 +305,7 @@ impl Reader {
             self.report.conflicts += u64::from(self.keep_date(unit.id, entry, history)?);
             self.report.unchanged += 1;
             self.forget_announced((unit.kind, unit.id), entry);
-            return Ok(());
+            return self.tell_again(source, unit);
         }
         let content = unit.content(self.old_todo(source, unit, false)?, &self.ledger.foreign);
         let appended = self.append(unit, hash, &content, history, Some(entry))?;

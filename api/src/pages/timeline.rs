@@ -157,7 +157,7 @@ fn all_of(names: &Names, group: &[HistoryEntry]) -> Markup {
     html! {
         p.actions {
             a.button href={(path(record)) "/undo?command=" (first.command_id)} {
-                "Undo all of this…" span.hidden { " of " (names.call(record)) ", changes " (first.position) " and before" }
+                "Undo all of this command…" span.hidden { " of " (names.call(record)) ", change " (first.position) " and those beside it" }
             }
         }
     }

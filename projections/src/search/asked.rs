@@ -49,6 +49,8 @@ pub struct Near {
     pub typed: String,
     /// Folded, the nearest first; two in a row, with a blank, may have been typed as one.
     pub words: Vec<String>,
+    /// Whether there are more.
+    pub is_cut: bool,
 }
 
 /// A word that nobody wrote, and the one that was probably meant by it.

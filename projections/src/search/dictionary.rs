@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 
 use spellbook::Dictionary;
 
+use super::spelling;
 use crate::prose::fold;
 
 /// Some 10 MB, which take a twentieth of a second to read.
@@ -61,6 +62,15 @@ pub(super) fn has_folded(word: &str) -> bool {
     let capital: String = word.chars().enumerate().flat_map(|(at, c)| titled(at, c)).collect();
     let singular = ["s", "es"].iter().filter_map(|plural| word.strip_suffix(plural));
     has(word) || has(&capital) || singular.into_iter().any(has)
+}
+
+/// How many letters a word of a language has that may be mistyped all the same: names have shorter ones, of which any is like some word.
+const SHORT: usize = 5;
+
+/// Whether a word of a question of so many, folded, may be mistyped for one of a name, if no text has it.
+pub(super) fn may_be_mistyped(word: &str, words: usize) -> bool {
+    let length = word.chars().count();
+    spelling::forgiven(length, words) > 0 && (length >= SHORT || !has_folded(word))
 }
 
 fn titled(at: usize, c: char) -> Vec<char> {

@@ -2,8 +2,8 @@
 //!
 //! A passage is a hit if it has any word of the question. The rare words of a question say which passages are looked at, all
 //! of them how good these are: so a word that half of all passages have costs nothing. Cards are looked at apart from other
-//! texts, so that thousands of contacts leave room for what was said. Names are compared by their trigrams, which forgives
-//! typing errors. All of it is asked in one snapshot.
+//! texts, so that thousands of contacts leave room for what was said. Names are found by their words and by
+//! what mistyped ones may be, or else by their trigrams. All of it is asked in one snapshot.
 
 mod beside;
 mod quoted;

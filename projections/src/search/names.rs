@@ -1,6 +1,6 @@
-//! Records by their names, whole or in part, also mistyped: names are compared by their trigrams, and the best of them word by
-//! word. What a mistyped word may be is looked up among the words that are known, since thousands of names share trigrams with
-//! any word.
+//! Records by their names, whole or in part, also mistyped, the best of them compared word by word. What a mistyped word may be is looked
+//! up among the words that are known, since thousands of names share trigrams with any word; only where that does not tell are names
+//! compared by their trigrams.
 //!
 //! `sought` asks for what a question names and tells it from what is only like it, `alike` is what may be mistyped, `shortened`
 //! acronyms.

@@ -45,7 +45,7 @@ impl Vocabulary {
         let understanding = async {
             let mut words = self.0.lock().await;
             let is_plain = acronyms.iter().all(|word| words.is_mere_word(word))
-                && !typed.iter().any(|word| words.is_strange(word));
+                && !typed.iter().any(|word| words.is_strange(word, typed.len()));
             if is_plain || words.catch_up(database).await? == Reach::Behind {
                 return Ok(Asked { written: words.written(asked, false), ..asked.clone() });
             }

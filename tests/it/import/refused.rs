@@ -30,7 +30,7 @@ async fn a_file_that_cannot_be_imported_whole_is_refused_and_nothing_appended() 
     };
     check(folder.join("none.db"), "there is no file").await;
     check(folder.clone(), "is not a file").await;
-    check(made("empty.db", b""), "not an SQLite database").await;
+    check(made("empty.db", b""), "empty.db is empty").await;
     check(made("text.db", b"id,name\n1,A\n"), "not an SQLite database").await;
     check(made("stub.db", &bytes[..50]), "damaged").await;
     for part in [4_096, bytes.len() / 2, bytes.len() - 1] {

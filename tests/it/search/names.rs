@@ -210,8 +210,20 @@ async fn short_words_of_a_name_may_be_mistyped_and_two_be_typed_as_one() {
         let page = search(&api, question, "").await;
         assert_eq!(&named(&page)[0], expected, "{question}: {page}");
     }
-    let page = search(&api, "granitelake", "").await;
-    assert_eq!(named(&page), Vec::<String>::new(), "{page}");
+    for nobody in ["granitelake", "tax", "hell", "bark"] {
+        let page = search(&api, nobody, "").await;
+        assert_eq!(named(&page), Vec::<String>::new(), "{nobody} {page}");
+    }
+    // However many other words a short one may be.
+    let rock = format!("lp:{}", api.made("lps", json!({"name": "Cobalt Rock Fund"})).await);
+    api.made("lps", json!({"name": "Cobalt Hill"})).await;
+    for _ in 0..3 {
+        note(&api, "Call", "rob rod roe rot row ron ros roy").await;
+    }
+    for question in ["cobalt rok", "rok cobalt"] {
+        let page = search(&api, question, "").await;
+        assert_eq!(&named(&page)[0], &rock, "{question}: {page}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

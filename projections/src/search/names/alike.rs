@@ -5,6 +5,7 @@ use sqlx::{Postgres, QueryBuilder};
 use super::{MOST, WORDS_OF_NAME, is_indexed, pattern, restrict_kinds};
 use crate::search::Filter;
 use crate::search::asked::Near;
+use crate::search::dictionary;
 use crate::search::fuse::BY_CHANCE;
 use crate::search::highlight::Wanted;
 use crate::search::lexical::{Word, restrict_records};
@@ -37,7 +38,9 @@ impl<'a> Alike<'a> {
         let is_odd = words.iter().any(Word::is_odd) || !known.is_empty();
         let may_be_name = is_odd && said.len() <= WORDS_OF_NAME;
         let whole = may_be_name.then(|| whole.to_owned()).filter(|it| is_indexed(it));
-        let told = known.iter().filter(|near| near.words.iter().any(|word| is_indexed(word)));
+        // Of many that a word may be the one that is meant may be none of those that are known.
+        let is_any = |near: &&Near| !near.is_cut && near.words.iter().any(|it| is_indexed(it));
+        let told = known.iter().filter(is_any);
         let is_told = |word: &Word| {
             let wanted = Wanted::new(&word.lexemes, 0.0);
             told.clone().any(|near| wanted.is(&near.typed))
@@ -46,7 +49,9 @@ impl<'a> Alike<'a> {
         let mut like = Self { whole, words: vec![], near: vec![], apart: vec![], is_told };
         for word in words.iter().filter(|word| !word.is_known).take(UNKNOWN) {
             let typed = word.mistyped.clone().or_else(|| word.lexemes.last().cloned());
-            let Some(typed) = typed.filter(|it| is_indexed(it)) else { continue };
+            let is_sought =
+                |it: &String| is_indexed(it) && dictionary::may_be_mistyped(it, said.len());
+            let Some(typed) = typed.filter(is_sought) else { continue };
             let wanted = Wanted::new(&word.lexemes, 0.0);
             match known.iter().find(|it| wanted.is(&it.typed)) {
                 Some(near) => like.near.push(near),

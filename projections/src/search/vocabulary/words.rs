@@ -9,6 +9,7 @@ use sqlx::{FromRow, PgConnection};
 
 use super::super::acronyms::{Acronym, Initials};
 use super::super::asked::{Asked, Correction, Near};
+use super::super::dictionary;
 use super::super::lag::lag;
 use super::super::lexical::record_of;
 use super::super::spelling;
@@ -33,6 +34,9 @@ const TELLING: usize = 8;
 
 /// The most words that a mistyped one is looked for by.
 const MOST_NEAR: usize = 8;
+
+/// How many letters a word has at least that is hardly anybody's initials.
+const MERE: usize = 4;
 
 /// How many letters each of two words has at least that may have been typed as one.
 const PAIRED: usize = 3;
@@ -235,7 +239,8 @@ impl Words {
         let unwritten = typed.iter().filter(|word| self.is_unwritten(word)).filter(is_named);
         let odd = unwritten.take(MOST).filter(|word| self.is_odd(word));
         let corrections = odd.filter_map(|word| self.correction(word, forgiven)).collect();
-        let strange = typed.iter().filter(|word| self.is_strange(word)).filter(is_named);
+        let is_strange = |word: &&String| self.is_strange(word, typed.len());
+        let strange = typed.iter().filter(is_strange).filter(is_named);
         let near = strange.take(MOST).filter_map(|word| self.near(word)).collect();
         Asked { corrections, near, acronyms, ..asked.clone() }
     }
@@ -251,10 +256,12 @@ impl Words {
             .collect()
     }
 
-    /// Whether a word that may be an acronym is one of texts, and nobody's initials.
+    /// Whether a word that may be an acronym is one of texts, and nobody's initials; a short one may be those of somebody who is new.
     pub(super) fn is_mere_word(&self, written: &str) -> bool {
         let word = fold(written);
-        self.places.contains_key(&*word) && self.initials.named(written).is_none()
+        word.chars().count() >= MERE
+            && self.places.contains_key(&*word)
+            && self.initials.named(written).is_none()
     }
 
     /// Whether no text has a word in any form, though it is long enough to tell what was meant by it.
@@ -262,13 +269,14 @@ impl Words {
         self.is_unwritten(word) && !self.has_form_of(word)
     }
 
-    /// Whether a word may be mistyped beside others: one that no text has in this form, a short one that no text has in any.
-    pub(super) fn is_strange(&self, word: &str) -> bool {
+    /// Whether a word of a question of so many may be mistyped: one that no text has in this form; a short one that no text has in any,
+    /// beside others, unless it is of a language.
+    pub(super) fn is_strange(&self, word: &str, words: usize) -> bool {
         let may_be_short = || {
             is_kept(word)
-                && spelling::forgiven(word.chars().count(), 2) > 0
                 && !self.places.contains_key(word)
                 && !self.has_form_of(word)
+                && dictionary::may_be_mistyped(word, words)
         };
         self.is_unwritten(word) || may_be_short()
     }
@@ -305,12 +313,13 @@ impl Words {
             })
             .collect();
         near.sort_unstable();
+        let is_cut = near.len() > MOST_NEAR;
         near.truncate(MOST_NEAR);
         let mut words: Vec<String> = near.into_iter().map(|(.., word)| word.to_owned()).collect();
         if words.is_empty() {
             words.extend(self.pair(typed));
         }
-        Some(Near { typed: typed.to_owned(), words })
+        Some(Near { typed: typed.to_owned(), words, is_cut })
     }
 
     /// Two words that were typed as one, if both are long enough to be found.
@@ -456,12 +465,28 @@ mod tests {
 
     #[test]
     fn a_short_word_may_be_mistyped_where_no_text_has_it_in_any_form() {
-        let words = of(&["The funds of a peak, and an IV."]);
-        for (typed, expected) in
-            [("fnud", true), ("pek", true), ("fund", false), ("peak", false), ("fx", false)]
-        {
-            assert_eq!(words.is_strange(typed), expected, "{typed}");
+        let all = of(&["The funds of a peak, and an IV."]);
+        for (typed, words, expected) in [
+            ("fnud", 2, true),
+            ("pek", 2, true),
+            ("pek", 1, false),
+            ("tax", 2, false),
+            ("fund", 2, false),
+            ("peak", 2, false),
+            ("fx", 2, false),
+            ("peakk", 1, true),
+        ] {
+            assert_eq!(all.is_strange(typed, words), expected, "{typed} of {words}");
         }
+    }
+
+    #[test]
+    fn it_is_told_whether_a_word_may_be_others_as_well() {
+        let near = |texts: &str| of(&[texts]).near("rok").unwrap();
+        let few = near("rob rod roe rot row ron ros rock");
+        assert_eq!((few.words.len(), few.is_cut), (8, false));
+        let many = near("rob rod roe rot row ron ros roy rock");
+        assert_eq!((many.words.len(), many.is_cut), (8, true));
     }
 
     #[test]
