@@ -1,6 +1,7 @@
 //! Recordings as clients see them: where each stands, in plain words, and what was made of it.
 
 pub mod list;
+pub mod name;
 pub mod shown;
 pub mod transcript;
 

@@ -257,6 +257,11 @@ async fn a_recording_comes_in_one_request_as_well() {
     let named = format!("{uri}?name=Call.wav&language=en");
     let digest = format!("sha-256=:{}:", base64(Sha256::digest(&content)));
     let claims = [("content-type", "audio/wav"), ("repr-digest", digest.as_str())];
+    for bad in ["Lunch%0AAna", "Lunch%E2%80%A9Ana", &"x".repeat(201)] {
+        let refused = sent(&format!("{uri}?name={bad}"), &claims, content.clone()).await;
+        assert_eq!(refused.status, 422, "{bad}");
+        assert_eq!(refused.body["detail"][0]["loc"], json!(["query", "name"]), "{bad}");
+    }
     let plain = sent(&named, &claims, content.clone()).await;
     let body = plain.body.clone();
     assert_eq!(plain.status, 201, "{body}");

@@ -35,6 +35,9 @@ pub struct Listed {
     lps: HashMap<NoteId, Vec<LpId>>,
 }
 
+/// So many are read at once at least, where only some of a phase are wanted.
+const LEAST_READ: usize = 200;
+
 /// The recordings that a request wants to see.
 ///
 /// # Errors
@@ -66,10 +69,12 @@ async fn page(
     Paging { cursor, limit }: Paging,
 ) -> Result<(Vec<Standing>, Option<i64>), Problem> {
     let (mut found, mut before) = (Vec::new(), cursor);
+    let phase = state.map(|(_, phase)| phase);
+    let is_part = STATES.iter().filter(|(_, it)| Some(*it) == phase).count() > 1;
+    let most = if is_part { limit.max(LEAST_READ) } else { limit };
     loop {
-        let phase = state.map(|(_, phase)| phase);
-        let stored = app.reader.recordings_listed(phase, before, limit + 1).await?;
-        let is_last = stored.len() <= limit;
+        let stored = app.reader.recordings_listed(phase, before, most + 1).await?;
+        let is_last = stored.len() <= most;
         before = stored.last().map(|it| it.id.0);
         let standing = standing(app, stored).await?;
         let is_wanted = |it: &Standing| state.is_none_or(|(state, _)| it.state().0 == state);

@@ -24,7 +24,7 @@ use crate::history::wanted::{RECORDINGS, Wanted};
 use crate::json::Json as Sent;
 use crate::problem::{Fault, Problem};
 use crate::recordings::transcript::{self, Format};
-use crate::recordings::{self, READ_MODEL, Standing, list};
+use crate::recordings::{self, READ_MODEL, Standing, list, name};
 use crate::resource::record_of;
 use crate::uploads;
 use crate::writes::{Written, check_shown, condition, execute};
@@ -181,29 +181,6 @@ async fn read_transcript(
     transcript::answer(&stored, &note, format)
 }
 
-/// The longest name of a recording, and of who is to do something, in characters.
-const LONGEST_NAME: usize = 200;
-
-/// A field that is one line of text.
-fn line(name: &'static str, text: &str) -> Result<String, Problem> {
-    // Unicode has two more characters that end a line.
-    let is_control = |it: char| it.is_control() || matches!(it, '\u{2028}' | '\u{2029}');
-    let text = text.trim();
-    let fault = |kind, message| Err(Problem::invalid(Fault::field(name, kind, message)));
-    match text {
-        "" => fault("string_type", "Input should be a text that says something".to_owned()),
-        text if text.contains(is_control) => fault(
-            "string_control_character",
-            format!("The {name} should be one line, without tabs and other control characters"),
-        ),
-        text if text.chars().count() > LONGEST_NAME => fault(
-            "string_too_long",
-            format!("The {name} should have at most {LONGEST_NAME} characters"),
-        ),
-        text => Ok(text.to_owned()),
-    }
-}
-
 async fn rename(
     State(app): State<App>,
     Ids([id]): Ids<1>,
@@ -215,8 +192,8 @@ async fn rename(
     known_members(&members, &["name"])?;
     let name = match members.into_iter().find(|(name, _)| name == "name") {
         None => return Err(Problem::invalid(Fault::missing(["body".into(), "name".into()]))),
-        Some((_, Sent::Text(text))) => line("name", &text)?,
-        Some(_) => line("name", "")?,
+        Some((_, Sent::Text(text))) => name::line("body", "name", &text)?,
+        Some(_) => name::line("body", "name", "")?,
     };
     let command = RecordingCommand::Rename { name };
     Ok(shown(&app, process(&app, &caller, id, "RenameRecording", command).await?).await)

@@ -12,9 +12,9 @@ use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use projections::uploads::Announcement;
 
-use super::tus::text;
 use crate::body::Parameters;
 use crate::problem::{Fault, Problem};
+use crate::recordings::name;
 
 /// RFC 9530: the digest of the file, and that of the body, which is the file where it is no form.
 const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
@@ -49,7 +49,7 @@ pub async fn recording(
     body: Body,
 ) -> Result<(Announcement, Coming), Problem> {
     let mut announced = Announcement {
-        name: parameters.get("name").map(str::to_owned).and_then(text),
+        name: name::given("query", parameters.get("name").unwrap_or_default())?,
         language: super::language(parameters.get("language"), ["query".into(), "language".into()])?,
         size: None,
         sha256: digest(headers, &REPR_DIGEST)?,
@@ -98,7 +98,7 @@ async fn file_of(
             return Err(Problem::invalid(fault));
         };
         if let Some(name) = field.file_name().map(str::to_owned) {
-            said.name = said.name.or_else(|| text(name));
+            said.name = said.name.or_else(|| name::of_file(&name));
             let surplus = Surplus::default();
             let state = (field, form, surplus.clone());
             let file = futures::stream::try_unfold(state, async |(mut field, form, surplus)| {
@@ -111,7 +111,7 @@ async fn file_of(
             return Ok((said, Coming { bytes: file.boxed(), surplus }));
         }
         match field.name() {
-            Some("name") => said.name = text(short(field).await?),
+            Some("name") => said.name = name::given("body", &short(field).await?)?,
             Some("language") => {
                 let language = short(field).await?;
                 said.language =
@@ -207,6 +207,26 @@ mod tests {
         }
         let (told, file) = taken("audio/webm", "bytes").await.unwrap();
         assert_eq!((told.name, file), (None, b"bytes".to_vec()));
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_given_is_one_line() {
+        let check = async |name: &str| {
+            let parameters = Parameters::of(&format!("/?name={name}").parse().unwrap());
+            let taken = recording(&HeaderMap::new(), &parameters, Body::from("bytes")).await;
+            taken.map(|(told, _)| told.name)
+        };
+        assert_eq!(check("Lunch%20with%20Ana").await.unwrap().as_deref(), Some("Lunch with Ana"));
+        assert_eq!(check("%20").await.unwrap(), None);
+        for bad in ["Lunch%0AAna", "Lunch%E2%80%A8Ana", &"x".repeat(201)] {
+            assert!(matches!(check(bad).await, Err(Problem::Invalid(_))), "{bad}");
+        }
+        let form =
+            "--x\r\nContent-Disposition: form-data; name=\"name\"\r\n\r\nLunch\nAna\r\n--x--\r\n";
+        let refused = taken("multipart/form-data; boundary=x", form).await;
+        assert!(
+            matches!(refused, Err(Problem::Invalid(faults)) if faults[0].kind() == "string_control_character")
+        );
     }
 
     #[tokio::test]

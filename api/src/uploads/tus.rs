@@ -7,6 +7,7 @@ use base64::prelude::BASE64_STANDARD;
 use projections::uploads::{Announcement, Checksum, Upload};
 
 use crate::problem::{Fault, Problem};
+use crate::recordings::name;
 
 /// Says that a request speaks tus, and which version.
 pub const RESUMABLE: HeaderName = HeaderName::from_static("tus-resumable");
@@ -28,9 +29,6 @@ const EXTENSIONS: &str =
 
 /// The media type of what is appended.
 const APPENDED: &str = "application/offset+octet-stream";
-
-/// The longest name, in characters.
-const LONGEST: usize = 255;
 
 /// Whether a request speaks tus.
 ///
@@ -106,7 +104,7 @@ pub fn announcement(headers: &HeaderMap) -> Result<Announcement, Problem> {
         let value = value.and_then(|value| String::from_utf8(value).ok());
         let value = value.ok_or_else(|| bad(&METADATA, "Values should be UTF-8 in base64"))?;
         match key {
-            "filename" | "name" => announced.name = text(value),
+            "filename" | "name" => announced.name = name::of_file(&value),
             "language" => {
                 let place = ["header".into(), METADATA.as_str().into()];
                 announced.language = super::language(Some(&value), place)?;
@@ -122,12 +120,6 @@ pub fn announcement(headers: &HeaderMap) -> Result<Announcement, Problem> {
         }
     }
     Ok(announced)
-}
-
-/// What of a text is kept: none of it if it is blank.
-pub fn text(text: String) -> Option<String> {
-    let kept: String = text.trim().chars().filter(|it| !it.is_control()).take(LONGEST).collect();
-    (!kept.is_empty()).then_some(kept)
 }
 
 fn hex_digest(text: &str) -> Option<String> {
@@ -249,7 +241,7 @@ mod tests {
         let sum = "a".repeat(64);
         let metadata = format!(
             "filename {},language {}, sha256 {},filetype dGV4dC9odG1s",
-            BASE64_STANDARD.encode("Reunión.webm"),
+            BASE64_STANDARD.encode("Reunión\n\u{2028}Ana.webm"),
             BASE64_STANDARD.encode("ES-mx"),
             BASE64_STANDARD.encode(&sum),
         );
@@ -258,7 +250,7 @@ mod tests {
         assert_eq!(
             told.unwrap(),
             Announcement {
-                name: Some("Reunión.webm".into()),
+                name: Some("Reunión  Ana.webm".into()),
                 language: Some("es".into()),
                 size: Some(7),
                 sha256: Some(sum),

@@ -2,7 +2,8 @@
 //!
 //! Only what can be read in one way is read: whatever a word adds that is not understood, the words stay words. What names a
 //! week, month, quarter or year means its last day, and of a week the last that people work on; a weekday, day or month is the
-//! next one. `before Friday` is due on Friday: that is when it should be there.
+//! next one. `before Friday` is due on Friday: that is when it should be there. `before next week` is not due at the end of that,
+//! and `next Friday` may be in two days or in nine.
 
 mod vocabulary;
 
@@ -45,18 +46,39 @@ fn day(words: &str, said_on: NaiveDate) -> Option<NaiveDate> {
     found.or_else(|| match &words[..] {
         // `in the coming week` is no length of time.
         [Word::In, rest @ ..] => meant(rest, said_on),
+        [Word::Before, rest @ ..] if names_a_day(rest) => meant(rest, said_on),
         _ => None,
     })
 }
 
+/// Whether the words name a day, if only as the end of something longer, rather than a whole week, month or quarter.
+fn names_a_day(words: &[Word]) -> bool {
+    use Word::{AfterTomorrow, End, Number, PartOfDay, Today, Tomorrow, Weekday};
+    let is_of_day = |it: &Word| {
+        matches!(it, Today | Tomorrow | AfterTomorrow | Weekday(_) | Number(_) | PartOfDay | End)
+    };
+    words.iter().any(is_of_day)
+}
+
 fn meant(words: &[Word], said_on: NaiveDate) -> Option<NaiveDate> {
-    use Word::{Ahead, End, In, Month, Next, Number, PartOfDay, The, This, Today, Tomorrow};
+    use Word::{
+        Ahead, Coming, End, In, Month, Next, Number, PartOfDay, The, This, Today, Tomorrow, Within,
+    };
     match *words {
         [Today] | [This, PartOfDay] => Some(said_on),
         [Tomorrow] => said_on.succ_opt(),
         [Word::AfterTomorrow] => said_on.checked_add_days(Days::new(2)),
-        [Word::Weekday(it)] | [Next | This, Word::Weekday(it)] | [Word::Weekday(it), Next] => {
+        [Word::Weekday(it)] | [Coming, Word::Weekday(it)] | [Word::Weekday(it), Coming] => {
             after(said_on, it)
+        }
+        // Where that day of this week is yet to come, some mean it and some the one after it.
+        [Next, Word::Weekday(it)] | [Word::Weekday(it), Next] => {
+            after(said_on, it).filter(|day| monday(*day) != monday(said_on))
+        }
+        [This, Word::Weekday(it)]
+        | [This, Word::Period(Period::Week), Word::Weekday(it)]
+        | [Word::Weekday(it), This, Word::Period(Period::Week)] => {
+            after(said_on, it).filter(|day| monday(*day) == monday(said_on))
         }
         [Word::Weekday(it), Next, Word::Period(Period::Week)]
         | [Word::Weekday(it), Word::Period(Period::Week), Next]
@@ -73,10 +95,9 @@ fn meant(words: &[Word], said_on: NaiveDate) -> Option<NaiveDate> {
         | [End, Word::Period(it), Next] => next(it, said_on).and_then(|day| last_of(it, day)),
         [Word::Quarter(it)] | [End, Word::Quarter(it)] => end_of_month(said_on, 3 * it),
         // `by June` may mean its first day.
-        [End | In, Month(it)] => end_of_month(said_on, it),
-        [In, Number(count), Word::Period(it)] | [Number(count), Word::Period(it), Ahead] => {
-            ahead(said_on, count, it)
-        }
+        [End | In | Within, Month(it)] => end_of_month(said_on, it),
+        [In | Within, Number(count), Word::Period(it)]
+        | [Number(count), Word::Period(it), Ahead] => ahead(said_on, count, it),
         [End, Month(month), Number(year)] => last_day(a_year(year)?, month),
         [Number(it), Month(month)] | [Month(month), Number(it)] => of_year(said_on, it, month),
         [Number(it), Month(month), Number(year)] | [Month(month), Number(it), Number(year)] => {

@@ -1,7 +1,8 @@
 //! Which action items of a new summary are known from an earlier one, and under which numbers they are suggested.
 //!
-//! Whoever summarises words things differently each time. An item is known if it says the same as one that is there, or was read
-//! from the same words. What was decided stays decided; what is open keeps its number, by which somebody may be about to decide on it.
+//! Whoever summarises words things differently each time. An item is known if it says the same as one that is there, or if it alone
+//! was read from the words that one alone was read from. What was decided stays decided; what is open keeps its number, by which
+//! somebody may be about to decide on it.
 
 use super::recording::{Recording, SuggestedItem};
 use super::suggestion::{ActionItem, Decision, NumberedItem};
@@ -40,16 +41,23 @@ impl Recording {
         suggested.collect()
     }
 
-    /// Which of the earlier items each of these is. Two may be read from the same words, as where somebody promises two things at
-    /// once, so none is two of them; those that say the same find each other first.
+    /// Which of the earlier items each of these is. Those that say the same find each other first. Several may be read from the same
+    /// words, as where somebody promises two things at once: of the rest nobody knows which is which, unless there is one of each.
     fn known(&self, items: &[ActionItem]) -> Vec<Option<(u32, &SuggestedItem)>> {
         let mut earlier: Vec<_> = self.items.iter().map(|(number, it)| (*number, it)).collect();
         earlier.sort_by_key(|(_, it)| it.decision == Decision::Open);
         let mut known = vec![None; items.len()];
-        for is_like in [ActionItem::says_what, ActionItem::is_read_where] {
-            for (item, known) in items.iter().zip(&mut known).filter(|(_, known)| known.is_none()) {
-                let at = earlier.iter().position(|(_, it)| is_like(item, &it.item));
-                *known = at.map(|at| earlier.remove(at));
+        for (item, known) in items.iter().zip(&mut known) {
+            let at = earlier.iter().position(|(_, it)| item.says_what(&it.item));
+            *known = at.map(|at| earlier.remove(at));
+        }
+        let rest: Vec<usize> = (0..items.len()).filter(|at| known[*at].is_none()).collect();
+        for at in &rest {
+            let item = &items[*at];
+            let like = rest.iter().filter(|at| item.is_read_where(&items[**at])).count();
+            let mut before = earlier.iter().filter(|(_, it)| item.is_read_where(&it.item));
+            if let (1, Some(only), None) = (like, before.next(), before.next()) {
+                known[*at] = Some(*only);
             }
         }
         known

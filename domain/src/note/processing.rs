@@ -146,7 +146,7 @@ impl ActionItem {
             format!("{what}: {}", words.join(" "))
         };
         let owner = todo.owner.as_deref().map(|owner| line("Owner", owner));
-        let due = self.due.as_deref().filter(|_| todo.due_date.is_none());
+        let due = self.due.as_deref().filter(|_| todo.due_date.is_none() && !todo.is_undated);
         let due = due.map(|due| line("Due", due));
         let time = self.start_ms.map(|start| {
             let seconds = start / 1000;

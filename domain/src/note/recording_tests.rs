@@ -139,6 +139,7 @@ fn todo(id: i64) -> AcceptedTodo {
         id: TodoId(id),
         title: "Send the deck to Profuturo".into(),
         due_date: Some(Moment::parse("2025-02-07").unwrap()),
+        is_undated: false,
         owner: None,
         about: vec![],
         at: Moment::parse("2025-02-03T09:00:00").unwrap(),
@@ -468,6 +469,13 @@ fn an_item_that_is_suggested_again_in_other_words_is_the_same_one() {
         ]),
         json!([{"number": 4, "item": second}]),
     );
+    // Nor can either be that which is known, if both say something else.
+    let (call, mail) = (
+        item("Call Ana", "I will send the deck by Friday.", 4000),
+        item("Mail the deck", "I will send the deck by Friday.", 4000),
+    );
+    let both = json!([{"number": 4, "item": call}, {"number": 5, "item": mail}]);
+    check(json!([call, mail]), both);
     // Nobody is asked twice by one summary.
     check(json!([bare, {"text": "send it!"}]), json!([{"number": 4, "item": bare}]));
 }
@@ -536,6 +544,12 @@ fn what_was_said_of_the_time_stays_in_a_todo_without_a_date() {
     check(words, None, "Due: when the committee has met\nSaid in /recordings/5");
     check(words, Some("2025-03-01"), "Said in /recordings/5");
     check(None, None, "Said in /recordings/5");
+    // Who says that there is no date does not mean that one.
+    let undated = AcceptedTodo { due_date: None, is_undated: true, ..todo(9) };
+    let (_, events) = became(json!({"text": "Send the deck", "due": words}), undated);
+    let registered = serde_json::to_value(&events[0]).unwrap();
+    let description = &registered["Registered"]["details"]["description"];
+    assert_eq!(*description, json!("Said in /recordings/5"));
 }
 
 #[test]
@@ -795,6 +809,11 @@ fn the_stored_form_of_an_event_never_changes() {
             "due_date": "2025-02-07T00:00:00", "at": "2025-02-03T09:00:00"}}}),
         json!({"ActionItemAccepted": {"recording": 5, "item": 1, "todo": {"id": 9, "title": "T",
             "at": "2025-02-03T09:00:00"}}}),
+        json!({"ActionItemAccepted": {"recording": 5, "item": 1, "todo": {"id": 9, "title": "T",
+            "due_date": "2025-02-07T00:00:00", "owner": "Ana Ruiz",
+            "about": [{"lp": 1}, {"fund": 2}, {"person": 3}], "at": "2025-02-03T09:00:00"}}}),
+        json!({"ActionItemAccepted": {"recording": 5, "item": 1, "todo": {"id": 9, "title": "T",
+            "is_undated": true, "at": "2025-02-03T09:00:00"}}}),
         json!({"ActionItemDismissed": {"recording": 5, "item": 1}}),
         interest(),
         json!({"InterestSuggested": {"recording": 5, "suggestion": {"interest": "high"}}}),

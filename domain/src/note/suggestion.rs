@@ -158,6 +158,9 @@ pub struct AcceptedTodo {
     /// When it is due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_date: Option<Moment>,
+    /// Whether a person said that it has no date, whatever was said of one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_undated: bool,
     /// Who is to do it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,

@@ -563,6 +563,34 @@ fn the_history_of_a_note() {
 }
 
 #[test]
+fn suggested_action_items_are_told_by_what_they_say_unless_they_are_many() {
+    let check = |texts: &[&str], expected: &str| {
+        let items = (1_u32..)
+            .zip(texts)
+            .map(|(number, text)| json!({"number": number, "item": {"text": text}}));
+        let items: Vec<Value> = items.collect();
+        let mut subject = Subject::new(Kind::Note);
+        let mut sentence = String::new();
+        for payload in [
+            json!({"Registered": {"details": {"name": "Call"}}}),
+            json!({"RecordingAttached": {"recording": 5, "name": "call.webm", "file":
+                {"key": "k", "size": 7, "media_type": "audio/webm", "sha256": "ab"}}}),
+            json!({"ActionItemsSuggested": {"recording": 5, "items": items}}),
+        ] {
+            let event = Event::decode(Kind::Note.as_str(), "", &payload.to_string()).unwrap();
+            sentence = subject.step(Kind::Note.record(7), &event).sentence.to_text(called);
+        }
+        assert_eq!(sentence, expected);
+    };
+    let from = "suggested from the recording call.webm of note 7";
+    check(&["Call"], &format!("The action item “Call” was {from}"));
+    let three = format!("3 action items were {from}: “Call”, “Write”, “Send”");
+    check(&["Call", "Write", "Send"], &three);
+    let five = format!("5 action items were {from}: “Call”, “Write”, “Send” and 2 more");
+    check(&["Call", "Write", "Send", "Meet", "Ask"], &five);
+}
+
+#[test]
 fn the_history_of_a_todo() {
     check(
         Kind::Todo,

@@ -43,7 +43,8 @@ fn item(sentence: &Sentence) -> Option<ActionItem> {
     let text = shortened(&sentence.text);
     Some(ActionItem {
         owner: promise.owner,
-        due: due::due(&sentence.text),
+        due: due::due(&sentence.text[promise.deed..])
+            .or_else(|| due::due_first(&sentence.text[..promise.deed])),
         quote: Some(text.clone()),
         start_ms: Some(sentence.start_ms),
         text,

@@ -91,6 +91,12 @@ async fn what_is_no_day_stays_words_and_a_person_has_the_last_word() {
     );
     assert_eq!(todo["description"], json!(format!("Owner: Ana Ruiz\nSaid in /recordings/{id}")));
 
+    // Whoever says that there is no day does not mean these words either.
+    let (_, id) = promised(&api, note(), item.clone()).await;
+    let todo = accepted(&api, id, json!({"due_date": null})).await;
+    assert_eq!(todo["due_date"], Value::Null);
+    assert_eq!(todo["description"], json!(format!("Owner: Ana\nSaid in /recordings/{id}")));
+
     let (_, id) = promised(&api, note(), item).await;
     let accept = format!("/recordings/{id}/action-items/1/accept");
     for owner in [json!(""), json!("Ana\nRuiz"), json!("x".repeat(201)), json!(7)] {

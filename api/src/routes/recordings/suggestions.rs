@@ -14,14 +14,14 @@ use projections::log::CommandError;
 use sqlx::{ConnectOptions as _, PgConnection};
 use tokio::sync::OwnedMutexGuard;
 
-use super::{READ_MODEL, known, known_members, line, process, shown};
+use super::{READ_MODEL, known, known_members, process, shown};
 use crate::app::App;
 use crate::body::{Body, Ids, Shape, parse_id};
 use crate::caller::Caller;
 use crate::coerce::null_character;
 use crate::json::Json as Sent;
 use crate::problem::{Fault, Problem};
-use crate::recordings::{standing_of, todo_of};
+use crate::recordings::{name, standing_of, todo_of};
 use crate::resource::record_of;
 use crate::writes::{check_exist, condition, contact, missing, send};
 
@@ -57,6 +57,7 @@ pub(super) async fn accept_item(
     let todo = AcceptedTodo {
         id: TodoId(0),
         title: said.title.unwrap_or_else(|| suggested.item.text.clone()),
+        is_undated: said.due_date == Some(None),
         due_date: said.due_date.unwrap_or_else(|| now.due_if_accepted(&suggested.item)),
         about: about(&app, stored.note, owner.as_deref()).await?,
         owner,
@@ -148,7 +149,9 @@ impl Said {
                 ("title", Sent::Text(text)) if !text.trim().is_empty() => {
                     said.title = Some(text.trim().to_owned());
                 }
-                ("owner", Sent::Text(text)) => said.owner = Some(Some(line("owner", &text)?)),
+                ("owner", Sent::Text(text)) => {
+                    said.owner = Some(Some(name::line("body", "owner", &text)?));
+                }
                 ("due_date", Sent::Text(text)) => said.due_date = Some(Some(due_date(&text)?)),
                 (_, other) => {
                     let fault = Fault::new(

@@ -27,7 +27,12 @@ fn days_in_english_count_from_the_meeting() {
         ("by end of day Friday", "2025-11-14"),
         ("no later than Friday noon", "2025-11-14"),
         ("next Tuesday", "2025-11-18"),
+        ("next Wednesday", "2025-11-19"),
         ("this coming Monday", "2025-11-17"),
+        ("the coming Friday", "2025-11-14"),
+        ("this Friday", "2025-11-14"),
+        ("Friday of this week", "2025-11-14"),
+        ("this week on Friday", "2025-11-14"),
         ("on Wednesday", "2025-11-19"),
         ("Monday of next week", "2025-11-17"),
         ("Friday next week", "2025-11-21"),
@@ -38,6 +43,15 @@ fn days_in_english_count_from_the_meeting() {
         ("this weekend", "2025-11-16"),
         ("end of the month", "2025-11-30"),
         ("before month end", "2025-11-30"),
+        ("at the end of the month", "2025-11-30"),
+        ("at month end", "2025-11-30"),
+        ("at the end of the day, at 5pm", "2025-11-12"),
+        ("before the end of next week", "2025-11-21"),
+        ("before Friday of next week", "2025-11-21"),
+        ("before end of day Friday", "2025-11-14"),
+        ("before the 5th of next month", "2025-12-05"),
+        ("before tomorrow noon", "2025-11-13"),
+        ("tomorrow before noon", "2025-11-13"),
         ("next month", "2025-12-31"),
         ("by the end of the quarter", "2025-12-31"),
         ("next quarter", "2026-03-31"),
@@ -60,6 +74,8 @@ fn days_in_english_count_from_the_meeting() {
         ("end of February 2028", "2028-02-29"),
         ("in two weeks", "2025-11-26"),
         ("within 10 days", "2025-11-22"),
+        ("within two weeks", "2025-11-26"),
+        ("in the coming week", "2025-11-21"),
         ("a week from now", "2025-11-19"),
         ("in a month", "2025-12-12"),
     ] {
@@ -80,6 +96,8 @@ fn days_in_spanish_count_from_the_meeting() {
         ("a más tardar el viernes", "2025-11-14"),
         ("para este sábado", "2025-11-15"),
         ("el próximo lunes", "2025-11-17"),
+        ("el próximo viernes", "2025-11-14"),
+        ("el viernes próximo", "2025-11-14"),
         ("el miércoles que viene", "2025-11-19"),
         ("el jueves de la próxima semana", "2025-11-20"),
         ("esta semana", "2025-11-14"),
@@ -93,6 +111,9 @@ fn days_in_spanish_count_from_the_meeting() {
         ("el mes que viene", "2025-12-31"),
         ("fin del trimestre", "2025-12-31"),
         ("antes de fin de año", "2025-12-31"),
+        ("antes de mañana", "2025-11-13"),
+        ("mañana antes de las 5", "2025-11-13"),
+        ("antes del viernes", "2025-11-14"),
         ("antes del 15 de marzo", "2026-03-15"),
         ("el próximo 15 de diciembre", "2025-12-15"),
         ("el 1 de diciembre de 2025", "2025-12-01"),
@@ -101,6 +122,7 @@ fn days_in_spanish_count_from_the_meeting() {
         ("en mayo", "2026-05-31"),
         ("en dos semanas", "2025-11-26"),
         ("dentro de una semana", "2025-11-19"),
+        ("dentro de dos semanas", "2025-11-26"),
     ] {
         check(words, Some(expected));
     }
@@ -119,6 +141,25 @@ fn what_can_be_read_in_several_ways_or_in_none_stays_words() {
         "mid November",
         "by June",
         "next weekend",
+        "next Friday",
+        "Friday next",
+        "this Monday",
+        "before next week",
+        "before this week",
+        "before the weekend",
+        "before next month",
+        "before the next quarter",
+        "before Q1",
+        "antes de la próxima semana",
+        "antes del mes que viene",
+        "the day before Friday",
+        "a week before Friday",
+        "the Friday before",
+        "within the next month",
+        "within the next week",
+        "dentro de la próxima semana",
+        "dentro de este mes",
+        "at one",
         "today or tomorrow",
         "Monday or Tuesday",
         "the week of 15 November",
@@ -160,6 +201,9 @@ fn the_day_itself_is_not_the_next_of_its_name_and_a_week_ends_with_its_work() {
         assert_eq!(found, expected.map(date), "{words} on {said_on}");
     };
     check("by Friday", "2025-11-14", Some("2025-11-21"));
+    check("this Friday", "2025-11-14", None);
+    check("next Friday", "2025-11-14", Some("2025-11-21"));
+    check("next Monday", "2025-11-16", Some("2025-11-17"));
     check("this week", "2025-11-14", Some("2025-11-14"));
     check("this week", "2025-11-15", None);
     check("next week", "2025-11-16", Some("2025-11-21"));

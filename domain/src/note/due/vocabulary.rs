@@ -19,12 +19,19 @@ pub(super) enum Word {
     /// The number that follows is a day.
     The,
     This,
+    /// Of a weekday it may be the one to come or the one of the week that follows.
     Next,
+    /// The next to come.
+    Coming,
     End,
+    /// Of a day, or the end of something, that is when it is due; of a whole week or month it is none of its days.
+    Before,
     In,
+    /// A length of time follows.
+    Within,
     /// Counted from today.
     Ahead,
-    /// Of a day that is named.
+    /// Of a day that is named; a clock time is one as well.
     PartOfDay,
 }
 
@@ -44,7 +51,7 @@ const PHRASES: &[(&[&str], &[Word])] = &[
     (&["pasado", "manana"], &[Word::AfterTomorrow]),
     (&["la", "manana"], &[Word::PartOfDay]),
     (&["esta", "manana"], &[Word::This, Word::PartOfDay]),
-    (&["que", "viene"], &[Word::Next]),
+    (&["que", "viene"], &[Word::Coming]),
     (&["fin", "de", "semana"], &[Word::Period(Period::Weekend)]),
     (&["from", "now"], &[Word::Ahead]),
     (&["from", "today"], &[Word::Ahead]),
@@ -57,8 +64,8 @@ const PHRASES: &[(&[&str], &[Word])] = &[
 
 /// These add nothing to the day that they stand before or behind.
 const EMPTY: &[&str] = &[
-    "by", "before", "on", "until", "till", "the", "of", "for", "later", "latest", "antes", "para",
-    "por", "hasta", "a", "al", "de", "del", "el", "la", "los", "las",
+    "by", "on", "until", "till", "the", "of", "for", "later", "latest", "para", "por", "hasta",
+    "a", "al", "de", "del", "el", "la", "los",
 ];
 
 /// What the words say; `None` if one of them is none that days are named by.
@@ -72,8 +79,11 @@ pub(super) fn read(text: &str) -> Option<Vec<Word>> {
             rest = &rest[phrase.len()..];
             continue;
         }
-        if ["at", "las"].contains(&word.as_str()) {
-            rest = without_clock(after)?;
+        if ["at", "las"].contains(&word.as_str())
+            && let Some(behind) = without_clock(after)
+        {
+            read.push(Word::PartOfDay);
+            rest = behind;
             continue;
         }
         let next = after.first().map(String::as_str);
@@ -110,15 +120,20 @@ fn one(word: &str, next: Option<&str>) -> Option<Vec<Word>> {
         // `a week`, but `a fin de mes`.
         "a" | "an" if next.and_then(period).is_some() => vec![Word::Number(1)],
         "the" | "el" | "dia" if of_next.is_some() => vec![Word::The],
+        // `at month end`, but `at one` is a time of the day.
+        "at" if of_next.is_none() => vec![],
         word if EMPTY.contains(&word) => vec![],
         "today" | "tonight" | "hoy" => vec![Word::Today],
         "tomorrow" | "manana" => vec![Word::Tomorrow],
         "this" | "este" | "esta" => vec![Word::This],
-        "next" | "coming" | "following" | "proximo" | "proxima" | "siguiente" | "entrante" => {
-            vec![Word::Next]
+        "next" => vec![Word::Next],
+        "coming" | "following" | "proximo" | "proxima" | "siguiente" | "entrante" => {
+            vec![Word::Coming]
         }
+        "before" | "antes" => vec![Word::Before],
         "end" | "fin" | "final" | "finales" => vec![Word::End],
-        "in" | "within" | "en" | "dentro" => vec![Word::In],
+        "in" | "en" => vec![Word::In],
+        "within" | "dentro" => vec![Word::Within],
         "morning" | "afternoon" | "evening" | "noon" | "midday" | "eod" | "cob" | "tarde"
         | "noche" | "mediodia" => vec![Word::PartOfDay],
         "eow" => vec![Word::End, Word::Period(Period::Week)],
@@ -144,12 +159,26 @@ fn one(word: &str, next: Option<&str>) -> Option<Vec<Word>> {
 
 /// Without what the rest says as well.
 fn bare(mut read: Vec<Word>) -> Vec<Word> {
-    let has_month = read.iter().any(|it| matches!(it, Word::Month(_)));
+    // `Friday before noon`
+    let mut following = read.clone().into_iter().skip(1);
+    read.retain(|it| following.next() != Some(Word::PartOfDay) || *it != Word::Before);
     read.dedup();
+    if read.first() == Some(&Word::Before) {
+        let rest = bare(read.split_off(1));
+        return [read, rest].concat();
+    }
+    let has_month = read.iter().any(|it| matches!(it, Word::Month(_)));
     read.retain(|it| !(has_month && *it == Word::The));
+    if read[..] != [Word::This, Word::PartOfDay] {
+        read.retain(|it| *it != Word::PartOfDay);
+    }
     // `this coming Friday`
-    if let [Word::This, Word::Next, ..] = read[..] {
+    if let [Word::This, Word::Next | Word::Coming, ..] = read[..] {
         read.remove(0);
+    }
+    // Which of the two it is makes a difference for a weekday alone.
+    if !matches!(read[..], [Word::Coming, Word::Weekday(_)] | [Word::Weekday(_), Word::Coming]) {
+        read.iter_mut().filter(|it| **it == Word::Coming).for_each(|it| *it = Word::Next);
     }
     // `end of day Friday`, but not `end of the day` alone.
     const END_OF_DAY: [Word; 2] = [Word::End, Word::Period(Period::Day)];
@@ -159,9 +188,6 @@ fn bare(mut read: Vec<Word>) -> Vec<Word> {
         } else if read.ends_with(&END_OF_DAY) {
             read.truncate(read.len() - END_OF_DAY.len());
         }
-    }
-    if read[..] != [Word::This, Word::PartOfDay] {
-        read.retain(|it| *it != Word::PartOfDay);
     }
     read
 }

@@ -12,6 +12,8 @@ use patterns::{BEGINNINGS, BEHIND_A_NAME, DEEDS, DEEDS_ES, DENIALS, FOR_WHOM, FU
 pub(super) struct Promise {
     /// Who, if the sentence names somebody.
     pub(super) owner: Option<String>,
+    /// Where in the sentence begins what is to be done: `send the deck`.
+    pub(super) deed: usize,
 }
 
 /// How many words may stand between the beginning and the deed.
@@ -19,21 +21,39 @@ const REACH: usize = 4;
 
 /// What a sentence promises or asks for; `None` if nothing.
 pub(super) fn promise(sentence: &str) -> Option<Promise> {
-    let words: Vec<&str> = sentence
-        .split(|letter: char| !letter.is_alphanumeric())
-        .filter(|word| !word.is_empty())
-        .collect();
+    let (begins, words): (Vec<usize>, Vec<&str>) = words(sentence).into_iter().unzip();
     let folded: Vec<String> = words.iter().map(|word| fold(word)).collect();
     let folded: Vec<&str> = folded.iter().map(String::as_str).collect();
-    let is_committed = (0..folded.len()).any(|at| {
-        let begins = BEGINNINGS.iter().find_map(|beginning| starts_with(&folded[at..], beginning));
-        let is_denied = at > 0 && DENIALS.contains(&folded[at - 1]);
-        begins.is_some_and(|length| !is_denied && leads_to_deed(&folded[at + length..]))
-    });
-    if is_committed || commits_alone(&folded) {
-        return Some(Promise { owner: addressed(sentence).or_else(|| named(&words, &folded)) });
+    let named = || named(&words, &folded);
+    match committed(&folded).or_else(|| commits_alone(&folded)) {
+        Some(deed) => {
+            let owner = addressed(sentence).or_else(|| named().map(|(owner, _)| owner));
+            Some(Promise { owner, deed: begins[deed] })
+        }
+        None => named().map(|(owner, deed)| Promise { owner: Some(owner), deed: begins[deed] }),
     }
-    named(&words, &folded).map(|owner| Promise { owner: Some(owner) })
+}
+
+/// The words of a sentence and where each begins.
+fn words(sentence: &str) -> Vec<(usize, &str)> {
+    let is_apart = |letter: char| !letter.is_alphanumeric();
+    let mut end = 0;
+    let pieces = sentence.split_inclusive(is_apart).map(|piece| {
+        let begin = end;
+        end += piece.len();
+        (begin, piece.trim_end_matches(is_apart))
+    });
+    pieces.filter(|(_, word)| !word.is_empty()).collect()
+}
+
+/// Which word begins the deed that the sentence commits somebody to.
+fn committed(words: &[&str]) -> Option<usize> {
+    (0..words.len()).find_map(|at| {
+        let length = BEGINNINGS.iter().find_map(|it| starts_with(&words[at..], it))?;
+        let is_denied = at > 0 && DENIALS.contains(&words[at - 1]);
+        let deed = leads_to_deed(&words[at + length..]).filter(|_| !is_denied)?;
+        Some(at + length + deed)
+    })
 }
 
 /// How many words the phrase has, if these words begin with it.
@@ -42,10 +62,10 @@ fn starts_with(words: &[&str], phrase: &str) -> Option<usize> {
     words.starts_with(&phrase).then_some(phrase.len())
 }
 
-/// Whether a deed follows soon, and is not denied before.
-fn leads_to_deed(rest: &[&str]) -> bool {
+/// Which word begins a deed, if one follows soon and is not denied before.
+fn leads_to_deed(rest: &[&str]) -> Option<usize> {
     let within = (0..rest.len().min(REACH + 1)).find(|at| is_deed(&rest[*at..]));
-    within.is_some_and(|at| !rest[..at].iter().any(|word| DENIALS.contains(word)))
+    within.filter(|at| !rest[..*at].iter().any(|word| DENIALS.contains(word)))
 }
 
 fn is_deed(rest: &[&str]) -> bool {
@@ -69,9 +89,10 @@ fn is_verb_form(word: &str) -> bool {
     infinitive || wished
 }
 
-/// Spanish commits without a beginning: `enviaré`, `te mando`.
-fn commits_alone(words: &[&str]) -> bool {
-    words.iter().enumerate().any(|(at, word)| {
+/// Which word commits without a beginning, as Spanish ones do: `enviaré`, `te mando`.
+fn commits_alone(words: &[&str]) -> Option<usize> {
+    (0..words.len()).find(|at| {
+        let (at, word) = (*at, words[*at]);
         let is_denied =
             words[at.saturating_sub(3)..at].iter().any(|before| DENIALS.contains(before));
         let stem = DEEDS_ES.iter().find_map(|stem| word.strip_prefix(stem));
@@ -85,16 +106,17 @@ fn commits_alone(words: &[&str]) -> bool {
     })
 }
 
-/// Somebody who will do something: `Ana will send`, `Luis García va a revisar`.
-fn named(words: &[&str], folded: &[&str]) -> Option<String> {
+/// Somebody who will do something: `Ana will send`, `Luis García va a revisar`; and which word begins that.
+fn named(words: &[&str], folded: &[&str]) -> Option<(String, usize)> {
     (1..words.len()).find_map(|at| {
         let length = BEHIND_A_NAME.iter().find_map(|phrase| starts_with(&folded[at..], phrase))?;
-        if !is_name(words[at - 1], folded[at - 1]) || !leads_to_deed(&folded[at + length..]) {
+        let deed = leads_to_deed(&folded[at + length..])?;
+        if !is_name(words[at - 1], folded[at - 1]) {
             return None;
         }
         let has_surname = at > 1 && is_name(words[at - 2], folded[at - 2]);
         let first = if has_surname { at - 2 } else { at - 1 };
-        Some(words[first..at].join(" "))
+        Some((words[first..at].join(" "), at + length + deed))
     })
 }
 
@@ -140,6 +162,18 @@ mod tests {
         check("Te mando el PPM.", Some(None));
         check("Le enviaremos los estados financieros.", Some(None));
         check("Marta va a coordinar la visita.", Some(Some("Marta")));
+    }
+
+    #[test]
+    fn what_is_to_be_done_begins_with_its_verb() {
+        let check = |sentence: &str, expected: &str| {
+            let promise = promise(sentence).unwrap();
+            assert_eq!(&sentence[promise.deed..], expected, "{sentence}");
+        };
+        check("As I said, I will send it.", "send it.");
+        check("Después de la reunión, te mando el PPM.", "mando el PPM.");
+        check("Mañana Marta va a coordinar la visita.", "coordinar la visita.");
+        check("On fees, Ana will get back to you.", "get back to you.");
     }
 
     #[test]
