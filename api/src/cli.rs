@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands;
+use crate::commands::{self, explain};
 use crate::settings::{SettingError, Settings};
 use crate::traces::Traces;
 
@@ -128,32 +128,5 @@ fn traces_of(settings: &Settings) -> Option<Traces> {
             eprintln!("crm: warning: no traces are made: {}", explain(&error));
             None
         }
-    }
-}
-
-/// The error and its causes, but for those that the one before has told already.
-pub(crate) fn explain(error: &anyhow::Error) -> String {
-    let mut text = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        if !text.ends_with(&cause) {
-            let separator = if text.is_empty() { "" } else { ": " };
-            text = format!("{text}{separator}{cause}");
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use anyhow::Context as _;
-
-    use super::*;
-
-    #[test]
-    fn a_cause_is_told_once() {
-        let refused = std::io::Error::other("refused");
-        let error = Err::<(), _>(refused).context("cannot connect: refused").context("no database");
-        let error = error.unwrap_err();
-        assert_eq!(explain(&error), "no database: cannot connect: refused");
     }
 }

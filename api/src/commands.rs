@@ -106,10 +106,24 @@ pub async fn open(
     Ok(None)
 }
 
+/// The error and its causes, but for those that the one before has told already.
+pub fn explain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !text.ends_with(&cause) {
+            let separator = if text.is_empty() { "" } else { ": " };
+            text = format!("{text}{separator}{cause}");
+        }
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use std::io;
     use std::sync::{Arc, Mutex};
+
+    use anyhow::Context as _;
 
     use super::*;
 
@@ -145,5 +159,13 @@ mod tests {
         assert_eq!(logged("info"), (false, true));
         assert_eq!(logged("info,symphonia_format_isomp4=error"), (true, true));
         assert_eq!(logged("not=a=filter"), (false, true));
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let refused = std::io::Error::other("refused");
+        let error = Err::<(), _>(refused).context("cannot connect: refused").context("no database");
+        let error = error.unwrap_err();
+        assert_eq!(explain(&error), "no database: cannot connect: refused");
     }
 }

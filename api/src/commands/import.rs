@@ -10,8 +10,7 @@ use replay::{ImportOptions, Notice, Progress, Report};
 use serde_json::{Value, json};
 
 use crate::backend::{Backend, Store};
-use crate::cli::explain;
-use crate::commands::{self, Interruption};
+use crate::commands::{self, Interruption, explain};
 use crate::settings::Settings;
 
 /// Imports a legacy database. Run again on a newer copy of the file, it appends only what differs.
