@@ -2,6 +2,7 @@
 
 mod names;
 mod parked;
+mod people;
 mod scope;
 mod typing;
 mod unembedded;

@@ -18,15 +18,15 @@ use super::commonness::Commonness;
 use super::dictionary;
 use super::found::{Found, Gathered};
 use super::fuse::Reason;
-use super::lag::{Followed, changed_since, followed};
-use super::lexical::{self, Lexical, Passage};
+use super::lag::{Followed, changed_since};
+use super::lexical::{self, Lexical, Opened, Passage};
 use super::meaning::{Nearest, Unready};
 use super::scope::{Scope, Scoped};
 use super::showing::{shown, standing};
 use super::text::is_brief;
 use super::topic::Topic;
 use super::unembedded::unembedded;
-use super::vocabulary::Vocabulary;
+use super::vocabulary::{Understood, Vocabulary};
 use super::{Filter, Meaning, Part};
 use crate::database::{Database, DatabaseError};
 use crate::line::Lines;
@@ -187,7 +187,21 @@ impl Search {
     /// # Errors
     /// See [`SearchError`].
     pub async fn find(&self, wanted: &Wanted) -> Result<Page, SearchError> {
-        let mut asked = self.vocabulary.understood(&self.database, &wanted.asked).await?;
+        let understood = self.vocabulary.understood(&self.database, &wanted.asked).await?;
+        if let Some(page) = self.answered(wanted, understood).await? {
+            return Ok(page);
+        }
+        let understood = self.vocabulary.understood_now(&self.database, &wanted.asked).await?;
+        Ok(self.answered(wanted, understood).await?.unwrap_or_default())
+    }
+
+    /// Likewise, by what a question was understood to mean; `None` if that may no longer be right.
+    async fn answered(
+        &self,
+        wanted: &Wanted,
+        understood: Understood,
+    ) -> Result<Option<Page>, SearchError> {
+        let Understood { mut asked, as_of } = understood;
         asked.keep_corrections(|typed| !dictionary::has(typed));
         let wanted = &Wanted { asked, ..wanted.clone() };
         let before = wanted.after.and_then(|after| after.mode);
@@ -224,32 +238,39 @@ impl Search {
         let page = self
             .lines
             .ask(&self.database, move |db| {
-                Box::pin(async move { search.look(db, &asked, near, mode).await })
+                Box::pin(async move { search.look(db, &asked, as_of, near, mode).await })
             })
             .await?;
-        Ok(Page { mode, missing, corrections: wanted.asked.corrections.clone(), ..page })
+        let corrections = wanted.asked.corrections.clone();
+        Ok(page.map(|page| Page { mode, missing, corrections, ..page }))
     }
 
-    /// What stands in the tables, in one snapshot.
+    /// What stands in the tables, in one snapshot; `None` if records have changed there behind the position as of which the question was
+    /// understood.
     async fn look(
         &self,
         connection: &mut PgConnection,
         wanted: &Wanted,
+        as_of: Option<i64>,
         nearest: Nearest,
         mode: Mode,
-    ) -> Result<Page, sqlx::Error> {
+    ) -> Result<Option<Page>, sqlx::Error> {
         let settings = lexical::settings();
         let begin = format!("begin isolation level repeatable read read only; {settings}");
         let mut tx = connection.begin_with(begin).await?;
         let Wanted { asked, filter, .. } = wanted;
-        let Followed { behind: lag, parked } = followed(&mut tx).await?;
+        let Opened { folded, followed, is_current } = lexical::open(&mut tx, asked, as_of).await?;
+        if !is_current {
+            return Ok(None);
+        }
+        let Followed { behind: lag, parked } = followed;
         let is_gone = is_any_gone(&mut tx, &filter.about).await?;
         let lexical = match mode {
             _ if is_gone => Lexical::default(),
             Mode::Semantic => Lexical::default(),
             Mode::Hybrid | Mode::Lexical => {
                 let common = self.commonness.now(&mut tx).await?;
-                lexical::find(&mut tx, common, asked, filter, lag).await?
+                lexical::find(&mut tx, common, asked, &folded, filter, lag).await?
             }
         };
         let scope =
@@ -287,7 +308,7 @@ impl Search {
         let hits = shown(&mut tx, &mut found, page.hits, asked).await?;
         tx.rollback().await?;
         let (facets, is_behind) = (found.facets(), lag.is_some());
-        Ok(Page { hits, facets, is_cut, is_behind, next: page.next, ..Page::default() })
+        Ok(Some(Page { hits, facets, is_cut, is_behind, next: page.next, ..Page::default() }))
     }
 }
 

@@ -38,8 +38,19 @@ pub struct Asked {
     pub near: Vec<Near>,
     /// Words that are initials of names, so far as is known.
     pub acronyms: Vec<Acronym>,
-    /// Of its words, folded, whether any text has them in this form, where that is known.
-    pub written: BTreeMap<String, bool>,
+    /// Of its words, folded, whether texts have them, where that is known.
+    pub written: BTreeMap<String, Written>,
+}
+
+/// Whether texts have a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// As it is typed.
+    AsTyped,
+    /// Not so, but inflected otherwise.
+    InAnotherForm,
+    /// In no form.
+    Nowhere,
 }
 
 /// A word that nobody wrote in this form, and the words of texts and names that it may be but for typing errors.

@@ -4,7 +4,8 @@
 use std::collections::HashSet;
 
 use domain::RecordRef;
-use sqlx::PgConnection;
+use sqlx::postgres::PgRow;
+use sqlx::{FromRow, PgConnection, Row as _};
 
 use super::lexical::record_of;
 use super::passage::record_named;
@@ -18,22 +19,27 @@ pub(super) struct Followed {
     pub(super) parked: HashSet<RecordRef>,
 }
 
+/// Asks for the columns `behind` and `parked`, of which [`Followed`] is made.
+pub(super) const FOLLOWED: &str = "
+    select case when position < (select max(position) from events) then position end as behind,
+        array(select aggregate_type || ':' || aggregate_id from dead_letter d
+            where d.projector = generation.projector and d.generation = generation.number) as parked
+    from generation
+    where format('read_%s_%s', projector, number) = (
+        select n.nspname from pg_class c join pg_namespace n on n.oid = c.relnamespace
+        where c.oid = to_regclass('findable'))";
+
+impl FromRow<'_, PgRow> for Followed {
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        let parked: Option<Vec<String>> = row.try_get("parked")?;
+        let parked = parked.iter().flatten().filter_map(|name| record_named(name)).collect();
+        Ok(Self { behind: row.try_get("behind")?, parked })
+    }
+}
+
 /// How far the texts that a connection finds follow the log; nothing of both is known if it finds none.
 pub(super) async fn followed(db: &mut PgConnection) -> Result<Followed, sqlx::Error> {
-    let row: Option<(Option<i64>, Vec<String>)> = sqlx::query_as(
-        "select case when position < (select max(position) from events) then position end,
-             array(select aggregate_type || ':' || aggregate_id from dead_letter d
-                 where d.projector = generation.projector and d.generation = generation.number)
-         from generation
-         where format('read_%s_%s', projector, number) = (
-             select n.nspname from pg_class c join pg_namespace n on n.oid = c.relnamespace
-             where c.oid = to_regclass('findable'))",
-    )
-    .fetch_optional(db)
-    .await?;
-    let (behind, parked) = row.unwrap_or_default();
-    let parked = parked.iter().filter_map(|name| record_named(name)).collect();
-    Ok(Followed { behind, parked })
+    Ok(sqlx::query_as(FOLLOWED).fetch_optional(db).await?.unwrap_or_default())
 }
 
 /// How far the texts that a connection finds are, if the log goes on behind that.

@@ -27,7 +27,7 @@ use super::{Filter, Language, Part};
 
 pub(super) use beside::Titled;
 use beside::{cards, people_of, said_beside, titled};
-pub(super) use words::Word;
+pub(super) use words::{Opened, Word, folded, open};
 use words::{any_form, any_of, meant, rare, words};
 
 /// What is ranked apart, and the most passages of each that are. The conditions are those of the indexes.
@@ -185,20 +185,21 @@ pub(super) fn settings() -> String {
     )
 }
 
-/// Finds by word and by name, within a transaction with these [`settings`], the rest of which is planned anew for each question. Where the texts are behind the log, at this position, nobody
-/// is known by a name that may have changed since.
+/// Finds by word and by name what is asked for, which is given as it is and folded, within a transaction with these [`settings`] that
+/// [`open`] has begun. Where the texts are behind the log, at this position, nobody is known by a name that may have changed since.
 pub(super) async fn find(
     db: &mut PgConnection,
     common: Arc<Common>,
     asked: &Asked,
+    folded: &str,
     filter: &Filter,
     behind: Option<i64>,
 ) -> Result<Lexical, sqlx::Error> {
     if asked.is_empty() {
         return Ok(Lexical::default());
     }
-    let (folded, typed) = words(db, &common, asked).await?;
-    let words = meant(db, &common, &typed, asked).await?;
+    let typed = words(db, &common, asked, folded).await?;
+    let words = meant(&common, &typed, asked);
     let wanted: Vec<Wanted> = words.iter().map(Word::wanted).collect();
     let LookedAt { passages: hits, rare, cards, is_cut } =
         looked_at(db, &words, asked, filter).await?;
@@ -211,7 +212,7 @@ pub(super) async fn find(
             let changed = changed_since(db, position, records).await?;
             titled.retain(|(record, _)| !changed.contains(record));
         }
-        let names = names::find(db, &folded, asked, &typed, &titled, filter, behind).await?;
+        let names = names::find(db, folded, asked, &typed, &titled, filter, behind).await?;
         // A name alone asks for nobody of theirs.
         let whose = if words.len() > 1 { &names.named[..] } else { &[] };
         let people = people_of(db, whose, filter).await?;

@@ -20,7 +20,7 @@ use crate::projector::{Fold, ProjectError, Projector, Table, Tables};
 pub const NAME: &str = "passage";
 
 /// To be raised whenever other texts, or other pieces of them, come of the same events, or they are stored otherwise.
-pub const VERSION: i32 = 9;
+pub const VERSION: i32 = 10;
 
 /// How many bytes of the SHA-256 of a passage name its text.
 pub const DIGEST: usize = 16;

@@ -127,7 +127,8 @@ impl Scope {
         behind: Option<i64>,
     ) -> Result<Scoped, sqlx::Error> {
         let Self { rest, filter, is_of_time } = self;
-        let found = lexical::find(db, common, rest, filter, behind).await?;
+        let folded = lexical::folded(db, &rest.text).await?;
+        let found = lexical::find(db, common, rest, &folded, filter, behind).await?;
         let sought = Sought::of(&found.wanted);
         let shares = found.named.iter().map(|(_, name)| sought.tally(name).coverage());
         // What is about somebody is meant as far as the rest is a name.

@@ -32,27 +32,69 @@ const LOOK: Duration = Duration::from_secs(60);
 #[derive(Clone, Default)]
 pub(super) struct Vocabulary(Arc<Mutex<Words>>);
 
+/// A question as it is understood.
+#[derive(Clone, Debug)]
+pub(super) struct Understood {
+    pub(super) asked: Asked,
+    /// If that is right only as long as no record has changed behind a position: that position.
+    pub(super) as_of: Option<i64>,
+}
+
+impl Understood {
+    /// As it is, whatever changes.
+    fn plainly(asked: Asked) -> Self {
+        Self { asked, as_of: None }
+    }
+}
+
 impl Vocabulary {
-    /// The question with what was probably meant by words that no text and no name has, and with what its acronyms stand for. As it is
-    /// while it is not known for sure what still stands there.
+    /// The question with what was probably meant by words that no text and no name has, and with what its acronyms stand for, as far as
+    /// that is in memory: whoever uses it looks whether it is still right, and asks for it anew if it is not.
     pub(super) async fn understood(
         &self,
         database: &Database,
         asked: &Asked,
-    ) -> Result<Asked, DatabaseError> {
-        let typed = asked.unquoted();
-        let acronyms = acronyms::written(&asked.text);
+    ) -> Result<Understood, DatabaseError> {
+        let (typed, acronyms) = (asked.unquoted(), acronyms::written(&asked.text));
         let understanding = async {
-            let mut words = self.0.lock().await;
+            let words = self.0.lock().await;
             let is_plain = acronyms.iter().all(|word| words.is_mere_word(word))
                 && !typed.iter().any(|word| words.is_strange(word, typed.len()));
-            if is_plain || words.catch_up(database).await? == Reach::Behind {
-                return Ok(Asked { written: words.written(asked, false), ..asked.clone() });
+            if is_plain {
+                let written = words.written(asked, false);
+                return Some(Understood::plainly(Asked { written, ..asked.clone() }));
             }
-            let written = words.written(asked, true);
-            Ok(Asked { written, ..words.understood(asked, &typed, &acronyms) })
+            let as_of = words.position(database);
+            as_of?;
+            Some(Understood { asked: words.understood(asked, &typed, &acronyms), as_of })
         };
-        tokio::time::timeout(WAIT, understanding).await.unwrap_or_else(|_| Ok(asked.clone()))
+        match tokio::time::timeout(WAIT, understanding).await {
+            Ok(Some(understood)) => Ok(understood),
+            Ok(None) => self.understood_now(database, asked).await,
+            Err(_) => Ok(Understood::plainly(asked.clone())),
+        }
+    }
+
+    /// The same once the words are up with the texts. As it is while it is not known for sure what still stands there.
+    pub(super) async fn understood_now(
+        &self,
+        database: &Database,
+        asked: &Asked,
+    ) -> Result<Understood, DatabaseError> {
+        let (typed, acronyms) = (asked.unquoted(), acronyms::written(&asked.text));
+        let understanding = async {
+            let mut words = self.0.lock().await;
+            let understood = match words.catch_up(database).await? {
+                Reach::Behind => {
+                    let written = words.written(asked, false);
+                    Asked { written, ..asked.clone() }
+                }
+                Reach::Level => words.understood(asked, &typed, &acronyms),
+            };
+            Ok(Understood::plainly(understood))
+        };
+        let understood = tokio::time::timeout(WAIT, understanding).await;
+        understood.unwrap_or_else(|_| Ok(Understood::plainly(asked.clone())))
     }
 
     /// Follows the tables until it is stopped, so that a question finds little to read, and so that the words of what was erased go at

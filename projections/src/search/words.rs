@@ -5,13 +5,15 @@
 //! the server's locale: `¿hedging?`, `“hedging”` and `USD/hedging` have the word that `hedging` asks for. Postgres's own parser
 //! takes every sign beyond ASCII for a letter where the locale is C, and keeps addresses and paths whole.
 //!
-//! What is several such words, as `9.8`, `20%` and `AT&T` are, is found as a whole too, and looked for as nothing else.
+//! What is several such words, as `9.8`, `20%`, `AT&T` and `+52 55 1234 5678` are, is found as a whole too, and looked for as nothing else.
 //!
 //! The stop words are Snowball's, as Postgres has them.
 
 mod amounts;
 mod compounds;
 mod figures;
+mod phones;
+mod roles;
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;

@@ -1,11 +1,12 @@
 //! The words of a question: how they are stemmed, how common they are, and which nobody wrote.
 
-use sqlx::PgConnection;
+use sqlx::{FromRow as _, PgConnection, Row as _};
 
 use super::{CARDS, TEXTS};
-use crate::search::asked::{Asked, BRIEF, Correction};
+use crate::search::asked::{Asked, BRIEF, Correction, Written};
 use crate::search::commonness::Common;
 use crate::search::highlight::Wanted;
+use crate::search::lag::{FOLLOWED, Followed};
 use crate::search::spelling;
 use crate::search::words::{asked as lexemes, is_telling};
 
@@ -34,23 +35,57 @@ pub(in crate::search) struct Word {
     pub(in crate::search) mistyped: Option<String>,
     /// Whether it is what was probably meant by the mistyped one.
     pub(super) is_corrected: bool,
+    /// Whether all of this is known for sure without looking at the texts.
+    is_sure: bool,
 }
 
-/// The question folded, and its words, the rarest first.
+/// A question as the tables have it.
+pub(in crate::search) struct Opened {
+    /// As names are folded there.
+    pub(in crate::search) folded: String,
+    /// How far these are.
+    pub(in crate::search) followed: Followed,
+    /// Whether no record can have changed behind the position as of which it was understood.
+    pub(in crate::search) is_current: bool,
+}
+
+/// Begins to look for a question that was understood as of a position.
+pub(in crate::search) async fn open(
+    db: &mut PgConnection,
+    asked: &Asked,
+    as_of: Option<i64>,
+) -> Result<Opened, sqlx::Error> {
+    // The setting goes along: whatever comes after is planned for the very words that are asked for, since how common they are decides
+    // how they are best found.
+    let row = sqlx::query(&format!(
+        "select crm_fold($1) as folded, exists (select from findable where position > $2) as is_changed, followed.*
+         from set_config('plan_cache_mode', 'force_custom_plan', true) left join ({FOLLOWED}) as followed on true"
+    ))
+    .bind(&asked.text)
+    .bind(as_of)
+    .fetch_one(db)
+    .await?;
+    let (is_changed, followed): (bool, _) = (row.try_get("is_changed")?, Followed::from_row(&row)?);
+    let is_current = as_of.is_none() || (!is_changed && followed.behind.is_none());
+    Ok(Opened { folded: row.try_get("folded")?, followed, is_current })
+}
+
+/// A text as names are folded in the table.
+pub(in crate::search) async fn folded(
+    db: &mut PgConnection,
+    text: &str,
+) -> Result<String, sqlx::Error> {
+    sqlx::query_scalar("select crm_fold($1)").bind(text).fetch_one(db).await
+}
+
+/// The words of a question, which is given as it is and folded, the rarest first.
 pub(super) async fn words(
     db: &mut PgConnection,
     common: &Common,
     asked: &Asked,
-) -> Result<(String, Vec<Word>), sqlx::Error> {
-    // As names are folded in the table. The setting goes along: whatever comes after is planned for the very words that are
-    // asked for, since how common they are decides how they are best found.
-    let folded: String = sqlx::query_scalar(
-        "select crm_fold($1) from set_config('plan_cache_mode', 'force_custom_plan', true)",
-    )
-    .bind(&asked.text)
-    .fetch_one(&mut *db)
-    .await?;
-    let said = spelling::words(&folded);
+    folded: &str,
+) -> Result<Vec<Word>, sqlx::Error> {
+    let said = spelling::words(folded);
     let mut words: Vec<Word> = Vec::new();
     for lexemes in lexemes(&asked.text) {
         if words.iter().any(|word| word.lexemes == lexemes) {
@@ -58,10 +93,16 @@ pub(super) async fn words(
         }
         let wanted = Wanted::new(&lexemes, 0.0);
         let typed = said.iter().copied().find(|word| wanted.is(word));
-        // What texts have as it is typed they have.
-        let is_written = typed.is_some_and(|word| asked.written.get(word) == Some(&true));
-        let is_known = is_written || lexemes.iter().any(|lexeme| common.has(lexeme));
-        let passages_with = lexemes.iter().map(|it| common.passages_with(it)).fold(0.0, f64::max);
+        let written = typed.and_then(|word| asked.written.get(word)).copied();
+        let is_written = written == Some(Written::AsTyped);
+        let is_known = match written {
+            Some(written) => written != Written::Nowhere,
+            None => lexemes.iter().any(|lexeme| common.has(lexeme)),
+        };
+        let passages_with = match written {
+            Some(Written::Nowhere) => 0.0,
+            _ => lexemes.iter().map(|it| common.passages_with(it)).fold(0.0, f64::max),
+        };
         let may_be_mistyped = !is_written && may_be_mistyped(&lexemes, common, &said);
         let mistyped = typed.filter(|_| may_be_mistyped).map(str::to_owned);
         words.push(Word {
@@ -71,10 +112,11 @@ pub(super) async fn words(
             is_known,
             mistyped,
             is_corrected: false,
+            is_sure: written.is_some(),
         });
     }
-    look_up(db, &mut words, asked).await?;
-    Ok((folded, weighed(words, common)))
+    look_up(db, &mut words).await?;
+    Ok(weighed(words, common))
 }
 
 /// The words with what they say, the rarest first, as many as are looked for.
@@ -88,29 +130,24 @@ fn weighed(mut words: Vec<Word>, common: &Common) -> Vec<Word> {
 }
 
 /// The words that were probably meant where they were mistyped.
-pub(super) async fn meant(
-    db: &mut PgConnection,
-    common: &Common,
-    words: &[Word],
-    asked: &Asked,
-) -> Result<Vec<Word>, sqlx::Error> {
+pub(super) fn meant(common: &Common, words: &[Word], asked: &Asked) -> Vec<Word> {
     let mut meant = words.to_vec();
     if asked.corrections.is_empty() {
-        return Ok(meant);
+        return meant;
     }
     for Correction { typed, word } in &asked.corrections {
         let is_it = |it: &&mut Word| !it.is_known && Wanted::new(&it.lexemes, 0.0).is(typed);
         let Some(at) = meant.iter_mut().find(is_it) else { continue };
         // A stop word says nothing.
         at.lexemes = if is_telling(word) { lexemes(word).concat() } else { vec![] };
-        at.is_known = at.lexemes.iter().any(|lexeme| common.has(lexeme));
+        // It is one of texts or names.
+        (at.is_known, at.is_sure) = (true, true);
         at.passages_with = at.lexemes.iter().map(|it| common.passages_with(it)).fold(0.0, f64::max);
         at.mistyped = Some(typed.clone());
         at.is_corrected = true;
     }
     meant.retain(|word| !word.lexemes.is_empty());
-    look_up(db, &mut meant, asked).await?;
-    Ok(weighed(meant, common))
+    weighed(meant, common)
 }
 
 /// Whether a word of a question with these stems may be a name, unless the longest one is that of a usual word.
@@ -120,20 +157,15 @@ fn may_be_mistyped(lexemes: &[String], common: &Common, said: &[&str]) -> bool {
 }
 
 /// Looks whether any passage has those words of which that is not known, and has them as they are typed.
-async fn look_up(
-    db: &mut PgConnection,
-    words: &mut [Word],
-    asked: &Asked,
-) -> Result<(), sqlx::Error> {
-    let is_doubtful = |word: &&mut Word| !word.is_known || word.mistyped.is_some();
+async fn look_up(db: &mut PgConnection, words: &mut [Word]) -> Result<(), sqlx::Error> {
+    let is_doubtful =
+        |word: &&mut Word| !word.is_sure && (!word.is_known || word.mistyped.is_some());
     let mut doubtful: Vec<&mut Word> = words.iter_mut().filter(is_doubtful).collect();
     if doubtful.is_empty() {
         return Ok(());
     }
     let queries: Vec<String> = doubtful.iter().map(|word| word.query()).collect();
-    let unsure = |word: &&str| !asked.written.contains_key(*word);
-    let typed: Vec<Option<&str>> =
-        doubtful.iter().map(|word| word.mistyped.as_deref().filter(unsure)).collect();
+    let typed: Vec<Option<&str>> = doubtful.iter().map(|word| word.mistyped.as_deref()).collect();
     let known: Vec<(bool, bool)> = sqlx::query_as(&format!(
         // Each group by its own index. Whether a word is there as it is typed is looked at in some passages with its stem.
         "select exists (select from passage where {0} and words @@ query::tsquery)
@@ -152,7 +184,7 @@ async fn look_up(
     .await?;
     for (word, (is_known, is_typed)) in doubtful.iter_mut().zip(known) {
         word.is_known = is_known;
-        if is_typed && !word.is_corrected {
+        if is_typed {
             word.mistyped = None;
         }
         if !is_known {

@@ -8,7 +8,7 @@ use domain::RecordRef;
 use sqlx::{FromRow, PgConnection};
 
 use super::super::acronyms::{Acronym, Initials};
-use super::super::asked::{Asked, Correction, Near};
+use super::super::asked::{Asked, Correction, Near, Written};
 use super::super::dictionary;
 use super::super::lag::lag;
 use super::super::lexical::record_of;
@@ -129,6 +129,11 @@ impl Words {
         self.said.is_empty() || self.era != database.era() || self.begun.elapsed() > RENEWED
     }
 
+    /// As of which position they are those of all texts in these tables, if there are any.
+    pub(super) fn position(&self, database: &Database) -> Option<i64> {
+        (!self.said.is_empty() && self.era == database.era()).then_some(self.position)
+    }
+
     /// Reads what has changed since. Given up in between, it is as far as it came.
     pub(super) async fn catch_up(&mut self, database: &Database) -> Result<Reach, DatabaseError> {
         loop {
@@ -231,6 +236,8 @@ impl Words {
         }
     }
 
+    /// The question with what was probably meant by its words, the typed ones that are not quoted, if these words here are those of all
+    /// texts.
     pub(super) fn understood(&self, asked: &Asked, typed: &[String], acronyms: &[&str]) -> Asked {
         let acronyms: Vec<Acronym> =
             acronyms.iter().filter_map(|it| self.initials.named(it)).collect();
@@ -242,18 +249,22 @@ impl Words {
         let is_strange = |word: &&String| self.is_strange(word, typed.len());
         let strange = typed.iter().filter(is_strange).filter(is_named);
         let near = strange.take(MOST).filter_map(|word| self.near(word)).collect();
-        Asked { corrections, near, acronyms, ..asked.clone() }
+        let written = self.written(asked, true);
+        Asked { corrections, near, acronyms, written, ..asked.clone() }
     }
 
-    /// Of the words of a question whether texts have them in this form, where that is known for sure: that they do not, only if the words
-    /// are up with the texts.
-    pub(super) fn written(&self, asked: &Asked, are_level: bool) -> BTreeMap<String, bool> {
+    /// Of the words of a question whether texts have them, where that is known for sure: that they do not have one as it is typed, only if
+    /// the words are up with the texts.
+    pub(super) fn written(&self, asked: &Asked, are_level: bool) -> BTreeMap<String, Written> {
         let folded = fold(&asked.text);
-        let is_sure = |is_there: bool| is_there || (are_level && !self.is_cut);
+        let written = |word: &str| match self.places.contains_key(word) {
+            true => Some(Written::AsTyped),
+            false if !are_level || self.is_cut => None,
+            false if self.has_form_of(word) => Some(Written::InAnotherForm),
+            false => Some(Written::Nowhere),
+        };
         let kept = spelling::words(&folded).into_iter().filter(|word| is_kept(word));
-        kept.map(|word| (word.to_owned(), self.places.contains_key(word)))
-            .filter(|(_, is_there)| is_sure(*is_there))
-            .collect()
+        kept.filter_map(|word| Some((word.to_owned(), written(word)?))).collect()
     }
 
     /// Whether a word that may be an acronym is one of texts, and nobody's initials; a short one may be those of somebody who is new.
@@ -502,18 +513,19 @@ mod tests {
 
     #[test]
     fn it_is_known_which_words_of_a_question_texts_have_as_they_are_typed() {
-        let check = |words: &Words, are_level, expected: &[&str]| {
+        let check = |words: &Words, are_level, expected: &[(&str, Written)]| {
             let written = words.written(&Asked::of("Hedging Pensiónes at pensions"), are_level);
-            let found: Vec<String> =
-                written.iter().map(|(it, there)| format!("{it} {there}")).collect();
+            let found: Vec<(&str, Written)> =
+                written.iter().map(|(it, written)| (it.as_str(), *written)).collect();
             assert_eq!(found, expected);
         };
         let mut words = of(&["hedging of pensiones"]);
-        let all = ["at false", "hedging true", "pensiones true", "pensions false"];
-        check(&words, true, &all);
-        check(&words, false, &["hedging true", "pensiones true"]);
+        let typed = [("hedging", Written::AsTyped), ("pensiones", Written::AsTyped)];
+        let (at, pensions) = (("at", Written::Nowhere), ("pensions", Written::InAnotherForm));
+        check(&words, true, &[at, typed[0], typed[1], pensions]);
+        check(&words, false, &typed);
         words.is_cut = true;
-        check(&words, true, &["hedging true", "pensiones true"]);
+        check(&words, true, &typed);
     }
 
     #[test]
@@ -568,7 +580,8 @@ mod tests {
         assert_eq!(asked.acronyms, [Acronym { word: "cenc".into(), records: vec![record] }]);
         let typed: Vec<&str> = asked.corrections.iter().map(|it| it.typed.as_str()).collect();
         assert_eq!(typed, ["hedgng"]);
-        assert_eq!(understood("currency hedging"), Asked::of("currency hedging"));
+        let plain = understood("currency hedging");
+        assert_eq!(Asked { written: Default::default(), ..plain }, Asked::of("currency hedging"));
     }
 
     #[test]
