@@ -130,6 +130,7 @@ async fn a_record_whose_first_event_cannot_be_read_is_not_found_and_says_why() {
     for (answer, what) in [
         (api.get("/lps/77").await, "as it is"),
         (api.get(&format!("/lps/77?as_of={position}")).await, "as it was"),
+        (api.get("/lps/77/similar").await, "similar"),
         (api.post(&format!("/notes/{note}/lps/77"), json!({})).await, "link"),
     ] {
         assert_eq!(answer.header("x-parked-from"), Some(&*from), "{what}");
@@ -137,9 +138,17 @@ async fn a_record_whose_first_event_cannot_be_read_is_not_found_and_says_why() {
         let said = said.as_str().unwrap();
         assert!(said.starts_with(&event) && said.contains("`crm projections parked`"), "{said}");
     }
-    let nobody = api.get("/lps/78").await;
-    assert_eq!(nobody.header("x-parked-from"), None);
-    assert_eq!(nobody.expect(404, "nobody")["detail"], "LP not found");
+    let position = put(&api, ("note", 77), "Registered", HALF_A_PAIR, "{}").await;
+    api.backend.settle().await.unwrap();
+    let like = api.get("/notes/77/similar").await;
+    assert_eq!(like.header("x-parked-from"), Some(&*position.to_string()));
+    let said = like.expect(404, "parked")["detail"].take();
+    assert!(said.as_str().unwrap().contains(&format!("at position {position} ")), "{said}");
+    for uri in ["/lps/78", "/lps/78/similar"] {
+        let nobody = api.get(uri).await;
+        assert_eq!(nobody.header("x-parked-from"), None, "{uri}");
+        assert_eq!(nobody.expect(404, uri)["detail"], "LP not found");
+    }
     api.backend.stop().await;
 }
 

@@ -4,11 +4,12 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderValue, Uri, header};
 use axum::response::{IntoResponse as _, Response};
+use domain::RecordRef;
 use domain::lp::Lp;
 use domain::note::Note;
 use serde_json::json;
 
-use crate::answers::READ_MODEL;
+use crate::answers::{READ_MODEL, not_found};
 use crate::app::App;
 use crate::body::Ids;
 use crate::describe::{Content, Endpoint, Routes, get};
@@ -118,7 +119,7 @@ async fn like_note(
 ) -> Result<Response, Problem> {
     let note = record_of::<Note>(id);
     let limit = search::limit(&Wanted::of(&uri, SIMILAR)?)?;
-    app.reader.record(note).await?.ok_or(Problem::NotFound(note.kind()))?;
+    check_found(&app, note).await?;
     let similar = app.search.like_note(note, limit).await?;
     Ok(fresh(Json(search::similar(&similar)), similar.is_behind))
 }
@@ -126,9 +127,17 @@ async fn like_note(
 async fn like_lp(State(app): State<App>, Ids([id]): Ids<1>, uri: Uri) -> Result<Response, Problem> {
     let lp = record_of::<Lp>(id);
     let limit = search::limit(&Wanted::of(&uri, SIMILAR)?)?;
-    app.reader.record(lp).await?.ok_or(Problem::NotFound(lp.kind()))?;
+    check_found(&app, lp).await?;
     let similar = app.search.like_lp(lp, limit).await?;
     Ok(fresh(Json(search::similar(&similar)), similar.is_behind))
+}
+
+/// Whether there is a record that others may be like.
+async fn check_found(app: &App, record: RecordRef) -> Result<(), Problem> {
+    match app.reader.record(record).await? {
+        Some(_) => Ok(()),
+        None => Err(not_found(app, record).await),
+    }
 }
 
 /// An answer that may be another a moment later.
