@@ -7,8 +7,23 @@ pub mod wanted;
 use chrono::{DateTime, SecondsFormat, Utc};
 use domain::telling::label;
 use domain::{FactChange, Kind, RecordRef};
-use projections::history::{Causation, Caused, HistoryEntry, Names, Refusal};
+use projections::history::{Causation, Caused, HistoryEntry, Names, Refusal, Selection};
 use serde_json::{Value, json};
+
+use crate::app::App;
+use crate::problem::Problem;
+
+/// Whether changes can be searched for by where they come from: the read model of an earlier release does not tell.
+///
+/// # Errors
+/// [`Problem::Busy`] until this release has built its own.
+pub fn check_origin(app: &App, selection: &Selection) -> Result<(), Problem> {
+    const BUSY: &str = "All changes are being read anew from the log, and cannot be searched by address or program yet; please try again";
+    match selection.is_of_origin() && !app.reader.is_followed("audit") {
+        true => Err(Problem::Busy(BUSY)),
+        false => Ok(()),
+    }
+}
 
 /// The first part of the paths of a kind of record.
 pub fn plural(kind: Kind) -> &'static str {

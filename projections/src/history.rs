@@ -6,8 +6,10 @@
 
 mod causation;
 mod followed;
+mod gather;
 mod named;
 mod names;
+pub(crate) mod origin;
 mod refusals;
 mod search;
 mod tell;
@@ -29,6 +31,7 @@ use search::{Found, Visited};
 pub use causation::{Causation, Caused};
 pub use followed::entries_after;
 pub use names::Names;
+pub use origin::Network;
 pub use refusals::{Refusal, RefusalFilter, Refusals};
 
 /// One event, told.
@@ -96,6 +99,10 @@ pub struct Selection {
     pub to: Option<DateTime<Utc>>,
     /// From this source.
     pub source: Option<String>,
+    /// From an address of this network, or from this address.
+    pub address: Option<Network>,
+    /// From this program.
+    pub program: Option<String>,
     /// Of this conversation.
     pub correlation: Option<Uuid>,
     /// With all of these words in what they say or in the names of those that they are about; across records only.
@@ -194,7 +201,7 @@ impl History {
         cursor: Option<i64>,
         limit: usize,
     ) -> Result<Page, DatabaseError> {
-        if selection.related || selection.text.is_some() {
+        if selection.needs_search() {
             let selection = Selection { record: Some(record), ..selection.clone() };
             return self.across(&selection, cursor, limit).await;
         }
@@ -309,6 +316,16 @@ fn take_next<T>(chosen: &mut Vec<T>, limit: usize, position: impl Fn(&T) -> i64)
 }
 
 impl Selection {
+    /// Whether where entries come from is asked for.
+    pub fn is_of_origin(&self) -> bool {
+        self.address.is_some() || self.program.is_some()
+    }
+
+    /// Whether what passes of one record has to be searched for; else its history tells.
+    pub fn needs_search(&self) -> bool {
+        self.related || self.text.is_some()
+    }
+
     /// Whether an entry of the record passes what does not need a search.
     fn passes(&self, entry: &Entry) -> bool {
         let who = &entry.envelope;
@@ -317,6 +334,10 @@ impl Selection {
         };
         is(&self.actor, Some(&who.actor))
             && is(&self.source, who.source.as_deref())
+            && self
+                .address
+                .is_none_or(|network| who.client.as_deref().is_some_and(|it| network.has(it)))
+            && is(&self.program, who.user_agent.as_deref())
             && is(&self.event, Some(&entry.event_type))
             && self.correlation.is_none_or(|wanted| wanted == who.correlation_id)
             && self.from.is_none_or(|from| who.recorded_at >= from)

@@ -2,6 +2,7 @@
 
 mod arrivals;
 mod imports;
+mod many;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,6 +36,32 @@ impl Dice {
 }
 
 const WORDS: [&str; 6] = ["alba", "bruno", "cobre", "dorado", "escala", "faro"];
+
+/// What changes come from besides, and networks with those of the addresses that are of them.
+const ADDRESSES: [&str; 7] = [
+    "10.1.2.3",
+    "10.1.9.9",
+    "10.200.0.1",
+    "::ffff:10.1.2.3",
+    "2001:db8::1",
+    "2001:db8:0:1::5",
+    "not an address",
+];
+const NETWORKS: [(&str, &[usize]); 12] = [
+    ("10.1.2.3", &[0, 3]),
+    ("::ffff:10.1.9.9", &[1]),
+    ("10.1.2.0/24", &[0, 3]),
+    ("10.1.0.0/20", &[0, 1, 3]),
+    ("10.1.2.3/30", &[0, 3]),
+    ("10.0.0.0/8", &[0, 1, 2, 3]),
+    ("0.0.0.0/0", &[0, 1, 2, 3]),
+    ("192.0.2.0/24", &[]),
+    ("2001:DB8::1", &[4]),
+    ("2001:db8::/32", &[4, 5]),
+    ("2001:db8:0:1::/64", &[5]),
+    ("2001:db8::/96", &[4]),
+];
+const PROGRAMS: [&str; 2] = ["curl/8.5.0", "Firefox/132.0 (X11)"];
 
 /// A log of all sorts of events.
 async fn random_log(api: &Api, dice: &mut Dice) {
@@ -90,9 +117,18 @@ async fn random_log(api: &Api, dice: &mut Dice) {
         }
     }
     // Other actors and sources than the API has yet.
-    let vary = "update events set actor = 'ana' where position % 3 = 0;
-                update events set metadata = '{\"source\": \"import:x.db\"}' where position % 5 = 0";
-    for statement in vary.split(';') {
+    let origins = format!(
+        "update events set metadata = json_build_object('source', 'api', 'client', ('{{{}}}'::text[])[1 + position % 7],
+                                                        'user_agent', ('{{{}}}'::text[])[1 + position % 2])
+         where position % 4 <> 0",
+        ADDRESSES.join(","),
+        PROGRAMS.join(",")
+    );
+    for statement in [
+        "update events set actor = 'ana' where position % 3 = 0",
+        &origins,
+        "update events set metadata = '{\"source\": \"import:x.db\"}' where position % 5 = 0",
+    ] {
         crate::harness::tamper(&api.db.pool, statement).await;
     }
     crate::rebuild::rebuild(&api.db, &["audit"]).await.unwrap();
@@ -218,6 +254,21 @@ fn filter(which: usize, like: &Entry, dice: &mut Dice, names: &Called) -> Filter
                 Box::new(move |entry, _| entry.envelope.correlation_id == id),
             )
         }
+        10 => {
+            let (network, addresses) = *dice.one_of(&NETWORKS);
+            let passes = move |entry: &Entry, _: Option<&str>| {
+                let client = entry.envelope.client.as_deref();
+                addresses.iter().any(|at| client == Some(ADDRESSES[*at]))
+            };
+            (format!("address={network}"), Box::new(passes))
+        }
+        11 => {
+            let program = *dice.one_of(&PROGRAMS);
+            let passes = move |entry: &Entry, _: Option<&str>| {
+                entry.envelope.user_agent.as_deref() == Some(program)
+            };
+            (format!("program={}", program.replace(' ', "%20")), Box::new(passes))
+        }
         _ => {
             let (word, names) = (*dice.one_of(&WORDS), names.clone());
             let passes = move |entry: &Entry, fund: Option<&str>| {
@@ -230,7 +281,26 @@ fn filter(which: usize, like: &Entry, dice: &mut Dice, names: &Called) -> Filter
     }
 }
 
-const FILTERS: usize = 11;
+const FILTERS: usize = 13;
+
+/// Where what passes all of these filters stands, newest first; of a fund also what a roadshow did to it, as that.
+fn passing(
+    entries: &[Entry],
+    brought: &BTreeMap<String, BTreeSet<i64>>,
+    filters: &[&Filter],
+    fund: Option<&str>,
+) -> Vec<i64> {
+    let pass =
+        |entry: &Entry, fund: Option<&str>| filters.iter().all(|(_, passes)| passes(entry, fund));
+    let was_brought = |entry: &Entry, fund: &str| {
+        brought.get(fund).is_some_and(|brought| brought.contains(&entry.position))
+    };
+    let passes = |entry: &&Entry| {
+        pass(entry, None)
+            || fund.is_some_and(|fund| was_brought(entry, fund) && pass(entry, Some(fund)))
+    };
+    entries.iter().rev().filter(passes).map(|entry| entry.position).collect()
+}
 
 fn positions(page: &Value) -> Vec<i64> {
     let entries = page["entries"].as_array().unwrap();
@@ -261,22 +331,12 @@ async fn every_combination_of_filters_finds_what_passes_all_of_them() {
             wanted.into_iter().map(|which| filter(which, like, &mut dice, &names)).collect();
         let query: Vec<&str> = filters.iter().map(|(query, _)| query.as_str()).collect();
         let query = query.join("&");
-        // Of a fund also what a roadshow did to it, as that.
         let was_brought = |entry: &Entry, fund: &str| {
             brought.get(fund).is_some_and(|brought| brought.contains(&entry.position))
         };
-        let passing = |fund: Option<&str>| -> Vec<i64> {
-            let pass = |entry: &Entry, fund: Option<&str>| {
-                filters.iter().all(|(_, passes)| passes(entry, fund))
-            };
-            let passes = |entry: &&Entry| {
-                pass(entry, None)
-                    || fund.is_some_and(|fund| was_brought(entry, fund) && pass(entry, Some(fund)))
-            };
-            entries.iter().rev().filter(passes).map(|entry| entry.position).collect()
-        };
-        let expected = passing(fund_of(&query));
-        found_brought += expected.len() - passing(None).len();
+        let all: Vec<&Filter> = filters.iter().collect();
+        let expected = passing(&entries, &brought, &all, fund_of(&query));
+        found_brought += expected.len() - passing(&entries, &brought, &all, None).len();
         found += expected.len();
         let answer = api.read(&format!("/audit?limit=500&{query}")).await;
         assert_eq!(positions(&answer), expected, "{query}");

@@ -635,6 +635,37 @@ async fn whoever_misspells_a_field_or_an_event_is_told_beside_the_form() {
 }
 
 #[tokio::test]
+async fn where_a_change_came_from_leads_to_all_else_from_there() {
+    let api = Api::new().await;
+    let lp = api.made("lps", json!({"name": "Sura"})).await;
+    let uri = format!("/lps/{lp}");
+    let mut revise = contract::json_request(Method::PUT, &uri, &json!({"priority": "A"}));
+    revise.headers_mut().insert("user-agent", "loader/2 (a test)".parse().unwrap());
+    let from: std::net::SocketAddr = "192.0.2.7:1234".parse().unwrap();
+    revise.extensions_mut().insert(axum::extract::ConnectInfo(from));
+    api.send(revise).await.expect(200, "revised");
+    let (_, html) = page(&api, "/audit").await;
+    for (filter, says) in [
+        ("address=192.0.2.7", "Address: 192.0.2.7"),
+        ("program=loader/2%20%28a%20test%29", "Program: loader/2 (a test)"),
+        ("address=192.0.2.0/24", "Address: 192.0.2.0/24"),
+    ] {
+        let is_linked = html.contains(&format!("<a href=\"/audit?{filter}\">"));
+        assert_eq!(is_linked, filter != "address=192.0.2.0/24", "{filter}: {html}");
+        for of in ["/audit".to_owned(), format!("/audit/lp/{lp}")] {
+            let (status, html) = page(&api, &format!("{of}?{filter}")).await;
+            assert_eq!(status, 200, "{html}");
+            assert_eq!(html.matches("class=\"entry\"").count(), 1, "{filter}: {html}");
+            assert!(html.contains(says) && html.contains("to A"), "{filter}: {html}");
+        }
+    }
+    let (status, html) = page(&api, "/audit?address=192.0.2").await;
+    let told = "An address is written like 10.1.2.3, a network like 10.1.0.0/16";
+    assert!(status == 400 && html.contains(told), "{html}");
+    assert!(html.contains("name=\"address\" type=\"text\" value=\"192.0.2\""), "{html}");
+}
+
+#[tokio::test]
 async fn pages_take_the_filters_that_the_api_takes() {
     let api = Api::new().await;
     let lp = api.made("lps", json!({"name": "Sura"})).await;

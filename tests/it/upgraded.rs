@@ -13,7 +13,7 @@ use tower::ServiceExt as _;
 
 use crate::contract::{Answer, Api, json_request, kinds, request};
 use crate::harness::Database;
-use crate::rebuild::release::Later;
+use crate::rebuild::release::{Later, release_with};
 
 /// A release in which the code of all read models has changed that writes wait for, and that never gets them built.
 fn release() -> Vec<Arc<dyn Projector>> {
@@ -26,12 +26,41 @@ fn release() -> Vec<Arc<dyn Projector>> {
 
 /// The server of that release, on what the one before has left.
 async fn upgraded(before: Api) -> Api {
+    upgraded_to(before, release()).await
+}
+
+/// Likewise of another release.
+async fn upgraded_to(before: Api, release: Vec<Arc<dyn Projector>>) -> Api {
     let Api { backend, db, .. } = before;
     backend.settle().await.unwrap();
     backend.stop().await;
     let connections = crate::harness::connect((*db.pool.connect_options()).clone(), 8);
-    let backend = Backend::start_with(connections, db.files(), release()).await.unwrap();
+    let backend = Backend::start_with(connections, db.files(), release).await.unwrap();
     Api::with(db, backend)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn as_long_as_changes_cannot_be_searched_by_where_they_come_from_that_is_said() {
+    let before = Api::new().await;
+    let lp = before.made("lps", json!({"name": "Ada"})).await;
+    let api = upgraded_to(before, release_with(&["audit"], "no_such_type")).await;
+    let own = format!("/lps/{lp}/history");
+    for uri in [
+        "/audit?address=10.1.2.3".to_owned(),
+        "/audit?program=curl/8.5.0&format=csv".to_owned(),
+        format!("{own}?q=ada&address=10.1.2.3"),
+    ] {
+        let told = expect(&api, Method::GET, &uri, json!({}), 503).await;
+        assert!(told["detail"].as_str().unwrap().contains("by address or program"), "{told}");
+    }
+    let (status, page) = crate::pages::page(&api, "/audit?address=10.1.2.3").await;
+    assert!(status == 503 && page.contains("by address or program"), "{page}");
+    // The history of one record needs no search.
+    let none = api.read(&format!("{own}?address=10.1.2.3")).await;
+    assert_eq!(none["entries"], json!([]));
+    assert_eq!(api.read(&own).await["entries"][0]["event"], "Registered");
+    assert_eq!(api.read("/audit?q=ada").await["entries"][0]["event"], "Registered");
+    api.backend.stop().await;
 }
 
 /// A request whose answer may come before readers see what it did.

@@ -4,7 +4,7 @@
 use axum::http::{HeaderMap, Uri, header};
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use domain::Kind;
-use projections::history::{Of, RefusalFilter, Selection};
+use projections::history::{Network, Of, RefusalFilter, Selection};
 use uuid::Uuid;
 
 use super::names;
@@ -49,6 +49,8 @@ pub const OF_RECORD: &[&str] = &[
     "from",
     "to",
     "source",
+    "address",
+    "program",
     "correlation",
     "q",
     "related",
@@ -70,6 +72,8 @@ pub const ACROSS: &[&str] = &[
     "from",
     "to",
     "source",
+    "address",
+    "program",
     "correlation",
     "q",
     "limit",
@@ -137,6 +141,8 @@ impl Wanted {
             from: self.time("from")?,
             to: self.time("to")?,
             source: self.text("source")?,
+            address: self.parsed("address", ADDRESS, |text| Network::parse(text.trim()))?,
+            program: self.text("program")?,
             correlation: self.correlation()?,
             text: self.text("q")?,
         })
@@ -271,6 +277,9 @@ impl Wanted {
     }
 }
 
+/// What may be an address.
+const ADDRESS: &str = "a network address such as 10.1.2.3, or a network such as 10.1.0.0/16";
+
 /// What may be the end of a span.
 pub const END: &str = "a time such as 2025-01-31T15:04:05Z, or a date such as 2025-01-31, which counts to its end (UTC)";
 
@@ -331,6 +340,9 @@ mod tests {
             let from = selection_of(&format!("from={time}")).from.unwrap();
             assert_eq!(from.to_rfc3339(), "2025-01-31T15:04:05+00:00", "{time}");
         }
+        let selection_from = selection_of("address=10.1.2.3/16&program=curl/8.5.0");
+        assert_eq!(selection_from.address, Network::parse("10.1.0.0/16"));
+        assert_eq!(selection_from.program.as_deref(), Some("curl/8.5.0"));
         assert!(selection.related);
         assert_eq!(selection.text.as_deref(), Some("a b"));
         assert_eq!(of("").unwrap().selection().unwrap(), Selection::default());
@@ -349,6 +361,9 @@ mod tests {
             "record=lp/x",
             "from=yesterday",
             "correlation=7",
+            "address=10",
+            "address=10.0.0.0/33",
+            "program=",
             "q=",
             "related=1",
         ] {

@@ -7,6 +7,7 @@ use projections::history::{HistoryEntry, Names};
 use serde_json::Value;
 
 use super::excerpt::{LISTED, beginning, short_json};
+use super::filters::escaped;
 use super::layout::moment;
 use super::values::{Whole, change_list, change_path, path, record_link};
 
@@ -120,6 +121,15 @@ pub fn facts(entry: &HistoryEntry) -> Markup {
             @if let Some(text) = text { (text) } @else { span.none { "not known" } }
         }
     };
+    // With all else that came from there.
+    let or_others = |filter: &str, text: &Option<String>| {
+        html! {
+            @match text {
+                Some(text) => a href={"/audit?" (filter) "=" (escaped(text))} { (text) },
+                None => (or_none(text)),
+            }
+        }
+    };
     let place = entry.record.map(|of| change_path(of, entry.position));
     html! {
         dl.facts {
@@ -127,8 +137,8 @@ pub fn facts(entry: &HistoryEntry) -> Markup {
             dt { "Recorded" } dd { (moment(entry.recorded_at)) }
             @if let Some(at) = entry.occurred_at { dt { "Happened" } dd { (moment(at)) } }
             dt { "Source" } dd { (or_none(&entry.source)) }
-            dt { "Address" } dd { (or_none(&entry.client)) }
-            dt { "Program" } dd { (or_none(&entry.user_agent)) }
+            dt { "Address" } dd { (or_others("address", &entry.client)) }
+            dt { "Program" } dd { (or_others("program", &entry.user_agent)) }
             dt { "Command" } dd { (or_none(&entry.command)) " " code { (entry.command_id) } }
             dt { "Event" } dd { (entry.event) " " code { (entry.event_id) } }
             dt { "Request" } dd { a href={"/audit?correlation=" (entry.correlation_id)} { code { (entry.correlation_id) } } }

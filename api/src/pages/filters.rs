@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use domain::telling::{known, label};
 use domain::{Kind, Moment};
 use maud::{Markup, html};
-use projections::history::{Of, Selection};
+use projections::history::{Network, Of, Selection};
 use uuid::Uuid;
 
 use super::story::record_of;
@@ -25,6 +25,8 @@ const FILTERS: &[(&str, &str)] = &[
     ("from", "Since"),
     ("to", "Before"),
     ("source", "Source"),
+    ("address", "Address"),
+    ("program", "Program"),
     ("correlation", "Same request"),
 ];
 
@@ -98,6 +100,14 @@ impl Filters {
             "event" => wanted.event = Some(names::event(value)?),
             "field" => wanted.field = Some(names::field(value)?),
             "source" => wanted.source = text(),
+            "address" => {
+                let network = Network::parse(value);
+                wanted.address = Some(
+                    network
+                        .ok_or("An address is written like 10.1.2.3, a network like 10.1.0.0/16")?,
+                );
+            }
+            "program" => wanted.program = text(),
             "kind" => {
                 let none = || format!("There is no such kind; there are {}", Of::names());
                 wanted.kind = Some(Of::parse(value).ok_or_else(none)?);
@@ -222,7 +232,15 @@ impl Filters {
                 }
             }
         };
-        // Not asked for while it is typed: half a name is none.
+        // Not asked for while it is typed: half a name is none, nor is half an address.
+        let typed = |name: &'static str, placeholder: &str| {
+            html! {
+                div {
+                    label for={"f-" (name)} { (called(name)) }
+                    input id={"f-" (name)} name=(name) type="text" value=(self.asked(name)) placeholder=(placeholder) autocomplete="off";
+                }
+            }
+        };
         let named = |name: &'static str, placeholder: &str, offered: Markup| {
             html! {
                 div {
@@ -256,6 +274,8 @@ impl Filters {
                     (date("to"))
                     (named("event", "such as Renamed", events(of)))
                     (text("source", "such as api"))
+                    (typed("address", "such as 10.1.0.0/16"))
+                    (typed("program", "such as curl/8.5.0"))
                     @if of.is_some() {
                         label.check {
                             input name="related" type="checkbox" value="true" checked[self.selection.related];
@@ -381,6 +401,7 @@ mod tests {
             "from",
             "to",
             "correlation",
+            "address",
             "cursor",
             "field",
             "event",

@@ -16,6 +16,7 @@ use super::{answer, empty};
 use crate::answers::PATIENCE;
 use crate::app::App;
 use crate::body::Parameters;
+use crate::history::check_origin;
 use crate::problem::Problem;
 
 /// Shows the page.
@@ -54,6 +55,9 @@ pub async fn results(
     }
     // What was written before the page was asked for must be on it.
     let level = app.reader.audited(app.live.head().await?, PATIENCE).await;
+    if of.is_none() || filters.selection.needs_search() {
+        check_origin(app, &filters.selection)?;
+    }
     let history = app.reader.history();
     let found = match of {
         Some(record) => {

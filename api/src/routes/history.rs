@@ -24,7 +24,7 @@ use crate::body::Ids;
 use crate::describe::{Content, Endpoint, Routes, get};
 use crate::history::export::{Export, What};
 use crate::history::wanted::{ACROSS, Format, MOST, OF_RECORD, Paging, REFUSALS, Wanted};
-use crate::history::{causation, entries_of, entry, refusal, time};
+use crate::history::{causation, check_origin, entries_of, entry, refusal, time};
 use crate::pages::escaped;
 use crate::problem::Problem;
 use crate::resource::record_of;
@@ -99,10 +99,14 @@ fn meaning(parameter: &str) -> &'static str {
         }
         "to" => "Recorded before then",
         "source" => "Only from this source, such as api",
+        "address" => {
+            "Only from this network address, such as 10.1.2.3, or from this network, such as 10.1.0.0/16"
+        }
+        "program" => "Only from this program, by all that `user_agent` says, such as curl/8.5.0",
         "correlation" => "Only of this conversation, by the X-Request-Id of its request",
         "q" => "Only what says all of these words",
         "refused" => {
-            "true: also what was refused, in `refusals`; if that is more than 500, `refusals_next` has the address of the rest. Not with event, field, source or q"
+            "true: also what was refused, in `refusals`; if that is more than 500, `refusals_next` has the address of the rest. Not with event, field, source, address, program or q"
         }
         "status" => "Only what was answered with this status",
         "limit" => "How many at most, 1 to 500; usually 50",
@@ -143,11 +147,14 @@ async fn one<A: Resource>(
     }
     if let Some(name) = of_events_alone(&selection).filter(|_| with_refusals) {
         return Err(Problem::Parameter(format!(
-            "The parameter \"refused\" does not go with {name:?}, which only changes have; see /audit/refusals"
+            "The parameter \"refused\" does not go with {name:?}, by which only changes are found; see /audit/refusals"
         )));
     }
-    let needs_search = selection.related || selection.text.is_some();
+    let needs_search = selection.needs_search();
     let is_behind = needs_search && !is_searchable(&app).await?;
+    if needs_search {
+        check_origin(&app, &selection)?;
+    }
     let history = app.reader.history();
     if !history.knows(record).await? {
         return Err(Problem::NotFound(record.kind()));
@@ -180,6 +187,7 @@ async fn across(State(app): State<App>, uri: Uri, headers: HeaderMap) -> Result<
         return Err(Problem::Parameter(what.to_owned()));
     }
     let is_behind = !is_searchable(&app).await?;
+    check_origin(&app, &selection)?;
     let history = app.reader.history();
     let mut response = match format {
         Format::Json => {
@@ -246,16 +254,18 @@ async fn told(app: &App, page: &Page) -> Result<Value, Problem> {
     Ok(body)
 }
 
-/// A filter that is set and that refusals cannot pass, since they have nothing like it.
+/// A filter that is set and that refusals are not found by.
 fn of_events_alone(selection: &Selection) -> Option<&'static str> {
     [
-        ("event", &selection.event),
-        ("field", &selection.field),
-        ("source", &selection.source),
-        ("q", &selection.text),
+        ("event", selection.event.is_some()),
+        ("field", selection.field.is_some()),
+        ("source", selection.source.is_some()),
+        ("address", selection.address.is_some()),
+        ("program", selection.program.is_some()),
+        ("q", selection.text.is_some()),
     ]
     .into_iter()
-    .find_map(|(name, wanted)| wanted.as_ref().map(|_| name))
+    .find_map(|(name, is_set)| is_set.then_some(name))
 }
 
 /// What was refused about a record in the time that a page covers, so that all pages together show each once; and the address

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use domain::{Kind, RecordRef};
 use sqlx::{PgConnection, Postgres, QueryBuilder};
 
+use super::gather::Stretch;
 use super::{Of, words};
 use crate::prose::cut;
 use crate::read::audit;
@@ -22,6 +23,9 @@ const SHORTEST: usize = 3;
 
 /// So many words of a question are looked for in names.
 const WORDS: usize = 8;
+
+/// The numbers of words, which are counted, are below this.
+pub(super) const MARKS: i64 = 10;
 
 /// So many records are looked for at a time in the index of those that events are about: it compares each event that is about
 /// one of them with all of them.
@@ -79,11 +83,6 @@ impl Word {
     pub(super) fn names(&self, record: RecordRef) -> bool {
         self.named.contains(&record)
     }
-
-    /// Whether it is looked for by the records that something happened to.
-    pub(super) fn has_subjects(&self, of: Option<Of>) -> bool {
-        !self.subjects(of).is_empty()
-    }
 }
 
 /// Asks for what says all of these words, or happened to or is about what is called by them; of one kind perhaps, which is
@@ -92,36 +91,61 @@ impl Word {
 /// What each word is found by has to be gathered from indexes before any row is looked at, since rows are long. Postgres
 /// does so only as long as no two words have a condition in common, as they do if one name has both, and as any has with what
 /// is asked for beside it alone. So each has a mark of its own, that no row has, and words that no name has are asked for in
-/// the same form.
-pub(super) fn push(query: &mut QueryBuilder<'_, Postgres>, words: &[&Word], of: Option<Of>) {
+/// the same form. Where all that pass are to be gathered of a range alone, each looks only there.
+pub(super) fn push(
+    query: &mut QueryBuilder<'_, Postgres>,
+    words: &[&Word],
+    of: Option<Of>,
+    within: Option<Stretch>,
+) {
     let (named, plain): (Vec<&Word>, Vec<&Word>) =
         words.iter().copied().partition(|word| !word.named.is_empty());
     if !plain.is_empty() || words.is_empty() {
         let plain: Vec<&str> = plain.iter().map(|word| word.word.as_str()).collect();
-        query.push(" and (words @@ ").push_bind(words::query(&plain)).push("::tsquery");
-        if !named.is_empty() {
+        query.push(" and (");
+        push_said(query, &plain, within, 0);
+        if !named.is_empty() || within.is_some() {
             query.push(" or about && ").push_bind(vec![mark(0)]);
         }
         query.push(")");
     }
     for (word, number) in named.into_iter().zip(1_i64..) {
-        query.push(" and (words @@ ").push_bind(words::query(&[&word.word])).push("::tsquery");
-        let mark = mark(number);
+        query.push(" and (");
+        push_said(query, &[&word.word], within, number);
         for some in word.named.chunks(AT_A_TIME) {
             let about = some.iter().map(|record| audit::named(*record));
             query.push(" or about && ");
-            query.push_bind(about.chain([mark.clone()]).collect::<Vec<_>>());
+            query.push_bind(about.chain([mark(number)]).collect::<Vec<_>>());
+            if let Some(within) = within {
+                within.push_blocks(query, number);
+            }
         }
         for (kind, mut ids) in word.subjects(of) {
             ids.push(-number);
-            query.push(" or kind = any (").push_bind(vec![kind.to_string(), mark.clone()]);
+            query.push(" or kind = any (").push_bind(vec![kind.to_string(), mark(number)]);
             query.push(") and id = any (").push_bind(ids).push(")");
+            if let Some(within) = within {
+                within.push_positions(query, number);
+            }
         }
         query.push(")");
     }
 }
 
+/// Asks for what says all of these words itself.
+fn push_said(
+    query: &mut QueryBuilder<'_, Postgres>,
+    words: &[&str],
+    within: Option<Stretch>,
+    number: i64,
+) {
+    query.push("words @@ ").push_bind(words::query(words)).push("::tsquery");
+    if let Some(within) = within {
+        within.push_blocks(query, number);
+    }
+}
+
 /// Names no record.
-fn mark(number: i64) -> String {
+pub(super) fn mark(number: i64) -> String {
     format!("#{number}")
 }

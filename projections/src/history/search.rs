@@ -8,7 +8,9 @@ use domain::{FundId, Kind, RecordRef};
 use sqlx::{PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
 
+use super::gather::Stretch;
 use super::named::{self, Word};
+use super::origin::{Network, number_of};
 use super::{History, Of, Selection, touched_name, touches};
 use crate::log::{Entry, RECORDED_AT};
 use crate::read::audit::{self, named};
@@ -17,12 +19,9 @@ use crate::read::life;
 /// How many rows are looked through one by one, newest first, before an index without order is asked.
 const NEWEST: i64 = 2_000;
 
-/// Likewise before all that pass two filters are gathered, each of which has an index in order: reading on in the order of one
+/// Likewise before what passes two filters is gathered, each of which has an index in order: reading on in the order of one
 /// finds them soon, unless they rarely meet.
 const NEWEST_OF_BOTH: i64 = 10_000;
-
-/// In a range of no more positions than this it is better to look only there.
-const NARROW: i64 = 50_000;
 
 /// What passes.
 #[derive(Default)]
@@ -115,13 +114,12 @@ impl Asked<'_> {
             None => None,
         };
         let Some(floor) = floor else {
-            return self.statement(from, to, limit, Order::AsRead).fetch(connection).await;
+            return self.statement(from, to, limit).fetch(connection).await;
         };
-        let newest = self.statement(floor, to, limit, Order::AsRead);
-        let mut found = newest.fetch(connection).await?;
+        let mut found = self.statement(floor, to, limit).fetch(connection).await?;
         if found.len() < limit {
-            let older = self.statement(from, floor, limit - found.len(), Order::OnceGathered);
-            found.extend(older.fetch(connection).await?);
+            let wanted = limit - found.len();
+            found.extend(self.gathered(connection, Stretch { from, to: floor }, wanted).await?);
         }
         Ok(found)
     }
@@ -147,10 +145,11 @@ impl Asked<'_> {
         let mut query = QueryBuilder::new("select position from audit where position = any (");
         query.push_bind(passing).push(")");
         push_equal(&mut query, &selection.equalities());
+        push_origin(&mut query, selection);
         if let Some(words) = &self.words {
             let others: Vec<&Word> = words.iter().filter(|word| !word.names(fund)).collect();
             if words.is_empty() || !others.is_empty() {
-                named::push(&mut query, &others, selection.kind);
+                named::push(&mut query, &others, selection.kind, None);
             }
         }
         Ok(Statement(query).fetch(connection).await?.into_iter().collect())
@@ -163,12 +162,13 @@ impl Selection {
     }
 
     fn texts(&self) -> impl Iterator<Item = &str> {
-        let texts = [&self.actor, &self.event, &self.field, &self.source, &self.text];
+        let texts =
+            [&self.actor, &self.event, &self.field, &self.source, &self.program, &self.text];
         texts.into_iter().flatten().map(String::as_str)
     }
 
     /// The columns that must have a value, those that choose best first. Each is in an index before the position.
-    fn equalities(&self) -> Vec<(&'static str, Value<'_>)> {
+    pub(super) fn equalities(&self) -> Vec<(&'static str, Value<'_>)> {
         let columns = [
             ("correlation_id", self.correlation.map(Value::Id)),
             ("event", self.event.as_deref().map(Value::Text)),
@@ -182,7 +182,7 @@ impl Selection {
     /// How many rows are looked through before all that pass are gathered, if that may be needed: for what has an index that does
     /// not know the order of positions, and for several that do, of which only one can be read in order.
     fn looked_through(&self) -> Option<i64> {
-        if self.field.is_some() || self.text.is_some() || self.related {
+        if self.is_of_origin() || self.field.is_some() || self.text.is_some() || self.related {
             return Some(NEWEST);
         }
         (self.equalities().len() > 1).then_some(NEWEST_OF_BOTH)
@@ -207,13 +207,13 @@ impl Selection {
 
 /// What a column must be equal to.
 #[derive(Clone, Copy)]
-enum Value<'s> {
+pub(super) enum Value<'s> {
     Text(&'s str),
     Id(Uuid),
 }
 
 impl<'s> Value<'s> {
-    fn push(self, query: &mut QueryBuilder<'s, Postgres>) {
+    pub(super) fn push(self, query: &mut QueryBuilder<'s, Postgres>) {
         match self {
             Self::Text(text) => query.push_bind(text),
             Self::Id(id) => query.push_bind(id),
@@ -230,6 +230,21 @@ fn push_equal<'s>(
         query.push(format!(" and {column} = "));
         value.push(query);
     }
+}
+
+/// Has rows be of what comes from an address and a program.
+fn push_origin(query: &mut QueryBuilder<'_, Postgres>, selection: &Selection) {
+    if let Some(network) = selection.address {
+        push_network(query, network);
+    }
+    if let Some(program) = &selection.program {
+        query.push(" and program = ").push_bind(number_of(program));
+    }
+}
+
+/// Has rows be of what comes from an address of a network.
+pub(super) fn push_network(query: &mut QueryBuilder<'_, Postgres>, network: Network) {
+    query.push(" and client <<= ").push_bind(network.to_string()).push("::inet");
 }
 
 /// Has rows read in the order of their positions, newest first: by the index of a column that must have a value, if there is
@@ -253,15 +268,6 @@ fn push_order<'s>(
     query.push(format!(" order by {column} desc, position desc"));
 }
 
-/// How rows get into order.
-#[derive(Clone, Copy, PartialEq)]
-enum Order {
-    /// They are read in order: of the column that an index has before the position, or else of the position alone.
-    AsRead,
-    /// All that pass are gathered, then put in order.
-    OnceGathered,
-}
-
 /// A question that is asked once.
 struct Statement<'s>(QueryBuilder<'s, Postgres>);
 
@@ -273,28 +279,28 @@ impl Statement<'_> {
 }
 
 /// What is asked for, with the words that were looked up in names.
-struct Asked<'s> {
-    selection: &'s Selection,
-    words: Option<Vec<Word>>,
+pub(super) struct Asked<'s> {
+    pub(super) selection: &'s Selection,
+    pub(super) words: Option<Vec<Word>>,
 }
 
 impl Asked<'_> {
-    fn statement(&self, from: i64, to: i64, limit: usize, order: Order) -> Statement<'_> {
+    /// What passes in a range, in the order of positions: of the column that an index has before the position, or else of the
+    /// position alone.
+    fn statement(&self, from: i64, to: i64, limit: usize) -> Statement<'_> {
         let selection = self.selection;
-        let is_apart = order == Order::OnceGathered && self.is_gathered_apart(from, to);
-        let position = if is_apart { "position + 0" } else { "position" };
-        let mut query =
-            QueryBuilder::new(format!("select position from audit where {position} < "));
+        let mut query = QueryBuilder::new("select position from audit where position < ");
         query.push_bind(to);
         if from > 0 {
-            query.push(format!(" and {position} >= ")).push_bind(from);
+            query.push(" and position >= ").push_bind(from);
         }
         let equalities = selection.equalities();
-        let (leading, others) = match (order, equalities.split_first()) {
-            (Order::AsRead, Some((leading, others))) => (Some(*leading), others),
-            _ => (None, &equalities[..]),
+        let (leading, others) = match equalities.split_first() {
+            Some((leading, others)) => (Some(*leading), others),
+            None => (None, &equalities[..]),
         };
         push_equal(&mut query, others);
+        push_origin(&mut query, selection);
         if let Some(record) = selection.record {
             query.push(" and ((kind = ").push_bind(record.kind().as_str());
             query.push(" and id = ").push_bind(record.id()).push(")");
@@ -307,23 +313,12 @@ impl Asked<'_> {
             query.push(" and fields @> ").push_bind(vec![touched_name(field).to_owned()]);
         }
         if let Some(words) = &self.words {
-            named::push(&mut query, &words.iter().collect::<Vec<_>>(), selection.kind);
+            let words: Vec<&Word> = words.iter().collect();
+            named::push(&mut query, &words, selection.kind, None);
         }
-        match order {
-            Order::AsRead => push_order(&mut query, leading, from, to),
-            // No index is in the order of a sum.
-            Order::OnceGathered => _ = query.push(" order by position + 0 desc"),
-        }
+        push_order(&mut query, leading, from, to);
         query.push(" limit ").push_bind(i64::try_from(limit).unwrap_or(i64::MAX));
         Statement(query)
-    }
-
-    /// Whether no index is asked for the range, since it would be for each word: the index that tells what happened to a record
-    /// has positions too. Postgres takes two words, or a word and an event, that are looked for in the same range for parts of
-    /// one condition, gathers one of them, and looks through all of its rows for the other.
-    fn is_gathered_apart(&self, from: i64, to: i64) -> bool {
-        let mut words = self.words.iter().flatten();
-        to - from > NARROW && words.any(|word| word.has_subjects(self.selection.kind))
     }
 }
 

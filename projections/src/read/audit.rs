@@ -1,4 +1,4 @@
-//! The table that entries of the log are searched in: who, what, which fields, about whom, and the words.
+//! The table that entries of the log are searched in: who, from where, what, which fields, about whom, and the words.
 //!
 //! Nothing is folded: a row is made of one event, so it is there as soon as its event is, and never changes but when its
 //! record is erased. What is shown of a row is told from the stream, see [`crate::history`].
@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 use sqlx::PgConnection;
 
+use crate::history::origin::{NETWORKS, number_of, parsed};
 use crate::history::words;
 use crate::log::{Recorded, Stream};
 use crate::projector::{Fold, ProjectError, Projector, Table, Tables};
@@ -17,6 +18,13 @@ use crate::tsvector::TsVector;
 
 /// The name of the read model and its table.
 pub(crate) const NAME: &str = "audit";
+
+/// The block of positions that a row is in, as the indexes without order of positions know it.
+pub(crate) const BLOCK: &str = "array[position >> 15]";
+
+/// A block has two to the power of this many positions. With smaller ones a range has more, each to be looked for; in larger ones
+/// there is more to be looked through.
+pub(crate) const BLOCK_BITS: u32 = 15;
 
 /// The most text of one event that is searched, in bytes: Postgres takes no more than 1 MB of different words.
 const SEARCHED: usize = 256 << 10;
@@ -35,7 +43,7 @@ impl Projector for AuditProjector {
     }
 
     fn version(&self) -> i32 {
-        4
+        5
     }
 
     fn tables(&self) -> Vec<Table> {
@@ -50,11 +58,12 @@ impl Projector for AuditProjector {
             "(command_id)",
             "(event_id)",
             "(causation_id) where causation_id is not null",
-            // What is still to be sorted into them, every question looks through: so, in kB, it is little.
-            "using gin (fields) with (gin_pending_list_limit = 256)",
-            "using gin (about) with (gin_pending_list_limit = 256)",
-            "using gin (words) with (gin_pending_list_limit = 256)",
         ];
+        // What is still to be sorted into them, every question looks through: so, in kB, it is little.
+        let origin = format!("({NETWORKS}), (array[program])");
+        let gathering = ["fields", "about", "words", &origin].map(|columns| {
+            format!("using gin ({columns}, ({BLOCK})) with (gin_pending_list_limit = 256)")
+        });
         vec![Table {
             name: NAME,
             columns:
@@ -62,12 +71,13 @@ impl Projector for AuditProjector {
                       event text not null collate \"C\", actor text not null, source text,
                       command_id uuid not null, correlation_id uuid not null, causation_id uuid,
                       event_id uuid not null, recorded_at timestamptz not null,
-                      fields text[] not null, about text[] not null, words tsvector not null"
+                      client inet, program bigint, fields text[] not null, about text[] not null,
+                      words tsvector not null"
                     .to_owned(),
             long: &["words"],
             is_whole: false,
             key: &["position"],
-            indexes: indexes.map(str::to_owned).to_vec(),
+            indexes: indexes.map(str::to_owned).into_iter().chain(gathering).collect(),
         }]
     }
 
@@ -233,24 +243,43 @@ fn add(words: &str, text: &mut String) {
     text.push(' ');
 }
 
-/// The envelope comes from the log, within the database.
+/// The envelope comes from the log, within the database, but for what stands for where it came from.
 async fn insert(db: &mut PgConnection, rows: &[Row]) -> Result<(), ProjectError> {
+    let positions: Vec<i64> = rows.iter().map(|row| row.position).collect();
+    let origins: Vec<(String, String)> = sqlx::query_as(
+        "select distinct coalesce(metadata ->> 'client', ''), coalesce(metadata ->> 'user_agent', '')
+         from events where position = any ($1)",
+    )
+    .bind(&positions)
+    .fetch_all(&mut *db)
+    .await?;
+    let addresses = origins.iter().map(|(client, _)| parsed(client).map(|it| it.to_string()));
+    let programs = origins.iter().map(|(_, agent)| (!agent.is_empty()).then(|| number_of(agent)));
+    let (addresses, programs): (Vec<_>, Vec<_>) = addresses.zip(programs).unzip();
+    let (clients, agents): (Vec<String>, Vec<String>) = origins.into_iter().unzip();
     sqlx::query(
         "insert into audit (position, kind, id, event, actor, source, command_id, correlation_id, causation_id,
-                            event_id, recorded_at, fields, about, words)
+                            event_id, recorded_at, client, program, fields, about, words)
          select position, new.kind, new.id, event_type, actor, metadata ->> 'source', command_id, correlation_id,
-                causation_id, event_id, recorded_at, string_to_array(new.fields, ','),
+                causation_id, event_id, recorded_at, origin.client, origin.program, string_to_array(new.fields, ','),
                 string_to_array(new.about, ','), new.words
          from unnest($1::bigint[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::tsvector[])
                 as new (position, kind, id, fields, about, words)
-              join events using (position)",
+              join events using (position)
+              join unnest($7::text[], $8::text[], $9::text[]::inet[], $10::bigint[])
+                as origin (address, agent, client, program)
+                on address = coalesce(metadata ->> 'client', '') and agent = coalesce(metadata ->> 'user_agent', '')",
     )
-    .bind(rows.iter().map(|row| row.position).collect::<Vec<_>>())
+    .bind(&positions)
     .bind(rows.iter().map(|row| row.stream.kind.as_str()).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.id).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.fields.as_str()).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.about.as_str()).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| &row.words).collect::<Vec<_>>())
+    .bind(clients)
+    .bind(agents)
+    .bind(addresses)
+    .bind(programs)
     .execute(db)
     .await?;
     Ok(())

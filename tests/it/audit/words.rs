@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{Dice, FILTERS, Filter, called, filter, log, positions, random_log};
+use super::{
+    Dice, FILTERS, Filter, arrivals, called, filter, fund_of, log, passing, positions, random_log,
+};
 use crate::contract::Api;
 use crate::harness::looking_at_read_models;
 
@@ -10,7 +12,7 @@ use crate::harness::looking_at_read_models;
 const WORD: usize = FILTERS - 1;
 
 /// As if so many todos had been imported after all else.
-async fn bury(api: &Api, below: i64) {
+pub async fn bury(api: &Api, below: i64) {
     sqlx::query(
         "insert into audit (position, kind, id, event, actor, source, command_id, correlation_id, event_id, recorded_at,
                             fields, about, words)
@@ -30,7 +32,7 @@ async fn words_with_any_filters_are_found_below_many_events_without_them() {
     let mut dice = Dice(0x2545_f491_4f6c_dd1d);
     random_log(&api, &mut dice).await;
     let entries = log(&api).await;
-    let names = called(&entries);
+    let (names, brought) = (called(&entries), arrivals::brought(&entries));
     let mut found = 0;
     // So few that they are a narrow range, and so many that they are not.
     for below in [3_000, 60_000] {
@@ -48,11 +50,8 @@ async fn words_with_any_filters_are_found_below_many_events_without_them() {
             let text: Vec<&str> = words.iter().map(|(query, _)| &query["q=".len()..]).collect();
             let mut query = format!("q={}", text.join("+"));
             others.iter().for_each(|(other, _)| query.extend(["&", other.as_str()]));
-            let passing = entries
-                .iter()
-                .rev()
-                .filter(|entry| others.iter().chain(&words).all(|(_, passes)| passes(entry, None)));
-            let expected: Vec<i64> = passing.map(|entry| entry.position).collect();
+            let all: Vec<&Filter> = others.iter().chain(&words).collect();
+            let expected = passing(&entries, &brought, &all, fund_of(&query));
             found += expected.len();
             let all = api.read(&format!("/audit?limit=500&{query}")).await;
             assert_eq!(positions(&all), expected, "{query}");
