@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::Kind;
-use projections::history::{History, Of, Selection};
+use projections::history::{History, Network, Of, Selection};
 use projections::read;
 use replay::Rebuild;
 use tokio_util::sync::CancellationToken;
@@ -148,6 +148,25 @@ fn filters((first, last): (DateTime<Utc>, DateTime<Utc>)) -> Vec<Filter> {
             s.text = Some("real".into());
             s.event = Some("Registered".into());
         }),
+        of("words, three likewise", |s, _| s.text = Some("real credit office".into())),
+        of("word that no new events have, and event", |s, _| {
+            s.text = Some("credit".into());
+            s.event = Some("Prioritised".into());
+        }),
+        of("likewise, and actor", |s, _| {
+            s.text = Some("credit".into());
+            s.actor = Some("actor 0".into());
+        }),
+        of("address, common", |s, _| s.address = Network::parse("127.0.0.1")),
+        of("address, old", |s, at| s.address = Network::parse(&format!("192.0.2.{}", at % 200))),
+        of("network, old", |s, _| s.address = Network::parse("192.0.2.0/24")),
+        of("network of another length, old", |s, _| s.address = Network::parse("192.0.2.0/25")),
+        of("program, common", |s, _| s.program = Some("curl/8.5.0".into())),
+        of("program, old", |s, _| s.program = Some("loader/1.0".into())),
+        of("address and word, old", |s, _| {
+            s.address = Network::parse("192.0.2.0/24");
+            s.text = Some("stratum".into());
+        }),
         of("field and actor", |s, at| {
             s.field = Some("priority".into());
             s.actor = Some(format!("actor {}", at % 10));
@@ -165,7 +184,8 @@ async fn fill(bench: &Workbench) -> anyhow::Result<()> {
     let registered = format!(
         "{insert} select 'lp', id::text, 1, 'Registered', '1', ('{{\"Registered\":{{\"name\":\"Name' || id || {names} || '\",
                 \"details\":{{\"location\":\"Ciudad de México\",\"advisor\":\"Stratum\"}}}}}}')::json,
-                '{{\"command\":\"Import\",\"source\":\"import:old.db\"}}', {ids}, 'importer'
+                ('{{\"command\":\"Import\",\"source\":\"import:old.db\",\"client\":\"192.0.2.' || id % 200 || '\",\"user_agent\":\"loader/1.0\"}}')::json,
+                {ids}, 'importer'
          from generate_series(1, {}) as id",
         RECORDS + 1
     );
@@ -178,7 +198,7 @@ async fn fill(bench: &Workbench) -> anyhow::Result<()> {
         format!(
             "{insert} select 'lp', id::text, {sequence}, 'Prioritised', '1',
                     ('{{\"Prioritised\":{{\"priority\":\"' || {value} || '\"}}}}')::json,
-                    '{{\"command\":\"Revise\",\"source\":\"api\",\"client\":\"127.0.0.1\"}}', {ids}, 'actor ' || id % 10
+                    '{{\"command\":\"Revise\",\"source\":\"api\",\"client\":\"127.0.0.1\",\"user_agent\":\"curl/8.5.0\"}}', {ids}, 'actor ' || id % 10
              from {ids_of}"
         )
     };

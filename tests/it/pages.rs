@@ -656,7 +656,7 @@ async fn where_a_change_came_from_leads_to_all_else_from_there() {
             let (status, html) = page(&api, &format!("{of}?{filter}")).await;
             assert_eq!(status, 200, "{html}");
             assert_eq!(html.matches("class=\"entry\"").count(), 1, "{filter}: {html}");
-            assert!(html.contains(says) && html.contains("to A"), "{filter}: {html}");
+            assert!(html.contains(says) && html.contains("<ins>A</ins>"), "{filter}: {html}");
         }
     }
     let (status, html) = page(&api, "/audit?address=192.0.2").await;

@@ -66,7 +66,9 @@ impl History {
             Some(time) => first_since(&mut connection, time).await?,
             None => i64::MAX,
         };
-        let to = cursor.map_or(to, |cursor| to.min(cursor));
+        // Nor is looked at what comes meanwhile: the rows that are counted must be those that are read.
+        let end = end(&mut connection).await?;
+        let to = cursor.map_or(to, |cursor| to.min(cursor)).min(end);
         let words = match &selection.text {
             Some(text) => Some(named::words_of(&mut connection, text).await?),
             None => None,
@@ -109,14 +111,15 @@ impl Asked<'_> {
         // What fields and words have most often stands in the newest rows already. If it does not, it is rare enough, or old,
         // to be gathered by an index that has no order. Postgres alone would choose by how often a value occurs, as if it
         // occurred evenly, and look through the whole table for what only old events have.
-        let floor = match selection.looked_through() {
+        let rows = selection.looked_through();
+        let floor = match rows {
             Some(rows) => selection.floor(connection, from, to, rows).await?,
             None => None,
         };
         let Some(floor) = floor else {
-            return self.statement(from, to, limit).fetch(connection).await;
+            return self.statement(from, to, limit, None).fetch(connection).await;
         };
-        let mut found = self.statement(floor, to, limit).fetch(connection).await?;
+        let mut found = self.statement(floor, to, limit, rows).fetch(connection).await?;
         if found.len() < limit {
             let wanted = limit - found.len();
             found.extend(self.gathered(connection, Stretch { from, to: floor }, wanted).await?);
@@ -286,19 +289,26 @@ pub(super) struct Asked<'s> {
 
 impl Asked<'_> {
     /// What passes in a range, in the order of positions: of the column that an index has before the position, or else of the
-    /// position alone.
-    fn statement(&self, from: i64, to: i64, limit: usize) -> Statement<'_> {
+    /// position alone. If it is known to have so many rows and one with that column, no more are looked through.
+    fn statement(&self, from: i64, to: i64, limit: usize, rows: Option<i64>) -> Statement<'_> {
         let selection = self.selection;
-        let mut query = QueryBuilder::new("select position from audit where position < ");
-        query.push_bind(to);
-        if from > 0 {
-            query.push(" and position >= ").push_bind(from);
-        }
         let equalities = selection.equalities();
         let (leading, others) = match equalities.split_first() {
             Some((leading, others)) => (Some(*leading), others),
             None => (None, &equalities[..]),
         };
+        let counted = leading.zip(rows);
+        let mut query = QueryBuilder::new("select position from ");
+        query.push(if counted.is_some() { "(select * from audit" } else { "audit" });
+        query.push(" where position < ").push_bind(to);
+        if from > 0 {
+            query.push(" and position >= ").push_bind(from);
+        }
+        if let Some((_, rows)) = counted {
+            // Postgres does not stop where the position is less than it may be: it would read on among all that have the column.
+            push_order(&mut query, leading, from, to);
+            query.push(" limit ").push_bind(rows + 1).push(") as newest where true");
+        }
         push_equal(&mut query, others);
         push_origin(&mut query, selection);
         if let Some(record) = selection.record {
@@ -316,10 +326,22 @@ impl Asked<'_> {
             let words: Vec<&Word> = words.iter().collect();
             named::push(&mut query, &words, selection.kind, None);
         }
-        push_order(&mut query, leading, from, to);
+        match counted {
+            Some(((column, _), _)) => {
+                query.push(format!(" order by {column} desc, position desc"));
+            }
+            None => push_order(&mut query, leading, from, to),
+        }
         query.push(" limit ").push_bind(i64::try_from(limit).unwrap_or(i64::MAX));
         Statement(query)
     }
+}
+
+/// The position after the last.
+async fn end(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
+    let last: Option<i64> =
+        sqlx::query_scalar("select max(position) from audit").fetch_one(connection).await?;
+    Ok(last.map_or(0, |last| last + 1))
 }
 
 /// The first position that was recorded then or later. Positions are in the order of time, so no index on the time is
@@ -328,9 +350,7 @@ async fn first_since(
     connection: &mut PgConnection,
     time: DateTime<Utc>,
 ) -> Result<i64, sqlx::Error> {
-    let last: Option<i64> =
-        sqlx::query_scalar("select max(position) from audit").fetch_one(&mut *connection).await?;
-    let (mut low, mut high) = (0, last.map_or(0, |last| last + 1));
+    let (mut low, mut high) = (0, end(&mut *connection).await?);
     let statement = format!(
         "select position, {RECORDED_AT} from audit where position >= $1 order by position limit 1"
     );
