@@ -178,7 +178,7 @@ async fn what_was_said_is_found_by_word_among_any_number_of_contacts() {
         note(&api, &format!("Call {n}"), &text.repeat(5)).await;
     }
     let page = search(&api, "treasury", "").await;
-    assert_eq!(page["facets"], json!({"note": 30, "person": 150}));
+    assert_eq!(page["facets"], json!({"note": 30, "person": 100}));
     assert_eq!(page["cut"], json!(true));
     let page = search(&api, "treasury", "&kinds=note").await;
     assert_eq!((&page["facets"], &page["cut"]), (&json!({"note": 30}), &json!(false)));

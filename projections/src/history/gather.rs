@@ -111,7 +111,7 @@ impl Asked<'_> {
         Ok(found)
     }
 
-    /// The positions in a range that pass, newest first: all, or as many of them as are asked for, whichever.
+    /// The positions in a range that pass, newest first: all, or if they are more than `most` any `most` of them.
     async fn passing(
         &self,
         connection: &mut PgConnection,
@@ -137,8 +137,11 @@ impl Asked<'_> {
     /// and gathers each by an index of its own.
     fn push_conditions<'s>(&'s self, query: &mut QueryBuilder<'s, Postgres>, within: Stretch) {
         let selection = self.selection;
-        let mut numbers = MARKS..;
-        let mut next = || numbers.next().unwrap_or_default();
+        let mut number = MARKS;
+        let mut next = || {
+            number += 1;
+            number
+        };
         for (column, value) in selection.equalities() {
             let number = next();
             query.push(format!(" and ({column} = "));
@@ -192,6 +195,11 @@ fn push_never(query: &mut QueryBuilder<'_, Postgres>, number: i64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rows_and_ranges_have_the_same_blocks() {
+        assert!(BLOCK.ends_with(&format!(">> {BLOCK_BITS}]")));
+    }
 
     #[test]
     fn a_range_is_halved_where_a_block_ends() {

@@ -26,6 +26,7 @@ const WORDS: usize = 8;
 
 /// The numbers of words, which are counted, are below this.
 pub(super) const MARKS: i64 = 10;
+const _: () = assert!(WORDS < MARKS as usize);
 
 /// So many records are looked for at a time in the index of those that events are about: it compares each event that is about
 /// one of them with all of them.

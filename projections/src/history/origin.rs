@@ -25,6 +25,9 @@ pub(crate) const NETWORKS: &str = "case family(client)
 /// many; else by that around it.
 const MOST_BITS: u8 = 5;
 
+/// How many bits stand before an address of IPv4 that is written as one of IPv6.
+const MAPPED_BITS: u8 = 96;
+
 /// A network, or one address alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network(IpNet);
@@ -33,9 +36,18 @@ impl Network {
     /// The network that is written so: an address, such as `10.1.2.3`, or any address of a network and its length in bits, such
     /// as `10.1.0.0/16`.
     pub fn parse(text: &str) -> Option<Self> {
-        match text.parse::<IpAddr>() {
-            Ok(address) => Some(Self(address.to_canonical().into())),
-            Err(_) => Some(Self(text.parse::<IpNet>().ok()?.trunc())),
+        let text = text.trim();
+        if let Ok(address) = text.parse::<IpAddr>() {
+            return Some(Self(address.to_canonical().into()));
+        }
+        let network = text.parse::<IpNet>().ok()?.trunc();
+        // One of IPv4, as IPv6 writes it.
+        let of_v4 = network.prefix_len().checked_sub(MAPPED_BITS);
+        match (network.addr().to_canonical(), of_v4) {
+            (address @ IpAddr::V4(_), Some(length)) if network.max_prefix_len() > 32 => {
+                Some(Self(IpNet::new(address, length).ok()?))
+            }
+            _ => Some(Self(network)),
         }
     }
 
@@ -72,7 +84,7 @@ pub(crate) fn parsed(address: &str) -> Option<IpAddr> {
     Some(address.parse::<IpAddr>().ok()?.to_canonical())
 }
 
-/// The number that stands for a program: the first 64 bits of a SHA-256, so that no two have the same.
+/// The number that stands for a program: the first 64 bits of a SHA-256, so that hardly any two have the same.
 pub(crate) fn number_of(program: &str) -> i64 {
     let digest = Sha256::digest(program.as_bytes());
     let mut first = [0; 8];
@@ -96,6 +108,8 @@ mod tests {
         check("10.1.0.0/16", "10.2.0.1", false);
         check("10.1.0.0/16", "::ffff:10.1.0.1", true);
         check("::ffff:10.1.0.1", "10.1.0.1", true);
+        check("::ffff:10.1.0.0/112", "10.1.2.3", true);
+        check(" ::ffff:10.1.0.0/112 ", "10.2.2.3", false);
         check("0.0.0.0/0", "::1", false);
         check("2001:db8::/32", "2001:db8:7::1", true);
         check("2001:DB8:0:0::1", "2001:db8::1", true);

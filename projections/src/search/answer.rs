@@ -187,12 +187,18 @@ impl Search {
     /// # Errors
     /// See [`SearchError`].
     pub async fn find(&self, wanted: &Wanted) -> Result<Page, SearchError> {
-        let understood = self.vocabulary.understood(&self.database, &wanted.asked).await?;
-        if let Some(page) = self.answered(wanted, understood).await? {
-            return Ok(page);
+        let mut understood = self.vocabulary.understood(&self.database, &wanted.asked).await?;
+        // Meaning is not asked twice.
+        if wanted.mode != Mode::Lexical && understood.as_of.is_some() {
+            understood = self.vocabulary.understood_now(&self.database, &wanted.asked).await?;
         }
-        let understood = self.vocabulary.understood_now(&self.database, &wanted.asked).await?;
-        Ok(self.answered(wanted, understood).await?.unwrap_or_default())
+        loop {
+            if let Some(page) = self.answered(wanted, understood).await? {
+                return Ok(page);
+            }
+            // This is right whatever changes.
+            understood = self.vocabulary.understood_now(&self.database, &wanted.asked).await?;
+        }
     }
 
     /// Likewise, by what a question was understood to mean; `None` if that may no longer be right.

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 use super::spelling;
-use super::words::{Compound, compounds, has_stem, is_form};
+use super::words::{Compound, beside_words, compounds, has_stem, is_form};
 use crate::prose::{cut, fold, fold_into, is_unparted, is_unseen};
 
 /// How many letters of a stem all forms of a word begin with.
@@ -191,11 +191,13 @@ impl<'a> Sought<'a> {
                 }
             }
         }
-        for (times, wanted) in times.iter_mut().zip(self.wanted).filter(|(_, it)| it.is_compound())
-        {
-            let compounds = compounds(text);
-            let is_it = |it: &&Compound| it.forms.iter().any(|form| wanted.is_form(form));
-            *times += compounds.iter().filter(is_it).count();
+        if self.wanted.iter().any(Wanted::is_compound) {
+            let compounds: Vec<Compound> =
+                compounds(text).into_iter().chain(beside_words(&folded)).collect();
+            for (times, wanted) in times.iter_mut().zip(self.wanted) {
+                let is_it = |it: &&Compound| it.forms.iter().any(|form| wanted.is_form(form));
+                *times += compounds.iter().filter(is_it).count();
+            }
         }
         Tally { wanted: self.wanted, times, length }
     }
@@ -272,7 +274,8 @@ pub(super) fn highlights(text: &str, wanted: &[Wanted], quoted: &[String]) -> Ve
             it.forms.iter().any(|form| wanted.iter().any(|wanted| wanted.is_form(form)))
         };
         let chars = |bytes: usize| text[..bytes].chars().count();
-        let places = compounds(text).into_iter().filter(is_wanted).map(|it| it.place);
+        let all = compounds(text).into_iter().chain(beside_words(text));
+        let places = all.filter(is_wanted).map(|it| it.place);
         found.extend(places.map(|place| chars(place.start)..chars(place.end)));
     }
     for phrase in quoted {

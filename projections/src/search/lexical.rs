@@ -35,7 +35,7 @@ const TEXTS: Group = Group { condition: "part <> 'card'", ranked: 500 };
 const CARDS: Group = Group { condition: "part = 'card'", ranked: 250 };
 
 /// How many passages of a group are looked at more closely.
-const CLOSELY: i64 = 150;
+const CLOSELY: i64 = 100;
 
 /// How many records at most have a word that is rare: whoever types nothing but such words, as a name is, means those that have
 /// them.

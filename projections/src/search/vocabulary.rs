@@ -64,8 +64,7 @@ impl Vocabulary {
                 let written = words.written(asked, false);
                 return Some(Understood::plainly(Asked { written, ..asked.clone() }));
             }
-            let as_of = words.position(database);
-            as_of?;
+            let as_of = Some(words.position(database)?);
             Some(Understood { asked: words.understood(asked, &typed, &acronyms), as_of })
         };
         match tokio::time::timeout(WAIT, understanding).await {

@@ -5,7 +5,8 @@
 //! the server's locale: `¿hedging?`, `“hedging”` and `USD/hedging` have the word that `hedging` asks for. Postgres's own parser
 //! takes every sign beyond ASCII for a letter where the locale is C, and keeps addresses and paths whole.
 //!
-//! What is several such words, as `9.8`, `20%`, `AT&T` and `+52 55 1234 5678` are, is found as a whole too, and looked for as nothing else.
+//! What is several such words, as `9.8`, `20%` and `AT&T` are, is found as a whole too, and looked for as nothing else. The number of a
+//! telephone and a role (`CIO`) are found by what stands for them as well, however they are written, and by their words.
 //!
 //! The stop words are Snowball's, as Postgres has them.
 
@@ -22,7 +23,7 @@ use std::sync::LazyLock;
 use rust_stemmers::{Algorithm, Stemmer};
 
 use self::amounts::{Piece, pieces};
-pub(super) use self::compounds::{Compound, compounds, is_form};
+pub(super) use self::compounds::{Compound, beside_words, compounds, is_form};
 pub(super) use self::figures::{figures, without_figures};
 use super::Language;
 use crate::prose::{cut, fold};
@@ -90,6 +91,7 @@ pub(super) fn indexed(text: &str, language: Option<Language>) -> TsVector {
         }
     }
     stems.extend(compounds(text).into_iter().flat_map(|it| it.forms));
+    stems.extend(beside_words(&folded).flat_map(|it| it.forms));
     TsVector::of(stems.iter().map(String::as_str))
 }
 
@@ -105,12 +107,17 @@ fn words_and_compounds(folded: &str) -> Vec<Cow<'_, str>> {
     all
 }
 
-/// The words of a question in their order, each by its stems in either language, an amount by all that it may be written as. What is a
-/// stop word in one of them is left out, unless nothing else is there.
+/// The words of a question in their order, each by its stems in either language, an amount by all that it may be written as, and a word
+/// of a role or a telephone number by what stands for that as well. What is a stop word in one of them is left out, unless nothing else is there.
 pub(super) fn asked(question: &str) -> Vec<Vec<String>> {
     let folded = fold(question);
     let words = words_and_compounds(&folded);
     let words: Vec<&str> = words.iter().map(|word| &**word).collect();
+    let beside: Vec<Compound> = beside_words(&folded).collect();
+    let standing_for = |word: &str| {
+        let has = |it: &&Compound| cut(&folded[it.place.clone()]).any(|part| part == word);
+        beside.iter().filter(has).flat_map(|it| it.forms.iter().cloned()).collect::<Vec<_>>()
+    };
     let said: Vec<(BTreeSet<String>, bool)> = pieces(&words)
         .into_iter()
         .map(|piece| match piece {
@@ -119,7 +126,8 @@ pub(super) fn asked(question: &str) -> Vec<Vec<String>> {
             Piece::Word(word) => {
                 let stems = telling_stems(word);
                 let is_telling = stems.iter().all(Option::is_some);
-                (stems.into_iter().flatten().collect(), is_telling)
+                let others = if is_telling { standing_for(word) } else { vec![] };
+                (stems.into_iter().flatten().chain(others).collect(), is_telling)
             }
         })
         .collect();
@@ -208,6 +216,9 @@ mod tests {
         check("a 9,8 % return", &[&["9.8%"], &["return"]]);
         check("AT&T fees", &[&["at&t"], &["fee", "fees"]]);
         check("H&ES", &[&["h&es"]]);
+        check("5512345678", &[&["+2345678", "5512345678"]]);
+        let role = ["@cio", "director"];
+        check("director de inversiones", &[&role, &["@cio", "inversion"]]);
         check("年金公団 fees", &[&["年金"], &["金公"], &["公団"], &["fee", "fees"]]);
         check("", &[]);
         assert!(

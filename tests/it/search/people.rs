@@ -22,6 +22,15 @@ async fn a_telephone_number_is_found_however_it_is_written() {
     }
     assert_eq!(found(&api, "81 8765-4321", "").await, [eva]);
     assert_eq!(found(&api, "5512345679", "").await, Vec::<String>::new());
+    // Numbers that are none are words, as are those that only look like one.
+    for (text, question) in [
+        ("The room is https://zoom.us/j/98765432101.", "98765432101"),
+        ("They have tickets of 1000-1500 million.", "1500 million"),
+        ("Net (12.5 13.7 15.3), they said.", "13.7"),
+    ] {
+        let meant = note(&api, "b", text).await;
+        assert_eq!(found(&api, question, "").await, [format!("note:{meant}")], "{question}");
+    }
     let page = search(&api, "5512345678", "&kinds=person").await;
     assert_eq!(highlighted(&page["hits"][0]), ["+52 (55) 1234-5678"]);
 }
@@ -52,6 +61,10 @@ async fn a_role_is_found_by_what_either_language_and_its_initials_call_it() {
         let found = found(&api, question, "").await;
         assert_eq!(found.first(), Some(&roles[expected]), "{question}: {found:?}");
     }
+    // Its words count as well: not everybody calls a role so.
+    let other = person(&api, "Pia Gil", "position", "Directora Ejecutiva de Inversiones").await;
+    let both = found(&api, "director de inversiones", "").await;
+    assert_eq!(both[..2], [roles[0].clone(), other], "{both:?}");
     let page = search(&api, "chief investment officer", "").await;
     assert_eq!(highlighted(&page["hits"][0]), ["Director de Inversiones"]);
 }

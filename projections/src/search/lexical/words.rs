@@ -8,7 +8,7 @@ use crate::search::commonness::Common;
 use crate::search::highlight::Wanted;
 use crate::search::lag::{FOLLOWED, Followed};
 use crate::search::spelling;
-use crate::search::words::{asked as lexemes, is_telling};
+use crate::search::words::{asked as lexemes, is_telling, stems};
 
 /// How many passages rare words should give.
 const ENOUGH: f64 = 250.0;
@@ -93,7 +93,12 @@ pub(super) async fn words(
         }
         let wanted = Wanted::new(&lexemes, 0.0);
         let typed = said.iter().copied().find(|word| wanted.is(word));
-        let written = typed.and_then(|word| asked.written.get(word)).copied();
+        let written = typed.and_then(|word| Some((word, *asked.written.get(word)?)));
+        // An amount or a role may be written otherwise.
+        let is_sure = |(word, written): &(&str, Written)| {
+            *written != Written::Nowhere || lexemes.iter().all(|it| stems(word).contains(it))
+        };
+        let written = written.filter(is_sure).map(|(_, written)| written);
         let is_written = written == Some(Written::AsTyped);
         let is_known = match written {
             Some(written) => written != Written::Nowhere,

@@ -10,7 +10,7 @@ use super::compounds::Compound;
 
 /// Digits in groups, on one line.
 static GROUPS: LazyLock<Regex> = LazyLock::new(|| {
-    let between = "[ \u{a0}\u{202f}.()\u{2010}\u{2011}-]{1,2}";
+    let between = "[ \u{a0}\u{202f}.()\u{2010}-\u{2013}-]{1,2}";
     let pattern = format!(r"\+?\(?\+?[0-9]+(?:{between}[0-9]+)*");
     Regex::new(&pattern).expect("the pattern is made of constants")
 });
@@ -25,11 +25,14 @@ const LAST: usize = 7;
 pub(super) fn phones(text: &str) -> impl Iterator<Item = Compound> {
     GROUPS.find_iter(text).filter_map(|found| {
         let digits: String = found.as_str().chars().filter(char::is_ascii_digit).collect();
-        let before = text[..found.start()].chars().next_back();
+        let mut earlier = text[..found.start()].chars().rev();
+        let before = earlier.next();
         let mut after = text[found.end()..].chars();
         let next = after.next();
         // The rest of a word, or of a number with a comma or a point.
-        let is_part = before.is_some_and(|c| c.is_alphanumeric() || ".,/:$€£-".contains(c))
+        let is_part = before.is_some_and(|c| c.is_alphanumeric() || ".,$€£-".contains(c))
+            || (before.is_some_and(|c| "/:".contains(c))
+                && earlier.next().is_some_and(|c| c.is_ascii_digit()))
             || next.is_some_and(|c| c.is_alphanumeric() || "%/:".contains(c))
             || (next == Some(',') && after.next().is_some_and(|c| c.is_ascii_digit()));
         if is_part || !DIGITS.contains(&digits.len()) || !may_be_dialled(found.as_str()) {
@@ -42,7 +45,9 @@ pub(super) fn phones(text: &str) -> impl Iterator<Item = Compound> {
 
 /// Whether digits in groups are those of a telephone, and no date, no years and no amounts.
 fn may_be_dialled(written: &str) -> bool {
-    if written.starts_with(['+', '(']) {
+    let has_code =
+        written.starts_with('(') && written.split(')').next().is_some_and(|it| it.len() < 6);
+    if written.starts_with('+') || has_code {
         return true;
     }
     let groups: Vec<&str> =
@@ -81,6 +86,7 @@ mod tests {
             "55.1234.5678",
             "1234 5678",
             "55\u{a0}1234\u{2011}5678",
+            "Tel:55–1234–5678",
             "Cell: 55-1234-5678.",
             "00 52 55 1234 5678, after 9 a.m.",
             "+52 1 55 1234 5678\n+44 (0)20",
@@ -99,6 +105,8 @@ mod tests {
             "31.01.2025 1430",
             "31-01-2025",
             "2019-2024",
+            "(2019-2024)",
+            "(12.5 13.7 15.3)",
             "2024 2025 2026",
             "2025 1000",
             "1.250.000",

@@ -22,7 +22,7 @@ static KNOWN: LazyLock<(Regex, HashMap<&str, String>)> = LazyLock::new(|| {
     // The first that matches is taken.
     names.sort_by_key(|name| (std::cmp::Reverse(name.len()), *name));
     let patterns: Vec<String> = names.into_iter().map(pattern).collect();
-    let pattern = format!(r"(?i)(?-u:\b)(?:{})(?-u:\b)", patterns.join("|"));
+    let pattern = format!("(?i){}", patterns.join("|"));
     (Regex::new(&pattern).expect("the pattern is made of constants"), called)
 });
 
@@ -44,7 +44,6 @@ fn pattern(name: &str) -> String {
 pub(super) fn roles(text: &str) -> impl Iterator<Item = Compound> {
     let (names, called) = &*KNOWN;
     names.find_iter(text).filter_map(|found| {
-        // To the pattern, which is faster so, letters beyond ASCII are none.
         let is_part = text[..found.start()].ends_with(char::is_alphanumeric)
             || text[found.end()..].starts_with(char::is_alphanumeric);
         if is_part {
@@ -74,12 +73,13 @@ mod tests {
         check("the analysts and una analista", &["@analyst", "@analyst"]);
         check("director\njurídico", &["@counsel"]);
         check("chief executive officer, director general adjunto", &["@ceo", "@ceo"]);
+        check("2025_CFO_Coppel", &["@cfo"]);
     }
 
     #[test]
     fn words_of_roles_alone_are_none() {
         check("the chief said that the director of the precio partner invests", &[]);
-        check("investment officer, psychoanalyst, cios, inversiones, écfo, vpñ", &[]);
+        check("investment officer, psychoanalyst, inversiones, écfo, vpñ, mvp", &[]);
     }
 
     #[test]
