@@ -12,13 +12,15 @@ use axum::http::{Method, StatusCode};
 use domain::note::{AudioFile, Note, NoteCommand, RecordingCommand, RecordingId};
 use domain::{Kind, RecordRef, Refusal};
 use projections::log::{CommandError, CommandRequest, EventLog};
-use projections::uploads::{self, Intake, Upload, UploadError};
+use projections::uploads::{self, Announcement, Intake, Upload, UploadError};
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::body::Parameters;
 use crate::caller::Caller;
 use crate::problem::{Fault, Problem};
+use crate::recordings::name;
 use crate::writes::Written;
 
 /// What a recording is called that came without a name.
@@ -35,6 +37,18 @@ pub fn is_streamed(method: &Method, path: &str) -> bool {
         (&Method::POST, ["notes", _, "recordings"])
             | (&Method::PATCH | &Method::POST, ["uploads", _])
     )
+}
+
+/// What the parameters of a request say of the recording that it sends, in whichever way.
+///
+/// # Errors
+/// [`Problem::Invalid`] when the name is no line of text, or no model knows the language.
+fn named(parameters: &Parameters) -> Result<Announcement, Problem> {
+    Ok(Announcement {
+        name: name::given("query", parameters.get("name").unwrap_or_default())?,
+        language: language(parameters.get("language"), ["query".into(), "language".into()])?,
+        ..Announcement::default()
+    })
 }
 
 /// The code of the language that a request names; none if it leaves it to be found out.

@@ -221,6 +221,27 @@ async fn heard_in_parts(api: &Api, uri: &str, content: &[u8]) {
 }
 
 #[tokio::test]
+async fn an_upload_in_parts_is_named_in_its_address_as_one_in_one_request_is() {
+    let api = Api::new().await;
+    let note = made_note(&api).await;
+    let content = wav(1_000);
+    let file = format!("filename {}", base64("call.wav"));
+    let said = [("upload-metadata", file.as_str()), ("upload-length", "1000")];
+    for (headers, expected) in [(&said[1..], "Lunch with Ana"), (&said[..], "call.wav")] {
+        let uri = format!("/notes/{note}/recordings?name=Lunch%20with%20Ana&language=es");
+        let answer = ask(&api.router, tus(Method::POST, &uri, headers, Body::empty())).await;
+        let place = answer.header("location").unwrap();
+        let last = patch(&api, place, 0, &[], &content).await;
+        let recording = api.read(last.header("content-location").unwrap()).await;
+        assert_eq!(
+            (&recording["name"], &recording["language"]),
+            (&json!(expected), &json!("es")),
+            "{recording}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_recorder_need_not_know_how_long_it_will_be() {
     let api = Api::new().await;
     let note = made_note(&api).await;
@@ -629,6 +650,9 @@ async fn an_upload_says_what_it_has_no_use_for_and_what_is_too_much() {
     let answer =
         ask(&api.router, tus(Method::POST, &uri, &[("upload-length", "7")], Body::empty()));
     assert_eq!(answer.await.faults(), ["extra_forbidden at query.nmae"]);
+    let uri = format!("/notes/{note}/recordings?language=xx");
+    let answer = tus(Method::POST, &uri, &[("upload-length", "7")], Body::empty());
+    assert_eq!(ask(&api.router, answer).await.faults(), ["language at query.language"]);
     let place = begun(&api, note, &[("upload-length", "1000")]).await;
     let answer = patch(&api, &place, 0, &[], &wav(2_000)).await;
     let told = answer.body["detail"].as_str().unwrap();

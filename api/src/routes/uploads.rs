@@ -52,7 +52,7 @@ pub fn routes() -> Routes {
                 .header("Tus-Resumable", "1.0.0 to send it in parts")
                 .header("Upload-Length", "By tus: its length in bytes")
                 .header("Upload-Defer-Length", "By tus: 1 while its length is not known")
-                .header("Upload-Metadata", "By tus: filename, language and sha256, each in base64")
+                .header("Upload-Metadata", "By tus: filename, language and sha256, each in base64; goes before `name` and `language`")
                 .header("Repr-Digest", "Its SHA-256, which is then checked: sha-256=:, the sum in base64, and a colon")
                 .header("Content-Digest", "Likewise, where the body is the recording and no form")
                 .header("If-Match", "Take it only if the note's tag is still this")
@@ -108,7 +108,8 @@ async fn create(
     parameters.expect(&["name", "language"])?;
     if by_tus {
         writable(&app, &caller, record_of::<Note>(note)).await?;
-        return begin(app, caller, note, &headers, body).await;
+        let announced = tus::announcement(&headers, &parameters)?;
+        return begin(app, caller, note, announced, &headers, body).await;
     }
     let (announced, coming) = plain::recording(&headers, &parameters, body).await?;
     let key = once::key_of(&headers)?;
@@ -235,10 +236,11 @@ async fn begin(
     app: App,
     caller: Caller,
     note: i64,
+    announced: Announcement,
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let (announced, checksum) = (tus::announcement(headers)?, tus::checksum(headers)?);
+    let checksum = tus::checksum(headers)?;
     let mut upload = app.intake.begin(note, &announced, None).await?;
     if tus::is_appended(headers) {
         let coming = body.into_data_stream();

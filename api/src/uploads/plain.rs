@@ -48,12 +48,8 @@ pub async fn recording(
     parameters: &Parameters,
     body: Body,
 ) -> Result<(Announcement, Coming), Problem> {
-    let mut announced = Announcement {
-        name: name::given("query", parameters.get("name").unwrap_or_default())?,
-        language: super::language(parameters.get("language"), ["query".into(), "language".into()])?,
-        size: None,
-        sha256: digest(headers, &REPR_DIGEST)?,
-    };
+    let mut announced =
+        Announcement { sha256: digest(headers, &REPR_DIGEST)?, ..super::named(parameters)? };
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let boundary = content_type.and_then(|it| multer::parse_boundary(it).ok());
     let Some(boundary) = boundary else {

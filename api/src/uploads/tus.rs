@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use projections::uploads::{Announcement, Checksum, Upload};
 
+use crate::body::Parameters;
 use crate::problem::{Fault, Problem};
 use crate::recordings::name;
 
@@ -78,11 +79,11 @@ pub fn abilities(limit: u64) -> Response {
     (StatusCode::NO_CONTENT, axum::response::AppendHeaders(headers)).into_response()
 }
 
-/// What a creation says of the recording.
+/// What a creation says of the recording: what its metadata leave open, its parameters may say.
 ///
 /// # Errors
 /// [`Problem::Invalid`] when it does not make sense.
-pub fn announcement(headers: &HeaderMap) -> Result<Announcement, Problem> {
+pub fn announcement(headers: &HeaderMap, parameters: &Parameters) -> Result<Announcement, Problem> {
     let size = match (number(headers, LENGTH)?, headers.get(DEFER_LENGTH)) {
         (Some(0), _) => return Err(bad(&LENGTH, "A recording is not empty")),
         (size, None) if size.is_some() => size,
@@ -95,7 +96,7 @@ pub fn announcement(headers: &HeaderMap) -> Result<Announcement, Problem> {
             "Parts are not put together here: send the whole in one upload, without parallel ones",
         ));
     }
-    let mut announced = Announcement { size, ..Announcement::default() };
+    let mut announced = Announcement { size, ..super::named(parameters)? };
     let metadata = headers.get(METADATA).map(|value| value.to_str());
     let metadata = metadata.transpose().map_err(|_| bad(&METADATA, "Should be ASCII"))?;
     for pair in metadata.unwrap_or_default().split(',').map(str::trim).filter(|it| !it.is_empty()) {
@@ -104,10 +105,10 @@ pub fn announcement(headers: &HeaderMap) -> Result<Announcement, Problem> {
         let value = value.and_then(|value| String::from_utf8(value).ok());
         let value = value.ok_or_else(|| bad(&METADATA, "Values should be UTF-8 in base64"))?;
         match key {
-            "filename" | "name" => announced.name = name::of_file(&value),
+            "filename" | "name" => announced.name = name::of_file(&value).or(announced.name),
             "language" => {
                 let place = ["header".into(), METADATA.as_str().into()];
-                announced.language = super::language(Some(&value), place)?;
+                announced.language = super::language(Some(&value), place)?.or(announced.language);
             }
             "sha256" => {
                 announced.sha256 = Some(
@@ -236,6 +237,29 @@ mod tests {
         pairs.iter().map(pair).collect()
     }
 
+    fn told(pairs: &[(&'static str, &str)], query: &str) -> Result<Announcement, Problem> {
+        let uri = format!("/notes/7/recordings?{query}").parse().unwrap();
+        announcement(&headers(pairs), &Parameters::of(&uri))
+    }
+
+    #[test]
+    fn what_its_metadata_leave_open_the_parameters_of_a_creation_may_say() {
+        let check = |metadata: &str, query: &str, expected: [Option<&str>; 2]| {
+            let pairs = [("upload-length", "7"), ("upload-metadata", metadata)];
+            let Announcement { name, language, .. } = told(&pairs, query).unwrap();
+            assert_eq!([name.as_deref(), language.as_deref()], expected, "{metadata} {query}");
+        };
+        let named = format!("filename {}", BASE64_STANDARD.encode("call.webm"));
+        let spoken = format!("language {}", BASE64_STANDARD.encode("en"));
+        check("", "name=Lunch&language=es", [Some("Lunch"), Some("es")]);
+        check(&named, "name=Lunch&language=es", [Some("call.webm"), Some("es")]);
+        check(&spoken, "name=Lunch&language=es", [Some("Lunch"), Some("en")]);
+        check("filename IA==", "name=Lunch&language=auto", [Some("Lunch"), None]);
+        for bad in ["name=a%0Ab", "language=xx"] {
+            assert!(told(&[("upload-length", "7")], bad).is_err(), "{bad}");
+        }
+    }
+
     #[test]
     fn a_creation_says_what_comes() {
         let sum = "a".repeat(64);
@@ -245,10 +269,9 @@ mod tests {
             BASE64_STANDARD.encode("ES-mx"),
             BASE64_STANDARD.encode(&sum),
         );
-        let told =
-            announcement(&headers(&[("upload-length", "7"), ("upload-metadata", &metadata)]));
+        let all = told(&[("upload-length", "7"), ("upload-metadata", &metadata)], "");
         assert_eq!(
-            told.unwrap(),
+            all.unwrap(),
             Announcement {
                 name: Some("Reunión  Ana.webm".into()),
                 language: Some("es".into()),
@@ -256,7 +279,7 @@ mod tests {
                 sha256: Some(sum),
             }
         );
-        let unknown = announcement(&headers(&[("upload-defer-length", "1")])).unwrap();
+        let unknown = told(&[("upload-defer-length", "1")], "").unwrap();
         assert_eq!(unknown, Announcement::default());
         for bad in [
             &[][..],
@@ -269,7 +292,7 @@ mod tests {
             // No language: "xx".
             &[("upload-length", "7"), ("upload-metadata", "language eHg=")],
         ] {
-            assert!(announcement(&headers(bad)).is_err(), "{bad:?}");
+            assert!(told(bad, "").is_err(), "{bad:?}");
         }
     }
 
