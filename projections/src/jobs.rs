@@ -25,7 +25,8 @@ pub use lease::Stage;
 pub use models::{OBTAINABLE, SpeechModels};
 pub use reactor::{NAME, Reactor};
 pub use status::{
-    JobCount, Present, Progress, ReactorStatus, hurry, lengths, present_workers, progress, reactors,
+    JobCount, Present, Progress, ReactorStatus, hurry, lacking_model, lengths, present_workers,
+    progress, reactors, running,
 };
 pub use worker::{Tools, Workers};
 

@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 
+use domain::note::RecordingId;
 use domain::{LpId, NoteId, RecordRef};
 use projections::history::Names;
+use projections::jobs::{self, Present};
 use projections::read::Phase;
 use serde_json::{Value, json};
 
@@ -62,7 +64,7 @@ pub async fn list(app: &App, wanted: &Wanted) -> Result<Listed, Problem> {
     Ok(Listed { all, next, names, lps })
 }
 
-/// A page of them. Which of those that wait are being transcribed, workers tell: of these several rounds may be needed.
+/// A page of them. Which of those that wait are in which state, workers tell: of these several rounds may be needed.
 async fn page(
     app: &App,
     state: Option<(&str, Phase)>,
@@ -72,8 +74,13 @@ async fn page(
     let phase = state.map(|(_, phase)| phase);
     let is_part = STATES.iter().filter(|(_, it)| Some(*it) == phase).count() > 1;
     let most = if is_part { limit.max(LEAST_READ) } else { limit };
+    let among = match state {
+        Some((state, _)) if is_part => among(app, state).await?,
+        _ => None,
+    };
     loop {
-        let stored = app.reader.recordings_listed(phase, before, most + 1).await?;
+        let stored =
+            app.reader.recordings_listed(phase, among.as_deref(), before, most + 1).await?;
         let is_last = stored.len() <= most;
         before = stored.last().map(|it| it.id.0);
         let standing = standing(app, stored).await?;
@@ -87,6 +94,26 @@ async fn page(
     found.truncate(limit);
     let next = found.last().filter(|_| has_more).map(|it| it.stored.id.0);
     Ok((found, next))
+}
+
+/// Those of the recordings that wait for a transcript among which are all that are in this state now, where these need not be
+/// looked for among all that wait.
+async fn among(app: &App, state: &str) -> Result<Option<Vec<RecordingId>>, Problem> {
+    let database = app.log.database();
+    let asking = async {
+        let mut db = database.pool.acquire().await?;
+        let workers = jobs::present_workers(&mut db).await?;
+        Ok(match (state, workers) {
+            ("transcribing", _) => Some(jobs::running(&mut db).await?),
+            ("waiting_for_model", Present { any: false, .. })
+            | ("stored", Present { any: true, transcribers: false }) => Some(vec![]),
+            ("waiting_for_model", Present { transcribers: true, .. }) => {
+                Some(jobs::lacking_model(&mut db).await?)
+            }
+            _ => None,
+        })
+    };
+    Ok(database.ask(asking).await?)
 }
 
 impl Listed {

@@ -64,6 +64,26 @@ pub async fn progress(
     Ok(rows.into_iter().map(|row| (RecordingId(row.recording_id), row)).collect())
 }
 
+/// The recordings that workers are at.
+///
+/// # Errors
+/// When the database fails.
+pub async fn running(db: &mut PgConnection) -> Result<Vec<RecordingId>, sqlx::Error> {
+    let all = "select recording_id from job where leased_until > now()";
+    let ids: Vec<i64> = sqlx::query_scalar(all).fetch_all(db).await?;
+    Ok(ids.into_iter().map(RecordingId).collect())
+}
+
+/// The recordings for which no worker had the model that they are to be transcribed with.
+///
+/// # Errors
+/// When the database fails.
+pub async fn lacking_model(db: &mut PgConnection) -> Result<Vec<RecordingId>, sqlx::Error> {
+    let all = "select recording_id from job where waits_for_model";
+    let ids: Vec<i64> = sqlx::query_scalar(all).fetch_all(db).await?;
+    Ok(ids.into_iter().map(RecordingId).collect())
+}
+
 /// How long these recordings are, in milliseconds, as far as a worker has found out.
 ///
 /// # Errors

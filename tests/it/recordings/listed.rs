@@ -105,3 +105,53 @@ async fn the_list_comes_in_pages_also_of_what_workers_are_at() {
     let (found, _) = names(&api, "?state=stored").await;
     assert_eq!(found, ["e", "c", "b"]);
 }
+
+/// A worker that is there and has these stages.
+async fn works(api: &Api, stages: &[&str]) {
+    let worker = "insert into worker (id, name, stages) values ('00000000-0000-4000-8000-000000000001', 'w', $1)
+                  on conflict (id) do update set stages = excluded.stages, seen_at = now()";
+    sqlx::query(worker).bind(stages).execute(&api.db.pool).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_list_tells_apart_what_waits_for_a_worker_and_what_for_a_model() {
+    let api = Api::new().await;
+    let note = api.made("notes", json!({"name": "Lunch"})).await;
+    let mut ids = Vec::new();
+    for name in ["a", "b", "c", "d"] {
+        ids.push(attached(&api, note, name).await.0);
+    }
+    api.backend.settle().await.unwrap();
+    let jobs = "insert into job (note_id, recording_id, stage, round, cause, correlation, asked_at, waits_for_model, reason, leased_until)
+                select $2, id, 'transcribe', 1, gen_random_uuid(), gen_random_uuid(), now(), id <> $3, 'no model', case id when $3 then now() + interval '1 hour' end
+                from unnest($1::bigint[]) as wanted (id)
+                on conflict (recording_id, stage, round) do update
+                    set waits_for_model = excluded.waits_for_model, reason = excluded.reason, leased_until = excluded.leased_until";
+    // The first lacks nothing, and the third is under way.
+    let held = sqlx::query(jobs).bind(&ids[1..]).bind(note).bind(ids[2]);
+    held.execute(&api.db.pool).await.unwrap();
+    let check = async |stages: Option<&[&str]>, state: &str, expected: &[&str]| {
+        if let Some(stages) = stages {
+            works(&api, stages).await;
+        }
+        let query = format!("?state={state}");
+        assert_eq!(names(&api, &query).await.0, expected, "{state} {stages:?}");
+    };
+    check(None, "waiting_for_model", &[]).await;
+    check(None, "stored", &["d", "b", "a"]).await;
+    for (stages, waiting, stored) in [
+        (&["summarise"][..], &["d", "b", "a"][..], &[][..]),
+        (&["transcribe", "summarise"], &["d", "b"], &["a"]),
+    ] {
+        check(Some(stages), "waiting_for_model", waiting).await;
+        check(Some(stages), "stored", stored).await;
+        check(Some(stages), "transcribing", &["c"]).await;
+    }
+    let (found, next) = names(&api, "?state=waiting_for_model&limit=1").await;
+    assert_eq!((found, &next), (vec!["d".to_owned()], &json!(ids[3])));
+    let (found, next) =
+        names(&api, &format!("?state=waiting_for_model&limit=1&cursor={next}")).await;
+    assert_eq!((found, next), (vec!["b".to_owned()], Value::Null));
+    let one = &api.read("/recordings?state=waiting_for_model").await["recordings"][0];
+    assert_eq!((&one["state"], &one["why"]), (&json!("waiting_for_model"), &json!("no model")));
+}

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use domain::note::{Recording, Stage, Summary, Transcript};
+use domain::note::{Recording, RecordingId, Stage, Summary, Transcript};
 use domain::{LpId, NoteId};
 
 use super::{Row, StoredRecording};
@@ -89,28 +89,32 @@ pub(super) fn lean(recording: &Recording) -> Recording {
 }
 
 impl Reader {
-    /// Recordings of notes in use, the newest first, of one phase or all, before one if it is named. They are told without
-    /// what was said in them and what was made of that.
+    /// Recordings of notes in use, the newest first, of one phase or all, among some or all, before one if it is named. They are
+    /// told without what was said in them and what was made of that.
     ///
     /// # Errors
     /// See [`ReadError`].
     pub async fn recordings_listed(
         &self,
         phase: Option<Phase>,
+        among: Option<&[RecordingId]>,
         before: Option<i64>,
         limit: usize,
     ) -> Result<Vec<StoredRecording>, ReadError> {
         // Of each its own plan: in one statement for both the index of phases would not be used.
         let of_phase = if phase.is_some() { "phase = $3 and" } else { "$3::text is null and" };
+        let of_some =
+            if among.is_some() { "id = any ($4) and" } else { "$4::bigint[] is null and" };
         let statement = format!(
             "select id, note_id, position, hidden, listed::text from recording
-             where {of_phase} not hidden and id < $1 order by id desc limit $2"
+             where {of_phase} {of_some} not hidden and id < $1 order by id desc limit $2"
         );
+        let among = among.map(|all| all.iter().map(|id| id.0).collect::<Vec<_>>());
         let question = async {
             let mut db = self.pool().acquire().await?;
             let asking = sqlx::query_as(&statement).bind(before.unwrap_or(i64::MAX));
             let asking = asking.bind(i64::try_from(limit).unwrap_or(i64::MAX));
-            let asking = asking.bind(phase.map(Phase::as_str));
+            let asking = asking.bind(phase.map(Phase::as_str)).bind(&among);
             let rows: Vec<Row> = asking.fetch_all(&mut *db).await?;
             super::with_times(rows, &mut db).await
         };
