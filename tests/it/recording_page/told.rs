@@ -158,3 +158,18 @@ async fn a_day_that_is_half_typed_stays_whatever_happens_meanwhile() {
     assert_eq!(browser.ask(typed).await, json!("2025-02-02"));
     browser.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_item_whose_day_is_emptied_becomes_a_todo_without_one() {
+    let (room, browser) = followed::at_rest().await;
+    let day = browser.client.find(fantoccini::Locator::Id("item-1-due")).await.unwrap();
+    assert_eq!(day.prop("value").await.unwrap().as_deref(), Some("2025-02-07"));
+    day.clear().await.unwrap();
+    browser.press("#action-item-1 form .primary").await;
+    browser.until_says("#action-item-1", "✓ Accepted").await;
+    let todo = &room.api.read("/todos").await[0];
+    assert_eq!((&todo["title"], &todo["due_date"]), (&json!("Send the deck"), &Value::Null));
+    let description = todo["description"].as_str().unwrap();
+    assert!(!description.contains("Due"), "{description}");
+    browser.close().await;
+}
