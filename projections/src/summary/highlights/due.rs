@@ -1,6 +1,8 @@
 //! The words of a sentence that say until when, in English and Spanish. What says which day is meant, as `after` or `two weeks
 //! from` do, is one of these words: without it they would say another day.
 
+mod past;
+
 use crate::prose::fold;
 
 /// A word of a sentence and where it stands.
@@ -195,10 +197,11 @@ const OCCASIONS: &[&str] = &["after", "since", "when", "despues", "tras", "desde
 /// The most words that say who does something, behind a time: `Mañana Luis García va a enviar`.
 const WHO: usize = 4;
 
-/// The due date in the words of the sentence; `None` if it names none.
+/// The due date in the words of a sentence from what is to be done; `None` if it names none. The day on which something
+/// happened is none.
 pub(super) fn due(sentence: &str) -> Option<String> {
     let words = words(sentence);
-    let (first, last) = time(&words)?;
+    let (first, last) = time_to_come(&words)?;
     let first = occasion(&words, first).unwrap_or(first);
     Some(sentence[words[first].begin..words[last].end].to_owned())
 }
@@ -207,15 +210,28 @@ pub(super) fn due(sentence: &str) -> Option<String> {
 /// be when something else was or will be.
 pub(super) fn due_first(before: &str) -> Option<String> {
     let words = words(before);
-    let (first, last) = time(&words)?;
+    let (first, last) = time(&words, 0)?;
     let who = &words[last + 1..];
     let is_near = who.len() <= WHO && who.iter().skip(1).all(|word| !word.is_apart);
-    (first == 0 && is_near).then(|| before[words[first].begin..words[last].end].to_owned())
+    (first == 0 && is_near && !past::has_happened(&words, first..=last))
+        .then(|| before[words[first].begin..words[last].end].to_owned())
 }
 
-/// Where the first time begins and ends.
-fn time(words: &[Word]) -> Option<(usize, usize)> {
-    let at = (0..words.len()).find(|at| is_time(words, *at))?;
+/// Where the first time begins and ends that is not the one at which something happened.
+fn time_to_come(words: &[Word]) -> Option<(usize, usize)> {
+    let mut from = 0;
+    loop {
+        let (first, last) = time(words, from)?;
+        if !past::is_when_it_happened(words, from, first..=last) {
+            return Some((first, last));
+        }
+        from = last + 1;
+    }
+}
+
+/// Where the first time begins and ends, of those that are named behind so many words.
+fn time(words: &[Word], from: usize) -> Option<(usize, usize)> {
+    let at = (from..words.len()).find(|at| is_time(words, *at))?;
     let mut last = at;
     while let Some(next) = goes_on(words, last) {
         last = next;

@@ -5,7 +5,9 @@
 mod patterns;
 
 use crate::prose::{fold, is_stop_word};
-use patterns::{BEGINNINGS, BEHIND_A_NAME, DEEDS, DEEDS_ES, DENIALS, FOR_WHOM, FUTURE, NOBODY};
+use patterns::{
+    BEFORE_A_DEED, BEGINNINGS, BEHIND_A_NAME, DEEDS, DEEDS_ES, DENIALS, FOR_WHOM, FUTURE, NOBODY,
+};
 
 /// What somebody is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +77,13 @@ fn is_deed(rest: &[&str]) -> bool {
         || (first.len() > 4
             && DEEDS_ES.iter().any(|stem| first.starts_with(stem))
             && is_verb_form(first))
+}
+
+/// Whether folded words, behind one that joins them to others, go on to something that is to be done: `call you`, `I will call
+/// you`, `te llamo`.
+pub(super) fn goes_on_to_deed(words: &[&str]) -> bool {
+    let first = words.iter().position(|word| !BEFORE_A_DEED.contains(word));
+    first.is_some_and(|at| is_deed(&words[at..]) || commits_alone(&words[..=at]).is_some())
 }
 
 /// Infinitives, with or without pronouns, and what `que` asks for.

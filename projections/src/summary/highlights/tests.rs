@@ -62,7 +62,7 @@ fn on_unseen_meetings_most_of_what_is_suggested_is_right() {
 }
 
 /// Sentences that were said on a Wednesday, what they say of the time, and which day is read from that.
-const SAID: [(&str, Option<&str>, Option<&str>); 39] = [
+const SAID: [(&str, Option<&str>, Option<&str>); 43] = [
     ("I will send the deck after Friday.", Some("after Friday"), None),
     ("I will send it two weeks from Friday.", Some("two weeks from Friday"), None),
     ("I will send it a week before Friday.", Some("a week before Friday"), None),
@@ -87,6 +87,14 @@ const SAID: [(&str, Option<&str>, Option<&str>); 39] = [
     ("Te mando el PPM cada lunes.", Some("cada lunes"), None),
     ("Te mando el PPM no antes del viernes.", Some("no antes del viernes"), None),
     ("As I said on Monday, I will send the PPM.", None, None),
+    ("I will send the deck we discussed on Monday.", None, None),
+    (
+        "I will send the deck we discussed on Monday by Friday.",
+        Some("by Friday"),
+        Some("2025-11-14"),
+    ),
+    ("We will send it on Monday.", Some("on Monday"), Some("2025-11-17")),
+    ("Te mando la presentación de la que hablamos el lunes.", None, None),
     ("After our call on Thursday I will send it.", None, None),
     ("Monday works, I'll send the PPM.", None, None),
     ("By Friday we will send the deck.", Some("By Friday"), Some("2025-11-14")),

@@ -180,6 +180,12 @@ pub(super) const FUTURE: &[&str] = &[
 /// Whom something is done for; with a first person behind it that commits as well (`te mando`).
 pub(super) const FOR_WHOM: &[&str] = &["te", "le", "les", "os", "se", "lo", "la", "los", "las"];
 
+/// What may stand between `and` and a deed.
+pub(super) const BEFORE_A_DEED: &[&str] = &[
+    "i", "we", "you", "ll", "will", "can", "then", "also", "to", "please", "te", "le", "les", "lo",
+    "la", "los", "las", "se", "nos", "me", "os", "luego", "despues", "tambien",
+];
+
 /// Between the beginning and the deed they say the opposite.
 pub(super) const DENIALS: &[&str] = &["not", "never", "no", "nunca", "tampoco", "t", "hear", "see"];
 
