@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::answer;
 use super::entry::sentence;
-use super::layout::{Here, moment, page};
+use super::layout::{Here, Section, moment, page};
 use super::refusals::list;
 use super::timeline::names_of;
 use super::values::path;
@@ -39,7 +39,7 @@ pub async fn show(app: &App, headers: &HeaderMap, id: &str) -> Response {
                 (list(&tree.refusals))
             }
         };
-        Ok(page(app, "Cause and effect", Here::Elsewhere, body).await)
+        Ok(page(app, "Cause and effect", Here::Within(Section::History), body).await)
     })
     .await
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::answer;
 use super::entry::{acts, facts, sentence};
-use super::layout::{Here, moment, page};
+use super::layout::{Here, Section, moment, page};
 use super::story::{Story, record_of};
 use super::timeline::names_of;
 use super::values::{Whole, change_list, path};
@@ -31,7 +31,7 @@ pub async fn show(
         let entry = entry_at(&app, own, position).await?;
         let names = names_of(&app, std::slice::from_ref(&entry)).await?;
         let title = format!("Change {}", entry.sequence);
-        Ok(page(&app, &title, Here::Elsewhere, body(&names, own, &entry)).await)
+        Ok(page(&app, &title, Here::Within(Section::History), body(&names, own, &entry)).await)
     })
     .await
 }

@@ -8,7 +8,7 @@ use maud::{Markup, html};
 use projections::history::Names;
 
 use super::answer;
-use super::layout::{Here, page};
+use super::layout::{Here, Section, page};
 use super::record::{called, head};
 use super::story::{Story, record_of};
 use super::values::{Side, path, spoken_of, table};
@@ -68,7 +68,7 @@ pub async fn show(
             }
             (table(&names, "The record at both points.", own, points))
         };
-        Ok(page(&app, &format!("Compare · {title}"), Here::Elsewhere, body).await)
+        Ok(page(&app, &format!("Compare · {title}"), Here::Within(Section::History), body).await)
     })
     .await
 }

@@ -14,18 +14,75 @@ use super::respond;
 use crate::app::App;
 use crate::problem::Problem;
 
-/// Which of the pages at the top one is on.
+/// What the pages are about, as the way around at the top has it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Here {
-    /// All changes.
-    Changes,
+pub enum Section {
+    /// What happened.
+    History,
     /// What was refused.
     Refusals,
-    /// Recordings.
+    /// What was recorded of meetings.
     Recordings,
-    /// Anywhere else.
+}
+
+/// Where one is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Here {
+    /// On the page that a section begins with.
+    At(Section),
+    /// On another page of it.
+    Within(Section),
+    /// Nowhere: something failed.
     Elsewhere,
 }
+
+impl Section {
+    /// Where it begins.
+    fn path(self) -> &'static str {
+        match self {
+            Self::History => "/audit",
+            Self::Refusals => "/audit/refusals",
+            Self::Recordings => "/recordings",
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::History => "Audit history",
+            Self::Refusals => "Refused attempts",
+            Self::Recordings => "Recordings",
+        }
+    }
+}
+
+impl Here {
+    fn section(self) -> Option<Section> {
+        match self {
+            Self::At(section) | Self::Within(section) => Some(section),
+            Self::Elsewhere => None,
+        }
+    }
+
+    /// What `aria-current` says of the link to where a section begins.
+    fn marks(self, section: Section) -> Option<&'static str> {
+        match self {
+            Self::At(here) if here == section => Some("page"),
+            Self::Within(here) if here == section => Some("true"),
+            _ => None,
+        }
+    }
+
+    /// The title of a window or tab.
+    fn title(self, page: &str) -> String {
+        match self.section().map(Section::name) {
+            Some(name) if name != page => format!("{page} · {name} · {BRAND}"),
+            _ => format!("{page} · {BRAND}"),
+        }
+    }
+}
+
+/// What is on top of every page.
+const BRAND: &str = "crm";
 
 /// A whole page.
 pub async fn page(app: &App, title: &str, here: Here, body: Markup) -> Response {
@@ -40,10 +97,10 @@ pub async fn page_with(
     scripts: &[&LazyLock<Asset>],
     body: Markup,
 ) -> Response {
-    let is_recording = here == Here::Recordings;
+    let is_recording = here.section() == Some(Section::Recordings);
     let seal = seal(app).await;
-    let link = |to: &str, at: Here, text: &str| {
-        html! { li { a href=(to) aria-current=[(here == at).then_some("page")] { (text) } } }
+    let link = |to: Section| {
+        html! { li { a href=(to.path()) aria-current=[here.marks(to)] { (to.name()) } } }
     };
     respond(html! {
         (DOCTYPE)
@@ -54,7 +111,7 @@ pub async fn page_with(
                 meta name="color-scheme" content="light dark";
                 // The policy forbids styles and code in text.
                 meta name="htmx-config" content=r#"{"includeIndicatorStyles":false,"allowEval":false,"selfRequestsOnly":true,"historyCacheSize":0}"#;
-                title { (title) " · " @if is_recording { "Recordings" } @else { "Audit history" } }
+                title { (here.title(title)) }
                 link rel="icon" href="data:,";
                 link rel="stylesheet" href=(STYLE.path);
                 @if is_recording { link rel="stylesheet" href=(RECORDINGS.path); }
@@ -66,12 +123,12 @@ pub async fn page_with(
                 a.skip href="#main" { "Skip to the content" }
                 header.top {
                     div {
-                        a.brand href="/audit" { "Audit history" }
+                        a.brand href="/audit" { (BRAND) }
                         nav aria-label="Pages" {
                             ul {
-                                (link("/audit", Here::Changes, "All changes"))
-                                (link("/audit/refusals", Here::Refusals, "Refused attempts"))
-                                (link("/recordings", Here::Recordings, "Recordings"))
+                                (link(Section::History))
+                                (link(Section::Refusals))
+                                (link(Section::Recordings))
                                 li { a href="/docs" { "API" } }
                             }
                         }
@@ -178,4 +235,23 @@ pub async fn failure(app: &App, problem: &Problem) -> Response {
     let mut response = page(app, title, Here::Elsewhere, body).await;
     *response.status_mut() = status;
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_says_once_in_which_section_it_is() {
+        let (all, one) = (Here::At(Section::Recordings), Here::Within(Section::Recordings));
+        assert_eq!(all.title("Recordings"), "Recordings · crm");
+        assert_eq!(one.title("Lunch"), "Lunch · Recordings · crm");
+        assert_eq!(Here::Elsewhere.title("This is not there"), "This is not there · crm");
+        let marks = |here: Here| {
+            [Section::History, Section::Refusals, Section::Recordings].map(|it| here.marks(it))
+        };
+        assert_eq!(marks(all), [None, None, Some("page")]);
+        assert_eq!(marks(one), [None, None, Some("true")]);
+        assert_eq!(marks(Here::Elsewhere), [None; 3]);
+    }
 }

@@ -9,7 +9,7 @@ use projections::history::Names;
 
 use super::excerpt::shortened;
 use super::filters::Filters;
-use super::layout::{Here, moment, page};
+use super::layout::{Here, Section, moment, page};
 use super::story::{Story, record_of};
 use super::timeline::results;
 use super::values::{Side, list, path, spoken_of, table};
@@ -57,7 +57,7 @@ pub async fn show(
             @if let (Some(position), Some(then)) = (point, &then) { (as_of(&story, &names, position, then, &now)) }
             @else { div.columns { aside aria-label="Filters" { (filters.form(Some(own.kind()))) } (list) } }
         };
-        let mut response = page(&app, &title, Here::Elsewhere, body).await;
+        let mut response = page(&app, &title, Here::Within(Section::History), body).await;
         *response.status_mut() = status;
         Ok(response)
     })

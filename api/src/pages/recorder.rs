@@ -8,7 +8,7 @@ use maud::{Markup, html};
 
 use super::answer;
 use super::assets::{RECORDER, TUS};
-use super::layout::{Here, page_with};
+use super::layout::{Here, Section, page_with};
 use crate::answers::not_found;
 use crate::app::App;
 use crate::body::{Ids, Parameters};
@@ -57,7 +57,7 @@ pub async fn show(
             (recorder(note, &name, position))
             (upload(note))
         };
-        Ok(page_with(&app, "Record", Here::Recordings, &[&TUS, &RECORDER], body).await)
+        Ok(page_with(&app, "Record", Here::Within(Section::Recordings), &[&TUS, &RECORDER], body).await)
     })
     .await
 }

@@ -17,7 +17,7 @@ use self::wording::heard;
 pub use self::wording::{length, reason, words};
 use super::answer;
 use super::assets::{IDIOMORPH, RECORDING};
-use super::layout::{Here, moment, page_with};
+use super::layout::{Here, Section, moment, page_with};
 use super::recorder::languages;
 use crate::app::App;
 use crate::problem::Problem;
@@ -136,7 +136,7 @@ pub async fn show(app: &App, headers: &HeaderMap, id: i64) -> Response {
             }
             (transcript::editor())
         };
-        Ok(page_with(app, &recording.name, Here::Recordings, &[&IDIOMORPH, &RECORDING], body).await)
+        Ok(page_with(app, &recording.name, Here::Within(Section::Recordings), &[&IDIOMORPH, &RECORDING], body).await)
     })
     .await
 }

@@ -6,7 +6,7 @@ use domain::RecordRef;
 use domain::note::spoken_time;
 use maud::{Markup, html};
 
-use super::layout::{Here, moment, page};
+use super::layout::{Here, Section, moment, page};
 use super::recorder::language;
 use super::recording::{reason, words};
 use super::values::path;
@@ -40,7 +40,7 @@ pub async fn show(app: &App, headers: &HeaderMap, uri: &Uri) -> Response {
                 }
             }
         };
-        Ok(page(app, "All of them", Here::Recordings, body).await)
+        Ok(page(app, "Recordings", Here::At(Section::Recordings), body).await)
     })
     .await
 }

@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use projections::history::Refusal;
 
 use super::filters::{called, escaped};
-use super::layout::{Here, moment, page};
+use super::layout::{Here, Section, moment, page};
 use super::{answer, empty, values};
 use crate::app::App;
 use crate::body::Parameters;
@@ -39,7 +39,7 @@ pub async fn show(app: &App, headers: &HeaderMap, uri: &Uri) -> Response {
                 a href=(file(&parameters, "ndjson")) download="refusals.ndjson" { "NDJSON" }
             }
         };
-        Ok(page(app, "Refused attempts", Here::Refusals, body).await)
+        Ok(page(app, "Refused attempts", Here::At(Section::Refusals), body).await)
     })
     .await
 }

@@ -10,7 +10,7 @@ use projections::history::{HistoryEntry, Names};
 
 use super::entry::entry;
 use super::filters::Filters;
-use super::layout::{Here, clock, moment, page};
+use super::layout::{Here, Section, clock, moment, page};
 use super::values::{changed, path};
 use super::{answer, empty};
 use crate::answers::PATIENCE;
@@ -33,7 +33,7 @@ pub async fn show(app: &App, headers: &HeaderMap, parameters: &Parameters) -> Re
             }
             div.columns { aside aria-label="Filters" { (filters.form(None)) } (results) }
         };
-        let mut response = page(app, "All changes", Here::Changes, body).await;
+        let mut response = page(app, "All changes", Here::At(Section::History), body).await;
         *response.status_mut() = status;
         Ok(response)
     })

@@ -25,7 +25,7 @@ use uuid::Uuid;
 use super::answer;
 use super::excerpt::{LISTED, beginning};
 use super::filters::escaped;
-use super::layout::{Here, moment, page};
+use super::layout::{Here, Section, moment, page};
 use super::record::{called, head};
 use super::story::{Story, record_of};
 use super::values::{Whole, change_list, changed, path, record_link};
@@ -225,7 +225,7 @@ async fn shown(app: &App, planned: &Planned, warning: Option<&str>) -> Result<Re
             }
         }
     };
-    Ok(page(app, &format!("Undo · {title}"), Here::Elsewhere, body).await)
+    Ok(page(app, &format!("Undo · {title}"), Here::Within(Section::History), body).await)
 }
 
 impl Wish {

@@ -23,13 +23,15 @@ async fn all_recordings_are_on_a_page_and_can_be_chosen_by_their_state() {
         assert!(first.contains("Afore XXI") && first.contains("waits for its turn"), "{first}");
         browser.shoot(&format!("recordings-{width}")).await;
         // The way around leads here, and a choice stands in the address.
-        assert_eq!(browser.text("header nav a[aria-current]").await, "Recordings");
+        assert_eq!(browser.text("header nav a[aria-current=page]").await, "Recordings");
+        assert_eq!(browser.text("header .brand").await, "crm");
         browser.press("nav[aria-label='By state'] a[href$='state=summarised']").await;
         browser.until("one is left", "document.querySelectorAll('tbody tr').length === 1").await;
         let only = browser.text("tbody tr").await;
         assert!(only.contains("lunch.wav") && only.contains("0:10, English"), "{only}");
         browser.press("tbody tr a").await;
         browser.until("it is shown", "!!document.getElementById('standing')").await;
+        assert_eq!(browser.text("header nav a[aria-current=true]").await, "Recordings");
         browser.close().await;
     }
 }
