@@ -282,7 +282,7 @@ fn is_spoken(words: &[Word], at: usize) -> bool {
         ending.is_some_and(|it| ["o", "a", "os", "as"].contains(&it))
     };
     let before = at.checked_sub(1).map_or("", |at| words[at].folded.as_str());
-    SPOKEN.iter().any(|it| is_one(it)) && !before.starts_with("ser")
+    SPOKEN.iter().any(is_one) && !before.starts_with("ser")
 }
 
 fn is_in_relative_clause(words: &[Word], at: usize) -> bool {
