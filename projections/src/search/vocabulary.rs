@@ -65,7 +65,7 @@ impl Vocabulary {
                 return Some(Understood::plainly(Asked { written, ..asked.clone() }));
             }
             let as_of = Some(words.position(database)?);
-            Some(Understood { asked: words.understood(asked, &typed, &acronyms), as_of })
+            Some(Understood { asked: words.understood(asked), as_of })
         };
         match tokio::time::timeout(WAIT, understanding).await {
             Ok(Some(understood)) => Ok(understood),
@@ -80,7 +80,6 @@ impl Vocabulary {
         database: &Database,
         asked: &Asked,
     ) -> Result<Understood, DatabaseError> {
-        let (typed, acronyms) = (asked.unquoted(), acronyms::written(&asked.text));
         let understanding = async {
             let mut words = self.0.lock().await;
             let understood = match words.catch_up(database).await? {
@@ -88,7 +87,7 @@ impl Vocabulary {
                     let written = words.written(asked, false);
                     Asked { written, ..asked.clone() }
                 }
-                Reach::Level => words.understood(asked, &typed, &acronyms),
+                Reach::Level => words.understood(asked),
             };
             Ok(Understood::plainly(understood))
         };

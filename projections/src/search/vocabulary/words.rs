@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use domain::RecordRef;
 use sqlx::{FromRow, PgConnection};
 
-use super::super::acronyms::{Acronym, Initials};
+use super::super::acronyms::{self, Acronym, Initials};
 use super::super::asked::{Asked, Correction, Near, Written};
 use super::super::dictionary;
 use super::super::lag::lag;
@@ -236,11 +236,11 @@ impl Words {
         }
     }
 
-    /// The question with what was probably meant by its words, the typed ones that are not quoted, if these words here are those of all
-    /// texts.
-    pub(super) fn understood(&self, asked: &Asked, typed: &[String], acronyms: &[&str]) -> Asked {
-        let acronyms: Vec<Acronym> =
-            acronyms.iter().filter_map(|it| self.initials.named(it)).collect();
+    /// The question with what was probably meant by its words that are not quoted, if these words here are those of all texts.
+    pub(super) fn understood(&self, asked: &Asked) -> Asked {
+        let typed = asked.unquoted();
+        let acronyms = acronyms::written(&asked.text).into_iter();
+        let acronyms: Vec<Acronym> = acronyms.filter_map(|it| self.initials.named(it)).collect();
         let forgiven = if asked.is_brief() { spelling::forgiven } else { forgiven_in_long };
         let is_named = |word: &&String| !acronyms.iter().any(|acronym| acronym.word == **word);
         let unwritten = typed.iter().filter(|word| self.is_unwritten(word)).filter(is_named);
@@ -405,7 +405,6 @@ fn is_kept(word: &str) -> bool {
 mod tests {
     use domain::Kind;
 
-    use super::super::super::acronyms::written;
     use super::*;
 
     fn said(id: i64, position: i64, text: &str) -> Said {
@@ -572,10 +571,7 @@ mod tests {
         let mut words = of(&["Currency hedging of the Ottawa office."]);
         let (record, name) = (Kind::Lp.record(1), Some("curtis erie north county y".to_owned()));
         words.take(&Said { record, position: 2, name, texts: vec![] });
-        let understood = |text: &str| {
-            let asked = Asked::of(text);
-            words.understood(&asked, &asked.unquoted(), &written(text))
-        };
+        let understood = |text: &str| words.understood(&Asked::of(text));
         let asked = understood("CENC hedgng \"offise\"");
         assert_eq!(asked.acronyms, [Acronym { word: "cenc".into(), records: vec![record] }]);
         let typed: Vec<&str> = asked.corrections.iter().map(|it| it.typed.as_str()).collect();

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::compounds::Compound;
-use crate::prose::fold;
+use crate::prose::{cut, fold};
 
 /// What roles are called, a role a line, folded.
 const ROLES: &str = include_str!("roles.txt");
@@ -50,8 +50,7 @@ pub(super) fn roles(text: &str) -> impl Iterator<Item = Compound> {
             return None;
         }
         let folded = fold(found.as_str());
-        let words: Vec<&str> = folded.split(|c: char| !c.is_alphanumeric()).collect();
-        let words = words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>();
+        let words: Vec<&str> = cut(&folded).collect();
         let form = called.get(words.join(" ").as_str())?;
         Some(Compound { place: found.range(), forms: vec![form.clone()] })
     })
